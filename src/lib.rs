@@ -1,0 +1,2 @@
+//! lastword
+pub mod vocabulary;

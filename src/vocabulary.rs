@@ -1,0 +1,51 @@
+//! The words: pure types named after RFC 6455 and the contract, with no I/O, no clock and no serde.
+//!
+//! What cannot be sent cannot be built: [`CloseCode`] refuses the codes that RFC 6455 section 7.4
+//! reserves, [`CloseReason`] the reasons that do not fit a control frame.
+
+/// Defines an enum whose every variant is one word of the contract.
+macro_rules! words {
+    (
+        $(#[$outer:meta])*
+        $vis:vis enum $name:ident { $( $(#[$inner:meta])* $variant:ident = $word:literal ),+ $(,)? }
+    ) => {
+        $(#[$outer])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        $vis enum $name { $( $(#[$inner])* $variant ),+ }
+
+        impl $name {
+            /// Every value, in the order of the contract.
+            pub const ALL: &'static [Self] = &[$( Self::$variant ),+];
+
+            /// Returns the word of the contract.
+            pub const fn as_str(self) -> &'static str {
+                match self { $( Self::$variant => $word ),+ }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+    };
+}
+
+mod close;
+mod ending;
+mod event;
+mod identity;
+mod message;
+mod open_failure;
+mod origin;
+
+pub use close::{CloseCode, CloseFrame, CloseReason, CloseState, IllegalClose, ReceivedClose};
+pub use ending::{
+    Advice, Cause, Ending, Fault, FirstClose, Kind, Limit, Outcome, Requester, Retry, TcpFacts,
+    Traffic, TransportEnd,
+};
+pub use event::{Closing, Event, Opened};
+pub use identity::{ConnectionId, InvalidId};
+pub use message::{Message, Text};
+pub use open_failure::OpenFailure;
+pub use origin::{Direction, Origin, Role, Upstream};

@@ -1,0 +1,248 @@
+//! Close frames: what may be sent, what was received, and where the closing handshake stands.
+
+use std::fmt;
+use std::num::NonZeroU16;
+
+words! {
+    /// Where the closing handshake stands (CONTRACT: `state`).
+    pub enum CloseState {
+        /// No Close was sent or received.
+        Open = "open",
+        /// A close was accepted here; the peer's Close has not come.
+        CloseSent = "close_sent",
+        /// The peer's Close has come; ours has not left.
+        CloseReceived = "close_received",
+        /// One Close each way.
+        Closed = "closed",
+    }
+}
+
+/// Tells why a close code or reason may not be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum IllegalClose {
+    /// The code is reserved or unassigned (RFC 6455 section 7.4).
+    #[error(
+        "close code {0} may not be sent: use 1000-1003, 1007-1014 or 3000-4999 (RFC 6455 section 7.4)"
+    )]
+    Code(u16),
+    /// The reason does not fit into a control frame (RFC 6455 section 5.5).
+    #[error("the close reason has {0} bytes: at most 123 fit into a Close frame (RFC 6455 section 5.5)")]
+    ReasonTooLong(usize),
+    /// A reason was given without a code, and a Close frame cannot carry one alone.
+    #[error("a close reason needs a close code (RFC 6455 section 5.5.1)")]
+    ReasonWithoutCode,
+}
+
+/// A close code that may travel in a Close frame: 1000–1003, 1007–1014 or 3000–4999.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CloseCode(NonZeroU16);
+
+impl CloseCode {
+    /// The purpose of the connection is fulfilled.
+    pub const NORMAL: Self = Self::known(1000);
+    /// This end goes away.
+    pub const GOING_AWAY: Self = Self::known(1001);
+    /// The peer broke the protocol.
+    pub const PROTOCOL_ERROR: Self = Self::known(1002);
+    /// The peer sent a type of data that is not accepted.
+    pub const UNSUPPORTED_DATA: Self = Self::known(1003);
+    /// The peer sent a payload that is not what its type says, such as text that is not UTF-8.
+    pub const INVALID_PAYLOAD: Self = Self::known(1007);
+    /// The peer broke a policy.
+    pub const POLICY_VIOLATION: Self = Self::known(1008);
+    /// The peer sent a message that is too big.
+    pub const MESSAGE_TOO_BIG: Self = Self::known(1009);
+    /// Something failed here, or the peer fell silent.
+    pub const INTERNAL_ERROR: Self = Self::known(1011);
+    /// The service restarts; come back.
+    pub const SERVICE_RESTART: Self = Self::known(1012);
+    /// Try again later.
+    pub const TRY_AGAIN_LATER: Self = Self::known(1013);
+    /// The peer was idle for too long.
+    pub const IDLE: Self = Self::known(3008);
+
+    /// Makes a close code.
+    ///
+    /// # Errors
+    /// [`IllegalClose::Code`] for a code that RFC 6455 section 7.4 does not let an endpoint send.
+    pub const fn new(code: u16) -> Result<Self, IllegalClose> {
+        match (code, NonZeroU16::new(code)) {
+            (1000..=1003 | 1007..=1014 | 3000..=4999, Some(code)) => Ok(Self(code)),
+            _ => Err(IllegalClose::Code(code)),
+        }
+    }
+
+    /// Returns the number.
+    pub const fn get(self) -> u16 {
+        self.0.get()
+    }
+
+    const fn known(code: u16) -> Self {
+        match Self::new(code) {
+            Ok(code) => code,
+            // Evaluated while compiling only: every caller is a constant above.
+            Err(_) => panic!("not a close code"),
+        }
+    }
+}
+
+impl fmt::Display for CloseCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for CloseCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl TryFrom<u16> for CloseCode {
+    type Error = IllegalClose;
+
+    fn try_from(code: u16) -> Result<Self, Self::Error> {
+        Self::new(code)
+    }
+}
+
+/// A close reason that fits into a Close frame: at most 123 bytes of UTF-8.
+#[derive(Clone, PartialEq, Eq, Hash, Default)]
+pub struct CloseReason(Box<str>);
+
+impl CloseReason {
+    /// The longest reason, in bytes.
+    pub const MAX_LEN: usize = 123;
+
+    /// Makes a close reason.
+    ///
+    /// # Errors
+    /// [`IllegalClose::ReasonTooLong`] for more than 123 bytes.
+    pub fn new(reason: impl Into<Box<str>>) -> Result<Self, IllegalClose> {
+        let reason = reason.into();
+        if reason.len() > Self::MAX_LEN {
+            return Err(IllegalClose::ReasonTooLong(reason.len()));
+        }
+        Ok(Self(reason))
+    }
+
+    /// Makes a reason of as much of `text` as fits, cut between characters.
+    pub fn truncated(text: &str) -> Self {
+        Self(text[..text.floor_char_boundary(Self::MAX_LEN)].into())
+    }
+
+    /// Returns the text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A Close frame that may be sent: empty, or a code with a reason.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum CloseFrame {
+    /// A Close frame without a payload; the peer reads it as 1005.
+    Empty,
+    /// A Close frame with a code and a reason, which may be empty.
+    Coded {
+        /// The close code.
+        code: CloseCode,
+        /// The reason.
+        reason: CloseReason,
+    },
+}
+
+impl CloseFrame {
+    /// Makes a Close frame of what a user gave.
+    ///
+    /// # Errors
+    /// What [`CloseCode::new`] and [`CloseReason::new`] refuse, and a reason without a code.
+    pub fn new(code: Option<u16>, reason: &str) -> Result<Self, IllegalClose> {
+        match code {
+            Some(code) => {
+                Ok(Self::Coded { code: CloseCode::new(code)?, reason: CloseReason::new(reason)? })
+            }
+            None if reason.is_empty() => Ok(Self::Empty),
+            None => Err(IllegalClose::ReasonWithoutCode),
+        }
+    }
+
+    /// Makes a Close frame that this end chose itself.
+    pub fn coded(code: CloseCode, reason: &str) -> Self {
+        Self::Coded { code, reason: CloseReason::truncated(reason) }
+    }
+
+    /// Returns the code; an empty Close has none.
+    pub fn code(&self) -> Option<CloseCode> {
+        match self {
+            Self::Empty => None,
+            Self::Coded { code, .. } => Some(*code),
+        }
+    }
+
+    /// Returns the reason; an empty Close has an empty one.
+    pub fn reason(&self) -> &str {
+        match self {
+            Self::Empty => "",
+            Self::Coded { reason, .. } => reason.as_str(),
+        }
+    }
+
+    /// Encodes the payload: nothing, or the code in network order and the reason.
+    pub fn payload(&self) -> Vec<u8> {
+        match self {
+            Self::Empty => Vec::new(),
+            Self::Coded { code, reason } => {
+                let mut payload = Vec::with_capacity(2 + reason.as_str().len());
+                payload.extend_from_slice(&code.get().to_be_bytes());
+                payload.extend_from_slice(reason.as_str().as_bytes());
+                payload
+            }
+        }
+    }
+}
+
+/// A Close frame as it was on the wire, illegal codes included.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct ReceivedClose {
+    /// The code; `None` for an empty Close.
+    pub code: Option<u16>,
+    /// The reason; bytes that are not UTF-8 are replaced.
+    pub reason: Box<str>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exactly_the_codes_of_the_contract_may_be_sent() {
+        for code in 0..=u16::MAX {
+            let allowed = matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999);
+            assert_eq!(CloseCode::new(code).is_ok(), allowed, "{code}");
+        }
+    }
+
+    #[test]
+    fn a_reason_of_123_bytes_is_accepted_and_124_refused() {
+        assert!(CloseReason::new("x".repeat(123)).is_ok());
+        assert_eq!(CloseReason::new("x".repeat(124)), Err(IllegalClose::ReasonTooLong(124)));
+        let umlauts = "ü".repeat(62);
+        assert_eq!(CloseReason::new(umlauts.as_str()), Err(IllegalClose::ReasonTooLong(124)));
+        assert_eq!(CloseReason::truncated(&umlauts).as_str().len(), 122);
+    }
+
+    #[test]
+    fn a_reason_needs_a_code() {
+        assert_eq!(CloseFrame::new(None, ""), Ok(CloseFrame::Empty));
+        assert_eq!(CloseFrame::new(None, "bye"), Err(IllegalClose::ReasonWithoutCode));
+        assert_eq!(CloseFrame::new(Some(1000), "bye").unwrap().payload(), b"\x03\xe8bye");
+        assert!(CloseFrame::Empty.payload().is_empty());
+    }
+}

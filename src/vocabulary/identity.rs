@@ -1,0 +1,58 @@
+//! Who a connection is.
+
+use std::fmt;
+use std::str::FromStr;
+
+use uuid::Uuid;
+
+/// Identifies one connection or attempt: a UUIDv7, never reused.
+///
+/// People may name it by its last 12 hexadecimal digits, see [`ConnectionId::short`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnectionId(Uuid);
+
+impl ConnectionId {
+    /// Makes a new id from the time and the operating system's randomness.
+    #[allow(clippy::new_without_default, reason = "each call is another id, not a default")]
+    pub fn new() -> Self {
+        Self(Uuid::now_v7())
+    }
+
+    /// Returns the last 12 hexadecimal digits: what people read out to each other.
+    pub fn short(self) -> String {
+        format!("{:012x}", self.0.as_u128() & 0xffff_ffff_ffff)
+    }
+}
+
+impl fmt::Display for ConnectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.hyphenated().fmt(f)
+    }
+}
+
+/// Tells that a text is not a connection id.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a connection id: a UUID such as 01982b7e-4f6a-7c3d-9e21-5b8f0a6d4c17 is expected")]
+pub struct InvalidId(pub String);
+
+impl FromStr for ConnectionId {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Uuid::parse_str(text).map(Self).map_err(|_| InvalidId(text.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_version_seven_and_read_back() {
+        let id = ConnectionId::new();
+        assert_eq!(id.0.get_version_num(), 7);
+        assert_eq!(id.to_string().parse::<ConnectionId>(), Ok(id));
+        assert!(id.to_string().replace('-', "").ends_with(&id.short()));
+        assert_eq!("x".parse::<ConnectionId>(), Err(InvalidId("x".to_owned())));
+    }
+}

@@ -1,0 +1,113 @@
+//! What travels: data messages.
+
+use std::fmt;
+
+use bytes::Bytes;
+
+/// A data message: text or binary, whole.
+///
+/// Cloning shares the payload.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Message {
+    /// A text message (opcode 1); its payload is UTF-8.
+    Text(Text),
+    /// A binary message (opcode 2).
+    Binary(Bytes),
+}
+
+impl Message {
+    /// Makes a text message.
+    pub fn text(text: impl Into<String>) -> Self {
+        Self::Text(Text(Bytes::from(text.into())))
+    }
+
+    /// Makes a binary message.
+    pub fn binary(payload: impl Into<Bytes>) -> Self {
+        Self::Binary(payload.into())
+    }
+
+    /// Returns the payload, in bytes.
+    pub fn payload(&self) -> &Bytes {
+        match self {
+            Self::Text(text) => &text.0,
+            Self::Binary(payload) => payload,
+        }
+    }
+
+    /// Returns the text of a text message.
+    pub fn as_text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text.as_str()),
+            Self::Binary(_) => None,
+        }
+    }
+
+    /// Returns the length of the payload, in bytes.
+    pub fn len(&self) -> usize {
+        self.payload().len()
+    }
+
+    /// Tells whether the payload is empty.
+    pub fn is_empty(&self) -> bool {
+        self.payload().is_empty()
+    }
+
+    /// Gives up the payload.
+    pub fn into_payload(self) -> Bytes {
+        match self {
+            Self::Text(text) => text.0,
+            Self::Binary(payload) => payload,
+        }
+    }
+}
+
+/// The payload of a text message: bytes that were checked to be UTF-8.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Text(Bytes);
+
+impl Text {
+    /// Takes bytes that the caller has already found to be UTF-8.
+    ///
+    /// It stays inside the crate: [`Text::as_str`] relies on it.
+    pub(crate) fn from_checked(bytes: Bytes) -> Self {
+        debug_assert!(std::str::from_utf8(&bytes).is_ok());
+        Self(bytes)
+    }
+
+    /// Returns the text.
+    pub fn as_str(&self) -> &str {
+        // Every constructor was handed valid UTF-8, so nothing is ever dropped here; looking once
+        // more is what it costs to stay free of unsafe code.
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.as_str().fmt(f)
+    }
+}
+
+impl From<&str> for Message {
+    fn from(text: &str) -> Self {
+        Self::text(text)
+    }
+}
+
+impl From<String> for Message {
+    fn from(text: String) -> Self {
+        Self::text(text)
+    }
+}
+
+impl From<Bytes> for Message {
+    fn from(payload: Bytes) -> Self {
+        Self::Binary(payload)
+    }
+}
+
+impl From<Vec<u8>> for Message {
+    fn from(payload: Vec<u8>) -> Self {
+        Self::Binary(payload.into())
+    }
+}

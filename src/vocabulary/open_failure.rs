@@ -1,0 +1,77 @@
+//! Why an attempt never became a connection.
+
+use std::fmt;
+
+/// Why an opening handshake failed (CONTRACT: `open_failure`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum OpenFailure {
+    /// Too many connections, in all or from this address.
+    RefusedLimit,
+    /// Too many opening handshakes a second, in all or from this address.
+    RefusedRate,
+    /// The daemon is draining.
+    RefusedDraining,
+    /// The `Origin` of the request is not among those of the route.
+    RefusedOrigin,
+    /// Authentication failed.
+    Unauthorized,
+    /// No route matches.
+    NoRoute,
+    /// The request is not a WebSocket opening handshake.
+    BadRequest,
+    /// The opening handshake took too long.
+    HandshakeTimeout,
+    /// The peer went away before it was complete.
+    PeerGone,
+    /// The host name could not be resolved.
+    Dns,
+    /// TCP was refused.
+    ConnectRefused,
+    /// TCP took too long.
+    ConnectTimeout,
+    /// This machine has no port left to dial from.
+    PortsExhausted,
+    /// TLS failed.
+    Tls,
+    /// The server answered, but not with 101.
+    UpgradeRejected {
+        /// The HTTP status of the answer.
+        status: u16,
+    },
+    /// The backend refused the connection.
+    BackendRefused,
+    /// The backend could not be reached.
+    BackendUnreachable,
+}
+
+impl OpenFailure {
+    /// Returns the word of the contract.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::RefusedLimit => "refused_limit",
+            Self::RefusedRate => "refused_rate",
+            Self::RefusedDraining => "refused_draining",
+            Self::RefusedOrigin => "refused_origin",
+            Self::Unauthorized => "unauthorized",
+            Self::NoRoute => "no_route",
+            Self::BadRequest => "bad_request",
+            Self::HandshakeTimeout => "handshake_timeout",
+            Self::PeerGone => "peer_gone",
+            Self::Dns => "dns",
+            Self::ConnectRefused => "connect_refused",
+            Self::ConnectTimeout => "connect_timeout",
+            Self::PortsExhausted => "ports_exhausted",
+            Self::Tls => "tls",
+            Self::UpgradeRejected { .. } => "upgrade_rejected",
+            Self::BackendRefused => "backend_refused",
+            Self::BackendUnreachable => "backend_unreachable",
+        }
+    }
+}
+
+impl fmt::Display for OpenFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
