@@ -1,0 +1,3 @@
+//! RFC 6455, pure: no I/O, no clock.
+
+pub mod frame_scanner;

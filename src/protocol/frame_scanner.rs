@@ -1,0 +1,1 @@
+//! Finds the frames in a stream of bytes.

@@ -1,0 +1,1 @@
+//! Sockets, the opening handshake, and the reading of messages.
