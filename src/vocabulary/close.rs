@@ -217,6 +217,15 @@ pub struct ReceivedClose {
     pub reason: Box<str>,
 }
 
+impl ReceivedClose {
+    /// Returns the answer of RFC 6455 section 5.5.1: the same code and reason, empty for empty.
+    ///
+    /// A code that may not be sent has no answer in kind; it is answered like an empty Close.
+    pub fn in_kind(&self) -> CloseFrame {
+        CloseFrame::new(self.code, &self.reason).unwrap_or(CloseFrame::Empty)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

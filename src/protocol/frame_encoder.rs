@@ -1,0 +1,106 @@
+//! Writes frames: the header of RFC 6455 section 5.2 and the masking of section 5.3.
+
+/// What a frame carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opcode {
+    /// A text message.
+    Text = 0x1,
+    /// A binary message.
+    Binary = 0x2,
+    /// A Close frame.
+    Close = 0x8,
+    /// A Ping.
+    Ping = 0x9,
+    /// A Pong.
+    Pong = 0xA,
+}
+
+/// A frame header as it goes onto the wire: 2 to 14 bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct EncodedHeader {
+    bytes: [u8; 14],
+    len: u8,
+}
+
+impl EncodedHeader {
+    /// Encodes the header of an unfragmented frame, its length in the shortest form.
+    #[inline]
+    pub fn new(opcode: Opcode, payload_len: usize, mask: Option<[u8; 4]>) -> Self {
+        let mut bytes = [0; 14];
+        let masked = if mask.is_some() { 0x80 } else { 0 };
+        bytes[0] = 0x80 | opcode as u8;
+        let mut len = match payload_len {
+            0..=125 => {
+                bytes[1] = masked | payload_len as u8;
+                2
+            }
+            126..=0xffff => {
+                bytes[1] = masked | 126;
+                bytes[2..4].copy_from_slice(&(payload_len as u16).to_be_bytes());
+                4
+            }
+            _ => {
+                bytes[1] = masked | 127;
+                bytes[2..10].copy_from_slice(&(payload_len as u64).to_be_bytes());
+                10
+            }
+        };
+        if let Some(mask) = mask {
+            bytes[len..len + 4].copy_from_slice(&mask);
+            len += 4;
+        }
+        Self { bytes, len: len as u8 }
+    }
+
+    /// Returns the bytes of the header.
+    #[inline]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
+}
+
+/// Masks a payload, or unmasks it: the same thing.
+#[inline]
+pub fn apply_mask(payload: &mut [u8], mask: [u8; 4]) {
+    // Words first, so that the compiler can use wide registers.
+    let mut chunks = payload.chunks_exact_mut(4);
+    for chunk in &mut chunks {
+        for (byte, key) in chunk.iter_mut().zip(mask) {
+            *byte ^= key;
+        }
+    }
+    for (byte, key) in chunks.into_remainder().iter_mut().zip(mask) {
+        *byte ^= key;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_are_in_their_shortest_form() {
+        let head = |len| EncodedHeader::new(Opcode::Binary, len, None).as_bytes().to_vec();
+        assert_eq!(head(0), [0x82, 0]);
+        assert_eq!(head(125), [0x82, 125]);
+        assert_eq!(head(126), [0x82, 126, 0, 126]);
+        assert_eq!(head(65_535), [0x82, 126, 0xff, 0xff]);
+        assert_eq!(head(65_536), [0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0]);
+        let masked = EncodedHeader::new(Opcode::Text, 1, Some([1, 2, 3, 4]));
+        assert_eq!(masked.as_bytes(), [0x81, 0x81, 1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn masking_twice_is_nothing() {
+        for len in 0..40 {
+            let plain: Vec<u8> = (0..len).collect();
+            let mut payload = plain.clone();
+            apply_mask(&mut payload, [0x12, 0x34, 0x56, 0x78]);
+            for (i, byte) in payload.iter().enumerate() {
+                assert_eq!(*byte, plain[i] ^ [0x12, 0x34, 0x56, 0x78][i % 4]);
+            }
+            apply_mask(&mut payload, [0x12, 0x34, 0x56, 0x78]);
+            assert_eq!(payload, plain);
+        }
+    }
+}
