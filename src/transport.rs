@@ -1,1 +1,9 @@
 //! Sockets, the opening handshake, and the reading of messages.
+//!
+//! Nothing here decides: what is refused, and in which order, is its owner's word; how that is
+//! said on the wire, and what the wire said, is this layer's.
+
+mod handshake_key;
+pub mod io_end;
+pub mod socket;
+mod tcp_info;

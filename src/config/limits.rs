@@ -1,0 +1,194 @@
+//! The `[limits]` section: what one process, one listener and one connection may take.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::Deserializer;
+
+use super::values::{self, ByteSize, InvalidValue};
+
+/// Bounds what peers and backends can make this process hold, wait for or do.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Bounds the open connections of the node.
+    ///
+    /// Unit: connections; 0 = what the descriptor limit allows, less 256 (the effective value is
+    /// logged). Default: 0. Cost: a descriptor and about 15 KiB for each idle connection; beyond
+    /// the limit handshakes get 503.
+    pub max_connections: u64,
+    /// Bounds the open connections from one IP address.
+    ///
+    /// Unit: connections; 0 = no limit. Default: 0. Cost: one counter per address that is
+    /// connected; users behind one NAT share it. Beyond the limit handshakes get 503.
+    pub max_connections_per_ip: u64,
+    /// Bounds the opening handshakes that begin per second, over all listeners.
+    ///
+    /// Unit: handshakes per second; 0 = no limit. Default: 1000. Cost: after a mass disconnect
+    /// clients come back at this rate at most; beyond it they get 503.
+    pub handshakes_per_second: u64,
+    /// Bounds the connections accepted per second from one IP address.
+    ///
+    /// Unit: connections per second; 0 = no limit. Default: 0. Cost: one counter per address seen
+    /// of late; users behind one NAT share it. Beyond the limit handshakes get 429.
+    pub accept_rate_per_ip: u64,
+    /// Bounds the opening handshake, from accepted to answered.
+    ///
+    /// Unit: duration, above zero. Default: 10s. Cost: a slow or hostile client holds a descriptor
+    /// for as long; too short refuses clients on bad networks (408).
+    #[serde(deserialize_with = "values::duration")]
+    pub handshake_timeout: Duration,
+    /// Bounds a received message, over all its fragments.
+    ///
+    /// Unit: size, above zero. Default: 1MiB; take 16MiB from applications and upstream feeds.
+    /// Cost: echo and embedded backends hold a whole message in memory; a larger one ends the
+    /// connection with 1009.
+    pub max_message_size: ByteSize,
+    /// Bounds the payload of a received frame.
+    ///
+    /// Unit: size, above zero, at most `max_message_size`. Default: 1MiB. Cost: a header that
+    /// claims as much may reserve as much; a larger frame ends the connection with 1009.
+    pub max_frame_size: ByteSize,
+    /// Bounds what was received and the backend has not taken; beyond it reading pauses.
+    ///
+    /// Unit: size, above zero; one message is always admitted, so it may be smaller than
+    /// `max_message_size`. Default: 256KiB. Cost: as much memory for each connection whose backend
+    /// is slow, charged to `memory`.
+    pub inbox_bytes: ByteSize,
+    /// Bounds how long a backend may take nothing while the inbox is full.
+    ///
+    /// Unit: duration; 0s = no bound. Default: 30s. Cost: a stuck backend holds its inboxes for as
+    /// long; then the connection ends as `backend_failed`.
+    #[serde(deserialize_with = "values::duration")]
+    pub inbox_timeout: Duration,
+    /// Bounds what was accepted for sending and the kernel has not taken.
+    ///
+    /// Unit: size, above zero; one message is always admitted when the outbox is empty. Default:
+    /// 256KiB. Cost: as much memory for each slow reader, charged to `memory`.
+    pub outbox_bytes: ByteSize,
+    /// Bounds how long writing may make no progress.
+    ///
+    /// Unit: duration, above zero: every write has a deadline. Default: 15s. Cost: a reader that
+    /// stalled holds its outbox for as long; then the connection ends as `slow_consumer`.
+    #[serde(deserialize_with = "values::duration")]
+    pub write_timeout: Duration,
+    /// Chooses what happens to a message when the outbox is full.
+    ///
+    /// One of `refuse`, `close`, `drop_oldest`, `drop_newest`. Default: refuse. Cost: `close` ends
+    /// slow readers at once; the two that drop lose messages, counted in the ending.
+    pub on_full: OnFull,
+    /// Bounds the bytes of all inboxes and outboxes together.
+    ///
+    /// Unit: percentage of the cgroup's limit, or of the machine's memory without one, or a size.
+    /// Default: 60%. Cost: what is left is for connections, buffers and the rest of the machine.
+    pub memory: MemoryLimit,
+    /// Bounds the messages received per second on one connection.
+    ///
+    /// Unit: messages per second; 0 = no limit. Default: 0. Cost: one counter per connection; a
+    /// peer that exceeds it is closed with 1013 and cause `rate_limited`.
+    pub messages_per_second: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_connections: 0,
+            max_connections_per_ip: 0,
+            handshakes_per_second: 1000,
+            accept_rate_per_ip: 0,
+            handshake_timeout: Duration::from_secs(10),
+            max_message_size: ByteSize::mib(1),
+            max_frame_size: ByteSize::mib(1),
+            inbox_bytes: ByteSize::kib(256),
+            inbox_timeout: Duration::from_secs(30),
+            outbox_bytes: ByteSize::kib(256),
+            write_timeout: Duration::from_secs(15),
+            on_full: OnFull::Refuse,
+            memory: MemoryLimit::default(),
+            messages_per_second: 0,
+        }
+    }
+}
+
+/// What happens to a message when the outbox is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnFull {
+    /// The message is refused; the connection goes on.
+    #[default]
+    Refuse,
+    /// The connection ends as `slow_consumer`.
+    Close,
+    /// The oldest queued messages give way.
+    DropOldest,
+    /// The message is dropped.
+    DropNewest,
+}
+
+/// How much memory all inboxes and outboxes together may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MemoryLimit {
+    /// Percent of the cgroup's limit, or of the machine's memory without one; from 1 to 100.
+    Percent(u8),
+    /// A number of bytes.
+    Bytes(ByteSize),
+}
+
+impl Default for MemoryLimit {
+    fn default() -> Self {
+        Self::Percent(60)
+    }
+}
+
+impl FromStr for MemoryLimit {
+    type Err = InvalidValue;
+
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        let invalid = || InvalidValue::Memory(text.to_owned());
+        match text.trim().strip_suffix('%') {
+            Some(number) => match number.trim_end().parse() {
+                Ok(percent @ 1..=100) => Ok(Self::Percent(percent)),
+                _ => Err(invalid()),
+            },
+            None => match text.parse() {
+                Ok(size) if size > ByteSize(0) => Ok(Self::Bytes(size)),
+                _ => Err(invalid()),
+            },
+        }
+    }
+}
+
+impl fmt::Display for MemoryLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Percent(percent) => write!(f, "{percent}%"),
+            Self::Bytes(size) => size.fmt(f),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for MemoryLimit {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct MemoryVisitor;
+        impl serde::de::Visitor<'_> for MemoryVisitor {
+            type Value = MemoryLimit;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a percentage such as \"60%\" or a size such as \"512MiB\"")
+            }
+            fn visit_i64<E: serde::de::Error>(self, bytes: i64) -> Result<MemoryLimit, E> {
+                // As text, so that zero and negative numbers get the same answer.
+                self.visit_str(&bytes.to_string())
+            }
+            fn visit_u64<E: serde::de::Error>(self, bytes: u64) -> Result<MemoryLimit, E> {
+                self.visit_str(&bytes.to_string())
+            }
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<MemoryLimit, E> {
+                text.parse().map_err(E::custom)
+            }
+        }
+        deserializer.deserialize_any(MemoryVisitor)
+    }
+}

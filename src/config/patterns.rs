@@ -1,0 +1,176 @@
+//! What a route matches: hosts, paths and origins.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::Deserialize;
+use serde::de::Deserializer;
+
+use super::values::{self, InvalidValue};
+
+/// The paths of a route; the query of a request does not count.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum PathPattern {
+    /// This path alone: `/chat`.
+    Exact(String),
+    /// Every path that starts so; written with a final `*`, kept without: `/chat/` for `/chat/*`.
+    Prefix(String),
+}
+
+impl PathPattern {
+    /// Returns whether the pattern takes `path`, which has no query.
+    pub fn matches(&self, path: &str) -> bool {
+        match self {
+            Self::Exact(exact) => path == exact,
+            Self::Prefix(prefix) => path.starts_with(prefix.as_str()),
+        }
+    }
+
+    /// Returns whether every path that `other` takes is taken by this pattern too.
+    pub fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Exact(a), Self::Exact(b)) => a == b,
+            (Self::Exact(_), Self::Prefix(_)) => false,
+            (Self::Prefix(prefix), Self::Exact(other) | Self::Prefix(other)) => {
+                other.starts_with(prefix.as_str())
+            }
+        }
+    }
+}
+
+impl FromStr for PathPattern {
+    type Err = InvalidValue;
+
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        let invalid = || InvalidValue::Path(text.to_owned());
+        // A request target has neither of these, so such a route could never match.
+        if text.contains(['?', '#']) || text.contains(|c: char| c.is_whitespace() || c.is_control())
+        {
+            return Err(invalid());
+        }
+        let (fixed, pattern) = match text.strip_suffix('*') {
+            Some(prefix) if prefix.ends_with('/') => (prefix, Self::Prefix(prefix.to_owned())),
+            Some(_) => return Err(invalid()),
+            None => (text, Self::Exact(text.to_owned())),
+        };
+        if !fixed.starts_with('/') || fixed.contains('*') {
+            return Err(invalid());
+        }
+        Ok(pattern)
+    }
+}
+
+impl fmt::Display for PathPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(path) => f.write_str(path),
+            Self::Prefix(prefix) => write!(f, "{prefix}*"),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for PathPattern {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        values::text(deserializer, "a path such as \"/chat/*\"", Self::from_str)
+    }
+}
+
+/// An entry of a route's `origins`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum OriginPattern {
+    /// `*`: every origin.
+    Any,
+    /// `null`: what browsers send for files and sandboxed frames.
+    Null,
+    /// `scheme://host[:port]` in lower case, without the scheme's default port, as browsers write
+    /// it (RFC 6454 section 6.2).
+    Exact(String),
+}
+
+impl OriginPattern {
+    /// Returns whether the pattern takes the value of an `Origin` header.
+    pub fn matches(&self, origin: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Null => origin == "null",
+            Self::Exact(exact) => exact.eq_ignore_ascii_case(origin),
+        }
+    }
+}
+
+/// The ports that browsers leave out of an origin.
+const DEFAULT_PORTS: [(&str, &str); 4] =
+    [("http", ":80"), ("https", ":443"), ("ws", ":80"), ("wss", ":443")];
+
+impl FromStr for OriginPattern {
+    type Err = InvalidValue;
+
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        match text {
+            "*" => return Ok(Self::Any),
+            "null" => return Ok(Self::Null),
+            _ => {}
+        }
+        let invalid = || InvalidValue::Origin(text.to_owned());
+        let (scheme, authority) = text.split_once("://").ok_or_else(invalid)?;
+        let scheme_is_valid = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+            && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
+        let (host, port) = split_port(authority);
+        let port_is_valid = port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0));
+        if !scheme_is_valid || !port_is_valid || !is_host(host) {
+            return Err(invalid());
+        }
+        let mut origin = text.to_ascii_lowercase();
+        for (scheme, port) in DEFAULT_PORTS {
+            if origin.split_once("://").is_some_and(|(written, _)| written == scheme)
+                && origin.ends_with(port)
+            {
+                origin.truncate(origin.len() - port.len());
+            }
+        }
+        Ok(Self::Exact(origin))
+    }
+}
+
+impl fmt::Display for OriginPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Any => "*",
+            Self::Null => "null",
+            Self::Exact(origin) => origin,
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for OriginPattern {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        values::text(deserializer, "an origin such as \"https://example.org\"", Self::from_str)
+    }
+}
+
+/// Reads a host: in lower case, without a port.
+pub(super) fn host<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    values::text(deserializer, "a host such as \"example.org\"", |text| {
+        if is_host(text) {
+            Ok(Some(text.to_ascii_lowercase()))
+        } else {
+            Err(InvalidValue::Host(text.to_owned()))
+        }
+    })
+}
+
+/// Splits `host:port`; an address in brackets keeps its colons.
+fn split_port(authority: &str) -> (&str, Option<&str>) {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (authority, None),
+    }
+}
+
+/// Returns whether `text` is a host name, an IPv4 address or an IPv6 address in brackets.
+fn is_host(text: &str) -> bool {
+    if let Some(address) = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        return address.parse::<std::net::Ipv6Addr>().is_ok();
+    }
+    !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c))
+}

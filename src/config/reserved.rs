@@ -1,0 +1,222 @@
+//! The sections and keys that CONTRACT.md section 6 names and this version does not build.
+//!
+//! They are parsed, so that a typing error in them is found today.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::routing::BackendKind;
+use super::values::{self, Address, ByteSize};
+
+/// Certificate and key of a listener. Not in this version.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// Names the file with the certificate chain. Unit: path to PEM. Required. Cost: none.
+    pub cert: PathBuf,
+    /// Names the file with the private key. Unit: path to PEM. Required. Cost: none.
+    pub key: PathBuf,
+    /// Names the file with the authorities of client certificates. Unit: path to PEM. Default:
+    /// none, clients need no certificate. Cost: one more signature per handshake.
+    #[serde(default)]
+    pub client_ca: Option<PathBuf>,
+}
+
+/// How peers prove who they are. Not in this version.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Auth {
+    /// Chooses the way. Required. Cost: one signature, or one request, per handshake.
+    pub kind: RouteAuth,
+}
+
+/// The words that `auth.kind` knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RouteAuth {
+    /// A signed token.
+    Jwt,
+    /// An HTTP endpoint decides.
+    Http,
+}
+
+/// A named outbound connection that is kept alive. Not in this version.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dialer {
+    /// Names the dialer. Unit: text, unique. Required. Cost: none.
+    pub name: String,
+    /// Sets the upstream. Unit: `ws://` or `wss://` URL. Required. Cost: one connection.
+    pub url: String,
+    /// Lists request headers; secrets come from the environment or a file. Default: none.
+    #[serde(default)]
+    pub headers: BTreeMap<String, Header>,
+    /// Chooses where messages go. Required.
+    pub backend: ReservedBackend,
+    /// Lists messages to send once open. Unit: texts. Default: none. Cost: sent at every connect.
+    #[serde(default)]
+    pub on_open: Vec<String>,
+    /// Names what a message must contain before open counts as ready. Unit: text. Default: none.
+    #[serde(default)]
+    pub ready_on: Option<String>,
+    /// Sends a message at an interval. Default: none. Cost: its bytes.
+    #[serde(default)]
+    pub heartbeat: Option<Heartbeat>,
+    /// Says when to dial again.
+    #[serde(default)]
+    pub reconnect: Reconnect,
+    /// Replaces the connection at this age. Unit: duration; 0s = off. Default: 0s. Cost: two
+    /// connections for a moment.
+    #[serde(default, deserialize_with = "values::duration")]
+    pub rotate_after: Duration,
+    /// Replaces the connection after as long without data messages; Pongs do not count. Unit:
+    /// duration; 0s = off. Default: 0s. Cost: none.
+    #[serde(default, deserialize_with = "values::duration")]
+    pub stale_after: Duration,
+}
+
+/// A backend whose kinds are only parsed.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReservedBackend {
+    /// Chooses where messages go. Required.
+    pub kind: BackendKind,
+    /// Sets the other end. Unit: URL. Required for some kinds.
+    #[serde(default)]
+    pub url: Option<String>,
+}
+
+/// The value of a header, never printed with the configuration unless it is written there.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
+pub enum Header {
+    /// An environment variable holds the value.
+    Env(String),
+    /// A file holds the value.
+    File(PathBuf),
+}
+
+/// A message that is sent at an interval. Not in this version.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Heartbeat {
+    /// Sets the message. Unit: text. Required. Cost: its bytes.
+    pub send: String,
+    /// Sets the interval. Unit: duration. Required. Cost: none.
+    #[serde(deserialize_with = "values::duration")]
+    pub every: Duration,
+}
+
+/// When a dialer dials again. Not in this version.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Reconnect {
+    /// Sets the first wait. Unit: duration. Default: 200ms. Cost: none.
+    #[serde(deserialize_with = "values::duration")]
+    pub min: Duration,
+    /// Sets the longest wait. Unit: duration. Default: 30s. Cost: none.
+    #[serde(deserialize_with = "values::duration")]
+    pub max: Duration,
+    /// Sets how long a connection must hold before the wait starts at `min` again. Unit: duration.
+    /// Default: 60s. Cost: none.
+    #[serde(deserialize_with = "values::duration")]
+    pub stable_after: Duration,
+    /// Lists close codes after which the dialer stays away. Unit: codes. Default: none.
+    pub never_on: Vec<u16>,
+}
+
+impl Default for Reconnect {
+    fn default() -> Self {
+        Self {
+            min: Duration::from_millis(200),
+            max: Duration::from_secs(30),
+            stable_after: Duration::from_secs(60),
+            never_on: Vec::new(),
+        }
+    }
+}
+
+/// The control API. Not in this version.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Control {
+    /// Sets the address. Unit: address. Default: `127.0.0.1:8081`. Cost: one listening socket;
+    /// beyond loopback and Unix sockets a token is required.
+    pub listen: Address,
+    /// Names the file with the tokens. Unit: path. Default: none. Cost: none.
+    pub token_file: Option<PathBuf>,
+    /// Lets callers dial. Unit: true or false. Default: false. Cost: callers reach what the node
+    /// reaches.
+    pub allow_dial: bool,
+}
+
+impl Default for Control {
+    fn default() -> Self {
+        Self {
+            listen: Address::Tcp(([127, 0, 0, 1], 8081).into()),
+            token_file: None,
+            allow_dial: false,
+        }
+    }
+}
+
+/// The durable store of endings. Not in this version.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Ledger {
+    /// Places the store. Unit: path; "" = no ledger. Default: `ledger.db` in the state directory.
+    /// Cost: disk, up to `max_size`.
+    pub path: Option<PathBuf>,
+    /// Sets how long endings are kept. Unit: duration. Default: 7d. Cost: disk.
+    #[serde(deserialize_with = "values::duration")]
+    pub retention: Duration,
+    /// Bounds the store; the oldest endings give way. Unit: size. Default: 1GiB. Cost: disk.
+    pub max_size: ByteSize,
+    /// Chooses what survives a power loss. One of `normal`, `full`. Default: normal. Cost: `full`
+    /// syncs the disk at every commit.
+    pub synchronous: Synchronous,
+    /// Chooses what happens when endings cannot be stored. One of `serve`, `refuse`. Default:
+    /// serve. Cost: `serve` leaves gaps in the ledger, `refuse` turns new connections away.
+    pub on_failure: FailurePolicy,
+    /// Bounds the recorded attempts per listener; beyond it they are counted per failure, network
+    /// and minute. Unit: per second. Default: 50. Cost: disk.
+    pub open_failed_per_second: u64,
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Self {
+            path: None,
+            retention: Duration::from_secs(7 * 24 * 60 * 60),
+            max_size: ByteSize::gib(1),
+            synchronous: Synchronous::Normal,
+            on_failure: FailurePolicy::Serve,
+            open_failed_per_second: 50,
+        }
+    }
+}
+
+/// What survives a power loss.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Synchronous {
+    /// The process may die at any time; a power loss may cost the last commits.
+    #[default]
+    Normal,
+    /// Every commit.
+    Full,
+}
+
+/// What happens when endings cannot be stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailurePolicy {
+    /// Endings go to the log and are counted.
+    #[default]
+    Serve,
+    /// New connections are refused.
+    Refuse,
+}

@@ -1,0 +1,278 @@
+//! The sections of the configuration, as CONTRACT.md section 6 names them.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::limits::Limits;
+use super::reserved::{Control, Dialer, Ledger};
+use super::routing::{Listener, Route};
+use super::values::{self, Address, Spread};
+use crate::vocabulary::{CloseCode, CloseReason};
+
+/// The whole configuration of a node.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Says who this node is.
+    pub node: Node,
+    /// Lists the addresses that accept; default: `public` on `127.0.0.1:8080`.
+    pub listeners: Vec<Listener>,
+    /// Lists what becomes of a path; the first match wins; default: `/echo` to echo.
+    pub routes: Vec<Route>,
+    /// Lists the outbound connections that are kept alive. Not in this version.
+    pub dialers: Vec<Dialer>,
+    /// Bounds what peers and backends can make this process hold, wait for or do.
+    pub limits: Limits,
+    /// Finds peers that are gone, idle or too old.
+    pub keepalive: Keepalive,
+    /// Bounds the closing handshake.
+    pub close: Close,
+    /// Says how to stop.
+    pub drain: Drain,
+    /// Places the control API. Not in this version.
+    pub control: Control,
+    /// Places the probes.
+    pub health: Health,
+    /// Places the durable store of endings. Not in this version.
+    pub ledger: Ledger,
+    /// Says what of a request is recorded.
+    pub records: Records,
+    /// Says how to log.
+    pub log: Log,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            node: Node::default(),
+            listeners: vec![Listener::default()],
+            routes: vec![Route::default()],
+            dialers: Vec::new(),
+            limits: Limits::default(),
+            keepalive: Keepalive::default(),
+            close: Close::default(),
+            drain: Drain::default(),
+            control: Control::default(),
+            health: Health::default(),
+            ledger: Ledger::default(),
+            records: Records::default(),
+            log: Log::default(),
+        }
+    }
+}
+
+/// Says who this node is.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Node {
+    /// Names the node in endings, logs and metrics.
+    ///
+    /// Unit: text, not empty. Default: the host name. Cost: none; give two nodes of a host two
+    /// names, else their endings cannot be told apart.
+    pub name: Option<String>,
+}
+
+impl Node {
+    /// Returns the configured name, else the host name, else `localhost`. Reads a file of `/proc`.
+    pub fn resolve_name(&self) -> String {
+        self.name.clone().or_else(host_name).unwrap_or_else(|| "localhost".to_owned())
+    }
+}
+
+fn host_name() -> Option<String> {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+    let name = name.trim();
+    (!name.is_empty()).then(|| name.to_owned())
+}
+
+/// Finds peers that are gone, idle or too old.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Keepalive {
+    /// Sets the time between Pings, jittered by 10 %.
+    ///
+    /// Unit: duration; 0s = off. Default: 25s, below the 30 s after which many middleboxes forget a
+    /// flow. Cost: one small packet each way per connection and interval; off, a vanished peer is
+    /// noticed only when something is written.
+    #[serde(deserialize_with = "values::duration")]
+    pub ping_interval: Duration,
+    /// Bounds the wait for a sign of life after a Ping: a Pong, other bytes, or an acknowledgement.
+    ///
+    /// Unit: duration; above zero while `ping_interval` is. Default: 20s. Cost: a vanished peer is
+    /// kept for up to `ping_interval` + `pong_timeout`; too short ends peers on bad networks.
+    #[serde(deserialize_with = "values::duration")]
+    pub pong_timeout: Duration,
+    /// Bounds the time without data either way; Pings and Pongs are not data.
+    ///
+    /// Unit: duration; 0s = off. Default: 0s. Cost: none; ends idle connections with 3008.
+    #[serde(deserialize_with = "values::duration")]
+    pub idle_timeout: Duration,
+    /// Bounds the age of a connection.
+    ///
+    /// Unit: duration; 0s = off. Default: 0s. Cost: a reconnect per client and period; closes with
+    /// 1001, after which clients come back.
+    #[serde(deserialize_with = "values::duration")]
+    pub max_age: Duration,
+}
+
+impl Default for Keepalive {
+    fn default() -> Self {
+        Self {
+            ping_interval: Duration::from_secs(25),
+            pong_timeout: Duration::from_secs(20),
+            idle_timeout: Duration::ZERO,
+            max_age: Duration::ZERO,
+        }
+    }
+}
+
+/// Bounds the closing handshake.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Close {
+    /// Bounds the closing handshake: queued data, our Close and the answer.
+    ///
+    /// Unit: duration, above zero. Default: 10s. Cost: a silent peer holds its connection for as
+    /// long, then it ends as `close_timeout`.
+    #[serde(deserialize_with = "values::duration")]
+    pub timeout: Duration,
+    /// Bounds the wait for the peer's FIN after both Closes.
+    ///
+    /// Unit: duration, at most `timeout`. Default: 2s. Cost: holds a descriptor for as long; at 0s
+    /// peers may see a reset instead of our Close.
+    #[serde(deserialize_with = "values::duration")]
+    pub linger: Duration,
+    /// Appends the last 12 digits of the connection's id to close reasons that this end writes.
+    ///
+    /// Unit: true or false. Default: false. Cost: 13 bytes of the reason's 123; lets a client's
+    /// report name the ending.
+    pub reason_id: bool,
+}
+
+impl Default for Close {
+    fn default() -> Self {
+        Self { timeout: Duration::from_secs(10), linger: Duration::from_secs(2), reason_id: false }
+    }
+}
+
+/// Says how to stop: when, how fast and with which Close.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Drain {
+    /// Sets how long, after SIGTERM, the node is not ready and still accepts.
+    ///
+    /// Unit: duration. Default: 0s. Cost: stopping takes as much longer; behind a load balancer,
+    /// take its probe interval.
+    #[serde(deserialize_with = "values::duration")]
+    pub delay: Duration,
+    /// Bounds the drain after `delay`; what is open then ends as `drain_deadline`.
+    ///
+    /// Unit: duration; 0s = no patience. Default: 60s. Cost: stopping takes up to `delay` +
+    /// `within`; systemd's `TimeoutStopSec` must be longer.
+    #[serde(deserialize_with = "values::duration")]
+    pub within: Duration,
+    /// Sets over how long Closes are sent, so that clients do not all come back at once.
+    ///
+    /// Unit: duration, at most `within`, or `auto`: at once for few, over half of `within` for
+    /// many. Default: auto. Cost: stopping takes at least as long.
+    pub spread: Spread,
+    /// Chooses the close code that peers get.
+    ///
+    /// Unit: 1000–1003, 1007–1014 or 3000–4999. Default: 1012 (service restart). Cost: none; after
+    /// 1000 many clients never come back.
+    #[serde(deserialize_with = "values::close_code")]
+    pub code: CloseCode,
+    /// Chooses the close reason that peers get.
+    ///
+    /// Unit: text of at most 123 bytes. Default: "service restart". Cost: its bytes, once per peer.
+    #[serde(deserialize_with = "values::close_reason")]
+    pub reason: CloseReason,
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Self {
+            delay: Duration::ZERO,
+            within: Duration::from_secs(60),
+            spread: Spread::Auto,
+            code: CloseCode::SERVICE_RESTART,
+            // Short enough that nothing is cut.
+            reason: CloseReason::truncated("service restart"),
+        }
+    }
+}
+
+/// Places the probes: `/livez`, `/readyz` and `/metrics` without a token.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Health {
+    /// Sets the address of the probes.
+    ///
+    /// Unit: address (`127.0.0.1:9090`, `unix:/run/lastword/health.sock`); "" = off. Default: "".
+    /// Cost: one listening socket; whoever reaches it reads the metrics.
+    #[serde(deserialize_with = "values::unless_empty")]
+    pub listen: Option<Address>,
+}
+
+/// Says what of a request is recorded, in log, ledger, API and metrics alike.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Records {
+    /// Chooses what becomes of the query of a request's path.
+    ///
+    /// One of `mask` (values become ***), `keep`, `drop`. Default: mask. Cost: `keep` writes what
+    /// clients put there, tokens included, to log and disk.
+    pub query: QueryRecording,
+    /// Lists the query parameters whose values are recorded although `query` is `mask`.
+    ///
+    /// Unit: names. Default: none. Cost: their values reach log and disk.
+    pub query_keep: Vec<String>,
+}
+
+/// What becomes of the query of a request's path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum QueryRecording {
+    /// Names are kept, values become `***`.
+    #[default]
+    Mask,
+    /// The query is recorded as it came.
+    Keep,
+    /// The query is cut off.
+    Drop,
+}
+
+/// Says how to log; logs go to stderr.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// Chooses the form of a log line.
+    ///
+    /// One of `text`, `json`, `journald`. Default: text. Cost: json is about twice as long.
+    pub format: LogFormat,
+    /// Chooses what is logged.
+    ///
+    /// Unit: directives of tracing's `EnvFilter`. Default: `info,ractor=off`. Cost: `debug` writes
+    /// several lines per connection, `trace` several per message.
+    pub filter: String,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { format: LogFormat::Text, filter: "info,ractor=off".to_owned() }
+    }
+}
+
+/// The form of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// For a person at a terminal.
+    #[default]
+    Text,
+    /// One JSON object per line.
+    Json,
+    /// The journal's own protocol, with fields.
+    Journald,
+}

@@ -1,0 +1,292 @@
+//! The values that configuration writes as text: sizes, durations, addresses.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::de::{self, Deserialize, Deserializer, Visitor};
+
+use crate::vocabulary::{CloseCode, CloseReason};
+
+/// Tells why a text is not the value it should be, and what to write instead.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidValue {
+    /// The text is not a size.
+    #[error(
+        "{0:?} is not a size: write bytes (65536) or a whole number with B, kB, MB, GB, KiB, MiB or GiB (\"64KiB\")"
+    )]
+    Size(String),
+    /// The size does not fit into 63 bits.
+    #[error("{0:?} is larger than any machine: the largest size is 8388607TiB")]
+    SizeTooLarge(String),
+    /// The text is not a duration.
+    #[error("{text:?} is not a duration: {why}; write \"5s\", \"250ms\" or \"2h\"")]
+    Duration {
+        /// What was written.
+        text: String,
+        /// What the parser stumbled over.
+        why: String,
+    },
+    /// The duration is beyond what deadlines are computed with.
+    #[error(
+        "{0:?} is too long: the longest duration is 3650d; \"0s\" switches off what may be off"
+    )]
+    DurationTooLong(String),
+    /// The text is not an address.
+    #[error(
+        "{0:?} is not an address: write \"127.0.0.1:8080\", \"[::]:8080\" or \"unix:/run/lastword.sock\""
+    )]
+    Address(String),
+    /// The path of a Unix socket is relative or longer than the kernel takes.
+    #[error("{0:?} is not the path of a Unix socket: write an absolute path of at most 107 bytes")]
+    SocketPath(String),
+    /// The text is neither a percentage nor a size.
+    #[error(
+        "{0:?} is no amount of memory: write a percentage from \"1%\" to \"100%\" or a size such as \"512MiB\""
+    )]
+    Memory(String),
+    /// The text is not a path pattern.
+    #[error("{0:?} is not a path: start it with \"/\", and use \"*\" only as a final \"/*\"")]
+    Path(String),
+    /// The text is not an origin.
+    #[error(
+        "{0:?} is not an origin: write scheme://host or scheme://host:port without a path, \"null\" or \"*\""
+    )]
+    Origin(String),
+    /// The text is not a host name.
+    #[error("{0:?} is not a host: write the name or address alone, without scheme, port or path")]
+    Host(String),
+}
+
+/// A number of bytes; written as an integer or as text: `65536`, `"64KiB"`, `"2GB"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct ByteSize(pub u64);
+
+impl ByteSize {
+    /// Makes a size of `n` KiB.
+    pub const fn kib(n: u64) -> Self {
+        Self(n << 10)
+    }
+
+    /// Makes a size of `n` MiB.
+    pub const fn mib(n: u64) -> Self {
+        Self(n << 20)
+    }
+
+    /// Makes a size of `n` GiB.
+    pub const fn gib(n: u64) -> Self {
+        Self(n << 30)
+    }
+}
+
+const UNITS: [(&str, u64); 10] = [
+    ("", 1),
+    ("B", 1),
+    ("kB", 1_000),
+    ("KB", 1_000),
+    ("MB", 1_000_000),
+    ("GB", 1_000_000_000),
+    ("KiB", 1 << 10),
+    ("MiB", 1 << 20),
+    ("GiB", 1 << 30),
+    ("TiB", 1 << 40),
+];
+
+impl FromStr for ByteSize {
+    type Err = InvalidValue;
+
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        let written = text.trim();
+        let digits = written.find(|c: char| !c.is_ascii_digit()).unwrap_or(written.len());
+        let (number, unit) = written.split_at(digits);
+        let unit = unit.trim_start();
+        let Some((_, factor)) = UNITS.into_iter().find(|(name, _)| *name == unit) else {
+            return Err(InvalidValue::Size(text.to_owned()));
+        };
+        if number.is_empty() {
+            return Err(InvalidValue::Size(text.to_owned()));
+        }
+        // Digits only, so what fails is too large; TOML's own integers end at 63 bits as well.
+        number
+            .parse::<u64>()
+            .ok()
+            .and_then(|number| number.checked_mul(factor))
+            .filter(|bytes| i64::try_from(*bytes).is_ok())
+            .map(Self)
+            .ok_or_else(|| InvalidValue::SizeTooLarge(text.to_owned()))
+    }
+}
+
+impl fmt::Display for ByteSize {
+    /// Writes the largest unit that divides the size: `64KiB`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let binary = [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)];
+        for (unit, shift) in binary {
+            if self.0 != 0 && self.0 & ((1 << shift) - 1) == 0 {
+                return write!(f, "{}{unit}", self.0 >> shift);
+            }
+        }
+        write!(f, "{}B", self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for ByteSize {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct SizeVisitor;
+        impl Visitor<'_> for SizeVisitor {
+            type Value = ByteSize;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a size such as \"64KiB\" or a number of bytes")
+            }
+            fn visit_i64<E: de::Error>(self, bytes: i64) -> Result<ByteSize, E> {
+                u64::try_from(bytes)
+                    .map(ByteSize)
+                    .map_err(|_| E::invalid_value(de::Unexpected::Signed(bytes), &self))
+            }
+            fn visit_u64<E: de::Error>(self, bytes: u64) -> Result<ByteSize, E> {
+                Ok(ByteSize(bytes))
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<ByteSize, E> {
+                text.parse().map_err(E::custom)
+            }
+        }
+        deserializer.deserialize_any(SizeVisitor)
+    }
+}
+
+/// Where to listen: `"127.0.0.1:8080"`, `"[::]:8080"` or `"unix:/run/lastword.sock"`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Address {
+    /// An address and port of TCP; port 0 lets the kernel choose one.
+    Tcp(SocketAddr),
+    /// A Unix socket, by its absolute path.
+    Unix(PathBuf),
+}
+
+/// What `sockaddr_un` holds on Linux, less the final zero.
+const LONGEST_SOCKET_PATH: usize = 107;
+
+impl FromStr for Address {
+    type Err = InvalidValue;
+
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            if !path.starts_with('/') || path.len() > LONGEST_SOCKET_PATH || path.contains('\0') {
+                return Err(InvalidValue::SocketPath(path.to_owned()));
+            }
+            return Ok(Self::Unix(PathBuf::from(path)));
+        }
+        text.parse().map(Self::Tcp).map_err(|_| InvalidValue::Address(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Address {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        text(deserializer, "an address such as \"127.0.0.1:8080\"", Self::from_str)
+    }
+}
+
+/// Over how long a drain spreads its Closes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Spread {
+    /// At once for few connections, over half of `within` for many.
+    Auto,
+    /// Evenly over this duration; zero = at once.
+    Over(Duration),
+}
+
+impl<'de> Deserialize<'de> for Spread {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        text(deserializer, "\"auto\" or a duration such as \"30s\"", |text| match text {
+            "auto" => Ok(Self::Auto),
+            _ => parse_duration(text).map(Self::Over),
+        })
+    }
+}
+
+/// The longest duration: deadlines are `now` plus a duration, and that must not overflow.
+const LONGEST: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
+
+pub(super) fn parse_duration(text: &str) -> Result<Duration, InvalidValue> {
+    let duration = humantime::parse_duration(text.trim())
+        .map_err(|why| InvalidValue::Duration { text: text.to_owned(), why: why.to_string() })?;
+    if duration > LONGEST {
+        return Err(InvalidValue::DurationTooLong(text.to_owned()));
+    }
+    Ok(duration)
+}
+
+/// Reads a duration; a bare number is refused because its unit would be a guess.
+pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    text(deserializer, "a duration such as \"5s\"", parse_duration)
+}
+
+/// Reads a duration that overrides another.
+pub(super) fn some_duration<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Duration>, D::Error> {
+    duration(deserializer).map(Some)
+}
+
+/// Reads a close code that may be sent.
+pub(super) fn close_code<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<CloseCode, D::Error> {
+    CloseCode::new(u16::deserialize(deserializer)?).map_err(de::Error::custom)
+}
+
+/// Reads a close reason that fits into a Close frame.
+pub(super) fn close_reason<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<CloseReason, D::Error> {
+    CloseReason::new(String::deserialize(deserializer)?).map_err(de::Error::custom)
+}
+
+/// Reads text where the empty text means "off".
+pub(super) fn unless_empty<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr<Err = InvalidValue>,
+{
+    text(deserializer, "text, or \"\" for none", |text| match text {
+        "" => Ok(None),
+        _ => text.parse().map(Some),
+    })
+}
+
+/// Reads a value that is written as text.
+pub(super) fn text<'de, D, T>(
+    deserializer: D,
+    expected: &'static str,
+    parse: impl FnOnce(&str) -> Result<T, InvalidValue>,
+) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    struct TextVisitor<T, F>(&'static str, F, PhantomData<T>);
+    impl<T, F: FnOnce(&str) -> Result<T, InvalidValue>> Visitor<'_> for TextVisitor<T, F> {
+        type Value = T;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.0)
+        }
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+            (self.1)(text).map_err(E::custom)
+        }
+    }
+    deserializer.deserialize_str(TextVisitor(expected, parse, PhantomData))
+}

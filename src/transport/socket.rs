@@ -1,0 +1,310 @@
+//! The byte stream under a connection, and what can be known and asked of it beyond bytes.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+use super::tcp_info;
+use crate::vocabulary::TcpFacts;
+
+/// A byte stream that can carry a connection.
+///
+/// Implemented for sockets, for in-memory pipes, and through [`Adopted`] for anything else.
+pub trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {
+    /// Makes dropping it reset TCP (`SO_LINGER` 0) instead of sending FIN.
+    ///
+    /// Does nothing where there is no TCP.
+    fn reset_on_drop(&mut self) {}
+
+    /// Returns what the kernel knows of it; `None` where there is no TCP.
+    fn kernel(&self) -> Option<KernelFacts> {
+        None
+    }
+}
+
+impl Transport for TcpStream {
+    fn reset_on_drop(&mut self) {
+        // It fails only on a socket that has nothing left to reset.
+        let _ = self.set_zero_linger();
+    }
+
+    fn kernel(&self) -> Option<KernelFacts> {
+        tcp_info::read(self)
+    }
+}
+
+impl Transport for UnixStream {}
+
+impl Transport for DuplexStream {}
+
+impl Transport for Box<dyn Transport> {
+    fn reset_on_drop(&mut self) {
+        (**self).reset_on_drop();
+    }
+
+    fn kernel(&self) -> Option<KernelFacts> {
+        (**self).kernel()
+    }
+}
+
+/// Makes a [`Transport`] of any byte stream; the kernel is not asked about it.
+#[derive(Debug)]
+pub struct Adopted<S>(pub S);
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Transport for Adopted<S> {}
+
+/// A socket as a listener accepts it.
+#[derive(Debug)]
+pub enum AnySocket {
+    /// TCP.
+    Tcp(TcpStream),
+    /// A Unix stream socket.
+    Unix(UnixStream),
+}
+
+impl AnySocket {
+    /// Returns this end's address.
+    pub fn local_addr(&self) -> Option<SocketName> {
+        match self {
+            Self::Tcp(socket) => socket.local_addr().ok().map(SocketName::tcp),
+            Self::Unix(socket) => socket.local_addr().ok().map(|addr| SocketName::unix(&addr)),
+        }
+    }
+}
+
+impl Transport for AnySocket {
+    fn reset_on_drop(&mut self) {
+        match self {
+            Self::Tcp(socket) => socket.reset_on_drop(),
+            Self::Unix(socket) => socket.reset_on_drop(),
+        }
+    }
+
+    fn kernel(&self) -> Option<KernelFacts> {
+        match self {
+            Self::Tcp(socket) => socket.kernel(),
+            Self::Unix(socket) => socket.kernel(),
+        }
+    }
+}
+
+/// The name of one end of a socket.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum SocketName {
+    /// An address and a port. An IPv4 peer of an IPv6 listener is shown as IPv4.
+    Tcp(SocketAddr),
+    /// A path; the dialling end of a Unix socket usually has none.
+    Unix(Option<PathBuf>),
+}
+
+impl SocketName {
+    pub(super) fn tcp(addr: SocketAddr) -> Self {
+        Self::Tcp(SocketAddr::new(addr.ip().to_canonical(), addr.port()))
+    }
+
+    pub(super) fn unix(addr: &tokio::net::unix::SocketAddr) -> Self {
+        Self::Unix(addr.as_pathname().map(PathBuf::from))
+    }
+
+    /// Returns the IP address, for limits and rates by address.
+    pub fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Self::Tcp(addr) => Some(addr.ip()),
+            Self::Unix(_) => None,
+        }
+    }
+}
+
+/// Writes `203.0.113.9:51342`, `unix:/run/x.sock`, or `unix:` for an end without a name.
+impl fmt::Display for SocketName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(addr) => write!(f, "{addr}"),
+            Self::Unix(Some(path)) => write!(f, "unix:{}", path.display()),
+            Self::Unix(None) => f.write_str("unix:"),
+        }
+    }
+}
+
+/// What the kernel knows of a TCP socket at this moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KernelFacts {
+    /// Where TCP itself stands.
+    pub state: TcpState,
+    /// Segments sent again, over the socket's life.
+    pub retransmits: u32,
+    /// Bytes written and not acknowledged by the peer's kernel; our FIN counts as one.
+    pub unacked_bytes: u32,
+    /// The smoothed round-trip time, in microseconds.
+    pub rtt_us: u32,
+}
+
+impl From<KernelFacts> for TcpFacts {
+    fn from(facts: KernelFacts) -> Self {
+        Self {
+            retransmits: facts.retransmits,
+            unacked_bytes: facts.unacked_bytes,
+            rtt_us: facts.rtt_us,
+        }
+    }
+}
+
+/// Where TCP stands (RFC 9293 section 3.3.2), as far as an ending cares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TcpState {
+    /// Open both ways.
+    Established,
+    /// Our FIN was sent, the peer's has not come.
+    FinSent,
+    /// The peer's FIN has come, ours was not sent.
+    CloseWait,
+    /// Both FINs were sent, and the kernel still sees them through.
+    BothFins,
+    /// Gone: reset by either end, timed out, or, once our FIN was sent, ended in good order.
+    Closed,
+    /// None of these, by the kernel's number.
+    Other(u8),
+}
+
+impl TcpState {
+    /// Tells whether the peer's FIN is known to have come, be there unread bytes before it or not.
+    pub const fn fin_received(self) -> bool {
+        match self {
+            Self::CloseWait | Self::BothFins => true,
+            Self::Established | Self::FinSent | Self::Closed | Self::Other(_) => false,
+        }
+    }
+}
+
+macro_rules! forward {
+    ($this:ident.$method:ident($($argument:ident),*)) => {
+        match $this.get_mut() {
+            Self::Tcp(socket) => Pin::new(socket).$method($($argument),*),
+            Self::Unix(socket) => Pin::new(socket).$method($($argument),*),
+        }
+    };
+}
+
+impl AsyncRead for AnySocket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        forward!(self.poll_read(cx, buf))
+    }
+}
+
+impl AsyncWrite for AnySocket {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        forward!(self.poll_write(cx, buf))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        forward!(self.poll_write_vectored(cx, bufs))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        forward!(self.poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        forward!(self.poll_shutdown(cx))
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Adopted<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().0).poll_read(cx, buf)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Adopted<S> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().0).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().0).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.0.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().0).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::super::io_end::IoEnd;
+    use super::*;
+
+    #[test]
+    fn an_ipv4_peer_of_an_ipv6_listener_is_shown_as_ipv4() {
+        let mapped = "[::ffff:203.0.113.9]:51342".parse().unwrap();
+        assert_eq!(SocketName::tcp(mapped).to_string(), "203.0.113.9:51342");
+    }
+
+    #[tokio::test]
+    async fn reset_on_drop_resets() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut ours = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut theirs, _) = listener.accept().await.unwrap();
+        ours.reset_on_drop();
+        drop(ours);
+        let error = theirs.read(&mut [0; 1]).await.unwrap_err();
+        assert_eq!(IoEnd::classify(&error), IoEnd::Reset);
+    }
+
+    #[tokio::test]
+    async fn a_boxed_and_an_adopted_stream_carry_bytes() {
+        let (ours, theirs) = tokio::io::duplex(64);
+        let mut boxed: Box<dyn Transport> = Box::new(Adopted(ours));
+        let mut theirs: Box<dyn Transport> = Box::new(theirs);
+        boxed.write_all(b"hello").await.unwrap();
+        boxed.shutdown().await.unwrap();
+        let mut read = String::new();
+        theirs.read_to_string(&mut read).await.unwrap();
+        assert_eq!(read, "hello");
+        assert_eq!(boxed.kernel(), None);
+    }
+}
