@@ -1,1 +1,5 @@
-//! What we choose, pure: admission, drain.
+//! What we choose, pure: time comes in as an argument, nothing is awaited.
+
+pub mod admission;
+pub mod drain;
+pub mod rate;

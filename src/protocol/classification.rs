@@ -106,14 +106,13 @@ impl Breach {
         }
     }
 
-    /// Returns the Close that tells the peer (section 7.4.1).
-    pub fn close_frame(&self) -> CloseFrame {
-        let code = match self.kind() {
+    /// Returns the code that tells the peer (section 7.4.1).
+    pub fn close_code(&self) -> CloseCode {
+        match self.kind() {
             Kind::MessageTooBig => CloseCode::MESSAGE_TOO_BIG,
             Kind::InvalidPayload => CloseCode::INVALID_PAYLOAD,
             _ => CloseCode::PROTOCOL_ERROR,
-        };
-        CloseFrame::coded(code, &self.phrase())
+        }
     }
 
     /// Says it in half a sentence.
@@ -138,7 +137,8 @@ impl Breach {
         }
     }
 
-    fn phrase(&self) -> String {
+    /// Names what was wrong, in a few words.
+    pub fn phrase(&self) -> String {
         match self {
             Self::Framing(violation) => violation.to_string(),
             Self::ShortClose => "Close frame with a payload of 1 byte".to_owned(),

@@ -26,7 +26,7 @@ use crate::vocabulary::{
 mod tests;
 
 /// How a connection closes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClosePolicy {
     /// How long the closing handshake may take, from the request or from the peer's Close.
     pub timeout: Duration,
@@ -34,6 +34,8 @@ pub struct ClosePolicy {
     pub linger: Duration,
     /// When the peer's Close is answered.
     pub reply: ReplyPolicy,
+    /// What is appended to the reasons that this end words itself.
+    pub signature: Option<String>,
 }
 
 /// When the peer's Close is answered.
@@ -49,14 +51,7 @@ pub enum ReplyPolicy {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Input {
     /// A close was accepted: its frame is the last thing in the outbox.
-    CloseAccepted {
-        /// The frame.
-        frame: CloseFrame,
-        /// Why.
-        cause: Cause,
-        /// Who asked.
-        by: Option<Requester>,
-    },
+    CloseAccepted(CloseRequest),
     /// The application has nothing to say to the peer's Close: answer it in kind.
     ReplyInKind,
     /// Drop the connection now.
@@ -96,6 +91,19 @@ pub enum Input {
     },
     /// The drain's deadline passed.
     DrainDeadline(Option<Requester>),
+}
+
+/// A close that this end asks for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CloseRequest {
+    /// The frame.
+    pub frame: CloseFrame,
+    /// Why.
+    pub cause: Cause,
+    /// Who asked.
+    pub by: Option<Requester>,
+    /// The limit that was hit, if one is the reason.
+    pub limit: Option<Limit>,
 }
 
 /// Something that is to be done.
@@ -159,6 +167,8 @@ struct Evidence {
     trigger: Option<Trigger>,
     cause: Cause,
     by: Option<Requester>,
+    /// The limit that made this end close.
+    limit: Option<Limit>,
     first_close: FirstClose,
     ours: OurClose,
     theirs: Option<(ReceivedClose, Instant)>,
@@ -192,6 +202,7 @@ impl ClosingHandshake {
                 trigger: None,
                 cause: Cause::None,
                 by: None,
+                limit: None,
                 first_close: FirstClose::None,
                 ours: OurClose::None,
                 theirs: None,
@@ -241,9 +252,7 @@ impl ClosingHandshake {
             return;
         }
         match input {
-            Input::CloseAccepted { frame, cause, by } => {
-                self.handle_close_accepted(now, frame, cause, by);
-            }
+            Input::CloseAccepted(request) => self.handle_close_accepted(now, request),
             Input::ReplyInKind => self.reply_in_kind(actions),
             Input::Abort { cause, by } => {
                 self.acts(cause);
@@ -301,11 +310,13 @@ impl ClosingHandshake {
         }
     }
 
-    fn handle_close_accepted(&mut self, now: Instant, frame: CloseFrame, cause: Cause, by: Option<Requester>) {
+    fn handle_close_accepted(&mut self, now: Instant, request: CloseRequest) {
+        let CloseRequest { frame, cause, by, limit } = request;
         match self.phase {
             Phase::Open => {
                 self.acts(cause);
                 self.evidence.by = by;
+                self.evidence.limit = limit;
                 self.evidence.ours = OurClose::Queued(frame);
                 self.phase = Phase::CloseSent { deadline: now + self.policy.timeout };
             }
@@ -452,7 +463,7 @@ impl ClosingHandshake {
             format!("the peer was silent for {} ms after our Ping", silent.as_millis()),
             None,
         );
-        let frame = CloseFrame::coded(CloseCode::INTERNAL_ERROR, "no pong");
+        let frame = self.own_frame(CloseCode::INTERNAL_ERROR, "no pong");
         self.fail(now + self.policy.linger, Some((frame, false)), actions);
     }
 
@@ -473,7 +484,7 @@ impl ClosingHandshake {
         self.acts(Cause::SlowConsumer);
         let what = format!("the outbox was full: {} of {} bytes", limit.observed, limit.limit);
         self.trigger(Kind::SlowConsumer, what, Some(limit));
-        let frame = CloseFrame::coded(CloseCode::TRY_AGAIN_LATER, "slow consumer");
+        let frame = self.own_frame(CloseCode::TRY_AGAIN_LATER, "slow consumer");
         self.fail(now + self.policy.linger, Some((frame, true)), actions);
     }
 
@@ -492,7 +503,7 @@ impl ClosingHandshake {
                 // The peer did nothing wrong: it gets the whole closing handshake.
                 self.phase = Phase::CloseSent { deadline: now + self.policy.timeout };
                 actions.push(Action::StopDelivery);
-                self.send_close(CloseFrame::coded(code, "backend failed"), false, actions);
+                self.send_close(self.own_frame(code, "backend failed"), false, actions);
             }
             Phase::CloseSent { .. } => {
                 self.trigger(Kind::BackendFailed, what, limit);
@@ -501,7 +512,7 @@ impl ClosingHandshake {
             Phase::CloseReceived { deadline, reply: Reply::Awaited { .. } } => {
                 self.trigger(Kind::BackendFailed, what, limit);
                 self.phase = Phase::CloseReceived { deadline, reply: Reply::Queued };
-                self.send_close(CloseFrame::coded(code, "backend failed"), false, actions);
+                self.send_close(self.own_frame(code, "backend failed"), false, actions);
             }
             Phase::CloseReceived { reply: Reply::Queued, .. }
             | Phase::AwaitingTransportEnd { .. }
@@ -514,7 +525,7 @@ impl ClosingHandshake {
     /// Section 7.1.7, _Fail the WebSocket Connection_, for what the peer did.
     fn fail_for(&mut self, now: Instant, breach: Breach, actions: &mut Vec<Action>) {
         self.acts(Cause::Violation);
-        let frame = breach.close_frame();
+        let frame = self.own_frame(breach.close_code(), &breach.phrase());
         self.trigger(breach.kind(), breach.describe(), breach.into_limit());
         actions.push(Action::StopDelivery);
         let linger = now + self.policy.linger;
@@ -580,6 +591,13 @@ impl ClosingHandshake {
         actions.push(Action::SendClose { frame, shed });
     }
 
+    fn own_frame(&self, code: CloseCode, reason: &str) -> CloseFrame {
+        match &self.policy.signature {
+            Some(signature) => CloseFrame::coded(code, &format!("{reason} [{signature}]")),
+            None => CloseFrame::coded(code, reason),
+        }
+    }
+
     fn our_close_left(&self) -> bool {
         matches!(self.evidence.ours, OurClose::Left(..))
     }
@@ -611,8 +629,8 @@ impl ClosingHandshake {
         let evidence = &mut self.evidence;
         let trigger = evidence.trigger.take();
         let (kind, what, limit) = match trigger {
-            Some(Trigger { kind, what, limit }) => (kind, what, limit),
-            None => (Kind::Clean, String::new(), None),
+            Some(Trigger { kind, what, limit }) => (kind, what, limit.or(evidence.limit.take())),
+            None => (Kind::Clean, String::new(), evidence.limit.take()),
         };
         let ours = std::mem::replace(&mut evidence.ours, OurClose::None);
         let (close_sent, sent_at) = match ours {
@@ -650,16 +668,13 @@ impl ClosingHandshake {
         outcome
     }
 
-    /// Draws up the verdict of a connection whose own actor or mover died; `None` if it had ended.
-    pub fn fail_actor(&mut self, what: &str) -> Option<Outcome> {
-        if self.is_ended() {
-            return None;
-        }
+    /// Draws up the verdict of a connection whose own actor or mover died.
+    pub fn fail_actor(&mut self, what: &str) -> Outcome {
         self.evidence.trigger =
             Some(Trigger { kind: Kind::ActorFailed, what: what.to_owned(), limit: None });
         let outcome = self.outcome(TransportEnd::Local);
         self.phase = Phase::Ended;
-        Some(outcome)
+        outcome
     }
 }
 

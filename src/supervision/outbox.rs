@@ -12,9 +12,9 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::Notify;
 
 use super::memory::MemoryBudget;
+use crate::protocol::closing_handshake::CloseRequest;
 use crate::protocol::frame_encoder::{EncodedHeader, Opcode, apply_mask};
-use crate::transport::mask::random_mask;
-use crate::vocabulary::{Cause, CloseFrame, Limit, Message, Requester, Role};
+use crate::vocabulary::{CloseFrame, Message, Role};
 
 /// Payloads up to this size are copied beside each other and written at once; larger ones are
 /// written from where they are. Bytes.
@@ -46,14 +46,17 @@ struct Queue {
     shed: Lost,
 }
 
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+/// Who may still put something in: it only ever narrows.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Gate {
     #[default]
     Open,
-    /// Our Close is the last item.
-    CloseQueued,
+    /// No more data is accepted; our Close is about to be.
+    Refusing,
     /// Nothing is accepted any more.
     Shut,
+    /// Nothing is accepted any more, and our Close is, or was, the last item.
+    CloseQueued,
 }
 
 #[derive(Debug)]
@@ -69,15 +72,6 @@ enum Carries {
     Ping,
     Pong,
     Close,
-}
-
-/// A close that somebody asked for.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct CloseRequest {
-    pub(super) frame: CloseFrame,
-    pub(super) cause: Cause,
-    pub(super) by: Option<Requester>,
-    pub(super) limit: Option<Limit>,
 }
 
 /// Why a message was not taken.
@@ -214,14 +208,20 @@ impl Outbox {
         self.lock().request.take()
     }
 
+    /// Accepts no more data; our Close may still be appended.
+    pub(super) fn refuse(&self) {
+        self.narrow(Gate::Refusing);
+    }
+
     /// Accepts nothing more; what is queued may still leave.
     pub(super) fn shut(&self) {
+        self.narrow(Gate::Shut);
+    }
+
+    fn narrow(&self, to: Gate) {
         {
             let mut queue = self.lock();
-            queue.gate = match queue.gate {
-                Gate::Open | Gate::Shut => Gate::Shut,
-                Gate::CloseQueued => Gate::CloseQueued,
-            };
+            queue.gate = queue.gate.max(to);
         }
         self.room.notify_waiters();
     }
@@ -229,6 +229,11 @@ impl Outbox {
     /// Tells whether messages are accepted.
     pub(super) fn is_open(&self) -> bool {
         self.lock().gate == Gate::Open
+    }
+
+    /// Tells whether a close was accepted.
+    pub(super) fn has_close(&self) -> bool {
+        self.lock().gate == Gate::CloseQueued
     }
 
     /// Tells whether a message would find room.
@@ -329,14 +334,14 @@ impl Outbox {
     /// Tells whether nothing waits to be written.
     pub(super) fn is_empty(&self) -> bool {
         let queue = self.lock();
-        queue.items.is_empty() && (queue.ping.is_none() && queue.pong.is_none() || queue.close_is_next())
+        queue.items.is_empty() && (queue.ping.is_none() && queue.pong.is_none() || queue.close_has_left())
     }
 
     /// Ends the queue: drops what is left and says what that was, with all that was shed before.
     pub(super) fn end(&self) -> (Lost, Option<Instant>) {
         let ended = {
             let mut queue = self.lock();
-            queue.gate = Gate::Shut;
+            queue.gate = queue.gate.max(Gate::Shut);
             let oldest = queue.oldest();
             let mut lost = queue.shed;
             for item in std::mem::take(&mut queue.items) {
@@ -357,7 +362,7 @@ impl Outbox {
 
     fn append_close(&self, queue: &mut Queue, frame: &CloseFrame) -> bool {
         match queue.gate {
-            Gate::Open => {}
+            Gate::Open | Gate::Refusing => {}
             Gate::CloseQueued | Gate::Shut => return false,
         }
         queue.gate = Gate::CloseQueued;
@@ -368,7 +373,7 @@ impl Outbox {
     /// Puts a waiting Ping and Pong in front, if the first item has not begun and is not our Close:
     /// between messages, and never after our Close.
     fn place_controls(&self, queue: &mut Queue) {
-        if queue.begun > 0 {
+        if queue.begun > 0 || queue.close_has_left() {
             return;
         }
         if let Some(payload) = queue.ping.take() {
@@ -411,7 +416,7 @@ impl Outbox {
                 Item { header, payload, carries }
             }
             Role::Client => {
-                let mask = random_mask();
+                let mask = rand::random();
                 let header = EncodedHeader::new(opcode, payload.len(), Some(mask));
                 let mut masked = BytesMut::from(payload);
                 apply_mask(&mut masked, mask);
@@ -434,8 +439,8 @@ impl Queue {
         })
     }
 
-    /// Our Close has left: Pings and Pongs that still wait never go.
-    fn close_is_next(&self) -> bool {
+    /// Our Close has left: a Ping or Pong that still waits never goes.
+    fn close_has_left(&self) -> bool {
         self.gate == Gate::CloseQueued && self.items.is_empty()
     }
 }

@@ -74,6 +74,21 @@ impl Text {
         Self(bytes)
     }
 
+    /// Returns the length, in bytes.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Tells whether the text is empty.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Copies the text out of a buffer that it shares with others.
+    pub(crate) fn unpinned(&self) -> Self {
+        Self(Bytes::copy_from_slice(&self.0))
+    }
+
     /// Returns the text.
     pub fn as_str(&self) -> &str {
         // Every constructor was handed valid UTF-8, so nothing is ever dropped here; looking once

@@ -1,0 +1,216 @@
+//! Where a connection's messages go.
+
+use std::any::Any;
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use super::handle::ConnectionHandle;
+use super::inbox::{Inbox, Incoming};
+use crate::protocol::closing_handshake::ReplyPolicy;
+use crate::vocabulary::{CloseCode, CloseFrame, Message, ReceivedClose};
+
+/// The code of an embedder that takes a connection's messages.
+///
+/// Its methods run one after the other, on the connection's own task: while one waits, messages
+/// gather up to `limits.inbox_bytes`, then reading stops; after `limits.inbox_timeout` without
+/// progress the connection ends as `backend_failed`. So does one whose handler panics or fails.
+pub trait Handler: Send + 'static {
+    /// Tells whether [`Handler::on_close`] chooses the reply to the peer's Close.
+    ///
+    /// If not, which is the default, the peer is answered at once, in kind.
+    const CHOOSES_REPLY: bool = false;
+
+    /// Takes note that the connection is open.
+    fn on_open(
+        &mut self,
+        connection: &ConnectionHandle,
+    ) -> impl Future<Output = Result<(), HandlerFailure>> + Send {
+        let _ = connection;
+        std::future::ready(Ok(()))
+    }
+
+    /// Takes a message.
+    fn on_message(
+        &mut self,
+        connection: &ConnectionHandle,
+        message: Message,
+    ) -> impl Future<Output = Result<(), HandlerFailure>> + Send;
+
+    /// Takes note of the peer's Close; no message follows it.
+    ///
+    /// With [`Handler::CHOOSES_REPLY`], what it returns is the reply, and until it returns data may
+    /// still be sent (RFC 6455 section 5.5.1). It may take as long as `close.timeout` leaves room
+    /// for the reply to leave; then the peer is answered in kind.
+    fn on_close(
+        &mut self,
+        connection: &ConnectionHandle,
+        close: &ReceivedClose,
+    ) -> impl Future<Output = Result<CloseReply, HandlerFailure>> + Send {
+        let _ = (connection, close);
+        std::future::ready(Ok(CloseReply::InKind))
+    }
+}
+
+/// How the peer's Close is answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CloseReply {
+    /// With the peer's own code and reason; empty for empty.
+    InKind,
+    /// With this frame.
+    With(CloseFrame),
+}
+
+/// Tells that a handler failed; any error becomes one with `?`.
+#[derive(Debug)]
+pub struct HandlerFailure {
+    /// The code that the peer gets.
+    pub code: CloseCode,
+    /// What happened, for the record; the peer does not see it.
+    pub what: String,
+}
+
+impl<E: std::error::Error> From<E> for HandlerFailure {
+    fn from(error: E) -> Self {
+        Self { code: CloseCode::INTERNAL_ERROR, what: error.to_string() }
+    }
+}
+
+/// Where a connection's messages go.
+pub struct Backend {
+    pub(super) name: Arc<str>,
+    pub(super) reply: ReplyPolicy,
+    kind: BackendKind,
+}
+
+enum BackendKind {
+    Echo,
+    Handler(Box<dyn FnOnce(ConnectionHandle) -> Running + Send>),
+    Receiver,
+}
+
+type Running = Pin<Box<dyn Future<Output = Result<(), HandlerFailure>> + Send>>;
+
+impl Backend {
+    /// Sends every message back.
+    pub fn echo() -> Self {
+        Self { name: "echo".into(), reply: ReplyPolicy::AtOnce, kind: BackendKind::Echo }
+    }
+
+    /// Gives messages to a handler; `name` is recorded as the ending's `backend`.
+    pub fn handler<H: Handler>(name: &str, handler: H) -> Self {
+        let reply = if H::CHOOSES_REPLY { ReplyPolicy::Chosen } else { ReplyPolicy::AtOnce };
+        let run = |connection: ConnectionHandle| Box::pin(run(handler, connection)) as Running;
+        Self { name: name.into(), reply, kind: BackendKind::Handler(Box::new(run)) }
+    }
+
+    /// Keeps messages for a [`Receiver`].
+    pub(super) fn receiver(reply: ReplyPolicy) -> Self {
+        Self { name: "receiver".into(), reply, kind: BackendKind::Receiver }
+    }
+
+    pub(super) fn start(self, connection: &ConnectionHandle) -> Driver {
+        match self.kind {
+            BackendKind::Echo => Driver::Echo,
+            BackendKind::Handler(run) => Driver::Handler(run(connection.clone())),
+            BackendKind::Receiver => Driver::Receiver,
+        }
+    }
+}
+
+impl fmt::Debug for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Backend").field(&self.name).finish()
+    }
+}
+
+/// Runs a handler from the opening to the last message.
+async fn run<H: Handler>(mut handler: H, connection: ConnectionHandle) -> Result<(), HandlerFailure> {
+    handler.on_open(&connection).await?;
+    let inbox = Arc::clone(&connection.connection().inbox);
+    while let Some(incoming) = poll_fn(|cx| inbox.poll_take(cx)).await {
+        match incoming {
+            Incoming::Message(message) => handler.on_message(&connection, message).await?,
+            Incoming::Close(close) => {
+                let reply = handler.on_close(&connection, &close).await?;
+                match reply {
+                    CloseReply::With(frame) if H::CHOOSES_REPLY => {
+                        connection.close_with(frame, crate::vocabulary::Cause::Embedder, None);
+                    }
+                    CloseReply::With(_) | CloseReply::InKind => connection.reply_in_kind(),
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A backend at work.
+pub(super) enum Driver {
+    Echo,
+    Handler(Running),
+    /// Somebody else takes from the inbox.
+    Receiver,
+    /// It has returned, or failed.
+    Done,
+}
+
+impl Driver {
+    /// Lets a handler run; returns its failure, a panic included.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Option<HandlerFailure> {
+        let Self::Handler(running) = self else { return None };
+        // Whatever the handler left half-done is dropped with it, and never looked at again.
+        match catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(cx))) {
+            Ok(Poll::Pending) => None,
+            Ok(Poll::Ready(result)) => {
+                *self = Self::Done;
+                result.err()
+            }
+            Err(panic) => {
+                *self = Self::Done;
+                let what = format!("the handler panicked: {}", panic_text(&*panic));
+                Some(HandlerFailure { code: CloseCode::INTERNAL_ERROR, what })
+            }
+        }
+    }
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
+        (Some(text), _) => text,
+        (None, Some(text)) => text,
+        (None, None) => "(no message)",
+    }
+}
+
+/// Takes a connection's messages, in order.
+///
+/// Messages that came before the connection ended can still be taken after it. Dropping it loses
+/// them: they are counted as discarded.
+#[derive(Debug)]
+pub struct Receiver {
+    inbox: Arc<Inbox>,
+}
+
+impl Receiver {
+    pub(super) fn new(inbox: Arc<Inbox>) -> Self {
+        Self { inbox }
+    }
+
+    /// Receives the next message, or the peer's Close; `None` at the end of the connection.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: what a dropped future had not returned is returned by the next call.
+    pub async fn receive(&mut self) -> Option<Incoming> {
+        poll_fn(|cx| self.inbox.poll_take(cx)).await
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        self.inbox.abandon();
+    }
+}

@@ -1,0 +1,377 @@
+//! What is known of one connection, outside its actor and its mover.
+//!
+//! Both of them can die at any moment: panic, or be killed. So the evidence lives here, in the
+//! registry, and whoever is left can draw up the ending.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use futures_util::task::AtomicWaker;
+use ractor::ActorRef;
+use tokio::sync::Notify;
+
+use super::decider::ConnectionMessage;
+use super::inbox::Inbox;
+use super::memory::MemoryBudget;
+use super::now;
+use super::outbox::{Lost, Outbox};
+use crate::config::ConnectionSettings;
+use crate::protocol::closing_handshake::{ClosePolicy, CloseRequest, ClosingHandshake, ReplyPolicy};
+use crate::vocabulary::{
+    Cause, CloseCode, CloseFrame, CloseState, ConnectionId, Direction, Ending, Kind, Origin,
+    Outcome, Requester, Role, TcpFacts, Traffic,
+};
+
+/// One connection, as all who deal with it see it.
+pub(super) struct Connection {
+    pub(super) id: ConnectionId,
+    pub(super) node: Arc<str>,
+    pub(super) origin: Arc<Origin>,
+    pub(super) role: Role,
+    pub(super) settings: Arc<ConnectionSettings>,
+    pub(super) opened_at: SystemTime,
+    pub(super) opened: Instant,
+    pub(super) outbox: Outbox,
+    pub(super) inbox: Arc<Inbox>,
+    pub(super) budget: Arc<MemoryBudget>,
+    pub(super) counters: Counters,
+    /// Wakes the mover.
+    pub(super) mover: AtomicWaker,
+    handshake: Mutex<ClosingHandshake>,
+    verdict: Mutex<Option<Outcome>>,
+    state: AtomicU8,
+    orders: Mutex<Orders>,
+    actor: OnceLock<ActorRef<ConnectionMessage>>,
+    at_end: Mutex<Option<AtEnd>>,
+    ended: OnceLock<Arc<Ending>>,
+    told: Notify,
+}
+
+/// What the decider wants of the mover. It only grows, but for the deadline.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(super) struct Orders {
+    /// The closing handshake has begun: no more keepalive.
+    pub(super) closing: bool,
+    pub(super) stop_delivery: bool,
+    pub(super) shutdown_write: bool,
+    pub(super) flush_then_tell: bool,
+    pub(super) release: Option<Release>,
+    /// When the decider wants to be told of the time.
+    pub(super) deadline: Option<Instant>,
+}
+
+/// How the transport is let go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Release {
+    /// Reset it.
+    pub(super) reset: bool,
+    /// Do not wait for a backend to take what has come.
+    pub(super) at_once: bool,
+}
+
+/// What was seen as the transport was let go.
+#[derive(Debug, Clone, Copy)]
+struct AtEnd {
+    at: Instant,
+    wall: SystemTime,
+    tcp: Option<TcpFacts>,
+    lost: Lost,
+    oldest: Option<Duration>,
+}
+
+/// Running totals; written by the mover, read by anybody.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    messages_in: AtomicU64,
+    messages_out: AtomicU64,
+    bytes_in: AtomicU64,
+    bytes_out: AtomicU64,
+    discarded: AtomicU64,
+    /// Milliseconds from the opening to the last data message, plus one; 0 if there was none.
+    active: AtomicU64,
+    /// Nanoseconds of the last round trip; 0 if there was none.
+    rtt: AtomicU64,
+}
+
+/// What a connection is made of.
+pub(super) struct Birth {
+    pub(super) role: Role,
+    pub(super) origin: Arc<Origin>,
+    pub(super) settings: Arc<ConnectionSettings>,
+    pub(super) reply: ReplyPolicy,
+    pub(super) node: Arc<str>,
+    pub(super) budget: Arc<MemoryBudget>,
+}
+
+impl Connection {
+    pub(super) fn new(birth: Birth) -> Self {
+        let Birth { role, origin, settings, reply, node, budget } = birth;
+        let id = ConnectionId::new();
+        let policy = ClosePolicy {
+            timeout: settings.close.timeout,
+            linger: settings.close.linger,
+            reply,
+            signature: settings.close.reason_id.then(|| id.short()),
+        };
+        Self {
+            id,
+            node,
+            origin,
+            role,
+            opened_at: SystemTime::now(),
+            opened: now(),
+            outbox: Outbox::new(role, settings.limits.outbox_bytes.0, Arc::clone(&budget)),
+            inbox: Arc::new(Inbox::new(settings.limits.inbox_bytes.0, Arc::clone(&budget))),
+            budget,
+            settings,
+            counters: Counters::default(),
+            mover: AtomicWaker::new(),
+            handshake: Mutex::new(ClosingHandshake::new(role, policy)),
+            verdict: Mutex::new(None),
+            state: AtomicU8::new(code_of(CloseState::Open)),
+            orders: Mutex::default(),
+            actor: OnceLock::new(),
+            at_end: Mutex::new(None),
+            ended: OnceLock::new(),
+            told: Notify::new(),
+        }
+    }
+
+    /// Asks for a close: our Close is queued behind what is queued, and the decider hears of it.
+    ///
+    /// Returns `false` if a close was accepted before, or the connection is at its end.
+    pub(super) fn close(&self, request: CloseRequest) -> bool {
+        let accepted = self.outbox.close(request);
+        if accepted {
+            self.mover.wake();
+            self.tell(ConnectionMessage::CloseAccepted);
+        }
+        accepted
+    }
+
+    /// Asks for a close that this end words itself.
+    pub(super) fn close_ourselves(&self, code: CloseCode, reason: &str, cause: Cause, by: Option<Requester>) -> bool {
+        let frame = self.own_frame(code, reason);
+        self.close(CloseRequest { frame, cause, by, limit: None })
+    }
+
+    /// Makes a Close in our own words, with the id if `close.reason_id` says so.
+    pub(super) fn own_frame(&self, code: CloseCode, reason: &str) -> CloseFrame {
+        match self.settings.close.reason_id {
+            true => CloseFrame::coded(code, &format!("{reason} [{}]", self.id.short())),
+            false => CloseFrame::coded(code, reason),
+        }
+    }
+
+    /// Sends the decider a message; at the end there is none, and nothing left to tell it.
+    pub(super) fn tell(&self, message: ConnectionMessage) {
+        if let Some(actor) = self.actor.get() {
+            let _ = actor.cast(message);
+        }
+    }
+
+    pub(super) fn set_actor(&self, actor: ActorRef<ConnectionMessage>) {
+        let _ = self.actor.set(actor);
+    }
+
+    pub(super) fn actor(&self) -> Option<&ActorRef<ConnectionMessage>> {
+        self.actor.get()
+    }
+
+    pub(super) fn handshake(&self) -> MutexGuard<'_, ClosingHandshake> {
+        // An actor that panicked in here leaves evidence that is as good as it can be.
+        self.handshake.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where the closing handshake stands, from the moment a close is accepted.
+    pub(super) fn state(&self) -> CloseState {
+        if let Some(ending) = self.ended.get() {
+            return ending.outcome.state.unwrap_or(CloseState::Closed);
+        }
+        match state_of(self.state.load(Ordering::Acquire)) {
+            // Accepted, and not yet known to the decider.
+            CloseState::Open if self.outbox.has_close() => CloseState::CloseSent,
+            state @ (CloseState::Open
+            | CloseState::CloseSent
+            | CloseState::CloseReceived
+            | CloseState::Closed) => state,
+        }
+    }
+
+    pub(super) fn set_state(&self, state: CloseState) {
+        self.state.store(code_of(state), Ordering::Release);
+    }
+
+    pub(super) fn orders(&self) -> Orders {
+        *self.lock_orders()
+    }
+
+    /// Changes the orders and wakes the mover to carry them out.
+    pub(super) fn order(&self, change: impl FnOnce(&mut Orders)) {
+        change(&mut self.lock_orders());
+        self.mover.wake();
+    }
+
+    fn lock_orders(&self) -> MutexGuard<'_, Orders> {
+        self.orders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps the verdict until the connection is let go.
+    pub(super) fn set_verdict(&self, outcome: Outcome) {
+        *self.verdict.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
+    }
+
+    /// Takes the verdict; without one, the actor or mover died, of what `what` says.
+    pub(super) fn take_verdict(&self, what: impl FnOnce() -> String) -> Outcome {
+        let verdict = self.verdict.lock().unwrap_or_else(PoisonError::into_inner).take();
+        verdict.unwrap_or_else(|| self.handshake().fail_actor(&what()))
+    }
+
+    /// Returns the kind of the verdict, if there is one.
+    pub(super) fn verdict_kind(&self) -> Option<Kind> {
+        let verdict = self.verdict.lock().unwrap_or_else(PoisonError::into_inner);
+        verdict.as_ref().map(|outcome| outcome.kind)
+    }
+
+    /// Closes the books: counts what was not delivered. Only the first call counts.
+    pub(super) fn close_books(&self, tcp: Option<TcpFacts>) {
+        let mut at_end = self.at_end.lock().unwrap_or_else(PoisonError::into_inner);
+        if at_end.is_none() {
+            let at = now();
+            let (lost, oldest) = self.outbox.end();
+            let oldest = oldest.map(|since| at.saturating_duration_since(since));
+            *at_end = Some(AtEnd { at, wall: SystemTime::now(), tcp, lost, oldest });
+        }
+    }
+
+    /// Draws up the ending.
+    pub(super) fn draw_up(&self, outcome: Outcome) -> Ending {
+        self.close_books(None);
+        let at_end = self.at_end.lock().unwrap_or_else(PoisonError::into_inner);
+        // `close_books` has just made sure that it is there.
+        let (at, wall, tcp, lost, oldest) = match *at_end {
+            Some(AtEnd { at, wall, tcp, lost, oldest }) => (at, wall, tcp, lost, oldest),
+            None => (now(), SystemTime::now(), None, Lost::default(), None),
+        };
+        let open_for = at.saturating_duration_since(self.opened);
+        Ending {
+            id: self.id,
+            node: Arc::clone(&self.node),
+            origin: Arc::clone(&self.origin),
+            relay_peer: None,
+            opened_at: self.opened_at,
+            ended_at: wall,
+            open_for,
+            outcome,
+            traffic: Some(self.counters.traffic(lost, oldest, open_for)),
+            tcp,
+        }
+    }
+
+    /// Tells all who wait for the ending.
+    pub(super) fn publish(&self, ending: Arc<Ending>) {
+        let _ = self.ended.set(ending);
+        self.told.notify_waiters();
+    }
+
+    /// Returns the ending, once it is recorded.
+    pub(super) fn ending(&self) -> Option<&Arc<Ending>> {
+        self.ended.get()
+    }
+
+    /// Waits for the ending. Cancel safe.
+    pub(super) async fn ended(&self) -> Arc<Ending> {
+        loop {
+            let told = self.told.notified();
+            if let Some(ending) = self.ended.get() {
+                return Arc::clone(ending);
+            }
+            told.await;
+        }
+    }
+
+    pub(super) fn direction(&self) -> Direction {
+        self.origin.direction
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("id", &self.id).field("state", &self.state()).finish_non_exhaustive()
+    }
+}
+
+impl Counters {
+    pub(super) fn received(&self, bytes: usize) {
+        self.messages_in.fetch_add(1, Ordering::Relaxed);
+        self.bytes_in.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn sent(&self, messages: u64, bytes: u64) {
+        self.messages_out.fetch_add(messages, Ordering::Relaxed);
+        self.bytes_out.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn discarded(&self, messages: u64) {
+        self.discarded.fetch_add(messages, Ordering::Relaxed);
+    }
+
+    /// Takes note of data at this time since the opening.
+    pub(super) fn active(&self, since_open: Duration) {
+        self.active.store(millis(since_open) + 1, Ordering::Relaxed);
+    }
+
+    pub(super) fn round_trip(&self, rtt: Duration) {
+        let nanos = u64::try_from(rtt.as_nanos()).unwrap_or(u64::MAX).max(1);
+        self.rtt.store(nanos, Ordering::Relaxed);
+    }
+
+    fn traffic(&self, lost: Lost, oldest_queued: Option<Duration>, open_for: Duration) -> Traffic {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let last_activity = match read(&self.active) {
+            0 => None,
+            millis => Some(open_for.saturating_sub(Duration::from_millis(millis - 1))),
+        };
+        let ping_rtt = match read(&self.rtt) {
+            0 => None,
+            nanos => Some(Duration::from_nanos(nanos)),
+        };
+        Traffic {
+            messages_in: read(&self.messages_in),
+            messages_out: read(&self.messages_out),
+            bytes_in: read(&self.bytes_in),
+            bytes_out: read(&self.bytes_out),
+            undelivered_messages: lost.messages,
+            undelivered_bytes: lost.bytes,
+            discarded_messages: read(&self.discarded),
+            oldest_queued,
+            last_activity,
+            ping_rtt,
+        }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX - 1)
+}
+
+fn code_of(state: CloseState) -> u8 {
+    match state {
+        CloseState::Open => 0,
+        CloseState::CloseSent => 1,
+        CloseState::CloseReceived => 2,
+        CloseState::Closed => 3,
+    }
+}
+
+fn state_of(code: u8) -> CloseState {
+    match code {
+        0 => CloseState::Open,
+        1 => CloseState::CloseSent,
+        2 => CloseState::CloseReceived,
+        // `code_of` is the only writer.
+        _ => CloseState::Closed,
+    }
+}

@@ -1,0 +1,224 @@
+//! The decider: the ractor actor of one connection, whose state is the closing handshake.
+//!
+//! Its mailbox carries control and the facts that its mover reports, never message data, so it is
+//! never deaf: a close, an abort or a stop is heard whatever the socket does.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tokio::task::JoinHandle;
+
+use super::backend::Backend;
+use super::connection::{Connection, Release};
+use super::failure::ConnectionFailure;
+use super::handle::ConnectionHandle;
+use super::mover::Mover;
+use super::now;
+use super::publication::Publisher;
+use crate::protocol::closing_handshake::{Action, Input};
+use crate::transport::socket::Transport;
+use crate::vocabulary::{Closing, Event, Kind, Outcome};
+
+/// The actor of one connection.
+pub(super) struct Decider;
+
+/// What the decider is told.
+#[derive(Debug)]
+pub(super) enum ConnectionMessage {
+    /// A close was accepted; the request waits at the outbox.
+    CloseAccepted,
+    /// Something happened.
+    Fact(Input),
+    /// The deadline of the closing handshake has come.
+    Deadline,
+    /// The mover has let the transport go, or died.
+    Released,
+    /// Panics, so that tests can see what becomes of the connection.
+    #[cfg(test)]
+    Panic,
+}
+
+/// What the decider starts with.
+pub(super) struct Start {
+    pub(super) connection: Arc<Connection>,
+    pub(super) publisher: Arc<Publisher>,
+    pub(super) transport: Box<dyn Transport>,
+    /// What came behind the opening handshake, and belongs in front of what is read.
+    pub(super) read_ahead: Bytes,
+    pub(super) backend: Backend,
+}
+
+/// What the decider owns. Dropping it, however that comes about, ends the mover.
+pub(super) struct Deciding {
+    connection: Arc<Connection>,
+    publisher: Arc<Publisher>,
+    mover: MoverTask,
+    /// What is to be done next; kept for its allocation.
+    actions: Vec<Action>,
+}
+
+impl Actor for Decider {
+    type Msg = ConnectionMessage;
+    type State = Deciding;
+    type Arguments = Start;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<ConnectionMessage>,
+        start: Start,
+    ) -> Result<Deciding, ActorProcessingErr> {
+        let Start { connection, publisher, transport, read_ahead, backend } = start;
+        connection.set_actor(myself);
+        let handle = ConnectionHandle::new(Arc::clone(&connection));
+        let driver = backend.start(&handle);
+        let mover = Mover::new(Arc::clone(&connection), transport, read_ahead, driver);
+        let mover = MoverTask::spawn(mover, Arc::clone(&connection));
+        Ok(Deciding { connection, publisher, mover, actions: Vec::new() })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<ConnectionMessage>,
+        message: ConnectionMessage,
+        deciding: &mut Deciding,
+    ) -> Result<(), ActorProcessingErr> {
+        deciding.handle(message);
+        if !deciding.mover.is_released() {
+            return Ok(());
+        }
+        match deciding.verdict() {
+            Some(Kind::Clean) => {
+                myself.stop(None);
+                Ok(())
+            }
+            Some(kind) => Err(ConnectionFailure::Ended(kind).into()),
+            None => Err(ConnectionFailure::MoverDied.into()),
+        }
+    }
+}
+
+impl Deciding {
+    fn handle(&mut self, message: ConnectionMessage) {
+        let connection = Arc::clone(&self.connection);
+        let mut handshake = connection.handshake();
+        let before = handshake.state();
+        let now = now();
+        let actions = &mut self.actions;
+        // The gate of the outbox shut before anything else that is told here happened, or at worst
+        // at the same time: so a close that was accepted is always heard first.
+        if let Some(request) = connection.outbox.take_request() {
+            handshake.handle_input(now, Input::CloseAccepted(request), actions);
+        }
+        match message {
+            ConnectionMessage::CloseAccepted | ConnectionMessage::Released => {}
+            ConnectionMessage::Fact(input) => handshake.handle_input(now, input, actions),
+            ConnectionMessage::Deadline => handshake.handle_deadline(now, actions),
+            #[cfg(test)]
+            ConnectionMessage::Panic => panic!("a test asked for it"),
+        }
+        let mut at = 0;
+        while let Some(action) = actions.get(at).cloned() {
+            at += 1;
+            if let Action::SendClose { frame, shed } = &action
+                && !connection.outbox.close_decided(frame, *shed)
+                && let Some(request) = connection.outbox.take_request()
+            {
+                // A close got into the outbox since: that frame goes instead of ours.
+                handshake.handle_input(now, Input::CloseAccepted(request), actions);
+            }
+            perform(&connection, action);
+        }
+        actions.clear();
+        let (state, deadline) = (handshake.state(), handshake.poll_deadline());
+        let (cause, closing) = (handshake.cause(), deadline.is_some() || handshake.is_ended());
+        drop(handshake);
+        connection.set_state(state);
+        connection.order(|orders| {
+            orders.deadline = deadline;
+            orders.closing |= closing;
+        });
+        if state != before {
+            let closing = Closing { id: connection.id, state, cause };
+            self.publisher.announce(Event::Closing(closing));
+        }
+    }
+
+    fn verdict(&self) -> Option<Kind> {
+        self.connection.verdict_kind()
+    }
+}
+
+/// Carries out what is not the mover's to do, and passes on what is.
+fn perform(connection: &Connection, action: Action) {
+    match action {
+        Action::SendClose { .. } => {}
+        Action::StopDelivery => connection.order(|orders| orders.stop_delivery = true),
+        Action::ShutdownWrite => connection.order(|orders| orders.shutdown_write = true),
+        Action::FlushThenTell => {
+            connection.outbox.shut();
+            connection.order(|orders| orders.flush_then_tell = true);
+        }
+        Action::DropTransport { reset } => {
+            connection.outbox.shut();
+            connection.order(|orders| orders.release = Some(Release { reset, at_once: false }));
+        }
+        Action::Finish(outcome) => {
+            let at_once = must_not_wait(&outcome);
+            connection.order(|orders| {
+                if let Some(release) = &mut orders.release {
+                    release.at_once = at_once;
+                }
+            });
+            connection.set_verdict(*outcome);
+        }
+    }
+}
+
+/// Somebody wants it gone now, or there is nobody left to take what came.
+fn must_not_wait(outcome: &Outcome) -> bool {
+    matches!(outcome.kind, Kind::Aborted | Kind::DrainDeadline | Kind::BackendFailed)
+}
+
+/// The mover's task, which ends with its owner.
+struct MoverTask {
+    task: JoinHandle<()>,
+    released: Arc<AtomicBool>,
+}
+
+impl MoverTask {
+    fn spawn(mover: Mover, connection: Arc<Connection>) -> Self {
+        let released = Arc::new(AtomicBool::new(false));
+        let guard = ReleaseGuard { released: Arc::clone(&released), connection };
+        let task = tokio::spawn(async move {
+            let guard = guard;
+            mover.await;
+            drop(guard);
+        });
+        Self { task, released }
+    }
+
+    fn is_released(&self) -> bool {
+        self.released.load(Ordering::Acquire)
+    }
+}
+
+impl Drop for MoverTask {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Tells the decider that the mover is gone, also when it panics.
+struct ReleaseGuard {
+    released: Arc<AtomicBool>,
+    connection: Arc<Connection>,
+}
+
+impl Drop for ReleaseGuard {
+    fn drop(&mut self) {
+        self.released.store(true, Ordering::Release);
+        self.connection.tell(ConnectionMessage::Released);
+    }
+}

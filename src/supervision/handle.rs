@@ -1,0 +1,228 @@
+//! The handle of a connection: what the rest of the program holds of it.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+
+use super::connection::Connection;
+use super::decider::ConnectionMessage;
+use super::now;
+use super::outbox::Refused;
+use crate::config::OnFull;
+use crate::protocol::closing_handshake::{CloseRequest, Input};
+use crate::vocabulary::{
+    Cause, CloseCode, CloseFrame, CloseReason, CloseState, ConnectionId, Ending, IllegalClose,
+    Limit, Message, Origin, Requester,
+};
+
+/// A connection, as the program that uses it sees it. Cloning is cheap; dropping does nothing.
+///
+/// It outlives the connection: at the end, [`ConnectionHandle::ended`] and
+/// [`ConnectionHandle::close`] return the recorded ending, and sending is refused.
+#[derive(Clone)]
+pub struct ConnectionHandle {
+    connection: Arc<Connection>,
+}
+
+/// Tells why a message was not sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// A close was accepted before, or the connection has ended.
+    #[error("invalid state: the connection is {state}, and nothing may follow a Close")]
+    InvalidState {
+        /// Where the closing handshake stands.
+        state: CloseState,
+    },
+    /// The outbox, or the memory of all outboxes and inboxes, is full.
+    #[error("the outbox is full: {queued} bytes are queued, the limit is {limit}")]
+    Full {
+        /// The bytes that are queued.
+        queued: usize,
+        /// The limit, in bytes.
+        limit: usize,
+    },
+}
+
+/// A message that was not sent, and why.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{error}")]
+pub struct TrySendError {
+    /// Why.
+    pub error: SendError,
+    /// The message, given back.
+    pub message: Message,
+}
+
+impl ConnectionHandle {
+    pub(super) fn new(connection: Arc<Connection>) -> Self {
+        Self { connection }
+    }
+
+    /// Returns the id.
+    pub fn id(&self) -> ConnectionId {
+        self.connection.id
+    }
+
+    /// Returns where the connection came from.
+    pub fn origin(&self) -> &Arc<Origin> {
+        &self.connection.origin
+    }
+
+    /// Returns where the closing handshake stands: `close_sent` from the moment a close is accepted.
+    pub fn state(&self) -> CloseState {
+        self.connection.state()
+    }
+
+    /// Returns the bytes of data that wait in the outbox.
+    pub fn queued_bytes(&self) -> usize {
+        self.connection.outbox.backlog().0
+    }
+
+    /// Sends a message, waiting for room in the outbox.
+    ///
+    /// It returns when the outbox has the message; the peer may not have it yet. What was still
+    /// queued when the connection ended is counted in its ending.
+    ///
+    /// # Errors
+    /// [`SendError::InvalidState`] once a close was accepted or the connection has ended.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: a message whose future was dropped before it was ready was not sent.
+    pub async fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
+        let message = message.into();
+        loop {
+            let room = self.connection.outbox.room();
+            match self.connection.outbox.try_push(&message, now()) {
+                Ok(()) => {
+                    self.connection.mover.wake();
+                    return Ok(());
+                }
+                Err(Refused::Closing) => return Err(self.invalid_state()),
+                // The budget of all connections has no bell of its own; look again in a while.
+                Err(Refused::Full { queued: 0, .. }) => {
+                    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                }
+                Err(Refused::Full { .. }) => room.await,
+            }
+        }
+    }
+
+    /// Sends a message if the outbox has room, and does as `limits.on_full` says if it has not.
+    ///
+    /// With `refuse` and `close` the message is given back; with `close` the connection ends as
+    /// `slow_consumer`. With `drop_oldest` and `drop_newest` it is accepted, and the message that
+    /// was dropped counts as undelivered.
+    ///
+    /// # Errors
+    /// The message, with [`SendError::InvalidState`] or [`SendError::Full`].
+    pub fn try_send(&self, message: impl Into<Message>) -> Result<(), TrySendError> {
+        let message = message.into();
+        let outbox = &self.connection.outbox;
+        let mut pushed = outbox.try_push(&message, now());
+        if let Err(Refused::Full { queued, limit }) = pushed {
+            match self.connection.settings.limits.on_full {
+                OnFull::Refuse => {}
+                OnFull::Close => self.overflow(queued, limit),
+                OnFull::DropOldest => pushed = outbox.push_over_oldest(&message, now()),
+                OnFull::DropNewest => {
+                    outbox.shed_newest(&message);
+                    pushed = Ok(());
+                }
+            }
+        }
+        match pushed {
+            Ok(()) => {
+                self.connection.mover.wake();
+                Ok(())
+            }
+            Err(Refused::Closing) => Err(TrySendError { error: self.invalid_state(), message }),
+            Err(Refused::Full { queued, limit }) => {
+                Err(TrySendError { error: SendError::Full { queued, limit }, message })
+            }
+        }
+    }
+
+    /// Closes with a code and a reason, and returns a future of the ending.
+    ///
+    /// The Close is queued, behind what is queued, before this returns; the future only waits.
+    /// Dropping it does not stop the closing handshake. A second close sends no second frame and
+    /// waits for the same ending; at the end it is the recorded one. In `close_received`, where the
+    /// application chooses the reply, this is the reply (RFC 6455 section 5.5.1).
+    ///
+    /// # Errors
+    /// [`IllegalClose`] for a code or reason that may not be sent: nothing is sent, and the
+    /// connection stays open.
+    pub fn close(&self, code: u16, reason: &str) -> Result<impl Future<Output = Arc<Ending>> + Send + use<>, IllegalClose> {
+        self.close_output(code, reason)?;
+        let handle = self.clone();
+        Ok(async move { handle.ended().await })
+    }
+
+    /// Sends Close and does not wait; what the peer still sends is delivered until its Close comes.
+    ///
+    /// # Errors
+    /// As [`ConnectionHandle::close`].
+    pub fn close_output(&self, code: u16, reason: &str) -> Result<(), IllegalClose> {
+        let frame = CloseFrame::Coded { code: CloseCode::new(code)?, reason: CloseReason::new(reason)? };
+        self.close_with(frame, Cause::Embedder, None);
+        Ok(())
+    }
+
+    /// Sends a Close without code and reason, which the peer sees as 1005, and does not wait.
+    pub fn close_empty(&self) {
+        self.close_with(CloseFrame::Empty, Cause::Embedder, None);
+    }
+
+    /// Sends a Close for a reason of the contract, and does not wait.
+    ///
+    /// Returns `false` if a close was accepted before, or the connection is at its end.
+    pub fn close_with(&self, frame: CloseFrame, cause: Cause, by: Option<Requester>) -> bool {
+        self.connection.close(CloseRequest { frame, cause, by, limit: None })
+    }
+
+    /// Drops the connection at once: no Close is sent, TCP is reset.
+    pub fn abort(&self) {
+        self.abort_with(Cause::Embedder, None);
+    }
+
+    /// Drops the connection at once, for a reason of the contract.
+    pub fn abort_with(&self, cause: Cause, by: Option<Requester>) {
+        self.connection.tell(ConnectionMessage::Fact(Input::Abort { cause, by }));
+    }
+
+    /// Waits for the ending. Returns at once if the connection has ended. Cancel safe.
+    pub async fn ended(&self) -> Arc<Ending> {
+        self.connection.ended().await
+    }
+
+    /// Returns the ending, if the connection has ended.
+    pub fn ending(&self) -> Option<Arc<Ending>> {
+        self.connection.ending().cloned()
+    }
+
+    /// Answers the peer's Close with its own code, if the application was to choose and has not.
+    pub(super) fn reply_in_kind(&self) {
+        self.connection.tell(ConnectionMessage::Fact(Input::ReplyInKind));
+    }
+
+    pub(super) fn connection(&self) -> &Arc<Connection> {
+        &self.connection
+    }
+
+    fn overflow(&self, queued: usize, limit: usize) {
+        let limit = Limit { name: "outbox_bytes", limit: limit as u64, observed: queued as u64 };
+        self.connection.outbox.refuse();
+        self.connection.tell(ConnectionMessage::Fact(Input::OutboxOverflow(limit)));
+    }
+
+    fn invalid_state(&self) -> SendError {
+        SendError::InvalidState { state: self.state() }
+    }
+}
+
+impl fmt::Debug for ConnectionHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.connection.fmt(f)
+    }
+}

@@ -1,0 +1,181 @@
+//! What came for a backend that takes in its own time: bounded in bytes, read by one consumer.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use super::memory::MemoryBudget;
+use crate::vocabulary::{Message, ReceivedClose};
+
+/// What a receiver receives.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Incoming {
+    /// A whole message.
+    Message(Message),
+    /// The peer's Close; no message follows it.
+    Close(ReceivedClose),
+}
+
+#[derive(Debug)]
+pub(super) struct Inbox {
+    queue: Mutex<Queue>,
+    limit: usize,
+    budget: Arc<MemoryBudget>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    items: VecDeque<Incoming>,
+    bytes: usize,
+    /// How many items the consumer has taken: what progress is.
+    taken: u64,
+    consumer: Option<Waker>,
+    /// Nothing more will come.
+    ended: bool,
+    /// The consumer is gone: nothing more will be taken.
+    abandoned: bool,
+}
+
+impl Inbox {
+    pub(super) fn new(limit: u64, budget: Arc<MemoryBudget>) -> Self {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        Self { queue: Mutex::default(), limit, budget }
+    }
+
+    /// Tells whether a message may be put in; an empty inbox always has room for one.
+    pub(super) fn has_room(&self) -> bool {
+        let queue = self.lock();
+        queue.bytes < self.limit
+    }
+
+    /// Puts in what came; gives it back if nobody will take it.
+    pub(super) fn push(&self, incoming: Incoming) -> Result<(), Incoming> {
+        let waker = {
+            let mut queue = self.lock();
+            if queue.abandoned || queue.ended {
+                return Err(incoming);
+            }
+            let size = incoming.size();
+            queue.bytes += size;
+            self.budget.charge(size as u64);
+            queue.items.push_back(incoming);
+            queue.consumer.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        Ok(())
+    }
+
+    /// Says that nothing more will come.
+    pub(super) fn end(&self) {
+        let waker = {
+            let mut queue = self.lock();
+            queue.ended = true;
+            queue.consumer.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Takes the next item; `None` at the end. Messages that came before the end come first.
+    pub(super) fn poll_take(&self, cx: &mut Context<'_>) -> Poll<Option<Incoming>> {
+        let mut queue = self.lock();
+        match queue.items.pop_front() {
+            Some(incoming) => {
+                let size = incoming.size();
+                queue.bytes -= size;
+                queue.taken += 1;
+                self.budget.release(size as u64);
+                Poll::Ready(Some(incoming))
+            }
+            None if queue.ended => Poll::Ready(None),
+            None => {
+                match &mut queue.consumer {
+                    Some(waker) => waker.clone_from(cx.waker()),
+                    none => *none = Some(cx.waker().clone()),
+                }
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Returns how many items were taken so far.
+    pub(super) fn taken(&self) -> u64 {
+        self.lock().taken
+    }
+
+    /// Tells whether everything was taken.
+    pub(super) fn is_empty(&self) -> bool {
+        self.lock().items.is_empty()
+    }
+
+    /// Says that nothing more will be taken; returns how many messages that loses.
+    pub(super) fn abandon(&self) -> u64 {
+        let mut queue = self.lock();
+        queue.abandoned = true;
+        self.budget.release(queue.bytes as u64);
+        queue.bytes = 0;
+        let lost = std::mem::take(&mut queue.items);
+        lost.iter().filter(|incoming| matches!(incoming, Incoming::Message(_))).count() as u64
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        // Nothing in here panics half-way through a change; a poisoned lock is as good as new.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Inbox {
+    fn drop(&mut self) {
+        self.abandon();
+    }
+}
+
+impl Incoming {
+    /// What it is charged with: its payload, and what holding it costs.
+    fn size(&self) -> usize {
+        const OVERHEAD: usize = 64;
+        OVERHEAD
+            + match self {
+                Self::Message(message) => message.len(),
+                Self::Close(close) => close.reason.len(),
+            }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_came_before_the_end_is_taken_before_it() {
+        let budget = Arc::new(MemoryBudget::new(1000));
+        let inbox = Inbox::new(100, Arc::clone(&budget));
+        inbox.push(Incoming::Message("one".into())).unwrap();
+        assert!(inbox.has_room());
+        inbox.push(Incoming::Message("two".into())).unwrap();
+        assert!(!inbox.has_room());
+        inbox.end();
+        assert!(inbox.push(Incoming::Message("three".into())).is_err());
+        let first = poll_fn(|cx| inbox.poll_take(cx)).await;
+        assert_eq!(first, Some(Incoming::Message("one".into())));
+        assert!(poll_fn(|cx| inbox.poll_take(cx)).await.is_some());
+        assert_eq!(poll_fn(|cx| inbox.poll_take(cx)).await, None);
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn an_abandoned_inbox_counts_what_is_lost_and_gives_its_budget_back() {
+        let budget = Arc::new(MemoryBudget::new(1000));
+        let inbox = Inbox::new(100, Arc::clone(&budget));
+        inbox.push(Incoming::Message("one".into())).unwrap();
+        inbox.push(Incoming::Close(ReceivedClose::default())).unwrap();
+        assert_eq!(inbox.abandon(), 1);
+        assert_eq!(budget.used(), 0);
+        assert!(inbox.push(Incoming::Message("two".into())).is_err());
+    }
+}

@@ -1,0 +1,259 @@
+//! The reading half of the mover: from the socket to the backend.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncRead, ReadBuf};
+
+use super::{LOOK, Mover, close_for, scratch};
+use crate::protocol::classification::{self, LossKind};
+use crate::protocol::closing_handshake::Input;
+use crate::supervision::backend::Driver;
+use crate::supervision::connection::Connection;
+use crate::supervision::inbox::Incoming;
+use crate::transport::websocket::Piece;
+use crate::vocabulary::{Cause, CloseCode, Limit, Message};
+
+/// Where reading stands.
+#[derive(Debug, Default)]
+pub(super) struct Reading {
+    state: State,
+    /// Reading has stopped because the backend has no room.
+    pause: Option<Pause>,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum State {
+    #[default]
+    Open,
+    /// The peer has closed: what still comes is read, so that its FIN is seen, and ignored.
+    Ignoring,
+    /// Nothing more will be read.
+    Ended,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Pause {
+    /// Since when the backend has taken nothing.
+    since: Instant,
+    /// How much it had taken then.
+    taken: u64,
+}
+
+impl Reading {
+    pub(super) fn is_paused(&self) -> bool {
+        self.pause.is_some()
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.state == State::Ended
+    }
+
+    /// Ends reading; tells whether it had not ended before.
+    pub(super) fn end(&mut self) -> bool {
+        self.pause = None;
+        std::mem::replace(&mut self.state, State::Ended) != State::Ended
+    }
+
+    /// Returns when to look again at a connection that does not read.
+    pub(super) fn deadline(&self, connection: &Connection, now: Instant) -> Option<Instant> {
+        let pause = self.pause?;
+        let stalled = pause.since + connection.settings.limits.inbox_timeout;
+        Some(if stalled > now { stalled.min(now + LOOK) } else { now + LOOK })
+    }
+
+    /// Tells for how long the backend has taken nothing, if that is too long.
+    ///
+    /// With echo there is nobody who takes: it waits for the peer, and the write timeout does.
+    pub(super) fn backend_stalled(&mut self, connection: &Connection, now: Instant) -> Option<Duration> {
+        let pause = self.pause.as_mut()?;
+        let taken = connection.inbox.taken();
+        if taken != pause.taken || connection.inbox.is_empty() {
+            *pause = Pause { since: now, taken };
+        }
+        let stalled = now - pause.since;
+        (stalled >= connection.settings.limits.inbox_timeout).then_some(stalled)
+    }
+}
+
+impl Mover {
+    /// Reads what is there, once, and takes it apart; tells whether anything came.
+    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        if self.reading.state == State::Ended || !self.may_read(now) {
+            return false;
+        }
+        if !self.carry.is_empty() {
+            let mut carry = std::mem::take(&mut self.carry);
+            let taken = self.absorb(&carry, now);
+            carry.advance(taken);
+            self.carry = carry;
+            return taken > 0;
+        }
+        scratch::for_reading(|buffer| {
+            let mut buf = ReadBuf::new(buffer);
+            match Pin::new(&mut self.transport).poll_read(cx, &mut buf) {
+                Poll::Pending => return false,
+                Poll::Ready(Ok(())) if buf.filled().is_empty() => {
+                    // A write that failed knows better how it ended.
+                    self.lose(self.writing.failure().cloned().unwrap_or(LossKind::Fin));
+                }
+                Poll::Ready(Ok(())) => {
+                    let filled = buf.filled();
+                    let taken = self.absorb(filled, now);
+                    if taken < filled.len() {
+                        self.carry = Bytes::copy_from_slice(&filled[taken..]);
+                    }
+                }
+                Poll::Ready(Err(error)) => self.lose(LossKind::from(&error)),
+            }
+            true
+        })
+    }
+
+    /// Tells whether what is read would find room; if not, reading pauses, and the wait for a Pong
+    /// with it.
+    fn may_read(&mut self, now: Instant) -> bool {
+        let room = self.reading.state == State::Ignoring || self.has_room();
+        match (room, self.reading.pause) {
+            (true, None) | (false, Some(_)) => {}
+            (true, Some(_)) => {
+                self.reading.pause = None;
+                if let Some(keepalive) = &mut self.keepalive {
+                    keepalive.handle_resume(now);
+                }
+            }
+            (false, None) => {
+                self.reading.pause = Some(Pause { since: now, taken: self.connection.inbox.taken() });
+                if let Some(keepalive) = &mut self.keepalive {
+                    keepalive.handle_pause();
+                }
+            }
+        }
+        room
+    }
+
+    fn has_room(&self) -> bool {
+        // What nobody will be given takes no room.
+        if self.orders.stop_delivery || self.writing.has_failed() {
+            return true;
+        }
+        let room = match self.driver {
+            Driver::Echo => !self.connection.outbox.is_open() || self.connection.outbox.has_room(),
+            Driver::Handler(_) | Driver::Receiver => self.connection.inbox.has_room(),
+            Driver::Done => true,
+        };
+        room && (!self.connection.budget.is_exhausted() || self.holds_nothing())
+    }
+
+    /// A connection that holds nothing may always take one message in, or all would wait for each
+    /// other when the budget is spent.
+    fn holds_nothing(&self) -> bool {
+        self.connection.inbox.is_empty() && self.connection.outbox.is_empty()
+    }
+
+    /// Takes bytes apart until there are none, or no room for what is in them; returns how many
+    /// were taken.
+    fn absorb(&mut self, bytes: &[u8], now: Instant) -> usize {
+        let mut taken = 0;
+        while taken < bytes.len() && self.reading.state == State::Open {
+            let (consumed, piece) = self.reader.read(&bytes[taken..]);
+            taken += consumed;
+            match piece {
+                Piece::Part => {}
+                Piece::Message(message) => {
+                    self.deliver(message, now);
+                    if !self.has_room() {
+                        break;
+                    }
+                }
+                Piece::Ping(payload) => self.connection.outbox.pong(&payload),
+                Piece::Pong(payload) => self.take_pong(now, &payload),
+                Piece::Close(payload) => self.take_close(payload),
+                Piece::Breach(breach) => self.tell(Input::Violation(breach)),
+            }
+        }
+        if let Some(keepalive) = &mut self.keepalive {
+            keepalive.handle_bytes();
+        }
+        match self.reading.state {
+            State::Open => taken,
+            State::Ignoring | State::Ended => bytes.len(),
+        }
+    }
+
+    fn deliver(&mut self, message: Message, now: Instant) {
+        self.connection.counters.received(message.len());
+        self.note_data(now);
+        if let Some(rate) = &mut self.rate
+            && !rate.take(now)
+        {
+            self.refuse_rate();
+        }
+        if self.orders.stop_delivery || self.muted || self.writing.has_failed() {
+            self.connection.counters.discarded(1);
+            return;
+        }
+        let refused = match self.driver {
+            Driver::Echo => self.connection.outbox.push_moved(&message, now).is_err(),
+            Driver::Handler(_) | Driver::Receiver => {
+                let message = Incoming::Message(unpinned(message));
+                self.connection.inbox.push(message).is_err()
+            }
+            Driver::Done => true,
+        };
+        if refused {
+            self.connection.counters.discarded(1);
+        }
+    }
+
+    /// Takes note of a data message that travelled, either way.
+    pub(super) fn note_data(&mut self, now: Instant) {
+        self.connection.counters.active(now.saturating_duration_since(self.connection.opened));
+        if let Some(keepalive) = &mut self.keepalive {
+            keepalive.handle_data(now);
+        }
+    }
+
+    fn refuse_rate(&mut self) {
+        if !std::mem::replace(&mut self.muted, true) {
+            let limit = self.connection.settings.limits.messages_per_second;
+            let limit = Limit { name: "messages_per_second", limit, observed: limit + 1 };
+            close_for(&self.connection, CloseCode::TRY_AGAIN_LATER, "rate limited", Cause::RateLimited, limit);
+        }
+    }
+
+    fn take_pong(&mut self, now: Instant, payload: &[u8]) {
+        if let Some(keepalive) = &mut self.keepalive {
+            keepalive.handle_pong(now, payload);
+            if let Some(rtt) = keepalive.rtt() {
+                self.connection.counters.round_trip(rtt);
+            }
+        }
+    }
+
+    fn take_close(&mut self, payload: Box<[u8]>) {
+        self.reading.state = State::Ignoring;
+        match classification::read_close(&payload) {
+            (close, None) => {
+                // Refused if nobody receives: then nobody needs to know.
+                let _ = self.connection.inbox.push(Incoming::Close(close));
+            }
+            (_, Some(_breach)) => {}
+        }
+        self.tell(Input::PeerClose(payload));
+    }
+}
+
+/// A small payload is a slice of the buffer it came in; copied, it no longer holds that in memory.
+fn unpinned(message: Message) -> Message {
+    const SMALL: usize = 1024;
+    match message {
+        Message::Binary(payload) if payload.len() <= SMALL => {
+            Message::Binary(Bytes::copy_from_slice(&payload))
+        }
+        Message::Text(text) if text.len() <= SMALL => Message::Text(text.unpinned()),
+        large @ (Message::Binary(_) | Message::Text(_)) => large,
+    }
+}

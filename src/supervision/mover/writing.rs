@@ -1,0 +1,181 @@
+//! The writing half of the mover: from the outbox to the socket.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use tokio::io::AsyncWrite;
+
+use super::{Mover, scratch};
+use crate::protocol::classification::{Loss, LossKind};
+use crate::protocol::closing_handshake::Input;
+use crate::supervision::connection::Connection;
+use crate::supervision::outbox::{Batch, Left};
+use crate::transport::socket::Transport;
+
+/// Where writing stands.
+#[derive(Debug, Default)]
+pub(super) struct Writing {
+    state: State,
+    /// Since when the kernel has taken nothing of what waits.
+    stalled_since: Option<Instant>,
+    /// Bytes that the kernel has taken.
+    written: u64,
+    /// What left whole and was not flushed yet.
+    unflushed: Option<Left>,
+}
+
+#[derive(Debug, Default)]
+enum State {
+    #[default]
+    Open,
+    /// FIN is on its way.
+    Shut,
+    /// A write failed, and when.
+    Failed(LossKind, Instant),
+}
+
+impl Writing {
+    /// Returns when the peer will have taken nothing for too long.
+    pub(super) fn deadline(&self, connection: &Connection) -> Option<Instant> {
+        Some(self.stalled_since? + connection.settings.limits.write_timeout)
+    }
+
+    pub(super) fn stalled_for(&self, now: Instant) -> Duration {
+        self.stalled_since.map_or(Duration::ZERO, |since| now - since)
+    }
+
+    pub(super) fn has_failed(&self) -> bool {
+        self.failure().is_some()
+    }
+
+    /// Returns how a write failed, if one did.
+    pub(super) fn failure(&self) -> Option<&LossKind> {
+        match &self.state {
+            State::Failed(how, _) => Some(how),
+            State::Open | State::Shut => None,
+        }
+    }
+
+    /// Returns until when reading may tell how a failed transport ended.
+    pub(super) fn failure_deadline(&self, patience: Duration) -> Option<Instant> {
+        match &self.state {
+            State::Failed(_, since) => Some(*since + patience),
+            State::Open | State::Shut => None,
+        }
+    }
+
+    /// Returns how a write failed, if reading has had its time.
+    pub(super) fn failure_since(&self, now: Instant, patience: Duration) -> Option<LossKind> {
+        self.failure_deadline(patience).filter(|deadline| *deadline <= now)?;
+        self.failure().cloned()
+    }
+
+    /// Returns how many bytes the peer's kernel has acknowledged; 0 where nobody knows.
+    pub(super) fn acked(&self, transport: &dyn Transport) -> u64 {
+        transport.kernel().map_or(0, |kernel| self.written.saturating_sub(kernel.unacked_bytes.into()))
+    }
+}
+
+impl Mover {
+    /// Writes what is queued, as far as the kernel takes it; tells whether it took any.
+    pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        let mut wrote = false;
+        while let State::Open = self.writing.state {
+            match self.write_batch(cx) {
+                Poll::Ready(Some(Ok(len))) if len > 0 => {
+                    wrote = true;
+                    self.writing.written += len as u64;
+                    self.writing.stalled_since = None;
+                    let left = self.connection.outbox.advance(len);
+                    self.account(left, now);
+                }
+                Poll::Ready(Some(Ok(_none))) => self.fail_writing(LossKind::Reset, now),
+                Poll::Ready(Some(Err(error))) => self.fail_writing(LossKind::from(&error), now),
+                Poll::Ready(None) => {
+                    self.writing.stalled_since = None;
+                    break;
+                }
+                Poll::Pending => {
+                    self.writing.stalled_since.get_or_insert(now);
+                    break;
+                }
+            }
+        }
+        self.settle_flush(cx, now);
+        self.obey(cx);
+        wrote
+    }
+
+    /// Writes the next batch; `None` if there is none.
+    fn write_batch(&mut self, cx: &mut Context<'_>) -> Poll<Option<std::io::Result<usize>>> {
+        let transport = Pin::new(&mut self.transport);
+        scratch::for_writing(|buffer| match self.connection.outbox.gather(buffer) {
+            Batch::Empty => Poll::Ready(None),
+            Batch::Scratch(len) => transport.poll_write(cx, &buffer[..len]).map(Some),
+            Batch::Direct(bytes) => transport.poll_write(cx, &bytes).map(Some),
+        })
+    }
+
+    fn account(&mut self, left: Left, now: Instant) {
+        if left.messages > 0 {
+            self.connection.counters.sent(left.messages, left.payload_bytes);
+            self.note_data(now);
+        }
+        if left.close || left.ping.is_some() || left.messages > 0 {
+            let unflushed = self.writing.unflushed.get_or_insert_default();
+            unflushed.close |= left.close;
+            unflushed.ping = unflushed.ping.or(left.ping);
+        }
+    }
+
+    /// What a layer such as TLS holds back has not left: Ping and Close are told of after a flush.
+    fn settle_flush(&mut self, cx: &mut Context<'_>, now: Instant) {
+        let Some(left) = self.writing.unflushed else { return };
+        match Pin::new(&mut self.transport).poll_flush(cx) {
+            Poll::Pending => {}
+            Poll::Ready(Err(error)) => {
+                self.writing.unflushed = None;
+                self.fail_writing(LossKind::from(&error), now);
+            }
+            Poll::Ready(Ok(())) => {
+                self.writing.unflushed = None;
+                if let (Some(size), Some(keepalive)) = (left.ping, &mut self.keepalive) {
+                    keepalive.handle_ping_left(now, self.writing.acked(&*self.transport), size);
+                }
+                if left.close {
+                    self.tell(Input::CloseFlushed);
+                }
+            }
+        }
+    }
+
+    /// Carries out what is to happen once everything has left.
+    fn obey(&mut self, cx: &mut Context<'_>) {
+        let done = self.writing.unflushed.is_none()
+            && (self.writing.has_failed() || self.connection.outbox.is_empty());
+        if !done {
+            return;
+        }
+        if self.orders.flush_then_tell && !std::mem::replace(&mut self.told.flushed, true) {
+            self.tell(Input::OutboxFlushed);
+        }
+        if self.orders.shutdown_write
+            && let State::Open = self.writing.state
+            && Pin::new(&mut self.transport).poll_shutdown(cx).is_ready()
+        {
+            // An error says that there is nothing left to end, which reading is about to tell.
+            self.writing.state = State::Shut;
+        }
+    }
+
+    /// Writing is over. Reading goes on: the peer's Close may still be there to be read.
+    fn fail_writing(&mut self, how: LossKind, now: Instant) {
+        if self.reading.has_ended() {
+            let loss = Loss { how: how.clone(), place: self.reader.place() };
+            self.tell(Input::TransportEnded(loss));
+        }
+        self.writing.stalled_since = None;
+        self.writing.state = State::Failed(how, now);
+    }
+}
