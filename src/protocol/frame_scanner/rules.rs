@@ -1,0 +1,133 @@
+//! The rules that a frame header is held to (RFC 6455 section 5).
+
+use super::found::{DataOpcode, Violation};
+use super::wire::{self, MAX_CONTROL_PAYLOAD, Opcode};
+use super::{MessageProgress, ScanLimits};
+use crate::vocabulary::{Limit, Role};
+
+/// What a peer's frames are held to.
+#[derive(Debug)]
+pub(super) struct Rules {
+    /// This end's role.
+    pub(super) role: Role,
+    pub(super) limits: ScanLimits,
+    pub(super) allowed_rsv: u8,
+}
+
+/// A rule that the header byte at index `at` breaks.
+pub(super) struct Breach {
+    pub(super) at: usize,
+    pub(super) violation: Violation,
+}
+
+impl Rules {
+    /// Holds a header, or as much of one as has come, to the rules, each at the first byte that
+    /// can break it: a hostile peer may never send the next.
+    #[inline]
+    pub(super) fn check(&self, message: MessageProgress, header: &[u8]) -> Result<(), Breach> {
+        let Some(&first) = header.first() else { return Ok(()) };
+        let opcode = Opcode::of(first);
+        self.check_first(message, first, opcode)
+            .map_err(|violation| Breach { at: 0, violation })?;
+
+        let Some(&second) = header.get(1) else { return Ok(()) };
+        self.check_second(second, opcode).map_err(|violation| Breach { at: 1, violation })?;
+
+        // Section 5.2, "Payload length": in the shortest form, its most significant bit 0.
+        let (last, len) = match (wire::short_len(second), header) {
+            (126, &[_, _, a, b, ..]) => {
+                let len = u16::from_be_bytes([a, b]);
+                if len < 126 {
+                    return Err(Breach { at: 3, violation: Violation::LengthNotShortest });
+                }
+                (3, u64::from(len))
+            }
+            (127, &[_, _, a, ..]) if a & 0x80 != 0 => {
+                return Err(Breach { at: 2, violation: Violation::LengthTopBit });
+            }
+            (127, &[_, _, 0, 0, 0, 0, 0, 0, ..]) => {
+                return Err(Breach { at: 7, violation: Violation::LengthNotShortest });
+            }
+            (127, &[_, _, a, b, c, d, e, f, g, h, ..]) => {
+                (9, u64::from_be_bytes([a, b, c, d, e, f, g, h]))
+            }
+            (126 | 127, _) => return Ok(()),
+            (short, _) => (1, u64::from(short)),
+        };
+        match opcode {
+            Opcode::Data(_) => {
+                self.check_size(message, len).map_err(|violation| Breach { at: last, violation })
+            }
+            Opcode::Control(_) | Opcode::Reserved(_) => Ok(()),
+        }
+    }
+
+    #[inline]
+    fn check_first(
+        &self,
+        message: MessageProgress,
+        first: u8,
+        opcode: Opcode,
+    ) -> Result<(), Violation> {
+        // Section 5.2, "RSV1, RSV2, RSV3". What an extension agrees on marks whole messages, so it
+        // is set on their first frames only (RFC 7692 section 6.1).
+        let allowed = match opcode {
+            Opcode::Data(DataOpcode::Text | DataOpcode::Binary) => self.allowed_rsv,
+            Opcode::Data(DataOpcode::Continuation) | Opcode::Control(_) | Opcode::Reserved(_) => 0,
+        };
+        let rsv = wire::rsv(first);
+        if rsv & !allowed != 0 {
+            return Err(Violation::ReservedBit { rsv });
+        }
+        match opcode {
+            // Section 5.2, "Opcode".
+            Opcode::Reserved(opcode) => Err(Violation::UnknownOpcode(opcode)),
+            // Section 5.5: control frames may come between fragments, but are none themselves.
+            Opcode::Control(_) if wire::is_fin(first) => Ok(()),
+            Opcode::Control(_) => Err(Violation::FragmentedControl),
+            // Section 5.4: first a frame with an opcode, then continuations until FIN.
+            Opcode::Data(opcode) => match (opcode, message) {
+                (DataOpcode::Continuation, MessageProgress::Begun { .. })
+                | (DataOpcode::Text | DataOpcode::Binary, MessageProgress::None) => Ok(()),
+                (DataOpcode::Continuation, MessageProgress::None) => {
+                    Err(Violation::ContinuationOfNothing)
+                }
+                (DataOpcode::Text | DataOpcode::Binary, MessageProgress::Begun { .. }) => {
+                    Err(Violation::MessageInsideMessage)
+                }
+            },
+        }
+    }
+
+    #[inline]
+    fn check_second(&self, second: u8, opcode: Opcode) -> Result<(), Violation> {
+        match (self.role, wire::is_masked(second)) {
+            // Section 5.1.
+            (Role::Server, false) => Err(Violation::UnmaskedFrame),
+            (Role::Client, true) => Err(Violation::MaskedFrame),
+            (Role::Server, true) | (Role::Client, false) => match opcode {
+                // Section 5.5.
+                Opcode::Control(_) if wire::short_len(second) > MAX_CONTROL_PAYLOAD => {
+                    Err(Violation::ControlTooLong)
+                }
+                Opcode::Control(_) | Opcode::Data(_) | Opcode::Reserved(_) => Ok(()),
+            },
+        }
+    }
+
+    /// Section 10.4. A frame over both limits is reported as over the message's: splitting it into
+    /// smaller frames would not help its sender.
+    #[inline]
+    fn check_size(&self, message: MessageProgress, len: u64) -> Result<(), Violation> {
+        let ScanLimits { max_frame_size, max_message_size } = self.limits;
+        let message = message.bytes().saturating_add(len);
+        let (name, limit, observed) = if message > max_message_size {
+            ("max_message_size", max_message_size, message)
+        } else if len > max_frame_size {
+            ("max_frame_size", max_frame_size, len)
+        } else {
+            return Ok(());
+        };
+        Err(Violation::MessageTooBig(Limit { name, limit, observed }))
+    }
+}
