@@ -128,8 +128,9 @@ impl Breach {
     /// Returns the limit that was broken, if it was one.
     pub(super) fn into_limit(self) -> Option<Limit> {
         match self {
-            Self::Framing(violation) => violation.limit(),
-            Self::ShortClose
+            Self::Framing(Violation::MessageTooBig(limit)) => Some(limit),
+            Self::Framing(_)
+            | Self::ShortClose
             | Self::IllegalCode(_)
             | Self::InvalidReason
             | Self::InvalidText

@@ -98,3 +98,4 @@ mod tests {
         assert!(matches!(kind(io::ErrorKind::InvalidData), IoEnd::Other { errno: None, .. }));
     }
 }
+

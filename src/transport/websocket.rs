@@ -78,7 +78,7 @@ impl MessageReader {
                 }
             }
             Found::Control(frame) => {
-                let opcode = frame.opcode();
+                let opcode = frame.opcode;
                 let payload = frame.into_payload();
                 match opcode {
                     ControlOpcode::Ping => Piece::Ping(payload),

@@ -1,0 +1,91 @@
+//! A drain: many connections closed over time, the rest cut off at a deadline. Pure.
+
+use std::time::{Duration, Instant};
+
+/// Up to this many connections are closed at once when the spread is automatic.
+const FEW: usize = 100;
+
+/// When to close which part of the connections, and when to give up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DrainPlan {
+    started: Instant,
+    total: usize,
+    spread: Duration,
+    within: Duration,
+}
+
+impl DrainPlan {
+    /// Plans to close `total` connections from `now` on, evenly over `spread`, and to cut off after
+    /// `within` what is left.
+    ///
+    /// Without a `spread`, few are closed at once, and many over half of `within`.
+    pub fn new(now: Instant, total: usize, within: Duration, spread: Option<Duration>) -> Self {
+        let automatic = if total <= FEW { Duration::ZERO } else { within / 2 };
+        let spread = spread.unwrap_or(automatic).min(within);
+        Self { started: now, total, spread, within }
+    }
+
+    /// Returns how many connections should have been closed by now.
+    pub fn due(&self, now: Instant) -> usize {
+        let passed = now.saturating_duration_since(self.started);
+        if passed >= self.spread {
+            return self.total;
+        }
+        // The first is due at once, the last at the end of the spread.
+        let due = self.total as u128 * passed.as_nanos() / self.spread.as_nanos();
+        usize::try_from(due).unwrap_or(self.total).saturating_add(1).min(self.total)
+    }
+
+    /// Returns when the next connection is due after `closed` of them; `None` after the last.
+    pub fn next_due(&self, closed: usize) -> Option<Instant> {
+        if closed >= self.total {
+            return None;
+        }
+        let share = self.spread.as_nanos() * closed as u128 / self.total as u128;
+        Some(self.started + Duration::from_nanos(u64::try_from(share).unwrap_or(u64::MAX)))
+    }
+
+    /// Returns when what is left is cut off.
+    pub fn deadline(&self) -> Instant {
+        self.started + self.within
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn few_are_closed_at_once_and_many_over_half_the_time() {
+        let start = Instant::now();
+        assert_eq!(DrainPlan::new(start, 100, MINUTE, None).due(start), 100);
+        let many = DrainPlan::new(start, 3000, MINUTE, None);
+        assert_eq!(many.due(start), 1);
+        assert_eq!(many.due(start + MINUTE / 4), 1501);
+        assert_eq!(many.due(start + MINUTE / 2), 3000);
+        assert_eq!(many.deadline(), start + MINUTE);
+    }
+
+    #[test]
+    fn every_wait_brings_the_next_one_and_the_last_comes_within_the_spread() {
+        let start = Instant::now();
+        let plan = DrainPlan::new(start, 977, MINUTE, Some(MINUTE / 3));
+        let (mut closed, mut waits) = (0, 0);
+        while let Some(at) = plan.next_due(closed) {
+            assert!(at <= start + MINUTE / 3);
+            let due = plan.due(at);
+            assert!(due > closed, "{due} {closed}");
+            closed = due;
+            waits += 1;
+        }
+        assert_eq!((closed, waits <= 977), (977, true));
+    }
+
+    #[test]
+    fn nothing_to_drain_is_done_at_once() {
+        let plan = DrainPlan::new(Instant::now(), 0, MINUTE, Some(MINUTE));
+        assert_eq!(plan.next_due(0), None);
+    }
+}
