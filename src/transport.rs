@@ -5,5 +5,6 @@
 
 mod handshake_key;
 pub mod io_end;
+pub mod opening_handshake;
 pub mod socket;
 mod tcp_info;
