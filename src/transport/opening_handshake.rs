@@ -1,7 +1,7 @@
 //! The opening handshake (RFC 6455 section 4), in both roles.
 //!
 //! hyper reads, and we write. hyper parses what the peer sent, and nothing it would answer by
-//! itself reaches the wire ([`muted`]): its own refusals have no text, and it has none for a peer
+//! itself reaches the wire (`muted`): its own refusals have no text, and it has none for a peer
 //! that is too slow. So every answer has one shape, and is known to have left whole when the raw
 //! socket, and the bytes that were glued behind the peer's last header line, are handed on.
 //!

@@ -318,3 +318,10 @@ fn retry_after_is_in_whole_seconds() {
          Retry-After: 2\r\n\r\nno\n"
     );
 }
+
+#[tokio::test]
+async fn the_future_of_a_handshake_is_small() {
+    let (_peer, theirs) = duplex(64);
+    let future = accept(theirs, HandshakeLimits::default(), decide);
+    assert!(size_of_val(&future) < 4096, "{}", size_of_val(&future));
+}
