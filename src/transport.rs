@@ -4,6 +4,7 @@
 //! said on the wire, and what the wire said, is this layer's.
 
 pub mod bind;
+pub mod dial;
 mod handshake_key;
 pub mod io_end;
 pub mod opening_handshake;
