@@ -5,6 +5,7 @@
 
 mod ending;
 mod event;
+pub mod masking;
 mod rfc3339_millis;
 
 pub use ending::{CloseRecord, EndingRecord, LimitRecord, OriginRecord, TcpRecord, UpstreamRecord};
