@@ -1,1 +1,3 @@
 //! What people and machines see of the daemon; none imports another.
+
+pub mod log;
