@@ -3,7 +3,10 @@
 //! Nothing here decides: what is refused, and in which order, is its owner's word; how that is
 //! said on the wire, and what the wire said, is this layer's.
 
+pub mod bind;
+pub mod dial;
 mod handshake_key;
 pub mod io_end;
+pub mod opening_handshake;
 pub mod socket;
 mod tcp_info;

@@ -1,0 +1,150 @@
+//! Events as JSON, for logs and for Server-Sent Events.
+
+use std::borrow::Cow;
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+
+use super::{EndingRecord, OriginRecord, UpstreamRecord, rfc3339_millis};
+use crate::vocabulary::{Ending, Event, Opened};
+
+/// Mirrors [`Event`]: an object whose `event` says what happened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum EventRecord<'a> {
+    /// A connection opened.
+    Opened {
+        /// The connection.
+        connection: Box<OpenedRecord<'a>>,
+    },
+    /// A closing handshake began.
+    Closing {
+        /// The connection's id.
+        id: Cow<'a, str>,
+        /// Where the handshake stands now.
+        state: Cow<'a, str>,
+        /// Why.
+        cause: Cow<'a, str>,
+    },
+    /// A connection ended.
+    Ended {
+        /// Its ending.
+        ending: Box<EndingRecord<'a>>,
+    },
+    /// An attempt failed.
+    OpenFailed {
+        /// Its ending.
+        ending: Box<EndingRecord<'a>>,
+    },
+    /// The reader was too slow.
+    Gap {
+        /// How many events it missed.
+        missed: u64,
+    },
+}
+
+/// A connection that opened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OpenedRecord<'a> {
+    /// The connection's id.
+    pub id: Cow<'a, str>,
+    /// The node that owns it.
+    pub node: Cow<'a, str>,
+    /// The version of lastword that wrote the record.
+    pub version: Cow<'a, str>,
+    /// What is known of it from its opening handshake.
+    #[serde(flatten)]
+    pub origin: OriginRecord<'a>,
+    /// What this end dialled.
+    pub upstream: Option<UpstreamRecord<'a>>,
+    /// When it opened.
+    #[serde(with = "rfc3339_millis")]
+    pub opened_at: SystemTime,
+}
+
+impl EventRecord<'_> {
+    /// Returns the word of the contract: the `event` of the object and of Server-Sent Events.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Opened { .. } => "opened",
+            Self::Closing { .. } => "closing",
+            Self::Ended { .. } => "ended",
+            Self::OpenFailed { .. } => "open_failed",
+            Self::Gap { .. } => "gap",
+        }
+    }
+}
+
+impl<'a> From<&'a Event> for EventRecord<'a> {
+    fn from(event: &'a Event) -> Self {
+        match event {
+            Event::Opened(opened) => Self::Opened { connection: Box::new((&**opened).into()) },
+            Event::Closing(closing) => Self::Closing {
+                id: closing.id.to_string().into(),
+                state: closing.state.as_str().into(),
+                cause: closing.cause.as_str().into(),
+            },
+            Event::Ended(ending) => Self::Ended { ending: Box::new((&**ending).into()) },
+            Event::OpenFailed(ending) => Self::OpenFailed { ending: Box::new((&**ending).into()) },
+            Event::Gap(missed) => Self::Gap { missed: *missed },
+        }
+    }
+}
+
+impl<'a> From<&'a Opened> for OpenedRecord<'a> {
+    fn from(opened: &'a Opened) -> Self {
+        Self {
+            id: opened.id.to_string().into(),
+            node: (&*opened.node).into(),
+            version: Ending::VERSION.into(),
+            origin: (&*opened.origin).into(),
+            upstream: opened.origin.upstream.as_ref().map(UpstreamRecord::from),
+            opened_at: opened.opened_at,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::vocabulary::{Cause, CloseState, Closing, ConnectionId, Direction, Origin};
+
+    #[test]
+    fn events_name_themselves() {
+        let id = ConnectionId::new();
+        let opened = Event::Opened(Arc::new(Opened {
+            id,
+            node: "a1".into(),
+            origin: Arc::new(Origin::new(Direction::Inbound)),
+            opened_at: SystemTime::UNIX_EPOCH,
+        }));
+        let closing =
+            Event::Closing(Closing { id, state: CloseState::CloseSent, cause: Cause::IdleTimeout });
+        for (event, word) in [(opened, "opened"), (closing, "closing"), (Event::Gap(3), "gap")] {
+            let record = EventRecord::from(&event);
+            assert_eq!(record.word(), word);
+            let json = serde_json::to_value(&record).unwrap();
+            assert_eq!(json["event"], word);
+            let read: EventRecord<'_> = serde_json::from_value(json).unwrap();
+            assert_eq!(read, record);
+        }
+    }
+
+    #[test]
+    fn events_have_the_words_of_the_contract() {
+        let id: ConnectionId = "01982b7e-4f6a-7c3d-9e21-5b8f0a6d4c17".parse().unwrap();
+        let json = |event: &Event| serde_json::to_string(&EventRecord::from(event)).unwrap();
+        assert_eq!(
+            json(&Event::Closing(Closing {
+                id,
+                state: CloseState::CloseReceived,
+                cause: Cause::Peer
+            })),
+            r#"{"event":"closing","id":"01982b7e-4f6a-7c3d-9e21-5b8f0a6d4c17","state":"close_received","cause":"peer"}"#
+        );
+        assert_eq!(json(&Event::Gap(7)), r#"{"event":"gap","missed":7}"#);
+    }
+}

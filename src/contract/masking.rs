@@ -1,0 +1,274 @@
+//! What of a request may be recorded: `[records]` of the configuration, pure.
+//!
+//! Access tokens travel in the query of WebSocket URLs, since browsers let a page set no header.
+//! So a value is masked unless its parameter was named as harmless, and in doubt it is masked.
+
+use std::fmt::Write;
+
+/// What becomes of the query of a recorded path (CONTRACT: `records.query`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Masking {
+    /// Every value is written as `***`, except those of the parameters that are kept.
+    #[default]
+    Mask,
+    /// The query is written as it came.
+    Keep,
+    /// The query is left out.
+    Drop,
+}
+
+/// The longest recorded text, in bytes.
+pub const MAX_RECORDED: usize = 1024;
+
+const MASK: &str = "***";
+
+/// Returns the path and query of a request as they may be recorded.
+///
+/// With [`Masking::Mask`], `keep` names the parameters whose values may be seen; names are
+/// compared percent-decoded. A parameter without `=` may be a bare token, so it is a value too. A
+/// value that is kept ends at a `;`, which some servers take for a separator like `&`.
+/// A fragment, which has no place in a request, is left out except with [`Masking::Keep`].
+///
+/// The result has at most [`MAX_RECORDED`] bytes, and control characters are escaped.
+pub fn record_path(path_and_query: &str, masking: Masking, keep: &[String]) -> String {
+    let mut recorded = Recorded::default();
+    match masking {
+        Masking::Keep => recorded.push(path_and_query),
+        Masking::Drop => recorded.push(split(path_and_query).0),
+        Masking::Mask => {
+            let (path, query) = split(path_and_query);
+            recorded.push(path);
+            if let Some(query) = query {
+                recorded.push("?");
+                mask_query(&mut recorded, query, keep);
+            }
+        }
+    }
+    recorded.text
+}
+
+/// Returns a URL as it may be recorded: like [`record_path`], and always without credentials.
+pub fn record_url(url: &str, masking: Masking, keep: &[String]) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return record_path(url, masking, keep);
+    };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    match authority.rsplit_once('@') {
+        Some((_, host)) => record_path(&format!("{scheme}://{MASK}@{host}{path}"), masking, keep),
+        None => record_path(url, masking, keep),
+    }
+}
+
+/// Returns another text that a peer chose, such as a `User-Agent`, as it may be recorded.
+///
+/// The result has at most [`MAX_RECORDED`] bytes, and control characters are escaped.
+pub fn record_text(text: &str) -> String {
+    let mut recorded = Recorded::default();
+    recorded.push(text);
+    recorded.text
+}
+
+fn split(path_and_query: &str) -> (&str, Option<&str>) {
+    let without_fragment = path_and_query.split('#').next().unwrap_or_default();
+    match without_fragment.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (without_fragment, None),
+    }
+}
+
+fn mask_query(recorded: &mut Recorded, query: &str, keep: &[String]) {
+    for (at, parameter) in query.split('&').enumerate() {
+        if at > 0 {
+            recorded.push("&");
+        }
+        let (name, value) = match parameter.split_once('=') {
+            Some((name, value)) => (name, Some(value)),
+            None => (parameter, None),
+        };
+        let kept = is_kept(name, keep);
+        match value {
+            None if name.is_empty() || kept => recorded.push(name),
+            None => recorded.push(MASK),
+            // Where `;` separates too, what precedes it is a parameter without a value.
+            Some(_) if name.contains(';') => recorded.push(MASK),
+            Some(value) => {
+                recorded.push(name);
+                recorded.push("=");
+                match value.split_once(';') {
+                    Some((first, _)) if kept => {
+                        recorded.push(first);
+                        recorded.push(";");
+                        recorded.push(MASK);
+                    }
+                    None if kept => recorded.push(value),
+                    Some(_) | None => recorded.push(MASK),
+                }
+            }
+        }
+    }
+}
+
+fn is_kept(name: &str, keep: &[String]) -> bool {
+    let name = percent_decoded(name);
+    keep.iter().any(|kept| kept.as_bytes() == name)
+}
+
+fn percent_decoded(text: &str) -> Vec<u8> {
+    let bytes = text.as_bytes();
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        let hex = |offset| bytes.get(at + offset).and_then(|&digit| (digit as char).to_digit(16));
+        match (byte, hex(1), hex(2)) {
+            (b'%', Some(high), Some(low)) => {
+                decoded.push((high * 16 + low) as u8);
+                at += 3;
+            }
+            _ => {
+                decoded.push(if byte == b'+' { b' ' } else { byte });
+                at += 1;
+            }
+        }
+    }
+    decoded
+}
+
+/// A text that grows to [`MAX_RECORDED`] bytes and no further, cut between characters.
+#[derive(Default)]
+struct Recorded {
+    text: String,
+    full: bool,
+}
+
+impl Recorded {
+    fn push(&mut self, text: &str) {
+        for c in text.chars() {
+            if self.full {
+                return;
+            }
+            let before = self.text.len();
+            if is_unprintable(c) {
+                // Writing into a String cannot fail.
+                let _ = write!(self.text, "{}", c.escape_default());
+            } else {
+                self.text.push(c);
+            }
+            if self.text.len() > MAX_RECORDED {
+                self.text.truncate(before);
+                self.full = true;
+            }
+        }
+    }
+}
+
+/// Tells whether a character would do something to a terminal or a log viewer: controls, line
+/// separators, and marks that change the direction of what follows.
+fn is_unprintable(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn masked(path: &str) -> String {
+        record_path(path, Masking::Mask, &["room".to_owned(), "a b".to_owned()])
+    }
+
+    #[test]
+    fn values_are_masked_except_those_that_are_kept() {
+        assert_eq!(masked("/chat?room=7&token=abc"), "/chat?room=7&token=***");
+        assert_eq!(
+            masked("/chat?token=abc&token=def&room=7&room=8"),
+            "/chat?token=***&token=***&room=7&room=8"
+        );
+        assert_eq!(masked("/chat?token=a=b==&x=1"), "/chat?token=***&x=***");
+        assert_eq!(masked("/chat?Room=7"), "/chat?Room=***");
+        assert_eq!(masked("/chat"), "/chat");
+    }
+
+    #[test]
+    fn empty_and_valueless_parameters_keep_their_place() {
+        assert_eq!(masked("/?"), "/?");
+        assert_eq!(masked("/?token=&&room&x="), "/?token=***&&room&x=***");
+        assert_eq!(masked("/?=abc"), "/?=***");
+        assert_eq!(masked("/?eyJhbGciOi"), "/?***", "a bare token is a value");
+    }
+
+    #[test]
+    fn names_are_compared_decoded_and_written_as_they_came() {
+        assert_eq!(
+            masked("/?%72oom=7&a+b=1&a%20b=2&%74oken=x"),
+            "/?%72oom=7&a+b=1&a%20b=2&%74oken=***"
+        );
+        assert_eq!(masked("/?ro%6=1&%=2&%zz=3"), "/?ro%6=***&%=***&%zz=***");
+    }
+
+    #[test]
+    fn nothing_hides_behind_another_separator() {
+        assert_eq!(masked("/?room=7;token=abc"), "/?room=7;***");
+        assert_eq!(masked("/?token=abc;def&room=7"), "/?token=***&room=7");
+        assert_eq!(masked("/?abc;x=1&room;abc&abc;room=1"), "/?***&***&***");
+        assert_eq!(masked("/?room=7?token=abc"), "/?room=7?token=abc", "one value, which is kept");
+        assert_eq!(masked("/chat#token=abc"), "/chat");
+        assert_eq!(masked("/chat?room=7#token=abc"), "/chat?room=7");
+    }
+
+    #[test]
+    fn keep_and_drop_do_what_they_say() {
+        assert_eq!(record_path("/a?token=abc", Masking::Keep, &[]), "/a?token=abc");
+        assert_eq!(record_path("/a?token=abc", Masking::Drop, &[]), "/a");
+    }
+
+    #[test]
+    fn a_url_is_recorded_without_its_credentials() {
+        let url = "wss://user:pass@example.org:443/feed?token=abc";
+        assert_eq!(record_url(url, Masking::Mask, &[]), "wss://***@example.org:443/feed?token=***");
+        assert_eq!(record_url(url, Masking::Keep, &[]), "wss://***@example.org:443/feed?token=abc");
+        assert_eq!(record_url("ws://h/a@b?c=d", Masking::Drop, &[]), "ws://h/a@b");
+    }
+
+    #[test]
+    fn control_characters_are_escaped_and_the_cut_is_between_characters() {
+        assert_eq!(record_text("a\r\n\u{1b}[31mb\u{202e}"), "a\\r\\n\\u{1b}[31mb\\u{202e}");
+        let long = record_text(&"ü".repeat(2000));
+        assert_eq!(long, "ü".repeat(512));
+        assert_eq!(record_text(&format!("x{}", "ü".repeat(2000))).len(), 1023);
+        assert_eq!(record_text(&"x".repeat(1024)).len(), 1024);
+    }
+
+    proptest! {
+        #[test]
+        fn a_masked_value_never_appears(
+            path in "/[a-z/]{0,20}",
+            parameters in prop::collection::vec(("[a-z%0-9+]{0,12}", "[A-Z]{4,40}[=;?A-Z]{0,8}"), 1..12),
+            separators in prop::collection::vec(prop::sample::select(vec!["&", ";", "&&"]), 12),
+        ) {
+            let mut query = String::new();
+            for ((name, value), separator) in parameters.iter().zip(&separators) {
+                query += &format!("{name}={value}{separator}");
+            }
+            // Names are lower-case and values upper-case, so any upper-case letter is a leak.
+            let recorded = record_path(&format!("{path}?{query}"), Masking::Mask, &[]);
+            let bare = recorded.replace(|c: char| c.is_ascii_lowercase(), "");
+            prop_assert!(!bare.contains(|c: char| c.is_ascii_uppercase()), "{}", recorded);
+        }
+
+        #[test]
+        fn any_text_is_bounded_printable_and_never_panics(text in ".{0,2000}", keep in ".{0,4}") {
+            for masking in [Masking::Mask, Masking::Keep, Masking::Drop] {
+                for recorded in [
+                    record_path(&text, masking, std::slice::from_ref(&keep)),
+                    record_url(&text, masking, std::slice::from_ref(&keep)),
+                ] {
+                    prop_assert!(recorded.len() <= MAX_RECORDED);
+                    prop_assert!(!recorded.contains(is_unprintable));
+                }
+            }
+        }
+    }
+}

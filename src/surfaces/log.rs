@@ -1,0 +1,281 @@
+//! Logs: one line per event on stderr, as text or JSON, or the journal.
+//!
+//! A connection never waits for its log: lines go through a bounded queue to a thread of their own
+//! (see [`Lines`]), and what did not fit is counted and said. The journal is the exception: each
+//! event is one datagram, sent where it was logged, and a journald that has stopped reading is
+//! waited for once its socket is full.
+
+mod json;
+mod lines;
+
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::fmt;
+use std::fs::File;
+use std::io::{self, IsTerminal};
+use std::os::fd::AsFd;
+use std::panic::PanicHookInfo;
+use std::time::SystemTime;
+
+use tracing::{Dispatch, Level};
+use tracing_subscriber::Registry;
+use tracing_subscriber::filter::{EnvFilter, LevelFilter};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime;
+use tracing_subscriber::layer::SubscriberExt;
+
+use crate::contract::EndingRecord;
+use crate::vocabulary::{Ending, Fault, Kind};
+
+pub use lines::Lines;
+
+/// How logs are written (CONTRACT: `log.format`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Format {
+    /// Lines for a person.
+    #[default]
+    Text,
+    /// One JSON object per line.
+    Json,
+    /// Fields for the systemd journal.
+    Journald,
+}
+
+/// Tells why logging could not be set up.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LogError {
+    /// The filter cannot be understood.
+    #[error(
+        "log.filter = {filter:?}: {problem}; write levels (off, error, warn, info, debug, trace) \
+         and target=level, separated by commas, such as \"info,ractor=off\""
+    )]
+    Filter {
+        /// The filter.
+        filter: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// There is no journal to write to.
+    #[error(
+        "log.format = \"journald\", but the journal's socket /run/systemd/journal/socket does not \
+         answer ({0}); use \"text\" or \"json\" where systemd-journald does not run"
+    )]
+    Journal(#[source] io::Error),
+    /// Stderr cannot be written to.
+    #[error("stderr cannot be used for logs ({0})")]
+    Stderr(#[source] io::Error),
+    /// This process already logs.
+    #[error("logging is already set up in this process")]
+    AlreadySetUp,
+}
+
+/// Sets up the logs of this process, the messages of panics among them.
+///
+/// Dropping the second value writes out what is still queued.
+///
+/// # Errors
+/// [`LogError`], each with its remedy.
+pub fn install(format: Format, filter: &str) -> Result<(EndingLog, Option<Lines>), LogError> {
+    let filter = parse_filter(filter)?;
+    let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let (dispatch, lines) = match format {
+        Format::Text => {
+            let lines = Lines::spawn(own_stderr()?, dropped_as_text).map_err(LogError::Stderr)?;
+            (to_text(filter, &lines, colours), Some(lines))
+        }
+        Format::Json => {
+            let lines = Lines::spawn(own_stderr()?, dropped_as_json).map_err(LogError::Stderr)?;
+            (to_json(filter, &lines), Some(lines))
+        }
+        Format::Journald => (to_journal(filter)?, None),
+    };
+    tracing::dispatcher::set_global_default(dispatch).map_err(|_| LogError::AlreadySetUp)?;
+    std::panic::set_hook(Box::new(log_panic));
+    Ok((EndingLog { format }, lines))
+}
+
+/// Reads a filter such as `info,ractor=off`.
+///
+/// A word that is no level is refused, though `tracing` would take it for a target: a misspelt
+/// level would silence everything.
+///
+/// # Errors
+/// [`LogError::Filter`].
+pub fn parse_filter(filter: &str) -> Result<EnvFilter, LogError> {
+    let refuse = |problem: String| LogError::Filter { filter: filter.to_owned(), problem };
+    let words: Vec<&str> = filter.split(',').map(str::trim).collect();
+    for word in &words {
+        let is_level = !word.is_empty() && word.parse::<LevelFilter>().is_ok();
+        if !is_level && !word.contains(['=', '[']) {
+            return Err(refuse(format!("{word:?} is neither a level nor target=level")));
+        }
+    }
+    EnvFilter::builder().parse(words.join(",")).map_err(|error| refuse(error.to_string()))
+}
+
+/// The one place that logs endings.
+#[derive(Debug, Clone, Copy)]
+pub struct EndingLog {
+    format: Format,
+}
+
+/// The target of the lines about endings, for filters.
+pub const ENDING_TARGET: &str = "lastword::ending";
+
+impl EndingLog {
+    /// Logs an ending, or an attempt that failed.
+    ///
+    /// The level says who should look. What peers and networks do is the normal life of a server,
+    /// and what an operator asked for is no news: INFO. What a backend or this machine did, and
+    /// connections that a drain had to cut, are for the operator: WARN. A failed actor is a defect
+    /// of lastword: ERROR.
+    pub fn log(&self, ending: &Ending) {
+        // The level of a tracing event is a constant, hence three copies of one line.
+        macro_rules! at {
+            ($level:expr) => {
+                if tracing::enabled!(target: ENDING_TARGET, $level) {
+                    match self.format {
+                        Format::Text => {
+                            tracing::event!(target: ENDING_TARGET, $level, "{}", Sentence(ending))
+                        }
+                        Format::Json => tracing::event!(
+                            target: ENDING_TARGET, $level,
+                            event = event_of(ending),
+                            ending = EndingRecord::from(ending).to_json().as_str(),
+                            "{ending}"
+                        ),
+                        Format::Journald => tracing::event!(
+                            target: ENDING_TARGET, $level,
+                            event = event_of(ending),
+                            connection.id = %ending.id,
+                            kind = ending.outcome.kind.as_str(),
+                            close_code = ending.outcome.close_code(),
+                            ending = EndingRecord::from(ending).to_json().as_str(),
+                            "{}", Sentence(ending)
+                        ),
+                    }
+                }
+            };
+        }
+        match level(ending) {
+            Level::ERROR => at!(Level::ERROR),
+            Level::WARN => at!(Level::WARN),
+            _ => at!(Level::INFO),
+        }
+    }
+}
+
+fn event_of(ending: &Ending) -> &'static str {
+    match ending.outcome.kind.open_failure() {
+        None => "ended",
+        Some(_) => "open_failed",
+    }
+}
+
+fn level(ending: &Ending) -> Level {
+    match (ending.outcome.kind, ending.outcome.fault) {
+        (Kind::ActorFailed, _) => Level::ERROR,
+        (Kind::DrainDeadline, _) | (_, Fault::Backend | Fault::Local) => Level::WARN,
+        (_, Fault::None | Fault::Peer | Fault::Network | Fault::Operator) => Level::INFO,
+    }
+}
+
+/// An ending in one line for a person; the whole of it is for JSON and the journal.
+struct Sentence<'a>(&'a Ending);
+
+impl fmt::Display for Sentence<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(ending) = self;
+        let outcome = &ending.outcome;
+        write!(f, "{}: {} kind={}", event_of(ending), outcome.detail, outcome.kind)?;
+        if let Some(failure) = outcome.kind.open_failure() {
+            write!(f, " open_failure={failure}")?;
+        }
+        if let Some(code) = outcome.close_code() {
+            write!(f, " close_code={code}")?;
+        }
+        write!(f, " id={}", ending.id.short())?;
+        if let Some(peer) = &ending.origin.peer {
+            write!(f, " peer={peer}")?;
+        }
+        if let Some(route) = &ending.origin.route {
+            write!(f, " route={route}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Returns a descriptor of our own: a panic message that holds std's lock on stderr must not wait
+/// for our thread, nor we for it.
+fn own_stderr() -> Result<File, LogError> {
+    io::stderr().as_fd().try_clone_to_owned().map(File::from).map_err(LogError::Stderr)
+}
+
+fn to_text(filter: EnvFilter, lines: &Lines, colours: bool) -> Dispatch {
+    // Targets are for those who look for one to filter by; a reader of sentences has no use for
+    // them.
+    let targets = filter.max_level_hint().is_none_or(|level| level > LevelFilter::INFO);
+    let layer = tracing_subscriber::fmt::layer()
+        .with_ansi(colours)
+        .with_timer(Rfc3339Millis)
+        .with_target(targets)
+        .with_writer(lines.text_writer(colours));
+    Dispatch::new(Registry::default().with(filter).with(layer))
+}
+
+fn to_json(filter: EnvFilter, lines: &Lines) -> Dispatch {
+    Dispatch::new(Registry::default().with(filter).with(json::JsonLayer::new(lines)))
+}
+
+fn to_journal(filter: EnvFilter) -> Result<Dispatch, LogError> {
+    let layer = tracing_journald::layer()
+        .map_err(LogError::Journal)?
+        .with_syslog_identifier("lastword".to_owned())
+        .with_field_prefix(None);
+    Ok(Dispatch::new(Registry::default().with(filter).with(layer)))
+}
+
+fn dropped_as_text(dropped: u64) -> String {
+    format!("{}  WARN {DROPPED} dropped={dropped}\n", now())
+}
+
+fn dropped_as_json(dropped: u64) -> String {
+    format!(
+        "{{\"timestamp\":\"{}\",\"level\":\"WARN\",\"target\":\"lastword::log\",\
+         \"message\":\"{DROPPED}\",\"dropped\":{dropped}}}\n",
+        now()
+    )
+}
+
+const DROPPED: &str = "log lines are missing before this one: stderr was too slow or broken";
+
+fn now() -> humantime::Rfc3339Timestamp {
+    humantime::format_rfc3339_millis(SystemTime::now())
+}
+
+/// Puts a panic into the log like any other event: std's own message would break a JSON line, and
+/// wait for a stderr that does not move.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let thread = std::thread::current();
+    let backtrace = Backtrace::capture();
+    let captured = backtrace.status() == BacktraceStatus::Captured;
+    tracing::error!(
+        target: "lastword::panic",
+        place = panic.location().map(tracing::field::display),
+        thread = thread.name(),
+        backtrace = captured.then(|| tracing::field::display(&backtrace)),
+        "panicked: {}",
+        panic.payload_as_str().unwrap_or("(no message)")
+    );
+}
+
+struct Rfc3339Millis;
+
+impl FormatTime for Rfc3339Millis {
+    fn format_time(&self, w: &mut Writer<'_>) -> fmt::Result {
+        write!(w, "{}", now())
+    }
+}
+
+#[cfg(test)]
+mod tests;

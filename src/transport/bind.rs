@@ -1,0 +1,367 @@
+//! Addresses to listen on, and the sockets bound to them.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use tokio::net::{TcpListener, UnixListener};
+
+use super::socket::{AnySocket, SocketName};
+
+mod arrivals;
+
+pub use arrivals::{Arrival, Arrivals};
+
+/// How many connections the kernel may keep ready for us; it caps this at `somaxconn`.
+const BACKLOG: i32 = 4096;
+
+/// Owner and group may connect: the group is how an operator lets a proxy in.
+const UNIX_MODE: u32 = 0o660;
+
+/// Where to listen: `127.0.0.1:8080`, `[::]:8080` or `unix:/run/x.sock`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum ListenAddress {
+    /// An address and a port; port 0 lets the kernel choose, `[::]` takes IPv4 as well.
+    Tcp(SocketAddr),
+    /// The path of a Unix stream socket.
+    Unix(PathBuf),
+}
+
+impl FromStr for ListenAddress {
+    type Err = InvalidListenAddress;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let invalid = || InvalidListenAddress(text.to_owned());
+        match text.strip_prefix("unix:") {
+            Some(path) if path.starts_with('/') => Ok(Self::Unix(PathBuf::from(path))),
+            Some(_) => Err(invalid()),
+            None => text.parse().map(Self::Tcp).map_err(|_| invalid()),
+        }
+    }
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(addr) => write!(f, "{addr}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// A text that names no address to listen on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no address to listen on: write 127.0.0.1:8080, [::]:8080 or unix:/run/x.sock")]
+pub struct InvalidListenAddress(String);
+
+/// Why an address could not be listened on; each names the address and a remedy.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BindError {
+    /// Something listens there already.
+    #[error("{0} is in use: stop what listens there, or choose another address")]
+    InUse(ListenAddress),
+    /// This process may not.
+    #[error("no permission to listen on {0}: choose a port above 1023 or a directory it may write")]
+    Permission(ListenAddress),
+    /// The machine does not have the address.
+    #[error("{0} is not an address of this machine: listen on one it has, or on 0.0.0.0 or [::]")]
+    NotOurs(ListenAddress),
+    /// The directory of the Unix socket is missing.
+    #[error("the directory of {0} does not exist: create it first")]
+    MissingDirectory(ListenAddress),
+    /// There is a file at the path that is no socket.
+    #[error("there is a file at {0} that is no socket: remove it, or choose another path")]
+    NotASocket(ListenAddress),
+    /// Anything else.
+    #[error("cannot listen on {address}: {error}")]
+    Other {
+        /// Where.
+        address: ListenAddress,
+        /// What the kernel said.
+        error: io::Error,
+    },
+}
+
+impl BindError {
+    fn new(address: &ListenAddress, error: io::Error) -> Self {
+        let address = address.clone();
+        match error.kind() {
+            io::ErrorKind::AddrInUse => Self::InUse(address),
+            io::ErrorKind::PermissionDenied => Self::Permission(address),
+            io::ErrorKind::AddrNotAvailable => Self::NotOurs(address),
+            io::ErrorKind::NotFound => Self::MissingDirectory(address),
+            _ => Self::Other { address, error },
+        }
+    }
+}
+
+/// Listens on an address. Needs the context of a tokio runtime.
+///
+/// A Unix socket that nobody answers on is removed first, and belongs to owner and group (0660)
+/// before the first peer can connect.
+///
+/// # Errors
+///
+/// Nothing is left behind.
+pub fn bind(address: &ListenAddress) -> Result<Acceptor, BindError> {
+    match address {
+        ListenAddress::Tcp(addr) => {
+            bind_tcp(*addr).map(Acceptor::Tcp).map_err(|error| BindError::new(address, error))
+        }
+        ListenAddress::Unix(path) => {
+            remove_stale_socket(address, path)?;
+            bind_unix(path)
+                .map(|(listener, file)| Acceptor::Unix { listener, file: Some(file) })
+                .map_err(|error| BindError::new(address, error))
+        }
+    }
+}
+
+/// A socket that listens.
+#[derive(Debug)]
+pub enum Acceptor {
+    /// TCP.
+    Tcp(TcpListener),
+    /// A Unix stream socket.
+    Unix {
+        /// The socket.
+        listener: UnixListener,
+        /// Its file, if it is ours to remove in the end.
+        file: Option<SocketFile>,
+    },
+}
+
+impl Acceptor {
+    /// Waits for the next connection. TCP sockets come with `TCP_NODELAY`.
+    ///
+    /// # Errors
+    ///
+    /// As accept(2). Some say nothing about the listening socket; [`Arrivals`] tells them apart.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: no connection is lost.
+    pub async fn accept(&self) -> io::Result<(AnySocket, SocketName)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (socket, peer) = listener.accept().await?;
+                // It fails only on a socket that has ended already, which reading will tell.
+                let _ = socket.set_nodelay(true);
+                Ok((AnySocket::Tcp(socket), SocketName::tcp(peer)))
+            }
+            Self::Unix { listener, file: _ } => {
+                let (socket, peer) = listener.accept().await?;
+                Ok((AnySocket::Unix(socket), SocketName::unix(&peer)))
+            }
+        }
+    }
+
+    /// Returns the address, with the real port.
+    ///
+    /// # Errors
+    ///
+    /// As getsockname(2).
+    pub fn local_addr(&self) -> io::Result<ListenAddress> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().map(ListenAddress::Tcp),
+            Self::Unix { listener, file: _ } => {
+                let addr = listener.local_addr()?;
+                Ok(ListenAddress::Unix(addr.as_pathname().unwrap_or(Path::new("")).to_owned()))
+            }
+        }
+    }
+}
+
+/// The file of a Unix socket; removed when dropped, unless another has taken its place.
+#[derive(Debug)]
+pub struct SocketFile {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl SocketFile {
+    fn of(path: &Path) -> io::Result<Self> {
+        let metadata = fs::symlink_metadata(path)?;
+        Ok(Self { path: path.to_owned(), device: metadata.dev(), inode: metadata.ino() })
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let ours = fs::symlink_metadata(&self.path)
+            .is_ok_and(|found| (found.dev(), found.ino()) == (self.device, self.inode));
+        if ours {
+            // What cannot be removed is found stale by whoever binds next.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn bind_tcp(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    // Else a restart has to wait until the last connections are out of TIME_WAIT.
+    socket.set_reuse_address(true)?;
+    if addr.is_ipv6() {
+        // As most daemons and systemd, and whatever the sysctl bindv6only says.
+        socket.set_only_v6(false)?;
+    }
+    socket.bind(&addr.into())?;
+    listen(&socket)?;
+    TcpListener::from_std(socket.into())
+}
+
+fn bind_unix(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    let file = SocketFile::of(path)?;
+    // Between bind and listen nobody can connect, so nobody sees the mode of the umask.
+    fs::set_permissions(path, fs::Permissions::from_mode(UNIX_MODE))?;
+    listen(&socket)?;
+    Ok((UnixListener::from_std(socket.into())?, file))
+}
+
+fn listen(socket: &Socket) -> io::Result<()> {
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)
+}
+
+/// A socket file outlives a process that was killed; it is stale if connecting to it is refused.
+fn remove_stale_socket(address: &ListenAddress, path: &Path) -> Result<(), BindError> {
+    let found = match fs::symlink_metadata(path) {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(BindError::new(address, error)),
+    };
+    if !found.file_type().is_socket() {
+        return Err(BindError::NotASocket(address.clone()));
+    }
+    match probe(path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            fs::remove_file(path).map_err(|error| BindError::new(address, error))
+        }
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            Err(BindError::new(address, error))
+        }
+        // A full backlog is an answer too.
+        Ok(()) | Err(_) => Err(BindError::InUse(address.clone())),
+    }
+}
+
+/// Connects without waiting: a listener whose backlog is full would block us for good.
+fn probe(path: &Path) -> io::Result<()> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.connect(&SockAddr::unix(path)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::{TcpStream, UnixStream};
+
+    use super::*;
+    use crate::transport::socket::Transport;
+
+    fn address(text: &str) -> ListenAddress {
+        text.parse().unwrap()
+    }
+
+    fn unix(directory: &tempfile::TempDir, name: &str) -> (PathBuf, ListenAddress) {
+        let path = directory.path().join(name);
+        (path.clone(), ListenAddress::Unix(path))
+    }
+
+    #[test]
+    fn addresses_are_parsed_and_written() {
+        for text in ["127.0.0.1:8080", "[::]:8080", "unix:/run/x.sock"] {
+            assert_eq!(address(text).to_string(), text);
+        }
+        for text in ["8080", "localhost:80", "unix:", "unix:x.sock", "127.0.0.1", ""] {
+            assert!(text.parse::<ListenAddress>().is_err(), "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn tcp_is_accepted_with_nodelay_and_names() {
+        let acceptor = bind(&address("127.0.0.1:0")).unwrap();
+        let ListenAddress::Tcp(addr) = acceptor.local_addr().unwrap() else { panic!() };
+        assert_ne!(addr.port(), 0);
+        let peer = TcpStream::connect(addr).await.unwrap();
+        let (socket, name) = acceptor.accept().await.unwrap();
+        assert_eq!(name, SocketName::Tcp(peer.local_addr().unwrap()));
+        assert_eq!(socket.local_addr(), Some(SocketName::Tcp(addr)));
+        assert!(socket.kernel().is_some());
+        let AnySocket::Tcp(socket) = socket else { panic!() };
+        assert!(socket.nodelay().unwrap());
+    }
+
+    #[tokio::test]
+    async fn an_ipv6_wildcard_takes_ipv4() {
+        // Not every machine has IPv6.
+        let Ok(acceptor) = bind(&address("[::]:0")) else { return };
+        let ListenAddress::Tcp(addr) = acceptor.local_addr().unwrap() else { panic!() };
+        let _peer = TcpStream::connect(("127.0.0.1", addr.port())).await.unwrap();
+        let (_, name) = acceptor.accept().await.unwrap();
+        assert!(name.ip().unwrap().is_ipv4());
+    }
+
+    #[tokio::test]
+    async fn an_address_in_use_or_not_ours_is_named() {
+        let acceptor = bind(&address("127.0.0.1:0")).unwrap();
+        let taken = acceptor.local_addr().unwrap();
+        let error = bind(&taken).unwrap_err();
+        assert!(matches!(&error, BindError::InUse(address) if *address == taken));
+        assert!(matches!(bind(&address("192.0.2.1:0")), Err(BindError::NotOurs(_))));
+    }
+
+    #[tokio::test]
+    async fn a_unix_socket_is_0660_and_removed_in_the_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, address) = unix(&directory, "x.sock");
+        let acceptor = bind(&address).unwrap();
+        assert_eq!(acceptor.local_addr().unwrap(), address);
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o660);
+        let _peer = UnixStream::connect(&path).await.unwrap();
+        let (socket, name) = acceptor.accept().await.unwrap();
+        assert_eq!(name.to_string(), "unix:");
+        assert_eq!(socket.local_addr(), Some(SocketName::Unix(Some(path.clone()))));
+        drop(acceptor);
+        assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn only_a_stale_unix_socket_is_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, address) = unix(&directory, "x.sock");
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        assert!(path.exists());
+        let first = bind(&address).unwrap();
+        assert!(matches!(bind(&address), Err(BindError::InUse(_))));
+        assert!(path.exists());
+
+        // Another took the path meanwhile: it is not ours to remove.
+        fs::remove_file(&path).unwrap();
+        let second = bind(&address).unwrap();
+        drop(first);
+        assert!(path.exists());
+        drop(second);
+        assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn a_file_or_a_missing_directory_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, file) = unix(&directory, "file");
+        fs::write(&path, "precious").unwrap();
+        assert!(matches!(bind(&file), Err(BindError::NotASocket(_))));
+        assert_eq!(fs::read(&path).unwrap(), b"precious");
+        let (_, missing) = unix(&directory, "missing/x.sock");
+        assert!(matches!(bind(&missing), Err(BindError::MissingDirectory(_))));
+    }
+}

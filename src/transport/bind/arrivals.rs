@@ -1,0 +1,381 @@
+//! The accept loop: what arrives at a listening socket, and what is done when descriptors run out.
+//!
+//! Out of descriptors, accept(2) fails without taking the connection out of the queue, so it would
+//! fail again at once, for ever, while the peer waits. One descriptor is therefore held in
+//! reserve: it is given up for the moment it takes to accept one peer and tell it 503.
+
+use std::fs::File;
+use std::io;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use super::Acceptor;
+use crate::transport::socket::{AnySocket, SocketName};
+
+/// How long to wait where there is nothing better to do than to try again.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// How long a peer that is refused for want of descriptors may take to read its 503: others wait.
+const REFUSAL: Duration = Duration::from_millis(100);
+
+/// How long descriptors must suffice for an outage to be over.
+const CALM: Duration = Duration::from_secs(10);
+
+const ANSWER: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 5\r\n\
+    Content-Type: text/plain; charset=utf-8\r\nContent-Length: 47\r\n\r\n\
+    the server is out of descriptors: retry later.\n";
+
+/// What arrived.
+#[derive(Debug)]
+pub enum Arrival {
+    /// A connection.
+    Socket {
+        /// The socket.
+        socket: AnySocket,
+        /// The peer's end.
+        peer: SocketName,
+    },
+    /// A peer that was told 503, because there was no descriptor to serve it with.
+    RefusedForDescriptors {
+        /// The peer's end.
+        peer: SocketName,
+    },
+}
+
+/// The arrivals at one listening socket.
+#[derive(Debug)]
+pub struct Arrivals {
+    acceptor: Acceptor,
+    reserve: Reserve,
+    /// Not before this is the kernel asked again.
+    pause_until: Option<Instant>,
+    outage: Option<Outage>,
+}
+
+/// The descriptor that is held in reserve.
+#[derive(Debug)]
+enum Reserve {
+    Held(#[expect(dead_code, reason = "it is there to be given up")] File),
+    /// It carries a peer that is being refused.
+    Refusing {
+        socket: AnySocket,
+        peer: SocketName,
+        until: Instant,
+        written: usize,
+    },
+    /// It was given up, and somebody else took it.
+    Lost,
+}
+
+/// A time in which accepting fails for a reason of this machine, logged once.
+#[derive(Debug)]
+struct Outage {
+    last: Instant,
+    refused: u64,
+}
+
+/// What an error of accept(2) is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum AcceptError {
+    /// The connection that was accepted: it is gone from the queue, the next may be fine.
+    Connection,
+    /// This process, or the machine, has no descriptor left.
+    Descriptors,
+    /// Memory, or anything else that trying at once will not change.
+    Machine,
+}
+
+impl AcceptError {
+    fn classify(error: &io::Error) -> Self {
+        match error.raw_os_error() {
+            Some(libc::EMFILE | libc::ENFILE) => Self::Descriptors,
+            // accept(2): errors of the network are passed on, and are to be treated like EAGAIN;
+            // EPERM comes from a firewall.
+            Some(
+                libc::ECONNABORTED
+                | libc::ECONNRESET
+                | libc::EINTR
+                | libc::EPERM
+                | libc::EPROTO
+                | libc::ENOPROTOOPT
+                | libc::ENETDOWN
+                | libc::ENETUNREACH
+                | libc::EHOSTDOWN
+                | libc::EHOSTUNREACH
+                | libc::ENONET
+                | libc::EOPNOTSUPP
+                | libc::ETIMEDOUT,
+            ) => Self::Connection,
+            Some(_) | None => Self::Machine,
+        }
+    }
+}
+
+impl Arrivals {
+    /// Takes what arrives at a listening socket, with one descriptor in reserve.
+    pub fn new(acceptor: Acceptor) -> Self {
+        Self { acceptor, reserve: Reserve::take(), pause_until: None, outage: None }
+    }
+
+    /// Returns the listening socket.
+    pub fn acceptor(&self) -> &Acceptor {
+        &self.acceptor
+    }
+
+    /// Waits for the next arrival.
+    ///
+    /// It never fails and never spins: what the kernel says about one connection is passed over,
+    /// and what it says about the machine is logged once and waited out.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: no arrival is lost, and a refusal that was begun goes on.
+    pub async fn next(&mut self) -> Arrival {
+        loop {
+            if let Some(peer) = self.reserve.finish_refusal().await {
+                return Arrival::RefusedForDescriptors { peer };
+            }
+            if let Some(until) = self.pause_until {
+                sleep_until(until).await;
+                self.pause_until = None;
+                if matches!(self.reserve, Reserve::Lost) {
+                    self.reserve = Reserve::take();
+                }
+            }
+            match self.acceptor.accept().await {
+                Ok((socket, peer)) => {
+                    self.note_calm();
+                    return Arrival::Socket { socket, peer };
+                }
+                Err(error) => match AcceptError::classify(&error) {
+                    AcceptError::Connection => {}
+                    AcceptError::Descriptors => {
+                        self.note_outage(&error);
+                        self.begin_refusal();
+                    }
+                    AcceptError::Machine => {
+                        self.note_outage(&error);
+                        self.pause_until = Some(Instant::now() + PAUSE);
+                    }
+                },
+            }
+        }
+    }
+
+    /// Gives up the reserve for one peer that waits in the queue, if one still does.
+    fn begin_refusal(&mut self) {
+        self.reserve = Reserve::Lost;
+        // One poll, not a wait: only now is the descriptor likely to be still there.
+        let accept = std::pin::pin!(self.acceptor.accept());
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        match accept.poll(&mut cx) {
+            std::task::Poll::Ready(Ok((socket, peer))) => {
+                let until = Instant::now() + REFUSAL;
+                self.reserve = Reserve::Refusing { socket, peer, until, written: 0 };
+                if let Some(outage) = &mut self.outage {
+                    outage.refused += 1;
+                }
+            }
+            std::task::Poll::Ready(Err(_)) => self.pause_until = Some(Instant::now() + PAUSE),
+            // The queue is empty after all: another thread of the process took the peer.
+            std::task::Poll::Pending => {
+                self.reserve = Reserve::take();
+            }
+        }
+        if matches!(self.reserve, Reserve::Lost) {
+            self.pause_until = Some(Instant::now() + PAUSE);
+        }
+    }
+
+    fn note_outage(&mut self, error: &io::Error) {
+        let last = Instant::now();
+        match &mut self.outage {
+            Some(outage) => outage.last = last,
+            None => {
+                tracing::warn!(
+                    listener.address = self.address(),
+                    error = %error,
+                    "cannot accept connections, raise the descriptor limit (LimitNOFILE=) or lower \
+                     limits.max_connections"
+                );
+                self.outage = Some(Outage { last, refused: 0 });
+            }
+        }
+    }
+
+    fn note_calm(&mut self) {
+        if let Some(outage) = self.outage.take_if(|outage| outage.last.elapsed() >= CALM) {
+            tracing::info!(
+                listener.address = self.address(),
+                refused = outage.refused,
+                "accepting connections again"
+            );
+        }
+    }
+
+    fn address(&self) -> String {
+        self.acceptor.local_addr().map(|addr| addr.to_string()).unwrap_or_default()
+    }
+}
+
+impl Reserve {
+    fn take() -> Self {
+        File::open("/dev/null").map_or(Self::Lost, Self::Held)
+    }
+
+    /// Sees a refusal through, if one was begun, and takes the descriptor back.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: it goes on where it was.
+    async fn finish_refusal(&mut self) -> Option<SocketName> {
+        let Self::Refusing { socket, peer, until, written } = self else { return None };
+        let refusal = async {
+            while *written < ANSWER.len() {
+                *written += socket.write(&ANSWER[*written..]).await?;
+            }
+            socket.shutdown().await?;
+            // Dropped with unread bytes, it would send RST, which can take the answer away.
+            let mut waste = [0; 512];
+            while socket.read(&mut waste).await? > 0 {}
+            Ok::<_, io::Error>(())
+        };
+        // Whether the peer read it or not, it has been refused.
+        let _ = timeout_at(*until, refusal).await;
+        let peer = peer.clone();
+        *self = Self::Lost;
+        *self = Self::take();
+        Some(peer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use tokio::net::TcpStream;
+
+    use super::super::{ListenAddress, bind};
+    use super::*;
+
+    /// Set in the process that has few of them.
+    const FEW_DESCRIPTORS: &str = "LASTWORD_TEST_FEW_DESCRIPTORS";
+
+    async fn arrivals() -> (Arrivals, std::net::SocketAddr) {
+        let acceptor = bind(&"127.0.0.1:0".parse().unwrap()).unwrap();
+        let ListenAddress::Tcp(addr) = acceptor.local_addr().unwrap() else { panic!() };
+        (Arrivals::new(acceptor), addr)
+    }
+
+    #[test]
+    fn errors_of_accept_are_told_apart() {
+        let classify = |errno| AcceptError::classify(&io::Error::from_raw_os_error(errno));
+        assert_eq!(classify(libc::EMFILE), AcceptError::Descriptors);
+        assert_eq!(classify(libc::ENFILE), AcceptError::Descriptors);
+        assert_eq!(classify(libc::ECONNABORTED), AcceptError::Connection);
+        assert_eq!(classify(libc::EPROTO), AcceptError::Connection);
+        assert_eq!(classify(libc::ENOMEM), AcceptError::Machine);
+        assert_eq!(classify(libc::EINVAL), AcceptError::Machine);
+    }
+
+    #[test]
+    fn the_answer_is_as_long_as_it_says() {
+        let answer = std::str::from_utf8(ANSWER).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains(&format!("Content-Length: {}", body.len())), "{}", body.len());
+    }
+
+    #[tokio::test]
+    async fn what_connects_arrives() {
+        let (mut arrivals, addr) = arrivals().await;
+        let peer = TcpStream::connect(addr).await.unwrap();
+        let Arrival::Socket { peer: name, .. } = arrivals.next().await else { panic!() };
+        assert_eq!(name, SocketName::Tcp(peer.local_addr().unwrap()));
+    }
+
+    #[tokio::test]
+    async fn a_refusal_survives_its_cancellation() {
+        let (mut arrivals, addr) = arrivals().await;
+        let mut peer = TcpStream::connect(addr).await.unwrap();
+        arrivals.acceptor.accept().await.map(drop).unwrap();
+        drop(peer);
+        peer = TcpStream::connect(addr).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        arrivals.begin_refusal();
+        for _ in 0..3 {
+            let wait = tokio::time::timeout(Duration::from_millis(5), arrivals.next());
+            assert!(wait.await.is_err());
+        }
+        let mut answer = Vec::new();
+        peer.read_to_end(&mut answer).await.unwrap();
+        assert_eq!(answer, ANSWER);
+        drop(peer);
+        assert!(matches!(arrivals.next().await, Arrival::RefusedForDescriptors { .. }));
+        assert!(matches!(arrivals.reserve, Reserve::Held(_)));
+    }
+
+    /// The descriptor limit is the whole process's, so this runs in one of its own.
+    #[test]
+    fn peers_are_refused_while_descriptors_are_out() {
+        let output = Command::new("sh")
+            .args(["-c", r#"ulimit -n 48 && exec "$0" "$@""#])
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", "transport::bind::arrivals::tests::with_few_descriptors"])
+            .env(FEW_DESCRIPTORS, "1")
+            .output()
+            .unwrap();
+        let stdout = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && stdout.contains("1 passed"), "{output:?}");
+    }
+
+    #[tokio::test]
+    async fn with_few_descriptors() {
+        if std::env::var_os(FEW_DESCRIPTORS).is_none() {
+            return;
+        }
+        let (mut arrivals, addr) = arrivals().await;
+        let mut peers = Vec::new();
+        for _ in 0..3 {
+            peers.push(TcpStream::connect(addr).await.unwrap());
+        }
+        let mut hoard = Vec::new();
+        while let Ok(file) = File::open("/dev/null") {
+            hoard.push(file);
+        }
+        for peer in &mut peers {
+            peer.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+            let mut answer = Vec::new();
+            let began = Instant::now();
+            let (arrival, _) = tokio::join!(arrivals.next(), async {
+                peer.read_to_end(&mut answer).await.unwrap();
+                peer.shutdown().await.unwrap();
+            });
+            assert!(matches!(arrival, Arrival::RefusedForDescriptors { .. }));
+            assert_eq!(answer, ANSWER);
+            assert!(began.elapsed() < REFUSAL, "the peer left in time");
+        }
+        assert_eq!(arrivals.outage.as_ref().unwrap().refused, 3);
+
+        // Nobody waits: it sleeps, and wakes for the next once there is room again.
+        assert!(tokio::time::timeout(PAUSE, arrivals.next()).await.is_err());
+        drop((peers, hoard));
+        let _peer = TcpStream::connect(addr).await.unwrap();
+        assert!(matches!(arrivals.next().await, Arrival::Socket { .. }));
+    }
+
+    /// As above, but even the reserve is taken by somebody else.
+    #[tokio::test(start_paused = true)]
+    async fn a_lost_reserve_is_waited_for() {
+        let (mut arrivals, addr) = arrivals().await;
+        arrivals.reserve = Reserve::Lost;
+        arrivals.pause_until = Some(Instant::now() + PAUSE);
+        let _peer = std::net::TcpStream::connect(addr).unwrap();
+        let began = Instant::now();
+        assert!(matches!(arrivals.next().await, Arrival::Socket { .. }));
+        assert!(began.elapsed() >= PAUSE);
+        assert!(matches!(arrivals.reserve, Reserve::Held(_)));
+    }
+}

@@ -1,0 +1,325 @@
+//! Dials: from a `ws://` URL to a TCP socket.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::str::FromStr;
+use std::time::Duration;
+
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Uri};
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::{Instant, timeout_at};
+
+use super::opening_handshake::ClientRequest;
+use crate::vocabulary::OpenFailure;
+
+/// A WebSocket URL (RFC 6455 section 3): `ws://host[:port][/path][?query]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WsUrl {
+    text: String,
+    host: String,
+    port: u16,
+    authority: HeaderValue,
+    target: PathAndQuery,
+}
+
+impl WsUrl {
+    /// Returns the URL as it was written.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Returns the path and the query.
+    pub fn target(&self) -> &PathAndQuery {
+        &self.target
+    }
+
+    /// Makes the request that opens it.
+    pub fn request(&self) -> ClientRequest {
+        ClientRequest::new(self.authority.clone(), self.target.clone())
+    }
+
+    /// Makes the request that opens another path and query on the same host, as a relay does.
+    pub fn request_for(&self, target: PathAndQuery) -> ClientRequest {
+        ClientRequest::new(self.authority.clone(), target)
+    }
+}
+
+impl FromStr for WsUrl {
+    type Err = InvalidUrl;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let invalid = InvalidUrl::Malformed;
+        if text.contains('#') {
+            return Err(invalid("a WebSocket URL has no fragment"));
+        }
+        let uri: Uri = text.parse().map_err(|_| invalid("it cannot be parsed"))?;
+        match uri.scheme_str() {
+            Some(scheme) if scheme.eq_ignore_ascii_case("ws") => {}
+            Some(scheme) if scheme.eq_ignore_ascii_case("wss") => {
+                return Err(InvalidUrl::TlsNotInThisVersion);
+            }
+            Some(_) | None => return Err(invalid("it must begin with ws://")),
+        }
+        let authority = uri.authority().ok_or_else(|| invalid("it has no host"))?;
+        if authority.as_str().contains('@') {
+            return Err(invalid("credentials belong into a header, not into the URL"));
+        }
+        let host = authority.host();
+        let port = match authority.as_str().len() - host.len() {
+            0 => 80,
+            _ => authority.port_u16().ok_or_else(|| invalid("its port is none"))?,
+        };
+        if host.is_empty() || port == 0 {
+            return Err(invalid("it needs a host and a port above 0"));
+        }
+        let target = match uri.path_and_query() {
+            // `ws://host?a=b` asks for `/?a=b`.
+            Some(target) if target.path().is_empty() => {
+                let query = target.query().map(|query| format!("/?{query}"));
+                query.as_deref().unwrap_or("/").parse().map_err(|_| invalid("its query is none"))?
+            }
+            Some(target) => target.clone(),
+            None => PathAndQuery::from_static("/"),
+        };
+        Ok(Self {
+            text: text.to_owned(),
+            host: host.trim_start_matches('[').trim_end_matches(']').to_owned(),
+            port,
+            authority: HeaderValue::from_str(authority.as_str())
+                .map_err(|_| invalid("its host is none"))?,
+            target,
+        })
+    }
+}
+
+impl fmt::Display for WsUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.text)
+    }
+}
+
+/// A text that is no URL to dial. It is not repeated: it may hold a secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidUrl {
+    /// It is not as it should be.
+    #[error("the URL cannot be dialled: {0}; write ws://host:port/path")]
+    Malformed(&'static str),
+    /// TLS is yet to come.
+    #[error("the URL cannot be dialled: wss:// is not in this version; use ws://")]
+    TlsNotInThisVersion,
+}
+
+impl InvalidUrl {
+    /// Returns the word for it in the record of an attempt.
+    pub const fn failure(&self) -> OpenFailure {
+        match self {
+            Self::Malformed(_) => OpenFailure::BadRequest,
+            Self::TlsNotInThisVersion => OpenFailure::Tls,
+        }
+    }
+}
+
+/// A socket that was dialled.
+#[derive(Debug)]
+pub struct Dialled {
+    /// The socket, with `TCP_NODELAY`.
+    pub socket: TcpStream,
+    /// The address that answered.
+    pub addr: SocketAddr,
+    /// How long the name and TCP took.
+    pub connect: Duration,
+}
+
+/// Why no address of a host could be connected to.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{failure}: {detail}")]
+pub struct FailedDial {
+    /// Why: `dns`, `connect_refused`, `connect_timeout` or `ports_exhausted`.
+    pub failure: OpenFailure,
+    /// One plain sentence for a person, with each address that was tried.
+    pub detail: String,
+}
+
+/// Resolves the host and connects to the first of its addresses that answers.
+///
+/// The time that is left is shared out among the addresses that are left, so that one that
+/// swallows packets does not keep the others from being tried.
+///
+/// # Errors
+///
+/// The failure is that of the last address that was tried; a local shortage of ports ends the
+/// search.
+///
+/// # Cancel safety
+///
+/// Dropping the future drops the attempt.
+pub async fn dial(url: &WsUrl, timeout: Duration) -> Result<Dialled, FailedDial> {
+    let began = Instant::now();
+    let deadline = began + timeout;
+    let addrs = resolve(url, deadline, timeout).await?;
+    let mut tried = Vec::new();
+    let mut failure = OpenFailure::Dns;
+    for (at, &addr) in addrs.iter().enumerate() {
+        let now = Instant::now();
+        let left = u32::try_from(addrs.len() - at).unwrap_or(u32::MAX);
+        let until = now + deadline.saturating_duration_since(now) / left;
+        match timeout_at(until, TcpStream::connect(addr)).await {
+            Ok(Ok(socket)) => {
+                // It fails only on a socket that has ended already, which reading will tell.
+                let _ = socket.set_nodelay(true);
+                return Ok(Dialled { socket, addr, connect: began.elapsed() });
+            }
+            Ok(Err(error)) => {
+                tried.push(format!("{addr}: {error}"));
+                failure = classify(&error);
+                if failure == OpenFailure::PortsExhausted {
+                    break;
+                }
+            }
+            Err(_) => {
+                tried.push(format!("{addr}: no answer in time"));
+                failure = OpenFailure::ConnectTimeout;
+            }
+        }
+    }
+    Err(FailedDial { failure, detail: format!("cannot connect to {}", tried.join("; ")) })
+}
+
+async fn resolve(
+    url: &WsUrl,
+    deadline: Instant,
+    timeout: Duration,
+) -> Result<Vec<SocketAddr>, FailedDial> {
+    let why = match timeout_at(deadline, lookup_host((url.host.as_str(), url.port))).await {
+        Ok(Ok(found)) => {
+            let addrs: Vec<_> = found.collect();
+            if !addrs.is_empty() {
+                return Ok(addrs);
+            }
+            "it has no address".to_owned()
+        }
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("no answer within {timeout:?}"),
+    };
+    let detail = format!("cannot resolve {}: {why}", url.host);
+    Err(FailedDial { failure: OpenFailure::Dns, detail })
+}
+
+/// Pure: what an error of connect(2) is called.
+fn classify(error: &io::Error) -> OpenFailure {
+    match error.raw_os_error() {
+        // Without descriptors there is nothing to dial from either; the detail tells them apart.
+        Some(libc::EADDRNOTAVAIL | libc::EMFILE | libc::ENFILE) => OpenFailure::PortsExhausted,
+        Some(libc::ETIMEDOUT) => OpenFailure::ConnectTimeout,
+        // Refused by the host, by a router on the way (unreachable), or by a firewall.
+        Some(_) | None => OpenFailure::ConnectRefused,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    fn url(text: &str) -> WsUrl {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn urls_are_taken_apart() {
+        let parts = |text: &str| {
+            let url = url(text);
+            (url.host, url.port, url.authority.to_str().unwrap().to_owned(), url.target.to_string())
+        };
+        let expect = |host: &str, port, authority: &str, target: &str| {
+            (host.to_owned(), port, authority.to_owned(), target.to_owned())
+        };
+        assert_eq!(parts("ws://a.example"), expect("a.example", 80, "a.example", "/"));
+        assert_eq!(parts("ws://a:81/b?c=%20"), expect("a", 81, "a:81", "/b?c=%20"));
+        assert_eq!(parts("ws://a?c"), expect("a", 80, "a", "/?c"));
+        assert_eq!(parts("WS://[::1]:81/"), expect("::1", 81, "[::1]:81", "/"));
+    }
+
+    #[test]
+    fn what_is_no_url_to_dial_is_refused() {
+        for text in [
+            "",
+            "a",
+            "/path",
+            "http://a/",
+            "ws://",
+            "ws:///path",
+            "ws://a:0/",
+            "ws://a:x/",
+            "ws://a:99999/",
+            "ws://a:/",
+            "ws://user:secret@a/",
+            "ws://a/#fragment",
+            "ws://a b/",
+        ] {
+            let error = text.parse::<WsUrl>().unwrap_err();
+            assert_eq!(error.failure(), OpenFailure::BadRequest, "{text}");
+        }
+        let error = "wss://a/".parse::<WsUrl>().unwrap_err();
+        assert_eq!(error, InvalidUrl::TlsNotInThisVersion);
+        assert_eq!(error.failure(), OpenFailure::Tls);
+    }
+
+    #[tokio::test]
+    async fn a_listening_host_is_connected_to_with_nodelay() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        // By name: it may have an IPv6 address too, where nobody listens.
+        let url = url(&format!("ws://localhost:{port}/"));
+        let dialled = dial(&url, Duration::from_secs(5)).await.unwrap();
+        assert_eq!(dialled.addr, listener.local_addr().unwrap());
+        assert!(dialled.socket.nodelay().unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_refusal_names_the_address() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        drop(listener);
+        let failed = dial(&url(&format!("ws://{addr}")), Duration::from_secs(5)).await.unwrap_err();
+        assert_eq!(failed.failure, OpenFailure::ConnectRefused);
+        assert!(failed.detail.contains(&addr.to_string()));
+    }
+
+    #[tokio::test]
+    async fn a_full_backlog_times_out() {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = socket.listen(0).unwrap();
+        let url = url(&format!("ws://{}", listener.local_addr().unwrap()));
+        let mut filling = Vec::new();
+        let failed = loop {
+            match dial(&url, Duration::from_millis(100)).await {
+                Ok(dialled) => filling.push(dialled),
+                Err(failed) => break failed,
+            }
+            assert!(filling.len() < 10, "the backlog takes one or two");
+        };
+        assert_eq!(failed.failure, OpenFailure::ConnectTimeout);
+    }
+
+    #[tokio::test]
+    async fn an_unknown_name_is_dns() {
+        let failed = dial(&url("ws://nowhere.invalid/"), Duration::from_secs(5)).await.unwrap_err();
+        assert_eq!(failed.failure, OpenFailure::Dns);
+        assert!(failed.detail.contains("nowhere.invalid"));
+    }
+
+    #[test]
+    fn errors_of_connect_are_told_apart() {
+        let classify = |errno| classify(&io::Error::from_raw_os_error(errno));
+        assert_eq!(classify(libc::ECONNREFUSED), OpenFailure::ConnectRefused);
+        assert_eq!(classify(libc::ENETUNREACH), OpenFailure::ConnectRefused);
+        assert_eq!(classify(libc::ETIMEDOUT), OpenFailure::ConnectTimeout);
+        assert_eq!(classify(libc::EADDRNOTAVAIL), OpenFailure::PortsExhausted);
+    }
+}

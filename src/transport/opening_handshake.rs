@@ -1,0 +1,33 @@
+//! The opening handshake (RFC 6455 section 4), in both roles.
+//!
+//! hyper reads, and we write. hyper parses what the peer sent, and nothing it would answer by
+//! itself reaches the wire (`muted`): its own refusals have no text, and it has none for a peer
+//! that is too slow. So every answer has one shape, and is known to have left whole when the raw
+//! socket, and the bytes that were glued behind the peer's last header line, are handed on.
+//!
+//! - [`server`]: read a request, answer 101 or a refusal.
+//! - [`client`]: send a request, judge the answer.
+//! - [`request`]: what was asked, and the pure checks of it; the owner puts them in order.
+//! - [`answer`]: what is answered, and how a refused peer is let go so that it reads the answer.
+
+pub mod answer;
+pub mod client;
+mod muted;
+pub mod request;
+pub mod server;
+
+pub use answer::{Agreement, Refusal};
+pub use client::{ClientRequest, FailedOpening, Opened, ReservedHeader, open};
+pub use request::{
+    AcceptKey, Request, RequestFacts, Subprotocol, check_method, check_origin, check_upgrade,
+    choose_subprotocol,
+};
+pub use server::{Accepted, FailedHandshake, HandshakeLimits, Received, accept, receive};
+
+/// How much of a text that a peer chose is kept in a record.
+const RECORDED: usize = 1024;
+
+/// Cuts a text that a peer chose to what a record keeps of it.
+fn cut(text: &str) -> String {
+    text[..text.floor_char_boundary(RECORDED)].to_owned()
+}

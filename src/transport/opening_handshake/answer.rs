@@ -1,0 +1,194 @@
+//! What a request is answered with, and how a refused peer is let go.
+
+use std::fmt::Write as _;
+use std::time::{Duration, SystemTime};
+
+use http::header::{HeaderValue, RETRY_AFTER};
+use http::{HeaderMap, StatusCode};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::{Instant, timeout_at};
+
+use super::request::{AcceptKey, Subprotocol};
+use crate::transport::io_end::IoEnd;
+use crate::transport::socket::Transport;
+use crate::vocabulary::{OpenFailure, TransportEnd};
+
+/// How long a refused peer may take to read its answer and go.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// How much a refused peer may still send meanwhile.
+const FAREWELL_BYTES: usize = 256 * 1024;
+
+/// What a request that opens a connection is answered with: 101 and these.
+#[derive(Debug, Clone)]
+pub struct Agreement {
+    accept: AcceptKey,
+    subprotocol: Option<Subprotocol>,
+    headers: Vec<(&'static str, HeaderValue)>,
+}
+
+impl Agreement {
+    /// Makes an agreement without a subprotocol. Extensions are declined by silence.
+    pub fn new(accept: AcceptKey) -> Self {
+        Self { accept, subprotocol: None, headers: Vec::new() }
+    }
+
+    /// Agrees on a subprotocol, which must be one that was offered; `None` answers without the
+    /// line.
+    #[must_use]
+    pub fn subprotocol(mut self, subprotocol: Option<Subprotocol>) -> Self {
+        self.subprotocol = subprotocol;
+        self
+    }
+
+    /// Adds a header line.
+    #[must_use]
+    pub fn header(mut self, name: &'static str, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    pub(super) fn agreed_subprotocol(self) -> Option<Subprotocol> {
+        self.subprotocol
+    }
+
+    /// Writes the answer (RFC 6455 section 4.2.2).
+    pub(super) fn to_bytes(&self, now: SystemTime) -> Vec<u8> {
+        let mut head = Head::new(StatusCode::SWITCHING_PROTOCOLS, now);
+        head.line("Upgrade", b"websocket");
+        head.line("Connection", b"Upgrade");
+        head.line("Sec-WebSocket-Accept", self.accept.as_str().as_bytes());
+        if let Some(subprotocol) = &self.subprotocol {
+            head.line("Sec-WebSocket-Protocol", subprotocol.as_str().as_bytes());
+        }
+        head.lines(&self.headers);
+        head.end()
+    }
+}
+
+/// What a request that opens nothing is answered with.
+#[derive(Debug, Clone)]
+pub struct Refusal {
+    /// The HTTP status.
+    pub status: StatusCode,
+    /// Why, as it is recorded.
+    pub failure: OpenFailure,
+    /// Header lines beside those that every refusal has.
+    pub headers: Vec<(&'static str, HeaderValue)>,
+    /// What is wrong and how to right it, in one line; the peer reads it and so does the record.
+    pub text: String,
+}
+
+impl Refusal {
+    /// Makes a refusal without header lines of its own.
+    pub fn new(status: StatusCode, failure: OpenFailure, text: impl Into<String>) -> Self {
+        Self { status, failure, headers: Vec::new(), text: text.into() }
+    }
+
+    /// Adds a header line.
+    #[must_use]
+    pub fn header(mut self, name: &'static str, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    /// Adds `Retry-After`, in whole seconds, rounded up.
+    #[must_use]
+    pub fn retry_after(self, wait: Duration) -> Self {
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        self.header("Retry-After", HeaderValue::from(seconds))
+    }
+
+    /// Writes the answer; the answer to HEAD has no body, but says how long it would be.
+    pub(super) fn to_bytes(&self, now: SystemTime, to_head: bool) -> Vec<u8> {
+        let mut head = Head::new(self.status, now);
+        head.line("Connection", b"close");
+        head.line("Content-Type", b"text/plain; charset=utf-8");
+        head.line("Content-Length", (self.text.len() + 1).to_string().as_bytes());
+        head.lines(&self.headers);
+        let mut bytes = head.end();
+        if !to_head {
+            bytes.extend_from_slice(self.text.as_bytes());
+            bytes.push(b'\n');
+        }
+        bytes
+    }
+}
+
+/// How a refused peer went.
+pub(super) struct Farewell {
+    /// The status, if the answer left whole.
+    pub(super) status: Option<u16>,
+    pub(super) transport_end: TransportEnd,
+}
+
+/// Writes a refusal, sends FIN, and reads until the peer has gone, for at most a second: a socket
+/// that is dropped while bytes wait in it sends RST, and RST can take the answer from the peer.
+pub(super) async fn say_farewell<T: Transport>(
+    mut socket: T,
+    answer: &[u8],
+    status: StatusCode,
+) -> Farewell {
+    let until = Instant::now() + FAREWELL;
+    let mut answered = None;
+    let goodbye = async {
+        socket.write_all(answer).await?;
+        socket.flush().await?;
+        answered = Some(status.as_u16());
+        socket.shutdown().await?;
+        let mut waste = vec![0; 4096];
+        let mut drained = 0;
+        while drained < FAREWELL_BYTES {
+            match socket.read(&mut waste).await? {
+                0 => return Ok(TransportEnd::Fin),
+                read => drained += read,
+            }
+        }
+        Ok::<_, std::io::Error>(TransportEnd::Local)
+    };
+    let transport_end = match timeout_at(until, goodbye).await {
+        Ok(Ok(end)) => end,
+        Ok(Err(error)) => IoEnd::classify(&error).transport_end(),
+        Err(_) => TransportEnd::Timeout,
+    };
+    Farewell { status: answered, transport_end }
+}
+
+/// Reads `Retry-After` in seconds; a date is not understood.
+pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds))
+}
+
+/// A response head as it is written. Values cannot hold line ends: they are `HeaderValue`s,
+/// tokens, or ours.
+struct Head(Vec<u8>);
+
+impl Head {
+    fn new(status: StatusCode, now: SystemTime) -> Self {
+        let reason = status.canonical_reason().unwrap_or_default();
+        let mut line = String::with_capacity(256);
+        // Writing to a String cannot fail.
+        let _ = write!(line, "HTTP/1.1 {} {reason}\r\n", status.as_str());
+        let mut head = Self(line.into_bytes());
+        head.line("Date", httpdate::fmt_http_date(now).as_bytes());
+        head
+    }
+
+    fn line(&mut self, name: &str, value: &[u8]) {
+        for part in [name.as_bytes(), b": ", value, b"\r\n"] {
+            self.0.extend_from_slice(part);
+        }
+    }
+
+    fn lines(&mut self, lines: &[(&'static str, HeaderValue)]) {
+        for (name, value) in lines {
+            self.line(name, value.as_bytes());
+        }
+    }
+
+    fn end(mut self) -> Vec<u8> {
+        self.0.extend_from_slice(b"\r\n");
+        self.0
+    }
+}

@@ -1,0 +1,297 @@
+//! The client's half: send a request, judge the answer (RFC 6455 section 4.1).
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header};
+use http_body_util::Empty;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::io::AsyncWriteExt;
+use tokio::time::{Instant, timeout_at};
+
+use super::answer::retry_after;
+use super::cut;
+use super::muted::{Muted, ReadEnd};
+use super::request::{ACCEPT, EXTENSIONS, KEY, PROTOCOL, Subprotocol, VERSION, has_token, only};
+use crate::transport::handshake_key::{derive_accept_key, generate_key};
+use crate::transport::socket::Transport;
+use crate::vocabulary::{OpenFailure, TransportEnd};
+
+/// How large the head of an answer may be.
+const MAX_ANSWER: usize = 16 * 1024;
+
+/// What this end asks a server for.
+#[derive(Debug, Clone)]
+pub struct ClientRequest {
+    host: HeaderValue,
+    target: PathAndQuery,
+    headers: HeaderMap,
+    subprotocols: Vec<Subprotocol>,
+}
+
+impl ClientRequest {
+    /// Makes a request without header lines of its own.
+    pub fn new(host: HeaderValue, target: PathAndQuery) -> Self {
+        Self { host, target, headers: HeaderMap::new(), subprotocols: Vec::new() }
+    }
+
+    /// Adds header lines.
+    ///
+    /// # Errors
+    ///
+    /// One of them belongs to the handshake itself.
+    pub fn with_headers(mut self, headers: HeaderMap) -> Result<Self, ReservedHeader> {
+        if let Some(name) = headers.keys().find(|name| is_reserved(name)) {
+            return Err(ReservedHeader(name.clone()));
+        }
+        self.headers = headers;
+        Ok(self)
+    }
+
+    /// Offers subprotocols, the most wanted first.
+    #[must_use]
+    pub fn with_subprotocols(mut self, subprotocols: Vec<Subprotocol>) -> Self {
+        self.subprotocols = subprotocols;
+        self
+    }
+
+    fn to_bytes(&self, key: &str) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(256);
+        let mut line = |parts: &[&[u8]]| {
+            for part in parts {
+                bytes.extend_from_slice(part);
+            }
+            bytes.extend_from_slice(b"\r\n");
+        };
+        line(&[b"GET ", self.target.as_str().as_bytes(), b" HTTP/1.1"]);
+        line(&[b"Host: ", self.host.as_bytes()]);
+        line(&[b"Upgrade: websocket"]);
+        line(&[b"Connection: Upgrade"]);
+        line(&[b"Sec-WebSocket-Version: 13"]);
+        line(&[b"Sec-WebSocket-Key: ", key.as_bytes()]);
+        if !self.subprotocols.is_empty() {
+            let names: Vec<_> = self.subprotocols.iter().map(Subprotocol::as_str).collect();
+            line(&[b"Sec-WebSocket-Protocol: ", names.join(", ").as_bytes()]);
+        }
+        for (name, value) in &self.headers {
+            line(&[name.as_str().as_bytes(), b": ", value.as_bytes()]);
+        }
+        line(&[]);
+        bytes
+    }
+}
+
+/// A header line that only the handshake itself may write.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the header {0} belongs to the opening handshake: leave it out")]
+pub struct ReservedHeader(HeaderName);
+
+/// A socket on which the server answered 101: a connection.
+#[derive(Debug)]
+pub struct Opened<T> {
+    /// The raw socket.
+    pub socket: T,
+    /// What came behind the answer in the same reads: the first bytes of the first frames.
+    pub read_ahead: Bytes,
+    /// What the server chose of the subprotocols that were offered.
+    pub subprotocol: Option<Subprotocol>,
+    /// The HTTP status of the answer: 101.
+    pub status: u16,
+}
+
+/// An attempt to open a connection on a dialled socket that failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{failure}: {detail}")]
+pub struct FailedOpening {
+    /// Why. [`OpenFailure::UpgradeRejected`] has status 0 where the answer was not HTTP.
+    pub failure: OpenFailure,
+    /// The HTTP status that the server answered.
+    pub status: Option<u16>,
+    /// How long the server asked to wait (`Retry-After`, in seconds).
+    pub retry_after: Option<Duration>,
+    /// One plain sentence for a person.
+    pub detail: String,
+    /// How the transport ended.
+    pub transport_end: TransportEnd,
+}
+
+/// Sends a request and hands on the raw socket once the server has answered 101.
+///
+/// # Errors
+///
+/// The attempt to be recorded: another status, a 101 that breaks RFC 6455 section 4.1, no answer
+/// within `timeout`, or a server that went away.
+///
+/// # Cancel safety
+///
+/// Dropping the future drops the socket, with whatever was read or written so far.
+pub async fn open<T: Transport>(
+    mut socket: T,
+    request: ClientRequest,
+    timeout: Duration,
+) -> Result<Opened<T>, Box<FailedOpening>> {
+    let deadline = Instant::now() + timeout;
+    let key = generate_key();
+    let bytes = request.to_bytes(&key);
+    let write = async {
+        socket.write_all(&bytes).await?;
+        socket.flush().await
+    };
+    match timeout_at(deadline, write).await {
+        Ok(Ok(())) => {}
+        // The server may have answered before it reset: reading tells.
+        Ok(Err(_)) => {}
+        Err(_) => return Err(too_slow(timeout)),
+    }
+    let Ok(read) = timeout_at(deadline, read_answer(socket)).await else {
+        return Err(too_slow(timeout));
+    };
+    let (socket, read_ahead, answer) = read?;
+    let subprotocol = judge(&answer, &key, &request.subprotocols)?;
+    Ok(Opened { socket, read_ahead, subprotocol, status: answer.status.as_u16() })
+}
+
+/// Judges an answer, pure, in the order of RFC 6455 section 4.1.
+fn judge(
+    answer: &http::response::Parts,
+    key: &str,
+    offered: &[Subprotocol],
+) -> Result<Option<Subprotocol>, Box<FailedOpening>> {
+    let headers = &answer.headers;
+    if answer.status != StatusCode::SWITCHING_PROTOCOLS {
+        let location =
+            headers.get(header::LOCATION).map(|to| String::from_utf8_lossy(to.as_bytes()));
+        let detail = match location {
+            Some(to) => format!("the server answered {}, to {}", answer.status, cut(&to)),
+            None => format!("the server answered {}", answer.status),
+        };
+        return Err(rejected(answer, detail));
+    }
+    let violation = |what: &str| rejected(answer, format!("the server's 101 {what}"));
+    if answer.version < Version::HTTP_11 {
+        return Err(violation("is not HTTP/1.1"));
+    }
+    if !has_token(headers, header::UPGRADE, "websocket") {
+        return Err(violation("lacks Upgrade: websocket"));
+    }
+    if !has_token(headers, header::CONNECTION, "upgrade") {
+        return Err(violation("lacks Connection: Upgrade"));
+    }
+    if only(headers, ACCEPT)
+        .is_none_or(|accept| accept.as_bytes() != derive_accept_key(key).as_bytes())
+    {
+        return Err(violation("does not answer our Sec-WebSocket-Key"));
+    }
+    if headers.get_all(EXTENSIONS).iter().any(|line| !line.is_empty()) {
+        return Err(violation("names an extension that was not offered"));
+    }
+    if !headers.contains_key(PROTOCOL) {
+        return Ok(None);
+    }
+    let chosen = only(headers, PROTOCOL)
+        .and_then(|name| offered.iter().find(|ours| ours.as_str().as_bytes() == name.as_bytes()));
+    match chosen {
+        Some(chosen) => Ok(Some(chosen.clone())),
+        None => Err(violation("names a subprotocol that was not offered")),
+    }
+}
+
+/// Lets hyper read one answer, and takes the socket back the moment it is there.
+async fn read_answer<T: Transport>(
+    socket: T,
+) -> Result<(T, Bytes, http::response::Parts), Box<FailedOpening>> {
+    let (mut sender, http) = http1::Builder::new()
+        .max_header_size(MAX_ANSWER)
+        .max_buf_size(MAX_ANSWER)
+        .handshake::<_, Empty<Bytes>>(TokioIo::new(Muted::new(socket)))
+        .await
+        .map_err(|error| no_answer(None, Some(error)))?;
+    // Boxed: hyper's state is large and needed for a moment, the caller's future is not.
+    let mut http = Box::new(http);
+    // hyper answers for a request, so it gets one to write to nowhere; ours has been sent.
+    let mut response = pin!(sender.send_request(http::Request::new(Empty::new())));
+    let mut http_is_done = false;
+    let response = poll_fn(|cx| {
+        if !http_is_done {
+            // Its error, if it has one, is the response's.
+            http_is_done = http.poll_without_shutdown(cx).is_ready();
+        }
+        match response.as_mut().poll(cx) {
+            Poll::Ready(response) => Poll::Ready(Some(response)),
+            Poll::Pending if http_is_done => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
+    });
+    let response = response.await;
+    let parts = http.into_parts();
+    let heard = parts.io.into_inner().into_heard();
+    match response {
+        Some(Ok(response)) => Ok((heard.socket, parts.read_buf, response.into_parts().0)),
+        Some(Err(error)) => Err(no_answer(heard.end, Some(error))),
+        None => Err(no_answer(heard.end, None)),
+    }
+}
+
+fn no_answer(end: Option<ReadEnd>, error: Option<hyper::Error>) -> Box<FailedOpening> {
+    let unparsable = error.filter(hyper::Error::is_parse);
+    let (failure, detail, transport_end) = match (unparsable, end) {
+        (Some(error), _) => {
+            let detail = format!("the server's answer is not HTTP: {error}");
+            (OpenFailure::UpgradeRejected { status: 0 }, detail, TransportEnd::Local)
+        }
+        (None, Some(ReadEnd::Error(end))) => {
+            let detail = format!("the connection ended before there was an answer: {end}");
+            (OpenFailure::PeerGone, detail, end.transport_end())
+        }
+        (None, Some(ReadEnd::Fin) | None) => {
+            let detail = "the server left without a whole answer".to_owned();
+            (OpenFailure::PeerGone, detail, TransportEnd::Fin)
+        }
+    };
+    Box::new(FailedOpening { failure, status: None, retry_after: None, detail, transport_end })
+}
+
+fn rejected(answer: &http::response::Parts, detail: String) -> Box<FailedOpening> {
+    let status = answer.status.as_u16();
+    Box::new(FailedOpening {
+        failure: OpenFailure::UpgradeRejected { status },
+        status: Some(status),
+        retry_after: retry_after(&answer.headers),
+        detail,
+        transport_end: TransportEnd::Local,
+    })
+}
+
+fn too_slow(timeout: Duration) -> Box<FailedOpening> {
+    Box::new(FailedOpening {
+        failure: OpenFailure::HandshakeTimeout,
+        status: None,
+        retry_after: None,
+        detail: format!("the server did not answer within {timeout:?}"),
+        transport_end: TransportEnd::Local,
+    })
+}
+
+fn is_reserved(name: &HeaderName) -> bool {
+    let reserved = [
+        header::HOST,
+        header::UPGRADE,
+        header::CONNECTION,
+        header::CONTENT_LENGTH,
+        header::TRANSFER_ENCODING,
+        KEY,
+        VERSION,
+        ACCEPT,
+        PROTOCOL,
+        EXTENSIONS,
+    ];
+    reserved.contains(name)
+}
+
+#[cfg(test)]
+mod tests;

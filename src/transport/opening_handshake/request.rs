@@ -1,0 +1,335 @@
+//! What a peer asked for, and the pure checks of it (RFC 6455 section 4.2.1).
+//!
+//! Which checks are made, and in which order, is the owner's (CONTRACT section 5).
+
+use std::fmt;
+use std::str::FromStr;
+
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, ORIGIN, TRANSFER_ENCODING, UPGRADE};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
+
+use super::answer::Refusal;
+use super::cut;
+use crate::transport::handshake_key::derive_accept_key;
+use crate::vocabulary::OpenFailure;
+
+pub(super) const KEY: HeaderName = HeaderName::from_static("sec-websocket-key");
+pub(super) const VERSION: HeaderName = HeaderName::from_static("sec-websocket-version");
+pub(super) const ACCEPT: HeaderName = HeaderName::from_static("sec-websocket-accept");
+pub(super) const PROTOCOL: HeaderName = HeaderName::from_static("sec-websocket-protocol");
+pub(super) const EXTENSIONS: HeaderName = HeaderName::from_static("sec-websocket-extensions");
+
+/// A request as it was parsed: method, target and headers, whole.
+#[derive(Debug)]
+pub struct Request {
+    parts: http::request::Parts,
+}
+
+impl Request {
+    pub(super) fn new(parts: http::request::Parts) -> Self {
+        Self { parts }
+    }
+
+    /// Returns the method.
+    pub fn method(&self) -> &Method {
+        &self.parts.method
+    }
+
+    /// Returns the path and the query as they came, without decoding.
+    pub fn target(&self) -> &str {
+        match self.parts.uri.path_and_query() {
+            Some(target) => target.as_str(),
+            None => self.parts.uri.authority().map_or("", |authority| authority.as_str()),
+        }
+    }
+
+    /// Returns the path as it came, without decoding.
+    pub fn path(&self) -> &str {
+        self.parts.uri.path()
+    }
+
+    /// Returns the query as it came, without decoding.
+    pub fn query(&self) -> Option<&str> {
+        self.parts.uri.query()
+    }
+
+    /// Returns the host, and the port if it was named: of a target in absolute form (RFC 9112
+    /// section 3.2.2), else of the `Host` line.
+    pub fn host(&self) -> Option<&str> {
+        match self.parts.uri.authority() {
+            Some(authority) => Some(authority.as_str()),
+            None => self.parts.headers.get(HOST)?.to_str().ok(),
+        }
+    }
+
+    /// Returns all header lines.
+    pub fn headers(&self) -> &HeaderMap {
+        &self.parts.headers
+    }
+
+    /// Returns the `Origin`; two of them become a list, which no list of allowed origins matches.
+    pub fn origin(&self) -> Option<String> {
+        text(&self.parts.headers, ORIGIN)
+    }
+
+    /// Returns the subprotocols that are offered, in the client's order; what is no token is left
+    /// out.
+    pub fn subprotocols(&self) -> Vec<Subprotocol> {
+        tokens(&self.parts.headers, PROTOCOL).filter_map(|token| token.parse().ok()).collect()
+    }
+
+    /// Returns what a record keeps, each text cut to 1 KiB.
+    pub fn facts(&self) -> RequestFacts {
+        let text = |name| text(&self.parts.headers, name).as_deref().map(cut);
+        RequestFacts {
+            method: cut(self.parts.method.as_str()),
+            target: cut(self.target()),
+            host: self.host().map(cut),
+            origin: text(ORIGIN),
+            user_agent: text(http::header::USER_AGENT),
+            traceparent: text(HeaderName::from_static("traceparent")),
+            subprotocols: self.subprotocols(),
+        }
+    }
+
+    /// Checks what every HTTP/1.1 request must have (RFC 9112 section 3.2): one `Host`.
+    pub(super) fn check_host(&self) -> Result<(), Refusal> {
+        let hosts = self.parts.headers.get_all(HOST).iter().count();
+        if hosts > 1 {
+            return Err(bad_request("there is more than one Host line: send one"));
+        }
+        if self.parts.version >= Version::HTTP_11 && self.host().is_none() {
+            return Err(bad_request("there is no Host line: send one"));
+        }
+        Ok(())
+    }
+}
+
+/// What a record keeps of a request. Texts are the peer's, cut to 1 KiB and not masked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestFacts {
+    /// The method.
+    pub method: String,
+    /// The path and the query as they came.
+    pub target: String,
+    /// The host of the request.
+    pub host: Option<String>,
+    /// The `Origin`.
+    pub origin: Option<String>,
+    /// The `User-Agent`.
+    pub user_agent: Option<String>,
+    /// The W3C trace context.
+    pub traceparent: Option<String>,
+    /// The subprotocols that were offered.
+    pub subprotocols: Vec<Subprotocol>,
+}
+
+/// The name of a subprotocol: a token of HTTP, at most 1 KiB.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Subprotocol(String);
+
+impl Subprotocol {
+    /// Returns the name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Subprotocol {
+    type Err = InvalidSubprotocol;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        if name.is_empty() || name.len() > super::RECORDED || !name.bytes().all(is_token_char) {
+            return Err(InvalidSubprotocol);
+        }
+        Ok(Self(name.to_owned()))
+    }
+}
+
+impl From<Subprotocol> for String {
+    fn from(name: Subprotocol) -> Self {
+        name.0
+    }
+}
+
+impl fmt::Display for Subprotocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// A name that is no subprotocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a subprotocol is 1 to 1024 letters, digits and any of !#$%&'*+-.^_`|~")]
+pub struct InvalidSubprotocol;
+
+/// The value of `Sec-WebSocket-Accept`; whoever has one has passed [`check_upgrade`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AcceptKey(String);
+
+impl AcceptKey {
+    /// Returns the value.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Checks that the method is GET.
+///
+/// # Errors
+///
+/// 405 with `Allow: GET`.
+pub fn check_method(request: &Request) -> Result<(), Refusal> {
+    if request.method() == Method::GET {
+        return Ok(());
+    }
+    let text =
+        format!("the method is {}: open a WebSocket with GET", cut(request.method().as_str()));
+    Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, OpenFailure::BadRequest, text)
+        .header("Allow", HeaderValue::from_static("GET")))
+}
+
+/// Checks that the request asks for a WebSocket, as RFC 6455 section 4.2.1 has it, and derives the
+/// answer to its key.
+///
+/// # Errors
+///
+/// 426 with `Sec-WebSocket-Version: 13` if it asks for no WebSocket or another version; 400 for
+/// HTTP/1.0, a bad key or a body.
+pub fn check_upgrade(request: &Request) -> Result<AcceptKey, Refusal> {
+    let headers = request.headers();
+    if !has_token(headers, UPGRADE, "websocket") {
+        return Err(upgrade_required(
+            "this is a WebSocket endpoint: the request needs the line Upgrade: websocket",
+        ));
+    }
+    if !has_token(headers, CONNECTION, "upgrade") {
+        return Err(upgrade_required(
+            "the line Connection: Upgrade is missing: a proxy that takes it away must be told to \
+             pass WebSockets",
+        ));
+    }
+    match only(headers, VERSION) {
+        Some(version) if version.as_bytes() == b"13" => {}
+        Some(_) | None => {
+            return Err(upgrade_required("the line Sec-WebSocket-Version: 13 is missing"));
+        }
+    }
+    if request.parts.version < Version::HTTP_11 {
+        return Err(bad_request("HTTP/1.0 cannot open a WebSocket: use HTTP/1.1"));
+    }
+    let key = only(headers, KEY)
+        .and_then(|key| key.to_str().ok())
+        .filter(|key| is_base64_of_16_bytes(key))
+        .ok_or_else(|| bad_request("send one Sec-WebSocket-Key: 16 random bytes in base64"))?;
+    // A body would be taken for frames.
+    if has_body(headers) {
+        return Err(bad_request("the request has a body: open a WebSocket with a GET without one"));
+    }
+    Ok(AcceptKey(derive_accept_key(key)))
+}
+
+/// Checks the `Origin` against those that are allowed; none listed means any.
+///
+/// A request without `Origin` passes: browsers always send one, and nobody else is bound by it
+/// (RFC 6455 section 10.2).
+///
+/// # Errors
+///
+/// 403.
+pub fn check_origin(origin: Option<&str>, allowed: &[String]) -> Result<(), Refusal> {
+    let Some(origin) = origin else { return Ok(()) };
+    if allowed.is_empty() || allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin)) {
+        return Ok(());
+    }
+    let text = format!("the origin {:?} may not connect here: add it to the route", cut(origin));
+    Err(Refusal::new(StatusCode::FORBIDDEN, OpenFailure::RefusedOrigin, text))
+}
+
+/// Chooses the first of our subprotocols that the client offered.
+pub fn choose_subprotocol(offered: &[Subprotocol], supported: &[String]) -> Option<Subprotocol> {
+    let offers = |ours: &&String| offered.iter().any(|theirs| theirs.as_str() == ours.as_str());
+    supported.iter().find(offers)?.parse().ok()
+}
+
+/// Tells whether one of the lines of this name, each a comma-separated list, has this token, in
+/// any case of letters.
+pub(super) fn has_token(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
+    tokens(headers, name).any(|found| found.eq_ignore_ascii_case(token))
+}
+
+/// Returns the line of this name, if there is exactly one.
+pub(super) fn only(headers: &HeaderMap, name: HeaderName) -> Option<&HeaderValue> {
+    let mut lines = headers.get_all(name).iter();
+    lines.next().filter(|_| lines.next().is_none())
+}
+
+fn tokens(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
+    headers
+        .get_all(name)
+        .into_iter()
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(','))
+        .map(str::trim)
+}
+
+fn text(headers: &HeaderMap, name: HeaderName) -> Option<String> {
+    let mut lines =
+        headers.get_all(name).iter().map(|line| String::from_utf8_lossy(line.as_bytes()));
+    let mut text = lines.next()?.into_owned();
+    for line in lines {
+        text.push_str(", ");
+        text.push_str(&line);
+    }
+    Some(text)
+}
+
+fn has_body(headers: &HeaderMap) -> bool {
+    headers.contains_key(TRANSFER_ENCODING)
+        || headers.get_all(CONTENT_LENGTH).iter().any(|length| length.as_bytes() != b"0")
+}
+
+/// 16 bytes are 22 characters and two of padding. The four bits too many in the last character
+/// may be anything: decoders do not agree on them, and the key is never decoded.
+fn is_base64_of_16_bytes(key: &str) -> bool {
+    let Some(characters) = key.strip_suffix("==") else { return false };
+    characters.len() == 22
+        && characters.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'+' || c == b'/')
+}
+
+/// RFC 9110 section 5.6.2.
+const fn is_token_char(c: u8) -> bool {
+    c.is_ascii_alphanumeric()
+        || matches!(
+            c,
+            b'!' | b'#'
+                | b'$'
+                | b'%'
+                | b'&'
+                | b'\''
+                | b'*'
+                | b'+'
+                | b'-'
+                | b'.'
+                | b'^'
+                | b'_'
+                | b'`'
+                | b'|'
+                | b'~'
+        )
+}
+
+fn bad_request(text: &str) -> Refusal {
+    Refusal::new(StatusCode::BAD_REQUEST, OpenFailure::BadRequest, text)
+}
+
+/// RFC 9110 section 15.5.22 wants `Upgrade`, and section 7.8 that `Connection` names it.
+fn upgrade_required(text: &str) -> Refusal {
+    Refusal::new(StatusCode::UPGRADE_REQUIRED, OpenFailure::BadRequest, text)
+        .header("Sec-WebSocket-Version", HeaderValue::from_static("13"))
+        .header("Upgrade", HeaderValue::from_static("websocket"))
+        .header("Connection", HeaderValue::from_static("Upgrade"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,161 @@
+use super::*;
+
+fn request(lines: &[(&str, &str)]) -> Request {
+    let mut builder = http::Request::builder().uri("/chat?room=7");
+    for (name, value) in lines {
+        builder = builder.header(*name, *value);
+    }
+    Request::new(builder.body(()).unwrap().into_parts().0)
+}
+
+const GOOD: [(&str, &str); 5] = [
+    ("host", "example.org"),
+    ("upgrade", "websocket"),
+    ("connection", "Upgrade"),
+    ("sec-websocket-version", "13"),
+    ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+];
+
+fn with(name: &str, value: &str) -> Request {
+    let mut lines = GOOD.to_vec();
+    lines.retain(|line| line.0 != name);
+    lines.push((name, value));
+    request(&lines)
+}
+
+fn without(name: &str) -> Request {
+    let mut lines = GOOD.to_vec();
+    lines.retain(|line| line.0 != name);
+    request(&lines)
+}
+
+fn status(request: &Request) -> u16 {
+    check_upgrade(request).map_or_else(|refusal| refusal.status.as_u16(), |_| 101)
+}
+
+#[test]
+fn a_good_request_is_answered_with_the_key_of_the_rfc() {
+    let accept = check_upgrade(&request(&GOOD)).unwrap();
+    assert_eq!(accept.as_str(), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+}
+
+#[test]
+fn connection_and_upgrade_are_lists_over_lines_in_any_case() {
+    let mut lines = GOOD.to_vec();
+    lines.retain(|line| line.0 != "connection" && line.0 != "upgrade");
+    lines.extend([
+        ("connection", "keep-alive"),
+        ("connection", "te , UPGRADE"),
+        ("upgrade", "h2c, WebSocket"),
+    ]);
+    assert_eq!(status(&request(&lines)), 101);
+    assert_eq!(status(&with("connection", "keep-alive, Upgrades")), 426);
+}
+
+#[test]
+fn what_asks_for_no_websocket_gets_426_with_the_version() {
+    for request in [
+        without("upgrade"),
+        without("connection"),
+        without("sec-websocket-version"),
+        with("upgrade", "h2c"),
+        with("sec-websocket-version", "8"),
+        with("sec-websocket-version", "13, 8"),
+    ] {
+        let refusal = check_upgrade(&request).unwrap_err();
+        assert_eq!(refusal.status, StatusCode::UPGRADE_REQUIRED);
+        assert_eq!(refusal.failure, OpenFailure::BadRequest);
+        assert!(refusal.headers.iter().any(|h| h.0 == "Sec-WebSocket-Version" && h.1 == "13"));
+    }
+}
+
+#[test]
+fn a_bad_key_gets_400() {
+    assert_eq!(status(&without("sec-websocket-key")), 400);
+    for key in ["", "dGhlIHNhbXBsZSBub25jZQ", "dGhlIHNhbXBsZSBub25j", "dGhlIHNhbXBsZSBub25j!Q=="] {
+        assert_eq!(status(&with("sec-websocket-key", key)), 400, "{key}");
+    }
+    let mut twice = GOOD.to_vec();
+    twice.push(GOOD[4]);
+    assert_eq!(status(&request(&twice)), 400);
+}
+
+#[test]
+fn a_body_or_http_1_0_gets_400() {
+    assert_eq!(status(&with("content-length", "5")), 400);
+    assert_eq!(status(&with("content-length", "0")), 101);
+    assert_eq!(status(&with("transfer-encoding", "chunked")), 400);
+    let mut old = request(&GOOD);
+    old.parts.version = Version::HTTP_10;
+    assert_eq!(status(&old), 400);
+    assert!(old.check_host().is_ok());
+}
+
+#[test]
+fn other_methods_get_405_with_allow() {
+    let mut post = request(&GOOD);
+    post.parts.method = Method::POST;
+    let refusal = check_method(&post).unwrap_err();
+    assert_eq!(refusal.status, StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(refusal.headers, [("Allow", HeaderValue::from_static("GET"))]);
+    assert!(check_method(&request(&GOOD)).is_ok());
+}
+
+#[test]
+fn one_host_is_needed() {
+    assert!(request(&GOOD).check_host().is_ok());
+    assert!(without("host").check_host().is_err());
+    let mut twice = GOOD.to_vec();
+    twice.push(GOOD[0]);
+    assert!(request(&twice).check_host().is_err());
+}
+
+#[test]
+fn an_origin_passes_if_listed_or_none_is_listed_or_none_is_sent() {
+    let allowed = ["https://example.org".to_owned()];
+    assert!(check_origin(Some("https://example.org"), &allowed).is_ok());
+    assert!(check_origin(Some("HTTPS://Example.org"), &allowed).is_ok());
+    assert!(check_origin(None, &allowed).is_ok());
+    assert!(check_origin(Some("https://evil.example"), &[]).is_ok());
+    for origin in ["https://evil.example", "null", "", "https://example.org:8443"] {
+        let refusal = check_origin(Some(origin), &allowed).unwrap_err();
+        assert_eq!((refusal.status.as_u16(), refusal.failure), (403, OpenFailure::RefusedOrigin));
+    }
+    let mut two = GOOD.to_vec();
+    two.extend([("origin", "https://example.org"), ("origin", "https://evil.example")]);
+    assert!(check_origin(request(&two).origin().as_deref(), &allowed).is_err());
+}
+
+#[test]
+fn the_first_of_ours_that_was_offered_is_chosen() {
+    let offered = with("sec-websocket-protocol", "v1.chat, v2.chat,, not a token").subprotocols();
+    assert_eq!(offered.len(), 2);
+    let ours = |names: &[&str]| {
+        let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+        choose_subprotocol(&offered, &names).map(String::from)
+    };
+    assert_eq!(ours(&["v3.chat", "v2.chat", "v1.chat"]).as_deref(), Some("v2.chat"));
+    assert_eq!(ours(&["V1.CHAT"]), None);
+    assert_eq!(ours(&[]), None);
+}
+
+#[test]
+fn facts_are_cut_and_the_target_is_whole() {
+    let long = "x".repeat(3000);
+    let mut request = with("user-agent", &long);
+    request.parts.uri = format!("/{long}").parse().unwrap();
+    let facts = request.facts();
+    assert_eq!(facts.user_agent.unwrap().len(), 1024);
+    assert_eq!(facts.target.len(), 1024);
+    assert_eq!(request.target().len(), 3001);
+    assert_eq!(facts.host.as_deref(), Some("example.org"));
+}
+
+#[test]
+fn an_absolute_target_names_the_host() {
+    let mut request = request(&GOOD);
+    request.parts.uri = "http://other.example:81/chat?room=7".parse().unwrap();
+    assert_eq!(request.host(), Some("other.example:81"));
+    assert_eq!(request.target(), "/chat?room=7");
+    assert_eq!((request.path(), request.query()), ("/chat", Some("room=7")));
+}
