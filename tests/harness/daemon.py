@@ -85,7 +85,7 @@ class Daemon:
 
     def story(self):
         with self.grown:
-            return "\n".join(["stdout:", *self.printed, "stderr:", *self.log[-50:]])
+            return "\n".join(["stdout:", *self.printed, "stderr:", *self.log[-15:]])
 
     def _await(self, look, what, within):
         deadline = time.monotonic() + within
