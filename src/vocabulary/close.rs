@@ -27,7 +27,9 @@ pub enum IllegalClose {
     )]
     Code(u16),
     /// The reason does not fit into a control frame (RFC 6455 section 5.5).
-    #[error("the close reason has {0} bytes: at most 123 fit into a Close frame (RFC 6455 section 5.5)")]
+    #[error(
+        "the close reason has {0} bytes: at most 123 fit into a Close frame (RFC 6455 section 5.5)"
+    )]
     ReasonTooLong(usize),
     /// A reason was given without a code, and a Close frame cannot carry one alone.
     #[error("a close reason needs a close code (RFC 6455 section 5.5.1)")]

@@ -32,7 +32,9 @@ impl fmt::Display for ConnectionId {
 
 /// Tells that a text is not a connection id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a connection id: a UUID such as 01982b7e-4f6a-7c3d-9e21-5b8f0a6d4c17 is expected")]
+#[error(
+    "{0:?} is not a connection id: a UUID such as 01982b7e-4f6a-7c3d-9e21-5b8f0a6d4c17 is expected"
+)]
 pub struct InvalidId(pub String);
 
 impl FromStr for ConnectionId {

@@ -1,0 +1,215 @@
+//! The daemon as a process: started, listened to, signalled, and never left behind.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+use super::SOON;
+
+/// How long the daemon may take to be ready.
+const READY_WITHIN: Duration = Duration::from_secs(20);
+
+/// A running daemon; it is killed when dropped.
+#[derive(Debug)]
+pub struct Daemon {
+    child: Child,
+    /// The lines of stdout before `ready`: `listener public ws://127.0.0.1:8080`.
+    pub printed: Vec<String>,
+    stdout: Lines<BufReader<ChildStdout>>,
+    log: Arc<Log>,
+    _state: tempfile::TempDir,
+}
+
+/// How a daemon that was not meant to start ended.
+#[derive(Debug)]
+pub struct Refusal {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+#[derive(Debug, Default)]
+struct Log {
+    lines: Mutex<Vec<String>>,
+    grown: Notify,
+}
+
+impl Daemon {
+    /// Starts `serve` on a free port with JSON logs and an empty state directory, and waits for
+    /// `ready`. `program` is `env!("CARGO_BIN_EXE_lastword")`; each of `settings` is the argument
+    /// of one `--set`, and wins over the ones set here.
+    pub async fn start(program: impl AsRef<Path>, settings: &[&str]) -> Self {
+        let ours = [r#"listeners[0].listen="127.0.0.1:0""#, r#"log.format="json""#];
+        let mut arguments = vec!["serve"];
+        arguments.extend(ours.iter().chain(settings).flat_map(|setting| ["--set", *setting]));
+        Self::start_with(program, &arguments).await
+    }
+
+    /// Starts the program with exactly these arguments, and waits for `ready`.
+    pub async fn start_with(program: impl AsRef<Path>, arguments: &[&str]) -> Self {
+        let state = tempfile::tempdir().expect("a state directory");
+        let mut child = command(program.as_ref(), arguments, state.path()).spawn().expect("start");
+        let log = Arc::new(Log::default());
+        tokio::spawn(collect(child.stderr.take().expect("stderr"), Arc::clone(&log)));
+        let stdout = BufReader::new(child.stdout.take().expect("stdout")).lines();
+        let mut daemon = Self { child, printed: Vec::new(), stdout, log, _state: state };
+        timeout(READY_WITHIN, daemon.until_ready()).await.unwrap_or_else(|_| {
+            panic!("awaited `ready` for {READY_WITHIN:?}; {}", daemon.story());
+        });
+        daemon
+    }
+
+    /// Runs the program, which has to end by itself, such as for a bad configuration.
+    pub async fn refused(program: impl AsRef<Path>, arguments: &[&str]) -> Refusal {
+        let state = tempfile::tempdir().expect("a state directory");
+        let output = command(program.as_ref(), arguments, state.path()).output();
+        let output = timeout(READY_WITHIN, output).await;
+        let output = output.expect("awaited the daemon's refusal to start").expect("start");
+        Refusal {
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// The address after these words on stdout, such as `listener public` or `health`.
+    pub fn address(&self, words: &str) -> SocketAddr {
+        let url = self.printed.iter().find_map(|line| line.strip_prefix(words)?.strip_prefix(' '));
+        let address = url.and_then(|url| url.split_once("://")?.1.parse().ok());
+        address.unwrap_or_else(|| panic!("no address after {words:?}; {}", self.story()))
+    }
+
+    /// The address of the first listener.
+    pub fn listener(&self) -> SocketAddr {
+        let first = self.printed.iter().find(|line| line.starts_with("listener "));
+        let first = first.unwrap_or_else(|| panic!("no listener; {}", self.story()));
+        self.address(first.rsplit_once(' ').expect("listener NAME URL").0)
+    }
+
+    pub fn url(&self, target: &str) -> String {
+        format!("ws://{}{target}", self.listener())
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id().expect("the daemon has not been waited for")
+    }
+
+    /// Every record in the log so far: endings, and attempts that never opened.
+    pub fn endings(&self) -> Vec<Value> {
+        self.log.lines.lock().unwrap().iter().filter_map(|line| ending(line)).collect()
+    }
+
+    /// Every line of the log so far.
+    pub fn log(&self) -> Vec<String> {
+        self.log.lines.lock().unwrap().clone()
+    }
+
+    /// Returns the first record, old or new, that fits.
+    ///
+    /// # Panics
+    /// If none comes in time, with those that came.
+    pub async fn await_ending(&self, fits: impl Fn(&Value) -> bool, within: Duration) -> Value {
+        let mut found = self.await_endings(1, fits, within).await;
+        found.remove(0)
+    }
+
+    /// Returns the records that fit, once there are `count`.
+    pub async fn await_endings(
+        &self,
+        count: usize,
+        fits: impl Fn(&Value) -> bool,
+        within: Duration,
+    ) -> Vec<Value> {
+        let enough = timeout(within, async {
+            loop {
+                let grown = self.log.grown.notified();
+                let found: Vec<Value> = self.endings().into_iter().filter(&fits).collect();
+                if found.len() >= count {
+                    return found;
+                }
+                grown.await;
+            }
+        });
+        enough.await.unwrap_or_else(|_| {
+            panic!("awaited {count} endings that fit for {within:?}; {}", self.story())
+        })
+    }
+
+    /// Sends a signal by its name: `TERM`, `INT`, `HUP`, `STOP`, `CONT`, `KILL`.
+    pub async fn signal(&self, name: &str) {
+        // The shell's own `kill`: a bare machine has no other.
+        let command = format!("kill -{name} {}", self.pid());
+        let status = Command::new("sh").args(["-c", &command]).status().await.expect("sh");
+        assert!(status.success(), "could not send {name}");
+    }
+
+    /// Waits until the process is gone and its log is read whole.
+    pub async fn await_exit(&mut self, within: Duration) -> ExitStatus {
+        let exited = timeout(within, self.child.wait()).await;
+        let status = exited
+            .unwrap_or_else(|_| panic!("awaited the exit for {within:?}; {}", self.story()))
+            .expect("wait for the daemon");
+        let collected = timeout(SOON, async {
+            while Arc::strong_count(&self.log) > 1 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        });
+        collected.await.expect("awaited the end of the daemon's stderr");
+        status
+    }
+
+    async fn until_ready(&mut self) {
+        loop {
+            match self.stdout.next_line().await.expect("read stdout") {
+                Some(line) if line == "ready" => return,
+                Some(line) => self.printed.push(line),
+                None => {
+                    let status = self.child.wait().await.expect("wait for the daemon");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    panic!("awaited `ready`, got {status}; {}", self.story());
+                }
+            }
+        }
+    }
+
+    /// What the daemon has said, for whoever has to find out why a test failed.
+    fn story(&self) -> String {
+        format!("stdout:\n{}\nstderr:\n{}", self.printed.join("\n"), self.log().join("\n"))
+    }
+}
+
+fn command(program: &Path, arguments: &[&str], state: &Path) -> Command {
+    let mut command = Command::new(program);
+    for (name, _) in std::env::vars_os() {
+        let name_of_ours = name.to_str().is_some_and(|name| name.starts_with("LASTWORD"));
+        if name_of_ours || name == "NOTIFY_SOCKET" {
+            command.env_remove(name);
+        }
+    }
+    command.args(arguments).env("STATE_DIRECTORY", state).kill_on_drop(true);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+async fn collect(stderr: impl AsyncRead + Unpin, log: Arc<Log>) {
+    let mut lines = BufReader::new(stderr).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        log.lines.lock().unwrap().push(line);
+        log.grown.notify_waiters();
+    }
+}
+
+/// The ending that a line of the log carries, if it carries one.
+fn ending(line: &str) -> Option<Value> {
+    let mut line: Value = serde_json::from_str(line).ok()?;
+    let is_record = matches!(line["event"].as_str(), Some("ended" | "open_failed"));
+    is_record.then(|| line["ending"].take())
+}

@@ -1,0 +1,21 @@
+//! What the integration tests share: peers that speak bytes, and the daemon as a process.
+//!
+//! A test crate says `mod support;`. Nothing here calls lastword, so a fault of lastword cannot
+//! hide itself: frames and handshakes are encoded by hand. Every wait has a deadline and panics
+//! with what it awaited.
+
+// Each test crate uses a part of this module, and none exports it.
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
+
+pub mod daemon;
+pub mod frame;
+pub mod http;
+pub mod raw_peer;
+
+use std::time::Duration;
+
+/// How long a test waits for something that is due at once, on a slow and busy machine.
+pub const SOON: Duration = Duration::from_secs(5);
+
+/// How long a test listens to be sure that nothing comes.
+pub const A_WHILE: Duration = Duration::from_millis(150);
