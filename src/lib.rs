@@ -1,6 +1,5 @@
 //! lastword: a WebSocket connection manager.
 
-pub mod backend;
 pub mod config;
 pub mod contract;
 pub mod daemon;

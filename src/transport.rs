@@ -10,3 +10,4 @@ pub mod io_end;
 pub mod opening_handshake;
 pub mod socket;
 mod tcp_info;
+pub mod websocket;

@@ -245,7 +245,9 @@ const LATER: Retry = Retry::Backoff { min: Duration::from_secs(5), max: Duration
 fn retry(outcome: &Outcome, direction: Direction) -> Retry {
     match outcome.kind {
         Kind::OpenFailed(failure) => return retry_attempt(failure),
-        Kind::ProtocolViolation | Kind::InvalidPayload | Kind::MessageTooBig => return Retry::Never,
+        Kind::ProtocolViolation | Kind::InvalidPayload | Kind::MessageTooBig => {
+            return Retry::Never;
+        }
         _ => {}
     }
     match outcome.cause {
@@ -273,8 +275,9 @@ fn retry(outcome: &Outcome, direction: Direction) -> Retry {
 fn retry_attempt(failure: OpenFailure) -> Retry {
     match failure {
         OpenFailure::NoRoute | OpenFailure::BadRequest | OpenFailure::RefusedOrigin => Retry::Never,
-        OpenFailure::Unauthorized
-        | OpenFailure::UpgradeRejected { status: 401 | 403 } => Retry::Reauthenticate,
+        OpenFailure::Unauthorized | OpenFailure::UpgradeRejected { status: 401 | 403 } => {
+            Retry::Reauthenticate
+        }
         // A refusal for lack of time or of rate passes; any other 4xx says that the request is wrong.
         OpenFailure::UpgradeRejected { status: 408 | 425 | 429 } => LATER,
         OpenFailure::UpgradeRejected { status: 400..=499 } => Retry::Never,

@@ -156,7 +156,9 @@ enum Phase {
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Reply {
     /// The application chooses; after this instant we answer in kind.
-    Awaited { until: Instant },
+    Awaited {
+        until: Instant,
+    },
     Queued,
 }
 
@@ -271,7 +273,12 @@ impl ClosingHandshake {
             }
             Input::DrainDeadline(by) => {
                 self.acts(Cause::Drain);
-                self.cut(Kind::DrainDeadline, by, "it was still open when the drain's deadline passed", actions);
+                self.cut(
+                    Kind::DrainDeadline,
+                    by,
+                    "it was still open when the drain's deadline passed",
+                    actions,
+                );
             }
         }
     }
@@ -289,16 +296,24 @@ impl ClosingHandshake {
             Phase::CloseSent { .. } => {
                 let (what, left) = match self.evidence.ours {
                     OurClose::Left(..) => ("the peer did not answer our Close in time", true),
-                    OurClose::None | OurClose::Queued(_) => ("our Close could not leave in time", false),
+                    OurClose::None | OurClose::Queued(_) => {
+                        ("our Close could not leave in time", false)
+                    }
                 };
                 self.trigger(Kind::CloseTimeout, what, None);
                 self.finish(TransportEnd::Timeout, !left, actions);
             }
             Phase::CloseReceived { .. } => {
-                self.trigger(Kind::CloseTimeout, "our answer to the peer's Close could not leave in time", None);
+                self.trigger(
+                    Kind::CloseTimeout,
+                    "our answer to the peer's Close could not leave in time",
+                    None,
+                );
                 self.finish(TransportEnd::Timeout, true, actions);
             }
-            Phase::AwaitingTransportEnd { .. } => self.finish(TransportEnd::Timeout, false, actions),
+            Phase::AwaitingTransportEnd { .. } => {
+                self.finish(TransportEnd::Timeout, false, actions)
+            }
             Phase::Failing { .. } => {
                 let end = match self.evidence.trigger {
                     Some(Trigger { kind: Kind::PongTimeout, .. }) => TransportEnd::Local,
@@ -343,8 +358,11 @@ impl ClosingHandshake {
 
     /// Section 5.5.1: answer with the status code that was received.
     fn reply_in_kind(&mut self, actions: &mut Vec<Action>) {
-        let Phase::CloseReceived { deadline, reply: Reply::Awaited { .. } } = self.phase else { return };
-        let frame = self.evidence.theirs.as_ref().map_or(CloseFrame::Empty, |(close, _)| close.in_kind());
+        let Phase::CloseReceived { deadline, reply: Reply::Awaited { .. } } = self.phase else {
+            return;
+        };
+        let frame =
+            self.evidence.theirs.as_ref().map_or(CloseFrame::Empty, |(close, _)| close.in_kind());
         self.phase = Phase::CloseReceived { deadline, reply: Reply::Queued };
         self.send_close(frame, false, actions);
     }
@@ -378,15 +396,21 @@ impl ClosingHandshake {
                     self.phase = Phase::CloseReceived { deadline, reply: Reply::Queued };
                 }
             },
-            (Phase::Open | Phase::CloseSent { .. }, Some(breach)) => self.fail_for(now, breach, actions),
+            (Phase::Open | Phase::CloseSent { .. }, Some(breach)) => {
+                self.fail_for(now, breach, actions)
+            }
             // Failing already: the Close only adds evidence.
             (Phase::Failing { .. } | Phase::Flushing { .. }, _) => {}
-            (Phase::CloseReceived { .. } | Phase::AwaitingTransportEnd { .. } | Phase::Ended, _) => {}
+            (
+                Phase::CloseReceived { .. } | Phase::AwaitingTransportEnd { .. } | Phase::Ended,
+                _,
+            ) => {}
         }
     }
 
     fn handle_close_flushed(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        let OurClose::Queued(frame) = std::mem::replace(&mut self.evidence.ours, OurClose::None) else {
+        let OurClose::Queued(frame) = std::mem::replace(&mut self.evidence.ours, OurClose::None)
+        else {
             return;
         };
         self.evidence.ours = OurClose::Left(frame, now);
@@ -421,7 +445,8 @@ impl ClosingHandshake {
                 if is_fin && !left {
                     // The peer has ended its half only: it may still read what we had to say.
                     let linger = now + self.policy.linger;
-                    let deadline = self.poll_deadline().map_or(linger, |deadline| deadline.min(linger));
+                    let deadline =
+                        self.poll_deadline().map_or(linger, |deadline| deadline.min(linger));
                     self.phase = Phase::Flushing { deadline };
                     actions.push(Action::FlushThenTell);
                 } else {
@@ -435,7 +460,9 @@ impl ClosingHandshake {
                 self.finish(end, false, actions);
             }
             Phase::AwaitingTransportEnd { .. } => self.finish(end, false, actions),
-            Phase::Failing { .. } if is_fin && !self.our_close_left() => self.evidence.peer_fin = true,
+            Phase::Failing { .. } if is_fin && !self.our_close_left() => {
+                self.evidence.peer_fin = true
+            }
             Phase::Failing { .. } => self.finish(end, false, actions),
             Phase::Flushing { .. } => self.finish(TransportEnd::Fin, false, actions),
             Phase::Ended => {}
@@ -472,7 +499,8 @@ impl ClosingHandshake {
             return;
         }
         self.acts(Cause::SlowConsumer);
-        let what = format!("the peer took nothing of what was queued for it for {} ms", limit.observed);
+        let what =
+            format!("the peer took nothing of what was queued for it for {} ms", limit.observed);
         self.trigger(Kind::SlowConsumer, what, Some(limit));
         self.finish(TransportEnd::Local, true, actions);
     }
@@ -538,7 +566,12 @@ impl ClosingHandshake {
         self.fail(deadline, close, actions);
     }
 
-    fn fail(&mut self, deadline: Instant, close: Option<(CloseFrame, bool)>, actions: &mut Vec<Action>) {
+    fn fail(
+        &mut self,
+        deadline: Instant,
+        close: Option<(CloseFrame, bool)>,
+        actions: &mut Vec<Action>,
+    ) {
         self.phase = Phase::Failing { deadline };
         if let Some((frame, shed)) = close {
             self.send_close(frame, shed, actions);
@@ -574,7 +607,8 @@ impl ClosingHandshake {
     fn cut(&mut self, kind: Kind, by: Option<Requester>, what: &str, actions: &mut Vec<Action>) {
         match self.phase {
             // Both Closes are through, or the verdict is fixed: only the wait is cut short.
-            Phase::AwaitingTransportEnd { .. } | Phase::Failing { .. } | Phase::Flushing { .. } => {}
+            Phase::AwaitingTransportEnd { .. } | Phase::Failing { .. } | Phase::Flushing { .. } => {
+            }
             Phase::Open | Phase::CloseSent { .. } | Phase::CloseReceived { .. } | Phase::Ended => {
                 self.trigger(kind, what, None);
                 if by.is_some() {

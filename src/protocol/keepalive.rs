@@ -223,7 +223,10 @@ mod tests {
             assert!(at - start <= 25 * SECOND && at - start >= SECOND * 225 / 10);
             let overdue = keepalive.poll_deadline().unwrap();
             assert_eq!(overdue, at + 20 * SECOND);
-            assert_eq!(keepalive.handle_deadline(overdue, || 6), Some(Due::PongOverdue(20 * SECOND)));
+            assert_eq!(
+                keepalive.handle_deadline(overdue, || 6),
+                Some(Due::PongOverdue(20 * SECOND))
+            );
         }
     }
 

@@ -128,7 +128,10 @@ impl fmt::Debug for Backend {
 }
 
 /// Runs a handler from the opening to the last message.
-async fn run<H: Handler>(mut handler: H, connection: ConnectionHandle) -> Result<(), HandlerFailure> {
+async fn run<H: Handler>(
+    mut handler: H,
+    connection: ConnectionHandle,
+) -> Result<(), HandlerFailure> {
     handler.on_open(&connection).await?;
     let inbox = Arc::clone(&connection.connection().inbox);
     while let Some(incoming) = poll_fn(|cx| inbox.poll_take(cx)).await {

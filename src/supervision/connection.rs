@@ -18,7 +18,9 @@ use super::memory::MemoryBudget;
 use super::now;
 use super::outbox::{Lost, Outbox};
 use crate::config::ConnectionSettings;
-use crate::protocol::closing_handshake::{ClosePolicy, CloseRequest, ClosingHandshake, ReplyPolicy};
+use crate::protocol::closing_handshake::{
+    ClosePolicy, CloseRequest, ClosingHandshake, ReplyPolicy,
+};
 use crate::vocabulary::{
     Cause, CloseCode, CloseFrame, CloseState, ConnectionId, Direction, Ending, Kind, Origin,
     Outcome, Requester, Role, TcpFacts, Traffic,
@@ -152,7 +154,13 @@ impl Connection {
     }
 
     /// Asks for a close that this end words itself.
-    pub(super) fn close_ourselves(&self, code: CloseCode, reason: &str, cause: Cause, by: Option<Requester>) -> bool {
+    pub(super) fn close_ourselves(
+        &self,
+        code: CloseCode,
+        reason: &str,
+        cause: Cause,
+        by: Option<Requester>,
+    ) -> bool {
         let frame = self.own_frame(code, reason);
         self.close(CloseRequest { frame, cause, by, limit: None })
     }
@@ -299,7 +307,10 @@ impl Connection {
 
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connection").field("id", &self.id).field("state", &self.state()).finish_non_exhaustive()
+        f.debug_struct("Connection")
+            .field("id", &self.id)
+            .field("state", &self.state())
+            .finish_non_exhaustive()
     }
 }
 

@@ -153,7 +153,11 @@ impl ConnectionHandle {
     /// # Errors
     /// [`IllegalClose`] for a code or reason that may not be sent: nothing is sent, and the
     /// connection stays open.
-    pub fn close(&self, code: u16, reason: &str) -> Result<impl Future<Output = Arc<Ending>> + Send + use<>, IllegalClose> {
+    pub fn close(
+        &self,
+        code: u16,
+        reason: &str,
+    ) -> Result<impl Future<Output = Arc<Ending>> + Send + use<>, IllegalClose> {
         self.close_output(code, reason)?;
         let handle = self.clone();
         Ok(async move { handle.ended().await })
@@ -164,7 +168,8 @@ impl ConnectionHandle {
     /// # Errors
     /// As [`ConnectionHandle::close`].
     pub fn close_output(&self, code: u16, reason: &str) -> Result<(), IllegalClose> {
-        let frame = CloseFrame::Coded { code: CloseCode::new(code)?, reason: CloseReason::new(reason)? };
+        let frame =
+            CloseFrame::Coded { code: CloseCode::new(code)?, reason: CloseReason::new(reason)? };
         self.close_with(frame, Cause::Embedder, None);
         Ok(())
     }

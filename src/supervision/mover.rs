@@ -69,7 +69,9 @@ pub(super) struct Mover {
 enum Stage {
     Moving,
     /// The transport is gone; the backend may take what has come until then.
-    Settling { until: Instant },
+    Settling {
+        until: Instant,
+    },
     Over,
 }
 
@@ -207,12 +209,23 @@ impl Mover {
                     self.connection.tell(ConnectionMessage::Fact(Input::PongOverdue { silent }));
                 }
                 Due::Idle(idle) => {
-                    let limit = limit_of("idle_timeout", self.connection.settings.keepalive.idle_timeout, idle);
+                    let limit = limit_of(
+                        "idle_timeout",
+                        self.connection.settings.keepalive.idle_timeout,
+                        idle,
+                    );
                     close_for(&self.connection, CloseCode::IDLE, "idle", Cause::IdleTimeout, limit);
                 }
                 Due::MaxAge(age) => {
-                    let limit = limit_of("max_age", self.connection.settings.keepalive.max_age, age);
-                    close_for(&self.connection, CloseCode::GOING_AWAY, "max age", Cause::MaxAge, limit);
+                    let limit =
+                        limit_of("max_age", self.connection.settings.keepalive.max_age, age);
+                    close_for(
+                        &self.connection,
+                        CloseCode::GOING_AWAY,
+                        "max age",
+                        Cause::MaxAge,
+                        limit,
+                    );
                 }
             }
         }
@@ -228,15 +241,26 @@ impl Mover {
         {
             self.told.stalled = true;
             let stalled = self.writing.stalled_for(now);
-            self.tell(Input::WriteStalled(limit_of("write_timeout", limits.write_timeout, stalled)));
+            self.tell(Input::WriteStalled(limit_of(
+                "write_timeout",
+                limits.write_timeout,
+                stalled,
+            )));
         }
         if let Some(stalled) = self.reading.backend_stalled(&self.connection, now)
             && !self.told.inbox_stalled
         {
             self.told.inbox_stalled = true;
-            let what = format!("the backend took nothing for {} ms while its inbox was full", stalled.as_millis());
+            let what = format!(
+                "the backend took nothing for {} ms while its inbox was full",
+                stalled.as_millis()
+            );
             let limit = limit_of("inbox_timeout", limits.inbox_timeout, stalled);
-            self.tell(Input::BackendFailed { code: CloseCode::INTERNAL_ERROR, what, limit: Some(limit) });
+            self.tell(Input::BackendFailed {
+                code: CloseCode::INTERNAL_ERROR,
+                what,
+                limit: Some(limit),
+            });
         }
         if self.reading.is_paused()
             && self.transport.kernel().is_some_and(|kernel| kernel.state == TcpState::Closed)
@@ -244,7 +268,9 @@ impl Mover {
             self.lose(LossKind::Reset);
         }
         // Once a write has failed, reading says soon enough how it ended; else nobody will.
-        if let Some(failure) = self.writing.failure_since(now, self.connection.settings.close.linger) {
+        if let Some(failure) =
+            self.writing.failure_since(now, self.connection.settings.close.linger)
+        {
             self.lose(failure);
         }
     }
@@ -274,7 +300,9 @@ impl Mover {
             (Driver::Handler(_), false) => {
                 Stage::Settling { until: now + self.connection.settings.close.linger }
             }
-            (Driver::Handler(_), true) | (Driver::Echo | Driver::Receiver | Driver::Done, _) => Stage::Over,
+            (Driver::Handler(_), true) | (Driver::Echo | Driver::Receiver | Driver::Done, _) => {
+                Stage::Over
+            }
         };
     }
 

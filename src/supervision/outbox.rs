@@ -334,7 +334,8 @@ impl Outbox {
     /// Tells whether nothing waits to be written.
     pub(super) fn is_empty(&self) -> bool {
         let queue = self.lock();
-        queue.items.is_empty() && (queue.ping.is_none() && queue.pong.is_none() || queue.close_has_left())
+        queue.items.is_empty()
+            && (queue.ping.is_none() && queue.pong.is_none() || queue.close_has_left())
     }
 
     /// Ends the queue: drops what is left and says what that was, with all that was shed before.

@@ -119,7 +119,11 @@ enum Death {
 }
 
 impl Supervising {
-    async fn adopt(&mut self, adoption: Adoption, myself: ActorRef<SupervisorMessage>) -> ConnectionHandle {
+    async fn adopt(
+        &mut self,
+        adoption: Adoption,
+        myself: ActorRef<SupervisorMessage>,
+    ) -> ConnectionHandle {
         let Adoption { transport, read_ahead, role, origin, settings, backend } = adoption;
         let connection = Arc::new(Connection::new(Birth {
             role,

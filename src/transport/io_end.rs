@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 
+use crate::protocol::classification::LossKind;
 use crate::vocabulary::TransportEnd;
 
 /// What an I/O error says about the end of a transport.
@@ -99,3 +100,14 @@ mod tests {
     }
 }
 
+/// Turns an I/O error into what the closing handshake is told.
+impl From<&io::Error> for LossKind {
+    fn from(error: &io::Error) -> Self {
+        match IoEnd::classify(error) {
+            IoEnd::Reset => Self::Reset,
+            IoEnd::TlsTruncated => Self::TlsTruncated,
+            IoEnd::PathLost { .. } => Self::PathLost(error.to_string()),
+            IoEnd::Other { text, .. } => Self::Error(text),
+        }
+    }
+}

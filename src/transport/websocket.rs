@@ -117,9 +117,8 @@ impl MessageReader {
 
     fn assemble(&mut self, header: &FrameHeader, payload: &[u8]) -> Piece {
         let (role, limits) = (self.role, self.limits);
-        let assembler = self
-            .assembler
-            .get_or_insert_with(|| Box::new(assembler(role, limits, header.len)));
+        let assembler =
+            self.assembler.get_or_insert_with(|| Box::new(assembler(role, limits, header.len)));
         let mut input = Input { first: header.raw(), then: payload };
         let result = assembler.read(&mut input);
         self.settle(result)

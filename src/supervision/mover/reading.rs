@@ -67,7 +67,11 @@ impl Reading {
     /// Tells for how long the backend has taken nothing, if that is too long.
     ///
     /// With echo there is nobody who takes: it waits for the peer, and the write timeout does.
-    pub(super) fn backend_stalled(&mut self, connection: &Connection, now: Instant) -> Option<Duration> {
+    pub(super) fn backend_stalled(
+        &mut self,
+        connection: &Connection,
+        now: Instant,
+    ) -> Option<Duration> {
         let pause = self.pause.as_mut()?;
         let taken = connection.inbox.taken();
         if taken != pause.taken || connection.inbox.is_empty() {
@@ -125,7 +129,8 @@ impl Mover {
                 }
             }
             (false, None) => {
-                self.reading.pause = Some(Pause { since: now, taken: self.connection.inbox.taken() });
+                self.reading.pause =
+                    Some(Pause { since: now, taken: self.connection.inbox.taken() });
                 if let Some(keepalive) = &mut self.keepalive {
                     keepalive.handle_pause();
                 }
@@ -220,7 +225,13 @@ impl Mover {
         if !std::mem::replace(&mut self.muted, true) {
             let limit = self.connection.settings.limits.messages_per_second;
             let limit = Limit { name: "messages_per_second", limit, observed: limit + 1 };
-            close_for(&self.connection, CloseCode::TRY_AGAIN_LATER, "rate limited", Cause::RateLimited, limit);
+            close_for(
+                &self.connection,
+                CloseCode::TRY_AGAIN_LATER,
+                "rate limited",
+                Cause::RateLimited,
+                limit,
+            );
         }
     }
 

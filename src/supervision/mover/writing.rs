@@ -73,7 +73,9 @@ impl Writing {
 
     /// Returns how many bytes the peer's kernel has acknowledged; 0 where nobody knows.
     pub(super) fn acked(&self, transport: &dyn Transport) -> u64 {
-        transport.kernel().map_or(0, |kernel| self.written.saturating_sub(kernel.unacked_bytes.into()))
+        transport
+            .kernel()
+            .map_or(0, |kernel| self.written.saturating_sub(kernel.unacked_bytes.into()))
     }
 }
 
