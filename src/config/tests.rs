@@ -2,6 +2,7 @@
 
 mod loading;
 mod messages;
+mod shipped_file;
 
 use std::path::PathBuf;
 
