@@ -1,19 +1,30 @@
 //! The configuration: the typed schema of CONTRACT.md section 6 and its layered loading.
 //!
-//! Loading lays the layers over each other, refuses what is unknown, ill-typed, contradictory or
+//! [`load`] lays the layers over each other, refuses what is unknown, ill-typed, contradictory or
 //! not built yet, and says where it stands: file, line, key and remedy. What it returns is valid,
 //! so nothing behind it checks again. Every type has a [`Default`] that equals the commented
 //! defaults of `config/lastword.toml`, so embedders build [`ConnectionSettings`] without a file.
 
+mod error;
+mod layers;
 mod limits;
+mod loading;
 mod overrides;
 mod patterns;
+mod refusals;
 mod reserved;
 mod routing;
 mod schema;
+mod tree;
+mod validation;
 mod values;
 
+#[cfg(test)]
+mod tests;
+
+pub use error::{ConfigError, Place, Remedy};
 pub use limits::{Limits, MemoryLimit, OnFull};
+pub use loading::{Sources, load};
 pub use overrides::{ConnectionSettings, RouteClose, RouteKeepalive, RouteLimits};
 pub use patterns::{OriginPattern, PathPattern};
 pub use reserved::{
@@ -24,4 +35,5 @@ pub use routing::{Backend, BackendKind, Listener, Route};
 pub use schema::{
     Close, Config, Drain, Health, Keepalive, Log, LogFormat, Node, QueryRecording, Records,
 };
+pub use validation::Violation;
 pub use values::{Address, ByteSize, InvalidValue, Spread};

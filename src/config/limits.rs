@@ -48,8 +48,8 @@ pub struct Limits {
     pub max_message_size: ByteSize,
     /// Bounds the payload of a received frame.
     ///
-    /// Unit: size, above zero, at most `max_message_size`. Default: 1MiB. Cost: a header that
-    /// claims as much may reserve as much; a larger frame ends the connection with 1009.
+    /// Unit: size, above zero, at most `max_message_size`. Default: as `max_message_size`. Cost: a
+    /// header that claims as much may reserve as much; a larger frame ends the connection with 1009.
     pub max_frame_size: ByteSize,
     /// Bounds what was received and the backend has not taken; beyond it reading pauses.
     ///
@@ -59,7 +59,7 @@ pub struct Limits {
     pub inbox_bytes: ByteSize,
     /// Bounds how long a backend may take nothing while the inbox is full.
     ///
-    /// Unit: duration; 0s = no bound. Default: 30s. Cost: a stuck backend holds its inboxes for as
+    /// Unit: duration, above zero. Default: 30s. Cost: a stuck backend holds its inboxes for as
     /// long; then the connection ends as `backend_failed`.
     #[serde(deserialize_with = "values::duration")]
     pub inbox_timeout: Duration,

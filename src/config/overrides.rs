@@ -43,15 +43,12 @@ macro_rules! overrides {
         }
 
         impl $name {
-            /// Returns the section with what the route sets in place of what it had.
-            pub fn over(&self, section: &$section) -> $section {
-                let mut section = section.clone();
+            fn replace_in(&self, section: &mut $section) {
                 $(
                     if let Some(value) = &self.$field {
                         section.$field = value.clone();
                     }
                 )+
-                section
             }
         }
     };
@@ -95,5 +92,84 @@ overrides! {
         #[serde(deserialize_with = "values::some_duration")]
         linger: Duration,
         reason_id: bool,
+    }
+}
+
+impl RouteLimits {
+    /// Returns the section with what the route sets in place of what it had.
+    ///
+    /// `max_frame_size` follows `max_message_size` unless the route sets it: a global frame limit
+    /// that was equal stays equal, a smaller one stays unless the new message limit is smaller yet.
+    pub fn over(&self, section: &Limits) -> Limits {
+        let mut limits = section.clone();
+        self.replace_in(&mut limits);
+        if self.max_message_size.is_some() && self.max_frame_size.is_none() {
+            limits.max_frame_size = if section.max_frame_size == section.max_message_size {
+                limits.max_message_size
+            } else {
+                limits.max_frame_size.min(limits.max_message_size)
+            };
+        }
+        limits
+    }
+}
+
+impl RouteKeepalive {
+    /// Returns the section with what the route sets in place of what it had.
+    pub fn over(&self, section: &Keepalive) -> Keepalive {
+        let mut keepalive = section.clone();
+        self.replace_in(&mut keepalive);
+        keepalive
+    }
+}
+
+impl RouteClose {
+    /// Returns the section with what the route sets in place of what it had; `linger` is cut to a
+    /// shorter `timeout` unless the route sets it.
+    pub fn over(&self, section: &Close) -> Close {
+        let mut close = section.clone();
+        self.replace_in(&mut close);
+        if self.timeout.is_some() && self.linger.is_none() {
+            close.linger = close.linger.min(close.timeout);
+        }
+        close
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_route_overrides_single_keys() {
+        let route = RouteLimits { outbox_bytes: Some(ByteSize(7)), ..RouteLimits::default() };
+        let expected = Limits { outbox_bytes: ByteSize(7), ..Limits::default() };
+        assert_eq!(route.over(&Limits::default()), expected);
+        assert_eq!(RouteLimits::default().over(&expected), expected);
+        let route = RouteKeepalive { max_age: Some(Duration::ZERO), ..RouteKeepalive::default() };
+        let section = Keepalive { max_age: Duration::from_secs(1), ..Keepalive::default() };
+        assert_eq!(route.over(&section), Keepalive::default());
+    }
+
+    #[test]
+    fn the_frame_limit_follows_the_message_limit_of_a_route() {
+        let frame_limit = |message: u64, section: &Limits| {
+            let max_message_size = Some(ByteSize(message));
+            RouteLimits { max_message_size, ..RouteLimits::default() }.over(section).max_frame_size
+        };
+        assert_eq!(frame_limit(64, &Limits::default()), ByteSize(64));
+        assert_eq!(frame_limit(16 << 20, &Limits::default()), ByteSize::mib(16));
+        let smaller = Limits { max_frame_size: ByteSize(100), ..Limits::default() };
+        assert_eq!(frame_limit(64, &smaller), ByteSize(64));
+        assert_eq!(frame_limit(200, &smaller), ByteSize(100));
+    }
+
+    #[test]
+    fn a_short_timeout_of_a_route_cuts_the_linger() {
+        let second = Duration::from_secs(1);
+        let route = RouteClose { timeout: Some(second), ..RouteClose::default() };
+        assert_eq!(route.over(&Close::default()).linger, second);
+        let route = RouteClose { linger: Some(second * 9), ..route };
+        assert_eq!(route.over(&Close::default()).linger, second * 9, "validation refuses it");
     }
 }

@@ -174,3 +174,76 @@ fn is_host(text: &str) -> bool {
     }
     !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(text: &str) -> PathPattern {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_path_is_exact_or_a_prefix() {
+        assert!(path("/chat").matches("/chat"));
+        assert!(!path("/chat").matches("/chat/"));
+        assert!(path("/chat/*").matches("/chat/"));
+        assert!(path("/chat/*").matches("/chat/7/a"));
+        assert!(!path("/chat/*").matches("/chat"));
+        assert!(!path("/chat/*").matches("/chatter"));
+        assert!(path("/*").matches("/"));
+    }
+
+    #[test]
+    fn what_is_no_path_is_refused() {
+        for text in
+            ["", "*", "chat", "chat/*", "/chat*", "/*/chat", "/a/**", "/a?b", "/a#b", "/a b"]
+        {
+            assert_eq!(text.parse::<PathPattern>(), Err(InvalidValue::Path(text.to_owned())));
+        }
+    }
+
+    #[test]
+    fn a_wider_path_covers_a_narrower_one() {
+        for (wide, narrow) in [("/*", "/a"), ("/*", "/a/*"), ("/a/*", "/a/*"), ("/a", "/a")] {
+            assert!(path(wide).covers(&path(narrow)), "{wide} {narrow}");
+        }
+        for (wide, narrow) in [("/a", "/*"), ("/a/*", "/*"), ("/a/*", "/a"), ("/a", "/b")] {
+            assert!(!path(wide).covers(&path(narrow)), "{wide} {narrow}");
+        }
+    }
+
+    #[test]
+    fn origins_match_as_browsers_write_them() {
+        let origin = |text: &str| text.parse::<OriginPattern>().unwrap();
+        assert!(origin("https://Example.org:443").matches("https://example.org"));
+        assert!(origin("http://example.org:443").matches("http://example.org:443"));
+        assert!(!origin("https://example.org").matches("http://example.org"));
+        assert!(!origin("https://example.org").matches("https://example.org.evil.net"));
+        assert!(origin("http://[::1]:3000").matches("http://[::1]:3000"));
+        assert!(origin("null").matches("null"));
+        assert!(!origin("null").matches("https://example.org"));
+        assert!(origin("*").matches("https://example.org"));
+    }
+
+    #[test]
+    fn what_is_no_origin_is_refused() {
+        for text in [
+            "",
+            "example.org",
+            "https://",
+            "https://a/",
+            "https://a/b",
+            "https://a:b",
+            "https://a:0",
+            "https://a:",
+            "https://u@a",
+            "https://*.a",
+            "://a",
+            "https://[::1",
+            "https://a b",
+        ] {
+            assert_eq!(text.parse::<OriginPattern>(), Err(InvalidValue::Origin(text.to_owned())));
+        }
+    }
+}

@@ -89,7 +89,7 @@ pub struct ReservedBackend {
     pub url: Option<String>,
 }
 
-/// The value of a header, never printed with the configuration unless it is written there.
+/// Where the value of a header comes from; the configuration itself holds no secret.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 pub enum Header {

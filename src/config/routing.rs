@@ -207,3 +207,32 @@ impl<'de> Deserialize<'de> for Backend {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_matches_whatever_its_port_and_case() {
+        let route = Route { host: Some("example.org".to_owned()), ..Route::default() };
+        assert!(route.matches(Some("example.org"), "/echo"));
+        assert!(route.matches(Some("Example.ORG:8080"), "/echo"));
+        assert!(!route.matches(Some("example.net"), "/echo"));
+        assert!(!route.matches(None, "/echo"));
+        assert!(!route.matches(Some("example.org"), "/other"));
+        assert!(Route::default().matches(None, "/echo"));
+        let route = Route { host: Some("[::1]".to_owned()), ..Route::default() };
+        assert!(route.matches(Some("[::1]"), "/echo"));
+        assert!(route.matches(Some("[::1]:8080"), "/echo"));
+    }
+
+    #[test]
+    fn a_list_of_origins_stops_browsers_only() {
+        let origins = vec!["https://example.org".parse().unwrap()];
+        let route = Route { origins, ..Route::default() };
+        assert!(route.allows_origin(None));
+        assert!(route.allows_origin(Some("https://example.org")));
+        assert!(!route.allows_origin(Some("null")));
+        assert!(Route::default().allows_origin(Some("https://example.net")));
+    }
+}

@@ -139,7 +139,7 @@ pub struct Close {
     pub timeout: Duration,
     /// Bounds the wait for the peer's FIN after both Closes.
     ///
-    /// Unit: duration, at most `timeout`. Default: 2s. Cost: holds a descriptor for as long; at 0s
+    /// Unit: duration, at most `timeout`. Default: 2s, or a shorter `timeout`. Cost: holds a descriptor for as long; at 0s
     /// peers may see a reset instead of our Close.
     #[serde(deserialize_with = "values::duration")]
     pub linger: Duration,

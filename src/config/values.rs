@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 
-use crate::vocabulary::{CloseCode, CloseReason};
+use crate::vocabulary::{CloseCode, CloseReason, IllegalClose};
 
 /// Tells why a text is not the value it should be, and what to write instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -57,6 +57,14 @@ pub enum InvalidValue {
         "{0:?} is not an origin: write scheme://host or scheme://host:port without a path, \"null\" or \"*\""
     )]
     Origin(String),
+    /// The number is not a close code that may be sent.
+    #[error(transparent)]
+    Close(#[from] IllegalClose),
+    /// The number is too large for a close code.
+    #[error(
+        "{0} is not a close code: use 1000-1003, 1007-1014 or 3000-4999 (RFC 6455 section 7.4)"
+    )]
+    CloseCode(u64),
     /// The text is not a host name.
     #[error("{0:?} is not a host: write the name or address alone, without scheme, port or path")]
     Host(String),
@@ -246,7 +254,9 @@ pub(super) fn some_duration<'de, D: Deserializer<'de>>(
 pub(super) fn close_code<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<CloseCode, D::Error> {
-    CloseCode::new(u16::deserialize(deserializer)?).map_err(de::Error::custom)
+    let number = u64::deserialize(deserializer)?;
+    let code = u16::try_from(number).map_err(|_| InvalidValue::CloseCode(number));
+    code.and_then(|code| Ok(CloseCode::new(code)?)).map_err(de::Error::custom)
 }
 
 /// Reads a close reason that fits into a Close frame.
@@ -289,4 +299,83 @@ where
         }
     }
     deserializer.deserialize_str(TextVisitor(expected, parse, PhantomData))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_with_their_units() {
+        for (text, bytes) in [
+            ("0", 0),
+            ("65536", 65536),
+            ("1B", 1),
+            ("2kB", 2000),
+            ("64KiB", 65536),
+            ("64 KiB", 65536),
+            ("1MiB", 1 << 20),
+            ("2GB", 2_000_000_000),
+            ("8388607TiB", 8_388_607 << 40),
+        ] {
+            assert_eq!(text.parse(), Ok(ByteSize(bytes)), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_size_is_refused() {
+        for text in ["", "KiB", "64K", "1.5MiB", "-1", "+1", "64 KiB x", "64kib", "١"] {
+            assert_eq!(text.parse::<ByteSize>(), Err(InvalidValue::Size(text.to_owned())));
+        }
+        for text in ["8388608TiB", "9223372036854775808", "99999999999999999999999"] {
+            assert_eq!(text.parse::<ByteSize>(), Err(InvalidValue::SizeTooLarge(text.to_owned())));
+        }
+    }
+
+    #[test]
+    fn durations_need_a_unit_and_have_an_end() {
+        assert_eq!(parse_duration("5s"), Ok(Duration::from_secs(5)));
+        assert_eq!(parse_duration("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(parse_duration("1h 30m"), Ok(Duration::from_secs(5400)));
+        assert_eq!(parse_duration("0s"), Ok(Duration::ZERO));
+        assert_eq!(parse_duration("3650d"), Ok(LONGEST));
+        assert!(matches!(parse_duration("5"), Err(InvalidValue::Duration { .. })));
+        assert!(matches!(parse_duration("-5s"), Err(InvalidValue::Duration { .. })));
+        assert!(matches!(parse_duration(""), Err(InvalidValue::Duration { .. })));
+        assert!(matches!(parse_duration("3651d"), Err(InvalidValue::DurationTooLong(_))));
+    }
+
+    #[test]
+    fn addresses_are_tcp_or_unix() {
+        for text in ["127.0.0.1:8080", "[::]:8080", "unix:/run/x.sock"] {
+            assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
+        }
+        for text in ["", "8080", ":8080", "localhost:8080", "127.0.0.1", "unix:", "unix:x.sock"] {
+            assert!(text.parse::<Address>().is_err(), "{text}");
+        }
+        assert!(format!("unix:/{}", "x".repeat(107)).parse::<Address>().is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn a_size_survives_its_text(bytes in 0..=i64::MAX as u64) {
+            prop_assert_eq!(ByteSize(bytes).to_string().parse(), Ok(ByteSize(bytes)));
+        }
+
+        #[test]
+        fn no_text_makes_the_parsers_panic(text in "\\PC*", number in any::<u128>(), unit in "[a-zA-Zµ% .]{0,4}") {
+            for text in [text, format!("{number}{unit}"), format!("{number}.{number}{unit}")] {
+                let _ = text.parse::<ByteSize>();
+                let _ = text.parse::<Address>();
+                let _ = text.parse::<super::super::MemoryLimit>();
+                let _ = text.parse::<super::super::PathPattern>();
+                let _ = text.parse::<super::super::OriginPattern>();
+                if let Ok(duration) = parse_duration(&text) {
+                    prop_assert!(duration <= LONGEST);
+                }
+            }
+        }
+    }
 }

@@ -1,0 +1,131 @@
+//! What CONTRACT.md section 6 names and this version refuses, in one table.
+//!
+//! Whoever builds one of these removes its row.
+
+use ::config::{Value, ValueKind};
+
+use super::layers::Step;
+
+/// A row: where, when, what to say, and what to do instead.
+pub(super) struct Refusal {
+    /// The key; `[]` stands for every element.
+    key: &'static str,
+    applies: fn(&Value) -> bool,
+    /// The subject of "… not in this version".
+    pub(super) what: &'static str,
+    /// Whether later versions add keys below, so that an unknown one is no typing error.
+    pub(super) unsettled: bool,
+}
+
+const NOT_IN_THIS_VERSION: &[Refusal] = &[
+    row("listeners[].listen", is_systemd, "socket activation is"),
+    row("listeners[].tls", is_set, "TLS is"),
+    row("listeners[].proxy_protocol", is_true, "the PROXY protocol is"),
+    row("listeners[].trusted_proxies", has_entries, "the PROXY protocol is"),
+    unsettled("routes[].auth", is_set, "authentication is"),
+    row("routes[].inject", is_true, "sending into relayed connections is"),
+    unsettled("routes[].backend", is_relay, "the relay backend is"),
+    unsettled("routes[].backend", is_webhook, "the webhook backend is"),
+    unsettled("routes[].backend", is_nats, "the NATS backend is"),
+    row("dialers", has_entries, "dialers are"),
+    row("control", has_entries, "the control API is"),
+    row("ledger", has_entries, "the ledger is"),
+];
+
+const fn row(key: &'static str, applies: fn(&Value) -> bool, what: &'static str) -> Refusal {
+    Refusal { key, applies, what, unsettled: false }
+}
+
+const fn unsettled(key: &'static str, applies: fn(&Value) -> bool, what: &'static str) -> Refusal {
+    Refusal { key, applies, what, unsettled: true }
+}
+
+/// Finds everything in a tree that this version refuses.
+pub(super) fn refused(tree: &Value) -> Vec<(Vec<Step>, &'static Refusal)> {
+    let mut found = Vec::new();
+    for refusal in NOT_IN_THIS_VERSION {
+        let parts: Vec<&str> = refusal.key.split('.').collect();
+        collect(tree, &parts, Vec::new(), &mut |path, value| {
+            if (refusal.applies)(value) {
+                found.push((path, refusal));
+            }
+        });
+    }
+    found
+}
+
+fn collect(
+    value: &Value,
+    parts: &[&str],
+    path: Vec<Step>,
+    visit: &mut dyn FnMut(Vec<Step>, &Value),
+) {
+    let Some((part, rest)) = parts.split_first() else {
+        return visit(path, value);
+    };
+    let ValueKind::Table(table) = &value.kind else {
+        return;
+    };
+    let (key, each) = match part.strip_suffix("[]") {
+        Some(key) => (key, true),
+        None => (*part, false),
+    };
+    let Some(entry) = table.get(key) else {
+        return;
+    };
+    let path = [path, vec![Step::Key(key.to_owned())]].concat();
+    match &entry.kind {
+        ValueKind::Array(elements) if each => {
+            for (index, element) in elements.iter().enumerate() {
+                let path = [path.clone(), vec![Step::Element(index)]].concat();
+                collect(element, rest, path, visit);
+            }
+        }
+        _ if each => {}
+        _ => collect(entry, rest, path, visit),
+    }
+}
+
+fn is_set(_: &Value) -> bool {
+    true
+}
+
+fn has_entries(value: &Value) -> bool {
+    match &value.kind {
+        ValueKind::Array(elements) => !elements.is_empty(),
+        ValueKind::Table(table) => !table.is_empty(),
+        _ => false,
+    }
+}
+
+fn is_true(value: &Value) -> bool {
+    match &value.kind {
+        ValueKind::Boolean(flag) => *flag,
+        // Raw text of an assignment.
+        ValueKind::String(text) => text == "true",
+        _ => false,
+    }
+}
+
+fn is_systemd(value: &Value) -> bool {
+    matches!(&value.kind, ValueKind::String(text) if text.starts_with("systemd:"))
+}
+
+fn is_relay(backend: &Value) -> bool {
+    kind_is(backend, "relay")
+}
+
+fn is_webhook(backend: &Value) -> bool {
+    kind_is(backend, "webhook")
+}
+
+fn is_nats(backend: &Value) -> bool {
+    kind_is(backend, "nats")
+}
+
+fn kind_is(backend: &Value, kind: &str) -> bool {
+    let ValueKind::Table(backend) = &backend.kind else {
+        return false;
+    };
+    matches!(backend.get("kind").map(|kind| &kind.kind), Some(ValueKind::String(text)) if text == kind)
+}

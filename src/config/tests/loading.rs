@@ -1,0 +1,300 @@
+//! The layers, their order, and what each may set.
+
+use std::time::Duration;
+
+use super::*;
+
+#[test]
+fn without_any_source_the_defaults_hold() {
+    assert_eq!(load(&Sources::default()).unwrap(), Config::default());
+}
+
+#[test]
+fn a_later_layer_wins() {
+    let files = Files::new();
+    let system = files.write("system.toml", "[close]\ntimeout = '1s'\n[drain]\nwithin = '1s'");
+    let first = files.write("1.toml", "[close]\ntimeout = '2s'\n[limits]\nmax_connections = 2");
+    let second = files.write("2.toml", "limits.max_connections = 3\nlog.filter = 'debug'");
+    let sources = Sources {
+        system_file: Some(system),
+        files: vec![first, second],
+        environment: vec![
+            ("LASTWORD__LIMITS__MAX_CONNECTIONS".into(), "4".into()),
+            ("LASTWORD__RECORDS__QUERY".into(), "drop".into()),
+            ("LASTWORD_TOKEN".into(), "secret".into()),
+            ("LASTWORD_CONTROL".into(), "http://127.0.0.1:1".into()),
+            ("PATH".into(), "/bin".into()),
+        ],
+        set: vec!["records.query=keep".into()],
+    };
+    let config = load(&sources).unwrap();
+    assert_eq!(config.drain.within, Duration::from_secs(1));
+    assert_eq!(config.close.timeout, Duration::from_secs(2));
+    assert_eq!(config.log.filter, "debug");
+    assert_eq!(config.limits.max_connections, 4);
+    assert_eq!(config.records.query, QueryRecording::Keep);
+}
+
+#[test]
+fn the_system_file_may_be_missing_and_others_may_not() {
+    let missing = PathBuf::from("/nonexistent/lastword.toml");
+    let sources = Sources { system_file: Some(missing.clone()), ..Sources::default() };
+    assert_eq!(load(&sources).unwrap(), Config::default());
+    let sources = Sources { files: vec![missing], ..Sources::default() };
+    assert!(matches!(load(&sources), Err(ConfigError::Unreadable { .. })));
+}
+
+#[test]
+fn a_later_layer_replaces_an_array_whole() {
+    let files = Files::new();
+    let two = "[[listeners]]\nname='a'\nlisten='127.0.0.1:1'\n[[listeners]]\nname='b'\nlisten='127.0.0.1:2'";
+    let one = "[[listeners]]\nname='c'\nlisten='unix:/run/x.sock'";
+    let sources = Sources {
+        files: vec![files.write("1.toml", two), files.write("2.toml", one)],
+        ..Sources::default()
+    };
+    let listeners = load(&sources).unwrap().listeners;
+    assert_eq!(listeners.len(), 1);
+    assert_eq!(listeners[0].listen, Address::Unix("/run/x.sock".into()));
+}
+
+#[test]
+fn set_reaches_into_the_arrays_of_earlier_layers() {
+    let config = load_set(&["listeners[0].listen=\"127.0.0.1:0\"", "routes[0].close.timeout=1s"]);
+    let config = config.unwrap();
+    assert_eq!(config.listeners[0].name, "public");
+    assert_eq!(config.listeners[0].listen, Address::Tcp(([127, 0, 0, 1], 0).into()));
+    let close = config.routes[0].settings(&config).close;
+    assert_eq!(close.timeout, Duration::from_secs(1));
+    assert_eq!(close.linger, Duration::from_secs(1), "follows the shorter timeout");
+}
+
+#[test]
+fn set_takes_toml_and_bare_text() {
+    let filter = |set: &str| load_set(&[set]).unwrap().log.filter;
+    assert_eq!(filter("log.filter=\"debug\""), "debug");
+    assert_eq!(filter("log.filter=debug"), "debug");
+    assert_eq!(filter(" log.filter = debug,ractor=off "), "debug,ractor=off");
+    let config = load_set(&["node.name=5", "limits.max_connections=1_000", "close.reason_id=true"]);
+    let config = config.unwrap();
+    assert_eq!(config.node.resolve_name(), "5");
+    assert_eq!(config.limits.max_connections, 1000);
+    assert!(config.close.reason_id);
+    let config = load_set(&["records.query_keep=[\"room\"]", "close={timeout='3s'}"]).unwrap();
+    assert_eq!(config.records.query_keep, ["room"]);
+    assert_eq!(config.close.timeout, Duration::from_secs(3));
+    let config = load_set(&["listeners[0].listen=[::1]:0", "limits.memory=64MiB"]).unwrap();
+    assert_eq!(config.listeners[0].listen.to_string(), "[::1]:0");
+    assert_eq!(config.limits.memory, MemoryLimit::Bytes(ByteSize::mib(64)));
+}
+
+#[test]
+fn set_beyond_the_end_of_an_array_is_refused() {
+    let error = load_set(&["listeners[1].name=x"]).unwrap_err();
+    assert!(matches!(error, ConfigError::NoSuchElement { len: 1, .. }), "{error}");
+}
+
+#[test]
+fn set_refuses_what_is_no_assignment() {
+    for set in [
+        "",
+        "=",
+        "=5",
+        "a",
+        "a.=5",
+        "a[x]=5",
+        "a[0=5",
+        "a[-1]=5",
+        "listeners.name=x",
+        "limits[0]=5",
+        "listeners[0].origins[0]=x",
+        "[0]=1",
+        "limits.a[0]=1",
+    ] {
+        let error = load_set(&[set]).unwrap_err();
+        assert!(matches!(error, ConfigError::Assignment { .. }), "{set}: {error}");
+    }
+}
+
+#[test]
+fn raw_text_has_the_type_its_key_wants() {
+    let config = load_variable("LASTWORD__NODE__NAME", "12345e67").unwrap();
+    assert_eq!(config.node.name.as_deref(), Some("12345e67"));
+    let config = load_variable("LASTWORD__LIMITS__INBOX_BYTES", "4096").unwrap();
+    assert_eq!(config.limits.inbox_bytes, ByteSize(4096));
+    let config = load_variable("LASTWORD__DRAIN__CODE", "1001").unwrap();
+    assert_eq!(config.drain.code.get(), 1001);
+    let error = load_variable("LASTWORD__LIMITS__MAX_CONNECTIONS", "many").unwrap_err();
+    assert!(matches!(error, ConfigError::InvalidValue { .. }), "{error}");
+}
+
+#[test]
+fn the_environment_sets_no_arrays() {
+    for name in ["LASTWORD__LISTENERS", "LASTWORD__RECORDS__QUERY_KEEP"] {
+        let error = load_variable(name, "[]").unwrap_err();
+        assert!(matches!(error, ConfigError::InvalidValue { .. }), "{error}");
+    }
+    let error = load_variable("LASTWORD__LISTENERS__0__NAME", "x").unwrap_err();
+    assert!(matches!(error, ConfigError::Assignment { .. }), "{error}");
+}
+
+#[test]
+fn a_later_layer_does_not_hide_an_error_of_an_earlier_one() {
+    let files = Files::new();
+    for wrong in ["limits = 5", "limits.memory = 'all'", "limits.memoy = '1%'"] {
+        let sources = Sources {
+            files: vec![
+                files.write("1.toml", wrong),
+                files.write("2.toml", "[limits]\nmemory = '50%'"),
+            ],
+            ..Sources::default()
+        };
+        let (ConfigError::InvalidValue { place, .. } | ConfigError::UnknownKey { place, .. }) =
+            load(&sources).unwrap_err()
+        else {
+            panic!("{wrong}");
+        };
+        assert_eq!(place, Place::File { path: sources.files[0].clone(), line: 1 });
+    }
+}
+
+#[test]
+fn the_place_is_that_of_the_last_layer_that_sets_the_key() {
+    let files = Files::new();
+    let text = "[close]\n\ntimeout = '5s'\nlinger = '4s'\n";
+    let sources = Sources {
+        files: vec![files.write("1.toml", text)],
+        set: vec!["close.linger=9s".into()],
+        ..Sources::default()
+    };
+    let place = |sources: &Sources| match load(sources).unwrap_err() {
+        ConfigError::Contradiction { place, key, .. } => {
+            assert_eq!(key, "close.linger");
+            place
+        }
+        error => panic!("{error}"),
+    };
+    assert_eq!(place(&sources), Place::Argument("close.linger=9s".into()));
+    let sources = Sources { set: vec!["close.timeout=3s".into()], ..sources };
+    assert_eq!(place(&sources), Place::File { path: sources.files[0].clone(), line: 4 });
+}
+
+#[test]
+fn what_is_not_built_is_refused_by_name() {
+    let listener = "[[listeners]]\nname = 'a'\nlisten = '127.0.0.1:1'\n";
+    let route = "[[routes]]\nname = 'a'\npath = '/a'\n";
+    let echo = "backend = { kind = 'echo' }\n";
+    for (text, key) in [
+        (format!("{listener}tls = {{ cert = 'c', key = 'k' }}"), "listeners[0].tls"),
+        (format!("{listener}tls = {{}}"), "listeners[0].tls"),
+        (format!("{listener}proxy_protocol = true"), "listeners[0].proxy_protocol"),
+        (format!("{listener}trusted_proxies = ['10.0.0.0/8']"), "listeners[0].trusted_proxies"),
+        ("[[listeners]]\nname='a'\nlisten='systemd:a'".into(), "listeners[0].listen"),
+        (format!("{route}{echo}auth = {{ kind = 'jwt' }}"), "routes[0].auth"),
+        (format!("{route}{echo}auth = {{ kind = 'jwt', issuer = 'x' }}"), "routes[0].auth"),
+        (format!("{route}{echo}inject = true"), "routes[0].inject"),
+        (format!("{route}backend = {{ kind = 'relay', url = 'ws://x' }}"), "routes[0].backend"),
+        (format!("{route}backend = {{ kind = 'webhook', url = 'x' }}"), "routes[0].backend"),
+        (format!("{route}backend = {{ kind = 'nats', subject = 'x' }}"), "routes[0].backend"),
+        ("[[dialers]]\nname='a'\nurl='ws://x'\nbackend={kind='echo'}".into(), "dialers"),
+        ("[control]\nallow_dial = true".into(), "control"),
+        ("[ledger]\nretention = '1d'".into(), "ledger"),
+        ("[ledger]\nretention = 'x'".into(), "ledger"),
+    ] {
+        match load_text(&text).unwrap_err() {
+            ConfigError::NotInThisVersion { key: refused, .. } => assert_eq!(refused, key),
+            error => panic!("{text}: {error}"),
+        }
+    }
+    let error = load_variable("LASTWORD__CONTROL__LISTEN", "127.0.0.1:1").unwrap_err();
+    assert!(matches!(error, ConfigError::NotInThisVersion { place: Place::Variable(_), .. }));
+    let error = load_set(&["listeners[0].proxy_protocol=true"]).unwrap_err();
+    assert!(matches!(error, ConfigError::NotInThisVersion { .. }), "{error}");
+    let harmless = format!("dialers = []\n{listener}proxy_protocol = false\ntrusted_proxies = []");
+    load_text(&harmless).unwrap();
+}
+
+#[test]
+fn an_unknown_key_of_a_refused_section_is_still_unknown() {
+    for text in ["[control]\nlisen = 'x'", "[ledger]\nsize = 1", "[[dialers]]\nnam = 'x'"] {
+        let error = load_text(text).unwrap_err();
+        assert!(matches!(error, ConfigError::UnknownKey { .. }), "{text}: {error}");
+    }
+}
+
+#[test]
+fn unknown_keys_are_found_at_every_depth() {
+    for text in [
+        "limit = 1",
+        "'listeners[9]' = 1",
+        "'a.b' = 1",
+        "[keepalve]",
+        "[limits.deeper]",
+        "[limits]\n'' = 1",
+        "[[listeners]]\nport = 1",
+        "[[routes]]\nname = 'a'\npath = '/a'\nbackend = { kind = 'echo', to = 1 }",
+    ] {
+        let error = load_text(text).unwrap_err();
+        assert!(matches!(error, ConfigError::UnknownKey { .. }), "{text}: {error}");
+    }
+}
+
+#[test]
+fn missing_and_ill_typed_values_are_refused() {
+    let error = load_text("[[listeners]]\nlisten = '127.0.0.1:1'").unwrap_err();
+    assert!(
+        matches!(&error, ConfigError::MissingKey { key, .. } if key == "listeners[0].name"),
+        "{error}"
+    );
+    for text in [
+        "limits = 5",
+        "listeners = {}",
+        "listeners = [5]",
+        "limits.max_connections = '5'",
+        "limits.max_connections = -1",
+        "limits.max_connections = 1.5",
+        "limits.max_connections = 99999999999999999999999",
+        "limits.inbox_bytes = -1",
+        "limits.inbox_bytes = 99999999999999999999999",
+        "limits.inbox_bytes = '1 MB/s'",
+        "limits.memory = 0",
+        "limits.memory = '101%'",
+        "limits.on_full = 'explode'",
+        "close.timeout = 5",
+        "close.timeout = '5'",
+        "close.timeout = '99999years'",
+        "close.reason_id = 'true'",
+        "drain.code = 1005",
+        "drain.code = 70000",
+        "drain.reason = 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx'",
+        "drain.spread = 'slow'",
+        "health.listen = 'localhost:9090'",
+        "log.format = 'xml'",
+        "node.name = 5",
+    ] {
+        let error = load_text(text).map(|config| format!("{config:?}")).unwrap_err();
+        assert!(matches!(error, ConfigError::InvalidValue { .. }), "{text}: {error}");
+    }
+    assert!(matches!(load_text("= 5"), Err(ConfigError::Syntax { .. })));
+}
+
+#[test]
+fn the_frame_limit_follows_the_message_limit_unless_it_is_set() {
+    let config = load_text("[limits]\nmax_message_size = '64KiB'").unwrap();
+    assert_eq!(config.limits.max_frame_size, ByteSize::kib(64));
+    let config = load_text("[limits]\nmax_message_size = '16MiB'").unwrap();
+    assert_eq!(config.limits.max_frame_size, ByteSize::mib(16));
+    let config = load_text("[limits]\nmax_message_size = '16MiB'\nmax_frame_size = '1MiB'");
+    assert_eq!(config.unwrap().limits.max_frame_size, ByteSize::mib(1));
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_assignment_and_no_document_panics(text in "\\PC*", key in "[a-z_.=\\[\\]0-9]*") {
+        let _ = load_set(&[&text]);
+        let _ = load_set(&[&format!("{key}={text}")]);
+        let _ = load_variable(&format!("LASTWORD__{key}"), &text);
+        let _ = load_text(&text);
+        let _ = load_text(&format!("{key} = {text}"));
+    }
+}

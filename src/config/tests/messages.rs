@@ -1,0 +1,94 @@
+//! The sentences that users read, word for word.
+
+use super::*;
+
+/// Loads `text` as `x.toml` and returns what the user reads.
+fn message(text: &str) -> String {
+    let files = Files::new();
+    let path = files.write("x.toml", text);
+    let folder = format!("{}/", files.0.path().display());
+    let error = load(&Sources { files: vec![path], ..Sources::default() }).unwrap_err();
+    error.to_string().replace(&folder, "")
+}
+
+#[test]
+fn a_message_names_file_line_key_and_remedy() {
+    for (text, expected) in [
+        (
+            "# limits\n\n[limits]\nmax_mesage_size = 5\n",
+            "x.toml:4: limits.max_mesage_size: unknown key; did you mean max_message_size?",
+        ),
+        ("[keepalve]", "x.toml:1: keepalve: unknown key; did you mean keepalive?"),
+        (
+            "[close]\ncolour = 'red'",
+            "x.toml:2: close.colour: unknown key; known here: timeout, linger, reason_id",
+        ),
+        (
+            "[[routes]]\nname = 'a'\npath = '/a'\nbackend = { kind = 'echo' }\nlimits = { max_connections = 5 }",
+            "x.toml:5: routes[0].limits.max_connections: unknown key; it holds for the whole node: set it in [limits]",
+        ),
+        (
+            "[close]\ntimeout = 5",
+            "x.toml:2: close.timeout: expected a duration such as \"5s\", found 5",
+        ),
+        (
+            "[close]\ntimeout = '5'",
+            "x.toml:2: close.timeout: \"5\" is not a duration: time unit needed, for example 5sec or 5ms; write \"5s\", \"250ms\" or \"2h\"",
+        ),
+        (
+            "limits.max_connections = '5'",
+            "x.toml:1: limits.max_connections: expected a whole number, found the text \"5\"",
+        ),
+        (
+            "drain.code = 1005",
+            "x.toml:1: drain.code: close code 1005 may not be sent: use 1000-1003, 1007-1014 or 3000-4999 (RFC 6455 section 7.4)",
+        ),
+        (
+            "limits.on_full = 'drop-oldest'",
+            "x.toml:1: limits.on_full: \"drop-oldest\" is not one of refuse, close, drop_oldest, drop_newest; did you mean \"drop_oldest\"?",
+        ),
+        (
+            "\n\n[[listeners]]\nlisten = '127.0.0.1:1'",
+            "x.toml:3: listeners[0].name: missing; add it",
+        ),
+        (
+            "[control]\nlisten = '127.0.0.1:1'",
+            "x.toml:1: control: the control API is not in this version; remove it",
+        ),
+        (
+            "[close]\nlinger = '20s'",
+            "x.toml:2: close.linger: linger (20s) is above timeout (10s): lower it, or raise the other",
+        ),
+    ] {
+        assert_eq!(message(text), expected);
+    }
+}
+
+#[test]
+fn a_message_names_the_variable_or_the_argument() {
+    assert_eq!(
+        load_variable("LASTWORD__LIMITS__MAX_CONECTIONS", "5").unwrap_err().to_string(),
+        "environment variable LASTWORD__LIMITS__MAX_CONECTIONS: limits.max_conections: unknown key; did you mean max_connections?",
+    );
+    assert_eq!(
+        load_variable("LASTWORD__RECORDS__QUERY_KEEP", "room").unwrap_err().to_string(),
+        "environment variable LASTWORD__RECORDS__QUERY_KEEP: records.query_keep: expected an array, found the text \"room\"; set arrays in a file, or with --set 'key=[…]'",
+    );
+    assert_eq!(
+        load_set(&["listeners[3].name=x"]).unwrap_err().to_string(),
+        "--set listeners[3].name=x: listeners[3]: there is no such element: listeners has 1, counted from 0",
+    );
+    assert_eq!(
+        load_set(&["close.timeout=1"]).unwrap_err().to_string(),
+        "--set close.timeout=1: close.timeout: \"1\" is not a duration: time unit needed, for example 1sec or 1ms; write \"5s\", \"250ms\" or \"2h\"",
+    );
+}
+
+#[test]
+fn a_syntax_error_names_its_line() {
+    assert!(
+        message("[limits]\nmemory = \n").starts_with("x.toml:2: not TOML: "),
+        "{}",
+        message("[limits]\nmemory = \n")
+    );
+}

@@ -1,0 +1,418 @@
+//! What cannot be said by types: values that do not go together, and names that are taken.
+
+use std::time::Duration;
+
+use super::limits::Limits;
+use super::overrides::ConnectionSettings;
+use super::routing::Route;
+use super::schema::{Close, Config, Keepalive};
+use super::values::{Address, ByteSize, Spread};
+
+/// Tells what does not go together, and what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Violation {
+    /// There is nothing to accept on.
+    #[error("no listener is left: add one, or remove the empty array")]
+    NoListener,
+    /// There is nothing to accept for.
+    #[error("no route is left: add one, or remove the empty array")]
+    NoRoute,
+    /// A name would not survive a log line or a metric's label.
+    #[error("{0:?} is no name: write 1 to 64 printable characters without spaces")]
+    Name(String),
+    /// Two listeners or two routes have one name.
+    #[error("{other} has the name {name:?} already: choose another")]
+    DuplicateName {
+        /// The name.
+        name: String,
+        /// Who has it.
+        other: String,
+    },
+    /// Two listening sockets cannot both be bound.
+    #[error("{other} takes the address {address} already: choose another")]
+    DuplicateAddress {
+        /// The address.
+        address: String,
+        /// Who has it.
+        other: String,
+    },
+    /// A route never gets a request.
+    #[error("never matches, because {other} takes all of it before: move it up, or remove it")]
+    Shadowed {
+        /// The earlier route.
+        other: String,
+    },
+    /// A subprotocol could not stand in a header.
+    #[error(
+        "{0:?} is no subprotocol: write letters, digits and !#$%&'*+-.^_`|~ (RFC 6455 section 4.1)"
+    )]
+    Subprotocol(String),
+    /// A subprotocol is listed twice.
+    #[error("{0:?} is listed twice: remove one")]
+    DuplicateSubprotocol(String),
+    /// A wait would have no end.
+    #[error("must have a deadline: write a duration above zero")]
+    NoDeadline,
+    /// Nothing would fit.
+    #[error("must be above zero: nothing would fit")]
+    NoRoom,
+    /// A Ping would be overdue at once.
+    #[error(
+        "must be above zero while keepalive.ping_interval is: set both to \"0s\" to switch Pings off"
+    )]
+    NoPongTimeout,
+    /// A frame could be larger than its message.
+    #[error(
+        "max_frame_size ({frame}) is above max_message_size ({message}): lower it, or raise the other"
+    )]
+    FrameAboveMessage {
+        /// The limit of a frame.
+        frame: ByteSize,
+        /// The limit of a message.
+        message: ByteSize,
+    },
+    /// The end of a closing handshake would outlast it.
+    #[error(
+        "linger ({}) is above timeout ({}): lower it, or raise the other",
+        shown(linger),
+        shown(timeout)
+    )]
+    LingerAboveTimeout {
+        /// The wait for the peer's FIN.
+        linger: Duration,
+        /// The bound of the closing handshake.
+        timeout: Duration,
+    },
+    /// Closes would be sent after the drain's deadline.
+    #[error(
+        "spread ({}) is above within ({}): lower it, or raise the other",
+        shown(spread),
+        shown(within)
+    )]
+    SpreadAboveWithin {
+        /// How long Closes are sent.
+        spread: Duration,
+        /// The bound of the drain.
+        within: Duration,
+    },
+    /// The filter of the log has no meaning.
+    #[error("{why}: write directives such as \"info,lastword=debug\"")]
+    LogFilter {
+        /// What the parser stumbled over.
+        why: String,
+    },
+}
+
+fn shown(duration: &Duration) -> humantime::FormattedDuration {
+    humantime::format_duration(*duration)
+}
+
+/// A violation and the keys that take part in it, the one to change first.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Contradiction {
+    pub(super) keys: Vec<String>,
+    pub(super) violation: Violation,
+}
+
+/// Finds the first thing that does not go together.
+pub(super) fn find_contradiction(config: &Config) -> Option<Contradiction> {
+    check(config).err()
+}
+
+type Check = Result<(), Contradiction>;
+
+fn check(config: &Config) -> Check {
+    if let Some(name) = &config.node.name {
+        check_name("node.name", name)?;
+    }
+    check_listeners(config)?;
+    check_routes(config)?;
+    let Config { limits, keepalive, close, records, .. } = config.clone();
+    check_settings("", &ConnectionSettings { limits, keepalive, close, records })?;
+    if let Spread::Over(spread) = config.drain.spread {
+        let within = config.drain.within;
+        ensure(spread <= within, ["drain.spread", "drain.within"], || {
+            Violation::SpreadAboveWithin { spread, within }
+        })?;
+    }
+    match tracing_subscriber::EnvFilter::builder().parse(&config.log.filter) {
+        Ok(_) => Ok(()),
+        Err(error) => fail(["log.filter"], Violation::LogFilter { why: error.to_string() }),
+    }
+}
+
+fn check_listeners(config: &Config) -> Check {
+    ensure(!config.listeners.is_empty(), ["listeners"], || Violation::NoListener)?;
+    let names: Vec<_> = config.listeners.iter().map(|listener| listener.name.as_str()).collect();
+    check_names("listeners", &names)?;
+    let listeners = config.listeners.iter().enumerate();
+    let listeners =
+        listeners.map(|(index, listener)| (format!("listeners[{index}].listen"), &listener.listen));
+    let health = config.health.listen.iter().map(|listen| ("health.listen".to_owned(), listen));
+    let mut taken: Vec<(String, &Address)> = Vec::new();
+    for (key, address) in listeners.chain(health) {
+        if let Some((other, _)) = taken.iter().find(|(_, other)| collide(other, address)) {
+            let (address, other) = (address.to_string(), other.clone());
+            return fail([key], Violation::DuplicateAddress { address, other });
+        }
+        taken.push((key, address));
+    }
+    Ok(())
+}
+
+/// Returns whether two addresses cannot both be bound; port 0 is a new port each time.
+fn collide(a: &Address, b: &Address) -> bool {
+    match (a, b) {
+        (Address::Tcp(a), Address::Tcp(b)) => {
+            let overlap = a.ip() == b.ip()
+                || a.is_ipv4() == b.is_ipv4()
+                    && (a.ip().is_unspecified() || b.ip().is_unspecified());
+            a.port() != 0 && a.port() == b.port() && overlap
+        }
+        (Address::Unix(a), Address::Unix(b)) => a == b,
+        (Address::Tcp(_), Address::Unix(_)) | (Address::Unix(_), Address::Tcp(_)) => false,
+    }
+}
+
+fn check_routes(config: &Config) -> Check {
+    ensure(!config.routes.is_empty(), ["routes"], || Violation::NoRoute)?;
+    let names: Vec<_> = config.routes.iter().map(|route| route.name.as_str()).collect();
+    check_names("routes", &names)?;
+    for (index, route) in config.routes.iter().enumerate() {
+        let earlier = config.routes[..index].iter().position(|earlier| shadows(earlier, route));
+        if let Some(earlier) = earlier {
+            let other = format!("routes[{earlier}] ({:?})", config.routes[earlier].name);
+            return fail([format!("routes[{index}].path")], Violation::Shadowed { other });
+        }
+        for (at, subprotocol) in route.subprotocols.iter().enumerate() {
+            let key = [format!("routes[{index}].subprotocols[{at}]")];
+            ensure(is_token(subprotocol), key.clone(), || {
+                Violation::Subprotocol(subprotocol.clone())
+            })?;
+            ensure(!route.subprotocols[..at].contains(subprotocol), key, || {
+                Violation::DuplicateSubprotocol(subprotocol.clone())
+            })?;
+        }
+        check_settings(&format!("routes[{index}]."), &route.settings(config))?;
+    }
+    Ok(())
+}
+
+fn shadows(earlier: &Route, later: &Route) -> bool {
+    // Hosts are in lower case since they were read.
+    let host_covers = earlier.host.is_none() || earlier.host == later.host;
+    host_covers && earlier.path.covers(&later.path)
+}
+
+/// Checks what holds for one connection: the sections, or those of a route.
+fn check_settings(prefix: &str, settings: &ConnectionSettings) -> Check {
+    // A route may inherit one half of a contradiction.
+    let keys = |keys: &[&str]| -> Vec<String> {
+        let own = keys.iter().map(|key| format!("{prefix}{key}"));
+        own.chain(keys.iter().map(|key| (*key).to_owned())).collect()
+    };
+    let ConnectionSettings { limits, keepalive, close, records: _ } = settings;
+    let Limits { max_message_size, max_frame_size, inbox_bytes, outbox_bytes, .. } = limits;
+    for (key, duration) in [
+        ("limits.handshake_timeout", limits.handshake_timeout),
+        ("limits.inbox_timeout", limits.inbox_timeout),
+        ("limits.write_timeout", limits.write_timeout),
+        ("close.timeout", close.timeout),
+    ] {
+        ensure(!duration.is_zero(), keys(&[key]), || Violation::NoDeadline)?;
+    }
+    for (key, size) in [
+        ("limits.max_message_size", max_message_size),
+        ("limits.max_frame_size", max_frame_size),
+        ("limits.inbox_bytes", inbox_bytes),
+        ("limits.outbox_bytes", outbox_bytes),
+    ] {
+        ensure(*size > ByteSize(0), keys(&[key]), || Violation::NoRoom)?;
+    }
+    let sizes = keys(&["limits.max_frame_size", "limits.max_message_size"]);
+    ensure(max_frame_size <= max_message_size, sizes, || Violation::FrameAboveMessage {
+        frame: *max_frame_size,
+        message: *max_message_size,
+    })?;
+    let Keepalive { ping_interval, pong_timeout, .. } = keepalive;
+    let pings = keys(&["keepalive.pong_timeout", "keepalive.ping_interval"]);
+    ensure(ping_interval.is_zero() || !pong_timeout.is_zero(), pings, || Violation::NoPongTimeout)?;
+    let Close { timeout, linger, reason_id: _ } = *close;
+    ensure(linger <= timeout, keys(&["close.linger", "close.timeout"]), || {
+        Violation::LingerAboveTimeout { linger, timeout }
+    })
+}
+
+fn check_names(array: &str, names: &[&str]) -> Check {
+    for (index, name) in names.iter().enumerate() {
+        let key = format!("{array}[{index}].name");
+        check_name(&key, name)?;
+        if let Some(earlier) = names[..index].iter().position(|earlier| earlier == name) {
+            let (name, other) = ((*name).to_owned(), format!("{array}[{earlier}]"));
+            return fail([key], Violation::DuplicateName { name, other });
+        }
+    }
+    Ok(())
+}
+
+fn check_name(key: &str, name: &str) -> Check {
+    let printable = !name.contains(|c: char| c.is_whitespace() || c.is_control());
+    let fits = (1..=64).contains(&name.chars().count());
+    ensure(printable && fits, [key], || Violation::Name(name.to_owned()))
+}
+
+/// Returns whether `text` is a token of HTTP (RFC 9110 section 5.6.2).
+fn is_token(text: &str) -> bool {
+    !text.is_empty()
+        && text.bytes().all(|c| c.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&c))
+}
+
+fn ensure<K: Into<String>>(
+    holds: bool,
+    keys: impl IntoIterator<Item = K>,
+    violation: impl FnOnce() -> Violation,
+) -> Check {
+    if holds { Ok(()) } else { fail(keys, violation()) }
+}
+
+fn fail<K: Into<String>>(keys: impl IntoIterator<Item = K>, violation: Violation) -> Check {
+    Err(Contradiction { keys: keys.into_iter().map(Into::into).collect(), violation })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{PathPattern, RouteLimits};
+
+    /// Returns the key and violation of a default configuration after `change`.
+    fn found(change: impl FnOnce(&mut Config)) -> Option<(String, Violation)> {
+        let mut config = Config::default();
+        change(&mut config);
+        find_contradiction(&config).map(|found| (found.keys[0].clone(), found.violation))
+    }
+
+    fn route(name: &str, host: Option<&str>, path: &str) -> Route {
+        let path: PathPattern = path.parse().unwrap();
+        Route { name: name.to_owned(), host: host.map(str::to_owned), path, ..Route::default() }
+    }
+
+    #[test]
+    fn the_defaults_go_together() {
+        assert_eq!(found(|_| ()), None);
+        assert_eq!(found(|config| config.limits.max_message_size = ByteSize::mib(64)), None);
+    }
+
+    #[test]
+    fn something_must_be_left_to_do() {
+        let no_listener = found(|config| config.listeners.clear());
+        assert_eq!(no_listener, Some(("listeners".to_owned(), Violation::NoListener)));
+        let no_route = found(|config| config.routes.clear());
+        assert_eq!(no_route, Some(("routes".to_owned(), Violation::NoRoute)));
+    }
+
+    #[test]
+    fn names_are_unique_and_printable() {
+        let (key, violation) =
+            found(|config| config.listeners.push(config.listeners[0].clone())).unwrap();
+        assert_eq!(key, "listeners[1].name");
+        assert!(matches!(violation, Violation::DuplicateName { .. }));
+        for name in ["", "a b", "a\n", &"x".repeat(65)] {
+            let (_, violation) = found(|config| config.routes[0].name = name.to_owned()).unwrap();
+            assert_eq!(violation, Violation::Name(name.to_owned()));
+            let (_, violation) = found(|config| config.node.name = Some(name.to_owned())).unwrap();
+            assert_eq!(violation, Violation::Name(name.to_owned()));
+        }
+    }
+
+    #[test]
+    fn addresses_are_taken_once() {
+        let collides = |a: &str, b: &str| collide(&a.parse().unwrap(), &b.parse().unwrap());
+        assert!(collides("127.0.0.1:80", "127.0.0.1:80"));
+        assert!(collides("127.0.0.1:80", "0.0.0.0:80"));
+        assert!(collides("unix:/a", "unix:/a"));
+        assert!(!collides("127.0.0.1:0", "127.0.0.1:0"));
+        assert!(!collides("127.0.0.1:80", "127.0.0.2:80"));
+        assert!(!collides("127.0.0.1:80", "[::]:80"));
+        assert!(!collides("127.0.0.1:80", "unix:/a"));
+        let (key, violation) =
+            found(|config| config.health.listen = Some(config.listeners[0].listen.clone()))
+                .unwrap();
+        assert_eq!(key, "health.listen");
+        assert!(matches!(violation, Violation::DuplicateAddress { .. }));
+    }
+
+    #[test]
+    fn a_route_that_never_matches_is_refused() {
+        let shadowed = |routes: [Route; 2]| {
+            let found = found(|config| config.routes = routes.to_vec());
+            found.is_some_and(|(key, violation)| {
+                key == "routes[1].path" && matches!(violation, Violation::Shadowed { .. })
+            })
+        };
+        assert!(shadowed([route("a", None, "/*"), route("b", Some("x"), "/b")]));
+        assert!(shadowed([route("a", Some("x"), "/*"), route("b", Some("x"), "/b/*")]));
+        assert!(!shadowed([route("a", Some("x"), "/*"), route("b", None, "/b")]));
+        assert!(!shadowed([route("a", Some("x"), "/*"), route("b", Some("y"), "/b")]));
+        assert!(!shadowed([route("a", None, "/b"), route("b", None, "/*")]));
+    }
+
+    #[test]
+    fn subprotocols_are_tokens() {
+        let with = |subprotocols: &[&str]| {
+            let subprotocols = subprotocols.iter().map(|text| (*text).to_owned()).collect();
+            found(|config| config.routes[0].subprotocols = subprotocols)
+        };
+        assert_eq!(with(&["v1.chat", "v2.chat"]), None);
+        for text in ["", "a b", "a,b", "ü"] {
+            let key = "routes[0].subprotocols[0]".to_owned();
+            assert_eq!(with(&[text]), Some((key, Violation::Subprotocol(text.to_owned()))));
+        }
+        assert!(matches!(with(&["a", "a"]), Some((_, Violation::DuplicateSubprotocol(_)))));
+    }
+
+    #[test]
+    fn every_wait_has_a_deadline_and_every_queue_has_room() {
+        let zero = Duration::ZERO;
+        for found in [
+            found(|config| config.limits.handshake_timeout = zero),
+            found(|config| config.limits.inbox_timeout = zero),
+            found(|config| config.limits.write_timeout = zero),
+            found(|config| config.close.timeout = zero),
+        ] {
+            assert!(matches!(found, Some((_, Violation::NoDeadline))), "{found:?}");
+        }
+        for found in [
+            found(|config| config.limits.max_message_size = ByteSize(0)),
+            found(|config| config.limits.max_frame_size = ByteSize(0)),
+            found(|config| config.limits.inbox_bytes = ByteSize(0)),
+            found(|config| config.limits.outbox_bytes = ByteSize(0)),
+        ] {
+            assert!(matches!(found, Some((_, Violation::NoRoom))), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn limits_that_contradict_each_other_are_refused() {
+        let violation = found(|config| config.limits.max_frame_size = ByteSize::mib(2)).unwrap().1;
+        assert!(matches!(violation, Violation::FrameAboveMessage { .. }));
+        let violation = found(|config| config.keepalive.pong_timeout = Duration::ZERO).unwrap().1;
+        assert_eq!(violation, Violation::NoPongTimeout);
+        let violation = found(|config| config.close.linger = Duration::from_secs(11)).unwrap().1;
+        assert!(matches!(violation, Violation::LingerAboveTimeout { .. }));
+        let spread = Spread::Over(Duration::from_secs(61));
+        let violation = found(|config| config.drain.spread = spread).unwrap().1;
+        assert!(matches!(violation, Violation::SpreadAboveWithin { .. }));
+        let violation = found(|config| config.log.filter = "a=b=c".to_owned()).unwrap().1;
+        assert!(matches!(violation, Violation::LogFilter { .. }));
+    }
+
+    #[test]
+    fn a_route_is_checked_with_what_it_inherits() {
+        let max_frame_size = Some(ByteSize::mib(2));
+        let limits = RouteLimits { max_frame_size, ..RouteLimits::default() };
+        let (key, violation) = found(|config| config.routes[0].limits = limits).unwrap();
+        assert_eq!(key, "routes[0].limits.max_frame_size");
+        assert!(matches!(violation, Violation::FrameAboveMessage { .. }));
+    }
+}
