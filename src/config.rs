@@ -26,7 +26,7 @@ pub use error::{ConfigError, Place, Remedy};
 pub use limits::{Limits, MemoryLimit, OnFull};
 pub use loading::{Sources, load};
 pub use overrides::{ConnectionSettings, RouteClose, RouteKeepalive, RouteLimits};
-pub use patterns::{OriginPattern, PathPattern};
+pub use patterns::{OriginPattern, PathPattern, host_matches, origin_allowed};
 pub use reserved::{
     Auth, Control, Dialer, FailurePolicy, Header, Heartbeat, Ledger, Reconnect, ReservedBackend,
     RouteAuth, Synchronous, Tls,

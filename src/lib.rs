@@ -2,7 +2,6 @@
 
 pub mod config;
 pub mod contract;
-pub mod daemon;
 pub mod ledger;
 pub mod manager;
 pub mod policy;
@@ -11,3 +10,6 @@ pub mod supervision;
 pub mod surfaces;
 pub mod transport;
 pub mod vocabulary;
+
+pub use manager::*;
+pub use vocabulary::{Ending, Event, Message};

@@ -1,1 +1,216 @@
-//! The public library API.
+//! The public library: a supervisor of connections, whoever opened them.
+//!
+//! ```
+//! use lastword::{Route, Supervisor};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let supervisor = Supervisor::builder().start().await?;
+//! let listening = supervisor
+//!     .listen("public", &"127.0.0.1:0".parse()?, vec![Route::echo("/echo")?])
+//!     .await?;
+//!
+//! let url = format!("ws://{}/echo", listening.address());
+//! let (connection, mut messages) = supervisor.dial(&url).receive().await?;
+//! connection.send("hello").await?;
+//! assert!(messages.receive().await.is_some());
+//!
+//! let ending = connection.close(1000, "bye")?.await;
+//! assert!(ending.is_clean());
+//! # supervisor.shutdown(Default::default()).await;
+//! # Ok(())
+//! # }
+//! ```
+
+mod builder;
+mod dialling;
+mod streams;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+pub use crate::supervision::{
+    Accounting, Backend, CloseReply, ConnectionHandle, DrainOptions, DrainReport, Handler,
+    HandlerFailure, Incoming, Listening, Receiver, Route, SendError, ShutDown, TrySendError,
+};
+pub use builder::{Builder, StartError};
+pub use dialling::{Dial, DialError};
+pub use streams::{EndingStream, EventStream};
+
+use crate::config::ConnectionSettings;
+use crate::protocol::closing_handshake::ReplyPolicy;
+use crate::supervision::{Adoption, Core};
+use crate::transport::bind::{BindError, ListenAddress};
+use crate::transport::socket::Transport;
+use crate::vocabulary::{ConnectionId, Direction, Origin, Role};
+
+/// Owns connections, inbound and outbound, one supervised actor each.
+///
+/// Cloning is cheap: all clones are the same supervisor. It works until [`Supervisor::shutdown`].
+#[derive(Debug, Clone)]
+pub struct Supervisor {
+    core: Arc<Core>,
+}
+
+/// A connection whose opening handshake somebody else has completed.
+pub struct Adopt {
+    /// The byte stream, at the first byte behind the opening handshake.
+    pub transport: Box<dyn Transport>,
+    /// What was read beyond the opening handshake, and belongs in front.
+    pub read_ahead: Bytes,
+    /// Which side this end is.
+    pub role: Role,
+    /// What is known of where it came from.
+    pub origin: Origin,
+    /// What holds for it.
+    pub settings: ConnectionSettings,
+}
+
+impl Adopt {
+    /// Adopts a transport with default settings, of which nothing else is known.
+    pub fn new(role: Role, transport: impl Transport) -> Self {
+        let direction = match role {
+            Role::Server => Direction::Inbound,
+            Role::Client => Direction::Outbound,
+        };
+        Self {
+            transport: Box::new(transport),
+            read_ahead: Bytes::new(),
+            role,
+            origin: Origin::new(direction),
+            settings: ConnectionSettings::default(),
+        }
+    }
+}
+
+impl Supervisor {
+    /// Configures a supervisor.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    pub(crate) fn from_core(core: Core) -> Self {
+        Self { core: Arc::new(core) }
+    }
+
+    /// Listens on an address; the first route that matches takes a connection.
+    ///
+    /// # Errors
+    /// What the address cannot be bound for; nothing is left behind.
+    pub async fn listen(
+        &self,
+        name: &str,
+        address: &ListenAddress,
+        routes: Vec<Route>,
+    ) -> Result<Listening, BindError> {
+        self.core.listen(name, address, routes)
+    }
+
+    /// Takes over a connection, with a backend for its messages.
+    ///
+    /// # Errors
+    /// [`ShutDown`], after [`Supervisor::shutdown`].
+    pub async fn adopt(
+        &self,
+        adopt: Adopt,
+        backend: Backend,
+    ) -> Result<ConnectionHandle, ShutDown> {
+        let Adopt { transport, read_ahead, role, mut origin, settings } = adopt;
+        origin.backend.get_or_insert_with(|| backend.name().to_owned());
+        let adoption = Adoption {
+            transport,
+            read_ahead,
+            role,
+            origin: Arc::new(origin),
+            settings: Arc::new(settings),
+            backend,
+            place: None,
+        };
+        self.core.adopt(adoption).await
+    }
+
+    /// Takes over a connection whose messages are taken from a [`Receiver`].
+    ///
+    /// The peer's Close is answered at once, in kind.
+    ///
+    /// # Errors
+    /// As [`Supervisor::adopt`].
+    pub async fn adopt_receiving(
+        &self,
+        adopt: Adopt,
+    ) -> Result<(ConnectionHandle, Receiver), ShutDown> {
+        let connection = self.adopt(adopt, Backend::receiver(ReplyPolicy::AtOnce)).await?;
+        let receiver = Receiver::of(&connection);
+        Ok((connection, receiver))
+    }
+
+    /// Takes over a connection whose messages are taken from a [`Receiver`], and whose peer's Close
+    /// is answered by [`ConnectionHandle::close_output`], within `close.timeout`.
+    ///
+    /// # Errors
+    /// As [`Supervisor::adopt`].
+    pub async fn adopt_replying(
+        &self,
+        adopt: Adopt,
+    ) -> Result<(ConnectionHandle, Receiver), ShutDown> {
+        let connection = self.adopt(adopt, Backend::receiver(ReplyPolicy::Chosen)).await?;
+        let receiver = Receiver::of(&connection);
+        Ok((connection, receiver))
+    }
+
+    /// Dials a `ws://` URL; see [`Dial`].
+    pub fn dial(&self, url: &str) -> Dial {
+        Dial::new(Arc::clone(&self.core), url)
+    }
+
+    /// Returns a connection that is open.
+    pub fn connection(&self, id: ConnectionId) -> Option<ConnectionHandle> {
+        self.core.connection(id)
+    }
+
+    /// Returns all connections that are open.
+    pub fn connections(&self) -> Vec<ConnectionHandle> {
+        self.core.connections()
+    }
+
+    /// Returns the books: opened = open + ended, at every instant.
+    pub fn accounting(&self) -> Accounting {
+        self.core.accounting()
+    }
+
+    /// Returns the events from now on.
+    pub fn events(&self) -> EventStream {
+        EventStream::new(self.core.subscribe())
+    }
+
+    /// Returns the endings from now on, failed attempts included.
+    pub fn endings(&self) -> EndingStream {
+        EndingStream::new(self.core.subscribe())
+    }
+
+    /// Refuses new connections from now on, with 503; the open ones go on.
+    pub fn refuse_new(&self) {
+        self.core.refuse_new();
+    }
+
+    /// Refuses new connections and closes all that are open, paced, within a bounded time.
+    ///
+    /// # Cancel safety
+    /// Dropped, it closes no further connections; those that were asked close all the same.
+    pub async fn drain(&self, options: DrainOptions) -> DrainReport {
+        self.core.drain(options).await
+    }
+
+    /// Aborts all connections, as a second signal does.
+    pub fn abort_all(&self, by: Option<crate::vocabulary::Requester>) {
+        self.core.abort_all(by);
+    }
+
+    /// Drains, then ends the supervisor itself.
+    pub async fn shutdown(&self, options: DrainOptions) -> DrainReport {
+        let report = self.drain(options).await;
+        self.core.stop().await;
+        report
+    }
+}

@@ -5,6 +5,7 @@
 
 mod backend;
 mod connection;
+mod core;
 mod decider;
 mod drain;
 mod failure;
@@ -13,20 +14,32 @@ mod inbox;
 mod listener;
 mod memory;
 mod mover;
+mod node;
 mod outbox;
 mod publication;
 mod registry;
+mod route;
 mod supervisor;
 
 #[cfg(test)]
 mod tests;
 
 pub use backend::{Backend, CloseReply, Handler, HandlerFailure, Receiver};
+pub use drain::{DrainOptions, DrainReport};
 pub use failure::ConnectionFailure;
 pub use handle::{ConnectionHandle, SendError, TrySendError};
 pub use inbox::Incoming;
+pub use listener::Listening;
 pub use memory::MemoryBudget;
+pub use node::ShutDown;
 pub use registry::Accounting;
+pub use route::Route;
+
+pub(crate) use core::{Core, Parts};
+pub(crate) use listener::masking_of;
+pub(crate) use node::Attempt;
+pub(crate) use publication::Observer;
+pub(crate) use supervisor::Adoption;
 
 /// Reads the clock that tests can pause.
 fn now() -> std::time::Instant {

@@ -27,7 +27,7 @@ pub struct Limits {
     /// Bounds the opening handshakes that begin per second, over all listeners.
     ///
     /// Unit: handshakes per second; 0 = no limit. Default: 1000. Cost: after a mass disconnect
-    /// clients come back at this rate at most; beyond it they get 503.
+    /// clients come back at this rate at most; beyond it they get 429.
     pub handshakes_per_second: u64,
     /// Bounds the connections accepted per second from one IP address.
     ///

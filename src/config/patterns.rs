@@ -98,6 +98,35 @@ impl OriginPattern {
     }
 }
 
+/// Returns whether a request at `host` (as the `Host` header has it, port included) is for the host
+/// that a route wants, if it wants one.
+pub fn host_matches(wanted: Option<&str>, host: Option<&str>) -> bool {
+    match (wanted, host) {
+        (None, _) => true,
+        (Some(wanted), Some(host)) => wanted.eq_ignore_ascii_case(without_port(host)),
+        (Some(_), None) => false,
+    }
+}
+
+/// Returns whether a page of `origin` may connect where these are allowed; none listed means any.
+/// `None` is a request without the header: browsers always send one.
+pub fn origin_allowed(allowed: &[OriginPattern], origin: Option<&str>) -> bool {
+    match origin {
+        Some(origin) if !allowed.is_empty() => {
+            allowed.iter().any(|allowed| allowed.matches(origin))
+        }
+        Some(_) | None => true,
+    }
+}
+
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        // "[::1]" has colons and no port.
+        Some((name, port)) if port.bytes().all(|digit| digit.is_ascii_digit()) => name,
+        _ => host,
+    }
+}
+
 /// The ports that browsers leave out of an origin.
 const DEFAULT_PORTS: [(&str, &str); 4] =
     [("http", ":80"), ("https", ":443"), ("ws", ":80"), ("wss", ":443")];

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer};
 
 use super::overrides::{ConnectionSettings, RouteClose, RouteKeepalive, RouteLimits};
-use super::patterns::{OriginPattern, PathPattern, host};
+use super::patterns::{OriginPattern, PathPattern, host, host_matches, origin_allowed};
 use super::reserved::{Auth, Tls};
 use super::schema::Config;
 use super::values::Address;
@@ -105,22 +105,12 @@ impl Route {
     /// Returns whether the route takes a request for `path` (without its query) at `host` (as the
     /// `Host` header has it, port included).
     pub fn matches(&self, host: Option<&str>, path: &str) -> bool {
-        let host_matches = match (&self.host, host) {
-            (None, _) => true,
-            (Some(wanted), Some(host)) => wanted.eq_ignore_ascii_case(without_port(host)),
-            (Some(_), None) => false,
-        };
-        host_matches && self.path.matches(path)
+        host_matches(self.host.as_deref(), host) && self.path.matches(path)
     }
 
     /// Returns whether a page of `origin` may connect; `None` is a request without the header.
     pub fn allows_origin(&self, origin: Option<&str>) -> bool {
-        match origin {
-            Some(origin) if !self.origins.is_empty() => {
-                self.origins.iter().any(|allowed| allowed.matches(origin))
-            }
-            _ => true,
-        }
+        origin_allowed(&self.origins, origin)
     }
 
     /// Returns what holds for the route's connections: the sections of `config`, overridden key by
@@ -151,14 +141,6 @@ impl Default for Route {
             keepalive: RouteKeepalive::default(),
             close: RouteClose::default(),
         }
-    }
-}
-
-fn without_port(host: &str) -> &str {
-    match host.rsplit_once(':') {
-        // "[::1]" has colons and no port.
-        Some((name, port)) if port.bytes().all(|digit| digit.is_ascii_digit()) => name,
-        _ => host,
     }
 }
 

@@ -41,7 +41,8 @@ impl DrainPlan {
         if closed >= self.total {
             return None;
         }
-        let share = self.spread.as_nanos() * closed as u128 / self.total as u128;
+        // Rounded up, so that it is due by then.
+        let share = (self.spread.as_nanos() * closed as u128).div_ceil(self.total as u128);
         Some(self.started + Duration::from_nanos(u64::try_from(share).unwrap_or(u64::MAX)))
     }
 

@@ -81,7 +81,7 @@ impl<E: std::error::Error> From<E> for HandlerFailure {
 
 /// Where a connection's messages go.
 pub struct Backend {
-    pub(super) name: Arc<str>,
+    name: Arc<str>,
     pub(super) reply: ReplyPolicy,
     kind: BackendKind,
 }
@@ -108,8 +108,13 @@ impl Backend {
     }
 
     /// Keeps messages for a [`Receiver`].
-    pub(super) fn receiver(reply: ReplyPolicy) -> Self {
+    pub(crate) fn receiver(reply: ReplyPolicy) -> Self {
         Self { name: "receiver".into(), reply, kind: BackendKind::Receiver }
+    }
+
+    /// Returns the name that is recorded as the ending's `backend`.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     pub(super) fn start(self, connection: &ConnectionHandle) -> Driver {
@@ -199,8 +204,9 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    pub(super) fn new(inbox: Arc<Inbox>) -> Self {
-        Self { inbox }
+    /// Takes the messages of a connection whose backend is [`Backend::receiver`].
+    pub(crate) fn of(connection: &ConnectionHandle) -> Self {
+        Self { inbox: Arc::clone(&connection.connection().inbox) }
     }
 
     /// Receives the next message, or the peer's Close; `None` at the end of the connection.

@@ -22,8 +22,8 @@ use crate::protocol::closing_handshake::{
     ClosePolicy, CloseRequest, ClosingHandshake, ReplyPolicy,
 };
 use crate::vocabulary::{
-    Cause, CloseCode, CloseFrame, CloseState, ConnectionId, Direction, Ending, Kind, Origin,
-    Outcome, Requester, Role, TcpFacts, Traffic,
+    CloseCode, CloseFrame, CloseState, ConnectionId, Ending, Kind, Origin, Outcome, Role, TcpFacts,
+    Traffic,
 };
 
 /// One connection, as all who deal with it see it.
@@ -153,18 +153,6 @@ impl Connection {
         accepted
     }
 
-    /// Asks for a close that this end words itself.
-    pub(super) fn close_ourselves(
-        &self,
-        code: CloseCode,
-        reason: &str,
-        cause: Cause,
-        by: Option<Requester>,
-    ) -> bool {
-        let frame = self.own_frame(code, reason);
-        self.close(CloseRequest { frame, cause, by, limit: None })
-    }
-
     /// Makes a Close in our own words, with the id if `close.reason_id` says so.
     pub(super) fn own_frame(&self, code: CloseCode, reason: &str) -> CloseFrame {
         match self.settings.close.reason_id {
@@ -182,10 +170,6 @@ impl Connection {
 
     pub(super) fn set_actor(&self, actor: ActorRef<ConnectionMessage>) {
         let _ = self.actor.set(actor);
-    }
-
-    pub(super) fn actor(&self) -> Option<&ActorRef<ConnectionMessage>> {
-        self.actor.get()
     }
 
     pub(super) fn handshake(&self) -> MutexGuard<'_, ClosingHandshake> {
@@ -298,10 +282,6 @@ impl Connection {
             }
             told.await;
         }
-    }
-
-    pub(super) fn direction(&self) -> Direction {
-        self.origin.direction
     }
 }
 

@@ -1,1 +1,303 @@
+//! A listener: accepts, lets the opening handshake decide, and hands connections over.
 
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http::StatusCode;
+use tokio::task::{JoinHandle, JoinSet};
+
+use super::node::{Attempt, Node, Place};
+use super::route::Route;
+use super::supervisor::Adoption;
+use crate::config::{QueryRecording, Records};
+use crate::contract::masking::{self, Masking};
+use crate::policy::admission::NotAdmitted;
+use crate::transport::bind::{Arrival, Arrivals, ListenAddress};
+use crate::transport::opening_handshake::{
+    self, Agreement, HandshakeLimits, Refusal, Request, RequestFacts, check_method, check_origin,
+    check_upgrade, choose_subprotocol,
+};
+use crate::transport::socket::{AnySocket, SocketName};
+use crate::vocabulary::{Direction, Limit, OpenFailure, Origin, Role, TransportEnd};
+
+/// Attempts under way beyond `max_connections`: so many more peers can be told why they are refused.
+const BEYOND: u64 = 128;
+
+/// How a refused peer is asked to wait.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// A listener at work. Dropping it stops accepting and drops the attempts under way; open
+/// connections go on.
+#[derive(Debug)]
+pub struct Listening {
+    address: ListenAddress,
+    task: JoinHandle<()>,
+}
+
+impl Listening {
+    /// Returns the address with the real port.
+    pub fn address(&self) -> &ListenAddress {
+        &self.address
+    }
+
+    pub(super) fn start(listener: Listener, arrivals: Arrivals, address: ListenAddress) -> Self {
+        let task = tokio::spawn(Arc::new(listener).run(arrivals));
+        Self { address, task }
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// What the attempts of a listener have in common.
+pub(super) struct Listener {
+    pub(super) name: String,
+    pub(super) node: Arc<Node>,
+    pub(super) routes: Vec<Route>,
+    pub(super) timeout: Duration,
+    pub(super) records: Records,
+    pub(super) max_connections: u64,
+}
+
+/// Who tries to connect, from where to where, and since when.
+struct Visitor {
+    peer: SocketName,
+    local: Option<SocketName>,
+    began: SystemTime,
+}
+
+/// What the checks of a request came to.
+struct Decision {
+    place: Place,
+    route: Route,
+}
+
+impl Listener {
+    async fn run(self: Arc<Self>, mut arrivals: Arrivals) {
+        let mut attempts = JoinSet::new();
+        loop {
+            tokio::select! {
+                arrival = arrivals.next() => match arrival {
+                    Arrival::Socket { socket, peer } => {
+                        let local = socket.local_addr();
+                        let visitor = Visitor { peer, local, began: SystemTime::now() };
+                        if self.is_crowded(attempts.len()) {
+                            self.turn_away(socket, visitor);
+                        } else {
+                            // Boxed: it is large, and gone once the connection is open.
+                            attempts.spawn(Box::pin(Arc::clone(&self).attempt(socket, visitor)));
+                        }
+                    }
+                    Arrival::RefusedForDescriptors { peer } => {
+                        let visitor = Visitor { peer, local: None, began: SystemTime::now() };
+                        self.record_turned_away(visitor, "no descriptor was left, so 503 was answered unread");
+                    }
+                },
+                Some(_done) = attempts.join_next() => {}
+            }
+        }
+    }
+
+    /// Attempts that take descriptors and are counted nowhere yet must not starve connections.
+    fn is_crowded(&self, attempts: usize) -> bool {
+        self.max_connections > 0
+            && self.node.present() + attempts as u64 >= self.max_connections + BEYOND
+    }
+
+    fn turn_away(&self, socket: AnySocket, visitor: Visitor) {
+        let answer = "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 5\r\n\
+                      Content-Type: text/plain; charset=utf-8\r\nContent-Length: 26\r\n\r\n\
+                      too many connections here\n";
+        // It fits into any socket's buffer; if not, there is no time for this peer.
+        match &socket {
+            AnySocket::Tcp(socket) => drop(socket.try_write(answer.as_bytes())),
+            AnySocket::Unix(socket) => drop(socket.try_write(answer.as_bytes())),
+        }
+        self.record_turned_away(
+            visitor,
+            "too many attempts were under way, so 503 was answered unread",
+        );
+    }
+
+    fn record_turned_away(&self, visitor: Visitor, why: &str) {
+        let origin = self.origin(&visitor, None, None);
+        let observed = self.node.present();
+        self.node.record_attempt(Attempt {
+            origin,
+            began: visitor.began,
+            failure: OpenFailure::RefusedLimit,
+            transport_end: Some(TransportEnd::Local),
+            limit: Some(Limit { name: "max_connections", limit: self.max_connections, observed }),
+            detail: why.to_owned(),
+        });
+    }
+
+    async fn attempt(self: Arc<Self>, socket: AnySocket, visitor: Visitor) {
+        let limits = HandshakeLimits { timeout: self.timeout, ..HandshakeLimits::default() };
+        let mut decided = Err(None);
+        let decide = |request: &Request| match self.decide(request, &visitor) {
+            Ok((decision, agreement)) => {
+                decided = Ok(decision);
+                Ok(agreement)
+            }
+            Err((refusal, limit)) => {
+                decided = Err(limit);
+                Err(refusal)
+            }
+        };
+        let result = opening_handshake::accept(socket, limits, decide).await;
+        match (result, decided) {
+            (Ok(accepted), Ok(decision)) => {
+                let subprotocol = accepted.subprotocol.map(String::from);
+                let mut origin =
+                    self.origin(&visitor, Some(&accepted.request), Some(&decision.route));
+                origin.subprotocol = subprotocol;
+                self.adopt(
+                    accepted.socket,
+                    accepted.read_ahead,
+                    &accepted.request,
+                    origin,
+                    decision,
+                )
+                .await;
+            }
+            // 101 is answered only where a route was decided on.
+            (Ok(_), Err(_)) => {}
+            (Err(failed), decided) => {
+                let (route, limit) = match decided {
+                    Ok(decision) => (Some(decision.route), None),
+                    Err(limit) => (None, limit),
+                };
+                let origin = self.origin(&visitor, failed.request.as_ref(), route.as_ref());
+                self.node.record_attempt(Attempt {
+                    origin,
+                    began: visitor.began,
+                    failure: failed.failure,
+                    transport_end: Some(failed.transport_end),
+                    limit,
+                    detail: match failed.status {
+                        Some(status) => format!("{}; answered {status}", failed.detail),
+                        None => failed.detail,
+                    },
+                });
+            }
+        }
+    }
+
+    /// Checks a request in the order of the contract.
+    fn decide(
+        &self,
+        request: &Request,
+        visitor: &Visitor,
+    ) -> Result<(Decision, Agreement), (Refusal, Option<Limit>)> {
+        if self.node.is_draining() {
+            let refusal = Refusal::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                OpenFailure::RefusedDraining,
+                "this server is about to stop: connect again in a moment",
+            );
+            return Err((refusal.retry_after(RETRY_AFTER), None));
+        }
+        let place = self.node.admit(visitor.peer.ip()).map_err(not_admitted)?;
+        let host = request.host();
+        let route = self
+            .routes
+            .iter()
+            .find(|route| route.matches(host, request.path()))
+            .ok_or_else(|| (no_route(request.path()), None))?;
+        let (agreement, subprotocol) =
+            self.agree(request, route).map_err(|refusal| (refusal, None))?;
+        let decision = Decision { place, route: route.clone() };
+        Ok((decision, agreement.subprotocol(subprotocol)))
+    }
+
+    fn agree(
+        &self,
+        request: &Request,
+        route: &Route,
+    ) -> Result<(Agreement, Option<opening_handshake::Subprotocol>), Refusal> {
+        check_method(request)?;
+        let key = check_upgrade(request)?;
+        check_origin(request.origin().as_deref(), |origin| route.allows_origin(Some(origin)))?;
+        let subprotocol = choose_subprotocol(&request.subprotocols(), &route.subprotocols);
+        Ok((Agreement::new(key), subprotocol))
+    }
+
+    async fn adopt(
+        &self,
+        socket: AnySocket,
+        read_ahead: Bytes,
+        request: &RequestFacts,
+        mut origin: Origin,
+        decision: Decision,
+    ) {
+        let Decision { place, route } = decision;
+        let backend = route.backend(request);
+        origin.backend = Some(backend.name().to_owned());
+        let adoption = Adoption {
+            transport: Box::new(socket),
+            read_ahead,
+            role: Role::Server,
+            origin: Arc::new(origin),
+            settings: Arc::clone(&route.settings),
+            backend,
+            place: Some(place),
+        };
+        // The supervisor was shut down: so is everything else.
+        let _ = self.node.adopt(adoption).await;
+    }
+
+    fn origin(
+        &self,
+        visitor: &Visitor,
+        request: Option<&RequestFacts>,
+        route: Option<&Route>,
+    ) -> Origin {
+        let mut origin = Origin::new(Direction::Inbound);
+        origin.listener = Some(self.name.clone());
+        origin.peer = Some(visitor.peer.to_string());
+        origin.local_addr = visitor.local.as_ref().map(ToString::to_string);
+        origin.route = route.map(|route| route.name.clone());
+        if let Some(request) = request {
+            let records = route.map_or(&self.records, |route| &route.settings.records);
+            let path =
+                masking::record_path(&request.target, masking_of(records), &records.query_keep);
+            origin.path = Some(path);
+            let text = |text: &Option<String>| text.as_deref().map(masking::record_text);
+            origin.host = text(&request.host);
+            origin.user_agent = text(&request.user_agent);
+            origin.traceparent = text(&request.traceparent);
+        }
+        origin
+    }
+}
+
+/// Translates the configuration's word.
+pub(crate) fn masking_of(records: &Records) -> Masking {
+    match records.query {
+        QueryRecording::Mask => Masking::Mask,
+        QueryRecording::Keep => Masking::Keep,
+        QueryRecording::Drop => Masking::Drop,
+    }
+}
+
+fn not_admitted(why: NotAdmitted) -> (Refusal, Option<Limit>) {
+    let NotAdmitted { failure, limit } = why;
+    let status = match failure {
+        OpenFailure::RefusedRate => StatusCode::TOO_MANY_REQUESTS,
+        _ => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    let text =
+        format!("{} is {}, and that many are here: try again later", limit.name, limit.limit);
+    (Refusal::new(status, failure, text).retry_after(RETRY_AFTER), Some(limit))
+}
+
+fn no_route(path: &str) -> Refusal {
+    let shown = masking::record_text(path);
+    let text = format!("there is no route for {shown}: see [[routes]] in the configuration");
+    Refusal::new(StatusCode::NOT_FOUND, OpenFailure::NoRoute, text)
+}

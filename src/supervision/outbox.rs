@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use tokio::sync::Notify;
@@ -453,12 +453,5 @@ impl Item {
 
     fn is_data(&self) -> bool {
         matches!(self.carries, Carries::Data { .. })
-    }
-}
-
-impl Lost {
-    /// Returns the age of what waited longest.
-    pub(super) fn age(oldest: Option<Instant>, now: Instant) -> Option<Duration> {
-        oldest.map(|since| now.saturating_duration_since(since))
     }
 }

@@ -12,6 +12,9 @@ use crate::vocabulary::{Ending, Event, Opened};
 /// How many events a slow reader may be behind before it is told of a gap.
 const BACKLOG: usize = 4096;
 
+/// Sees every event, in the order of its record.
+pub(crate) type Observer = Box<dyn Fn(&Event) + Send + Sync>;
+
 /// Takes facts to the ledger, and from there to all who want to know.
 pub(super) struct Publisher {
     registry: Arc<Registry>,
@@ -21,14 +24,14 @@ pub(super) struct Publisher {
     committed: OnceLock<std::sync::Weak<Self>>,
     /// Told whenever a connection is gone from the registry.
     emptier: Notify,
-    observer: Option<Box<dyn Fn(&Event) + Send + Sync>>,
+    observer: Option<Observer>,
 }
 
 impl Publisher {
     pub(super) fn new(
         registry: Arc<Registry>,
         ledger: Arc<dyn Ledger>,
-        observer: Option<Box<dyn Fn(&Event) + Send + Sync>>,
+        observer: Option<Observer>,
     ) -> Arc<Self> {
         let publisher = Arc::new(Self {
             registry,

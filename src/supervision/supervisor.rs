@@ -13,6 +13,7 @@ use super::decider::{Decider, Start};
 use super::failure::ConnectionFailure;
 use super::handle::ConnectionHandle;
 use super::memory::MemoryBudget;
+use super::node::Place;
 use super::publication::Publisher;
 use super::registry::Registry;
 use crate::config::ConnectionSettings;
@@ -29,13 +30,21 @@ pub(super) enum SupervisorMessage {
 }
 
 /// A connection that is to be taken over.
-pub(super) struct Adoption {
-    pub(super) transport: Box<dyn Transport>,
-    pub(super) read_ahead: Bytes,
-    pub(super) role: Role,
-    pub(super) origin: Arc<Origin>,
-    pub(super) settings: Arc<ConnectionSettings>,
-    pub(super) backend: Backend,
+pub(crate) struct Adoption {
+    pub(crate) transport: Box<dyn Transport>,
+    pub(crate) read_ahead: Bytes,
+    pub(crate) role: Role,
+    pub(crate) origin: Arc<Origin>,
+    pub(crate) settings: Arc<ConnectionSettings>,
+    pub(crate) backend: Backend,
+    /// Its place among those that are counted; free again once its ending is published.
+    pub(crate) place: Option<Place>,
+}
+
+/// A connection that is alive.
+struct Child {
+    connection: Arc<Connection>,
+    _place: Option<Place>,
 }
 
 /// What the supervisor works with.
@@ -45,7 +54,7 @@ pub(super) struct Supervising {
     pub(super) publisher: Arc<Publisher>,
     pub(super) budget: Arc<MemoryBudget>,
     /// Which connection is whose: an actor that panicked can no longer say.
-    children: HashMap<ActorId, Arc<Connection>>,
+    children: HashMap<ActorId, Child>,
 }
 
 impl Supervising {
@@ -124,7 +133,7 @@ impl Supervising {
         adoption: Adoption,
         myself: ActorRef<SupervisorMessage>,
     ) -> ConnectionHandle {
-        let Adoption { transport, read_ahead, role, origin, settings, backend } = adoption;
+        let Adoption { transport, read_ahead, role, origin, settings, backend, place } = adoption;
         let connection = Arc::new(Connection::new(Birth {
             role,
             origin,
@@ -145,7 +154,7 @@ impl Supervising {
         };
         match Decider::spawn_linked(None, Decider, start, myself.get_cell()).await {
             Ok((actor, _task)) => {
-                self.children.insert(actor.get_id(), connection);
+                self.children.insert(actor.get_id(), Child { connection, _place: place });
             }
             // There is no event for an actor that did not start.
             Err(error) => self.publish(&connection, Death::Panicked(error.to_string())),
@@ -155,8 +164,8 @@ impl Supervising {
 
     /// Publishes the ending of a connection whose actor has ended.
     fn bury(&mut self, child: ActorId, death: Death) {
-        if let Some(connection) = self.children.remove(&child) {
-            self.publish(&connection, death);
+        if let Some(child) = self.children.remove(&child) {
+            self.publish(&child.connection, death);
         }
     }
 

@@ -111,19 +111,17 @@ fn one_host_is_needed() {
 }
 
 #[test]
-fn an_origin_passes_if_listed_or_none_is_listed_or_none_is_sent() {
-    let allowed = ["https://example.org".to_owned()];
-    assert!(check_origin(Some("https://example.org"), &allowed).is_ok());
-    assert!(check_origin(Some("HTTPS://Example.org"), &allowed).is_ok());
-    assert!(check_origin(None, &allowed).is_ok());
-    assert!(check_origin(Some("https://evil.example"), &[]).is_ok());
+fn an_origin_passes_if_it_is_allowed_or_none_is_sent() {
+    let allowed = |origin: &str| origin == "https://example.org";
+    assert!(check_origin(Some("https://example.org"), allowed).is_ok());
+    assert!(check_origin(None, |_| false).is_ok());
     for origin in ["https://evil.example", "null", "", "https://example.org:8443"] {
-        let refusal = check_origin(Some(origin), &allowed).unwrap_err();
+        let refusal = check_origin(Some(origin), allowed).unwrap_err();
         assert_eq!((refusal.status.as_u16(), refusal.failure), (403, OpenFailure::RefusedOrigin));
     }
     let mut two = GOOD.to_vec();
     two.extend([("origin", "https://example.org"), ("origin", "https://evil.example")]);
-    assert!(check_origin(request(&two).origin().as_deref(), &allowed).is_err());
+    assert!(check_origin(request(&two).origin().as_deref(), allowed).is_err());
 }
 
 #[test]

@@ -14,7 +14,7 @@ type Outcome<T> = Result<Accepted<T>, Box<FailedHandshake>>;
 fn decide(request: &Request) -> Result<Agreement, Refusal> {
     check_method(request)?;
     let accept = check_upgrade(request)?;
-    check_origin(request.origin().as_deref(), &["https://example.org".to_owned()])?;
+    check_origin(request.origin().as_deref(), |origin| origin == "https://example.org")?;
     let chosen = choose_subprotocol(&request.subprotocols(), &["v1".to_owned()]);
     Ok(Agreement::new(accept).subprotocol(chosen))
 }

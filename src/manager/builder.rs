@@ -1,0 +1,107 @@
+//! Configures a supervisor.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Supervisor;
+use crate::config::{Limits, Records};
+use crate::ledger::{InMemory, Ledger};
+use crate::policy::admission::AdmissionLimits;
+use crate::supervision::{Core, Observer, Parts};
+use crate::vocabulary::Event;
+
+/// Half a gibibyte: what all queues together may hold unless something else is said.
+const MEMORY: u64 = 512 * 1024 * 1024;
+
+/// Configures a [`Supervisor`].
+#[must_use]
+pub struct Builder {
+    node: String,
+    ledger: Arc<dyn Ledger>,
+    observer: Option<Observer>,
+    memory: u64,
+    admission: AdmissionLimits,
+    handshake_timeout: Duration,
+    records: Records,
+}
+
+/// Tells that the supervisor's actor could not be started.
+#[derive(Debug, thiserror::Error)]
+#[error("the supervisor could not be started: {0}")]
+pub struct StartError(String);
+
+impl Default for Builder {
+    fn default() -> Self {
+        let limits = Limits::default();
+        Self {
+            node: "lastword".to_owned(),
+            ledger: Arc::new(InMemory::default()),
+            observer: None,
+            memory: MEMORY,
+            admission: AdmissionLimits::default(),
+            handshake_timeout: limits.handshake_timeout,
+            records: Records::default(),
+        }
+    }
+}
+
+impl Builder {
+    /// Names the node in its endings.
+    pub fn node(mut self, name: impl Into<String>) -> Self {
+        self.node = name.into();
+        self
+    }
+
+    /// Chooses where endings are kept; by default the newest 1,000, in memory.
+    pub fn ledger(mut self, ledger: Arc<dyn Ledger>) -> Self {
+        self.ledger = ledger;
+        self
+    }
+
+    /// Lets `observer` see every event, in the order of its record. It must not block.
+    pub fn observer(mut self, observer: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        self.observer = Some(Box::new(observer));
+        self
+    }
+
+    /// Bounds what all inboxes and outboxes together hold, in bytes; by default 512 MiB.
+    pub fn memory(mut self, bytes: u64) -> Self {
+        self.memory = bytes;
+        self
+    }
+
+    /// Bounds who may connect; by default nobody is refused.
+    pub fn admission(mut self, limits: AdmissionLimits) -> Self {
+        self.admission = limits;
+        self
+    }
+
+    /// Bounds the opening handshake of listeners; by default 10 s.
+    pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
+        self.handshake_timeout = timeout;
+        self
+    }
+
+    /// Says what of a request is recorded where no route matched.
+    pub fn records(mut self, records: Records) -> Self {
+        self.records = records;
+        self
+    }
+
+    /// Starts the supervisor. Needs the context of a tokio runtime.
+    ///
+    /// # Errors
+    /// [`StartError`] if its actor could not be started.
+    pub async fn start(self) -> Result<Supervisor, StartError> {
+        let core = Core::start(Parts {
+            name: self.node,
+            ledger: self.ledger,
+            observer: self.observer,
+            memory: self.memory,
+            admission: self.admission,
+            handshake_timeout: self.handshake_timeout,
+            records: self.records,
+        });
+        core.await.map(Supervisor::from_core).map_err(|error| StartError(error.to_string()))
+    }
+}

@@ -1,0 +1,67 @@
+//! Events and endings as they come.
+
+use std::sync::Arc;
+
+use futures_util::Stream;
+use tokio::sync::broadcast::{self, error::RecvError};
+
+use crate::vocabulary::{Ending, Event};
+
+/// The events of a supervisor, from the moment it was asked for.
+///
+/// A reader that falls more than 4,096 events behind gets [`Event::Gap`] in place of the oldest.
+#[derive(Debug)]
+pub struct EventStream {
+    events: broadcast::Receiver<Event>,
+}
+
+impl EventStream {
+    pub(super) fn new(events: broadcast::Receiver<Event>) -> Self {
+        Self { events }
+    }
+
+    /// Returns the next event; `None` once the supervisor is gone. Cancel safe.
+    pub async fn next(&mut self) -> Option<Event> {
+        match self.events.recv().await {
+            Ok(event) => Some(event),
+            Err(RecvError::Lagged(missed)) => Some(Event::Gap(missed)),
+            Err(RecvError::Closed) => None,
+        }
+    }
+
+    /// Turns it into a [`Stream`].
+    pub fn into_stream(self) -> impl Stream<Item = Event> + Send {
+        futures_util::stream::unfold(self, async |mut events| Some((events.next().await?, events)))
+    }
+}
+
+/// The endings of a supervisor, failed attempts included, from the moment it was asked for.
+///
+/// Endings that a slow reader missed are still in the ledger.
+#[derive(Debug)]
+pub struct EndingStream {
+    events: EventStream,
+}
+
+impl EndingStream {
+    pub(super) fn new(events: broadcast::Receiver<Event>) -> Self {
+        Self { events: EventStream::new(events) }
+    }
+
+    /// Returns the next ending; `None` once the supervisor is gone. Cancel safe.
+    pub async fn next(&mut self) -> Option<Arc<Ending>> {
+        loop {
+            match self.events.next().await? {
+                Event::Ended(ending) | Event::OpenFailed(ending) => return Some(ending),
+                Event::Opened(_) | Event::Closing(_) | Event::Gap(_) => {}
+            }
+        }
+    }
+
+    /// Turns it into a [`Stream`].
+    pub fn into_stream(self) -> impl Stream<Item = Arc<Ending>> + Send {
+        futures_util::stream::unfold(self, async |mut endings| {
+            Some((endings.next().await?, endings))
+        })
+    }
+}

@@ -1,0 +1,154 @@
+//! The core: a supervisor actor and what it shares, as the public library sees them.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ractor::{Actor, ActorRef};
+use tokio::sync::broadcast;
+
+use super::decider::ConnectionMessage;
+use super::drain::{self, DrainOptions, DrainReport};
+use super::handle::ConnectionHandle;
+use super::listener::{Listener, Listening};
+use super::memory::MemoryBudget;
+use super::node::{Attempt, Node, ShutDown};
+use super::publication::{Observer, Publisher};
+use super::registry::{Accounting, Registry};
+use super::route::Route;
+use super::supervisor::{Adoption, Supervising, SupervisorActor, SupervisorMessage};
+use crate::config::Records;
+use crate::ledger::Ledger;
+use crate::policy::admission::{Admission, AdmissionLimits};
+use crate::protocol::closing_handshake::Input;
+use crate::transport::bind::{self, Arrivals, BindError, ListenAddress};
+use crate::vocabulary::{Cause, ConnectionId, Ending, Event, Requester};
+
+/// A supervisor actor and what it shares with its connections.
+pub(crate) struct Core {
+    node: Arc<Node>,
+    handshake_timeout: Duration,
+    records: Records,
+    max_connections: u64,
+}
+
+/// What a core is made of.
+pub(crate) struct Parts {
+    pub(crate) name: String,
+    pub(crate) ledger: Arc<dyn Ledger>,
+    pub(crate) observer: Option<Observer>,
+    pub(crate) memory: u64,
+    pub(crate) admission: AdmissionLimits,
+    pub(crate) handshake_timeout: Duration,
+    pub(crate) records: Records,
+}
+
+impl Core {
+    pub(crate) async fn start(parts: Parts) -> Result<Self, ractor::SpawnErr> {
+        let name: Arc<str> = parts.name.into();
+        let registry = Arc::new(Registry::default());
+        let publisher = Publisher::new(Arc::clone(&registry), parts.ledger, parts.observer);
+        let budget = Arc::new(MemoryBudget::new(parts.memory));
+        let supervising = Supervising::new(
+            Arc::clone(&name),
+            Arc::clone(&registry),
+            Arc::clone(&publisher),
+            budget,
+        );
+        let (supervisor, _task) =
+            SupervisorActor::spawn(None, SupervisorActor, supervising).await?;
+        let admission = Admission::new(parts.admission, super::now());
+        let node = Node::new(name, registry, publisher, admission, supervisor);
+        Ok(Self {
+            node: Arc::new(node),
+            handshake_timeout: parts.handshake_timeout,
+            records: parts.records,
+            max_connections: parts.admission.max_connections,
+        })
+    }
+
+    pub(crate) fn listen(
+        &self,
+        name: &str,
+        address: &ListenAddress,
+        routes: Vec<Route>,
+    ) -> Result<Listening, BindError> {
+        let acceptor = bind::bind(address)?;
+        let address = acceptor.local_addr().unwrap_or_else(|_| address.clone());
+        let listener = Listener {
+            name: name.to_owned(),
+            node: Arc::clone(&self.node),
+            routes,
+            timeout: self.handshake_timeout,
+            records: self.records.clone(),
+            max_connections: self.max_connections,
+        };
+        Ok(Listening::start(listener, Arrivals::new(acceptor), address))
+    }
+
+    pub(crate) async fn adopt(&self, adoption: Adoption) -> Result<ConnectionHandle, ShutDown> {
+        self.node.adopt(adoption).await
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.node.is_draining()
+    }
+
+    pub(crate) fn record_attempt(&self, attempt: Attempt) -> Arc<Ending> {
+        self.node.record_attempt(attempt)
+    }
+
+    pub(crate) fn records(&self) -> &Records {
+        &self.records
+    }
+
+    pub(crate) fn connection(&self, id: ConnectionId) -> Option<ConnectionHandle> {
+        self.node.registry.get(id).map(ConnectionHandle::new)
+    }
+
+    pub(crate) fn connections(&self) -> Vec<ConnectionHandle> {
+        self.node.registry.all().into_iter().map(ConnectionHandle::new).collect()
+    }
+
+    pub(crate) fn accounting(&self) -> Accounting {
+        self.node.registry.accounting()
+    }
+
+    pub(crate) fn subscribe(&self) -> broadcast::Receiver<Event> {
+        self.node.publisher.subscribe()
+    }
+
+    pub(crate) fn refuse_new(&self) {
+        self.node.start_draining();
+    }
+
+    pub(crate) async fn drain(&self, options: DrainOptions) -> DrainReport {
+        drain::drain(&self.node, options).await
+    }
+
+    pub(crate) fn abort_all(&self, by: Option<Requester>) {
+        self.node.start_draining();
+        for connection in self.node.registry.all() {
+            let input = Input::Abort { cause: Cause::Drain, by: by.clone() };
+            connection.tell(ConnectionMessage::Fact(input));
+        }
+    }
+
+    pub(crate) async fn stop(&self) {
+        let actor: &ActorRef<SupervisorMessage> = &self.node.supervisor;
+        // It has nothing left to do; what it says as it stops is of no interest.
+        let _ = actor.stop_and_wait(None, Some(Duration::from_secs(5))).await;
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        self.node.supervisor.stop(None);
+    }
+}
+
+impl fmt::Debug for Core {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Core").field("accounting", &self.accounting()).finish_non_exhaustive()
+    }
+}

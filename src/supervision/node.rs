@@ -1,0 +1,138 @@
+//! What all connections of a node share.
+
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use ractor::ActorRef;
+use tokio::sync::oneshot;
+
+use super::handle::ConnectionHandle;
+use super::publication::Publisher;
+use super::registry::Registry;
+use super::supervisor::{Adoption, SupervisorMessage};
+use crate::policy::admission::{Admission, NotAdmitted};
+use crate::protocol::classification;
+use crate::vocabulary::{
+    Cause, ConnectionId, Ending, Fault, FirstClose, Kind, Limit, OpenFailure, Origin, Outcome,
+    Retry, TransportEnd,
+};
+
+/// What all connections of a node share.
+pub(super) struct Node {
+    pub(super) name: Arc<str>,
+    pub(super) registry: Arc<Registry>,
+    pub(super) publisher: Arc<Publisher>,
+    pub(super) admission: Arc<Mutex<Admission>>,
+    pub(super) supervisor: ActorRef<SupervisorMessage>,
+    draining: AtomicBool,
+}
+
+/// The supervisor is gone: it was shut down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the supervisor was shut down")]
+pub struct ShutDown;
+
+impl Node {
+    pub(super) fn new(
+        name: Arc<str>,
+        registry: Arc<Registry>,
+        publisher: Arc<Publisher>,
+        admission: Admission,
+        supervisor: ActorRef<SupervisorMessage>,
+    ) -> Self {
+        let admission = Arc::new(Mutex::new(admission));
+        let draining = AtomicBool::new(false);
+        Self { name, registry, publisher, admission, supervisor, draining }
+    }
+
+    /// Hands a connection to the supervisor.
+    pub(super) async fn adopt(&self, adoption: Adoption) -> Result<ConnectionHandle, ShutDown> {
+        let (adopted, handle) = oneshot::channel();
+        let message = SupervisorMessage::Adopt(Box::new(adoption), adopted);
+        self.supervisor.cast(message).map_err(|_| ShutDown)?;
+        handle.await.map_err(|_| ShutDown)
+    }
+
+    /// Refuses new connections from now on.
+    pub(super) fn start_draining(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    /// Takes a place for one more; it is free again when it is dropped.
+    pub(super) fn admit(&self, ip: Option<IpAddr>) -> Result<Place, NotAdmitted> {
+        lock(&self.admission).admit(super::now(), ip)?;
+        Ok(Place { admission: Arc::clone(&self.admission), ip })
+    }
+
+    pub(super) fn present(&self) -> u64 {
+        lock(&self.admission).present()
+    }
+
+    /// Records an attempt that failed, and returns its record.
+    pub(super) fn record_attempt(&self, attempt: Attempt) -> Arc<Ending> {
+        let Attempt { origin, began, failure, transport_end, limit, detail } = attempt;
+        let ended_at = SystemTime::now();
+        let mut outcome = Outcome {
+            kind: Kind::OpenFailed(failure),
+            fault: Fault::None,
+            cause: Cause::None,
+            first_close: FirstClose::None,
+            state: None,
+            close_sent: None,
+            close_received: None,
+            transport_end,
+            handshake: None,
+            retry: Retry::Never,
+            limit,
+            by: None,
+            detail,
+        };
+        classification::judge(&mut outcome, origin.direction);
+        let ending = Arc::new(Ending {
+            id: ConnectionId::new(),
+            node: Arc::clone(&self.name),
+            origin: Arc::new(origin),
+            relay_peer: None,
+            opened_at: began,
+            ended_at,
+            open_for: std::time::Duration::ZERO,
+            outcome,
+            traffic: None,
+            tcp: None,
+        });
+        self.publisher.open_failed(Arc::clone(&ending));
+        ending
+    }
+}
+
+/// An attempt that never became a connection.
+pub(crate) struct Attempt {
+    pub(crate) origin: Origin,
+    pub(crate) began: SystemTime,
+    pub(crate) failure: OpenFailure,
+    pub(crate) transport_end: Option<TransportEnd>,
+    pub(crate) limit: Option<Limit>,
+    pub(crate) detail: String,
+}
+
+/// A place among those that `max_connections` allows.
+pub(crate) struct Place {
+    admission: Arc<Mutex<Admission>>,
+    ip: Option<IpAddr>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        lock(&self.admission).leave(self.ip);
+    }
+}
+
+fn lock(admission: &Mutex<Admission>) -> std::sync::MutexGuard<'_, Admission> {
+    admission.lock().unwrap_or_else(PoisonError::into_inner)
+}

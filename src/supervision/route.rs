@@ -1,0 +1,86 @@
+//! What becomes of a path.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::backend::Backend;
+use crate::config::{ConnectionSettings, OriginPattern, PathPattern};
+use crate::transport::opening_handshake::RequestFacts;
+
+/// A path, who may connect to it, and where its messages go. The first that matches wins.
+#[derive(Clone)]
+pub struct Route {
+    /// Recorded as the ending's `route`.
+    pub name: String,
+    /// The host it is for; any, if there is none.
+    pub host: Option<String>,
+    /// The paths it is for.
+    pub path: PathPattern,
+    /// The web origins that may connect; any, if there are none.
+    pub origins: Vec<OriginPattern>,
+    /// The subprotocols it speaks, the best first.
+    pub subprotocols: Vec<String>,
+    /// What holds for its connections.
+    pub settings: Arc<ConnectionSettings>,
+    backend: Arc<dyn Fn(&RequestFacts) -> Backend + Send + Sync>,
+}
+
+impl Route {
+    /// Makes a route for a path, exact or a prefix that ends in `/*`, with a backend for each
+    /// connection.
+    ///
+    /// # Errors
+    /// A path that is neither.
+    pub fn new(
+        path: &str,
+        backend: impl Fn(&RequestFacts) -> Backend + Send + Sync + 'static,
+    ) -> Result<Self, crate::config::InvalidValue> {
+        Ok(Self {
+            name: path.to_owned(),
+            host: None,
+            path: path.parse()?,
+            origins: Vec::new(),
+            subprotocols: Vec::new(),
+            settings: Arc::default(),
+            backend: Arc::new(backend),
+        })
+    }
+
+    /// Makes a route that sends every message back.
+    ///
+    /// # Errors
+    /// As [`Route::new`].
+    pub fn echo(path: &str) -> Result<Self, crate::config::InvalidValue> {
+        Self::new(path, |_| Backend::echo())
+    }
+
+    /// Sets what holds for its connections.
+    #[must_use]
+    pub fn with_settings(mut self, settings: ConnectionSettings) -> Self {
+        self.settings = Arc::new(settings);
+        self
+    }
+
+    /// Tells whether it is for this request.
+    pub(super) fn matches(&self, host: Option<&str>, path: &str) -> bool {
+        crate::config::host_matches(self.host.as_deref(), host) && self.path.matches(path)
+    }
+
+    /// Tells whether a page of this origin may connect.
+    pub(super) fn allows_origin(&self, origin: Option<&str>) -> bool {
+        crate::config::origin_allowed(&self.origins, origin)
+    }
+
+    pub(super) fn backend(&self, request: &RequestFacts) -> Backend {
+        (self.backend)(request)
+    }
+}
+
+impl fmt::Debug for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Route")
+            .field("name", &self.name)
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
