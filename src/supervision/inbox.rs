@@ -30,6 +30,8 @@ struct Queue {
     /// How many items the consumer has taken: what progress is.
     taken: u64,
     consumer: Option<Waker>,
+    /// Somebody was told that there is no room.
+    awaited: bool,
     /// Nothing more will come.
     ended: bool,
     /// The consumer is gone: nothing more will be taken.
@@ -43,9 +45,19 @@ impl Inbox {
     }
 
     /// Tells whether a message may be put in; an empty inbox always has room for one.
+    ///
+    /// If not, the bell rings when it has.
     pub(super) fn has_room(&self) -> bool {
-        let queue = self.lock();
-        queue.bytes < self.limit
+        let mut queue = self.lock();
+        let has_room = queue.bytes < self.limit;
+        queue.awaited = !has_room;
+        has_room
+    }
+
+    /// Tells whether there is room that somebody waits for. It rings once.
+    pub(super) fn take_bell(&self) -> bool {
+        let mut queue = self.lock();
+        queue.bytes < self.limit && std::mem::take(&mut queue.awaited)
     }
 
     /// Puts in what came; gives it back if nobody will take it.
@@ -146,36 +158,4 @@ impl Incoming {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::future::poll_fn;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn what_came_before_the_end_is_taken_before_it() {
-        let budget = Arc::new(MemoryBudget::new(1000));
-        let inbox = Inbox::new(100, Arc::clone(&budget));
-        inbox.push(Incoming::Message("one".into())).unwrap();
-        assert!(inbox.has_room());
-        inbox.push(Incoming::Message("two".into())).unwrap();
-        assert!(!inbox.has_room());
-        inbox.end();
-        assert!(inbox.push(Incoming::Message("three".into())).is_err());
-        let first = poll_fn(|cx| inbox.poll_take(cx)).await;
-        assert_eq!(first, Some(Incoming::Message("one".into())));
-        assert!(poll_fn(|cx| inbox.poll_take(cx)).await.is_some());
-        assert_eq!(poll_fn(|cx| inbox.poll_take(cx)).await, None);
-        assert_eq!(budget.used(), 0);
-    }
-
-    #[test]
-    fn an_abandoned_inbox_counts_what_is_lost_and_gives_its_budget_back() {
-        let budget = Arc::new(MemoryBudget::new(1000));
-        let inbox = Inbox::new(100, Arc::clone(&budget));
-        inbox.push(Incoming::Message("one".into())).unwrap();
-        inbox.push(Incoming::Close(ReceivedClose::default())).unwrap();
-        assert_eq!(inbox.abandon(), 1);
-        assert_eq!(budget.used(), 0);
-        assert!(inbox.push(Incoming::Message("two".into())).is_err());
-    }
-}
+mod tests;

@@ -188,6 +188,15 @@ impl Mover {
         }
     }
 
+    /// Takes apart what was left for want of room: at the end, there is nothing to wait for.
+    pub(super) fn absorb_carry(&mut self, now: Instant) {
+        let mut carry = std::mem::take(&mut self.carry);
+        while !carry.is_empty() {
+            let taken = self.absorb(&carry, now);
+            carry.advance(taken);
+        }
+    }
+
     fn deliver(&mut self, message: Message, now: Instant) {
         self.connection.counters.received(message.len());
         self.note_data(now);
