@@ -119,6 +119,7 @@ impl Deciding {
             ConnectionMessage::Panic => panic!("a test asked for it"),
         }
         let mut at = 0;
+        let mut reset_transport = false;
         while let Some(action) = actions.get(at).cloned() {
             at += 1;
             if let Action::SendClose { frame, shed } = &action
@@ -128,7 +129,26 @@ impl Deciding {
                 // A close got into the outbox since: that frame goes instead of ours.
                 handshake.handle_input(now, Input::CloseAccepted(request), actions);
             }
-            perform(&connection, action);
+            match action {
+                Action::SendClose { .. } => {}
+                Action::StopDelivery => connection.order(|orders| orders.stop_delivery = true),
+                Action::ShutdownWrite => connection.order(|orders| orders.shutdown_write = true),
+                Action::FlushThenTell => {
+                    connection.outbox.shut();
+                    connection.order(|orders| orders.flush_then_tell = true);
+                }
+                Action::DropTransport { reset } => {
+                    connection.outbox.shut();
+                    reset_transport = reset;
+                }
+                // The mover lets go at once, so it is told only when all is known.
+                Action::Finish(outcome) => {
+                    let release =
+                        Release { reset: reset_transport, at_once: must_not_wait(&outcome) };
+                    connection.set_verdict(*outcome);
+                    connection.order(|orders| orders.release = Some(release));
+                }
+            }
         }
         actions.clear();
         let (state, deadline) = (handshake.state(), handshake.poll_deadline());
@@ -147,32 +167,6 @@ impl Deciding {
 
     fn verdict(&self) -> Option<Kind> {
         self.connection.verdict_kind()
-    }
-}
-
-/// Carries out what is not the mover's to do, and passes on what is.
-fn perform(connection: &Connection, action: Action) {
-    match action {
-        Action::SendClose { .. } => {}
-        Action::StopDelivery => connection.order(|orders| orders.stop_delivery = true),
-        Action::ShutdownWrite => connection.order(|orders| orders.shutdown_write = true),
-        Action::FlushThenTell => {
-            connection.outbox.shut();
-            connection.order(|orders| orders.flush_then_tell = true);
-        }
-        Action::DropTransport { reset } => {
-            connection.outbox.shut();
-            connection.order(|orders| orders.release = Some(Release { reset, at_once: false }));
-        }
-        Action::Finish(outcome) => {
-            let at_once = must_not_wait(&outcome);
-            connection.order(|orders| {
-                if let Some(release) = &mut orders.release {
-                    release.at_once = at_once;
-                }
-            });
-            connection.set_verdict(*outcome);
-        }
     }
 }
 
