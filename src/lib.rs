@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod contract;
+pub mod daemon;
 pub mod ledger;
 pub mod manager;
 pub mod policy;
