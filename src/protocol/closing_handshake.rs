@@ -18,118 +18,17 @@ use std::time::{Duration, Instant};
 
 use super::classification::{self, Breach, Loss};
 use crate::vocabulary::{
-    Cause, CloseCode, CloseFrame, CloseState, Direction, Fault, FirstClose, Kind, Limit, Outcome,
-    ReceivedClose, Requester, Retry, Role, TransportEnd,
+    Cause, CloseCode, CloseFrame, CloseState, FirstClose, Kind, Limit, Outcome, Requester, Role,
+    TransportEnd,
 };
 
+mod evidence;
 #[cfg(test)]
 mod tests;
+mod words;
 
-/// How a connection closes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ClosePolicy {
-    /// How long the closing handshake may take, from the request or from the peer's Close.
-    pub timeout: Duration,
-    /// How long TCP may outlive both Closes, and a failed connection its failure.
-    pub linger: Duration,
-    /// When the peer's Close is answered.
-    pub reply: ReplyPolicy,
-    /// What is appended to the reasons that this end words itself.
-    pub signature: Option<String>,
-}
-
-/// When the peer's Close is answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ReplyPolicy {
-    /// At once, with the same code.
-    AtOnce,
-    /// When the application has chosen; else by ourselves, early enough to leave in time.
-    Chosen,
-}
-
-/// A fact that the closing handshake is told.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Input {
-    /// A close was accepted: its frame is the last thing in the outbox.
-    CloseAccepted(CloseRequest),
-    /// The application has nothing to say to the peer's Close: answer it in kind.
-    ReplyInKind,
-    /// Drop the connection now.
-    Abort {
-        /// Why.
-        cause: Cause,
-        /// Who asked.
-        by: Option<Requester>,
-    },
-    /// The peer's Close was read; its payload as it was on the wire, unmasked.
-    PeerClose(Box<[u8]>),
-    /// Our Close was wholly handed to the kernel.
-    CloseFlushed,
-    /// All that was queued was handed to the kernel, after [`Action::FlushThenTell`].
-    OutboxFlushed,
-    /// The transport ended, or its reading side did.
-    TransportEnded(Loss),
-    /// The peer broke a rule.
-    Violation(Breach),
-    /// The peer was silent for too long after our Ping.
-    PongOverdue {
-        /// For how long.
-        silent: Duration,
-    },
-    /// Nothing could be written for `write_timeout`.
-    WriteStalled(Limit),
-    /// The outbox was full and `on_full` is `close`.
-    OutboxOverflow(Limit),
-    /// The backend failed.
-    BackendFailed {
-        /// The code that tells the peer.
-        code: CloseCode,
-        /// What happened, as half a sentence.
-        what: String,
-        /// The limit that it hit, if one.
-        limit: Option<Limit>,
-    },
-    /// The drain's deadline passed.
-    DrainDeadline(Option<Requester>),
-}
-
-/// A close that this end asks for.
-#[derive(Debug, Clone, PartialEq)]
-pub struct CloseRequest {
-    /// The frame.
-    pub frame: CloseFrame,
-    /// Why.
-    pub cause: Cause,
-    /// Who asked.
-    pub by: Option<Requester>,
-    /// The limit that was hit, if one is the reason.
-    pub limit: Option<Limit>,
-}
-
-/// Something that is to be done.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Action {
-    /// Append this Close to the outbox and accept nothing after it.
-    SendClose {
-        /// The frame.
-        frame: CloseFrame,
-        /// Drop what is queued and not begun, so that the Close can leave.
-        shed: bool,
-    },
-    /// Deliver no more messages; count those that come.
-    StopDelivery,
-    /// End our half of the transport (FIN).
-    ShutdownWrite,
-    /// Accept nothing more, write what is queued, then tell [`Input::OutboxFlushed`].
-    FlushThenTell,
-    /// Let go of the transport.
-    DropTransport {
-        /// Reset it, rather than ending it in order.
-        reset: bool,
-    },
-    /// The connection has ended; this comes exactly once, and last.
-    Finish(Box<Outcome>),
-}
+use evidence::{Evidence, OurClose, Trigger};
+pub use words::{Action, ClosePolicy, CloseRequest, Input, ReplyPolicy};
 
 /// The closing handshake of one connection.
 #[derive(Debug)]
@@ -162,65 +61,15 @@ enum Reply {
     Queued,
 }
 
-/// What has been seen. It only grows.
-#[derive(Debug)]
-struct Evidence {
-    /// What fixed the kind; a connection without one ends clean.
-    trigger: Option<Trigger>,
-    cause: Cause,
-    by: Option<Requester>,
-    /// The limit that made this end close.
-    limit: Option<Limit>,
-    first_close: FirstClose,
-    ours: OurClose,
-    theirs: Option<(ReceivedClose, Instant)>,
-    /// The peer's FIN was read while our Close was still to leave.
-    peer_fin: bool,
-}
-
-/// What fixed the kind of the ending, and what a person should know about it.
-#[derive(Debug)]
-struct Trigger {
-    kind: Kind,
-    what: String,
-    limit: Option<Limit>,
-}
-
-#[derive(Debug)]
-enum OurClose {
-    None,
-    Queued(CloseFrame),
-    Left(CloseFrame, Instant),
-}
-
 impl ClosingHandshake {
     /// Starts at `Open`.
     pub fn new(role: Role, policy: ClosePolicy) -> Self {
-        Self {
-            role,
-            policy,
-            phase: Phase::Open,
-            evidence: Evidence {
-                trigger: None,
-                cause: Cause::None,
-                by: None,
-                limit: None,
-                first_close: FirstClose::None,
-                ours: OurClose::None,
-                theirs: None,
-                peer_fin: false,
-            },
-        }
+        Self { role, policy, phase: Phase::Open, evidence: Evidence::default() }
     }
 
     /// Returns where the closing handshake stands, in the words of the contract.
     pub fn state(&self) -> CloseState {
-        match (&self.evidence.ours, &self.evidence.theirs) {
-            (OurClose::None, None) => CloseState::Open,
-            (OurClose::Queued(_) | OurClose::Left(..), None) => CloseState::CloseSent,
-            (OurClose::None | OurClose::Queued(_), Some(_)) => CloseState::CloseReceived,
-            (OurClose::Left(..), Some(_)) => CloseState::Closed,
-        }
+        self.evidence.state()
     }
 
     /// Returns the first reason for this end to act.
@@ -257,7 +106,7 @@ impl ClosingHandshake {
             Input::CloseAccepted(request) => self.handle_close_accepted(now, request),
             Input::ReplyInKind => self.reply_in_kind(actions),
             Input::Abort { cause, by } => {
-                self.acts(cause);
+                self.evidence.acts(cause);
                 self.cut(Kind::Aborted, by, "the connection was aborted here", actions);
             }
             Input::PeerClose(payload) => self.handle_peer_close(now, &payload, actions),
@@ -272,7 +121,7 @@ impl ClosingHandshake {
                 self.handle_backend_failed(now, code, what, limit, actions);
             }
             Input::DrainDeadline(by) => {
-                self.acts(Cause::Drain);
+                self.evidence.acts(Cause::Drain);
                 self.cut(
                     Kind::DrainDeadline,
                     by,
@@ -300,11 +149,11 @@ impl ClosingHandshake {
                         ("our Close could not leave in time", false)
                     }
                 };
-                self.trigger(Kind::CloseTimeout, what, None);
+                self.evidence.trigger(Kind::CloseTimeout, what, None);
                 self.finish(TransportEnd::Timeout, !left, actions);
             }
             Phase::CloseReceived { .. } => {
-                self.trigger(
+                self.evidence.trigger(
                     Kind::CloseTimeout,
                     "our answer to the peer's Close could not leave in time",
                     None,
@@ -319,7 +168,7 @@ impl ClosingHandshake {
                     Some(Trigger { kind: Kind::PongTimeout, .. }) => TransportEnd::Local,
                     Some(_) | None => TransportEnd::Timeout,
                 };
-                self.finish(end, !self.our_close_left(), actions);
+                self.finish(end, !self.evidence.our_close_left(), actions);
             }
             Phase::Flushing { .. } => self.finish(TransportEnd::Fin, true, actions),
         }
@@ -329,7 +178,7 @@ impl ClosingHandshake {
         let CloseRequest { frame, cause, by, limit } = request;
         match self.phase {
             Phase::Open => {
-                self.acts(cause);
+                self.evidence.acts(cause);
                 self.evidence.by = by;
                 self.evidence.limit = limit;
                 self.evidence.ours = OurClose::Queued(frame);
@@ -337,13 +186,13 @@ impl ClosingHandshake {
             }
             // The application's answer to the peer's Close (section 5.5.1); or a close that was
             // queued just before the answer of our own, and takes its place.
-            Phase::CloseReceived { deadline, .. } if !self.our_close_left() => {
+            Phase::CloseReceived { deadline, .. } if !self.evidence.our_close_left() => {
                 self.evidence.by = by;
                 self.evidence.ours = OurClose::Queued(frame);
                 self.phase = Phase::CloseReceived { deadline, reply: Reply::Queued };
             }
             // A close raced with a failure and got into the outbox first: it is the frame that goes.
-            Phase::Failing { .. } | Phase::Flushing { .. } if !self.our_close_left() => {
+            Phase::Failing { .. } | Phase::Flushing { .. } if !self.evidence.our_close_left() => {
                 self.evidence.ours = OurClose::Queued(frame);
             }
             // A second close: same ending, no second frame.
@@ -379,7 +228,7 @@ impl ClosingHandshake {
         }
         match (self.phase, breach) {
             (Phase::Open, None) => {
-                self.acts(Cause::Peer);
+                self.evidence.acts(Cause::Peer);
                 let deadline = now + self.policy.timeout;
                 // A chosen reply that does not come is replaced while it can still leave in time.
                 let slack = self.policy.linger.min(self.policy.timeout / 2);
@@ -440,8 +289,8 @@ impl ClosingHandshake {
         match self.phase {
             Phase::Open | Phase::CloseSent { .. } => {
                 let answering = matches!(self.phase, Phase::CloseSent { .. });
-                self.trigger(loss.kind(), loss.describe(answering), None);
-                let left = self.our_close_left();
+                self.evidence.trigger(loss.kind(), loss.describe(answering), None);
+                let left = self.evidence.our_close_left();
                 if is_fin && !left {
                     // The peer has ended its half only: it may still read what we had to say.
                     let linger = now + self.policy.linger;
@@ -456,11 +305,11 @@ impl ClosingHandshake {
             // Close and FIN may come in one segment; the answer can still leave.
             Phase::CloseReceived { .. } if is_fin => self.evidence.peer_fin = true,
             Phase::CloseReceived { .. } => {
-                self.trigger(loss.kind(), loss.describe(false), None);
+                self.evidence.trigger(loss.kind(), loss.describe(false), None);
                 self.finish(end, false, actions);
             }
             Phase::AwaitingTransportEnd { .. } => self.finish(end, false, actions),
-            Phase::Failing { .. } if is_fin && !self.our_close_left() => {
+            Phase::Failing { .. } if is_fin && !self.evidence.our_close_left() => {
                 self.evidence.peer_fin = true
             }
             Phase::Failing { .. } => self.finish(end, false, actions),
@@ -484,8 +333,8 @@ impl ClosingHandshake {
         if self.phase != Phase::Open {
             return; // the closing handshake has deadlines of its own
         }
-        self.acts(Cause::Keepalive);
-        self.trigger(
+        self.evidence.acts(Cause::Keepalive);
+        self.evidence.trigger(
             Kind::PongTimeout,
             format!("the peer was silent for {} ms after our Ping", silent.as_millis()),
             None,
@@ -498,10 +347,10 @@ impl ClosingHandshake {
         if self.phase != Phase::Open {
             return;
         }
-        self.acts(Cause::SlowConsumer);
+        self.evidence.acts(Cause::SlowConsumer);
         let what =
             format!("the peer took nothing of what was queued for it for {} ms", limit.observed);
-        self.trigger(Kind::SlowConsumer, what, Some(limit));
+        self.evidence.trigger(Kind::SlowConsumer, what, Some(limit));
         self.finish(TransportEnd::Local, true, actions);
     }
 
@@ -509,9 +358,9 @@ impl ClosingHandshake {
         if self.phase != Phase::Open {
             return;
         }
-        self.acts(Cause::SlowConsumer);
+        self.evidence.acts(Cause::SlowConsumer);
         let what = format!("the outbox was full: {} of {} bytes", limit.observed, limit.limit);
-        self.trigger(Kind::SlowConsumer, what, Some(limit));
+        self.evidence.trigger(Kind::SlowConsumer, what, Some(limit));
         let frame = self.own_frame(CloseCode::TRY_AGAIN_LATER, "slow consumer");
         self.fail(now + self.policy.linger, Some((frame, true)), actions);
     }
@@ -526,19 +375,19 @@ impl ClosingHandshake {
     ) {
         match self.phase {
             Phase::Open => {
-                self.acts(Cause::Backend);
-                self.trigger(Kind::BackendFailed, what, limit);
+                self.evidence.acts(Cause::Backend);
+                self.evidence.trigger(Kind::BackendFailed, what, limit);
                 // The peer did nothing wrong: it gets the whole closing handshake.
                 self.phase = Phase::CloseSent { deadline: now + self.policy.timeout };
                 actions.push(Action::StopDelivery);
                 self.send_close(self.own_frame(code, "backend failed"), false, actions);
             }
             Phase::CloseSent { .. } => {
-                self.trigger(Kind::BackendFailed, what, limit);
+                self.evidence.trigger(Kind::BackendFailed, what, limit);
                 actions.push(Action::StopDelivery);
             }
             Phase::CloseReceived { deadline, reply: Reply::Awaited { .. } } => {
-                self.trigger(Kind::BackendFailed, what, limit);
+                self.evidence.trigger(Kind::BackendFailed, what, limit);
                 self.phase = Phase::CloseReceived { deadline, reply: Reply::Queued };
                 self.send_close(self.own_frame(code, "backend failed"), false, actions);
             }
@@ -552,9 +401,9 @@ impl ClosingHandshake {
 
     /// Section 7.1.7, _Fail the WebSocket Connection_, for what the peer did.
     fn fail_for(&mut self, now: Instant, breach: Breach, actions: &mut Vec<Action>) {
-        self.acts(Cause::Violation);
+        self.evidence.acts(Cause::Violation);
         let frame = self.own_frame(breach.close_code(), &breach.phrase());
-        self.trigger(breach.kind(), breach.describe(), breach.into_limit());
+        self.evidence.trigger(breach.kind(), breach.describe(), breach.into_limit());
         actions.push(Action::StopDelivery);
         let linger = now + self.policy.linger;
         let deadline = self.poll_deadline().map_or(linger, |deadline| deadline.min(linger));
@@ -575,7 +424,7 @@ impl ClosingHandshake {
         self.phase = Phase::Failing { deadline };
         if let Some((frame, shed)) = close {
             self.send_close(frame, shed, actions);
-        } else if self.our_close_left() {
+        } else if self.evidence.our_close_left() {
             self.end_failing(actions);
         }
     }
@@ -610,7 +459,7 @@ impl ClosingHandshake {
             Phase::AwaitingTransportEnd { .. } | Phase::Failing { .. } | Phase::Flushing { .. } => {
             }
             Phase::Open | Phase::CloseSent { .. } | Phase::CloseReceived { .. } | Phase::Ended => {
-                self.trigger(kind, what, None);
+                self.evidence.trigger(kind, what, None);
                 if by.is_some() {
                     self.evidence.by = by;
                 }
@@ -632,90 +481,19 @@ impl ClosingHandshake {
         }
     }
 
-    fn our_close_left(&self) -> bool {
-        matches!(self.evidence.ours, OurClose::Left(..))
-    }
-
-    /// Keeps the first reason for this end to act.
-    fn acts(&mut self, cause: Cause) {
-        if self.evidence.cause == Cause::None {
-            self.evidence.cause = cause;
-        }
-    }
-
-    /// Keeps the first trigger: what comes later only adds evidence.
-    fn trigger(&mut self, kind: Kind, what: impl Into<String>, limit: Option<Limit>) {
-        if self.evidence.trigger.is_none() {
-            self.evidence.trigger = Some(Trigger { kind, what: what.into(), limit });
-        }
-    }
-
     fn finish(&mut self, end: TransportEnd, reset: bool, actions: &mut Vec<Action>) {
-        let outcome = self.outcome(end);
+        let outcome = self.evidence.outcome(self.role, end);
         self.phase = Phase::Ended;
         actions.push(Action::DropTransport { reset });
         actions.push(Action::Finish(Box::new(outcome)));
-    }
-
-    /// Draws up the verdict of a transport that ended in this way.
-    fn outcome(&mut self, end: TransportEnd) -> Outcome {
-        let mut state = self.state();
-        let evidence = &mut self.evidence;
-        let trigger = evidence.trigger.take();
-        let (kind, what, limit) = match trigger {
-            Some(Trigger { kind, what, limit }) => (kind, what, limit.or(evidence.limit.take())),
-            None => (Kind::Clean, String::new(), evidence.limit.take()),
-        };
-        let ours = std::mem::replace(&mut evidence.ours, OurClose::None);
-        let (close_sent, sent_at) = match ours {
-            OurClose::Left(frame, at) => (Some(frame), Some(at)),
-            OurClose::None => (None, None),
-            OurClose::Queued(_) => {
-                // A 1011 to a silent peer is only tried: nobody accepted a close.
-                if kind == Kind::PongTimeout && state == CloseState::CloseSent {
-                    state = CloseState::Open;
-                }
-                (None, None)
-            }
-        };
-        let (close_received, received_at) = evidence.theirs.take().unzip();
-        let handshake = match (sent_at, received_at) {
-            (Some(sent), Some(received)) => Some(sent.max(received) - sent.min(received)),
-            (None, _) | (_, None) => None,
-        };
-        let mut outcome = Outcome {
-            kind,
-            fault: Fault::None,
-            cause: evidence.cause,
-            first_close: evidence.first_close,
-            state: Some(state),
-            close_sent,
-            close_received,
-            transport_end: Some(end),
-            handshake,
-            retry: Retry::Never,
-            limit,
-            by: evidence.by.take(),
-            detail: what,
-        };
-        classification::judge(&mut outcome, direction(self.role));
-        outcome
     }
 
     /// Draws up the verdict of a connection whose own actor or mover died.
     pub fn fail_actor(&mut self, what: &str) -> Outcome {
         self.evidence.trigger =
             Some(Trigger { kind: Kind::ActorFailed, what: what.to_owned(), limit: None });
-        let outcome = self.outcome(TransportEnd::Local);
+        let outcome = self.evidence.outcome(self.role, TransportEnd::Local);
         self.phase = Phase::Ended;
         outcome
-    }
-}
-
-/// A connection that we dialled has us as the client.
-fn direction(role: Role) -> Direction {
-    match role {
-        Role::Server => Direction::Inbound,
-        Role::Client => Direction::Outbound,
     }
 }
