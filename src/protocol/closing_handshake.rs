@@ -16,10 +16,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::classification::{self, Breach, Loss};
+use super::classification::{self, Breach, Loss, Standing};
 use crate::vocabulary::{
-    Cause, CloseCode, CloseFrame, CloseState, FirstClose, Kind, Limit, Outcome, Requester, Role,
-    TransportEnd,
+    Cause, CloseCode, CloseFrame, CloseReason, CloseState, Kind, Limit, Outcome, ReceivedClose,
+    Requester, Role, TransportEnd,
 };
 
 mod evidence;
@@ -27,7 +27,7 @@ mod evidence;
 mod tests;
 mod words;
 
-use evidence::{Evidence, OurClose, Trigger};
+use evidence::Evidence;
 pub use words::{Action, ClosePolicy, CloseRequest, Input, ReplyPolicy};
 
 /// The closing handshake of one connection.
@@ -74,7 +74,7 @@ impl ClosingHandshake {
 
     /// Returns the first reason for this end to act.
     pub fn cause(&self) -> Cause {
-        self.evidence.cause
+        self.evidence.cause()
     }
 
     /// Tells whether the connection has ended.
@@ -106,13 +106,12 @@ impl ClosingHandshake {
             Input::CloseAccepted(request) => self.handle_close_accepted(now, request),
             Input::ReplyInKind => self.reply_in_kind(actions),
             Input::Abort { cause, by } => {
-                self.evidence.acts(cause);
-                self.cut(Kind::Aborted, by, "the connection was aborted here", actions);
+                self.cut(Kind::Aborted, cause, by, "this end aborted the connection", actions);
             }
             Input::PeerClose(payload) => self.handle_peer_close(now, &payload, actions),
             Input::CloseFlushed => self.handle_close_flushed(now, actions),
             Input::OutboxFlushed => self.handle_outbox_flushed(actions),
-            Input::TransportEnded(loss) => self.handle_transport_ended(now, loss, actions),
+            Input::TransportEnded(loss) => self.handle_transport_ended(now, &loss, actions),
             Input::Violation(breach) => self.handle_violation(now, breach, actions),
             Input::PongOverdue { silent } => self.handle_pong_overdue(now, silent, actions),
             Input::WriteStalled(limit) => self.handle_write_stalled(limit, actions),
@@ -121,13 +120,8 @@ impl ClosingHandshake {
                 self.handle_backend_failed(now, code, what, limit, actions);
             }
             Input::DrainDeadline(by) => {
-                self.evidence.acts(Cause::Drain);
-                self.cut(
-                    Kind::DrainDeadline,
-                    by,
-                    "it was still open when the drain's deadline passed",
-                    actions,
-                );
+                let what = "the connection was still open when the drain's deadline passed";
+                self.cut(Kind::DrainDeadline, Cause::Drain, by, what, actions);
             }
         }
     }
@@ -137,94 +131,85 @@ impl ClosingHandshake {
         if self.poll_deadline().is_none_or(|deadline| now < deadline) {
             return;
         }
+        let left = self.evidence.our_close_left();
+        let end = self.evidence.half_end().unwrap_or(TransportEnd::Timeout);
         match self.phase {
             Phase::Open | Phase::Ended => {}
             Phase::CloseReceived { deadline, reply: Reply::Awaited { .. } } if now < deadline => {
                 self.reply_in_kind(actions);
             }
             Phase::CloseSent { .. } => {
-                let (what, left) = match self.evidence.ours {
-                    OurClose::Left(..) => ("the peer did not answer our Close in time", true),
-                    OurClose::None | OurClose::Queued(_) => {
-                        ("our Close could not leave in time", false)
-                    }
+                let what = match left {
+                    true => "the peer did not answer our Close in time",
+                    false => "our Close could not leave in time",
                 };
                 self.evidence.trigger(Kind::CloseTimeout, what, None);
-                self.finish(TransportEnd::Timeout, !left, actions);
+                self.finish(end, !left, actions);
             }
             Phase::CloseReceived { .. } => {
-                self.evidence.trigger(
-                    Kind::CloseTimeout,
-                    "our answer to the peer's Close could not leave in time",
-                    None,
-                );
-                self.finish(TransportEnd::Timeout, true, actions);
+                let what = "our answer could not leave in time";
+                self.evidence.trigger(Kind::CloseTimeout, what, None);
+                self.finish(end, true, actions);
             }
-            Phase::AwaitingTransportEnd { .. } => {
-                self.finish(TransportEnd::Timeout, false, actions)
+            Phase::AwaitingTransportEnd { .. } => self.finish(end, false, actions),
+            Phase::Failing { .. } if self.evidence.is_silent() => {
+                let end = self.evidence.half_end().unwrap_or(TransportEnd::Local);
+                self.finish(end, !left, actions);
             }
-            Phase::Failing { .. } => {
-                let end = match self.evidence.trigger {
-                    Some(Trigger { kind: Kind::PongTimeout, .. }) => TransportEnd::Local,
-                    Some(_) | None => TransportEnd::Timeout,
-                };
-                self.finish(end, !self.evidence.our_close_left(), actions);
-            }
-            Phase::Flushing { .. } => self.finish(TransportEnd::Fin, true, actions),
+            Phase::Failing { .. } => self.finish(end, !left, actions),
+            Phase::Flushing { .. } => self.finish(end, true, actions),
         }
     }
 
     fn handle_close_accepted(&mut self, now: Instant, request: CloseRequest) {
         let CloseRequest { frame, cause, by, limit } = request;
+        if !self.evidence.accept(frame) {
+            return;
+        }
+        let first = self.evidence.acts(cause);
+        if first {
+            self.evidence.limited(limit);
+        }
         match self.phase {
             Phase::Open => {
-                self.evidence.acts(cause);
-                self.evidence.by = by;
-                self.evidence.limit = limit;
-                self.evidence.ours = OurClose::Queued(frame);
+                self.evidence.asked(by);
                 self.phase = Phase::CloseSent { deadline: now + self.policy.timeout };
             }
-            // The application's answer to the peer's Close (section 5.5.1); or a close that was
-            // queued just before the answer of our own, and takes its place.
-            Phase::CloseReceived { deadline, .. } if !self.evidence.our_close_left() => {
-                self.evidence.by = by;
-                self.evidence.ours = OurClose::Queued(frame);
+            // The application's answer to the peer's Close (section 5.5.1); or a close that got
+            // into the outbox just before the answer of our own, and takes its place.
+            Phase::CloseReceived { deadline, .. } => {
+                self.evidence.asked(by);
                 self.phase = Phase::CloseReceived { deadline, reply: Reply::Queued };
             }
-            // A close raced with a failure and got into the outbox first: it is the frame that goes.
-            Phase::Failing { .. } | Phase::Flushing { .. } if !self.evidence.our_close_left() => {
-                self.evidence.ours = OurClose::Queued(frame);
+            // A close raced with a loss or a failure and got into the outbox first.
+            Phase::Flushing { .. } | Phase::Failing { .. } | Phase::CloseSent { .. } => {
+                if first {
+                    self.evidence.asked(by);
+                }
             }
-            // A second close: same ending, no second frame.
-            Phase::CloseSent { .. }
-            | Phase::CloseReceived { .. }
-            | Phase::AwaitingTransportEnd { .. }
-            | Phase::Failing { .. }
-            | Phase::Flushing { .. }
-            | Phase::Ended => {}
+            Phase::AwaitingTransportEnd { .. } | Phase::Ended => {}
         }
     }
 
     /// Section 5.5.1: answer with the status code that was received.
     fn reply_in_kind(&mut self, actions: &mut Vec<Action>) {
-        let Phase::CloseReceived { deadline, reply: Reply::Awaited { .. } } = self.phase else {
-            return;
-        };
-        let frame =
-            self.evidence.theirs.as_ref().map_or(CloseFrame::Empty, |(close, _)| close.in_kind());
-        self.phase = Phase::CloseReceived { deadline, reply: Reply::Queued };
-        self.send_close(frame, false, actions);
+        let frame = self.evidence.their_close().map_or(CloseFrame::Empty, ReceivedClose::in_kind);
+        self.reply(frame, false, actions);
+    }
+
+    /// Sends the answer, if it is still awaited.
+    fn reply(&mut self, frame: CloseFrame, shed: bool, actions: &mut Vec<Action>) {
+        if let Phase::CloseReceived { deadline, reply: Reply::Awaited { .. } } = self.phase {
+            self.phase = Phase::CloseReceived { deadline, reply: Reply::Queued };
+            self.send_close(frame, shed, actions);
+        }
     }
 
     fn handle_peer_close(&mut self, now: Instant, payload: &[u8], actions: &mut Vec<Action>) {
-        if self.evidence.theirs.is_some() {
+        let (close, breach) = classification::read_close(payload);
+        if !self.evidence.receive(close, now) {
             // Section 5.5.1: nothing may follow a Close; what does is ignored.
             return;
-        }
-        let (close, breach) = classification::read_close(payload);
-        self.evidence.theirs = Some((close, now));
-        if self.evidence.first_close == FirstClose::None {
-            self.evidence.first_close = FirstClose::Peer;
         }
         match (self.phase, breach) {
             (Phase::Open, None) => {
@@ -239,14 +224,14 @@ impl ClosingHandshake {
                     ReplyPolicy::Chosen => {}
                 }
             }
-            (Phase::CloseSent { deadline }, None) => match self.evidence.ours {
-                OurClose::Left(..) => self.await_transport_end(now, actions),
-                OurClose::None | OurClose::Queued(_) => {
-                    self.phase = Phase::CloseReceived { deadline, reply: Reply::Queued };
-                }
-            },
+            (Phase::CloseSent { .. }, None) if self.evidence.our_close_left() => {
+                self.await_transport_end(now, actions);
+            }
+            (Phase::CloseSent { deadline }, None) => {
+                self.phase = Phase::CloseReceived { deadline, reply: Reply::Queued };
+            }
             (Phase::Open | Phase::CloseSent { .. }, Some(breach)) => {
-                self.fail_for(now, breach, actions)
+                self.fail_for(now, breach, actions);
             }
             // Failing already: the Close only adds evidence.
             (Phase::Failing { .. } | Phase::Flushing { .. }, _) => {}
@@ -258,13 +243,8 @@ impl ClosingHandshake {
     }
 
     fn handle_close_flushed(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        let OurClose::Queued(frame) = std::mem::replace(&mut self.evidence.ours, OurClose::None)
-        else {
+        if !self.evidence.left(now) {
             return;
-        };
-        self.evidence.ours = OurClose::Left(frame, now);
-        if self.evidence.first_close == FirstClose::None {
-            self.evidence.first_close = FirstClose::Local;
         }
         match self.phase {
             Phase::CloseReceived { .. } => self.await_transport_end(now, actions),
@@ -278,41 +258,42 @@ impl ClosingHandshake {
     }
 
     fn handle_outbox_flushed(&mut self, actions: &mut Vec<Action>) {
-        if let Phase::Flushing { .. } = self.phase {
-            self.finish(TransportEnd::Fin, false, actions);
+        if let (Phase::Flushing { .. }, Some(end)) = (self.phase, self.evidence.half_end()) {
+            self.finish(end, false, actions);
         }
     }
 
-    fn handle_transport_ended(&mut self, now: Instant, loss: Loss, actions: &mut Vec<Action>) {
+    fn handle_transport_ended(&mut self, now: Instant, loss: &Loss, actions: &mut Vec<Action>) {
         let end = loss.transport_end();
-        let is_fin = end == TransportEnd::Fin;
+        let left = self.evidence.our_close_left();
         match self.phase {
             Phase::Open | Phase::CloseSent { .. } => {
-                let answering = matches!(self.phase, Phase::CloseSent { .. });
-                self.evidence.trigger(loss.kind(), loss.describe(answering), None);
-                let left = self.evidence.our_close_left();
-                if is_fin && !left {
+                let standing = match (self.evidence.has_our_close(), left) {
+                    (false, _) => Standing::Open,
+                    (true, false) => Standing::CloseQueued,
+                    (true, true) => Standing::CloseLeft,
+                };
+                self.evidence.trigger(loss.kind(), loss.describe(standing), None);
+                if end == TransportEnd::Fin && !left {
                     // The peer has ended its half only: it may still read what we had to say.
-                    let linger = now + self.policy.linger;
-                    let deadline =
-                        self.poll_deadline().map_or(linger, |deadline| deadline.min(linger));
-                    self.phase = Phase::Flushing { deadline };
+                    self.evidence.half_ended(end);
+                    self.phase = Phase::Flushing { deadline: self.within_linger(now) };
                     actions.push(Action::FlushThenTell);
                 } else {
                     self.finish(end, false, actions);
                 }
             }
             // Close and FIN may come in one segment; the answer can still leave.
-            Phase::CloseReceived { .. } if is_fin => self.evidence.peer_fin = true,
+            Phase::CloseReceived { .. } if loss.is_half() => self.evidence.half_ended(end),
             Phase::CloseReceived { .. } => {
-                self.evidence.trigger(loss.kind(), loss.describe(false), None);
+                self.evidence.trigger(loss.kind(), loss.describe(Standing::AnswerQueued), None);
                 self.finish(end, false, actions);
             }
-            Phase::AwaitingTransportEnd { .. } => self.finish(end, false, actions),
-            Phase::Failing { .. } if is_fin && !self.evidence.our_close_left() => {
-                self.evidence.peer_fin = true
+            Phase::Failing { .. } if loss.is_half() && !left => self.evidence.half_ended(end),
+            Phase::AwaitingTransportEnd { .. } | Phase::Failing { .. } => {
+                self.finish(end, false, actions);
             }
-            Phase::Failing { .. } => self.finish(end, false, actions),
+            // The kind is that of the FIN, and so is the end.
             Phase::Flushing { .. } => self.finish(TransportEnd::Fin, false, actions),
             Phase::Ended => {}
         }
@@ -334,13 +315,11 @@ impl ClosingHandshake {
             return; // the closing handshake has deadlines of its own
         }
         self.evidence.acts(Cause::Keepalive);
-        self.evidence.trigger(
-            Kind::PongTimeout,
-            format!("the peer was silent for {} ms after our Ping", silent.as_millis()),
-            None,
-        );
+        let what = format!("the peer was silent for {} ms after our Ping", silent.as_millis());
+        self.evidence.trigger(Kind::PongTimeout, what, None);
         let frame = self.own_frame(CloseCode::INTERNAL_ERROR, "no pong");
-        self.fail(now + self.policy.linger, Some((frame, false)), actions);
+        self.phase = Phase::Failing { deadline: self.within_linger(now) };
+        self.send_close(frame, false, actions);
     }
 
     fn handle_write_stalled(&mut self, limit: Limit, actions: &mut Vec<Action>) {
@@ -355,14 +334,27 @@ impl ClosingHandshake {
     }
 
     fn handle_overflow(&mut self, now: Instant, limit: Limit, actions: &mut Vec<Action>) {
-        if self.phase != Phase::Open {
-            return;
-        }
-        self.evidence.acts(Cause::SlowConsumer);
         let what = format!("the outbox was full: {} of {} bytes", limit.observed, limit.limit);
-        self.evidence.trigger(Kind::SlowConsumer, what, Some(limit));
         let frame = self.own_frame(CloseCode::TRY_AGAIN_LATER, "slow consumer");
-        self.fail(now + self.policy.linger, Some((frame, true)), actions);
+        match self.phase {
+            Phase::Open => {
+                self.evidence.acts(Cause::SlowConsumer);
+                self.evidence.trigger(Kind::SlowConsumer, what, Some(limit));
+                self.phase = Phase::Failing { deadline: self.within_linger(now) };
+                self.send_close(frame, true, actions);
+            }
+            // The application goes on sending before it answers, and the peer does not read.
+            Phase::CloseReceived { reply: Reply::Awaited { .. }, .. } => {
+                self.evidence.trigger(Kind::SlowConsumer, what, Some(limit));
+                self.reply(frame, true, actions);
+            }
+            Phase::CloseReceived { reply: Reply::Queued, .. }
+            | Phase::CloseSent { .. }
+            | Phase::AwaitingTransportEnd { .. }
+            | Phase::Failing { .. }
+            | Phase::Flushing { .. }
+            | Phase::Ended => {}
+        }
     }
 
     fn handle_backend_failed(
@@ -373,6 +365,7 @@ impl ClosingHandshake {
         limit: Option<Limit>,
         actions: &mut Vec<Action>,
     ) {
+        let frame = self.own_frame(code, "backend failed");
         match self.phase {
             Phase::Open => {
                 self.evidence.acts(Cause::Backend);
@@ -380,16 +373,15 @@ impl ClosingHandshake {
                 // The peer did nothing wrong: it gets the whole closing handshake.
                 self.phase = Phase::CloseSent { deadline: now + self.policy.timeout };
                 actions.push(Action::StopDelivery);
-                self.send_close(self.own_frame(code, "backend failed"), false, actions);
+                self.send_close(frame, false, actions);
             }
             Phase::CloseSent { .. } => {
                 self.evidence.trigger(Kind::BackendFailed, what, limit);
                 actions.push(Action::StopDelivery);
             }
-            Phase::CloseReceived { deadline, reply: Reply::Awaited { .. } } => {
+            Phase::CloseReceived { reply: Reply::Awaited { .. }, .. } => {
                 self.evidence.trigger(Kind::BackendFailed, what, limit);
-                self.phase = Phase::CloseReceived { deadline, reply: Reply::Queued };
-                self.send_close(self.own_frame(code, "backend failed"), false, actions);
+                self.reply(frame, false, actions);
             }
             Phase::CloseReceived { reply: Reply::Queued, .. }
             | Phase::AwaitingTransportEnd { .. }
@@ -404,39 +396,22 @@ impl ClosingHandshake {
         self.evidence.acts(Cause::Violation);
         let frame = self.own_frame(breach.close_code(), &breach.phrase());
         self.evidence.trigger(breach.kind(), breach.describe(), breach.into_limit());
+        self.phase = Phase::Failing { deadline: self.within_linger(now) };
         actions.push(Action::StopDelivery);
-        let linger = now + self.policy.linger;
-        let deadline = self.poll_deadline().map_or(linger, |deadline| deadline.min(linger));
-        let close = match self.evidence.ours {
-            OurClose::None => Some((frame, false)),
-            // No second Close.
-            OurClose::Queued(_) | OurClose::Left(..) => None,
-        };
-        self.fail(deadline, close, actions);
-    }
-
-    fn fail(
-        &mut self,
-        deadline: Instant,
-        close: Option<(CloseFrame, bool)>,
-        actions: &mut Vec<Action>,
-    ) {
-        self.phase = Phase::Failing { deadline };
-        if let Some((frame, shed)) = close {
-            self.send_close(frame, shed, actions);
-        } else if self.evidence.our_close_left() {
+        if self.evidence.our_close_left() {
             self.end_failing(actions);
+        } else if !self.evidence.has_our_close() {
+            self.send_close(frame, false, actions);
         }
     }
 
     /// Our Close has left a connection that is being failed: FIN, and a bounded wait for the peer's.
     fn end_failing(&mut self, actions: &mut Vec<Action>) {
-        let silent = matches!(self.evidence.trigger, Some(Trigger { kind: Kind::PongTimeout, .. }));
-        if silent {
+        if let Some(end) = self.evidence.half_end() {
+            self.finish(end, false, actions);
+        } else if self.evidence.is_silent() {
             // Nobody is there to answer.
             self.finish(TransportEnd::Local, false, actions);
-        } else if self.evidence.peer_fin {
-            self.finish(TransportEnd::Fin, false, actions);
         } else {
             actions.push(Action::ShutdownWrite);
         }
@@ -445,40 +420,62 @@ impl ClosingHandshake {
     /// Section 7.1.1: the server ends TCP first; the client waits for it, but not for ever.
     fn await_transport_end(&mut self, now: Instant, actions: &mut Vec<Action>) {
         self.phase = Phase::AwaitingTransportEnd { deadline: now + self.policy.linger };
-        if self.evidence.peer_fin {
-            self.finish(TransportEnd::Fin, false, actions);
+        if let Some(end) = self.evidence.half_end() {
+            self.finish(end, false, actions);
         } else if self.role == Role::Server {
             actions.push(Action::ShutdownWrite);
         }
     }
 
     /// Ends the connection by our own will, whatever it was doing.
-    fn cut(&mut self, kind: Kind, by: Option<Requester>, what: &str, actions: &mut Vec<Action>) {
-        match self.phase {
-            // Both Closes are through, or the verdict is fixed: only the wait is cut short.
-            Phase::AwaitingTransportEnd { .. } | Phase::Failing { .. } | Phase::Flushing { .. } => {
-            }
-            Phase::Open | Phase::CloseSent { .. } | Phase::CloseReceived { .. } | Phase::Ended => {
+    fn cut(
+        &mut self,
+        kind: Kind,
+        cause: Cause,
+        by: Option<Requester>,
+        what: &str,
+        actions: &mut Vec<Action>,
+    ) {
+        let end = match self.phase {
+            Phase::Open | Phase::CloseSent { .. } | Phase::CloseReceived { .. } => {
+                self.evidence.acts(cause);
                 self.evidence.trigger(kind, what, None);
                 if by.is_some() {
-                    self.evidence.by = by;
+                    self.evidence.asked(by);
                 }
+                TransportEnd::Local
             }
-        }
-        let fin_seen = matches!(self.phase, Phase::Flushing { .. });
-        self.finish(if fin_seen { TransportEnd::Fin } else { TransportEnd::Local }, true, actions);
+            // Both Closes are through, or the verdict is fixed: only the wait is cut short.
+            Phase::AwaitingTransportEnd { .. } | Phase::Failing { .. } | Phase::Flushing { .. } => {
+                self.evidence.half_end().unwrap_or(TransportEnd::Local)
+            }
+            Phase::Ended => return,
+        };
+        self.finish(end, true, actions);
     }
 
     fn send_close(&mut self, frame: CloseFrame, shed: bool, actions: &mut Vec<Action>) {
-        self.evidence.ours = OurClose::Queued(frame.clone());
+        self.evidence.decide(frame.clone());
         actions.push(Action::SendClose { frame, shed });
     }
 
+    /// Words a Close of our own; its reason gives way to the signature if both are too long.
     fn own_frame(&self, code: CloseCode, reason: &str) -> CloseFrame {
         match &self.policy.signature {
-            Some(signature) => CloseFrame::coded(code, &format!("{reason} [{signature}]")),
+            Some(signature) => {
+                let signature = format!(" [{signature}]");
+                let room = CloseReason::MAX_LEN.saturating_sub(signature.len());
+                let reason = &reason[..reason.floor_char_boundary(room)];
+                CloseFrame::coded(code, &format!("{reason}{signature}"))
+            }
             None => CloseFrame::coded(code, reason),
         }
+    }
+
+    /// Returns when what fails now is to be gone: no later than was already due.
+    fn within_linger(&self, now: Instant) -> Instant {
+        let linger = now + self.policy.linger;
+        self.poll_deadline().map_or(linger, |deadline| deadline.min(linger))
     }
 
     fn finish(&mut self, end: TransportEnd, reset: bool, actions: &mut Vec<Action>) {
@@ -489,11 +486,17 @@ impl ClosingHandshake {
     }
 
     /// Draws up the verdict of a connection whose own actor or mover died.
+    ///
+    /// Where the kind was fixed before, or both Closes were through, the death is only remarked.
     pub fn fail_actor(&mut self, what: &str) -> Outcome {
-        self.evidence.trigger =
-            Some(Trigger { kind: Kind::ActorFailed, what: what.to_owned(), limit: None });
-        let outcome = self.evidence.outcome(self.role, TransportEnd::Local);
+        let end = if self.evidence.is_decided() {
+            self.evidence.remark(what);
+            self.evidence.half_end().unwrap_or(TransportEnd::Local)
+        } else {
+            self.evidence.trigger(Kind::ActorFailed, what, None);
+            TransportEnd::Local
+        };
         self.phase = Phase::Ended;
-        outcome
+        self.evidence.outcome(self.role, end)
     }
 }

@@ -12,30 +12,34 @@ use crate::vocabulary::{
 #[derive(Debug)]
 pub(super) struct Evidence {
     /// What fixed the kind; a connection without one ends clean.
-    pub(super) trigger: Option<Trigger>,
-    pub(super) cause: Cause,
-    pub(super) by: Option<Requester>,
+    trigger: Option<Trigger>,
+    cause: Cause,
+    by: Option<Requester>,
     /// The limit that made this end close.
-    pub(super) limit: Option<Limit>,
-    pub(super) first_close: FirstClose,
-    pub(super) ours: OurClose,
-    pub(super) theirs: Option<(ReceivedClose, Instant)>,
-    /// The peer's FIN was read while our Close was still to leave.
-    pub(super) peer_fin: bool,
+    limit: Option<Limit>,
+    first_close: FirstClose,
+    ours: OurClose,
+    theirs: Option<(ReceivedClose, Instant)>,
+    /// How the peer ended its half while our Close was still to leave.
+    half_end: Option<TransportEnd>,
 }
 
 /// What fixed the kind of the ending, and what a person should know about it.
 #[derive(Debug)]
-pub(super) struct Trigger {
-    pub(super) kind: Kind,
-    pub(super) what: String,
-    pub(super) limit: Option<Limit>,
+struct Trigger {
+    kind: Kind,
+    what: String,
+    limit: Option<Limit>,
 }
 
-#[derive(Debug)]
-pub(super) enum OurClose {
+/// Where our Close stands.
+#[derive(Debug, Clone)]
+enum OurClose {
     None,
-    Queued(CloseFrame),
+    /// We decided on this frame; an accepted close that got into the outbox first takes its place.
+    Decided(CloseFrame),
+    /// A close was accepted: this frame is the last item of the outbox.
+    Accepted(CloseFrame),
     Left(CloseFrame, Instant),
 }
 
@@ -49,7 +53,7 @@ impl Default for Evidence {
             first_close: FirstClose::None,
             ours: OurClose::None,
             theirs: None,
-            peer_fin: false,
+            half_end: None,
         }
     }
 }
@@ -59,17 +63,69 @@ impl Evidence {
     pub(super) fn state(&self) -> CloseState {
         match (&self.ours, &self.theirs) {
             (OurClose::None, None) => CloseState::Open,
-            (OurClose::Queued(_) | OurClose::Left(..), None) => CloseState::CloseSent,
-            (OurClose::None | OurClose::Queued(_), Some(_)) => CloseState::CloseReceived,
+            (OurClose::Decided(_) | OurClose::Accepted(_) | OurClose::Left(..), None) => {
+                CloseState::CloseSent
+            }
+            (OurClose::None | OurClose::Decided(_) | OurClose::Accepted(_), Some(_)) => {
+                CloseState::CloseReceived
+            }
             (OurClose::Left(..), Some(_)) => CloseState::Closed,
         }
     }
 
-    /// Keeps the first reason for this end to act.
-    pub(super) fn acts(&mut self, cause: Cause) {
-        if self.cause == Cause::None {
+    pub(super) fn cause(&self) -> Cause {
+        self.cause
+    }
+
+    pub(super) fn our_close_left(&self) -> bool {
+        matches!(self.ours, OurClose::Left(..))
+    }
+
+    /// Tells whether there is a Close of ours already, in the outbox or beyond.
+    pub(super) fn has_our_close(&self) -> bool {
+        match self.ours {
+            OurClose::None => false,
+            OurClose::Decided(_) | OurClose::Accepted(_) | OurClose::Left(..) => true,
+        }
+    }
+
+    /// Returns the peer's Close.
+    pub(super) fn their_close(&self) -> Option<&ReceivedClose> {
+        self.theirs.as_ref().map(|(close, _)| close)
+    }
+
+    /// Returns how the peer ended its half of the transport, if it has ended only that.
+    pub(super) fn half_end(&self) -> Option<TransportEnd> {
+        self.half_end
+    }
+
+    /// Tells whether the kind is fixed: by a trigger, or because both Closes are through.
+    pub(super) fn is_decided(&self) -> bool {
+        self.trigger.is_some() || self.state() == CloseState::Closed
+    }
+
+    /// Tells whether the verdict is that nobody is there.
+    pub(super) fn is_silent(&self) -> bool {
+        self.trigger.as_ref().is_some_and(|trigger| trigger.kind == Kind::PongTimeout)
+    }
+
+    /// Keeps the first reason for this end to act; tells whether this was it.
+    pub(super) fn acts(&mut self, cause: Cause) -> bool {
+        let first = self.cause == Cause::None;
+        if first {
             self.cause = cause;
         }
+        first
+    }
+
+    /// Keeps who asked.
+    pub(super) fn asked(&mut self, by: Option<Requester>) {
+        self.by = by;
+    }
+
+    /// Keeps the limit that made this end close.
+    pub(super) fn limited(&mut self, limit: Option<Limit>) {
+        self.limit = limit;
     }
 
     /// Keeps the first trigger: what comes later only adds evidence.
@@ -79,32 +135,86 @@ impl Evidence {
         }
     }
 
-    pub(super) fn our_close_left(&self) -> bool {
-        matches!(self.ours, OurClose::Left(..))
+    /// Adds what came after the trigger, or after both Closes, to what a person should know.
+    pub(super) fn remark(&mut self, what: &str) {
+        match &mut self.trigger {
+            Some(trigger) => {
+                trigger.what.push_str("; ");
+                trigger.what.push_str(what);
+            }
+            None => self.trigger(Kind::Clean, what, None),
+        }
+    }
+
+    /// Takes note of a Close that we decided on.
+    pub(super) fn decide(&mut self, frame: CloseFrame) {
+        self.ours = OurClose::Decided(frame);
+    }
+
+    /// Takes note of an accepted close; tells whether its frame is the one that goes.
+    pub(super) fn accept(&mut self, frame: CloseFrame) -> bool {
+        match self.ours {
+            OurClose::None | OurClose::Decided(_) => {
+                self.ours = OurClose::Accepted(frame);
+                true
+            }
+            // A second close: same ending, no second frame.
+            OurClose::Accepted(_) | OurClose::Left(..) => false,
+        }
+    }
+
+    /// Takes note that our Close has left; tells whether there was one to leave.
+    pub(super) fn left(&mut self, now: Instant) -> bool {
+        match std::mem::replace(&mut self.ours, OurClose::None) {
+            OurClose::Decided(frame) | OurClose::Accepted(frame) => {
+                self.ours = OurClose::Left(frame, now);
+                self.closes_first(FirstClose::Local);
+                true
+            }
+            settled @ (OurClose::None | OurClose::Left(..)) => {
+                self.ours = settled;
+                false
+            }
+        }
+    }
+
+    /// Takes note of the peer's Close; tells whether it is the first.
+    pub(super) fn receive(&mut self, close: ReceivedClose, now: Instant) -> bool {
+        if self.theirs.is_some() {
+            return false;
+        }
+        self.theirs = Some((close, now));
+        self.closes_first(FirstClose::Peer);
+        true
+    }
+
+    /// Takes note that the peer has ended its half of the transport.
+    pub(super) fn half_ended(&mut self, end: TransportEnd) {
+        self.half_end.get_or_insert(end);
+    }
+
+    fn closes_first(&mut self, who: FirstClose) {
+        if self.first_close == FirstClose::None {
+            self.first_close = who;
+        }
     }
 
     /// Draws up the verdict of a transport that ended in this way.
-    pub(super) fn outcome(&mut self, role: Role, end: TransportEnd) -> Outcome {
-        let mut state = self.state();
-        let evidence = self;
-        let trigger = evidence.trigger.take();
-        let (kind, what, limit) = match trigger {
-            Some(Trigger { kind, what, limit }) => (kind, what, limit.or(evidence.limit.take())),
-            None => (Kind::Clean, String::new(), evidence.limit.take()),
+    pub(super) fn outcome(&self, role: Role, end: TransportEnd) -> Outcome {
+        let (kind, what, limit) = match &self.trigger {
+            Some(trigger) => (trigger.kind, trigger.what.clone(), trigger.limit.as_ref()),
+            None => (Kind::Clean, String::new(), None),
         };
-        let ours = std::mem::replace(&mut evidence.ours, OurClose::None);
-        let (close_sent, sent_at) = match ours {
-            OurClose::Left(frame, at) => (Some(frame), Some(at)),
-            OurClose::None => (None, None),
-            OurClose::Queued(_) => {
-                // A 1011 to a silent peer is only tried: nobody accepted a close.
-                if kind == Kind::PongTimeout && state == CloseState::CloseSent {
-                    state = CloseState::Open;
-                }
-                (None, None)
-            }
+        let (close_sent, sent_at) = match &self.ours {
+            OurClose::Left(frame, at) => (Some(frame.clone()), Some(*at)),
+            OurClose::None | OurClose::Decided(_) | OurClose::Accepted(_) => (None, None),
         };
-        let (close_received, received_at) = evidence.theirs.take().unzip();
+        let state = match (self.state(), &self.ours) {
+            // A 1011 to a silent peer is only tried: nobody accepted a close.
+            (CloseState::CloseSent, OurClose::Decided(_)) if self.is_silent() => CloseState::Open,
+            (state, _) => state,
+        };
+        let (close_received, received_at) = self.theirs.clone().unzip();
         let handshake = match (sent_at, received_at) {
             (Some(sent), Some(received)) => Some(sent.max(received) - sent.min(received)),
             (None, _) | (_, None) => None,
@@ -112,16 +222,16 @@ impl Evidence {
         let mut outcome = Outcome {
             kind,
             fault: Fault::None,
-            cause: evidence.cause,
-            first_close: evidence.first_close,
+            cause: self.cause,
+            first_close: self.first_close,
             state: Some(state),
             close_sent,
             close_received,
             transport_end: Some(end),
             handshake,
             retry: Retry::Never,
-            limit,
-            by: evidence.by.take(),
+            limit: limit.or(self.limit.as_ref()).cloned(),
+            by: self.by.clone(),
             detail: what,
         };
         classification::judge(&mut outcome, direction(role));
