@@ -1,5 +1,6 @@
 use super::*;
-use crate::vocabulary::{Advice, CloseState};
+use crate::protocol::frame_scanner::{Place, Violation};
+use crate::vocabulary::{Advice, CloseState, Limit};
 
 fn limit() -> Limit {
     Limit { name: "max_frame_size", limit: 1, observed: 2 }

@@ -1,9 +1,11 @@
 //! The machine in simulated time: scripts are told step by step, and everything it does is kept.
 
+use std::time::Duration;
+
 use super::*;
-use crate::protocol::classification::LossKind;
+use crate::protocol::classification::{Breach, LossKind};
 use crate::protocol::frame_scanner::{Place, Violation};
-use crate::vocabulary::FirstClose;
+use crate::vocabulary::{CloseCode, CloseReason, FirstClose, Limit};
 
 mod decided_cases;
 mod model;

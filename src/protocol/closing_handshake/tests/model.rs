@@ -202,7 +202,7 @@ impl World {
                 breach.map(|breach| breach.kind())
             }
             Input::TransportEnded(loss) => {
-                (!complete && !(received && loss.is_half())).then(|| loss.kind())
+                (!(complete || received && loss.is_half())).then(|| loss.kind())
             }
             Input::Violation(breach) if !received => {
                 if quiet {
