@@ -7,6 +7,8 @@
 mod support;
 
 mod endings {
+    mod active;
     mod decided_cases;
+    mod passive;
     mod stage;
 }
