@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lastword::config::ConnectionSettings;
-use lastword::transport::bind::ListenAddress;
+use lastword::vocabulary::ListenAddress;
 use lastword::vocabulary::{
     Cause, CloseCode, CloseFrame, CloseState, Fault, FirstClose, Kind, Requester, Role,
     TransportEnd,
