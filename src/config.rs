@@ -36,4 +36,4 @@ pub use schema::{
     Close, Config, Drain, Health, Keepalive, Log, LogFormat, Node, QueryRecording, Records,
 };
 pub use validation::Violation;
-pub use values::{Address, ByteSize, InvalidValue, Spread};
+pub use values::{ByteSize, InvalidValue, Spread};

@@ -1,1 +1,320 @@
-//! The composition root.
+//! The daemon: build, spawn, ready, signals, drain, exit code.
+
+mod resources;
+mod signals;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tracing::{error, info, warn};
+
+use crate::config::{Backend as BackendChoice, Config, ConfigError, LogFormat, Sources, Spread};
+use crate::manager::{
+    Backend, DrainOptions, DrainReport, Listening, Route, StartError, Supervisor,
+};
+use crate::policy::admission::AdmissionLimits;
+use crate::surfaces::Readiness;
+use crate::surfaces::health;
+use crate::surfaces::log::{self, EndingLog, Format, LogError};
+use crate::surfaces::systemd::Notifier;
+use crate::transport::bind::{self, Acceptor, BindError};
+use crate::vocabulary::{Event, ListenAddress, Requester};
+use resources::Resources;
+use signals::Signals;
+
+/// The daemon stopped cleanly.
+const STOPPED: u8 = 0;
+/// The daemon failed, or was forced to stop.
+const FAILED: u8 = 1;
+/// The command line or the configuration is wrong.
+const BAD_USAGE: u8 = 2;
+
+/// Why the daemon did not start.
+#[derive(Debug, thiserror::Error)]
+enum StartupError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error("log: {0}")]
+    Log(#[from] LogError),
+    #[error("the runtime could not be started: {0}")]
+    Runtime(#[source] std::io::Error),
+    #[error(transparent)]
+    Supervisor(#[from] StartError),
+    #[error("listener {name}: {error}")]
+    Listener { name: String, error: BindError },
+    #[error("health: {0}")]
+    Health(BindError),
+}
+
+impl StartupError {
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config(_) | Self::Log(_) => BAD_USAGE,
+            Self::Runtime(_) | Self::Supervisor(_) | Self::Listener { .. } | Self::Health(_) => {
+                FAILED
+            }
+        }
+    }
+}
+
+/// Runs the daemon until it is told to stop; returns its exit code.
+pub fn serve(files: Vec<PathBuf>, set: Vec<String>) -> ExitCode {
+    match start_and_run(&Sources::of_process(files, set)) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            complain(&error);
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+/// Checks a configuration as [`serve`] would load it, and says what it would do.
+pub fn check(files: Vec<PathBuf>, set: Vec<String>) -> ExitCode {
+    match crate::config::load(&Sources::of_process(files, set)) {
+        Ok(config) => {
+            for listener in &config.listeners {
+                say(&format!("listener {} on {}", listener.name, listener.listen));
+            }
+            for route in &config.routes {
+                let host = route.host.as_deref().unwrap_or("any host");
+                let backend = match route.backend {
+                    BackendChoice::Echo => "echo",
+                };
+                say(&format!("route {}: {} at {host} to {}", route.name, route.path, backend));
+            }
+            say("the configuration is good");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            complain(&error);
+            ExitCode::from(BAD_USAGE)
+        }
+    }
+}
+
+fn start_and_run(sources: &Sources) -> Result<u8, StartupError> {
+    let config = crate::config::load(sources)?;
+    let format = match config.log.format {
+        LogFormat::Text => Format::Text,
+        LogFormat::Json => Format::Json,
+        LogFormat::Journald => Format::Journald,
+    };
+    // Dropped last: it writes out what is still queued.
+    let (ending_log, _lines) = log::install(format, &config.log.filter)?;
+    let resources = Resources::claim(&config.limits);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(StartupError::Runtime)?;
+    let code = runtime.block_on(run(&config, &resources, ending_log));
+    // What is still under way, such as an answer to a refused attempt, is not worth waiting for.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    code
+}
+
+async fn run(
+    config: &Config,
+    resources: &Resources,
+    ending_log: EndingLog,
+) -> Result<u8, StartupError> {
+    // From here on a signal is an orderly stop, even before the daemon is ready.
+    let mut signals = Signals::install().map_err(StartupError::Runtime)?;
+    let notifier = Notifier::from_env();
+    let supervisor = supervisor(config, resources, ending_log).await?;
+    let (readiness, probed) = watch::channel(Readiness::Starting);
+    let listening = listen(config, &supervisor).await?;
+    let health = serve_health(config, probed)?;
+
+    announce(config, &listening, health.as_ref());
+    readiness.send_replace(Readiness::Ready);
+    notifier.ready();
+    notifier.status("ready");
+    info!(
+        node = config.node.resolve_name(),
+        max_connections = resources.max_connections,
+        memory = resources.memory,
+        version = env!("CARGO_PKG_VERSION"),
+        "ready"
+    );
+
+    let signal = signals.stop().await;
+    readiness.send_replace(Readiness::Draining);
+    notifier.stopping();
+    let report = tokio::select! {
+        report = drain(config, &supervisor, &notifier, signal) => report,
+        second = signals.stop() => {
+            warn!(signal = second, "a second signal: aborting all connections");
+            supervisor.abort_all(Some(Requester::Signal(second)));
+            supervisor.shutdown(DrainOptions { within: Duration::ZERO, ..options(config, second) }).await;
+            return Ok(FAILED);
+        }
+    };
+    let accounting = supervisor.accounting();
+    info!(
+        asked = report.asked,
+        cut = report.cut,
+        took_ms = report.took.as_millis(),
+        opened = accounting.opened,
+        ended = accounting.ended,
+        "stopped"
+    );
+    if !accounting.balances() || accounting.open > 0 {
+        error!(?accounting, "the books do not balance: please report this");
+    }
+    Ok(STOPPED)
+}
+
+async fn supervisor(
+    config: &Config,
+    resources: &Resources,
+    ending_log: EndingLog,
+) -> Result<Supervisor, StartError> {
+    let limits = &config.limits;
+    Supervisor::builder()
+        .node(config.node.resolve_name())
+        .memory(resources.memory)
+        .admission(AdmissionLimits {
+            max_connections: resources.max_connections,
+            max_connections_per_ip: limits.max_connections_per_ip,
+            handshakes_per_second: limits.handshakes_per_second,
+            accept_rate_per_ip: limits.accept_rate_per_ip,
+        })
+        .handshake_timeout(limits.handshake_timeout)
+        .records(config.records.clone())
+        .observer(move |event| match event {
+            Event::Ended(ending) | Event::OpenFailed(ending) => ending_log.log(ending),
+            Event::Opened(_) | Event::Closing(_) | Event::Gap(_) => {}
+        })
+        .start()
+        .await
+}
+
+async fn listen(config: &Config, supervisor: &Supervisor) -> Result<Vec<Listening>, StartupError> {
+    let routes: Vec<Route> = config.routes.iter().map(|route| build_route(config, route)).collect();
+    let mut listening = Vec::new();
+    for listener in &config.listeners {
+        let name = listener.name.clone();
+        let bound = supervisor.listen(&name, &listener.listen, routes.clone()).await;
+        listening.push(bound.map_err(|error| StartupError::Listener { name, error })?);
+    }
+    Ok(listening)
+}
+
+fn build_route(config: &Config, route: &crate::config::Route) -> Route {
+    let backend = match route.backend {
+        BackendChoice::Echo => |_: &_| Backend::echo(),
+    };
+    let mut built = Route::at(route.path.clone(), backend).with_settings(route.settings(config));
+    built.name = route.name.clone();
+    built.host = route.host.clone();
+    built.origins = route.origins.clone();
+    built.subprotocols = route.subprotocols.clone();
+    built
+}
+
+/// The probes' listener at work; dropping it ends it.
+struct Probes {
+    address: ListenAddress,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Probes {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn serve_health(
+    config: &Config,
+    probed: watch::Receiver<Readiness>,
+) -> Result<Option<Probes>, StartupError> {
+    let Some(address) = &config.health.listen else { return Ok(None) };
+    let acceptor = bind::bind(address).map_err(StartupError::Health)?;
+    let address = acceptor.local_addr().unwrap_or_else(|_| address.clone());
+    let task = tokio::spawn(async move {
+        match acceptor {
+            Acceptor::Tcp(listener) => health::serve(listener, probed).await,
+            Acceptor::Unix { listener, file } => {
+                // It removes the file once it is dropped.
+                let _file = file;
+                health::serve(listener, probed).await;
+            }
+        }
+    });
+    Ok(Some(Probes { address, task }))
+}
+
+/// Tells whoever started the daemon where it is, and that it is ready.
+fn announce(config: &Config, listening: &[Listening], health: Option<&Probes>) {
+    for (listener, listening) in config.listeners.iter().zip(listening) {
+        match listening.address() {
+            ListenAddress::Tcp(address) => {
+                say(&format!("listener {} ws://{address}", listener.name))
+            }
+            ListenAddress::Unix(path) => {
+                say(&format!("listener {} ws+unix:{}", listener.name, path.display()));
+            }
+        }
+    }
+    match health.map(|health| &health.address) {
+        Some(ListenAddress::Tcp(address)) => say(&format!("health http://{address}")),
+        Some(ListenAddress::Unix(path)) => say(&format!("health unix:{}", path.display())),
+        None => {}
+    }
+    say("ready");
+}
+
+async fn drain(
+    config: &Config,
+    supervisor: &Supervisor,
+    notifier: &Notifier,
+    signal: &'static str,
+) -> DrainReport {
+    let drain = &config.drain;
+    info!(signal, delay = ?drain.delay, within = ?drain.within, "stopping");
+    let work = async {
+        // Load balancers see that it is not ready before anybody is refused.
+        tokio::time::sleep(drain.delay).await;
+        supervisor.shutdown(options(config, signal)).await
+    };
+    tokio::pin!(work);
+    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        tokio::select! {
+            report = &mut work => return report,
+            _ = tick.tick() => {
+                notifier.status(&format!("draining: {} connections left", supervisor.accounting().open));
+                // Every second asks for some more: a drain may take longer than TimeoutStopSec.
+                notifier.extend_timeout(Duration::from_secs(10));
+            }
+        }
+    }
+}
+
+fn options(config: &Config, signal: &'static str) -> DrainOptions {
+    let drain = &config.drain;
+    DrainOptions {
+        within: drain.within,
+        spread: match drain.spread {
+            Spread::Auto => None,
+            Spread::Over(spread) => Some(spread),
+        },
+        code: drain.code,
+        reason: drain.reason.clone(),
+        by: Some(Requester::Signal(signal)),
+    }
+}
+
+/// Prints a line. Whoever started the daemon may have stopped reading; that is no reason to stop.
+fn say(line: &str) {
+    let mut stdout = std::io::stdout().lock();
+    let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
+}
+
+fn complain(error: &dyn std::error::Error) {
+    let _ = writeln!(std::io::stderr().lock(), "lastword: {error}");
+}

@@ -41,9 +41,9 @@ pub use streams::{EndingStream, EventStream};
 use crate::config::ConnectionSettings;
 use crate::protocol::closing_handshake::ReplyPolicy;
 use crate::supervision::{Adoption, Core};
-use crate::transport::bind::{BindError, ListenAddress};
+use crate::transport::bind::BindError;
 use crate::transport::socket::Transport;
-use crate::vocabulary::{ConnectionId, Direction, Origin, Role};
+use crate::vocabulary::{ConnectionId, Direction, ListenAddress, Origin, Role};
 
 /// Owns connections, inbound and outbound, one supervised actor each.
 ///

@@ -1,5 +1,6 @@
 //! What people and machines see of the daemon; none imports another.
 
+pub mod cli;
 pub mod health;
 pub mod log;
 pub mod systemd;

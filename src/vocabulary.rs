@@ -35,6 +35,7 @@ mod close;
 mod ending;
 mod event;
 mod identity;
+mod listen_address;
 mod message;
 mod open_failure;
 mod origin;
@@ -46,6 +47,7 @@ pub use ending::{
 };
 pub use event::{Closing, Event, Opened};
 pub use identity::{ConnectionId, InvalidId};
+pub use listen_address::{InvalidListenAddress, ListenAddress};
 pub use message::{Message, Text};
 pub use open_failure::OpenFailure;
 pub use origin::{Direction, Origin, Role, Upstream};

@@ -9,7 +9,8 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::routing::BackendKind;
-use super::values::{self, Address, ByteSize};
+use super::values::{self, ByteSize};
+use crate::vocabulary::ListenAddress;
 
 /// Certificate and key of a listener. Not in this version.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -145,7 +146,7 @@ impl Default for Reconnect {
 pub struct Control {
     /// Sets the address. Unit: address. Default: `127.0.0.1:8081`. Cost: one listening socket;
     /// beyond loopback and Unix sockets a token is required.
-    pub listen: Address,
+    pub listen: ListenAddress,
     /// Names the file with the tokens. Unit: path. Default: none. Cost: none.
     pub token_file: Option<PathBuf>,
     /// Lets callers dial. Unit: true or false. Default: false. Cost: callers reach what the node
@@ -156,7 +157,7 @@ pub struct Control {
 impl Default for Control {
     fn default() -> Self {
         Self {
-            listen: Address::Tcp(([127, 0, 0, 1], 8081).into()),
+            listen: ListenAddress::Tcp(([127, 0, 0, 1], 8081).into()),
             token_file: None,
             allow_dial: false,
         }

@@ -7,7 +7,7 @@ use super::overrides::{ConnectionSettings, RouteClose, RouteKeepalive, RouteLimi
 use super::patterns::{OriginPattern, PathPattern, host, host_matches, origin_allowed};
 use super::reserved::{Auth, Tls};
 use super::schema::Config;
-use super::values::Address;
+use crate::vocabulary::ListenAddress;
 
 /// An address that accepts connections.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -21,7 +21,7 @@ pub struct Listener {
     ///
     /// Unit: `127.0.0.1:8080`, `[::]:8080` or `unix:/run/lastword.sock`; port 0 lets the kernel
     /// choose. Required. Cost: one listening socket.
-    pub listen: Address,
+    pub listen: ListenAddress,
     /// Names certificate and key. Not in this version.
     #[serde(default)]
     pub tls: Option<Tls>,
@@ -42,7 +42,7 @@ impl Default for Listener {
     fn default() -> Self {
         Self {
             name: "public".to_owned(),
-            listen: Address::Tcp(([127, 0, 0, 1], 8080).into()),
+            listen: ListenAddress::Tcp(([127, 0, 0, 1], 8080).into()),
             tls: None,
             proxy_protocol: false,
             trusted_proxies: Vec::new(),

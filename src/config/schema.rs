@@ -7,8 +7,8 @@ use serde::Deserialize;
 use super::limits::Limits;
 use super::reserved::{Control, Dialer, Ledger};
 use super::routing::{Listener, Route};
-use super::values::{self, Address, Spread};
-use crate::vocabulary::{CloseCode, CloseReason};
+use super::values::{self, Spread};
+use crate::vocabulary::{CloseCode, CloseReason, ListenAddress};
 
 /// The whole configuration of a node.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -212,7 +212,7 @@ pub struct Health {
     /// Unit: address (`127.0.0.1:9090`, `unix:/run/lastword/health.sock`); "" = off. Default: "".
     /// Cost: one listening socket; whoever reaches it reads the metrics.
     #[serde(deserialize_with = "values::unless_empty")]
-    pub listen: Option<Address>,
+    pub listen: Option<ListenAddress>,
 }
 
 /// Says what of a request is recorded, in log, ledger, API and metrics alike.

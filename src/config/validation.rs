@@ -6,7 +6,8 @@ use super::limits::Limits;
 use super::overrides::ConnectionSettings;
 use super::routing::Route;
 use super::schema::{Close, Config, Keepalive};
-use super::values::{Address, ByteSize, Spread};
+use super::values::{ByteSize, Spread};
+use crate::vocabulary::ListenAddress;
 
 /// Tells what does not go together, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -150,7 +151,7 @@ fn check_listeners(config: &Config) -> Check {
     let listeners =
         listeners.map(|(index, listener)| (format!("listeners[{index}].listen"), &listener.listen));
     let health = config.health.listen.iter().map(|listen| ("health.listen".to_owned(), listen));
-    let mut taken: Vec<(String, &Address)> = Vec::new();
+    let mut taken: Vec<(String, &ListenAddress)> = Vec::new();
     for (key, address) in listeners.chain(health) {
         if let Some((other, _)) = taken.iter().find(|(_, other)| collide(other, address)) {
             let (address, other) = (address.to_string(), other.clone());
@@ -162,16 +163,17 @@ fn check_listeners(config: &Config) -> Check {
 }
 
 /// Returns whether two addresses cannot both be bound; port 0 is a new port each time.
-fn collide(a: &Address, b: &Address) -> bool {
+fn collide(a: &ListenAddress, b: &ListenAddress) -> bool {
     match (a, b) {
-        (Address::Tcp(a), Address::Tcp(b)) => {
+        (ListenAddress::Tcp(a), ListenAddress::Tcp(b)) => {
             let overlap = a.ip() == b.ip()
                 || a.is_ipv4() == b.is_ipv4()
                     && (a.ip().is_unspecified() || b.ip().is_unspecified());
             a.port() != 0 && a.port() == b.port() && overlap
         }
-        (Address::Unix(a), Address::Unix(b)) => a == b,
-        (Address::Tcp(_), Address::Unix(_)) | (Address::Unix(_), Address::Tcp(_)) => false,
+        (ListenAddress::Unix(a), ListenAddress::Unix(b)) => a == b,
+        (ListenAddress::Tcp(_), ListenAddress::Unix(_))
+        | (ListenAddress::Unix(_), ListenAddress::Tcp(_)) => false,
     }
 }
 

@@ -2,14 +2,14 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 
-use crate::vocabulary::{CloseCode, CloseReason, IllegalClose};
+use crate::vocabulary::{
+    CloseCode, CloseReason, IllegalClose, InvalidListenAddress, ListenAddress,
+};
 
 /// Tells why a text is not the value it should be, and what to write instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -36,14 +36,9 @@ pub enum InvalidValue {
         "{0:?} is too long: the longest duration is 3650d; \"0s\" switches off what may be off"
     )]
     DurationTooLong(String),
-    /// The text is not an address.
-    #[error(
-        "{0:?} is not an address: write \"127.0.0.1:8080\", \"[::]:8080\" or \"unix:/run/lastword.sock\""
-    )]
-    Address(String),
-    /// The path of a Unix socket is relative or longer than the kernel takes.
-    #[error("{0:?} is not the path of a Unix socket: write an absolute path of at most 107 bytes")]
-    SocketPath(String),
+    /// The text names no address to listen on.
+    #[error(transparent)]
+    Address(#[from] InvalidListenAddress),
     /// The text is neither a percentage nor a size.
     #[error(
         "{0:?} is no amount of memory: write a percentage from \"1%\" to \"100%\" or a size such as \"512MiB\""
@@ -167,44 +162,9 @@ impl<'de> Deserialize<'de> for ByteSize {
     }
 }
 
-/// Where to listen: `"127.0.0.1:8080"`, `"[::]:8080"` or `"unix:/run/lastword.sock"`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Address {
-    /// An address and port of TCP; port 0 lets the kernel choose one.
-    Tcp(SocketAddr),
-    /// A Unix socket, by its absolute path.
-    Unix(PathBuf),
-}
-
-/// What `sockaddr_un` holds on Linux, less the final zero.
-const LONGEST_SOCKET_PATH: usize = 107;
-
-impl FromStr for Address {
-    type Err = InvalidValue;
-
-    fn from_str(text: &str) -> Result<Self, InvalidValue> {
-        if let Some(path) = text.strip_prefix("unix:") {
-            if !path.starts_with('/') || path.len() > LONGEST_SOCKET_PATH || path.contains('\0') {
-                return Err(InvalidValue::SocketPath(path.to_owned()));
-            }
-            return Ok(Self::Unix(PathBuf::from(path)));
-        }
-        text.parse().map(Self::Tcp).map_err(|_| InvalidValue::Address(text.to_owned()))
-    }
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(address) => address.fmt(f),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Address {
+impl<'de> Deserialize<'de> for ListenAddress {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        text(deserializer, "an address such as \"127.0.0.1:8080\"", Self::from_str)
+        text(deserializer, "an address such as \"127.0.0.1:8080\"", |text| Ok(text.parse()?))
     }
 }
 
@@ -270,11 +230,11 @@ pub(super) fn close_reason<'de, D: Deserializer<'de>>(
 pub(super) fn unless_empty<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,
-    T: FromStr<Err = InvalidValue>,
+    T: FromStr<Err: Into<InvalidValue>>,
 {
     text(deserializer, "text, or \"\" for none", |text| match text {
         "" => Ok(None),
-        _ => text.parse().map(Some),
+        _ => text.parse().map(Some).map_err(Into::into),
     })
 }
 
@@ -350,12 +310,12 @@ mod tests {
     #[test]
     fn addresses_are_tcp_or_unix() {
         for text in ["127.0.0.1:8080", "[::]:8080", "unix:/run/x.sock"] {
-            assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
+            assert_eq!(text.parse::<ListenAddress>().unwrap().to_string(), text);
         }
         for text in ["", "8080", ":8080", "localhost:8080", "127.0.0.1", "unix:", "unix:x.sock"] {
-            assert!(text.parse::<Address>().is_err(), "{text}");
+            assert!(text.parse::<ListenAddress>().is_err(), "{text}");
         }
-        assert!(format!("unix:/{}", "x".repeat(107)).parse::<Address>().is_err());
+        assert!(format!("unix:/{}", "x".repeat(107)).parse::<ListenAddress>().is_err());
     }
 
     proptest! {
@@ -368,7 +328,7 @@ mod tests {
         fn no_text_makes_the_parsers_panic(text in "\\PC*", number in any::<u128>(), unit in "[a-zA-Zµ% .]{0,4}") {
             for text in [text, format!("{number}{unit}"), format!("{number}.{number}{unit}")] {
                 let _ = text.parse::<ByteSize>();
-                let _ = text.parse::<Address>();
+                let _ = text.parse::<ListenAddress>();
                 let _ = text.parse::<super::super::MemoryLimit>();
                 let _ = text.parse::<super::super::PathPattern>();
                 let _ = text.parse::<super::super::OriginPattern>();

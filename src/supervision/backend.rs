@@ -156,8 +156,9 @@ async fn run<H: Handler>(
 ) -> Result<(), HandlerFailure> {
     handler.on_open(&connection).await?;
     let inbox = Arc::clone(&connection.connection().inbox);
-    while let Some(incoming) = poll_fn(|cx| inbox.poll_take(cx)).await {
-        match incoming {
+    // The mover itself runs this, and looks for room afterwards: `made_room` is no news to it.
+    while let Some(taken) = poll_fn(|cx| inbox.poll_take(cx)).await {
+        match taken.incoming {
             Incoming::Message(message) => handler.on_message(&connection, message).await?,
             Incoming::Close(close) => {
                 let reply = handler.on_close(&connection, &close).await?;
@@ -213,8 +214,9 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
 
 /// Takes a connection's messages, in order.
 ///
-/// Messages that came before the connection ended can still be taken after it. Dropping it loses
-/// them: they are counted as discarded.
+/// Messages that came before the connection ended can still be taken after it. Dropping it while
+/// the connection lives loses them, and those that are still to come: they are counted as
+/// discarded.
 #[derive(Debug)]
 pub struct Receiver {
     connection: Arc<Connection>,
@@ -231,18 +233,19 @@ impl Receiver {
     /// # Cancel safety
     /// Cancel safe: what a dropped future had not returned is returned by the next call.
     pub async fn receive(&mut self) -> Option<Incoming> {
-        let inbox = &self.connection.inbox;
-        let incoming = poll_fn(|cx| inbox.poll_take(cx)).await;
-        if inbox.take_bell() {
+        let taken = poll_fn(|cx| self.connection.inbox.poll_take(cx)).await?;
+        if taken.made_room {
+            // Reading may have paused, and nothing else tells the mover that it may go on.
             self.connection.mover.wake();
         }
-        incoming
+        Some(taken.incoming)
     }
 }
 
 impl Drop for Receiver {
     fn drop(&mut self) {
-        self.connection.counters.discarded(self.connection.inbox.abandon());
+        let lost = self.connection.inbox.abandon();
+        self.connection.counters.discarded(lost);
         self.connection.mover.wake();
     }
 }

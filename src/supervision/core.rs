@@ -21,8 +21,8 @@ use crate::config::Records;
 use crate::ledger::Ledger;
 use crate::policy::admission::{Admission, AdmissionLimits};
 use crate::protocol::closing_handshake::Input;
-use crate::transport::bind::{self, Arrivals, BindError, ListenAddress};
-use crate::vocabulary::{Cause, ConnectionId, Ending, Event, Requester};
+use crate::transport::bind::{self, Arrivals, BindError};
+use crate::vocabulary::{Cause, ConnectionId, Ending, Event, ListenAddress, Requester};
 
 /// A supervisor actor and what it shares with its connections.
 pub(crate) struct Core {

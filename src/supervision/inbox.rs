@@ -16,6 +16,14 @@ pub enum Incoming {
     Close(ReceivedClose),
 }
 
+/// What was taken out of an inbox.
+#[derive(Debug, PartialEq)]
+pub(super) struct Taken {
+    pub(super) incoming: Incoming,
+    /// The inbox was full before: reading may have paused, and can go on.
+    pub(super) made_room: bool,
+}
+
 #[derive(Debug)]
 pub(super) struct Inbox {
     queue: Mutex<Queue>,
@@ -30,8 +38,6 @@ struct Queue {
     /// How many items the consumer has taken: what progress is.
     taken: u64,
     consumer: Option<Waker>,
-    /// Somebody was told that there is no room.
-    awaited: bool,
     /// Nothing more will come.
     ended: bool,
     /// The consumer is gone: nothing more will be taken.
@@ -45,19 +51,9 @@ impl Inbox {
     }
 
     /// Tells whether a message may be put in; an empty inbox always has room for one.
-    ///
-    /// If not, the bell rings when it has.
     pub(super) fn has_room(&self) -> bool {
-        let mut queue = self.lock();
-        let has_room = queue.bytes < self.limit;
-        queue.awaited = !has_room;
-        has_room
-    }
-
-    /// Tells whether there is room that somebody waits for. It rings once.
-    pub(super) fn take_bell(&self) -> bool {
-        let mut queue = self.lock();
-        queue.bytes < self.limit && std::mem::take(&mut queue.awaited)
+        let queue = self.lock();
+        queue.bytes < self.limit
     }
 
     /// Puts in what came; gives it back if nobody will take it.
@@ -92,15 +88,17 @@ impl Inbox {
     }
 
     /// Takes the next item; `None` at the end. Messages that came before the end come first.
-    pub(super) fn poll_take(&self, cx: &mut Context<'_>) -> Poll<Option<Incoming>> {
+    pub(super) fn poll_take(&self, cx: &mut Context<'_>) -> Poll<Option<Taken>> {
         let mut queue = self.lock();
         match queue.items.pop_front() {
             Some(incoming) => {
                 let size = incoming.size();
+                let was_full = queue.bytes >= self.limit;
                 queue.bytes -= size;
                 queue.taken += 1;
                 self.budget.release(size as u64);
-                Poll::Ready(Some(incoming))
+                let made_room = was_full && queue.bytes < self.limit;
+                Poll::Ready(Some(Taken { incoming, made_room }))
             }
             None if queue.ended => Poll::Ready(None),
             None => {

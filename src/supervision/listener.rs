@@ -13,13 +13,13 @@ use super::supervisor::Adoption;
 use crate::config::{QueryRecording, Records};
 use crate::contract::masking::{self, Masking};
 use crate::policy::admission::NotAdmitted;
-use crate::transport::bind::{Arrival, Arrivals, ListenAddress};
+use crate::transport::bind::{Arrival, Arrivals};
 use crate::transport::opening_handshake::{
     self, Agreement, HandshakeLimits, Refusal, Request, RequestFacts, check_method, check_origin,
     check_upgrade, choose_subprotocol,
 };
 use crate::transport::socket::{AnySocket, SocketName};
-use crate::vocabulary::{Direction, Limit, OpenFailure, Origin, Role, TransportEnd};
+use crate::vocabulary::{Direction, Limit, ListenAddress, OpenFailure, Origin, Role, TransportEnd};
 
 /// Attempts under way beyond `max_connections`: so many more peers can be told why they are refused.
 const BEYOND: u64 = 128;

@@ -130,9 +130,15 @@ impl Outbox {
         accepted
     }
 
-    /// Takes the close that was accepted and that the decider has not heard of.
-    pub(super) fn take_request(&self) -> Option<CloseRequest> {
-        self.lock().take_request()
+    /// Takes the close that was accepted and that the decider has not heard of; one that answers the
+    /// peer's Close only once the decider knows of that.
+    pub(super) fn take_request(&self, peer_close_is_known: bool) -> Option<CloseRequest> {
+        self.lock().take_request(peer_close_is_known)
+    }
+
+    /// Takes note that the peer's Close was read: a close that is accepted from now on answers it.
+    pub(super) fn note_peer_close(&self) {
+        self.lock().note_peer_close();
     }
 
     /// Accepts no more data; our Close may still be appended.
@@ -179,7 +185,7 @@ impl Outbox {
         self.room.notified()
     }
 
-    /// Answers a Ping; an answer that has not left is replaced (section 5.5.3 allows it).
+    /// Answers a Ping; of many answers that have not left, the oldest give way.
     pub(super) fn pong(&self, payload: &[u8]) {
         self.lock().pong(payload.into());
     }

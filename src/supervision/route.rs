@@ -35,15 +35,23 @@ impl Route {
         path: &str,
         backend: impl Fn(&RequestFacts) -> Backend + Send + Sync + 'static,
     ) -> Result<Self, crate::config::InvalidValue> {
-        Ok(Self {
-            name: path.to_owned(),
+        Ok(Self::at(path.parse()?, backend))
+    }
+
+    /// Makes a route for paths that were parsed already.
+    pub fn at(
+        path: PathPattern,
+        backend: impl Fn(&RequestFacts) -> Backend + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            name: path.to_string(),
             host: None,
-            path: path.parse()?,
+            path,
             origins: Vec::new(),
             subprotocols: Vec::new(),
             settings: Arc::default(),
             backend: Arc::new(backend),
-        })
+        }
     }
 
     /// Makes a route that sends every message back.

@@ -1,17 +1,16 @@
 //! Addresses to listen on, and the sockets bound to them.
 
-use std::fmt;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
 
 use super::socket::{AnySocket, SocketName};
+use crate::vocabulary::ListenAddress;
 
 mod arrivals;
 
@@ -22,42 +21,6 @@ const BACKLOG: i32 = 4096;
 
 /// Owner and group may connect: the group is how an operator lets a proxy in.
 const UNIX_MODE: u32 = 0o660;
-
-/// Where to listen: `127.0.0.1:8080`, `[::]:8080` or `unix:/run/x.sock`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum ListenAddress {
-    /// An address and a port; port 0 lets the kernel choose, `[::]` takes IPv4 as well.
-    Tcp(SocketAddr),
-    /// The path of a Unix stream socket.
-    Unix(PathBuf),
-}
-
-impl FromStr for ListenAddress {
-    type Err = InvalidListenAddress;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let invalid = || InvalidListenAddress(text.to_owned());
-        match text.strip_prefix("unix:") {
-            Some(path) if path.starts_with('/') => Ok(Self::Unix(PathBuf::from(path))),
-            Some(_) => Err(invalid()),
-            None => text.parse().map(Self::Tcp).map_err(|_| invalid()),
-        }
-    }
-}
-
-impl fmt::Display for ListenAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(addr) => write!(f, "{addr}"),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
-}
-
-/// A text that names no address to listen on.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no address to listen on: write 127.0.0.1:8080, [::]:8080 or unix:/run/x.sock")]
-pub struct InvalidListenAddress(String);
 
 /// Why an address could not be listened on; each names the address and a remedy.
 #[derive(Debug, thiserror::Error)]

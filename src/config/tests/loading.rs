@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::vocabulary::ListenAddress;
 
 #[test]
 fn without_any_source_the_defaults_hold() {
@@ -55,7 +56,7 @@ fn a_later_layer_replaces_an_array_whole() {
     };
     let listeners = load(&sources).unwrap().listeners;
     assert_eq!(listeners.len(), 1);
-    assert_eq!(listeners[0].listen, Address::Unix("/run/x.sock".into()));
+    assert_eq!(listeners[0].listen, ListenAddress::Unix("/run/x.sock".into()));
 }
 
 #[test]
@@ -63,7 +64,7 @@ fn set_reaches_into_the_arrays_of_earlier_layers() {
     let config = load_set(&["listeners[0].listen=\"127.0.0.1:0\"", "routes[0].close.timeout=1s"]);
     let config = config.unwrap();
     assert_eq!(config.listeners[0].name, "public");
-    assert_eq!(config.listeners[0].listen, Address::Tcp(([127, 0, 0, 1], 0).into()));
+    assert_eq!(config.listeners[0].listen, ListenAddress::Tcp(([127, 0, 0, 1], 0).into()));
     let close = config.routes[0].settings(&config).close;
     assert_eq!(close.timeout, Duration::from_secs(1));
     assert_eq!(close.linger, Duration::from_secs(1), "follows the shorter timeout");

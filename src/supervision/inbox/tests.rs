@@ -14,9 +14,11 @@ async fn what_came_before_the_end_is_taken_before_it() {
     assert!(!inbox.has_room());
     inbox.end();
     assert!(inbox.push(Incoming::Message("three".into())).is_err());
-    let first = poll_fn(|cx| inbox.poll_take(cx)).await;
-    assert_eq!(first, Some(Incoming::Message("one".into())));
-    assert!(poll_fn(|cx| inbox.poll_take(cx)).await.is_some());
+    for (text, made_room) in [("one", true), ("two", false)] {
+        let incoming = Incoming::Message(text.into());
+        let taken = poll_fn(|cx| inbox.poll_take(cx)).await;
+        assert_eq!(taken, Some(Taken { incoming, made_room }));
+    }
     assert_eq!(poll_fn(|cx| inbox.poll_take(cx)).await, None);
     assert_eq!(budget.used(), 0);
 }
@@ -36,21 +38,21 @@ fn message(len: usize) -> Incoming {
     Incoming::Message(Message::binary(vec![0; len]))
 }
 
-fn take(inbox: &Inbox) -> Poll<Option<Incoming>> {
+fn take(inbox: &Inbox) -> Poll<Option<Taken>> {
     inbox.poll_take(&mut Context::from_waker(Waker::noop()))
 }
 
 #[test]
-fn the_bell_rings_once_and_only_for_who_was_told_that_there_is_no_room() {
-    let inbox = Inbox::new(100, Arc::new(MemoryBudget::new(1000)));
-    inbox.push(message(50)).unwrap();
-    assert!(!inbox.has_room() && !inbox.take_bell());
-    inbox.push(message(0)).unwrap();
-    assert!(take(&inbox).is_ready());
-    assert!(inbox.take_bell() && !inbox.take_bell());
-    inbox.push(message(500)).unwrap();
-    assert!(take(&inbox).is_ready() && take(&inbox).is_ready());
-    assert!(!inbox.take_bell());
+fn room_is_told_of_by_the_take_that_makes_it() {
+    let inbox = Inbox::new(200, Arc::new(MemoryBudget::new(1000)));
+    let made_room = || match take(&inbox) {
+        Poll::Ready(Some(taken)) => taken.made_room,
+        nothing => panic!("{nothing:?}"),
+    };
+    for len in [0, 0, 0, 0, 100] {
+        inbox.push(message(len)).unwrap();
+    }
+    assert_eq!([(); 5].map(|()| made_room()), [false, false, false, true, false]);
 }
 
 #[tokio::test]
@@ -65,7 +67,8 @@ async fn whoever_waits_is_woken_by_a_message_and_by_the_end() {
     inbox.push(message(1)).unwrap();
     tokio::task::yield_now().await;
     inbox.end();
-    assert_eq!(consuming.await.unwrap(), (Some(message(1)), None));
+    let first = Taken { incoming: message(1), made_room: false };
+    assert_eq!(consuming.await.unwrap(), (Some(first), None));
 }
 
 proptest! {
@@ -87,7 +90,9 @@ proptest! {
                 }
                 Some(_) => prop_assert!(budget.used() >= 1000),
                 None => match take(&inbox) {
-                    Poll::Ready(taken) => prop_assert_eq!(taken, held.pop_front()),
+                    Poll::Ready(taken) => {
+                        prop_assert_eq!(taken.map(|taken| taken.incoming), held.pop_front());
+                    }
                     Poll::Pending => prop_assert!(held.is_empty()),
                 },
             }

@@ -14,6 +14,10 @@ use crate::vocabulary::{CloseFrame, Message, Role};
 /// written from where they are. Bytes.
 const COPY_UP_TO: usize = 16 * 1024;
 
+/// So many Pings in a row are each answered, as far as the peer reads its Pongs; of more, the newest
+/// (section 5.5.3 lets us answer only the last).
+const MAX_PONGS: usize = 16;
+
 #[derive(Debug)]
 pub(super) struct Queue {
     role: Role,
@@ -23,10 +27,17 @@ pub(super) struct Queue {
     /// Bytes of frames that hold data.
     bytes: usize,
     ping: Option<[u8; 4]>,
-    pong: Option<Box<[u8]>>,
+    /// Pongs that wait for their place.
+    pongs: VecDeque<Box<[u8]>>,
+    /// Pongs that have it.
+    pongs_placed: usize,
     gate: Gate,
     /// A close that was accepted and that the decider has not heard of.
     request: Option<CloseRequest>,
+    /// The peer's Close was read; what is accepted from now on answers it.
+    peer_closed: bool,
+    /// `request` was accepted after that.
+    answers: bool,
     shed: Lost,
 }
 
@@ -93,9 +104,12 @@ impl Queue {
             begun: 0,
             bytes: 0,
             ping: None,
-            pong: None,
+            pongs: VecDeque::new(),
+            pongs_placed: 0,
             gate: Gate::Open,
             request: None,
+            peer_closed: false,
+            answers: false,
             shed: Lost::default(),
         }
     }
@@ -163,10 +177,16 @@ impl Queue {
 
     pub(super) fn keep_request(&mut self, request: CloseRequest) {
         self.request = Some(request);
+        self.answers = self.peer_closed;
     }
 
-    pub(super) fn take_request(&mut self) -> Option<CloseRequest> {
-        self.request.take()
+    /// Takes the request; one that answers the peer's Close only once that is `known`.
+    pub(super) fn take_request(&mut self, known: bool) -> Option<CloseRequest> {
+        self.request.take_if(|_| known || !self.answers)
+    }
+
+    pub(super) fn note_peer_close(&mut self) {
+        self.peer_closed = true;
     }
 
     /// Keeps a Ping until it can go; one that has not gone is replaced.
@@ -174,9 +194,12 @@ impl Queue {
         self.ping = Some(payload);
     }
 
-    /// Keeps a Pong until it can go; one that has not gone is replaced (section 5.5.3 allows it).
+    /// Keeps a Pong until it can go; of too many that have not gone, the oldest gives way.
     pub(super) fn pong(&mut self, payload: Box<[u8]>) {
-        self.pong = Some(payload);
+        if self.pongs.len() >= MAX_PONGS {
+            self.pongs.pop_front();
+        }
+        self.pongs.push_back(payload);
     }
 
     /// Drops the oldest message that has not begun to leave; returns the bytes that frees.
@@ -238,7 +261,7 @@ impl Queue {
                     freed += size;
                 }
                 Carries::Ping => left.ping = Some(size as u64),
-                Carries::Pong => {}
+                Carries::Pong => self.pongs_placed -= 1,
                 Carries::Close => left.close = true,
             }
         }
@@ -252,7 +275,7 @@ impl Queue {
 
     /// Tells whether nothing waits to be written.
     pub(super) fn is_empty(&self) -> bool {
-        let silent = self.ping.is_none() && self.pong.is_none();
+        let silent = self.ping.is_none() && self.pongs.is_empty();
         self.items.is_empty() && (silent || self.close_has_begun())
     }
 
@@ -266,10 +289,13 @@ impl Queue {
             lost.add(item.payload.len());
         }
         self.begun = 0;
+        self.pongs_placed = 0;
+        self.pongs.clear();
+        self.ping = None;
         (lost, oldest, std::mem::take(&mut self.bytes))
     }
 
-    /// Puts a waiting Ping and Pong between messages, as near to the front as can be: behind a
+    /// Puts a waiting Ping and Pongs between messages, as near to the front as can be: behind a
     /// frame that has begun to leave, and never behind our Close.
     fn place_controls(&mut self) {
         if self.close_has_begun() {
@@ -280,9 +306,18 @@ impl Queue {
             let payload = Bytes::copy_from_slice(&payload);
             self.items.insert(at, Item::encode(self.role, Opcode::Ping, payload, Carries::Ping));
         }
-        if let Some(payload) = self.pong.take() {
+        // Placed Pongs keep their order, and their number: a peer that pings and does not read
+        // makes nothing grow.
+        while self.pongs_placed < MAX_PONGS
+            && let Some(payload) = self.pongs.pop_front()
+        {
+            let behind = self.items.iter().skip(at).take_while(|item| item.is_pong()).count();
             let pong = Item::encode(self.role, Opcode::Pong, payload.into(), Carries::Pong);
-            self.items.insert(at, pong);
+            self.items.insert(at + behind, pong);
+            self.pongs_placed += 1;
+        }
+        if self.pongs.is_empty() {
+            self.pongs = VecDeque::new();
         }
     }
 
@@ -316,6 +351,10 @@ impl Item {
 
     fn size(&self) -> usize {
         self.header.as_bytes().len() + self.payload.len()
+    }
+
+    fn is_pong(&self) -> bool {
+        matches!(self.carries, Carries::Pong)
     }
 
     fn is_data(&self) -> bool {

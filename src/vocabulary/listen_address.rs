@@ -1,0 +1,55 @@
+//! Where to listen.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// Where to listen: `127.0.0.1:8080`, `[::]:8080` or `unix:/run/lastword.sock`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum ListenAddress {
+    /// An address and a port of TCP; port 0 lets the kernel choose, `[::]` takes IPv4 as well.
+    Tcp(SocketAddr),
+    /// A Unix stream socket, by its absolute path.
+    Unix(PathBuf),
+}
+
+/// A text that names no address to listen on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidListenAddress {
+    /// It is neither an address with a port nor the path of a socket.
+    #[error(
+        "{0:?} is not an address: write \"127.0.0.1:8080\", \"[::]:8080\" or \"unix:/run/lastword.sock\""
+    )]
+    Address(String),
+    /// The path of a Unix socket is relative or longer than the kernel takes.
+    #[error("{0:?} is not the path of a Unix socket: write an absolute path of at most 107 bytes")]
+    SocketPath(String),
+}
+
+/// What `sockaddr_un` holds on Linux, less the final zero.
+const LONGEST_SOCKET_PATH: usize = 107;
+
+impl FromStr for ListenAddress {
+    type Err = InvalidListenAddress;
+
+    fn from_str(text: &str) -> Result<Self, InvalidListenAddress> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            if !path.starts_with('/') || path.len() > LONGEST_SOCKET_PATH || path.contains('\0') {
+                return Err(InvalidListenAddress::SocketPath(path.to_owned()));
+            }
+            return Ok(Self::Unix(PathBuf::from(path)));
+        }
+        text.parse().map(Self::Tcp).map_err(|_| InvalidListenAddress::Address(text.to_owned()))
+    }
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
