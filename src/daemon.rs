@@ -14,7 +14,7 @@ use tracing::{error, info, warn};
 
 use crate::config::{Backend as BackendChoice, Config, ConfigError, LogFormat, Sources, Spread};
 use crate::manager::{
-    Backend, DrainOptions, DrainReport, Listening, Route, StartError, Supervisor,
+    Accounting, Backend, DrainOptions, DrainReport, Listening, Route, StartError, Supervisor,
 };
 use crate::policy::admission::AdmissionLimits;
 use crate::surfaces::Readiness;
@@ -150,22 +150,32 @@ async fn run(
             warn!(signal = second, "a second signal: aborting all connections");
             supervisor.abort_all(Some(Requester::Signal(second)));
             supervisor.shutdown(DrainOptions { within: Duration::ZERO, ..options(config, second) }).await;
+            let Accounting { opened, ended, .. } = balanced(&supervisor);
+            warn!(opened, ended, "forced to stop");
             return Ok(FAILED);
         }
     };
-    let accounting = supervisor.accounting();
+    // Whoever is still in the opening handshake is cut off, and recorded.
+    drop(listening);
+    let Accounting { opened, ended, .. } = balanced(&supervisor);
     info!(
         asked = report.asked,
         cut = report.cut,
         took_ms = report.took.as_millis(),
-        opened = accounting.opened,
-        ended = accounting.ended,
+        opened,
+        ended,
         "stopped"
     );
+    Ok(STOPPED)
+}
+
+/// Returns the books at the end, when every connection must have its ending.
+fn balanced(supervisor: &Supervisor) -> Accounting {
+    let accounting = supervisor.accounting();
     if !accounting.balances() || accounting.open > 0 {
         error!(?accounting, "the books do not balance: please report this");
     }
-    Ok(STOPPED)
+    accounting
 }
 
 async fn supervisor(
@@ -287,7 +297,10 @@ async fn drain(
         tokio::select! {
             report = &mut work => return report,
             _ = tick.tick() => {
-                notifier.status(&format!("draining: {} connections left", supervisor.accounting().open));
+                notifier.status(&match supervisor.accounting().open {
+                    1 => "draining: 1 connection left".to_owned(),
+                    open => format!("draining: {open} connections left"),
+                });
                 // Every second asks for some more: a drain may take longer than TimeoutStopSec.
                 notifier.extend_timeout(Duration::from_secs(10));
             }
