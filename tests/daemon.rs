@@ -7,10 +7,10 @@ mod support;
 
 /// One file per question.
 mod daemon {
-    // mod hostile;
+    mod hostile;
     mod notify;
     mod process;
-    // mod soak;
+    mod soak;
     mod starting;
     mod stopping;
 
