@@ -129,8 +129,9 @@ async fn run(
     let listening = listen(config, &supervisor).await?;
     let health = serve_health(config, probed)?;
 
-    announce(config, &listening, health.as_ref());
+    // Before it is said: whoever reads "ready" may probe at once.
     readiness.send_replace(Readiness::Ready);
+    announce(config, &listening, health.as_ref());
     notifier.ready();
     notifier.status("ready");
     info!(
@@ -285,7 +286,12 @@ async fn drain(
     signal: &'static str,
 ) -> DrainReport {
     let drain = &config.drain;
-    info!(signal, delay = ?drain.delay, within = ?drain.within, "stopping");
+    info!(
+        signal,
+        delay = %humantime::format_duration(drain.delay),
+        within = %humantime::format_duration(drain.within),
+        "stopping"
+    );
     let work = async {
         // Load balancers see that it is not ready before anybody is refused.
         tokio::time::sleep(drain.delay).await;
