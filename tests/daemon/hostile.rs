@@ -300,6 +300,54 @@ async fn hundreds_of_half_open_handshakes_stop_nobody() {
     drop(half);
 }
 
+/// 128 attempts beyond `max_connections` are heard out; more are told 503 unread.
+#[tokio::test]
+async fn a_crowd_at_the_door_is_turned_away_and_counted() {
+    let daemon = Daemon::start(PROGRAM, &["limits.max_connections=1"]).await;
+    let bystander = Bystander::at(daemon.listener()).await;
+    let mut half: Vec<TcpStream> = (0..140).map(|_| half_open(daemon.listener())).collect();
+    let turned_away = |ending: &Value| ending["open_failure"] == "refused_limit";
+    let records = daemon.await_endings(5, turned_away, SOON).await;
+    assert_eq!(records[0]["limit"]["name"], "max_connections");
+    for _ in 0..5 {
+        // It is not read, so an answer that a reset follows is all there is.
+        let answer = answer_before_the_end(daemon.listener()).await;
+        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer:?}");
+        assert!(answer.contains("\r\nRetry-After: "), "{answer:?}");
+        assert!(answer.ends_with("too many connections here\n"), "{answer:?}");
+    }
+    half.clear();
+    bystander.was_not_disturbed().await;
+    let mut peer = comes_in(&daemon).await;
+    echo(&mut peer, "in at last").await;
+}
+
+async fn answer_before_the_end(address: SocketAddr) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let _ = stream.write_all(upgrade_request("x", "/echo", "").as_bytes()).await;
+    let mut answer = Vec::new();
+    let read = tokio::time::timeout(SOON, stream.read_to_end(&mut answer)).await;
+    let _ = read.expect("awaited an answer and the end");
+    String::from_utf8(answer).unwrap()
+}
+
+#[tokio::test]
+async fn more_connections_than_descriptors_are_not_promised() {
+    let listen = r#"listeners[0].listen="127.0.0.1:0""#;
+    let arguments = ["serve", "--set", listen, "--set", r#"log.format="json""#];
+    let wanted = [&arguments[..], &["--set", "limits.max_connections=1000"]].concat();
+    for (arguments, warned) in [(&arguments[..], 0), (&wanted[..], 1)] {
+        let command = command_with_descriptors(300, PROGRAM, arguments);
+        let daemon = Daemon::start_command(command).await;
+        daemon.await_line(|line| line.contains(r#""message":"ready""#), SOON).await;
+        assert_eq!(daemon.events("ready")[0]["max_connections"], 44);
+        let lines = daemon.log();
+        let warnings = lines.iter().filter(|line| line.contains("limits.max_connections is more"));
+        assert_eq!(warnings.count(), warned);
+    }
+}
+
 #[tokio::test]
 async fn without_descriptors_it_waits_and_refuses_and_recovers() {
     // 64 descriptors, less what the daemon needs for itself: room for one connection, and some

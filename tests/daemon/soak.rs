@@ -156,6 +156,25 @@ async fn clients_that_end_in_every_way_leave_one_ending_each_and_nothing_else() 
     assert_eq!(books, (all, all));
 }
 
+#[tokio::test]
+async fn clients_that_say_nothing_cost_nothing() {
+    let daemon = Daemon::start(PROGRAM, &["limits.handshakes_per_second=0"]).await;
+    let pid = daemon.pid();
+    let mut peers = Vec::new();
+    for _ in 0..CLIENTS {
+        let mut peer = RawPeer::connect(daemon.listener(), "/echo").await;
+        echo(&mut peer, "here").await;
+        peers.push(peer);
+    }
+    let (before, began) = (cpu_time(pid), Instant::now());
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let used = cpu_time(pid) - before;
+    assert!(used <= Duration::from_millis(30), "{used:?} of CPU in {:?}", began.elapsed());
+    for peer in &mut peers {
+        echo(peer, "still here").await;
+    }
+}
+
 fn ended_lines(daemon: &Daemon) -> usize {
     daemon.log().iter().filter(|line| line.contains(r#""event":"ended""#)).count()
 }
