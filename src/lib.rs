@@ -1,4 +1,56 @@
-//! lastword: a WebSocket connection manager.
+//! lastword owns WebSocket connections, inbound and outbound, one supervised actor each, and ends
+//! every one of them in exactly one typed, recorded [`Ending`]: who closed first, both Close frames,
+//! where the closing handshake stood, why, what was lost, and whether to come back.
+//!
+//! It is a daemon (`lastword serve`) and this library. [`Supervisor`] is where to start.
+//!
+//! # Coming from System.Net.WebSockets
+//!
+//! | .NET | here | what differs |
+//! | --- | --- | --- |
+//! | `new ClientWebSocket()`, `ConnectAsync` | [`Supervisor::dial`] | a failed attempt is an [`Ending`] too, of kind `open_failed` |
+//! | `WebSocket.CreateFromStream` | [`Supervisor::adopt`] | keepalive, limits and deadlines come with it |
+//! | `SendAsync` | [`ConnectionHandle::send`] | waits for room, may run beside anything, and dropping its future is safe |
+//! | | [`ConnectionHandle::try_send`] | never waits; gives the message back when the outbox is full |
+//! | `ReceiveAsync` | [`Receiver::receive`], [`Handler::on_message`] | whole messages; Pings are answered and losses seen whether or not anybody receives |
+//! | `CloseAsync` | [`ConnectionHandle::close`] | waits for `close.timeout` at most; a second call gets the same ending, one after the end the recorded one |
+//! | `CloseOutputAsync` | [`ConnectionHandle::close_output`] | as there: it sends Close and does not wait; what still comes is delivered |
+//! | answering with `CloseOutputAsync(result.CloseStatus…)` | automatic, or [`Handler::CHOOSES_REPLY`], or [`Supervisor::adopt_replying`] | the reply leaves even if nobody thinks of it |
+//! | `Abort` | [`ConnectionHandle::abort`] | resets TCP; the record says who asked |
+//! | `Dispose` | | dropping a handle does nothing: the supervisor owns the connection |
+//! | `State` | [`ConnectionHandle::state`] | tells the truth also when nobody receives |
+//! | `CloseStatus`, `CloseStatusDescription` | [`vocabulary::Outcome`] | both Closes, their order, and 1005 for an empty one, where .NET says 1000 |
+//! | `WebSocketException(InvalidState)` | [`SendError::InvalidState`] | closing twice is no error |
+//! | `WebSocketException(ConnectionClosedPrematurely)` | [`vocabulary::Kind`] | FIN, RST, a lost path and our own abort are told apart, with the place in the stream |
+//! | `KeepAliveInterval`, `KeepAliveTimeout` | [`config::Keepalive`] | Pings are on by default and need no pending receive |
+//! | cancelling a pending receive or close | dropping the future | the connection goes on |
+//!
+//! # The layers
+//!
+//! A layer imports only from those above it in this list; a test enforces it.
+//!
+//! | layer | what it is |
+//! | --- | --- |
+//! | [`vocabulary`] | the words: pure types, no serde |
+//! | [`protocol`] | RFC 6455, pure: closing handshake, keepalive, frames, classification |
+//! | [`policy`] | what we choose, pure: admission, rates, drain |
+//! | [`config`] | the typed schema and its layered loading |
+//! | [`contract`] | the JSON that users hold on to |
+//! | [`transport`] | sockets, the opening handshake, reading messages (the only place that names tungstenite) |
+//! | [`ledger`] | where endings are kept |
+//! | [`supervision`] | the actors (the only place that names ractor) |
+//! | [`manager`] | this library's front |
+//! | [`surfaces`] | what people and machines see of the daemon; none imports another |
+//! | [`daemon`] | the composition root |
+//!
+//! # Invariants
+//!
+//! - Exactly one ending per connection, published from one place, whatever dies: opened = open +
+//!   ended at every instant ([`Supervisor::accounting`]).
+//! - No frame of any kind follows our Close.
+//! - Every queue is bounded in bytes, every wait has a deadline.
+//! - Nothing in [`protocol`] and [`policy`] does I/O, reads a clock or awaits.
+//! - No message data passes an actor's mailbox.
 
 pub mod config;
 pub mod contract;
@@ -12,5 +64,9 @@ pub mod surfaces;
 pub mod transport;
 pub mod vocabulary;
 
-pub use manager::*;
+pub use manager::{
+    Accounting, Adopt, Backend, Builder, CloseReply, ConnectionHandle, Dial, DialError,
+    DrainOptions, DrainReport, EndingStream, EventStream, Handler, HandlerFailure, Incoming,
+    Listening, Receiver, Route, SendError, ShutDown, StartError, Supervisor, TrySendError,
+};
 pub use vocabulary::{Ending, Event, Message};

@@ -96,6 +96,31 @@ async fn fin_reset_and_silence_are_told_apart_with_what_came_before() {
 }
 
 #[tokio::test]
+async fn a_close_and_fin_can_share_a_segment() {
+    let (mut client, mut server) = opened().await;
+    client.send_frames_and_fin([Frame::text("last"), Frame::close(1000, "bye")]).await;
+    let rest = server.read_to_end(SOON).await;
+    assert_eq!((rest.frames.len(), rest.end), (2, End::Fin));
+}
+
+#[tokio::test]
+async fn a_small_receive_buffer_stalls_the_other_side() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (mut slow, mut server) = tokio::join!(
+        RawPeer::connect_with_receive_buffer(address, "/", 4096),
+        RawPeer::accept(&listener)
+    );
+    let payload = vec![0; 8 << 20];
+    let bytes = Frame::binary(payload.clone()).encode(Side::Server);
+    let stalled = tokio::time::timeout(Duration::from_millis(100), server.send_raw(&bytes)).await;
+    assert!(stalled.is_err(), "8 MiB went into a receive buffer of 4 KiB");
+    drop(server);
+    let rest = slow.read_to_end(SOON).await;
+    assert_eq!((rest.frames.len(), rest.end), (0, End::Fin));
+}
+
+#[tokio::test]
 async fn an_adopted_peer_needs_no_opening_handshake() {
     let (mut peer, mut theirs) = RawPeer::adopted(Side::Client).await;
     theirs.write_all(&Frame::pong("unasked").encode(Side::Server)).await.unwrap();

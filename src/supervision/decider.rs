@@ -108,7 +108,7 @@ impl Deciding {
         let actions = &mut self.actions;
         // The gate of the outbox shut before anything else that is told here happened, or at worst
         // at the same time: so a close that was accepted is always heard first.
-        if let Some(request) = connection.outbox.take_request() {
+        if let Some(request) = connection.outbox.take_request(handshake.knows_peer_close()) {
             handshake.handle_input(now, Input::CloseAccepted(request), actions);
         }
         match message {
@@ -118,12 +118,16 @@ impl Deciding {
             #[cfg(test)]
             ConnectionMessage::Panic => panic!("a test asked for it"),
         }
+        // Or it answers the peer's Close, which was heard of just now.
+        if let Some(request) = connection.outbox.take_request(handshake.knows_peer_close()) {
+            handshake.handle_input(now, Input::CloseAccepted(request), actions);
+        }
         let mut at = 0;
         while let Some(action) = actions.get(at).cloned() {
             at += 1;
             if let Action::SendClose { frame, shed } = &action
                 && !connection.outbox.close_decided(frame, *shed)
-                && let Some(request) = connection.outbox.take_request()
+                && let Some(request) = connection.outbox.take_request(true)
             {
                 // A close got into the outbox since: that frame goes instead of ours.
                 handshake.handle_input(now, Input::CloseAccepted(request), actions);

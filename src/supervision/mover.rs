@@ -30,7 +30,7 @@ use crate::protocol::classification::{Loss, LossKind};
 use crate::protocol::closing_handshake::{CloseRequest, Input};
 use crate::protocol::frame_scanner::ScanLimits;
 use crate::protocol::keepalive::{Due, Keepalive, KeepalivePolicy};
-use crate::transport::socket::{TcpState, Transport};
+use crate::transport::socket::{Gone, TcpState, Transport};
 use crate::transport::websocket::MessageReader;
 use crate::vocabulary::{Cause, CloseCode, Limit};
 use reading::Reading;
@@ -191,7 +191,9 @@ impl Mover {
             self.orders.deadline.filter(|deadline| told != Some(*deadline)),
             self.keepalive.as_ref().and_then(Keepalive::poll_deadline),
             self.writing.deadline(&self.connection).filter(|_| !self.told.stalled),
-            self.writing.failure_deadline(self.connection.settings.close.linger),
+            self.writing
+                .failure_deadline(self.connection.settings.close.linger)
+                .filter(|_| !self.reading.has_ended()),
             self.reading.deadline(&self.connection, now),
         ];
         self.timer.set(deadlines.into_iter().flatten().min(), now, cx) || acted
@@ -289,8 +291,8 @@ impl Mover {
         if release.reset {
             self.transport.reset_on_drop();
         }
-        // What takes its place is nothing, so this is where the socket closes.
-        self.transport = Box::new(tokio::io::duplex(1).0);
+        // This is where the socket closes.
+        self.transport = Box::new(Gone);
         self.connection.budget.release(self.charged);
         self.charged = 0;
         self.carry = Bytes::new();
@@ -341,7 +343,11 @@ impl Future for Mover {
             match mover.stage {
                 Stage::Moving => {
                     let now = now();
-                    if mover.poll_moving(cx, now).is_pending() && !mover.poll_time(cx, now) {
+                    if mover.poll_moving(cx, now).is_pending() {
+                        if mover.poll_time(cx, now) {
+                            // Something was due: look again, but let others have their turn.
+                            cx.waker().wake_by_ref();
+                        }
                         return Poll::Pending;
                     }
                 }

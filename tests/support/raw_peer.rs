@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::frame::{Frame, LengthForm, Masking, Side, take_frame};
@@ -52,13 +52,28 @@ impl RawPeer {
     /// same segment as the request.
     pub async fn connect_with(addr: SocketAddr, target: &str, more: &str, glued: &[u8]) -> Self {
         let stream = timeout(SOON, TcpStream::connect(addr)).await;
-        let mut stream = stream.expect("awaited a TCP connection").expect("connect");
+        let stream = stream.expect("awaited a TCP connection").expect("connect");
+        Self::upgrade(stream, target, more, glued).await
+    }
+
+    async fn upgrade(mut stream: TcpStream, target: &str, more: &str, glued: &[u8]) -> Self {
         stream.set_nodelay(true).expect("set TCP_NODELAY");
-        let request = upgrade_request(&addr.to_string(), target, more);
+        let host = stream.peer_addr().expect("peer address").to_string();
+        let request = upgrade_request(&host, target, more);
         stream.write_all(&[request.as_bytes(), glued].concat()).await.expect("send the request");
         let mut buffer = Vec::new();
         let head = read_101(&mut stream, &mut buffer).await;
         Self { stream, side: Side::Client, buffer, head }
+    }
+
+    /// Likewise, with a receive buffer so small that a peer which does not read soon stalls the
+    /// other side's writes.
+    pub async fn connect_with_receive_buffer(addr: SocketAddr, target: &str, bytes: u32) -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(bytes).expect("set SO_RCVBUF");
+        let stream = timeout(SOON, socket.connect(addr)).await;
+        let stream = stream.expect("awaited a TCP connection").expect("connect");
+        Self::upgrade(stream, target, "", &[]).await
     }
 
     /// Accepts one connection and its upgrade as a server.
@@ -125,6 +140,13 @@ impl RawPeer {
     pub async fn send_frames(&mut self, frames: impl IntoIterator<Item = Frame>) {
         let bytes: Vec<u8> = frames.into_iter().flat_map(|f| f.encode(self.side)).collect();
         self.send_raw(bytes).await;
+    }
+
+    /// Sends the frames with FIN in the same segment (if they fit one).
+    pub async fn send_frames_and_fin(&mut self, frames: impl IntoIterator<Item = Frame>) {
+        socket2::SockRef::from(&self.stream).set_tcp_cork(true).expect("set TCP_CORK");
+        self.send_frames(frames).await;
+        self.fin().await;
     }
 
     pub async fn text(&mut self, text: &str) {

@@ -246,14 +246,14 @@ impl Mover {
 
     fn take_close(&mut self, payload: Box<[u8]>) {
         self.reading.state = State::Ignoring;
-        match classification::read_close(&payload) {
-            (close, None) => {
-                // Refused if nobody receives: then nobody needs to know.
-                let _ = self.connection.inbox.push(Incoming::Close(close));
-            }
-            (_, Some(_breach)) => {}
-        }
+        let (close, breach) = classification::read_close(&payload);
+        // The decider hears of it before the application, whose answer may come at once.
+        self.connection.outbox.note_peer_close();
         self.tell(Input::PeerClose(payload));
+        if breach.is_none() {
+            // Refused if nobody receives: then nobody needs to know.
+            let _ = self.connection.inbox.push(Incoming::Close(close));
+        }
     }
 }
 

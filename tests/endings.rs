@@ -1,0 +1,14 @@
+//! Every way in which a connection can end, on real sockets: what the peer sees on the wire and
+//! what the ending says of it.
+
+// What fails in a helper of a test fails the test, and nothing here is exported.
+#![allow(unreachable_pub, clippy::unwrap_used)]
+
+mod support;
+
+mod endings {
+    mod active;
+    mod decided_cases;
+    mod passive;
+    mod stage;
+}

@@ -1,0 +1,145 @@
+//! Holds the house to its plan: layers import downwards only, names stay where they belong, files
+//! stay readable.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// From the bottom up: a layer may use those before it.
+const LAYERS: [&str; 11] = [
+    "vocabulary",
+    "protocol",
+    "policy",
+    "config",
+    "contract",
+    "transport",
+    "ledger",
+    "supervision",
+    "manager",
+    "surfaces",
+    "daemon",
+];
+
+/// About what can be read in one sitting; tests that sit beside their code are not counted.
+const ONE_SITTING: usize = 480;
+
+#[test]
+fn layers_import_downwards_only() {
+    let mut broken = Vec::new();
+    for (path, code) in sources() {
+        let Some(layer) = layer_of(&path) else { continue };
+        for line in code_lines(&code) {
+            for used in mentioned_layers(line) {
+                if used > layer {
+                    broken.push(format!("{}: {line}", path.display()));
+                }
+            }
+        }
+    }
+    assert!(broken.is_empty(), "these import upwards:\n{}", broken.join("\n"));
+}
+
+#[test]
+fn no_surface_imports_another() {
+    let surfaces = ["cli", "health", "log", "systemd"];
+    for (path, code) in sources() {
+        let Some(own) = surfaces.iter().find(|surface| {
+            path.starts_with(format!("surfaces/{surface}"))
+                || path == Path::new(&format!("surfaces/{surface}.rs"))
+        }) else {
+            continue;
+        };
+        for other in surfaces.iter().filter(|other| *other != own) {
+            for form in [format!("surfaces::{other}"), format!("super::{other}::")] {
+                let found = code_lines(&code).any(|line| line.contains(&form));
+                assert!(!found, "{} uses {form}", path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn libraries_are_named_where_they_belong() {
+    let homes: [(&str, &[&str]); 3] = [
+        ("ractor::", &["supervision/", "supervision.rs"]),
+        ("tungstenite::", &["transport/websocket.rs", "transport/handshake_key.rs"]),
+        ("serde", &["config/", "config.rs", "contract/", "contract.rs", "surfaces/log"]),
+    ];
+    for (path, code) in sources() {
+        for (name, homes) in homes {
+            let at_home = homes.iter().any(|home| path.to_string_lossy().starts_with(home));
+            let used = code_lines(&code)
+                .any(|line| line.trim_start().starts_with("use ") && line.contains(name));
+            assert!(at_home || !used, "{} names {name}", path.display());
+        }
+    }
+}
+
+#[test]
+fn the_pure_layers_do_no_io_and_read_no_clock() {
+    let forbidden = [
+        "tokio::",
+        "std::io",
+        "std::net::Tcp",
+        "Instant::now",
+        "SystemTime::now",
+        ".await;",
+        ".await?",
+    ];
+    for (path, code) in sources() {
+        if !["protocol", "policy"].iter().any(|pure| path.starts_with(pure)) || is_test(&path) {
+            continue;
+        }
+        for line in code_lines(&code) {
+            let found = forbidden.iter().find(|word| line.contains(*word));
+            assert!(found.is_none(), "{}: {line}", path.display());
+        }
+    }
+}
+
+#[test]
+fn files_can_be_read_in_one_sitting() {
+    for (path, code) in sources() {
+        let lines = code_lines(&code).count();
+        assert!(is_test(&path) || lines <= ONE_SITTING, "{} has {lines} lines", path.display());
+    }
+}
+
+/// All sources, by their path below `src`.
+fn sources() -> Vec<(PathBuf, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = Vec::new();
+    let mut folders = vec![root.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let code = fs::read_to_string(&path).unwrap();
+                found.push((path.strip_prefix(&root).unwrap().to_owned(), code));
+            }
+        }
+    }
+    assert!(found.len() > 20, "the sources are somewhere else");
+    found
+}
+
+/// The lines of a file up to its tests, without comments.
+fn code_lines(code: &str) -> impl Iterator<Item = &str> {
+    let tests = code.find("#[cfg(test)]\nmod tests {").unwrap_or(code.len());
+    code[..tests].lines().filter(|line| !line.trim_start().starts_with("//"))
+}
+
+fn is_test(path: &Path) -> bool {
+    path.components().any(|part| part.as_os_str().to_string_lossy().starts_with("tests"))
+}
+
+fn layer_of(path: &Path) -> Option<usize> {
+    let first = path.components().next()?.as_os_str().to_string_lossy().into_owned();
+    LAYERS.iter().position(|layer| first.trim_end_matches(".rs") == *layer)
+}
+
+fn mentioned_layers(line: &str) -> impl Iterator<Item = usize> + '_ {
+    let mentions = |layer: &str| line.contains(&format!("crate::{layer}"));
+    LAYERS.iter().enumerate().filter(move |(_, layer)| mentions(layer)).map(|(index, _)| index)
+}
