@@ -1,7 +1,6 @@
 //! What flows and what stops flowing: backpressure, limits, late messages, drains, events.
-
 // What fails in a helper of a test fails the test, and nothing here is exported.
-#![allow(unreachable_pub, clippy::unwrap_used)]
+#![allow(unreachable_pub, clippy::expect_used, clippy::unwrap_used)]
 
 mod support;
 

@@ -48,7 +48,7 @@ enum Phase {
     AwaitingTransportEnd { deadline: Instant },
     Failing { deadline: Instant },
     Flushing { deadline: Instant },
-    Ended,
+    Ended { end: TransportEnd },
 }
 
 /// Where our answer to the peer's Close stands.
@@ -87,13 +87,26 @@ impl ClosingHandshake {
 
     /// Tells whether the connection has ended.
     pub fn is_ended(&self) -> bool {
-        self.phase == Phase::Ended
+        matches!(self.phase, Phase::Ended { .. })
+    }
+
+    /// Returns the verdict, once the connection has ended.
+    pub fn verdict(&self) -> Option<Outcome> {
+        match self.phase {
+            Phase::Ended { end } => Some(self.evidence.outcome(self.role, end)),
+            Phase::Open
+            | Phase::CloseSent { .. }
+            | Phase::CloseReceived { .. }
+            | Phase::AwaitingTransportEnd { .. }
+            | Phase::Failing { .. }
+            | Phase::Flushing { .. } => None,
+        }
     }
 
     /// Returns when [`ClosingHandshake::handle_deadline`] is due.
     pub fn poll_deadline(&self) -> Option<Instant> {
         match self.phase {
-            Phase::Open | Phase::Ended => None,
+            Phase::Open | Phase::Ended { .. } => None,
             Phase::CloseReceived { deadline, reply: Reply::Awaited { until } } => {
                 Some(deadline.min(until))
             }
@@ -107,8 +120,8 @@ impl ClosingHandshake {
 
     /// Takes a fact; appends what is to be done to `actions`, in order.
     pub fn handle_input(&mut self, now: Instant, input: Input, actions: &mut Vec<Action>) {
-        if self.is_ended() {
-            return;
+        if self.is_ended() && input != Input::CloseFlushed {
+            return; // but a Close that left before the transport was let go is evidence still
         }
         match input {
             Input::CloseAccepted(request) => self.handle_close_accepted(now, request),
@@ -142,7 +155,7 @@ impl ClosingHandshake {
         let left = self.evidence.our_close_left();
         let end = self.evidence.half_end().unwrap_or(TransportEnd::Timeout);
         match self.phase {
-            Phase::Open | Phase::Ended => {}
+            Phase::Open | Phase::Ended { .. } => {}
             Phase::CloseReceived { deadline, reply: Reply::Awaited { .. } } if now < deadline => {
                 self.reply_in_kind(actions);
             }
@@ -195,7 +208,7 @@ impl ClosingHandshake {
                     self.evidence.asked(by);
                 }
             }
-            Phase::AwaitingTransportEnd { .. } | Phase::Ended => {}
+            Phase::AwaitingTransportEnd { .. } | Phase::Ended { .. } => {}
         }
     }
 
@@ -244,7 +257,9 @@ impl ClosingHandshake {
             // Failing already: the Close only adds evidence.
             (Phase::Failing { .. } | Phase::Flushing { .. }, _) => {}
             (
-                Phase::CloseReceived { .. } | Phase::AwaitingTransportEnd { .. } | Phase::Ended,
+                Phase::CloseReceived { .. }
+                | Phase::AwaitingTransportEnd { .. }
+                | Phase::Ended { .. },
                 _,
             ) => {}
         }
@@ -261,7 +276,7 @@ impl ClosingHandshake {
             | Phase::CloseSent { .. }
             | Phase::AwaitingTransportEnd { .. }
             | Phase::Flushing { .. }
-            | Phase::Ended => {}
+            | Phase::Ended { .. } => {}
         }
     }
 
@@ -303,7 +318,7 @@ impl ClosingHandshake {
             }
             // The kind is that of the FIN, and so is the end.
             Phase::Flushing { .. } => self.finish(TransportEnd::Fin, false, actions),
-            Phase::Ended => {}
+            Phase::Ended { .. } => {}
         }
     }
 
@@ -330,7 +345,7 @@ impl ClosingHandshake {
 
     fn finish(&mut self, end: TransportEnd, reset: bool, actions: &mut Vec<Action>) {
         let outcome = self.evidence.outcome(self.role, end);
-        self.phase = Phase::Ended;
+        self.phase = Phase::Ended { end };
         actions.push(Action::DropTransport { reset });
         actions.push(Action::Finish(Box::new(outcome)));
     }
@@ -346,7 +361,7 @@ impl ClosingHandshake {
             self.evidence.trigger(Kind::ActorFailed, what, None);
             TransportEnd::Local
         };
-        self.phase = Phase::Ended;
+        self.phase = Phase::Ended { end };
         self.evidence.outcome(self.role, end)
     }
 }

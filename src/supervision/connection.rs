@@ -22,7 +22,7 @@ use crate::protocol::closing_handshake::{
     ClosePolicy, CloseRequest, ClosingHandshake, ReplyPolicy,
 };
 use crate::vocabulary::{
-    CloseCode, CloseFrame, CloseState, ConnectionId, Ending, Kind, Origin, Outcome, Role, TcpFacts,
+    CloseCode, CloseFrame, CloseState, ConnectionId, Ending, Origin, Outcome, Role, TcpFacts,
     Traffic,
 };
 
@@ -43,7 +43,6 @@ pub(super) struct Connection {
     /// Wakes the mover.
     pub(super) mover: AtomicWaker,
     handshake: Mutex<ClosingHandshake>,
-    verdict: Mutex<Option<Outcome>>,
     state: AtomicU8,
     orders: Mutex<Orders>,
     actor: OnceLock<ActorRef<ConnectionMessage>>,
@@ -137,7 +136,6 @@ impl Connection {
             counters: Counters::default(),
             mover: AtomicWaker::new(),
             handshake: Mutex::new(ClosingHandshake::new(role, policy)),
-            verdict: Mutex::new(None),
             state: AtomicU8::new(code_of(CloseState::Open)),
             orders: Mutex::default(),
             actor: OnceLock::new(),
@@ -234,21 +232,10 @@ impl Connection {
         self.orders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps the verdict until the connection is let go.
-    pub(super) fn set_verdict(&self, outcome: Outcome) {
-        *self.verdict.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
-    }
-
-    /// Takes the verdict; without one, the actor or mover died, of what `what` says.
-    pub(super) fn take_verdict(&self, what: impl FnOnce() -> String) -> Outcome {
-        let verdict = self.verdict.lock().unwrap_or_else(PoisonError::into_inner).take();
-        verdict.unwrap_or_else(|| self.handshake().fail_actor(&what()))
-    }
-
-    /// Returns the kind of the verdict, if there is one.
-    pub(super) fn verdict_kind(&self) -> Option<Kind> {
-        let verdict = self.verdict.lock().unwrap_or_else(PoisonError::into_inner);
-        verdict.as_ref().map(|outcome| outcome.kind)
+    /// Returns the verdict; without one, the actor or mover died, of what `what` says.
+    pub(super) fn verdict_or(&self, what: impl FnOnce() -> String) -> Outcome {
+        let mut handshake = self.handshake();
+        handshake.verdict().unwrap_or_else(|| handshake.fail_actor(&what()))
     }
 
     /// Says that nothing more will come, and counts what nobody will take.

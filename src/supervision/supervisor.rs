@@ -190,7 +190,7 @@ impl Supervising {
     }
 
     fn publish(&self, connection: &Connection, death: Death) {
-        let outcome = connection.take_verdict(|| match death {
+        let outcome = connection.verdict_or(|| match death {
             Death::Stopped(None) => "its actor was stopped".to_owned(),
             Death::Stopped(Some(reason)) => format!("its actor was stopped: {reason}"),
             Death::Failed(failure) => failure.to_string(),

@@ -1,5 +1,7 @@
 //! How a transport is lost, and what that makes of an ending.
 
+use std::fmt;
+
 use crate::protocol::frame_scanner::Place;
 use crate::vocabulary::{Kind, TransportEnd};
 
@@ -54,13 +56,7 @@ impl Loss {
 
     /// Returns what is recorded as the end of the transport.
     pub fn transport_end(&self) -> TransportEnd {
-        match self.how {
-            LossKind::Fin => TransportEnd::Fin,
-            LossKind::Reset => TransportEnd::Reset,
-            LossKind::TlsTruncated => TransportEnd::TlsTruncated,
-            LossKind::PathLost(_) => TransportEnd::Timeout,
-            LossKind::Error(_) => TransportEnd::Error,
-        }
+        self.how.transport_end()
     }
 
     /// Tells whether only the peer's half has ended, so that it may still read what we write.
@@ -73,13 +69,7 @@ impl Loss {
 
     /// Says it in half a sentence.
     pub(in crate::protocol) fn describe(&self, standing: Standing) -> String {
-        let said = match &self.how {
-            LossKind::Fin => "the peer ended TCP (FIN)".to_owned(),
-            LossKind::Reset => "the peer reset TCP (RST)".to_owned(),
-            LossKind::TlsTruncated => "TLS ended without close_notify".to_owned(),
-            LossKind::PathLost(why) => format!("the network lost the peer ({why})"),
-            LossKind::Error(why) => format!("the transport failed ({why})"),
-        };
+        let said = &self.how;
         match (standing, self.place) {
             (Standing::Open, place) => format!("{said} {place}"),
             (Standing::CloseQueued, place) => format!("{said} {place}, before our Close had left"),
@@ -90,6 +80,32 @@ impl Loss {
                 format!("{said} {place}, instead of answering our Close")
             }
             (Standing::AnswerQueued, _) => format!("{said} before our answer had left"),
+        }
+    }
+}
+
+impl LossKind {
+    /// Returns what is recorded as the end of the transport.
+    pub fn transport_end(&self) -> TransportEnd {
+        match self {
+            Self::Fin => TransportEnd::Fin,
+            Self::Reset => TransportEnd::Reset,
+            Self::TlsTruncated => TransportEnd::TlsTruncated,
+            Self::PathLost(_) => TransportEnd::Timeout,
+            Self::Error(_) => TransportEnd::Error,
+        }
+    }
+}
+
+/// Says it as the beginning of a sentence.
+impl fmt::Display for LossKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fin => f.write_str("the peer ended TCP (FIN)"),
+            Self::Reset => f.write_str("the peer reset TCP (RST)"),
+            Self::TlsTruncated => f.write_str("TLS ended without close_notify"),
+            Self::PathLost(why) => write!(f, "the network lost the peer ({why})"),
+            Self::Error(why) => write!(f, "the transport failed ({why})"),
         }
     }
 }

@@ -21,7 +21,7 @@ impl ClosingHandshake {
             | Phase::AwaitingTransportEnd { .. }
             | Phase::Failing { .. }
             | Phase::Flushing { .. }
-            | Phase::Ended => {}
+            | Phase::Ended { .. } => {}
         }
     }
 
@@ -78,7 +78,7 @@ impl ClosingHandshake {
             | Phase::AwaitingTransportEnd { .. }
             | Phase::Failing { .. }
             | Phase::Flushing { .. }
-            | Phase::Ended => {}
+            | Phase::Ended { .. } => {}
         }
     }
 
@@ -112,7 +112,7 @@ impl ClosingHandshake {
             | Phase::AwaitingTransportEnd { .. }
             | Phase::Failing { .. }
             | Phase::Flushing { .. }
-            | Phase::Ended => {}
+            | Phase::Ended { .. } => {}
         }
     }
 
@@ -138,7 +138,7 @@ impl ClosingHandshake {
             Phase::AwaitingTransportEnd { .. } | Phase::Failing { .. } | Phase::Flushing { .. } => {
                 self.evidence.half_end().unwrap_or(TransportEnd::Local)
             }
-            Phase::Ended => return,
+            Phase::Ended { .. } => return,
         };
         self.finish(end, true, actions);
     }
