@@ -149,6 +149,36 @@ async fn what_reading_has_left_for_want_of_room_is_not_lost() {
     assert_eq!(messages.receive().await, None);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_close_that_nobody_receives_beside_still_hears_the_answer() {
+    let supervisor = supervisor().await;
+    let narrow = settings(|s| s.limits.inbox_bytes = ByteSize::kib(1));
+    let (connection, mut messages, mut peer) =
+        piped(&supervisor, Role::Server, 1024, narrow).await;
+    let feeding = async {
+        for n in 0..100 {
+            peer.text(&format!("{n:01000}")).await;
+        }
+        peer.expect_close().await;
+        peer.send(Frame::close(1000, "")).await;
+        drop(peer);
+    };
+    let closing = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        connection.close(1000, "").unwrap().await
+    };
+    let ((), ending) = tokio::join!(feeding, closing);
+    assert!(ending.is_clean(), "{ending}");
+    let traffic = ending.traffic.as_ref().unwrap();
+    assert_eq!(traffic.messages_in, 100);
+    let mut received = 0;
+    while let Some(Incoming::Message(_)) = messages.receive().await {
+        received += 1;
+    }
+    assert!(received > 0);
+    assert_eq!(received + traffic.discarded_messages, 100);
+}
+
 /// Takes a message in 100 ms.
 struct Slow(Arc<Mutex<Vec<String>>>);
 

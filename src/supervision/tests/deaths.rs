@@ -332,7 +332,7 @@ async fn end(n: usize, handle: &ConnectionHandle, mut peer: Peer) {
     }
     // Whoever has not gone by now loses its peer in the middle of a frame.
     let _ = peer.pipe.write_all(&frame(Opcode::Binary, &[0; 3000])[..2000]).await;
-    if n % 3 == 0 && n % 8 < 7 {
+    if n.is_multiple_of(3) && n % 8 < 7 {
         peer.read_to_end().await;
     }
 }
