@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use lastword::config::ByteSize;
 use lastword::vocabulary::{Cause, CloseState, Fault, Kind, Role};
 use lastword::{Backend, ConnectionHandle, Handler, HandlerFailure, Incoming, Message};
 
@@ -110,6 +111,72 @@ async fn a_receiver_that_is_dropped_discards() {
     let ending = ended(&supervisor, &connection).await;
     let traffic = ending.traffic.as_ref().unwrap();
     assert_eq!((traffic.messages_in, traffic.discarded_messages), (8, 7));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_reading_has_left_for_want_of_room_is_not_lost() {
+    let supervisor = supervisor().await;
+    let narrow = settings(|s| s.limits.inbox_bytes = ByteSize::kib(1));
+    // The peer has closed and gone while nobody received.
+    let (connection, mut messages, mut peer) =
+        piped(&supervisor, Role::Client, 64 * 1024, narrow.clone()).await;
+    for n in 0..50 {
+        peer.text(&format!("{n:01000}")).await;
+    }
+    peer.send(Frame::close(1000, "")).await;
+    peer.fin().await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    for n in 0..50 {
+        assert_eq!(text_of(messages.receive().await), format!("{n:01000}"));
+    }
+    assert!(matches!(messages.receive().await, Some(Incoming::Close(_))));
+    assert!(ended(&supervisor, &connection).await.is_clean());
+
+    // This end aborts while nobody receives.
+    let (connection, mut messages, mut peer) =
+        piped(&supervisor, Role::Client, 64 * 1024, narrow).await;
+    for n in 0..50 {
+        peer.text(&format!("{n:01000}")).await;
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    connection.abort();
+    let ending = ended(&supervisor, &connection).await;
+    let traffic = ending.traffic.as_ref().unwrap();
+    assert_eq!((traffic.messages_in, traffic.discarded_messages), (50, 0));
+    for n in 0..50 {
+        assert_eq!(text_of(messages.receive().await), format!("{n:01000}"));
+    }
+    assert_eq!(messages.receive().await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_close_that_nobody_receives_beside_still_hears_the_answer() {
+    let supervisor = supervisor().await;
+    let narrow = settings(|s| s.limits.inbox_bytes = ByteSize::kib(1));
+    let (connection, mut messages, mut peer) =
+        piped(&supervisor, Role::Server, 1024, narrow).await;
+    let feeding = async {
+        for n in 0..100 {
+            peer.text(&format!("{n:01000}")).await;
+        }
+        peer.expect_close().await;
+        peer.send(Frame::close(1000, "")).await;
+        drop(peer);
+    };
+    let closing = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        connection.close(1000, "").unwrap().await
+    };
+    let ((), ending) = tokio::join!(feeding, closing);
+    assert!(ending.is_clean(), "{ending}");
+    let traffic = ending.traffic.as_ref().unwrap();
+    assert_eq!(traffic.messages_in, 100);
+    let mut received = 0;
+    while let Some(Incoming::Message(_)) = messages.receive().await {
+        received += 1;
+    }
+    assert!(received > 0);
+    assert_eq!(received + traffic.discarded_messages, 100);
 }
 
 /// Takes a message in 100 ms.

@@ -147,7 +147,8 @@ impl Pipe {
     }
 
     pub async fn read(&mut self) -> Frame {
-        soon("a frame", self.next()).await.expect("awaited a frame, got the end")
+        let frame = soon("a frame", self.next()).await;
+        frame.unwrap_or_else(|| panic!("awaited a frame, got the end"))
     }
 
     pub async fn expect_text(&mut self, text: &str) {

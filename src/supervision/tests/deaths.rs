@@ -3,18 +3,19 @@
 use std::sync::Arc;
 
 use ractor::ActorRef;
+use tokio::io::AsyncWriteExt;
 
 use super::bench::{Bench, Fault, Faulty, Peer, SOON, Switch, frame, soon, state};
-use crate::config::{ByteSize, ConnectionSettings};
-use crate::protocol::closing_handshake::ReplyPolicy;
+use crate::config::{ByteSize, Close, ConnectionSettings};
+use crate::protocol::closing_handshake::{CloseRequest, ReplyPolicy};
 use crate::protocol::frame_encoder::Opcode;
 use crate::supervision::decider::ConnectionMessage;
 use crate::supervision::{
     Backend, CloseReply, ConnectionHandle, Handler, HandlerFailure, Observer, Receiver,
 };
 use crate::vocabulary::{
-    Cause, CloseState, Ending, Event, Fault as Whose, FirstClose, Kind, Message, ReceivedClose,
-    Role,
+    Cause, CloseFrame, CloseState, Ending, Event, Fault as Whose, FirstClose, Kind, Message,
+    ReceivedClose, Role,
 };
 
 /// How an actor dies.
@@ -310,4 +311,67 @@ async fn an_abort_that_comes_before_the_actor_is_heard() {
     let handle = bench.adopt(Role::Server, transport, backend, settings).await;
     assert!(tokio::time::timeout(SOON, peer.read_to_end()).await.unwrap().is_empty());
     assert_eq!(bench.only_ending(&handle).await.outcome.kind, Kind::Aborted);
+}
+
+/// What ends a connection in the crowd.
+async fn end(n: usize, handle: &ConnectionHandle, mut peer: Peer) {
+    match n % 8 {
+        0 => actor(handle).kill(),
+        1 => actor(handle).cast(ConnectionMessage::Panic).unwrap(),
+        2 => handle.abort(),
+        3 => drop(handle.close(1000, "").unwrap()),
+        4 => drop(handle.connection().close(CloseRequest {
+            frame: CloseFrame::Empty,
+            cause: Cause::Api,
+            by: None,
+            limit: None,
+        })),
+        5 => peer.close().await,
+        6 => peer.send_raw(&[0xff; 20]).await,
+        _ => {}
+    }
+    // Whoever has not gone by now loses its peer in the middle of a frame.
+    let _ = peer.pipe.write_all(&frame(Opcode::Binary, &[0; 3000])[..2000]).await;
+    if n.is_multiple_of(3) && n % 8 < 7 {
+        peer.read_to_end().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn in_a_crowd_that_ends_in_every_way_at_once_each_has_one_ending() {
+    const CROWD: usize = 400;
+    let bench = Bench::new().await;
+    let mut ends = tokio::task::JoinSet::new();
+    let mut handles = Vec::new();
+    for n in 0..CROWD {
+        let (mut peer, transport) = Peer::new(4096);
+        let backend = match n % 5 {
+            0 => Backend::handler("stuck", Stuck),
+            1 | 2 => Backend::echo(),
+            _ => Backend::receiver(ReplyPolicy::AtOnce),
+        };
+        let close = Close { timeout: SOON / 10, linger: SOON / 20, ..Default::default() };
+        let settings = ConnectionSettings { close, ..Default::default() };
+        let handle = bench.adopt(Role::Server, transport, backend, settings).await;
+        // Nobody takes from a receiver in this crowd.
+        drop((3..5).contains(&(n % 5)).then(|| Receiver::of(&handle)));
+        handles.push(handle.clone());
+        ends.spawn(async move {
+            for _ in 0..n % 7 {
+                peer.send(Opcode::Text, b"hello").await;
+                let _ = handle.try_send("hello");
+            }
+            end(n, &handle, peer).await;
+        });
+    }
+    while let Some(end) = ends.join_next().await {
+        end.unwrap();
+    }
+    for handle in &handles {
+        soon("an ending", handle.ended()).await;
+    }
+    let accounting = bench.core.accounting();
+    assert_eq!((accounting.opened, accounting.open, accounting.ended), (400, 0, 400));
+    assert_eq!(bench.ledger.endings().len(), CROWD);
+    super::bench::eventually("no memory charged", || bench.used() == 0).await;
 }
