@@ -7,8 +7,11 @@
 mod support;
 
 mod endings {
+    mod abrupt;
     mod active;
     mod decided_cases;
+    mod keepalive;
     mod passive;
     mod stage;
+    mod violations;
 }
