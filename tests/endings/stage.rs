@@ -9,7 +9,7 @@ use std::time::Duration;
 use lastword::config::ConnectionSettings;
 use lastword::transport::bind::ListenAddress;
 use lastword::vocabulary::{
-    Cause, CloseCode, CloseFrame, CloseState, Fault, FirstClose, Kind, Requester,
+    Cause, CloseCode, CloseFrame, CloseState, Fault, FirstClose, Kind, OpenFailure, Requester,
     Role, TransportEnd,
 };
 use lastword::{
@@ -269,6 +269,11 @@ pub async fn ended(connection: &ConnectionHandle) -> Arc<Ending> {
     assert_eq!(outcome.handshake.is_some(), both, "{ending:?}");
     assert_eq!(connection.state(), outcome.state.unwrap());
     ending
+}
+
+/// Returns why an attempt failed.
+pub fn failure(ending: &Ending) -> OpenFailure {
+    ending.outcome.kind.open_failure().unwrap_or_else(|| panic!("{ending}"))
 }
 
 /// A Close as it is recorded: its code, if it has one, and its reason.
