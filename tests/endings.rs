@@ -7,8 +7,14 @@
 mod support;
 
 mod endings {
+    mod abrupt;
     mod active;
+    mod crowd;
     mod decided_cases;
+    mod dialling;
+    mod keepalive;
+    mod listening;
     mod passive;
     mod stage;
+    mod violations;
 }

@@ -6,9 +6,9 @@ use std::time::Duration;
 use lastword::vocabulary::{CloseState, FirstClose, IllegalClose, Kind, Role};
 use lastword::{Backend, SendError};
 
-use super::stage::{BOTH, BRIEF, Scene, ended, patient, settings, soon};
+use super::stage::{BOTH, BRIEF, Scene, ended, opposite, patient, settings, soon};
 use crate::support::SOON;
-use crate::support::frame::{CLOSE, Frame, Side};
+use crate::support::frame::{CLOSE, Frame};
 use crate::support::raw_peer::End;
 
 /// Codes that may be sent, at the edges of their ranges and within.
@@ -203,7 +203,7 @@ async fn data_after_our_close_does_not_put_the_timeout_off() {
         let mut scene = Scene::open(role, settings(|s| s.close.timeout = BRIEF)).await;
         scene.connection.close_output(1000, "bye").unwrap();
         let talk = async {
-            while scene.peer.try_send_raw(Frame::text("and").encode(side(role))).await.is_ok() {
+            while scene.peer.try_send_raw(Frame::text("and").encode(opposite(role))).await.is_ok() {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
@@ -212,13 +212,6 @@ async fn data_after_our_close_does_not_put_the_timeout_off() {
             () = talk => ended(&scene.connection).await,
         };
         assert_eq!(ending.outcome.kind, Kind::CloseTimeout, "{ending}");
-    }
-}
-
-fn side(role: Role) -> Side {
-    match role {
-        Role::Server => Side::Client,
-        Role::Client => Side::Server,
     }
 }
 

@@ -9,8 +9,8 @@ use std::time::Duration;
 use lastword::config::ConnectionSettings;
 use lastword::vocabulary::ListenAddress;
 use lastword::vocabulary::{
-    Cause, CloseCode, CloseFrame, CloseState, Fault, FirstClose, Kind, Requester, Role,
-    TransportEnd,
+    Cause, CloseCode, CloseFrame, CloseState, Fault, FirstClose, Kind, OpenFailure, Requester,
+    Role, TransportEnd,
 };
 use lastword::{
     Adopt, Backend, Builder, ConnectionHandle, Ending, EndingStream, Event, EventStream, Incoming,
@@ -65,7 +65,7 @@ impl Scene {
         let events = supervisor.events();
         let ((connection, messages), peer) = match role {
             Role::Server => {
-                let (adopt, peer) = adoption(settings).await;
+                let (adopt, peer) = adoption(Role::Server, settings).await;
                 let adopted = match reply {
                     Reply::AtOnce => supervisor.adopt_receiving(adopt).await,
                     Reply::Chosen => supervisor.adopt_replying(adopt).await,
@@ -82,6 +82,16 @@ impl Scene {
                 (dialled.unwrap(), peer)
             }
         };
+        Self { supervisor, events, connection, messages, peer, role }
+    }
+
+    /// A connection as [`Scene::open`] makes it, without an opening handshake and its deadlines:
+    /// for tests that pause the clock.
+    pub async fn adopted(role: Role, settings: ConnectionSettings) -> Self {
+        let supervisor = Supervisor::builder().start().await.unwrap();
+        let events = supervisor.events();
+        let (adopt, peer) = adoption(role, settings).await;
+        let (connection, messages) = supervisor.adopt_receiving(adopt).await.unwrap();
         Self { supervisor, events, connection, messages, peer, role }
     }
 
@@ -120,7 +130,7 @@ impl Scene<()> {
         let events = supervisor.events();
         let (connection, peer) = match role {
             Role::Server => {
-                let (adopt, peer) = adoption(settings).await;
+                let (adopt, peer) = adoption(Role::Server, settings).await;
                 (supervisor.adopt(adopt, backend).await.unwrap(), peer)
             }
             Role::Client => {
@@ -178,10 +188,18 @@ impl<M> Scene<M> {
     }
 }
 
-async fn adoption(settings: ConnectionSettings) -> (Adopt, RawPeer) {
-    let (peer, socket) = RawPeer::adopted(Side::Client).await;
+async fn adoption(role: Role, settings: ConnectionSettings) -> (Adopt, RawPeer) {
+    let (peer, socket) = RawPeer::adopted(opposite(role)).await;
     socket.set_nodelay(true).unwrap();
-    (Adopt { settings, ..Adopt::new(Role::Server, socket) }, peer)
+    (Adopt { settings, ..Adopt::new(role, socket) }, peer)
+}
+
+/// The side of the peer.
+pub fn opposite(role: Role) -> Side {
+    match role {
+        Role::Server => Side::Client,
+        Role::Client => Side::Server,
+    }
 }
 
 async fn upstream() -> (TcpListener, String) {
@@ -251,6 +269,11 @@ pub async fn ended(connection: &ConnectionHandle) -> Arc<Ending> {
     assert_eq!(outcome.handshake.is_some(), both, "{ending:?}");
     assert_eq!(connection.state(), outcome.state.unwrap());
     ending
+}
+
+/// Returns why an attempt failed.
+pub fn failure(ending: &Ending) -> OpenFailure {
+    ending.outcome.kind.open_failure().unwrap_or_else(|| panic!("{ending}"))
 }
 
 /// A Close as it is recorded: its code, if it has one, and its reason.
