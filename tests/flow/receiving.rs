@@ -153,8 +153,7 @@ async fn what_reading_has_left_for_want_of_room_is_not_lost() {
 async fn a_close_that_nobody_receives_beside_still_hears_the_answer() {
     let supervisor = supervisor().await;
     let narrow = settings(|s| s.limits.inbox_bytes = ByteSize::kib(1));
-    let (connection, mut messages, mut peer) =
-        piped(&supervisor, Role::Server, 1024, narrow).await;
+    let (connection, mut messages, mut peer) = piped(&supervisor, Role::Server, 1024, narrow).await;
     let feeding = async {
         for n in 0..100 {
             peer.text(&format!("{n:01000}")).await;
