@@ -15,6 +15,7 @@ mod endings {
     mod keepalive;
     mod listening;
     mod passive;
+    mod pressure;
     mod stage;
     mod violations;
 }
