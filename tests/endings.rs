@@ -14,6 +14,7 @@ mod endings {
     mod dialling;
     mod keepalive;
     mod listening;
+    mod losses;
     mod passive;
     mod pressure;
     mod stage;
