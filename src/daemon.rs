@@ -1,5 +1,6 @@
 //! The daemon: build, spawn, ready, signals, drain, exit code.
 
+mod memory;
 mod resources;
 mod signals;
 
@@ -142,7 +143,10 @@ async fn run(
         "ready"
     );
 
-    let signal = signals.stop().await;
+    let signal = tokio::select! {
+        signal = signals.stop() => signal,
+        never = memory::look_after(&supervisor) => match never {},
+    };
     readiness.send_replace(Readiness::Draining);
     notifier.stopping();
     let report = tokio::select! {

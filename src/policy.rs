@@ -3,3 +3,4 @@
 pub mod admission;
 pub mod drain;
 pub mod rate;
+pub mod trimming;

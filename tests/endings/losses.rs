@@ -10,8 +10,11 @@ use lastword::vocabulary::{CloseState, Fault, FirstClose, Kind, Role, TransportE
 use lastword::{Adopt, Backend, Supervisor};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+/// How it fails.
+type Fails = fn() -> io::Error;
+
 /// A transport whose first read fails like this.
-struct Failing(fn() -> io::Error);
+struct Failing(Fails);
 
 impl Transport for Failing {}
 
@@ -45,7 +48,7 @@ impl AsyncWrite for Failing {
 
 #[tokio::test]
 async fn each_way_in_which_a_network_fails_has_its_kind() {
-    let cases: [(fn() -> io::Error, Kind, TransportEnd, &str); 5] = [
+    let cases: [(Fails, Kind, TransportEnd, &str); 5] = [
         (
             || io::Error::from_raw_os_error(libc::ETIMEDOUT),
             Kind::PathLost,
