@@ -17,6 +17,8 @@ pub(super) fn measure(scale: &Scale) -> Result<Vec<Row>> {
     };
     let prepare = |side: &mut Side| {
         side.client.ask(&format!("open {}", scale.listeners))?;
+        // 101 comes before the connection is known to those who broadcast; an echo comes after.
+        side.client.ask("exchange 16 1")?;
         broadcast(side).map(drop)
     };
     let scale_of_turns = Scale { turns: scale.broadcasts, ..scale.clone() };
