@@ -14,7 +14,7 @@ use tracing::{error, info, warn};
 
 use crate::config::{Backend as BackendChoice, Config, ConfigError, LogFormat, Sources, Spread};
 use crate::manager::{
-    Backend, DrainOptions, DrainReport, Listening, Route, StartError, Supervisor,
+    Accounting, Backend, DrainOptions, DrainReport, Listening, Route, StartError, Supervisor,
 };
 use crate::policy::admission::AdmissionLimits;
 use crate::surfaces::Readiness;
@@ -129,8 +129,9 @@ async fn run(
     let listening = listen(config, &supervisor).await?;
     let health = serve_health(config, probed)?;
 
-    announce(config, &listening, health.as_ref());
+    // Before it is said: whoever reads "ready" may probe at once.
     readiness.send_replace(Readiness::Ready);
+    announce(config, &listening, health.as_ref());
     notifier.ready();
     notifier.status("ready");
     info!(
@@ -150,22 +151,32 @@ async fn run(
             warn!(signal = second, "a second signal: aborting all connections");
             supervisor.abort_all(Some(Requester::Signal(second)));
             supervisor.shutdown(DrainOptions { within: Duration::ZERO, ..options(config, second) }).await;
+            let Accounting { opened, ended, .. } = balanced(&supervisor);
+            warn!(opened, ended, "forced to stop");
             return Ok(FAILED);
         }
     };
-    let accounting = supervisor.accounting();
+    // Whoever is still in the opening handshake is cut off, and recorded.
+    drop(listening);
+    let Accounting { opened, ended, .. } = balanced(&supervisor);
     info!(
         asked = report.asked,
         cut = report.cut,
         took_ms = report.took.as_millis(),
-        opened = accounting.opened,
-        ended = accounting.ended,
+        opened,
+        ended,
         "stopped"
     );
+    Ok(STOPPED)
+}
+
+/// Returns the books at the end, when every connection must have its ending.
+fn balanced(supervisor: &Supervisor) -> Accounting {
+    let accounting = supervisor.accounting();
     if !accounting.balances() || accounting.open > 0 {
         error!(?accounting, "the books do not balance: please report this");
     }
-    Ok(STOPPED)
+    accounting
 }
 
 async fn supervisor(
@@ -275,7 +286,12 @@ async fn drain(
     signal: &'static str,
 ) -> DrainReport {
     let drain = &config.drain;
-    info!(signal, delay = ?drain.delay, within = ?drain.within, "stopping");
+    info!(
+        signal,
+        delay = %humantime::format_duration(drain.delay),
+        within = %humantime::format_duration(drain.within),
+        "stopping"
+    );
     let work = async {
         // Load balancers see that it is not ready before anybody is refused.
         tokio::time::sleep(drain.delay).await;
@@ -287,7 +303,10 @@ async fn drain(
         tokio::select! {
             report = &mut work => return report,
             _ = tick.tick() => {
-                notifier.status(&format!("draining: {} connections left", supervisor.accounting().open));
+                notifier.status(&match supervisor.accounting().open {
+                    1 => "draining: 1 connection left".to_owned(),
+                    open => format!("draining: {open} connections left"),
+                });
                 // Every second asks for some more: a drain may take longer than TimeoutStopSec.
                 notifier.extend_timeout(Duration::from_secs(10));
             }

@@ -10,7 +10,7 @@ use lastword::surfaces::cli::{Command, CommandLine, explain_unknown};
 fn main() -> ExitCode {
     match CommandLine::parse().command {
         Command::Serve(serve) if serve.relay.is_some() => {
-            bad_usage("--relay is not in this version: routes have the backend `echo`")
+            bad_usage("--relay is not in this version: leave it out, and /echo echoes")
         }
         Command::Serve(serve) => daemon::serve(serve.layers.files, serve.layers.set),
         Command::Check(layers) => daemon::check(layers.files, layers.set),

@@ -48,6 +48,9 @@ use crate::vocabulary::{ConnectionId, Direction, ListenAddress, Origin, Role};
 /// Owns connections, inbound and outbound, one supervised actor each.
 ///
 /// Cloning is cheap: all clones are the same supervisor. It works until [`Supervisor::shutdown`].
+/// Dropping the last clone aborts what is still open, since nobody is left to answer for it: each
+/// connection gets its ending (`aborted`, cause `embedder`), and listeners answer 503. Close what
+/// should end well before, or shut down.
 #[derive(Debug, Clone)]
 pub struct Supervisor {
     core: Arc<Core>,

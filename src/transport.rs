@@ -6,7 +6,7 @@
 pub mod bind;
 pub mod dial;
 mod handshake_key;
-pub mod io_end;
+mod io_end;
 pub mod opening_handshake;
 pub mod socket;
 mod tcp_info;

@@ -1,6 +1,9 @@
 //! Holds the house to its plan: layers import downwards only, names stay where they belong, files
 //! stay readable.
 
+// What fails in a helper of a test fails the test.
+#![allow(clippy::unwrap_used)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tracing_subscriber::filter::{EnvFilter, LevelFilter};
+
 use super::limits::Limits;
 use super::overrides::ConnectionSettings;
 use super::routing::Route;
@@ -137,9 +139,20 @@ fn check(config: &Config) -> Check {
             Violation::SpreadAboveWithin { spread, within }
         })?;
     }
-    match tracing_subscriber::EnvFilter::builder().parse(&config.log.filter) {
-        Ok(_) => Ok(()),
-        Err(error) => fail(["log.filter"], Violation::LogFilter { why: error.to_string() }),
+    match filter_problem(&config.log.filter) {
+        None => Ok(()),
+        Some(why) => fail(["log.filter"], Violation::LogFilter { why }),
+    }
+}
+
+/// Tells why a filter means nothing. `tracing` takes a misspelt level for a target, and would then
+/// log nothing at all.
+fn filter_problem(filter: &str) -> Option<String> {
+    let words: Vec<&str> = filter.split(',').map(str::trim).collect();
+    let is_level = |word: &str| !word.is_empty() && word.parse::<LevelFilter>().is_ok();
+    match words.iter().find(|word| !is_level(word) && !word.contains(['=', '['])) {
+        Some(word) => Some(format!("{word:?} is neither a level nor target=level")),
+        None => EnvFilter::builder().parse(words.join(",")).err().map(|error| error.to_string()),
     }
 }
 
@@ -405,8 +418,11 @@ mod tests {
         let spread = Spread::Over(Duration::from_secs(61));
         let violation = found(|config| config.drain.spread = spread).unwrap().1;
         assert!(matches!(violation, Violation::SpreadAboveWithin { .. }));
-        let violation = found(|config| config.log.filter = "a=b=c".to_owned()).unwrap().1;
-        assert!(matches!(violation, Violation::LogFilter { .. }));
+        for filter in ["a=b=c", "inof", "info,wran", ""] {
+            let (key, violation) = found(|config| config.log.filter = filter.to_owned()).unwrap();
+            assert_eq!(key, "log.filter");
+            assert!(matches!(violation, Violation::LogFilter { .. }), "{filter}");
+        }
     }
 
     #[test]

@@ -144,7 +144,9 @@ impl Keepalive {
             let silent = now - *since;
             let acked = acked();
             if acked.saturating_sub(*before) <= *own {
+                // Who was given up is not asked again.
                 self.ping = Ping::None;
+                self.next_ping = None;
                 return Some(Due::PongOverdue(silent));
             }
             (*before, *own, *since) = (acked, 0, now);
@@ -228,6 +230,17 @@ mod tests {
                 Some(Due::PongOverdue(20 * SECOND))
             );
         }
+    }
+
+    #[test]
+    fn a_peer_that_was_given_up_is_not_asked_again() {
+        let policy = KeepalivePolicy { pong_timeout: Some(25 * SECOND), ..policy() };
+        let mut keepalive = Keepalive::new(policy, Instant::now(), 1);
+        let overdue = pinged(&mut keepalive) + 25 * SECOND;
+        // The next Ping is due as well by then.
+        assert!(matches!(keepalive.handle_deadline(overdue, || 6), Some(Due::PongOverdue(_))));
+        assert_eq!(keepalive.handle_deadline(overdue, || 6), None);
+        assert_eq!(keepalive.poll_deadline(), None);
     }
 
     #[test]

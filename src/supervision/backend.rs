@@ -8,8 +8,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use super::connection::Connection;
 use super::handle::ConnectionHandle;
-use super::inbox::{Inbox, Incoming};
+use super::inbox::Incoming;
 use crate::protocol::closing_handshake::ReplyPolicy;
 use crate::vocabulary::{CloseCode, CloseFrame, Message, ReceivedClose};
 
@@ -112,9 +113,25 @@ impl Backend {
         Self { name: "receiver".into(), reply, kind: BackendKind::Receiver }
     }
 
+    /// Panics when it is to start, so that tests can see what becomes of the connection.
+    #[cfg(test)]
+    pub(super) fn stillborn() -> Self {
+        let run = |_| panic!("a test asked for it");
+        let kind = BackendKind::Handler(Box::new(run));
+        Self { name: "stillborn".into(), reply: ReplyPolicy::AtOnce, kind }
+    }
+
     /// Returns the name that is recorded as the ending's `backend`.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Tells whether messages can still be taken when the connection has ended.
+    pub(super) fn keeps_inbox(&self) -> bool {
+        match self.kind {
+            BackendKind::Receiver => true,
+            BackendKind::Echo | BackendKind::Handler(_) => false,
+        }
     }
 
     pub(super) fn start(self, connection: &ConnectionHandle) -> Driver {
@@ -139,8 +156,9 @@ async fn run<H: Handler>(
 ) -> Result<(), HandlerFailure> {
     handler.on_open(&connection).await?;
     let inbox = Arc::clone(&connection.connection().inbox);
-    while let Some(incoming) = poll_fn(|cx| inbox.poll_take(cx)).await {
-        match incoming {
+    // The mover itself runs this, and looks for room afterwards: `made_room` is no news to it.
+    while let Some(taken) = poll_fn(|cx| inbox.poll_take(cx)).await {
+        match taken.incoming {
             Incoming::Message(message) => handler.on_message(&connection, message).await?,
             Incoming::Close(close) => {
                 let reply = handler.on_close(&connection, &close).await?;
@@ -196,17 +214,18 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
 
 /// Takes a connection's messages, in order.
 ///
-/// Messages that came before the connection ended can still be taken after it. Dropping it loses
-/// them: they are counted as discarded.
+/// Messages that came before the connection ended can still be taken after it. Dropping it while
+/// the connection lives loses them, and those that are still to come: they are counted as
+/// discarded.
 #[derive(Debug)]
 pub struct Receiver {
-    inbox: Arc<Inbox>,
+    connection: Arc<Connection>,
 }
 
 impl Receiver {
     /// Takes the messages of a connection whose backend is [`Backend::receiver`].
     pub(crate) fn of(connection: &ConnectionHandle) -> Self {
-        Self { inbox: Arc::clone(&connection.connection().inbox) }
+        Self { connection: Arc::clone(connection.connection()) }
     }
 
     /// Receives the next message, or the peer's Close; `None` at the end of the connection.
@@ -214,12 +233,19 @@ impl Receiver {
     /// # Cancel safety
     /// Cancel safe: what a dropped future had not returned is returned by the next call.
     pub async fn receive(&mut self) -> Option<Incoming> {
-        poll_fn(|cx| self.inbox.poll_take(cx)).await
+        let taken = poll_fn(|cx| self.connection.inbox.poll_take(cx)).await?;
+        if taken.made_room {
+            // Reading may have paused, and nothing else tells the mover that it may go on.
+            self.connection.mover.wake();
+        }
+        Some(taken.incoming)
     }
 }
 
 impl Drop for Receiver {
     fn drop(&mut self) {
-        self.inbox.abandon();
+        let lost = self.connection.inbox.abandon();
+        self.connection.counters.discarded(lost);
+        self.connection.mover.wake();
     }
 }

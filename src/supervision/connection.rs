@@ -22,7 +22,7 @@ use crate::protocol::closing_handshake::{
     ClosePolicy, CloseRequest, ClosingHandshake, ReplyPolicy,
 };
 use crate::vocabulary::{
-    CloseCode, CloseFrame, CloseState, ConnectionId, Ending, Kind, Origin, Outcome, Role, TcpFacts,
+    CloseCode, CloseFrame, CloseState, ConnectionId, Ending, Origin, Outcome, Role, TcpFacts,
     Traffic,
 };
 
@@ -37,15 +37,17 @@ pub(super) struct Connection {
     pub(super) opened: Instant,
     pub(super) outbox: Outbox,
     pub(super) inbox: Arc<Inbox>,
+    keeps_inbox: bool,
     pub(super) budget: Arc<MemoryBudget>,
     pub(super) counters: Counters,
     /// Wakes the mover.
     pub(super) mover: AtomicWaker,
     handshake: Mutex<ClosingHandshake>,
-    verdict: Mutex<Option<Outcome>>,
     state: AtomicU8,
     orders: Mutex<Orders>,
     actor: OnceLock<ActorRef<ConnectionMessage>>,
+    /// What the decider was told before there was one.
+    early: Mutex<Vec<ConnectionMessage>>,
     at_end: Mutex<Option<AtEnd>>,
     ended: OnceLock<Arc<Ending>>,
     told: Notify,
@@ -103,13 +105,15 @@ pub(super) struct Birth {
     pub(super) origin: Arc<Origin>,
     pub(super) settings: Arc<ConnectionSettings>,
     pub(super) reply: ReplyPolicy,
+    /// What has come can still be taken when the connection has ended.
+    pub(super) keeps_inbox: bool,
     pub(super) node: Arc<str>,
     pub(super) budget: Arc<MemoryBudget>,
 }
 
 impl Connection {
     pub(super) fn new(birth: Birth) -> Self {
-        let Birth { role, origin, settings, reply, node, budget } = birth;
+        let Birth { role, origin, settings, reply, keeps_inbox, node, budget } = birth;
         let id = ConnectionId::new();
         let policy = ClosePolicy {
             timeout: settings.close.timeout,
@@ -126,15 +130,16 @@ impl Connection {
             opened: now(),
             outbox: Outbox::new(role, settings.limits.outbox_bytes.0, Arc::clone(&budget)),
             inbox: Arc::new(Inbox::new(settings.limits.inbox_bytes.0, Arc::clone(&budget))),
+            keeps_inbox,
             budget,
             settings,
             counters: Counters::default(),
             mover: AtomicWaker::new(),
             handshake: Mutex::new(ClosingHandshake::new(role, policy)),
-            verdict: Mutex::new(None),
             state: AtomicU8::new(code_of(CloseState::Open)),
             orders: Mutex::default(),
             actor: OnceLock::new(),
+            early: Mutex::default(),
             at_end: Mutex::new(None),
             ended: OnceLock::new(),
             told: Notify::new(),
@@ -165,11 +170,28 @@ impl Connection {
     pub(super) fn tell(&self, message: ConnectionMessage) {
         if let Some(actor) = self.actor.get() {
             let _ = actor.cast(message);
+            return;
+        }
+        let mut early = self.early.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.actor.get() {
+            Some(actor) => drop(actor.cast(message)),
+            None => early.push(message),
         }
     }
 
+    /// Takes note of the actor, and tells it what it has missed.
     pub(super) fn set_actor(&self, actor: ActorRef<ConnectionMessage>) {
+        let mut early = self.early.lock().unwrap_or_else(PoisonError::into_inner);
+        for message in std::mem::take(&mut *early) {
+            let _ = actor.cast(message);
+        }
         let _ = self.actor.set(actor);
+    }
+
+    /// Returns the actor, so that tests can kill it.
+    #[cfg(test)]
+    pub(super) fn actor(&self) -> Option<&ActorRef<ConnectionMessage>> {
+        self.actor.get()
     }
 
     pub(super) fn handshake(&self) -> MutexGuard<'_, ClosingHandshake> {
@@ -210,21 +232,18 @@ impl Connection {
         self.orders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps the verdict until the connection is let go.
-    pub(super) fn set_verdict(&self, outcome: Outcome) {
-        *self.verdict.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
+    /// Returns the verdict; without one, the actor or mover died, of what `what` says.
+    pub(super) fn verdict_or(&self, what: impl FnOnce() -> String) -> Outcome {
+        let mut handshake = self.handshake();
+        handshake.verdict().unwrap_or_else(|| handshake.fail_actor(&what()))
     }
 
-    /// Takes the verdict; without one, the actor or mover died, of what `what` says.
-    pub(super) fn take_verdict(&self, what: impl FnOnce() -> String) -> Outcome {
-        let verdict = self.verdict.lock().unwrap_or_else(PoisonError::into_inner).take();
-        verdict.unwrap_or_else(|| self.handshake().fail_actor(&what()))
-    }
-
-    /// Returns the kind of the verdict, if there is one.
-    pub(super) fn verdict_kind(&self) -> Option<Kind> {
-        let verdict = self.verdict.lock().unwrap_or_else(PoisonError::into_inner);
-        verdict.as_ref().map(|outcome| outcome.kind)
+    /// Says that nothing more will come, and counts what nobody will take.
+    pub(super) fn end_inbox(&self) {
+        self.inbox.end();
+        if !self.keeps_inbox {
+            self.counters.discarded(self.inbox.abandon());
+        }
     }
 
     /// Closes the books: counts what was not delivered. Only the first call counts.

@@ -136,14 +136,28 @@ impl Core {
 
     pub(crate) async fn stop(&self) {
         let actor: &ActorRef<SupervisorMessage> = &self.node.supervisor;
-        // It has nothing left to do; what it says as it stops is of no interest.
-        let _ = actor.stop_and_wait(None, Some(Duration::from_secs(5))).await;
+        // An error says that it has ended already.
+        let _ = actor.cast(SupervisorMessage::Stop);
+        let patience = Some(Duration::from_secs(5));
+        if actor.wait(patience).await.is_err() {
+            // A handler that never lets its thread go; its connection gets its ending all the same.
+            let _ = actor.stop_and_wait(None, patience).await;
+        }
+    }
+}
+
+#[cfg(test)]
+impl Core {
+    /// Returns the supervisor's actor, so that tests can kill it.
+    pub(super) fn supervisor(&self) -> &ActorRef<SupervisorMessage> {
+        &self.node.supervisor
     }
 }
 
 impl Drop for Core {
     fn drop(&mut self) {
-        self.node.supervisor.stop(None);
+        self.node.start_draining();
+        let _ = self.node.supervisor.cast(SupervisorMessage::Stop);
     }
 }
 

@@ -4,7 +4,6 @@
 //! never deaf: a close, an abort or a stop is heard whatever the socket does.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -54,7 +53,7 @@ pub(super) struct Start {
 pub(super) struct Deciding {
     connection: Arc<Connection>,
     publisher: Arc<Publisher>,
-    mover: MoverTask,
+    _mover: MoverTask,
     /// What is to be done next; kept for its allocation.
     actions: Vec<Action>,
 }
@@ -75,7 +74,7 @@ impl Actor for Decider {
         let driver = backend.start(&handle);
         let mover = Mover::new(Arc::clone(&connection), transport, read_ahead, driver);
         let mover = MoverTask::spawn(mover, Arc::clone(&connection));
-        Ok(Deciding { connection, publisher, mover, actions: Vec::new() })
+        Ok(Deciding { connection, publisher, _mover: mover, actions: Vec::new() })
     }
 
     async fn handle(
@@ -84,11 +83,13 @@ impl Actor for Decider {
         message: ConnectionMessage,
         deciding: &mut Deciding,
     ) -> Result<(), ActorProcessingErr> {
+        // What the mover had to tell, it has told before it says that it is gone.
+        let released = matches!(message, ConnectionMessage::Released);
         deciding.handle(message);
-        if !deciding.mover.is_released() {
+        if !released {
             return Ok(());
         }
-        match deciding.verdict() {
+        match deciding.connection.handshake().verdict().map(|outcome| outcome.kind) {
             Some(Kind::Clean) => {
                 myself.stop(None);
                 Ok(())
@@ -108,7 +109,7 @@ impl Deciding {
         let actions = &mut self.actions;
         // The gate of the outbox shut before anything else that is told here happened, or at worst
         // at the same time: so a close that was accepted is always heard first.
-        if let Some(request) = connection.outbox.take_request() {
+        if let Some(request) = connection.outbox.take_request(handshake.knows_peer_close()) {
             handshake.handle_input(now, Input::CloseAccepted(request), actions);
         }
         match message {
@@ -118,17 +119,40 @@ impl Deciding {
             #[cfg(test)]
             ConnectionMessage::Panic => panic!("a test asked for it"),
         }
+        // Or it answers the peer's Close, which was heard of just now.
+        if let Some(request) = connection.outbox.take_request(handshake.knows_peer_close()) {
+            handshake.handle_input(now, Input::CloseAccepted(request), actions);
+        }
         let mut at = 0;
+        let mut reset_transport = false;
         while let Some(action) = actions.get(at).cloned() {
             at += 1;
             if let Action::SendClose { frame, shed } = &action
                 && !connection.outbox.close_decided(frame, *shed)
-                && let Some(request) = connection.outbox.take_request()
+                && let Some(request) = connection.outbox.take_request(true)
             {
                 // A close got into the outbox since: that frame goes instead of ours.
                 handshake.handle_input(now, Input::CloseAccepted(request), actions);
             }
-            perform(&connection, action);
+            match action {
+                Action::SendClose { .. } => {}
+                Action::StopDelivery => connection.order(|orders| orders.stop_delivery = true),
+                Action::ShutdownWrite => connection.order(|orders| orders.shutdown_write = true),
+                Action::FlushThenTell => {
+                    connection.outbox.shut();
+                    connection.order(|orders| orders.flush_then_tell = true);
+                }
+                Action::DropTransport { reset } => {
+                    connection.outbox.shut();
+                    reset_transport = reset;
+                }
+                // The mover lets go at once, so it is told only when all is known.
+                Action::Finish(outcome) => {
+                    let release =
+                        Release { reset: reset_transport, at_once: must_not_wait(&outcome) };
+                    connection.order(|orders| orders.release = Some(release));
+                }
+            }
         }
         actions.clear();
         let (state, deadline) = (handshake.state(), handshake.poll_deadline());
@@ -144,36 +168,6 @@ impl Deciding {
             self.publisher.announce(Event::Closing(closing));
         }
     }
-
-    fn verdict(&self) -> Option<Kind> {
-        self.connection.verdict_kind()
-    }
-}
-
-/// Carries out what is not the mover's to do, and passes on what is.
-fn perform(connection: &Connection, action: Action) {
-    match action {
-        Action::SendClose { .. } => {}
-        Action::StopDelivery => connection.order(|orders| orders.stop_delivery = true),
-        Action::ShutdownWrite => connection.order(|orders| orders.shutdown_write = true),
-        Action::FlushThenTell => {
-            connection.outbox.shut();
-            connection.order(|orders| orders.flush_then_tell = true);
-        }
-        Action::DropTransport { reset } => {
-            connection.outbox.shut();
-            connection.order(|orders| orders.release = Some(Release { reset, at_once: false }));
-        }
-        Action::Finish(outcome) => {
-            let at_once = must_not_wait(&outcome);
-            connection.order(|orders| {
-                if let Some(release) = &mut orders.release {
-                    release.at_once = at_once;
-                }
-            });
-            connection.set_verdict(*outcome);
-        }
-    }
 }
 
 /// Somebody wants it gone now, or there is nobody left to take what came.
@@ -182,43 +176,29 @@ fn must_not_wait(outcome: &Outcome) -> bool {
 }
 
 /// The mover's task, which ends with its owner.
-struct MoverTask {
-    task: JoinHandle<()>,
-    released: Arc<AtomicBool>,
-}
+struct MoverTask(JoinHandle<()>);
 
 impl MoverTask {
     fn spawn(mover: Mover, connection: Arc<Connection>) -> Self {
-        let released = Arc::new(AtomicBool::new(false));
-        let guard = ReleaseGuard { released: Arc::clone(&released), connection };
-        let task = tokio::spawn(async move {
-            let guard = guard;
+        let guard = ReleaseGuard(connection);
+        Self(tokio::spawn(async move {
+            let _guard = guard;
             mover.await;
-            drop(guard);
-        });
-        Self { task, released }
-    }
-
-    fn is_released(&self) -> bool {
-        self.released.load(Ordering::Acquire)
+        }))
     }
 }
 
 impl Drop for MoverTask {
     fn drop(&mut self) {
-        self.task.abort();
+        self.0.abort();
     }
 }
 
 /// Tells the decider that the mover is gone, also when it panics.
-struct ReleaseGuard {
-    released: Arc<AtomicBool>,
-    connection: Arc<Connection>,
-}
+struct ReleaseGuard(Arc<Connection>);
 
 impl Drop for ReleaseGuard {
     fn drop(&mut self) {
-        self.released.store(true, Ordering::Release);
-        self.connection.tell(ConnectionMessage::Released);
+        self.0.tell(ConnectionMessage::Released);
     }
 }

@@ -55,13 +55,16 @@ pub struct DrainReport {
 /// After the deadline, an actor has this long to publish its ending.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
+/// How often to look for connections of attempts that were under way when the drain began.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
 /// Refuses new connections and closes all that are open.
 pub(super) async fn drain(node: &Node, options: DrainOptions) -> DrainReport {
     node.start_draining();
     let started = now();
     let open = node.registry.all();
     let plan = DrainPlan::new(started, open.len(), options.within, options.spread);
-    let mut draining = Draining { node, options, asked: HashSet::new() };
+    let mut draining = Draining { node, options, asked: HashSet::new(), cut: HashSet::new() };
 
     let mut open = open.into_iter();
     let mut closed = 0;
@@ -76,20 +79,26 @@ pub(super) async fn drain(node: &Node, options: DrainOptions) -> DrainReport {
     // Attempts that were under way when the drain began may have opened since.
     while now() < plan.deadline() {
         node.registry.all().iter().for_each(|connection| draining.close(connection));
-        let look_again = (now() + Duration::from_millis(100)).min(plan.deadline());
+        let look_again = (now() + LOOK_AGAIN).min(plan.deadline());
         if draining.wait_until(look_again).await {
             break;
         }
     }
-    let cut = draining.cut_off();
-    draining.wait_until(now() + LAST_WORDS).await;
-    DrainReport { asked: draining.asked.len(), cut, took: now() - started }
+    let last_words = now() + LAST_WORDS;
+    while now() < last_words {
+        draining.cut_off();
+        if draining.wait_until((now() + LOOK_AGAIN).min(last_words)).await {
+            break;
+        }
+    }
+    DrainReport { asked: draining.asked.len(), cut: draining.cut.len(), took: now() - started }
 }
 
 struct Draining<'a> {
     node: &'a Node,
     options: DrainOptions,
     asked: HashSet<ConnectionId>,
+    cut: HashSet<ConnectionId>,
 }
 
 impl Draining<'_> {
@@ -106,17 +115,18 @@ impl Draining<'_> {
         connection.close(CloseRequest { frame, cause: Cause::Drain, by, limit: None });
     }
 
-    fn cut_off(&self) -> usize {
-        let left = self.node.registry.all();
-        for connection in &left {
-            let input = Input::DrainDeadline(self.options.by.clone());
-            connection.tell(ConnectionMessage::Fact(input));
+    /// Cuts off whatever is open, each once.
+    fn cut_off(&mut self) {
+        for connection in self.node.registry.all() {
+            if self.cut.insert(connection.id) {
+                let input = Input::DrainDeadline(self.options.by.clone());
+                connection.tell(ConnectionMessage::Fact(input));
+            }
         }
-        left.len()
     }
 
-    /// Waits; tells whether no connection is left.
+    /// Waits; tells whether nobody is left.
     async fn wait_until(&self, at: Instant) -> bool {
-        tokio::time::timeout_at(at.into(), self.node.publisher.none_open()).await.is_ok()
+        tokio::time::timeout_at(at.into(), self.node.nobody_left()).await.is_ok()
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::connection::Connection;
 use super::decider::ConnectionMessage;
@@ -23,6 +24,9 @@ use crate::vocabulary::{
 pub struct ConnectionHandle {
     connection: Arc<Connection>,
 }
+
+/// How often a message that waits for memory looks whether there is some.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Tells why a message was not sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -99,11 +103,11 @@ impl ConnectionHandle {
                     return Ok(());
                 }
                 Err(Refused::Closing) => return Err(self.invalid_state()),
-                // The budget of all connections has no bell of its own; look again in a while.
-                Err(Refused::Full { queued: 0, .. }) => {
-                    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-                }
                 Err(Refused::Full { .. }) => room.await,
+                // The memory of all has no bell of its own: look again in a while.
+                Err(Refused::NoMemory { .. }) => {
+                    let _ = tokio::time::timeout(LOOK_AGAIN, room).await;
+                }
             }
         }
     }
@@ -111,7 +115,7 @@ impl ConnectionHandle {
     /// Sends a message if the outbox has room, and does as `limits.on_full` says if it has not.
     ///
     /// With `refuse` and `close` the message is given back; with `close` the connection ends as
-    /// `slow_consumer`. With `drop_oldest` and `drop_newest` it is accepted, and the message that
+    /// `slow_consumer`, unless it is the memory of all connections that is full. With `drop_oldest` and `drop_newest` it is accepted, and the message that
     /// was dropped counts as undelivered.
     ///
     /// # Errors
@@ -119,28 +123,32 @@ impl ConnectionHandle {
     pub fn try_send(&self, message: impl Into<Message>) -> Result<(), TrySendError> {
         let message = message.into();
         let outbox = &self.connection.outbox;
-        let mut pushed = outbox.try_push(&message, now());
-        if let Err(Refused::Full { queued, limit }) = pushed {
-            match self.connection.settings.limits.on_full {
-                OnFull::Refuse => {}
-                OnFull::Close => self.overflow(queued, limit),
-                OnFull::DropOldest => pushed = outbox.push_over_oldest(&message, now()),
-                OnFull::DropNewest => {
-                    outbox.shed_newest(&message);
-                    pushed = Ok(());
-                }
+        let on_full = self.connection.settings.limits.on_full;
+        let pushed = match (outbox.try_push(&message, now()), on_full) {
+            (Err(Refused::Full { .. } | Refused::NoMemory { .. }), OnFull::DropOldest) => {
+                outbox.push_over_oldest(&message, now())
             }
-        }
-        match pushed {
+            (Err(Refused::Full { .. } | Refused::NoMemory { .. }), OnFull::DropNewest) => {
+                outbox.shed_newest(&message)
+            }
+            // That others hold the memory is not this peer's fault: then it is only refused.
+            (Err(full @ Refused::Full { queued, limit }), OnFull::Close) => {
+                self.overflow(queued, limit);
+                Err(full)
+            }
+            (pushed, _) => pushed,
+        };
+        let error = match pushed {
             Ok(()) => {
                 self.connection.mover.wake();
-                Ok(())
+                return Ok(());
             }
-            Err(Refused::Closing) => Err(TrySendError { error: self.invalid_state(), message }),
-            Err(Refused::Full { queued, limit }) => {
-                Err(TrySendError { error: SendError::Full { queued, limit }, message })
+            Err(Refused::Closing) => self.invalid_state(),
+            Err(Refused::Full { queued, limit } | Refused::NoMemory { queued, limit }) => {
+                SendError::Full { queued, limit }
             }
-        }
+        };
+        Err(TrySendError { error, message })
     }
 
     /// Closes with a code and a reason, and returns a future of the ending.

@@ -16,6 +16,14 @@ pub enum Incoming {
     Close(ReceivedClose),
 }
 
+/// What was taken out of an inbox.
+#[derive(Debug, PartialEq)]
+pub(super) struct Taken {
+    pub(super) incoming: Incoming,
+    /// The inbox was full before: reading may have paused, and can go on.
+    pub(super) made_room: bool,
+}
+
 #[derive(Debug)]
 pub(super) struct Inbox {
     queue: Mutex<Queue>,
@@ -80,15 +88,17 @@ impl Inbox {
     }
 
     /// Takes the next item; `None` at the end. Messages that came before the end come first.
-    pub(super) fn poll_take(&self, cx: &mut Context<'_>) -> Poll<Option<Incoming>> {
+    pub(super) fn poll_take(&self, cx: &mut Context<'_>) -> Poll<Option<Taken>> {
         let mut queue = self.lock();
         match queue.items.pop_front() {
             Some(incoming) => {
                 let size = incoming.size();
+                let was_full = queue.bytes >= self.limit;
                 queue.bytes -= size;
                 queue.taken += 1;
                 self.budget.release(size as u64);
-                Poll::Ready(Some(incoming))
+                let made_room = was_full && queue.bytes < self.limit;
+                Poll::Ready(Some(Taken { incoming, made_room }))
             }
             None if queue.ended => Poll::Ready(None),
             None => {
@@ -146,36 +156,4 @@ impl Incoming {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::future::poll_fn;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn what_came_before_the_end_is_taken_before_it() {
-        let budget = Arc::new(MemoryBudget::new(1000));
-        let inbox = Inbox::new(100, Arc::clone(&budget));
-        inbox.push(Incoming::Message("one".into())).unwrap();
-        assert!(inbox.has_room());
-        inbox.push(Incoming::Message("two".into())).unwrap();
-        assert!(!inbox.has_room());
-        inbox.end();
-        assert!(inbox.push(Incoming::Message("three".into())).is_err());
-        let first = poll_fn(|cx| inbox.poll_take(cx)).await;
-        assert_eq!(first, Some(Incoming::Message("one".into())));
-        assert!(poll_fn(|cx| inbox.poll_take(cx)).await.is_some());
-        assert_eq!(poll_fn(|cx| inbox.poll_take(cx)).await, None);
-        assert_eq!(budget.used(), 0);
-    }
-
-    #[test]
-    fn an_abandoned_inbox_counts_what_is_lost_and_gives_its_budget_back() {
-        let budget = Arc::new(MemoryBudget::new(1000));
-        let inbox = Inbox::new(100, Arc::clone(&budget));
-        inbox.push(Incoming::Message("one".into())).unwrap();
-        inbox.push(Incoming::Close(ReceivedClose::default())).unwrap();
-        assert_eq!(inbox.abandon(), 1);
-        assert_eq!(budget.used(), 0);
-        assert!(inbox.push(Incoming::Message("two".into())).is_err());
-    }
-}
+mod tests;

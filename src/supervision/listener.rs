@@ -76,6 +76,56 @@ struct Decision {
     route: Route,
 }
 
+/// An attempt until it is recorded, or is a connection. Dropped before, as the listener stops, it
+/// records itself: every attempt leaves a record.
+struct UnderWay<'a> {
+    listener: &'a Listener,
+    visitor: &'a Visitor,
+    stage: Stage,
+}
+
+/// How far an attempt has come.
+enum Stage {
+    /// The request is not there yet, or it is none.
+    Undecided,
+    /// It is being answered with 101.
+    Agreed(Decision),
+    /// It is being answered with a refusal.
+    Refused { failure: OpenFailure, text: String, limit: Option<Limit>, request: Box<RequestFacts> },
+    /// Somebody else sees to its record.
+    Over,
+}
+
+impl UnderWay<'_> {
+    fn over(&mut self) -> Stage {
+        std::mem::replace(&mut self.stage, Stage::Over)
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        let stopped = "the listener stopped before the opening handshake was complete".to_owned();
+        let (failure, detail, limit, request) = match self.over() {
+            Stage::Over => return,
+            Stage::Undecided | Stage::Agreed(_) => {
+                (OpenFailure::RefusedDraining, stopped, None, None)
+            }
+            Stage::Refused { failure, text, limit, request } => {
+                (failure, text, limit, Some(request))
+            }
+        };
+        let origin = self.listener.origin(self.visitor, request.as_deref(), None);
+        self.listener.node.record_attempt(Attempt {
+            origin,
+            began: self.visitor.began,
+            failure,
+            transport_end: Some(TransportEnd::Local),
+            limit,
+            detail,
+        });
+    }
+}
+
 impl Listener {
     async fn run(self: Arc<Self>, mut arrivals: Arrivals) {
         let mut attempts = JoinSet::new();
@@ -138,20 +188,23 @@ impl Listener {
 
     async fn attempt(self: Arc<Self>, socket: AnySocket, visitor: Visitor) {
         let limits = HandshakeLimits { timeout: self.timeout, ..HandshakeLimits::default() };
-        let mut decided = Err(None);
+        let mut under_way =
+            UnderWay { listener: &self, visitor: &visitor, stage: Stage::Undecided };
         let decide = |request: &Request| match self.decide(request, &visitor) {
             Ok((decision, agreement)) => {
-                decided = Ok(decision);
+                under_way.stage = Stage::Agreed(decision);
                 Ok(agreement)
             }
             Err((refusal, limit)) => {
-                decided = Err(limit);
+                let (failure, text) = (refusal.failure, refusal.text.clone());
+                let request = Box::new(request.facts());
+                under_way.stage = Stage::Refused { failure, text, limit, request };
                 Err(refusal)
             }
         };
         let result = opening_handshake::accept(socket, limits, decide).await;
-        match (result, decided) {
-            (Ok(accepted), Ok(decision)) => {
+        match (result, under_way.over()) {
+            (Ok(accepted), Stage::Agreed(decision)) => {
                 let subprotocol = accepted.subprotocol.map(String::from);
                 let mut origin =
                     self.origin(&visitor, Some(&accepted.request), Some(&decision.route));
@@ -166,11 +219,12 @@ impl Listener {
                 .await;
             }
             // 101 is answered only where a route was decided on.
-            (Ok(_), Err(_)) => {}
-            (Err(failed), decided) => {
-                let (route, limit) = match decided {
-                    Ok(decision) => (Some(decision.route), None),
-                    Err(limit) => (None, limit),
+            (Ok(_), Stage::Undecided | Stage::Refused { .. } | Stage::Over) => {}
+            (Err(failed), stage) => {
+                let (route, limit) = match stage {
+                    Stage::Agreed(decision) => (Some(decision.route), None),
+                    Stage::Refused { limit, .. } => (None, limit),
+                    Stage::Undecided | Stage::Over => (None, None),
                 };
                 let origin = self.origin(&visitor, failed.request.as_ref(), route.as_ref());
                 self.node.record_attempt(Attempt {
@@ -195,14 +249,13 @@ impl Listener {
         visitor: &Visitor,
     ) -> Result<(Decision, Agreement), (Refusal, Option<Limit>)> {
         if self.node.is_draining() {
-            let refusal = Refusal::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                OpenFailure::RefusedDraining,
-                "this server is about to stop: connect again in a moment",
-            );
-            return Err((refusal.retry_after(RETRY_AFTER), None));
+            return Err((about_to_stop(), None));
         }
         let place = self.node.admit(visitor.peer.ip()).map_err(not_admitted)?;
+        // Again: a drain that has not seen this place taken does not wait for us.
+        if self.node.is_draining() {
+            return Err((about_to_stop(), None));
+        }
         let host = request.host();
         let route = self
             .routes
@@ -283,6 +336,12 @@ pub(crate) fn masking_of(records: &Records) -> Masking {
         QueryRecording::Keep => Masking::Keep,
         QueryRecording::Drop => Masking::Drop,
     }
+}
+
+fn about_to_stop() -> Refusal {
+    let text = "this server is about to stop: connect again in a moment";
+    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, OpenFailure::RefusedDraining, text)
+        .retry_after(RETRY_AFTER)
 }
 
 fn not_admitted(why: NotAdmitted) -> (Refusal, Option<Limit>) {

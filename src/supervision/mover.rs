@@ -30,7 +30,7 @@ use crate::protocol::classification::{Loss, LossKind};
 use crate::protocol::closing_handshake::{CloseRequest, Input};
 use crate::protocol::frame_scanner::ScanLimits;
 use crate::protocol::keepalive::{Due, Keepalive, KeepalivePolicy};
-use crate::transport::socket::{TcpState, Transport};
+use crate::transport::socket::{Gone, TcpState, Transport};
 use crate::transport::websocket::MessageReader;
 use crate::vocabulary::{Cause, CloseCode, Limit};
 use reading::Reading;
@@ -56,7 +56,8 @@ pub(super) struct Mover {
     muted: bool,
     reading: Reading,
     writing: Writing,
-    /// Bytes of a message in progress that the memory budget was charged with.
+    /// Bytes of a message in progress, and of what was not taken apart, that the memory budget was
+    /// charged with.
     charged: u64,
     orders: Orders,
     timer: Timer,
@@ -165,7 +166,7 @@ impl Mover {
     /// Nothing is ready: gives buffers back.
     fn rest(&mut self) {
         self.reader.rest();
-        let held = self.reader.held();
+        let held = self.reader.held() + self.carry.len() as u64;
         let budget = &self.connection.budget;
         if held > self.charged {
             budget.charge(held - self.charged);
@@ -191,7 +192,10 @@ impl Mover {
             self.orders.deadline.filter(|deadline| told != Some(*deadline)),
             self.keepalive.as_ref().and_then(Keepalive::poll_deadline),
             self.writing.deadline(&self.connection).filter(|_| !self.told.stalled),
-            self.writing.failure_deadline(self.connection.settings.close.linger),
+            // Told already, if reading has ended: then it is the decider's turn.
+            self.writing
+                .failure_deadline(self.connection.settings.close.linger)
+                .filter(|_| !self.reading.has_ended()),
             self.reading.deadline(&self.connection, now),
         ];
         self.timer.set(deadlines.into_iter().flatten().min(), now, cx) || acted
@@ -265,6 +269,8 @@ impl Mover {
         if self.reading.is_paused()
             && self.transport.kernel().is_some_and(|kernel| kernel.state == TcpState::Closed)
         {
+            // What had come before the end comes before it.
+            self.absorb_carry(now);
             self.lose(LossKind::Reset);
         }
         // Once a write has failed, reading says soon enough how it ended; else nobody will.
@@ -289,11 +295,10 @@ impl Mover {
         if release.reset {
             self.transport.reset_on_drop();
         }
-        // What takes its place is nothing, so this is where the socket closes.
-        self.transport = Box::new(tokio::io::duplex(1).0);
-        self.connection.budget.release(self.charged);
-        self.charged = 0;
-        self.carry = Bytes::new();
+        // This is where the socket closes.
+        self.transport = Box::new(Gone);
+        self.absorb_carry(now);
+        self.connection.budget.release(std::mem::take(&mut self.charged));
         self.connection.close_books(tcp);
         self.connection.inbox.end();
         self.stage = match (&self.driver, release.at_once) {
@@ -341,7 +346,11 @@ impl Future for Mover {
             match mover.stage {
                 Stage::Moving => {
                     let now = now();
-                    if mover.poll_moving(cx, now).is_pending() && !mover.poll_time(cx, now) {
+                    if mover.poll_moving(cx, now).is_pending() {
+                        if mover.poll_time(cx, now) {
+                            // Something was due: look again, but let others have their turn.
+                            cx.waker().wake_by_ref();
+                        }
                         return Poll::Pending;
                     }
                 }
@@ -357,6 +366,12 @@ impl Future for Mover {
                 }
             }
         }
+    }
+}
+
+impl Drop for Mover {
+    fn drop(&mut self) {
+        self.connection.budget.release(self.charged);
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use ractor::ActorRef;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use super::handle::ConnectionHandle;
 use super::publication::Publisher;
@@ -27,6 +27,8 @@ pub(super) struct Node {
     pub(super) admission: Arc<Mutex<Admission>>,
     pub(super) supervisor: ActorRef<SupervisorMessage>,
     draining: AtomicBool,
+    /// Told whenever a place is free again.
+    left: Arc<Notify>,
 }
 
 /// The supervisor is gone: it was shut down.
@@ -44,7 +46,8 @@ impl Node {
     ) -> Self {
         let admission = Arc::new(Mutex::new(admission));
         let draining = AtomicBool::new(false);
-        Self { name, registry, publisher, admission, supervisor, draining }
+        let left = Arc::default();
+        Self { name, registry, publisher, admission, supervisor, draining, left }
     }
 
     /// Hands a connection to the supervisor.
@@ -67,11 +70,24 @@ impl Node {
     /// Takes a place for one more; it is free again when it is dropped.
     pub(super) fn admit(&self, ip: Option<IpAddr>) -> Result<Place, NotAdmitted> {
         lock(&self.admission).admit(super::now(), ip)?;
-        Ok(Place { admission: Arc::clone(&self.admission), ip })
+        Ok(Place { admission: Arc::clone(&self.admission), left: Arc::clone(&self.left), ip })
     }
 
     pub(super) fn present(&self) -> u64 {
         lock(&self.admission).present()
+    }
+
+    /// Waits until no connection is open, and no attempt that was admitted may yet become one.
+    /// Cancel safe.
+    pub(super) async fn nobody_left(&self) {
+        loop {
+            let left = self.left.notified();
+            self.publisher.none_open().await;
+            if self.present() == 0 {
+                return;
+            }
+            left.await;
+        }
     }
 
     /// Records an attempt that failed, and returns its record.
@@ -124,12 +140,14 @@ pub(crate) struct Attempt {
 /// A place among those that `max_connections` allows.
 pub(crate) struct Place {
     admission: Arc<Mutex<Admission>>,
+    left: Arc<Notify>,
     ip: Option<IpAddr>,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         lock(&self.admission).leave(self.ip);
+        self.left.notify_waiters();
     }
 }
 

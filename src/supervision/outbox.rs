@@ -4,21 +4,21 @@
 //! can follow it (RFC 6455 section 5.5.1). Pings and Pongs wait in slots of their own, one each,
 //! and go between messages: a peer that pings and never reads cannot grow anything.
 
-use std::collections::VecDeque;
+mod queue;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use bytes::{Bytes, BytesMut};
 use tokio::sync::Notify;
 
 use super::memory::MemoryBudget;
 use crate::protocol::closing_handshake::CloseRequest;
-use crate::protocol::frame_encoder::{EncodedHeader, Opcode, apply_mask};
 use crate::vocabulary::{CloseFrame, Message, Role};
+pub(super) use queue::{Batch, Left, Lost};
+use queue::{Gate, Queue};
 
-/// Payloads up to this size are copied beside each other and written at once; larger ones are
-/// written from where they are. Bytes.
-const COPY_UP_TO: usize = 16 * 1024;
+#[cfg(test)]
+mod tests;
 
 /// The outbox of one connection.
 #[derive(Debug)]
@@ -26,52 +26,8 @@ pub(super) struct Outbox {
     queue: Mutex<Queue>,
     /// Told when there is room, and when the gate shuts.
     room: Notify,
-    role: Role,
     limit: usize,
     budget: Arc<MemoryBudget>,
-}
-
-#[derive(Debug, Default)]
-struct Queue {
-    items: VecDeque<Item>,
-    /// Bytes of the first item that the kernel has.
-    begun: usize,
-    /// Bytes of frames that hold data.
-    bytes: usize,
-    ping: Option<[u8; 4]>,
-    pong: Option<Box<[u8]>>,
-    gate: Gate,
-    /// A close that was accepted and that the decider has not heard of.
-    request: Option<CloseRequest>,
-    shed: Lost,
-}
-
-/// Who may still put something in: it only ever narrows.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Gate {
-    #[default]
-    Open,
-    /// No more data is accepted; our Close is about to be.
-    Refusing,
-    /// Nothing is accepted any more.
-    Shut,
-    /// Nothing is accepted any more, and our Close is, or was, the last item.
-    CloseQueued,
-}
-
-#[derive(Debug)]
-struct Item {
-    header: EncodedHeader,
-    payload: Bytes,
-    carries: Carries,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Carries {
-    Data { queued_at: Instant },
-    Ping,
-    Pong,
-    Close,
 }
 
 /// Why a message was not taken.
@@ -81,96 +37,67 @@ pub(super) enum Refused {
     Closing,
     /// No room: bytes queued, and the limit.
     Full { queued: usize, limit: usize },
-}
-
-/// Messages that were accepted and did not leave whole.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Lost {
-    pub(super) messages: u64,
-    pub(super) bytes: u64,
-}
-
-/// What is to be written next.
-#[derive(Debug)]
-pub(super) enum Batch {
-    /// Nothing.
-    Empty,
-    /// So many bytes of the scratch buffer.
-    Scratch(usize),
-    /// These bytes.
-    Direct(Bytes),
-}
-
-/// What left whole with a write.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Left {
-    pub(super) messages: u64,
-    pub(super) payload_bytes: u64,
-    /// The size of a Ping's frame.
-    pub(super) ping: Option<u64>,
-    pub(super) close: bool,
+    /// This outbox has room, the memory of all has not: bytes queued here, and the limit of all.
+    NoMemory { queued: usize, limit: usize },
 }
 
 impl Outbox {
     pub(super) fn new(role: Role, limit: u64, budget: Arc<MemoryBudget>) -> Self {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        Self { queue: Mutex::default(), room: Notify::new(), role, limit, budget }
+        Self { queue: Mutex::new(Queue::new(role)), room: Notify::new(), limit, budget }
     }
 
     /// Takes a message if there is room; an empty outbox always has room for one.
     pub(super) fn try_push(&self, message: &Message, now: Instant) -> Result<(), Refused> {
-        let mut queue = self.lock();
-        if queue.gate != Gate::Open {
-            return Err(Refused::Closing);
-        }
-        let item = self.encode_message(message, now);
-        let size = item.size();
-        if queue.bytes > 0 && queue.bytes + size > self.limit {
-            return Err(Refused::Full { queued: queue.bytes, limit: self.limit });
+        let mut queue = self.lock_open()?;
+        let size = queue.size_of(message);
+        if !self.fits(&queue, size) {
+            return Err(Refused::Full { queued: queue.bytes(), limit: self.limit });
         }
         if !self.budget.try_charge(size as u64) {
-            let limit = usize::try_from(self.budget.limit()).unwrap_or(usize::MAX);
-            return Err(Refused::Full { queued: queue.bytes, limit });
+            return Err(self.no_memory(&queue));
         }
-        queue.bytes += size;
-        queue.items.push_back(item);
+        queue.push(message, now);
         Ok(())
     }
 
     /// Takes a message that is in memory already and moves from inbox to outbox; the caller has
     /// seen [`Outbox::has_room`].
     pub(super) fn push_moved(&self, message: &Message, now: Instant) -> Result<(), Refused> {
-        let mut queue = self.lock();
-        if queue.gate != Gate::Open {
-            return Err(Refused::Closing);
-        }
-        let item = self.encode_message(message, now);
-        let size = item.size();
-        self.budget.charge(size as u64);
-        queue.bytes += size;
-        queue.items.push_back(item);
+        let mut queue = self.lock_open()?;
+        self.budget.charge(queue.size_of(message) as u64);
+        queue.push(message, now);
         Ok(())
     }
 
-    /// Drops the oldest messages that have not begun to leave until `message` fits, and takes it.
+    /// Drops the oldest messages that have not begun to leave until `message` fits, and takes it;
+    /// drops none if that would not be enough.
     pub(super) fn push_over_oldest(&self, message: &Message, now: Instant) -> Result<(), Refused> {
-        loop {
-            match self.try_push(message, now) {
-                Err(full @ Refused::Full { .. }) => {
-                    if !self.shed_oldest() {
-                        return Err(full);
-                    }
-                }
-                settled @ (Ok(()) | Err(Refused::Closing)) => return settled,
-            }
+        let mut queue = self.lock_open()?;
+        let size = queue.size_of(message);
+        let stays = queue.bytes() - queue.sheddable();
+        if stays > 0 && stays + size > self.limit {
+            return Err(Refused::Full { queued: queue.bytes(), limit: self.limit });
         }
+        while !self.fits(&queue, size) && self.shed_oldest(&mut queue) > 0 {}
+        if !self.budget.try_charge(size as u64) {
+            if queue.sheddable() < size {
+                return Err(self.no_memory(&queue));
+            }
+            let mut freed = 0;
+            while freed < size {
+                freed += self.shed_oldest(&mut queue);
+            }
+            self.budget.charge(size as u64);
+        }
+        queue.push(message, now);
+        Ok(())
     }
 
-    /// Counts a message that was accepted and dropped at once, as `on_full` says.
-    pub(super) fn shed_newest(&self, message: &Message) {
-        let mut queue = self.lock();
-        queue.shed.messages += 1;
-        queue.shed.bytes += message.len() as u64;
+    /// Takes a message and drops it at once, as `on_full` says; it is counted.
+    pub(super) fn shed_newest(&self, message: &Message) -> Result<(), Refused> {
+        self.lock_open()?.shed_newest(message);
+        Ok(())
     }
 
     /// Appends our Close behind what is queued and accepts nothing more, in one step.
@@ -179,9 +106,9 @@ impl Outbox {
     pub(super) fn close(&self, request: CloseRequest) -> bool {
         let accepted = {
             let mut queue = self.lock();
-            let accepted = self.append_close(&mut queue, &request.frame);
+            let accepted = queue.append_close(&request.frame);
             if accepted {
-                queue.request = Some(request);
+                queue.keep_request(request);
             }
             accepted
         };
@@ -195,17 +122,23 @@ impl Outbox {
         let accepted = {
             let mut queue = self.lock();
             if shed {
-                while self.shed_oldest_of(&mut queue) {}
+                while self.shed_oldest(&mut queue) > 0 {}
             }
-            self.append_close(&mut queue, frame)
+            queue.append_close(frame)
         };
         self.room.notify_waiters();
         accepted
     }
 
-    /// Takes the close that was accepted and that the decider has not heard of.
-    pub(super) fn take_request(&self) -> Option<CloseRequest> {
-        self.lock().request.take()
+    /// Takes the close that was accepted and that the decider has not heard of; one that answers the
+    /// peer's Close only once the decider knows of that.
+    pub(super) fn take_request(&self, peer_close_is_known: bool) -> Option<CloseRequest> {
+        self.lock().take_request(peer_close_is_known)
+    }
+
+    /// Takes note that the peer's Close was read: a close that is accepted from now on answers it.
+    pub(super) fn note_peer_close(&self) {
+        self.lock().note_peer_close();
     }
 
     /// Accepts no more data; our Close may still be appended.
@@ -219,33 +152,32 @@ impl Outbox {
     }
 
     fn narrow(&self, to: Gate) {
-        {
-            let mut queue = self.lock();
-            queue.gate = queue.gate.max(to);
-        }
+        self.lock().narrow(to);
         self.room.notify_waiters();
     }
 
     /// Tells whether messages are accepted.
     pub(super) fn is_open(&self) -> bool {
-        self.lock().gate == Gate::Open
+        self.lock().gate() == Gate::Open
     }
 
-    /// Tells whether a close was accepted.
+    /// Tells whether a close was accepted, or is about to be.
     pub(super) fn has_close(&self) -> bool {
-        self.lock().gate == Gate::CloseQueued
+        match self.lock().gate() {
+            Gate::Refusing | Gate::CloseQueued => true,
+            Gate::Open | Gate::Shut => false,
+        }
     }
 
     /// Tells whether a message would find room.
     pub(super) fn has_room(&self) -> bool {
-        let queue = self.lock();
-        queue.bytes < self.limit
+        self.lock().bytes() < self.limit
     }
 
     /// Returns the bytes of data that are queued, and since when the oldest waits.
     pub(super) fn backlog(&self) -> (usize, Option<Instant>) {
         let queue = self.lock();
-        (queue.bytes, queue.oldest())
+        (queue.bytes(), queue.oldest())
     }
 
     /// Waits until there may be room, or the gate has shut. Cancel safe.
@@ -253,79 +185,26 @@ impl Outbox {
         self.room.notified()
     }
 
-    /// Answers a Ping; an answer that has not left is replaced (section 5.5.3 allows it).
+    /// Answers a Ping; of many answers that have not left, the oldest give way.
     pub(super) fn pong(&self, payload: &[u8]) {
-        self.lock().pong = Some(payload.into());
+        self.lock().pong(payload.into());
     }
 
     /// Sends a Ping.
     pub(super) fn ping(&self, payload: [u8; 4]) {
-        self.lock().ping = Some(payload);
+        self.lock().ping(payload);
     }
 
-    /// Gathers what is to be written next; what fits is copied into `scratch`.
+    /// Gathers what is to be written next; what is small is copied into `scratch`.
     pub(super) fn gather(&self, scratch: &mut [u8]) -> Batch {
-        let mut queue = self.lock();
-        self.place_controls(&mut queue);
-        let mut skip = queue.begun;
-        let mut filled = 0;
-        for item in &queue.items {
-            let head = item.header.as_bytes();
-            let head = &head[skip.min(head.len())..];
-            let body = &item.payload[skip.saturating_sub(item.header.as_bytes().len())..];
-            if filled == 0 && head.is_empty() && body.len() > COPY_UP_TO {
-                let from = item.payload.len() - body.len();
-                return Batch::Direct(item.payload.slice(from..));
-            }
-            skip = 0;
-            if scratch.len() - filled < head.len() {
-                break;
-            }
-            scratch[filled..filled + head.len()].copy_from_slice(head);
-            filled += head.len();
-            if body.len() > COPY_UP_TO || scratch.len() - filled < body.len() {
-                // Its header leaves with this batch, its payload with the next.
-                break;
-            }
-            scratch[filled..filled + body.len()].copy_from_slice(body);
-            filled += body.len();
-        }
-        if filled == 0 { Batch::Empty } else { Batch::Scratch(filled) }
+        self.lock().gather(scratch)
     }
 
     /// Takes note that the kernel has `written` bytes more; returns what left whole.
     pub(super) fn advance(&self, written: usize) -> Left {
-        let mut left = Left::default();
-        let had_room;
-        let has_room;
-        {
-            let mut queue = self.lock();
-            had_room = queue.bytes < self.limit;
-            queue.begun += written;
-            while let Some(size) = queue.items.front().map(Item::size)
-                && size <= queue.begun
-            {
-                queue.begun -= size;
-                let Some(item) = queue.items.pop_front() else { break };
-                match item.carries {
-                    Carries::Data { .. } => {
-                        left.messages += 1;
-                        left.payload_bytes += item.payload.len() as u64;
-                        queue.bytes -= size;
-                        self.budget.release(size as u64);
-                    }
-                    Carries::Ping => left.ping = Some(size as u64),
-                    Carries::Pong => {}
-                    Carries::Close => left.close = true,
-                }
-            }
-            if queue.items.is_empty() && queue.items.capacity() > 8 {
-                // A burst is over: an idle connection holds no empty slots.
-                queue.items = VecDeque::new();
-            }
-            has_room = queue.bytes < self.limit;
-        }
-        if left.messages > 0 && (has_room || !had_room) {
+        let (left, freed) = self.lock().advance(written);
+        if freed > 0 {
+            self.budget.release(freed as u64);
             self.room.notify_waiters();
         }
         left
@@ -333,97 +212,36 @@ impl Outbox {
 
     /// Tells whether nothing waits to be written.
     pub(super) fn is_empty(&self) -> bool {
-        let queue = self.lock();
-        queue.items.is_empty()
-            && (queue.ping.is_none() && queue.pong.is_none() || queue.close_has_left())
+        self.lock().is_empty()
     }
 
     /// Ends the queue: drops what is left and says what that was, with all that was shed before.
     pub(super) fn end(&self) -> (Lost, Option<Instant>) {
-        let ended = {
-            let mut queue = self.lock();
-            queue.gate = queue.gate.max(Gate::Shut);
-            let oldest = queue.oldest();
-            let mut lost = queue.shed;
-            for item in std::mem::take(&mut queue.items) {
-                if let Carries::Data { .. } = item.carries {
-                    lost.messages += 1;
-                    lost.bytes += item.payload.len() as u64;
-                }
-            }
-            self.budget.release(queue.bytes as u64);
-            queue.bytes = 0;
-            queue.begun = 0;
-            queue.shed = Lost::default();
-            (lost, oldest)
-        };
+        let (lost, oldest, freed) = self.lock().end();
+        self.budget.release(freed as u64);
         self.room.notify_waiters();
-        ended
+        (lost, oldest)
     }
 
-    fn append_close(&self, queue: &mut Queue, frame: &CloseFrame) -> bool {
-        match queue.gate {
-            Gate::Open | Gate::Refusing => {}
-            Gate::CloseQueued | Gate::Shut => return false,
-        }
-        queue.gate = Gate::CloseQueued;
-        queue.items.push_back(self.encode(Opcode::Close, frame.payload().into(), Carries::Close));
-        true
+    fn fits(&self, queue: &Queue, size: usize) -> bool {
+        queue.bytes() == 0 || queue.bytes() + size <= self.limit
     }
 
-    /// Puts a waiting Ping and Pong in front, if the first item has not begun and is not our Close:
-    /// between messages, and never after our Close.
-    fn place_controls(&self, queue: &mut Queue) {
-        if queue.begun > 0 || queue.close_has_left() {
-            return;
-        }
-        if let Some(payload) = queue.ping.take() {
-            let payload = Bytes::copy_from_slice(&payload);
-            queue.items.push_front(self.encode(Opcode::Ping, payload, Carries::Ping));
-        }
-        if let Some(payload) = queue.pong.take() {
-            queue.items.push_front(self.encode(Opcode::Pong, payload.into(), Carries::Pong));
-        }
+    fn no_memory(&self, queue: &Queue) -> Refused {
+        let limit = usize::try_from(self.budget.limit()).unwrap_or(usize::MAX);
+        Refused::NoMemory { queued: queue.bytes(), limit }
     }
 
-    fn shed_oldest(&self) -> bool {
-        self.shed_oldest_of(&mut self.lock())
+    /// Drops the oldest message that can be; returns the bytes that frees.
+    fn shed_oldest(&self, queue: &mut Queue) -> usize {
+        let freed = queue.shed_oldest().unwrap_or(0);
+        self.budget.release(freed as u64);
+        freed
     }
 
-    fn shed_oldest_of(&self, queue: &mut Queue) -> bool {
-        let first = usize::from(queue.begun > 0);
-        let found = queue.items.iter().skip(first).position(Item::is_data);
-        let Some(item) = found.and_then(|at| queue.items.remove(first + at)) else { return false };
-        queue.bytes -= item.size();
-        queue.shed.messages += 1;
-        queue.shed.bytes += item.payload.len() as u64;
-        self.budget.release(item.size() as u64);
-        true
-    }
-
-    fn encode_message(&self, message: &Message, now: Instant) -> Item {
-        let opcode = match message {
-            Message::Text(_) => Opcode::Text,
-            Message::Binary(_) => Opcode::Binary,
-        };
-        self.encode(opcode, message.payload().clone(), Carries::Data { queued_at: now })
-    }
-
-    /// A client masks what it sends (section 5.3), with a mask nobody can foretell.
-    fn encode(&self, opcode: Opcode, payload: Bytes, carries: Carries) -> Item {
-        match self.role {
-            Role::Server => {
-                let header = EncodedHeader::new(opcode, payload.len(), None);
-                Item { header, payload, carries }
-            }
-            Role::Client => {
-                let mask = rand::random();
-                let header = EncodedHeader::new(opcode, payload.len(), Some(mask));
-                let mut masked = BytesMut::from(payload);
-                apply_mask(&mut masked, mask);
-                Item { header, payload: masked.freeze(), carries }
-            }
-        }
+    fn lock_open(&self) -> Result<MutexGuard<'_, Queue>, Refused> {
+        let queue = self.lock();
+        if queue.gate() == Gate::Open { Ok(queue) } else { Err(Refused::Closing) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
@@ -432,26 +250,8 @@ impl Outbox {
     }
 }
 
-impl Queue {
-    fn oldest(&self) -> Option<Instant> {
-        self.items.iter().find_map(|item| match item.carries {
-            Carries::Data { queued_at } => Some(queued_at),
-            Carries::Ping | Carries::Pong | Carries::Close => None,
-        })
-    }
-
-    /// Our Close has left: a Ping or Pong that still waits never goes.
-    fn close_has_left(&self) -> bool {
-        self.gate == Gate::CloseQueued && self.items.is_empty()
-    }
-}
-
-impl Item {
-    fn size(&self) -> usize {
-        self.header.as_bytes().len() + self.payload.len()
-    }
-
-    fn is_data(&self) -> bool {
-        matches!(self.carries, Carries::Data { .. })
+impl Drop for Outbox {
+    fn drop(&mut self) {
+        self.end();
     }
 }

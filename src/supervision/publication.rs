@@ -1,5 +1,6 @@
 //! One event per fact, told from one place: here.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
 
 use tokio::sync::{Notify, broadcast};
@@ -68,8 +69,11 @@ impl Publisher {
 
     /// Tells what needs no record.
     pub(super) fn announce(&self, event: Event) {
-        if let Some(observer) = &self.observer {
-            observer(&event);
+        if let Some(observer) = &self.observer
+            && catch_unwind(AssertUnwindSafe(|| observer(&event))).is_err()
+        {
+            // It is not ours, and no connection is to suffer for it.
+            tracing::error!("the observer of events panicked");
         }
         // Without readers there is nobody to tell.
         let _ = self.events.send(event);

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use super::backend::Backend;
 use super::connection::{Birth, Connection};
-use super::decider::{Decider, Start};
+use super::decider::{ConnectionMessage, Decider, Start};
 use super::failure::ConnectionFailure;
 use super::handle::ConnectionHandle;
 use super::memory::MemoryBudget;
@@ -17,8 +17,9 @@ use super::node::Place;
 use super::publication::Publisher;
 use super::registry::Registry;
 use crate::config::ConnectionSettings;
+use crate::protocol::closing_handshake::Input;
 use crate::transport::socket::Transport;
-use crate::vocabulary::{Origin, Role};
+use crate::vocabulary::{Cause, Origin, Role};
 
 /// The supervisor of all connections of a node.
 pub(super) struct SupervisorActor;
@@ -27,6 +28,8 @@ pub(super) struct SupervisorActor;
 pub(super) enum SupervisorMessage {
     /// Take over a connection whose opening handshake is complete.
     Adopt(Box<Adoption>, oneshot::Sender<ConnectionHandle>),
+    /// Take over no more, abort what is open, then stop.
+    Stop,
 }
 
 /// A connection that is to be taken over.
@@ -55,6 +58,8 @@ pub(super) struct Supervising {
     pub(super) budget: Arc<MemoryBudget>,
     /// Which connection is whose: an actor that panicked can no longer say.
     children: HashMap<ActorId, Child>,
+    /// It stops once the last child is gone.
+    stopping: bool,
 }
 
 impl Supervising {
@@ -64,7 +69,7 @@ impl Supervising {
         publisher: Arc<Publisher>,
         budget: Arc<MemoryBudget>,
     ) -> Self {
-        Self { node, registry, publisher, budget, children: HashMap::new() }
+        Self { node, registry, publisher, budget, children: HashMap::new(), stopping: false }
     }
 }
 
@@ -87,24 +92,35 @@ impl Actor for SupervisorActor {
         message: SupervisorMessage,
         supervising: &mut Supervising,
     ) -> Result<(), ActorProcessingErr> {
-        let SupervisorMessage::Adopt(adoption, adopted) = message;
-        let handle = supervising.adopt(*adoption, myself).await;
-        // Whoever asked may have gone; the connection is there all the same.
-        let _ = adopted.send(handle);
+        match message {
+            // Dropping the sender says it.
+            SupervisorMessage::Adopt(..) if supervising.stopping => {}
+            SupervisorMessage::Adopt(adoption, adopted) => {
+                let handle = supervising.adopt(*adoption, myself).await;
+                // Whoever asked may have gone; the connection is there all the same.
+                let _ = adopted.send(handle);
+            }
+            SupervisorMessage::Stop => {
+                supervising.stopping = true;
+                supervising.abort_all();
+                supervising.stop_if_done(&myself);
+            }
+        }
         Ok(())
     }
 
     /// A child's end never ends the supervisor, which is what ractor would do by default.
     async fn handle_supervisor_evt(
         &self,
-        _myself: ActorRef<SupervisorMessage>,
+        myself: ActorRef<SupervisorMessage>,
         event: SupervisionEvent,
         supervising: &mut Supervising,
     ) -> Result<(), ActorProcessingErr> {
         match event {
-            SupervisionEvent::ActorTerminated(child, state, _reason) => {
-                let how = if state.is_some() { Death::Stopped } else { Death::Killed };
-                supervising.bury(child.get_id(), how);
+            SupervisionEvent::ActorTerminated(child, state, reason) => {
+                // With its state goes its mover, if that is still there.
+                drop(state);
+                supervising.bury(child.get_id(), Death::Stopped(reason));
             }
             SupervisionEvent::ActorFailed(child, error) => {
                 let how = match error.downcast::<ConnectionFailure>() {
@@ -115,16 +131,19 @@ impl Actor for SupervisorActor {
             }
             SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_) => {}
         }
+        supervising.stop_if_done(&myself);
         Ok(())
     }
 }
 
 /// How a connection's actor ended.
 enum Death {
-    Stopped,
-    Killed,
+    /// It was stopped or killed, for the reason that ractor gives.
+    Stopped(Option<String>),
     Failed(ConnectionFailure),
     Panicked(String),
+    /// Its supervisor ended before it.
+    Orphaned,
 }
 
 impl Supervising {
@@ -139,6 +158,7 @@ impl Supervising {
             origin,
             settings,
             reply: backend.reply,
+            keeps_inbox: backend.keeps_inbox(),
             node: Arc::clone(&self.node),
             budget: Arc::clone(&self.budget),
         }));
@@ -170,13 +190,36 @@ impl Supervising {
     }
 
     fn publish(&self, connection: &Connection, death: Death) {
-        let outcome = connection.take_verdict(|| match death {
-            Death::Stopped => "its actor stopped before its end".to_owned(),
-            Death::Killed => "its actor was killed".to_owned(),
+        let outcome = connection.verdict_or(|| match death {
+            Death::Stopped(None) => "its actor was stopped".to_owned(),
+            Death::Stopped(Some(reason)) => format!("its actor was stopped: {reason}"),
             Death::Failed(failure) => failure.to_string(),
             Death::Panicked(what) => format!("its actor panicked: {what}"),
+            Death::Orphaned => "its supervisor ended".to_owned(),
         });
-        connection.inbox.end();
+        connection.end_inbox();
         self.publisher.ended(connection.draw_up(outcome));
+    }
+
+    fn abort_all(&self) {
+        for child in self.children.values() {
+            let input = Input::Abort { cause: Cause::Embedder, by: None };
+            child.connection.tell(ConnectionMessage::Fact(input));
+        }
+    }
+
+    fn stop_if_done(&self, myself: &ActorRef<SupervisorMessage>) {
+        if self.stopping && self.children.is_empty() {
+            myself.stop(None);
+        }
+    }
+}
+
+/// However the supervisor ends, ractor kills its children, and nobody is left to hear of it.
+impl Drop for Supervising {
+    fn drop(&mut self) {
+        for child in std::mem::take(&mut self.children).into_values() {
+            self.publish(&child.connection, Death::Orphaned);
+        }
     }
 }

@@ -1,1 +1,7 @@
+//! What becomes of a connection when a part of it dies, and that nothing moves without need.
 
+mod bench;
+mod deaths;
+mod registry;
+mod shutdown;
+mod waking;

@@ -1,5 +1,6 @@
 //! The daemon as a process: started, listened to, signalled, and never left behind.
 
+use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
@@ -55,8 +56,13 @@ impl Daemon {
 
     /// Starts the program with exactly these arguments, and waits for `ready`.
     pub async fn start_with(program: impl AsRef<Path>, arguments: &[&str]) -> Self {
+        Self::start_command(command(program.as_ref(), arguments)).await
+    }
+
+    /// Starts what [`command`] made, and a test may have changed, and waits for `ready`.
+    pub async fn start_command(mut command: Command) -> Self {
         let state = tempfile::tempdir().expect("a state directory");
-        let mut child = command(program.as_ref(), arguments, state.path()).spawn().expect("start");
+        let mut child = command.env("STATE_DIRECTORY", state.path()).spawn().expect("start");
         let log = Arc::new(Log::default());
         tokio::spawn(collect(child.stderr.take().expect("stderr"), Arc::clone(&log)));
         let stdout = BufReader::new(child.stdout.take().expect("stdout")).lines();
@@ -69,8 +75,13 @@ impl Daemon {
 
     /// Runs the program, which has to end by itself, such as for a bad configuration.
     pub async fn refused(program: impl AsRef<Path>, arguments: &[&str]) -> Refusal {
+        Self::refused_command(command(program.as_ref(), arguments)).await
+    }
+
+    /// Likewise, what [`command`] made and a test may have changed.
+    pub async fn refused_command(mut command: Command) -> Refusal {
         let state = tempfile::tempdir().expect("a state directory");
-        let output = command(program.as_ref(), arguments, state.path()).output();
+        let output = command.env("STATE_DIRECTORY", state.path()).output();
         let output = timeout(READY_WITHIN, output).await;
         let output = output.expect("awaited the daemon's refusal to start").expect("start");
         Refusal {
@@ -110,6 +121,27 @@ impl Daemon {
     /// Every line of the log so far.
     pub fn log(&self) -> Vec<String> {
         self.log.lines.lock().unwrap().clone()
+    }
+
+    /// Every event of the log so far whose message is this; needs JSON logs.
+    pub fn events(&self, message: &str) -> Vec<Value> {
+        let lines = self.log();
+        let events = lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        events.filter(|event| event["message"] == message).collect()
+    }
+
+    /// Returns the first line of the log, old or new, that fits.
+    pub async fn await_line(&self, fits: impl Fn(&str) -> bool, within: Duration) -> String {
+        let found = timeout(within, async {
+            loop {
+                let grown = self.log.grown.notified();
+                if let Some(line) = self.log().into_iter().find(|line| fits(line)) {
+                    return line;
+                }
+                grown.await;
+            }
+        });
+        found.await.unwrap_or_else(|_| panic!("awaited a line for {within:?}; {}", self.story()))
     }
 
     /// Returns the first record, old or new, that fits.
@@ -186,7 +218,26 @@ impl Daemon {
     }
 }
 
-fn command(program: &Path, arguments: &[&str], state: &Path) -> Command {
+/// Makes the command that runs the program with exactly these arguments: untouched by whatever the
+/// environment of the tests holds, killed when dropped, and heard.
+pub fn command(program: impl AsRef<Path>, arguments: &[&str]) -> Command {
+    command_line(program.as_ref().as_os_str(), arguments)
+}
+
+/// Likewise, with at most so many descriptors.
+pub fn command_with_descriptors(
+    descriptors: u32,
+    program: impl AsRef<Path>,
+    arguments: &[&str],
+) -> Command {
+    let script = format!(r#"ulimit -n {descriptors} && exec "$0" "$@""#);
+    let program = program.as_ref().to_str().expect("a path in UTF-8");
+    let arguments: Vec<&str> =
+        ["-c", &script, program].into_iter().chain(arguments.iter().copied()).collect();
+    command_line("sh".as_ref(), &arguments)
+}
+
+fn command_line(program: &OsStr, arguments: &[&str]) -> Command {
     let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
         let name_of_ours = name.to_str().is_some_and(|name| name.starts_with("LASTWORD"));
@@ -194,7 +245,7 @@ fn command(program: &Path, arguments: &[&str], state: &Path) -> Command {
             command.env_remove(name);
         }
     }
-    command.args(arguments).env("STATE_DIRECTORY", state).kill_on_drop(true);
+    command.args(arguments).kill_on_drop(true);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }

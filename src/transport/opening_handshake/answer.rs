@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout_at};
 
 use super::request::{AcceptKey, Subprotocol};
-use crate::transport::io_end::IoEnd;
+use crate::protocol::classification::LossKind;
 use crate::transport::socket::Transport;
 use crate::vocabulary::{OpenFailure, TransportEnd};
 
@@ -148,7 +148,7 @@ pub(super) async fn say_farewell<T: Transport>(
     };
     let transport_end = match timeout_at(until, goodbye).await {
         Ok(Ok(end)) => end,
-        Ok(Err(error)) => IoEnd::classify(&error).transport_end(),
+        Ok(Err(error)) => LossKind::from(&error).transport_end(),
         Err(_) => TransportEnd::Timeout,
     };
     Farewell { status: answered, transport_end }

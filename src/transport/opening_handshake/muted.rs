@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::transport::io_end::IoEnd;
+use crate::protocol::classification::LossKind;
 
 /// How much of what hyper says is listened to: `HTTP/1.1 400`.
 const STATUS_LINE: usize = 12;
@@ -30,7 +30,7 @@ pub(super) enum ReadEnd {
     /// The peer's FIN was read.
     Fin,
     /// Reading failed.
-    Error(IoEnd),
+    Error(LossKind),
 }
 
 /// What is left of a [`Muted`] stream.
@@ -68,7 +68,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Muted<T> {
         let this = self.get_mut();
         let before = buf.filled().len();
         if let Err(error) = ready!(Pin::new(&mut this.socket).poll_read(cx, buf)) {
-            this.end = Some(ReadEnd::Error(IoEnd::classify(&error)));
+            this.end = Some(ReadEnd::Error(LossKind::from(&error)));
             return Poll::Ready(Err(error));
         }
         let read = &buf.filled()[before..];

@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout_at};
 use super::answer::{Agreement, Farewell, Refusal, say_farewell};
 use super::muted::{Heard, Muted, ReadEnd};
 use super::request::{Request, RequestFacts, Subprotocol};
-use crate::transport::io_end::IoEnd;
+use crate::protocol::classification::LossKind;
 use crate::transport::socket::Transport;
 use crate::vocabulary::{OpenFailure, TransportEnd};
 
@@ -182,7 +182,7 @@ impl<T: Transport> Received<T> {
                 });
             }
             Ok(Err(error)) => {
-                let end = IoEnd::classify(&error);
+                let end = LossKind::from(&error);
                 let detail = format!("the peer was gone before the 101 could be written: {end}");
                 (OpenFailure::PeerGone, detail, end.transport_end())
             }

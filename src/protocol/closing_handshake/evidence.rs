@@ -1,0 +1,248 @@
+//! What a closing handshake has seen, and the verdict that it comes to.
+
+use std::time::Instant;
+
+use crate::protocol::classification;
+use crate::vocabulary::{
+    Cause, CloseFrame, CloseState, Direction, Fault, FirstClose, Kind, Limit, Outcome,
+    ReceivedClose, Requester, Retry, Role, TransportEnd,
+};
+
+/// What has been seen. It only grows.
+#[derive(Debug)]
+pub(super) struct Evidence {
+    /// What fixed the kind; a connection without one ends clean.
+    trigger: Option<Trigger>,
+    cause: Cause,
+    by: Option<Requester>,
+    /// The limit that made this end close.
+    limit: Option<Limit>,
+    first_close: FirstClose,
+    ours: OurClose,
+    theirs: Option<(ReceivedClose, Instant)>,
+    /// How the peer ended its half while our Close was still to leave.
+    half_end: Option<TransportEnd>,
+}
+
+/// What fixed the kind of the ending, and what a person should know about it.
+#[derive(Debug)]
+struct Trigger {
+    kind: Kind,
+    what: String,
+    limit: Option<Limit>,
+}
+
+/// Where our Close stands.
+#[derive(Debug, Clone)]
+enum OurClose {
+    None,
+    /// We decided on this frame; an accepted close that got into the outbox first takes its place.
+    Decided(CloseFrame),
+    /// A close was accepted: this frame is the last item of the outbox.
+    Accepted(CloseFrame),
+    Left(CloseFrame, Instant),
+}
+
+impl Default for Evidence {
+    fn default() -> Self {
+        Self {
+            trigger: None,
+            cause: Cause::None,
+            by: None,
+            limit: None,
+            first_close: FirstClose::None,
+            ours: OurClose::None,
+            theirs: None,
+            half_end: None,
+        }
+    }
+}
+
+impl Evidence {
+    /// Returns where the closing handshake stands, in the words of the contract.
+    pub(super) fn state(&self) -> CloseState {
+        match (&self.ours, &self.theirs) {
+            (OurClose::None, None) => CloseState::Open,
+            (OurClose::Decided(_) | OurClose::Accepted(_) | OurClose::Left(..), None) => {
+                CloseState::CloseSent
+            }
+            (OurClose::None | OurClose::Decided(_) | OurClose::Accepted(_), Some(_)) => {
+                CloseState::CloseReceived
+            }
+            (OurClose::Left(..), Some(_)) => CloseState::Closed,
+        }
+    }
+
+    pub(super) fn cause(&self) -> Cause {
+        self.cause
+    }
+
+    pub(super) fn our_close_left(&self) -> bool {
+        matches!(self.ours, OurClose::Left(..))
+    }
+
+    /// Tells whether there is a Close of ours already, in the outbox or beyond.
+    pub(super) fn has_our_close(&self) -> bool {
+        match self.ours {
+            OurClose::None => false,
+            OurClose::Decided(_) | OurClose::Accepted(_) | OurClose::Left(..) => true,
+        }
+    }
+
+    /// Returns the peer's Close.
+    pub(super) fn their_close(&self) -> Option<&ReceivedClose> {
+        self.theirs.as_ref().map(|(close, _)| close)
+    }
+
+    /// Returns how the peer ended its half of the transport, if it has ended only that.
+    pub(super) fn half_end(&self) -> Option<TransportEnd> {
+        self.half_end
+    }
+
+    /// Tells whether the kind is fixed: by a trigger, or because both Closes are through.
+    pub(super) fn is_decided(&self) -> bool {
+        self.trigger.is_some() || self.state() == CloseState::Closed
+    }
+
+    /// Tells whether the verdict is that nobody is there.
+    pub(super) fn is_silent(&self) -> bool {
+        self.trigger.as_ref().is_some_and(|trigger| trigger.kind == Kind::PongTimeout)
+    }
+
+    /// Keeps the first reason for this end to act; tells whether this was it.
+    pub(super) fn acts(&mut self, cause: Cause) -> bool {
+        let first = self.cause == Cause::None;
+        if first {
+            self.cause = cause;
+        }
+        first
+    }
+
+    /// Keeps who asked.
+    pub(super) fn asked(&mut self, by: Option<Requester>) {
+        self.by = by;
+    }
+
+    /// Keeps the limit that made this end close.
+    pub(super) fn limited(&mut self, limit: Option<Limit>) {
+        self.limit = limit;
+    }
+
+    /// Keeps the first trigger: what comes later only adds evidence.
+    pub(super) fn trigger(&mut self, kind: Kind, what: impl Into<String>, limit: Option<Limit>) {
+        if self.trigger.is_none() {
+            self.trigger = Some(Trigger { kind, what: what.into(), limit });
+        }
+    }
+
+    /// Adds what came after the trigger, or after both Closes, to what a person should know.
+    pub(super) fn remark(&mut self, what: &str) {
+        match &mut self.trigger {
+            Some(trigger) => {
+                trigger.what.push_str("; ");
+                trigger.what.push_str(what);
+            }
+            None => self.trigger(Kind::Clean, what, None),
+        }
+    }
+
+    /// Takes note of a Close that we decided on.
+    pub(super) fn decide(&mut self, frame: CloseFrame) {
+        self.ours = OurClose::Decided(frame);
+    }
+
+    /// Takes note of an accepted close; tells whether its frame is the one that goes.
+    pub(super) fn accept(&mut self, frame: CloseFrame) -> bool {
+        match self.ours {
+            OurClose::None | OurClose::Decided(_) => {
+                self.ours = OurClose::Accepted(frame);
+                true
+            }
+            // A second close: same ending, no second frame.
+            OurClose::Accepted(_) | OurClose::Left(..) => false,
+        }
+    }
+
+    /// Takes note that our Close has left; tells whether there was one to leave.
+    pub(super) fn left(&mut self, now: Instant) -> bool {
+        match std::mem::replace(&mut self.ours, OurClose::None) {
+            OurClose::Decided(frame) | OurClose::Accepted(frame) => {
+                self.ours = OurClose::Left(frame, now);
+                self.closes_first(FirstClose::Local);
+                true
+            }
+            settled @ (OurClose::None | OurClose::Left(..)) => {
+                self.ours = settled;
+                false
+            }
+        }
+    }
+
+    /// Takes note of the peer's Close; tells whether it is the first.
+    pub(super) fn receive(&mut self, close: ReceivedClose, now: Instant) -> bool {
+        if self.theirs.is_some() {
+            return false;
+        }
+        self.theirs = Some((close, now));
+        self.closes_first(FirstClose::Peer);
+        true
+    }
+
+    /// Takes note that the peer has ended its half of the transport.
+    pub(super) fn half_ended(&mut self, end: TransportEnd) {
+        self.half_end.get_or_insert(end);
+    }
+
+    fn closes_first(&mut self, who: FirstClose) {
+        if self.first_close == FirstClose::None {
+            self.first_close = who;
+        }
+    }
+
+    /// Draws up the verdict of a transport that ended in this way.
+    pub(super) fn outcome(&self, role: Role, end: TransportEnd) -> Outcome {
+        let (kind, what, limit) = match &self.trigger {
+            Some(trigger) => (trigger.kind, trigger.what.clone(), trigger.limit.as_ref()),
+            None => (Kind::Clean, String::new(), None),
+        };
+        let (close_sent, sent_at) = match &self.ours {
+            OurClose::Left(frame, at) => (Some(frame.clone()), Some(*at)),
+            OurClose::None | OurClose::Decided(_) | OurClose::Accepted(_) => (None, None),
+        };
+        let state = match (self.state(), &self.ours) {
+            // A 1011 to a silent peer is only tried: nobody accepted a close.
+            (CloseState::CloseSent, OurClose::Decided(_)) if self.is_silent() => CloseState::Open,
+            (state, _) => state,
+        };
+        let (close_received, received_at) = self.theirs.clone().unzip();
+        let handshake = match (sent_at, received_at) {
+            (Some(sent), Some(received)) => Some(sent.max(received) - sent.min(received)),
+            (None, _) | (_, None) => None,
+        };
+        let mut outcome = Outcome {
+            kind,
+            fault: Fault::None,
+            cause: self.cause,
+            first_close: self.first_close,
+            state: Some(state),
+            close_sent,
+            close_received,
+            transport_end: Some(end),
+            handshake,
+            retry: Retry::Never,
+            limit: limit.or(self.limit.as_ref()).cloned(),
+            by: self.by.clone(),
+            detail: what,
+        };
+        classification::judge(&mut outcome, direction(role));
+        outcome
+    }
+}
+
+/// A connection that we dialled has us as the client.
+fn direction(role: Role) -> Direction {
+    match role {
+        Role::Server => Direction::Inbound,
+        Role::Client => Direction::Outbound,
+    }
+}

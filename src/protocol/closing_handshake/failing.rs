@@ -1,0 +1,184 @@
+//! What ends a connection other than a Close: violations, silence, overflow, failures and aborts.
+
+use std::time::{Duration, Instant};
+
+use super::{Action, ClosingHandshake, Phase, Reply};
+use crate::protocol::classification::Breach;
+use crate::vocabulary::{
+    Cause, CloseCode, CloseFrame, CloseReason, Kind, Limit, Requester, TransportEnd,
+};
+
+impl ClosingHandshake {
+    pub(super) fn handle_violation(
+        &mut self,
+        now: Instant,
+        breach: Breach,
+        actions: &mut Vec<Action>,
+    ) {
+        match self.phase {
+            Phase::Open | Phase::CloseSent { .. } => self.fail_for(now, breach, actions),
+            Phase::CloseReceived { .. }
+            | Phase::AwaitingTransportEnd { .. }
+            | Phase::Failing { .. }
+            | Phase::Flushing { .. }
+            | Phase::Ended { .. } => {}
+        }
+    }
+
+    pub(super) fn handle_pong_overdue(
+        &mut self,
+        now: Instant,
+        silent: Duration,
+        actions: &mut Vec<Action>,
+    ) {
+        if self.phase != Phase::Open {
+            return; // the closing handshake has deadlines of its own
+        }
+        self.evidence.acts(Cause::Keepalive);
+        let what = format!("the peer was silent for {} ms after our Ping", silent.as_millis());
+        self.evidence.trigger(Kind::PongTimeout, what, None);
+        let frame = self.own_frame(CloseCode::INTERNAL_ERROR, "no pong");
+        self.phase = Phase::Failing { deadline: self.within_linger(now) };
+        self.send_close(frame, false, actions);
+    }
+
+    pub(super) fn handle_write_stalled(&mut self, limit: Limit, actions: &mut Vec<Action>) {
+        if self.phase != Phase::Open {
+            return;
+        }
+        self.evidence.acts(Cause::SlowConsumer);
+        let what =
+            format!("the peer took nothing of what was queued for it for {} ms", limit.observed);
+        self.evidence.trigger(Kind::SlowConsumer, what, Some(limit));
+        self.finish(TransportEnd::Local, true, actions);
+    }
+
+    pub(super) fn handle_overflow(
+        &mut self,
+        now: Instant,
+        limit: Limit,
+        actions: &mut Vec<Action>,
+    ) {
+        let what = format!("the outbox was full: {} of {} bytes", limit.observed, limit.limit);
+        let frame = self.own_frame(CloseCode::TRY_AGAIN_LATER, "slow consumer");
+        match self.phase {
+            Phase::Open => {
+                self.evidence.acts(Cause::SlowConsumer);
+                self.evidence.trigger(Kind::SlowConsumer, what, Some(limit));
+                self.phase = Phase::Failing { deadline: self.within_linger(now) };
+                self.send_close(frame, true, actions);
+            }
+            // The application goes on sending before it answers, and the peer does not read.
+            Phase::CloseReceived { reply: Reply::Awaited { .. }, .. } => {
+                self.evidence.trigger(Kind::SlowConsumer, what, Some(limit));
+                self.reply(frame, true, actions);
+            }
+            Phase::CloseReceived { reply: Reply::Queued, .. }
+            | Phase::CloseSent { .. }
+            | Phase::AwaitingTransportEnd { .. }
+            | Phase::Failing { .. }
+            | Phase::Flushing { .. }
+            | Phase::Ended { .. } => {}
+        }
+    }
+
+    pub(super) fn handle_backend_failed(
+        &mut self,
+        now: Instant,
+        code: CloseCode,
+        what: String,
+        limit: Option<Limit>,
+        actions: &mut Vec<Action>,
+    ) {
+        let frame = self.own_frame(code, "backend failed");
+        match self.phase {
+            Phase::Open => {
+                self.evidence.acts(Cause::Backend);
+                self.evidence.trigger(Kind::BackendFailed, what, limit);
+                // The peer did nothing wrong: it gets the whole closing handshake.
+                self.phase = Phase::CloseSent { deadline: now + self.policy.timeout };
+                actions.push(Action::StopDelivery);
+                self.send_close(frame, false, actions);
+            }
+            Phase::CloseSent { .. } => {
+                self.evidence.trigger(Kind::BackendFailed, what, limit);
+                actions.push(Action::StopDelivery);
+            }
+            Phase::CloseReceived { reply: Reply::Awaited { .. }, .. } => {
+                self.evidence.trigger(Kind::BackendFailed, what, limit);
+                self.reply(frame, false, actions);
+            }
+            Phase::CloseReceived { reply: Reply::Queued, .. }
+            | Phase::AwaitingTransportEnd { .. }
+            | Phase::Failing { .. }
+            | Phase::Flushing { .. }
+            | Phase::Ended { .. } => {}
+        }
+    }
+
+    /// Ends the connection by our own will, whatever it was doing.
+    pub(super) fn cut(
+        &mut self,
+        kind: Kind,
+        cause: Cause,
+        by: Option<Requester>,
+        what: &str,
+        actions: &mut Vec<Action>,
+    ) {
+        let end = match self.phase {
+            Phase::Open | Phase::CloseSent { .. } | Phase::CloseReceived { .. } => {
+                self.evidence.acts(cause);
+                self.evidence.trigger(kind, what, None);
+                if by.is_some() {
+                    self.evidence.asked(by);
+                }
+                TransportEnd::Local
+            }
+            // Both Closes are through, or the verdict is fixed: only the wait is cut short.
+            Phase::AwaitingTransportEnd { .. } | Phase::Failing { .. } | Phase::Flushing { .. } => {
+                self.evidence.half_end().unwrap_or(TransportEnd::Local)
+            }
+            Phase::Ended { .. } => return,
+        };
+        self.finish(end, true, actions);
+    }
+
+    /// Section 7.1.7, _Fail the WebSocket Connection_, for what the peer did.
+    pub(super) fn fail_for(&mut self, now: Instant, breach: Breach, actions: &mut Vec<Action>) {
+        self.evidence.acts(Cause::Violation);
+        let frame = self.own_frame(breach.close_code(), &breach.phrase());
+        self.evidence.trigger(breach.kind(), breach.describe(), breach.into_limit());
+        self.phase = Phase::Failing { deadline: self.within_linger(now) };
+        actions.push(Action::StopDelivery);
+        if self.evidence.our_close_left() {
+            self.end_failing(actions);
+        } else if !self.evidence.has_our_close() {
+            self.send_close(frame, false, actions);
+        }
+    }
+
+    /// Our Close has left a connection that is being failed: FIN, and a bounded wait for the peer's.
+    pub(super) fn end_failing(&mut self, actions: &mut Vec<Action>) {
+        if let Some(end) = self.evidence.half_end() {
+            self.finish(end, false, actions);
+        } else if self.evidence.is_silent() {
+            // Nobody is there to answer.
+            self.finish(TransportEnd::Local, false, actions);
+        } else {
+            actions.push(Action::ShutdownWrite);
+        }
+    }
+
+    /// Words a Close of our own; its reason gives way to the signature if both are too long.
+    fn own_frame(&self, code: CloseCode, reason: &str) -> CloseFrame {
+        match &self.policy.signature {
+            Some(signature) => {
+                let signature = format!(" [{signature}]");
+                let room = CloseReason::MAX_LEN.saturating_sub(signature.len());
+                let reason = &reason[..reason.floor_char_boundary(room)];
+                CloseFrame::coded(code, &format!("{reason}{signature}"))
+            }
+            None => CloseFrame::coded(code, reason),
+        }
+    }
+}

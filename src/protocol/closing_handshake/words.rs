@@ -1,0 +1,112 @@
+//! What the closing handshake is told and what it answers: policy, inputs and actions.
+
+use std::time::Duration;
+
+use crate::protocol::classification::{Breach, Loss};
+use crate::vocabulary::{Cause, CloseCode, CloseFrame, Limit, Outcome, Requester};
+
+/// How a connection closes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClosePolicy {
+    /// How long the closing handshake may take, from the request or from the peer's Close.
+    pub timeout: Duration,
+    /// How long TCP may outlive both Closes, and a failed connection its failure.
+    pub linger: Duration,
+    /// When the peer's Close is answered.
+    pub reply: ReplyPolicy,
+    /// What is appended to the reasons that this end words itself.
+    pub signature: Option<String>,
+}
+
+/// When the peer's Close is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReplyPolicy {
+    /// At once, with the same code.
+    AtOnce,
+    /// When the application has chosen; else by ourselves, early enough to leave in time.
+    Chosen,
+}
+
+/// A fact that the closing handshake is told.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Input {
+    /// A close was accepted: its frame is the last thing in the outbox.
+    CloseAccepted(CloseRequest),
+    /// The application has nothing to say to the peer's Close: answer it in kind.
+    ReplyInKind,
+    /// Drop the connection now.
+    Abort {
+        /// Why.
+        cause: Cause,
+        /// Who asked.
+        by: Option<Requester>,
+    },
+    /// The peer's Close was read; its payload as it was on the wire, unmasked.
+    PeerClose(Box<[u8]>),
+    /// Our Close was wholly handed to the kernel.
+    CloseFlushed,
+    /// All that was queued was handed to the kernel, after [`Action::FlushThenTell`].
+    OutboxFlushed,
+    /// The transport ended, or its reading side did.
+    TransportEnded(Loss),
+    /// The peer broke a rule.
+    Violation(Breach),
+    /// The peer was silent for too long after our Ping.
+    PongOverdue {
+        /// For how long.
+        silent: Duration,
+    },
+    /// Nothing could be written for `write_timeout`.
+    WriteStalled(Limit),
+    /// The outbox was full and `on_full` is `close`.
+    OutboxOverflow(Limit),
+    /// The backend failed.
+    BackendFailed {
+        /// The code that tells the peer.
+        code: CloseCode,
+        /// What happened, as half a sentence.
+        what: String,
+        /// The limit that it hit, if one.
+        limit: Option<Limit>,
+    },
+    /// The drain's deadline passed.
+    DrainDeadline(Option<Requester>),
+}
+
+/// A close that this end asks for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CloseRequest {
+    /// The frame.
+    pub frame: CloseFrame,
+    /// Why.
+    pub cause: Cause,
+    /// Who asked.
+    pub by: Option<Requester>,
+    /// The limit that was hit, if one is the reason.
+    pub limit: Option<Limit>,
+}
+
+/// Something that is to be done.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// Append this Close to the outbox and accept nothing after it.
+    SendClose {
+        /// The frame.
+        frame: CloseFrame,
+        /// Drop what is queued and not begun, so that the Close can leave.
+        shed: bool,
+    },
+    /// Deliver no more messages; count those that come.
+    StopDelivery,
+    /// End our half of the transport (FIN).
+    ShutdownWrite,
+    /// Accept nothing more, write what is queued, then tell [`Input::OutboxFlushed`].
+    FlushThenTell,
+    /// Let go of the transport.
+    DropTransport {
+        /// Reset it, rather than ending it in order.
+        reset: bool,
+    },
+    /// The connection has ended; this comes exactly once, and last.
+    Finish(Box<Outcome>),
+}

@@ -1,0 +1,377 @@
+//! The queue of an outbox: frames in the order they leave, a gate at its end, and the two slots
+//! of the control frames that answer and ask. It knows of no lock, no budget and no clock.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::protocol::closing_handshake::CloseRequest;
+use crate::protocol::frame_encoder::{EncodedHeader, Opcode, apply_mask};
+use crate::vocabulary::{CloseFrame, Message, Role};
+
+/// Payloads up to this size are copied beside each other and written at once; larger ones are
+/// written from where they are. Bytes.
+const COPY_UP_TO: usize = 16 * 1024;
+
+/// So many Pings in a row are each answered, as far as the peer reads its Pongs; of more, the newest
+/// (section 5.5.3 lets us answer only the last).
+const MAX_PONGS: usize = 16;
+
+#[derive(Debug)]
+pub(super) struct Queue {
+    role: Role,
+    items: VecDeque<Item>,
+    /// Bytes of the first item that the kernel has.
+    begun: usize,
+    /// Bytes of frames that hold data.
+    bytes: usize,
+    ping: Option<[u8; 4]>,
+    /// Pongs that wait for their place.
+    pongs: VecDeque<Box<[u8]>>,
+    /// Pongs that have it.
+    pongs_placed: usize,
+    gate: Gate,
+    /// A close that was accepted and that the decider has not heard of.
+    request: Option<CloseRequest>,
+    /// The peer's Close was read; what is accepted from now on answers it.
+    peer_closed: bool,
+    /// `request` was accepted after that.
+    answers: bool,
+    shed: Lost,
+}
+
+/// Who may still put something in: it only ever narrows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Gate {
+    Open,
+    /// No more data is accepted; our Close is about to be.
+    Refusing,
+    /// Nothing is accepted any more.
+    Shut,
+    /// Nothing is accepted any more, and our Close is, or was, the last item.
+    CloseQueued,
+}
+
+#[derive(Debug)]
+struct Item {
+    header: EncodedHeader,
+    payload: Bytes,
+    carries: Carries,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Carries {
+    Data { queued_at: Instant },
+    Ping,
+    Pong,
+    Close,
+}
+
+/// Messages that were accepted and did not leave whole.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(in crate::supervision) struct Lost {
+    pub(in crate::supervision) messages: u64,
+    pub(in crate::supervision) bytes: u64,
+}
+
+/// What is to be written next.
+#[derive(Debug)]
+pub(in crate::supervision) enum Batch {
+    /// Nothing.
+    Empty,
+    /// So many bytes of the scratch buffer.
+    Scratch(usize),
+    /// These bytes.
+    Direct(Bytes),
+}
+
+/// What left whole with a write.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(in crate::supervision) struct Left {
+    pub(in crate::supervision) messages: u64,
+    pub(in crate::supervision) payload_bytes: u64,
+    /// The size of a Ping's frame.
+    pub(in crate::supervision) ping: Option<u64>,
+    pub(in crate::supervision) close: bool,
+}
+
+impl Queue {
+    pub(super) fn new(role: Role) -> Self {
+        Self {
+            role,
+            items: VecDeque::new(),
+            begun: 0,
+            bytes: 0,
+            ping: None,
+            pongs: VecDeque::new(),
+            pongs_placed: 0,
+            gate: Gate::Open,
+            request: None,
+            peer_closed: false,
+            answers: false,
+            shed: Lost::default(),
+        }
+    }
+
+    pub(super) fn gate(&self) -> Gate {
+        self.gate
+    }
+
+    pub(super) fn narrow(&mut self, to: Gate) {
+        self.gate = self.gate.max(to);
+    }
+
+    /// Returns the bytes of data that are queued.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Returns how many of them are still free to be dropped.
+    pub(super) fn sheddable(&self) -> usize {
+        let begun = self.items.front().filter(|item| self.begun > 0 && item.is_data());
+        self.bytes - begun.map_or(0, Item::size)
+    }
+
+    /// Returns since when the oldest message waits.
+    pub(super) fn oldest(&self) -> Option<Instant> {
+        self.items.iter().find_map(|item| match item.carries {
+            Carries::Data { queued_at } => Some(queued_at),
+            Carries::Ping | Carries::Pong | Carries::Close => None,
+        })
+    }
+
+    /// Returns what the frame of a message takes, in bytes.
+    pub(super) fn size_of(&self, message: &Message) -> usize {
+        let mask = match self.role {
+            Role::Server => None,
+            Role::Client => Some([0; 4]),
+        };
+        let header = EncodedHeader::new(Opcode::Binary, message.len(), mask);
+        header.as_bytes().len() + message.len()
+    }
+
+    /// Appends a message; the caller has seen that the gate is open.
+    pub(super) fn push(&mut self, message: &Message, now: Instant) {
+        let opcode = match message {
+            Message::Text(_) => Opcode::Text,
+            Message::Binary(_) => Opcode::Binary,
+        };
+        let carries = Carries::Data { queued_at: now };
+        let item = Item::encode(self.role, opcode, message.payload().clone(), carries);
+        self.bytes += item.size();
+        self.items.push_back(item);
+    }
+
+    /// Appends our Close and shuts the gate; `false` if that is not possible any more.
+    pub(super) fn append_close(&mut self, frame: &CloseFrame) -> bool {
+        match self.gate {
+            Gate::Open | Gate::Refusing => {}
+            Gate::CloseQueued | Gate::Shut => return false,
+        }
+        self.gate = Gate::CloseQueued;
+        let payload = frame.payload().into();
+        self.items.push_back(Item::encode(self.role, Opcode::Close, payload, Carries::Close));
+        true
+    }
+
+    pub(super) fn keep_request(&mut self, request: CloseRequest) {
+        self.request = Some(request);
+        self.answers = self.peer_closed;
+    }
+
+    /// Takes the request; one that answers the peer's Close only once that is `known`.
+    pub(super) fn take_request(&mut self, known: bool) -> Option<CloseRequest> {
+        self.request.take_if(|_| known || !self.answers)
+    }
+
+    pub(super) fn note_peer_close(&mut self) {
+        self.peer_closed = true;
+    }
+
+    /// Keeps a Ping until it can go; one that has not gone is replaced.
+    pub(super) fn ping(&mut self, payload: [u8; 4]) {
+        self.ping = Some(payload);
+    }
+
+    /// Keeps a Pong until it can go; of too many that have not gone, the oldest gives way.
+    pub(super) fn pong(&mut self, payload: Box<[u8]>) {
+        if self.pongs.len() >= MAX_PONGS {
+            self.pongs.pop_front();
+        }
+        self.pongs.push_back(payload);
+    }
+
+    /// Drops the oldest message that has not begun to leave; returns the bytes that frees.
+    pub(super) fn shed_oldest(&mut self) -> Option<usize> {
+        let first = usize::from(self.begun > 0);
+        let at = first + self.items.iter().skip(first).position(Item::is_data)?;
+        let item = self.items.remove(at)?;
+        self.bytes -= item.size();
+        self.shed.add(item.payload.len());
+        Some(item.size())
+    }
+
+    /// Counts a message that was accepted and dropped at once.
+    pub(super) fn shed_newest(&mut self, message: &Message) {
+        self.shed.add(message.len());
+    }
+
+    /// Gathers what is to be written next; what is small is copied into `scratch`.
+    pub(super) fn gather(&mut self, scratch: &mut [u8]) -> Batch {
+        self.place_controls();
+        let mut skip = self.begun;
+        let mut filled = 0;
+        for item in &self.items {
+            let head = item.header.as_bytes();
+            let body = &item.payload[skip.saturating_sub(head.len())..];
+            let head = &head[skip.min(head.len())..];
+            skip = 0;
+            if head.is_empty() && filled == 0 && body.len() > COPY_UP_TO {
+                return Batch::Direct(item.payload.slice(item.payload.len() - body.len()..));
+            }
+            filled += copy(head, &mut scratch[filled..]);
+            if body.len() > COPY_UP_TO {
+                // Its header leaves with this batch, its payload with the next.
+                break;
+            }
+            filled += copy(body, &mut scratch[filled..]);
+            if filled == scratch.len() {
+                break;
+            }
+        }
+        if filled == 0 { Batch::Empty } else { Batch::Scratch(filled) }
+    }
+
+    /// Takes note that the kernel has `written` bytes more; returns what left whole, and the bytes
+    /// of data that frees.
+    pub(super) fn advance(&mut self, written: usize) -> (Left, usize) {
+        let mut left = Left::default();
+        let mut freed = 0;
+        self.begun += written;
+        while let Some(size) = self.items.front().map(Item::size)
+            && size <= self.begun
+        {
+            self.begun -= size;
+            let Some(item) = self.items.pop_front() else { break };
+            match item.carries {
+                Carries::Data { .. } => {
+                    left.messages += 1;
+                    left.payload_bytes += item.payload.len() as u64;
+                    freed += size;
+                }
+                Carries::Ping => left.ping = Some(size as u64),
+                Carries::Pong => self.pongs_placed -= 1,
+                Carries::Close => left.close = true,
+            }
+        }
+        self.bytes -= freed;
+        if self.items.is_empty() && self.items.capacity() > 8 {
+            // A burst is over: an idle connection holds no empty slots.
+            self.items = VecDeque::new();
+        }
+        (left, freed)
+    }
+
+    /// Tells whether nothing waits to be written.
+    pub(super) fn is_empty(&self) -> bool {
+        let silent = self.ping.is_none() && self.pongs.is_empty();
+        self.items.is_empty() && (silent || self.close_has_begun())
+    }
+
+    /// Drops what is left and says what that was, with all that was shed before, since when the
+    /// oldest of it waited, and how many bytes that frees.
+    pub(super) fn end(&mut self) -> (Lost, Option<Instant>, usize) {
+        self.narrow(Gate::Shut);
+        let oldest = self.oldest();
+        let mut lost = std::mem::take(&mut self.shed);
+        for item in std::mem::take(&mut self.items).iter().filter(|item| item.is_data()) {
+            lost.add(item.payload.len());
+        }
+        self.begun = 0;
+        self.pongs_placed = 0;
+        self.pongs.clear();
+        self.ping = None;
+        (lost, oldest, std::mem::take(&mut self.bytes))
+    }
+
+    /// Puts a waiting Ping and Pongs between messages, as near to the front as can be: behind a
+    /// frame that has begun to leave, and never behind our Close.
+    fn place_controls(&mut self) {
+        if self.close_has_begun() {
+            return;
+        }
+        let at = usize::from(self.begun > 0);
+        if let Some(payload) = self.ping.take() {
+            let payload = Bytes::copy_from_slice(&payload);
+            self.items.insert(at, Item::encode(self.role, Opcode::Ping, payload, Carries::Ping));
+        }
+        // Placed Pongs keep their order, and their number: a peer that pings and does not read
+        // makes nothing grow.
+        while self.pongs_placed < MAX_PONGS
+            && let Some(payload) = self.pongs.pop_front()
+        {
+            let behind = self.items.iter().skip(at).take_while(|item| item.is_pong()).count();
+            let pong = Item::encode(self.role, Opcode::Pong, payload.into(), Carries::Pong);
+            self.items.insert(at + behind, pong);
+            self.pongs_placed += 1;
+        }
+        if self.pongs.is_empty() {
+            self.pongs = VecDeque::new();
+        }
+    }
+
+    /// A Ping or Pong that still waits never goes.
+    fn close_has_begun(&self) -> bool {
+        self.gate == Gate::CloseQueued
+            && match self.items.front() {
+                None => true,
+                Some(item) => matches!(item.carries, Carries::Close) && self.begun > 0,
+            }
+    }
+}
+
+impl Item {
+    /// A client masks what it sends (section 5.3), with a mask nobody can foretell.
+    fn encode(role: Role, opcode: Opcode, payload: Bytes, carries: Carries) -> Self {
+        match role {
+            Role::Server => {
+                let header = EncodedHeader::new(opcode, payload.len(), None);
+                Self { header, payload, carries }
+            }
+            Role::Client => {
+                let mask = rand::random();
+                let header = EncodedHeader::new(opcode, payload.len(), Some(mask));
+                let mut masked = BytesMut::from(payload);
+                apply_mask(&mut masked, mask);
+                Self { header, payload: masked.freeze(), carries }
+            }
+        }
+    }
+
+    fn size(&self) -> usize {
+        self.header.as_bytes().len() + self.payload.len()
+    }
+
+    fn is_pong(&self) -> bool {
+        matches!(self.carries, Carries::Pong)
+    }
+
+    fn is_data(&self) -> bool {
+        matches!(self.carries, Carries::Data { .. })
+    }
+}
+
+impl Lost {
+    fn add(&mut self, payload: usize) {
+        self.messages += 1;
+        self.bytes += payload as u64;
+    }
+}
+
+/// Copies as much as fits; returns how much that was.
+fn copy(from: &[u8], to: &mut [u8]) -> usize {
+    let len = from.len().min(to.len());
+    to[..len].copy_from_slice(&from[..len]);
+    len
+}

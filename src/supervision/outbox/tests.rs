@@ -1,0 +1,374 @@
+use std::sync::Barrier;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::protocol::frame_scanner::{ControlOpcode, ScanLimits};
+use crate::transport::websocket::{MessageReader, Piece};
+use crate::vocabulary::{Cause, CloseCode};
+
+const MANY: u64 = 1 << 30;
+
+fn outbox(role: Role, limit: u64, memory: u64) -> (Outbox, Arc<MemoryBudget>) {
+    let budget = Arc::new(MemoryBudget::new(memory));
+    (Outbox::new(role, limit, Arc::clone(&budget)), budget)
+}
+
+fn bye() -> CloseRequest {
+    let frame = CloseFrame::coded(CloseCode::NORMAL, "bye");
+    CloseRequest { frame, cause: Cause::Embedder, by: None, limit: None }
+}
+
+fn message(len: usize) -> Message {
+    Message::binary(vec![7; len])
+}
+
+/// Takes at most `len` bytes of what is to be written next, as a kernel would.
+fn write(outbox: &Outbox, scratch: &mut [u8], len: usize) -> Option<(Vec<u8>, Left)> {
+    let mut bytes = match outbox.gather(scratch) {
+        Batch::Empty => return None,
+        Batch::Scratch(filled) => scratch[..filled].to_vec(),
+        Batch::Direct(bytes) => bytes.to_vec(),
+    };
+    bytes.truncate(len);
+    let left = outbox.advance(bytes.len());
+    Some((bytes, left))
+}
+
+fn write_all(outbox: &Outbox) -> Vec<u8> {
+    let mut scratch = vec![0; 64 * 1024];
+    std::iter::from_fn(|| write(outbox, &mut scratch, usize::MAX)).flat_map(|(b, _)| b).collect()
+}
+
+/// One frame as the other side reads it.
+#[derive(Debug, PartialEq)]
+enum Seen {
+    Message(Message),
+    Control(ControlOpcode, Vec<u8>),
+}
+
+/// Reads what a `role` wrote.
+fn read(role: Role, mut bytes: &[u8]) -> Vec<Seen> {
+    let peer = match role {
+        Role::Server => Role::Client,
+        Role::Client => Role::Server,
+    };
+    let limits = ScanLimits { max_frame_size: MANY, max_message_size: MANY };
+    let mut reader = MessageReader::new(peer, limits);
+    let mut seen = Vec::new();
+    while !bytes.is_empty() {
+        let (taken, piece) = reader.read(bytes);
+        bytes = &bytes[taken..];
+        let control = |opcode, payload: Box<[u8]>| Seen::Control(opcode, payload.into());
+        seen.push(match piece {
+            Piece::Part => continue,
+            Piece::Message(message) => Seen::Message(message),
+            Piece::Ping(payload) => control(ControlOpcode::Ping, payload),
+            Piece::Pong(payload) => control(ControlOpcode::Pong, payload),
+            Piece::Close(payload) => control(ControlOpcode::Close, payload),
+            Piece::Breach(breach) => panic!("broke {breach:?}"),
+        });
+    }
+    seen
+}
+
+fn close_payload() -> Vec<u8> {
+    b"\x03\xe8bye".to_vec()
+}
+
+#[test]
+fn a_close_is_the_last_item_and_shuts_the_gate_in_one_step() {
+    let (outbox, budget) = outbox(Role::Server, 1000, MANY);
+    outbox.try_push(&message(1), Instant::now()).unwrap();
+    assert!(outbox.close(bye()));
+    assert!(!outbox.close(bye()));
+    assert!(!outbox.close_decided(&CloseFrame::Empty, false));
+    let refused = Err(Refused::Closing);
+    assert_eq!(outbox.try_push(&message(1), Instant::now()), refused);
+    assert_eq!(outbox.push_moved(&message(1), Instant::now()), refused);
+    assert_eq!(outbox.push_over_oldest(&message(1), Instant::now()), refused);
+    assert_eq!(outbox.shed_newest(&message(1)), refused);
+    assert!(outbox.take_request(false).is_some() && outbox.take_request(false).is_none());
+    let seen = read(Role::Server, &write_all(&outbox));
+    let close = Seen::Control(ControlOpcode::Close, close_payload());
+    assert_eq!(seen, [Seen::Message(message(1)), close]);
+    assert_eq!((outbox.end().0, budget.used()), (Lost::default(), 0));
+}
+
+#[test]
+fn of_a_hundred_closes_at_once_one_is_accepted_and_no_message_follows_it() {
+    for _ in 0..20 {
+        let (outbox, budget) = outbox(Role::Server, MANY, MANY);
+        let together = Barrier::new(100);
+        let close = || {
+            together.wait();
+            let pushed = outbox.try_push(&message(8), Instant::now()).is_ok();
+            (u64::from(pushed), usize::from(outbox.close(bye())))
+        };
+        let (pushed, accepted) = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..100).map(|_| scope.spawn(close)).collect();
+            let results = threads.into_iter().map(|thread| thread.join().unwrap());
+            results.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
+        });
+        assert_eq!(accepted, 1);
+        let seen = read(Role::Server, &write_all(&outbox));
+        assert_eq!(seen.len() as u64, pushed + 1);
+        assert_eq!(seen.last(), Some(&Seen::Control(ControlOpcode::Close, close_payload())));
+        assert_eq!(budget.used(), 0);
+    }
+}
+
+#[test]
+fn pings_and_pongs_go_before_our_close_or_never() {
+    let (outbox, _budget) = outbox(Role::Server, 1000, MANY);
+    outbox.close(bye());
+    outbox.ping([1; 4]);
+    outbox.pong(b"first");
+    outbox.pong(b"last");
+    let mut scratch = [0; 1024];
+    let (mut bytes, _) = write(&outbox, &mut scratch, 3).unwrap();
+    // Its first bytes are away: what comes now would have to follow the Close.
+    let rest = write(&outbox, &mut scratch, usize::MAX).unwrap();
+    assert!(rest.1.close);
+    bytes.extend(rest.0);
+    let opcodes: Vec<_> = read(Role::Server, &bytes)
+        .into_iter()
+        .map(|seen| match seen {
+            Seen::Control(opcode, payload) => (opcode, payload),
+            Seen::Message(message) => panic!("{message:?}"),
+        })
+        .collect();
+    let expected = [
+        (ControlOpcode::Pong, b"first".to_vec()),
+        (ControlOpcode::Pong, b"last".to_vec()),
+        (ControlOpcode::Ping, vec![1; 4]),
+        (ControlOpcode::Close, close_payload()),
+    ];
+    assert_eq!(opcodes, expected);
+    outbox.ping([2; 4]);
+    outbox.pong(b"too late");
+    assert!(outbox.is_empty() && write(&outbox, &mut scratch, 1).is_none());
+}
+
+#[test]
+fn a_peer_that_pings_and_never_reads_makes_nothing_grow() {
+    let (outbox, _budget) = outbox(Role::Server, 1000, MANY);
+    let mut scratch = [0; 64];
+    for n in 0..10_000_u32 {
+        outbox.pong(&n.to_be_bytes());
+        // Nothing of it is written: the peer's window is closed.
+        assert!(matches!(outbox.gather(&mut scratch), Batch::Scratch(_)));
+    }
+    let pongs = read(Role::Server, &write_all(&outbox));
+    assert_eq!(pongs.len(), 32, "16 that had their place, 16 that waited");
+    let newest = Seen::Control(ControlOpcode::Pong, 9_999_u32.to_be_bytes().to_vec());
+    assert_eq!(pongs.last(), Some(&newest));
+}
+
+#[test]
+fn nothing_follows_a_close_that_has_begun_to_leave() {
+    let (outbox, _budget) = outbox(Role::Client, 1000, MANY);
+    outbox.close(bye());
+    let mut scratch = [0; 1024];
+    let (mut bytes, _) = write(&outbox, &mut scratch, 1).unwrap();
+    outbox.ping([2; 4]);
+    outbox.pong(b"too late");
+    bytes.extend(write_all(&outbox));
+    let close = Seen::Control(ControlOpcode::Close, close_payload());
+    assert_eq!(read(Role::Client, &bytes), [close]);
+    assert!(outbox.is_empty());
+}
+
+#[test]
+fn a_pong_does_not_wait_until_a_long_queue_is_gone() {
+    // Writes that always end inside a frame are what a full socket buffer looks like.
+    let (outbox, _budget) = outbox(Role::Server, MANY, MANY);
+    for _ in 0..10 {
+        outbox.try_push(&message(100), Instant::now()).unwrap();
+    }
+    let mut scratch = [0; 150];
+    let (mut bytes, _) = write(&outbox, &mut scratch, 50).unwrap();
+    outbox.pong(b"here");
+    outbox.ping([3; 4]);
+    for _ in 0..4 {
+        bytes.extend(write(&outbox, &mut scratch, 100).unwrap().0);
+    }
+    bytes.extend(write_all(&outbox));
+    let seen = read(Role::Server, &bytes);
+    let at = seen.iter().position(|seen| matches!(seen, Seen::Control(ControlOpcode::Pong, _)));
+    assert_eq!((at, seen.len()), (Some(1), 12));
+}
+
+#[test]
+fn the_bound_holds_but_for_one_message_that_is_always_admitted() {
+    let (outbox, budget) = outbox(Role::Server, 100, MANY);
+    let now = Instant::now();
+    outbox.try_push(&message(500), now).unwrap();
+    assert!(!outbox.has_room());
+    let full = Refused::Full { queued: 504, limit: 100 };
+    assert_eq!(outbox.try_push(&message(1), now), Err(full));
+    write_all(&outbox);
+    // A frame of 50 bytes and one of 50 fill it to the brim.
+    outbox.try_push(&message(48), now).unwrap();
+    outbox.try_push(&message(48), now).unwrap();
+    let full = Refused::Full { queued: 100, limit: 100 };
+    assert_eq!(outbox.try_push(&message(0), now), Err(full));
+    assert_eq!((outbox.backlog(), budget.used()), ((100, Some(now)), 100));
+    assert_eq!(outbox.end().0, Lost { messages: 2, bytes: 96 });
+    assert_eq!(budget.used(), 0);
+}
+
+#[test]
+fn the_oldest_give_way_and_are_counted_but_not_one_that_has_begun() {
+    let (outbox, budget) = outbox(Role::Server, 100, MANY);
+    let now = Instant::now();
+    for len in [10, 20, 48] {
+        outbox.try_push(&message(len), now).unwrap();
+    }
+    let mut scratch = [0; 1024];
+    let (mut bytes, _) = write(&outbox, &mut scratch, 1).unwrap();
+    outbox.push_over_oldest(&message(38), now).unwrap();
+    // Even alone beside the one that has begun it would be too much: nothing is dropped for it.
+    let full = Refused::Full { queued: 12 + 40, limit: 100 };
+    outbox.push_over_oldest(&message(60), now).unwrap();
+    outbox.push_over_oldest(&message(38), now).unwrap();
+    assert_eq!(outbox.push_over_oldest(&message(87), now), Err(full));
+    bytes.extend(write_all(&outbox));
+    let lens: Vec<_> = read(Role::Server, &bytes)
+        .into_iter()
+        .map(|seen| match seen {
+            Seen::Message(message) => message.len(),
+            Seen::Control(..) => panic!("{seen:?}"),
+        })
+        .collect();
+    assert_eq!(lens, [10, 38]);
+    assert_eq!(outbox.end().0, Lost { messages: 4, bytes: 20 + 48 + 38 + 60 });
+    assert_eq!(budget.used(), 0);
+}
+
+#[test]
+fn the_newest_is_dropped_and_counted() {
+    let (outbox, budget) = outbox(Role::Server, 10, MANY);
+    outbox.shed_newest(&message(7)).unwrap();
+    assert!(outbox.is_empty());
+    assert_eq!((outbox.end().0, budget.used()), (Lost { messages: 1, bytes: 7 }, 0));
+}
+
+#[test]
+fn without_memory_a_message_is_refused_or_takes_the_place_of_its_own_elders() {
+    let (outbox, budget) = outbox(Role::Server, 1000, 100);
+    let now = Instant::now();
+    budget.charge(50);
+    outbox.try_push(&message(28), now).unwrap();
+    let none = Refused::NoMemory { queued: 30, limit: 100 };
+    assert_eq!(outbox.try_push(&message(28), now), Err(none));
+    assert_eq!(outbox.push_over_oldest(&message(29), now), Err(none));
+    outbox.push_over_oldest(&message(27), now).unwrap();
+    assert_eq!((outbox.backlog().0, budget.used()), (29, 79));
+    drop(outbox);
+    assert_eq!(budget.used(), 50);
+}
+
+#[tokio::test(start_paused = true)]
+async fn room_is_told_of_when_bytes_leave_and_when_the_gate_shuts() {
+    let (outbox, _budget) = outbox(Role::Server, 10, MANY);
+    let patience = Duration::from_secs(1);
+    let full = || {
+        let _ = outbox.try_push(&message(20), Instant::now());
+        outbox.room()
+    };
+    let room = full();
+    write_all(&outbox);
+    assert!(tokio::time::timeout(patience, room).await.is_ok());
+    let room = full();
+    write(&outbox, &mut [0; 9], 1);
+    assert!(tokio::time::timeout(patience, room).await.is_err());
+    let room = full();
+    outbox.close(bye());
+    assert!(tokio::time::timeout(patience, room).await.is_ok());
+    let room = full();
+    outbox.end();
+    assert!(tokio::time::timeout(patience, room).await.is_ok());
+}
+
+/// What is put into an outbox.
+#[derive(Debug, Clone)]
+enum Put {
+    Text(String),
+    Binary(usize),
+    Ping,
+    Pong,
+    Write(usize),
+}
+
+fn puts() -> impl Strategy<Value = Vec<Put>> {
+    let put = prop_oneof![
+        3 => ".{0,40}".prop_map(Put::Text),
+        2 => (0_usize..300).prop_map(Put::Binary),
+        1 => prop_oneof![Just(65_535_usize), Just(65_536), Just(16_384), Just(16_385), Just(40_000)]
+            .prop_map(Put::Binary),
+        1 => Just(Put::Ping),
+        1 => Just(Put::Pong),
+        4 => (1_usize..400).prop_map(Put::Write),
+        1 => (1_usize..70_000).prop_map(Put::Write),
+    ];
+    proptest::collection::vec(put, 0..40)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    /// Wherever writes are cut and however small the buffer is, the peer reads every message whole
+    /// and in order, no control frame inside one, the Close last, and nothing stays charged.
+    #[test]
+    fn cut_anywhere_the_peer_reads_the_messages_in_order(
+        puts in puts(),
+        client in any::<bool>(),
+        scratch in prop_oneof![1_usize..40, 100_usize..70_000],
+        cuts in proptest::collection::vec(1_usize..5000, 1..20),
+    ) {
+        let role = if client { Role::Client } else { Role::Server };
+        let (outbox, budget) = outbox(role, MANY, MANY);
+        let mut scratch = vec![0; scratch];
+        let mut bytes = Vec::new();
+        let mut sent = Vec::new();
+        let mut left = Left::default();
+        let mut take = |outbox: &Outbox, len, bytes: &mut Vec<u8>| match write(outbox, &mut scratch, len) {
+            None => false,
+            Some((written, gone)) => {
+                assert!(!written.is_empty());
+                bytes.extend(written);
+                left.messages += gone.messages;
+                left.payload_bytes += gone.payload_bytes;
+                left.close |= gone.close;
+                true
+            }
+        };
+        for put in puts {
+            match put {
+                Put::Text(text) => sent.push(Message::from(text)),
+                Put::Binary(len) => sent.push(message(len)),
+                Put::Ping => { outbox.ping([9; 4]); continue }
+                Put::Pong => { outbox.pong(b"pong"); continue }
+                Put::Write(len) => { take(&outbox, len, &mut bytes); continue }
+            }
+            outbox.try_push(sent.last().unwrap(), Instant::now()).unwrap();
+        }
+        prop_assert!(outbox.close(bye()));
+        let mut cuts = cuts.iter().cycle();
+        while take(&outbox, *cuts.next().unwrap(), &mut bytes) {}
+        prop_assert!(outbox.is_empty());
+
+        let mut seen = read(role, &bytes);
+        prop_assert_eq!(seen.pop(), Some(Seen::Control(ControlOpcode::Close, close_payload())));
+        let messages: Vec<_> = seen.into_iter().filter_map(|seen| match seen {
+            Seen::Message(message) => Some(message),
+            Seen::Control(..) => None,
+        }).collect();
+        prop_assert_eq!(&messages, &sent);
+        let payload: usize = sent.iter().map(Message::len).sum();
+        prop_assert_eq!((left.messages, left.payload_bytes, left.close), (sent.len() as u64, payload as u64, true));
+        prop_assert_eq!(budget.used(), 0);
+    }
+}

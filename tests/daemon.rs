@@ -1,0 +1,19 @@
+//! The daemon as its users have it: the built program, its arguments, signals, sockets and log.
+
+// What fails in a helper of a test fails the test.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+/// One file per question.
+mod daemon {
+    mod hostile;
+    mod notify;
+    mod process;
+    mod soak;
+    mod starting;
+    mod stopping;
+
+    /// The program under test.
+    const PROGRAM: &str = env!("CARGO_BIN_EXE_lastword");
+}

@@ -1,0 +1,175 @@
+//! What systemd is told, and the unit that lastword ships.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::net::UnixDatagram;
+use tokio::time::timeout;
+
+use super::PROGRAM;
+use super::process::echo_over_unix;
+use crate::support::SOON;
+use crate::support::daemon::{Daemon, command};
+use crate::support::raw_peer::{End, RawPeer};
+
+/// A service manager that hears one daemon.
+struct Manager {
+    socket: UnixDatagram,
+    directory: tempfile::TempDir,
+}
+
+impl Manager {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = UnixDatagram::bind(directory.path().join("notify")).unwrap();
+        Self { socket, directory }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn start(&self, settings: &[&str]) -> tokio::process::Command {
+        let tcp = r#"listeners[0].listen="127.0.0.1:0""#;
+        let settings = [tcp, r#"log.format="json""#].into_iter().chain(settings.iter().copied());
+        let arguments: Vec<&str> =
+            ["serve"].into_iter().chain(settings.flat_map(|setting| ["--set", setting])).collect();
+        let mut command = command(PROGRAM, &arguments);
+        command.env("NOTIFY_SOCKET", self.path("notify"));
+        command
+    }
+
+    /// The next assignment, of which each datagram holds some.
+    async fn next(&self) -> String {
+        let mut buffer = [0; 4096];
+        let length = timeout(SOON, self.socket.recv(&mut buffer)).await;
+        let length = length.expect("awaited a word from the daemon").unwrap();
+        let text = std::str::from_utf8(&buffer[..length]).unwrap().trim_end();
+        assert!(!text.contains('\n'), "one at a time, so far: {text:?}");
+        text.to_owned()
+    }
+}
+
+fn extends(word: &str) {
+    let micros = word.strip_prefix("EXTEND_TIMEOUT_USEC=").map(str::parse::<u64>);
+    assert!(matches!(micros, Some(Ok(5_000_000..))), "{word}");
+}
+
+#[tokio::test]
+async fn systemd_hears_of_ready_stopping_and_a_drain_that_lasts() {
+    let manager = Manager::new();
+    let mut daemon = Daemon::start_command(manager.start(&["drain.within=\"30s\""])).await;
+    assert_eq!(manager.next().await, "READY=1");
+    assert_eq!(manager.next().await, "STATUS=ready");
+    let mut silent = RawPeer::connect(daemon.listener(), "/echo").await;
+    let mut other = RawPeer::connect(daemon.listener(), "/echo").await;
+
+    daemon.signal("TERM").await;
+    assert_eq!(manager.next().await, "STOPPING=1");
+    for peer in [&mut silent, &mut other] {
+        assert_eq!(peer.expect_close(SOON).await.0, Some(1012));
+    }
+    assert_eq!(manager.next().await, "STATUS=draining: 2 connections left");
+    extends(&manager.next().await);
+    other.close(1012, "").await;
+    assert_eq!(other.expect_end(SOON).await, End::Fin);
+    drop(other);
+    daemon.await_ending(|ending| ending["kind"] == "clean", SOON).await;
+    // Every second for as long as it lasts.
+    loop {
+        let status = manager.next().await;
+        extends(&manager.next().await);
+        if status == "STATUS=draining: 1 connection left" {
+            break;
+        }
+        assert_eq!(status, "STATUS=draining: 2 connections left");
+    }
+    silent.close(1012, "").await;
+    assert_eq!(silent.expect_end(SOON).await, End::Fin);
+    drop(silent);
+    assert_eq!(daemon.await_exit(SOON).await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn ready_is_said_once_every_listener_accepts() {
+    let manager = Manager::new();
+    let (first, second) = (manager.path("a.sock"), manager.path("b.sock"));
+    let listeners = format!(
+        "listeners=[{{name=\"a\",listen=\"unix:{}\"}},{{name=\"b\",listen=\"unix:{}\"}}]",
+        first.display(),
+        second.display()
+    );
+    // Whoever waits for READY does not read stdout.
+    let mut command = manager.start(&[&listeners]);
+    let mut child = command.stdout(std::process::Stdio::null()).spawn().unwrap();
+    assert_eq!(manager.next().await, "READY=1");
+    for path in [&first, &second] {
+        drop(echo_over_unix(path).await);
+    }
+    child.kill().await.unwrap();
+}
+
+#[tokio::test]
+async fn without_a_manager_that_listens_nothing_is_amiss() {
+    let manager = Manager::new();
+    let mut command = manager.start(&[]);
+    drop(manager);
+    command.env("NOTIFY_SOCKET", "/nonexistent/notify");
+    let mut daemon = Daemon::start_command(command).await;
+    let warning = daemon.await_line(|line| line.contains("/nonexistent/notify"), SOON).await;
+    assert!(warning.contains(r#""level":"WARN""#), "{warning}");
+    daemon.signal("TERM").await;
+    assert_eq!(daemon.await_exit(SOON).await.code(), Some(0));
+    let warnings = daemon.log().iter().filter(|line| line.contains("notif")).count();
+    assert_eq!(warnings, 1, "it is said once");
+}
+
+/// The keys of the unit by section; a key may be given more than once.
+fn unit() -> HashMap<String, Vec<(String, String)>> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/systemd/lastword.service");
+    let text = std::fs::read_to_string(path).unwrap();
+    let mut sections: HashMap<String, Vec<(String, String)>> = HashMap::new();
+    let mut section = None;
+    for line in text.lines().map(str::trim) {
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+            section = Some(name.to_owned());
+            continue;
+        }
+        let (key, value) = line.split_once('=').unwrap_or_else(|| panic!("{line:?}"));
+        let section = section.clone().unwrap_or_else(|| panic!("{line:?} is in no section"));
+        sections.entry(section).or_default().push((key.to_owned(), value.to_owned()));
+    }
+    sections
+}
+
+#[test]
+fn the_unit_fits_the_daemon() {
+    let unit = unit();
+    let service: HashMap<&str, &str> =
+        unit["Service"].iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+    for (key, value) in [
+        ("Type", "notify"),
+        ("NotifyAccess", "main"),
+        ("Restart", "on-failure"),
+        ("RestartPreventExitStatus", "2"),
+        ("StateDirectory", "lastword"),
+        ("KillSignal", "SIGTERM"),
+        ("NoNewPrivileges", "yes"),
+        ("ProtectSystem", "strict"),
+    ] {
+        assert_eq!(service.get(key), Some(&value), "{key}");
+    }
+    assert!(service["ExecStart"].ends_with("/lastword serve"), "{}", service["ExecStart"]);
+    // Longer than a drain with the defaults: drain.within, close.timeout and close.linger.
+    let stop = humantime::parse_duration(service["TimeoutStopSec"]).unwrap();
+    assert!(stop > Duration::from_secs(60 + 10 + 2), "{stop:?}");
+    assert!(service["LimitNOFILE"].parse::<u64>().unwrap() >= 65_536);
+    assert_eq!(unit["Install"], [("WantedBy".to_owned(), "multi-user.target".to_owned())]);
+    assert!(unit["Unit"].iter().any(|(key, _)| key == "Description"));
+    // NOTIFY_SOCKET is a Unix socket, and so may listeners be.
+    assert!(service["RestrictAddressFamilies"].contains("AF_UNIX"));
+}

@@ -1,0 +1,20 @@
+//! Every way in which a connection can end, on real sockets: what the peer sees on the wire and
+//! what the ending says of it.
+
+// What fails in a helper of a test fails the test, and nothing here is exported.
+#![allow(unreachable_pub, clippy::unwrap_used)]
+
+mod support;
+
+mod endings {
+    mod abrupt;
+    mod active;
+    mod crowd;
+    mod decided_cases;
+    mod dialling;
+    mod keepalive;
+    mod listening;
+    mod passive;
+    mod stage;
+    mod violations;
+}

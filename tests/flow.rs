@@ -1,0 +1,16 @@
+//! What flows and what stops flowing: backpressure, limits, late messages, drains, events.
+// What fails in a helper of a test fails the test, and nothing here is exported.
+#![allow(unreachable_pub, clippy::expect_used, clippy::unwrap_used)]
+
+mod support;
+
+mod flow {
+    mod backpressure;
+    mod closing;
+    mod draining;
+    mod memory;
+    mod publishing;
+    mod receiving;
+    mod sending;
+    mod stage;
+}

@@ -1,0 +1,73 @@
+//! Events: in order, one per fact, and a gap for who is too slow.
+
+use std::collections::HashMap;
+
+use lastword::vocabulary::{CloseState, ConnectionId, Role};
+use lastword::{Adopt, Backend, Event};
+
+use super::stage::{ended, piped, settings, soon, supervisor};
+use crate::support::frame::Frame;
+
+#[tokio::test]
+async fn a_connection_opens_closes_and_ends_in_this_order() {
+    let supervisor = supervisor().await;
+    let mut events = supervisor.events();
+    let mut endings = supervisor.endings();
+    let mut open = Vec::new();
+    for _ in 0..20 {
+        open.push(piped(&supervisor, Role::Server, 1024, settings(|_| {})).await);
+    }
+    for (connection, _messages, peer) in &mut open {
+        connection.close_output(1000, "").unwrap();
+        peer.expect_close().await;
+        peer.send(Frame::close(1000, "")).await;
+        peer.fin().await;
+        ended(&supervisor, connection).await;
+    }
+    let mut stories: HashMap<ConnectionId, Vec<String>> = HashMap::new();
+    let mut ended = 0;
+    while ended < 20 {
+        let (id, what) = match soon("an event", events.next()).await.unwrap() {
+            Event::Opened(opened) => (opened.id, "opened".to_owned()),
+            Event::Closing(closing) => (closing.id, closing.state.to_string()),
+            Event::Ended(ending) => {
+                ended += 1;
+                assert_eq!(soon("an ending", endings.next()).await.unwrap().id, ending.id);
+                (ending.id, "ended".to_owned())
+            }
+            other => panic!("{other:?}"),
+        };
+        stories.entry(id).or_default().push(what);
+    }
+    assert_eq!(stories.len(), 20);
+    for story in stories.values() {
+        assert_eq!(story.first().unwrap(), "opened");
+        assert_eq!(story[1], CloseState::CloseSent.to_string());
+        assert_eq!(story.last().unwrap(), "ended");
+        assert_eq!(story.iter().filter(|what| *what == "ended" || *what == "opened").count(), 2);
+    }
+}
+
+#[tokio::test]
+async fn a_reader_that_is_too_slow_is_told_how_much_it_missed() {
+    const CONNECTIONS: usize = 2200;
+    let supervisor = supervisor().await;
+    let mut events = supervisor.events();
+    for _ in 0..CONNECTIONS {
+        let adopt = Adopt::new(Role::Server, tokio::io::duplex(64).0);
+        let connection = supervisor.adopt(adopt, Backend::echo()).await.unwrap();
+        ended(&supervisor, &connection).await;
+    }
+    let Some(Event::Gap(missed)) = soon("an event", events.next()).await else {
+        panic!("no gap");
+    };
+    let mut told = 0;
+    while let Ok(Some(event)) =
+        tokio::time::timeout(std::time::Duration::from_millis(200), events.next()).await
+    {
+        assert!(!matches!(event, Event::Gap(_)));
+        told += 1;
+    }
+    // Each has opened and ended, and none has closed.
+    assert_eq!((missed as usize + told, told), (2 * CONNECTIONS, 4096));
+}

@@ -1,0 +1,255 @@
+//! What comes is delivered or counted, late as it may be.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use lastword::config::ByteSize;
+use lastword::vocabulary::{Cause, CloseState, Fault, Kind, Role};
+use lastword::{Backend, ConnectionHandle, Handler, HandlerFailure, Incoming, Message};
+
+use super::stage::{
+    assert_limit, ended, piped, piped_to, sent_code, settings, soon, supervisor, text_of,
+};
+use crate::support::frame::Frame;
+
+#[tokio::test(start_paused = true)]
+async fn too_many_messages_are_closed_with_1013_and_not_delivered() {
+    let supervisor = supervisor().await;
+    let settings = settings(|s| s.limits.messages_per_second = 5);
+    let (connection, mut messages, mut peer) =
+        piped(&supervisor, Role::Server, 4096, settings).await;
+    for n in 0..20 {
+        peer.text(&n.to_string()).await;
+    }
+    assert_eq!(peer.expect_close().await.0, Some(1013));
+    peer.send(Frame::close(1013, "")).await;
+    drop(peer);
+    let ending = ended(&supervisor, &connection).await;
+    assert_limit(&ending, Kind::Clean, "messages_per_second");
+    assert_eq!((ending.outcome.cause, ending.outcome.fault), (Cause::RateLimited, Fault::None));
+    assert_eq!(sent_code(&ending), Some(1013));
+    let traffic = ending.traffic.as_ref().unwrap();
+    assert_eq!((traffic.messages_in, traffic.discarded_messages), (20, 15));
+    for n in 0..5 {
+        assert_eq!(text_of(messages.receive().await), n.to_string());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rate_that_is_kept_is_not_limited() {
+    let supervisor = supervisor().await;
+    let settings = settings(|s| s.limits.messages_per_second = 5);
+    let (connection, mut messages, mut peer) =
+        piped(&supervisor, Role::Server, 4096, settings).await;
+    for _ in 0..20 {
+        for n in 0..5 {
+            peer.text(&n.to_string()).await;
+            messages.receive().await.unwrap();
+        }
+        tokio::time::sleep(Duration::from_millis(1001)).await;
+    }
+    assert_eq!(connection.state(), CloseState::Open);
+}
+
+#[tokio::test]
+async fn late_messages_are_delivered_until_the_peers_close() {
+    let supervisor = supervisor().await;
+    let (connection, mut messages, mut peer) =
+        piped(&supervisor, Role::Client, 4096, settings(|_| {})).await;
+    connection.close_output(1000, "enough").unwrap();
+    assert_eq!(peer.expect_close().await, (Some(1000), "enough".to_owned()));
+    for late in ["one", "two", "three"] {
+        peer.text(late).await;
+        assert_eq!(text_of(messages.receive().await), late);
+    }
+    let ending = connection.close(1001, "again").unwrap();
+    peer.send(Frame::close(1000, "so be it")).await;
+    peer.text("ignored").await;
+    peer.fin().await;
+    let ending = soon("the ending", ending).await;
+    assert!(ending.is_clean(), "{ending}");
+    assert!(matches!(messages.receive().await, Some(Incoming::Close(_))));
+    assert_eq!(messages.receive().await, None);
+    assert!(peer.rest().await.is_empty());
+    assert_eq!(ending.traffic.as_ref().unwrap().messages_in, 3);
+}
+
+#[tokio::test]
+async fn a_receiver_can_be_read_after_the_end() {
+    let supervisor = supervisor().await;
+    let (connection, mut messages, mut peer) =
+        piped(&supervisor, Role::Server, 4096, settings(|_| {})).await;
+    for n in 0..3 {
+        peer.text(&n.to_string()).await;
+    }
+    drop(peer);
+    let ending = ended(&supervisor, &connection).await;
+    assert_eq!(ending.outcome.kind, Kind::ClosedPrematurely);
+    for n in 0..3 {
+        assert_eq!(text_of(messages.receive().await), n.to_string());
+    }
+    assert_eq!(messages.receive().await, None);
+    assert_eq!(messages.receive().await, None);
+}
+
+#[tokio::test]
+async fn a_receiver_that_is_dropped_discards() {
+    let supervisor = supervisor().await;
+    let (connection, mut messages, mut peer) =
+        piped(&supervisor, Role::Server, 4096, settings(|_| {})).await;
+    for n in 0..4 {
+        peer.text(&n.to_string()).await;
+    }
+    messages.receive().await.unwrap();
+    drop(messages);
+    for n in 0..4 {
+        peer.text(&n.to_string()).await;
+    }
+    peer.send(Frame::close(1000, "")).await;
+    peer.expect_close().await;
+    drop(peer);
+    let ending = ended(&supervisor, &connection).await;
+    let traffic = ending.traffic.as_ref().unwrap();
+    assert_eq!((traffic.messages_in, traffic.discarded_messages), (8, 7));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_reading_has_left_for_want_of_room_is_not_lost() {
+    let supervisor = supervisor().await;
+    let narrow = settings(|s| s.limits.inbox_bytes = ByteSize::kib(1));
+    // The peer has closed and gone while nobody received.
+    let (connection, mut messages, mut peer) =
+        piped(&supervisor, Role::Client, 64 * 1024, narrow.clone()).await;
+    for n in 0..50 {
+        peer.text(&format!("{n:01000}")).await;
+    }
+    peer.send(Frame::close(1000, "")).await;
+    peer.fin().await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    for n in 0..50 {
+        assert_eq!(text_of(messages.receive().await), format!("{n:01000}"));
+    }
+    assert!(matches!(messages.receive().await, Some(Incoming::Close(_))));
+    assert!(ended(&supervisor, &connection).await.is_clean());
+
+    // This end aborts while nobody receives.
+    let (connection, mut messages, mut peer) =
+        piped(&supervisor, Role::Client, 64 * 1024, narrow).await;
+    for n in 0..50 {
+        peer.text(&format!("{n:01000}")).await;
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    connection.abort();
+    let ending = ended(&supervisor, &connection).await;
+    let traffic = ending.traffic.as_ref().unwrap();
+    assert_eq!((traffic.messages_in, traffic.discarded_messages), (50, 0));
+    for n in 0..50 {
+        assert_eq!(text_of(messages.receive().await), format!("{n:01000}"));
+    }
+    assert_eq!(messages.receive().await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_close_that_nobody_receives_beside_still_hears_the_answer() {
+    let supervisor = supervisor().await;
+    let narrow = settings(|s| s.limits.inbox_bytes = ByteSize::kib(1));
+    let (connection, mut messages, mut peer) =
+        piped(&supervisor, Role::Server, 1024, narrow).await;
+    let feeding = async {
+        for n in 0..100 {
+            peer.text(&format!("{n:01000}")).await;
+        }
+        peer.expect_close().await;
+        peer.send(Frame::close(1000, "")).await;
+        drop(peer);
+    };
+    let closing = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        connection.close(1000, "").unwrap().await
+    };
+    let ((), ending) = tokio::join!(feeding, closing);
+    assert!(ending.is_clean(), "{ending}");
+    let traffic = ending.traffic.as_ref().unwrap();
+    assert_eq!(traffic.messages_in, 100);
+    let mut received = 0;
+    while let Some(Incoming::Message(_)) = messages.receive().await {
+        received += 1;
+    }
+    assert!(received > 0);
+    assert_eq!(received + traffic.discarded_messages, 100);
+}
+
+/// Takes a message in 100 ms.
+struct Slow(Arc<Mutex<Vec<String>>>);
+
+impl Handler for Slow {
+    async fn on_message(
+        &mut self,
+        _connection: &ConnectionHandle,
+        message: Message,
+    ) -> Result<(), HandlerFailure> {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        self.0.lock().unwrap().push(message.as_text().unwrap().to_owned());
+        Ok(())
+    }
+}
+
+async fn cut_off(linger: Duration) -> (u64, usize) {
+    let supervisor = supervisor().await;
+    let settings = settings(|s| s.close.linger = linger);
+    let handled = Arc::new(Mutex::new(Vec::new()));
+    let backend = Backend::handler("slow", Slow(Arc::clone(&handled)));
+    let (connection, mut peer) = piped_to(&supervisor, backend, 4096, settings).await;
+    for n in 0..10 {
+        peer.text(&n.to_string()).await;
+    }
+    drop(peer);
+    let ending = ended(&supervisor, &connection).await;
+    assert_eq!(ending.outcome.kind, Kind::ClosedPrematurely);
+    let traffic = ending.traffic.as_ref().unwrap();
+    assert_eq!(traffic.messages_in, 10);
+    let handled = handled.lock().unwrap();
+    assert_eq!(*handled, (0..handled.len()).map(|n| n.to_string()).collect::<Vec<_>>());
+    (traffic.discarded_messages, handled.len())
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_came_before_an_abrupt_end_is_still_handed_over_for_a_while() {
+    assert_eq!(cut_off(Duration::from_secs(2)).await, (0, 10));
+    let (discarded, handled) = cut_off(Duration::from_millis(450)).await;
+    // The one that was in its hands when time ran out is neither.
+    assert_eq!(discarded as usize + handled + 1, 10, "{discarded} {handled}");
+    assert!((3..6).contains(&handled));
+}
+
+/// Fails at a message.
+struct Failing;
+
+impl Handler for Failing {
+    async fn on_message(
+        &mut self,
+        _connection: &ConnectionHandle,
+        message: Message,
+    ) -> Result<(), HandlerFailure> {
+        message.as_text().unwrap().parse::<u32>()?;
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_handler_that_fails_gets_no_more_messages() {
+    let supervisor = supervisor().await;
+    let backend = Backend::handler("failing", Failing);
+    let (connection, mut peer) = piped_to(&supervisor, backend, 4096, settings(|_| {})).await;
+    for text in ["1", "2", "three", "4", "5"] {
+        peer.text(text).await;
+    }
+    assert_eq!(peer.expect_close().await.0, Some(1011));
+    peer.text("6").await;
+    peer.send(Frame::close(1011, "")).await;
+    drop(peer);
+    let ending = ended(&supervisor, &connection).await;
+    assert_eq!(ending.outcome.kind, Kind::BackendFailed);
+    let traffic = ending.traffic.as_ref().unwrap();
+    assert_eq!((traffic.messages_in, traffic.discarded_messages), (6, 3));
+}
