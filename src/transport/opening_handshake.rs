@@ -16,6 +16,8 @@ mod muted;
 pub mod request;
 pub mod server;
 
+use bytes::Bytes;
+
 pub use answer::{Agreement, Refusal};
 pub use client::{ClientRequest, FailedOpening, Opened, ReservedHeader, open};
 pub use request::{
@@ -26,6 +28,12 @@ pub use server::{Accepted, FailedHandshake, HandshakeLimits, Received, accept, r
 
 /// How much of a text that a peer chose is kept in a record.
 const RECORDED: usize = 1024;
+
+/// Copies what came behind a head out of hyper's buffer: even an empty slice of that would hold its
+/// 8 KiB for as long as the connection lives.
+fn unpinned(read_buf: &Bytes) -> Bytes {
+    Bytes::copy_from_slice(read_buf)
+}
 
 /// Cuts a text that a peer chose to what a record keeps of it.
 fn cut(text: &str) -> String {

@@ -92,7 +92,10 @@ impl Mover {
             let mut carry = std::mem::take(&mut self.carry);
             let taken = self.absorb(&carry, now);
             carry.advance(taken);
-            self.carry = carry;
+            // An empty slice would hold the whole of what was carried.
+            if !carry.is_empty() {
+                self.carry = carry;
+            }
             return taken > 0;
         }
         scratch::for_reading(|buffer| {

@@ -18,6 +18,7 @@ use super::answer::retry_after;
 use super::cut;
 use super::muted::{Muted, ReadEnd};
 use super::request::{ACCEPT, EXTENSIONS, KEY, PROTOCOL, Subprotocol, VERSION, has_token, only};
+use super::unpinned;
 use crate::transport::handshake_key::{derive_accept_key, generate_key};
 use crate::transport::socket::Transport;
 use crate::vocabulary::{OpenFailure, TransportEnd};
@@ -231,7 +232,9 @@ async fn read_answer<T: Transport>(
     let parts = http.into_parts();
     let heard = parts.io.into_inner().into_heard();
     match response {
-        Some(Ok(response)) => Ok((heard.socket, parts.read_buf, response.into_parts().0)),
+        Some(Ok(response)) => {
+            Ok((heard.socket, unpinned(&parts.read_buf), response.into_parts().0))
+        }
         Some(Err(error)) => Err(no_answer(heard.end, Some(error))),
         None => Err(no_answer(heard.end, None)),
     }

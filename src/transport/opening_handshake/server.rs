@@ -19,6 +19,7 @@ use tokio::time::{Instant, timeout_at};
 use super::answer::{Agreement, Farewell, Refusal, say_farewell};
 use super::muted::{Heard, Muted, ReadEnd};
 use super::request::{Request, RequestFacts, Subprotocol};
+use super::unpinned;
 use crate::protocol::classification::LossKind;
 use crate::transport::socket::Transport;
 use crate::vocabulary::{OpenFailure, TransportEnd};
@@ -269,7 +270,7 @@ async fn read_head<T: Transport>(
         (None, Err(_)) => HeadRead::Refused(too_slow(limits, heard.received)),
         (None, Ok(ran)) => judge_failure(&heard, &parts.read_buf, ran.err(), limits),
     };
-    (heard.socket, parts.read_buf, head)
+    (heard.socket, unpinned(&parts.read_buf), head)
 }
 
 /// hyper panics when told less.

@@ -1,0 +1,191 @@
+//! The load generator: a process that opens many connections and does with them as it is told.
+//!
+//! It is lean, so that the server is what is measured: one thread, frames encoded beforehand, of
+//! the replies only the headers are read. It takes one command per line on stdin, and answers with
+//! one line of JSON: `open COUNT`, `echo SIZE DEPTH MILLISECONDS`, `exchange SIZE COUNT`,
+//! `receive COUNT`, `close`, `await-close`, `cycles COUNT`. It is bounded in everything.
+
+mod peer;
+
+use std::future::Future;
+use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use crate::measure::{self, Histogram};
+use crate::{Result, processes};
+use peer::Peer;
+
+/// No command takes longer.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// Connections that are being opened at a time, and cycles under way.
+const AT_A_TIME: usize = 32;
+
+/// One address has ports for 28,000 connections.
+const SOURCES: u8 = 4;
+
+pub(crate) fn run(address: &str) -> Result<()> {
+    measure::raise_descriptor_limit();
+    let server = address.parse()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut commands = processes::commands();
+        let mut peers = Vec::new();
+        while let Some(command) = commands.recv().await {
+            let answer = match tokio::time::timeout(LIMIT, obey(server, &mut peers, &command)).await
+            {
+                Ok(Ok(answer)) => answer,
+                Ok(Err(error)) => json!({"error": format!("{command}: {error}")}),
+                Err(_) => json!({"error": format!("{command}: not done within {LIMIT:?}")}),
+            };
+            let mut stdout = std::io::stdout().lock();
+            writeln!(stdout, "{answer}")?;
+            stdout.flush()?;
+        }
+        Ok(())
+    })
+}
+
+async fn obey(server: SocketAddr, peers: &mut Vec<Peer>, command: &str) -> Result<Value> {
+    let words: Vec<&str> = command.split_whitespace().collect();
+    let began = Instant::now();
+    let mut answer = match words.as_slice() {
+        ["open", count] => {
+            let opened = open(server, count.parse()?).await?;
+            let answer = json!({"opened": opened.len()});
+            peers.extend(opened);
+            answer
+        }
+        ["echo", size, depth, millis] => {
+            let burst = peer::messages(size.parse()?, depth.parse()?);
+            let until = began + Duration::from_millis(millis.parse()?);
+            echo(peers, burst, until, u64::MAX).await?
+        }
+        ["exchange", size, count] => {
+            let burst = peer::messages(size.parse()?, 1);
+            echo(peers, burst, began + LIMIT, count.parse()?).await?
+        }
+        ["receive", count] => {
+            let count = count.parse()?;
+            *peers = each(peers, |mut peer| async move {
+                peer.receive(count).await?;
+                Ok(peer)
+            })
+            .await?;
+            json!({"messages": peers.len() as u64 * count})
+        }
+        ["close"] => endings(each(peers, |peer| async { Ok(peer.close().await) }).await?),
+        ["await-close"] => {
+            endings(each(peers, |peer| async { Ok(peer.await_close().await) }).await?)
+        }
+        ["cycles", count] => cycles(server, count.parse()?).await?,
+        _ => return Err("no such command".into()),
+    };
+    answer["seconds"] = began.elapsed().as_secs_f64().into();
+    Ok(answer)
+}
+
+/// Opens connections, some at a time.
+async fn open(server: SocketAddr, count: usize) -> Result<Vec<Peer>> {
+    let opened = some_at_a_time(count, move |source| Peer::open(server, source)).await?;
+    Ok(opened.into_iter().flatten().collect())
+}
+
+/// Opens connections and closes each at once, some at a time.
+async fn cycles(server: SocketAddr, count: usize) -> Result<Value> {
+    let cycle = move |source| async move { Ok(Peer::open(server, source).await?.close().await) };
+    let ended = some_at_a_time(count, cycle).await?;
+    Ok(endings(ended.into_iter().flatten().collect()))
+}
+
+/// Does the same `count` times, some at a time, each with the source address it shall use.
+async fn some_at_a_time<T, W>(
+    count: usize,
+    work: impl Fn(Ipv4Addr) -> W + Clone + Send + 'static,
+) -> Result<Vec<Vec<T>>>
+where
+    T: Send + 'static,
+    W: Future<Output = std::io::Result<T>> + Send,
+{
+    let taken = Arc::new(AtomicUsize::new(0));
+    let workers = (0..AT_A_TIME).map(|_| {
+        let (taken, work) = (Arc::clone(&taken), work.clone());
+        async move {
+            let mut done = Vec::new();
+            loop {
+                let number = taken.fetch_add(1, Ordering::Relaxed);
+                if number >= count {
+                    return Ok(done);
+                }
+                let source = Ipv4Addr::new(127, 0, 0, 1 + (number % usize::from(SOURCES)) as u8);
+                done.push(work(source).await?);
+            }
+        }
+    });
+    all(workers).await
+}
+
+/// Sends bursts and awaits their echo, on all connections at once.
+async fn echo(
+    peers: &mut Vec<Peer>,
+    burst: peer::Burst,
+    until: Instant,
+    most: u64,
+) -> Result<Value> {
+    let burst = Arc::new(burst);
+    let done = each(peers, |mut peer| {
+        let burst = Arc::clone(&burst);
+        async move {
+            let mut latencies = Histogram::new();
+            let messages = peer.echo(&burst, until, most, &mut latencies).await?;
+            Ok((peer, messages, latencies))
+        }
+    })
+    .await?;
+    let mut latencies = Histogram::new();
+    let mut messages = 0;
+    for (peer, echoed, its) in done {
+        peers.push(peer);
+        messages += echoed;
+        latencies.merge(&its);
+    }
+    Ok(json!({
+        "messages": messages,
+        "p50_us": latencies.quantile(0.5),
+        "p99_us": latencies.quantile(0.99),
+    }))
+}
+
+fn endings(clean: Vec<bool>) -> Value {
+    let all = clean.len();
+    let clean = clean.into_iter().filter(|clean| *clean).count();
+    json!({"clean": clean, "unclean": all - clean})
+}
+
+/// Does something with all connections at once.
+async fn each<T, W>(peers: &mut Vec<Peer>, work: impl Fn(Peer) -> W) -> Result<Vec<T>>
+where
+    T: Send + 'static,
+    W: Future<Output = std::io::Result<T>> + Send + 'static,
+{
+    all(std::mem::take(peers).into_iter().map(work)).await
+}
+
+async fn all<T, W>(work: impl Iterator<Item = W>) -> Result<Vec<T>>
+where
+    T: Send + 'static,
+    W: Future<Output = std::io::Result<T>> + Send + 'static,
+{
+    let mut tasks: JoinSet<std::io::Result<T>> = work.collect();
+    let mut done = Vec::with_capacity(tasks.len());
+    while let Some(task) = tasks.join_next().await {
+        done.push(task??);
+    }
+    Ok(done)
+}

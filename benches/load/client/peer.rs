@@ -1,0 +1,249 @@
+//! One connection of the load generator.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Instant;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+
+use crate::measure::Histogram;
+
+const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
+
+/// A Close with code 1000, masked.
+const CLOSE: [u8; 8] = [0x88, 0x82, MASK[0], MASK[1], MASK[2], MASK[3], 0x03 ^ 0x37, 0xe8 ^ 0xfa];
+
+/// One client's end.
+pub(crate) struct Peer {
+    socket: TcpStream,
+    frames: Frames,
+}
+
+/// Messages that are sent with one write.
+pub(crate) struct Burst {
+    bytes: Vec<u8>,
+    messages: u64,
+}
+
+/// Encodes `depth` binary messages of `size` bytes.
+pub(crate) fn messages(size: usize, depth: u64) -> Burst {
+    let mut message = vec![0x82];
+    match size {
+        0..=125 => message.push(0x80 | size as u8),
+        126..=0xffff => {
+            message.push(0x80 | 126);
+            message.extend_from_slice(&(size as u16).to_be_bytes());
+        }
+        _ => {
+            message.push(0x80 | 127);
+            message.extend_from_slice(&(size as u64).to_be_bytes());
+        }
+    }
+    message.extend_from_slice(&MASK);
+    message.extend((0..size).map(|at| at as u8));
+    Burst { bytes: message.repeat(depth as usize), messages: depth }
+}
+
+impl Peer {
+    /// Connects from a source address and opens a WebSocket.
+    pub(crate) async fn open(server: SocketAddr, source: Ipv4Addr) -> io::Result<Self> {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind((source, 0).into())?;
+        let mut socket = socket.connect(server).await?;
+        socket.set_nodelay(true)?;
+        let request = format!(
+            "GET /echo HTTP/1.1\r\nHost: {server}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
+             User-Agent: load\r\n\r\n"
+        );
+        socket.write_all(request.as_bytes()).await?;
+        let mut answer = Vec::with_capacity(512);
+        let end = loop {
+            if socket.read_buf(&mut answer).await? == 0 {
+                return Err(io::Error::other(format!("not opened: {}", answer.escape_ascii())));
+            }
+            if let Some(end) = answer.windows(4).position(|window| window == b"\r\n\r\n") {
+                break end + 4;
+            }
+        };
+        if !answer.starts_with(b"HTTP/1.1 101") {
+            return Err(io::Error::other(format!("refused: {}", answer.escape_ascii())));
+        }
+        let mut peer = Self { socket, frames: Frames::default() };
+        peer.frames.take(&answer[end..]);
+        Ok(peer)
+    }
+
+    /// Sends bursts, each once the one before has come back, until a time or at most so many;
+    /// returns the messages that came back.
+    pub(crate) async fn echo(
+        &mut self,
+        burst: &Burst,
+        until: Instant,
+        most: u64,
+        latencies: &mut Histogram,
+    ) -> io::Result<u64> {
+        let mut buffer = vec![0; 64 * 1024];
+        let (mut messages, mut bursts) = (0, 0);
+        let mut sent = Instant::now();
+        while bursts < most && sent < until {
+            bursts += 1;
+            self.send_while_receiving(&burst.bytes, &mut buffer).await?;
+            let wanted = messages + burst.messages;
+            while messages + self.frames.messages < wanted {
+                self.read(&mut buffer).await?;
+            }
+            messages += std::mem::take(&mut self.frames.messages);
+            let now = Instant::now();
+            latencies.add(now - sent);
+            sent = now;
+        }
+        Ok(messages)
+    }
+
+    /// Receives so many messages.
+    pub(crate) async fn receive(&mut self, count: u64) -> io::Result<()> {
+        let mut buffer = vec![0; 4096];
+        while self.frames.messages < count {
+            self.read(&mut buffer).await?;
+        }
+        self.frames.messages -= count;
+        Ok(())
+    }
+
+    /// Closes; tells whether the server answered with a Close and then ended TCP in order.
+    pub(crate) async fn close(mut self) -> bool {
+        self.socket.write_all(&CLOSE).await.is_ok() && self.until_end(false).await
+    }
+
+    /// Waits for the server's Close and answers it; tells as [`Peer::close`].
+    pub(crate) async fn await_close(mut self) -> bool {
+        self.until_end(true).await
+    }
+
+    async fn until_end(&mut self, answer: bool) -> bool {
+        let mut buffer = [0; 256];
+        let mut answered = !answer;
+        loop {
+            match self.socket.read(&mut buffer).await {
+                Ok(0) => return self.frames.closed,
+                Ok(read) => self.frames.take(&buffer[..read]),
+                Err(_) => return false,
+            }
+            if self.frames.closed && !std::mem::replace(&mut answered, true) {
+                // If it cannot be sent, the server will have it that this was no clean end.
+                let _ = self.socket.write_all(&CLOSE).await;
+            }
+        }
+    }
+
+    /// A server that does not read before its own writes have left must not be waited for.
+    async fn send_while_receiving(
+        &mut self,
+        mut bytes: &[u8],
+        buffer: &mut [u8],
+    ) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match self.socket.try_write(bytes) {
+                Ok(written) => bytes = &bytes[written..],
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    tokio::select! {
+                        writable = self.socket.writable() => writable?,
+                        readable = self.socket.readable() => {
+                            readable?;
+                            match self.socket.try_read(buffer) {
+                                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                                Ok(read) => self.frames.take(&buffer[..read]),
+                                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                                Err(error) => return Err(error),
+                            }
+                        }
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    async fn read(&mut self, buffer: &mut [u8]) -> io::Result<()> {
+        match self.socket.read(buffer).await? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            read => self.frames.take(&buffer[..read]),
+        }
+        if let Some(ping) = self.frames.ping.take() {
+            let mut pong = vec![0x8a, 0x80 | ping.len() as u8];
+            pong.extend_from_slice(&MASK);
+            pong.extend(ping.iter().zip(MASK.iter().cycle()).map(|(byte, key)| byte ^ key));
+            self.socket.write_all(&pong).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Counts what comes; the frames of a server are not masked.
+#[derive(Default)]
+struct Frames {
+    /// What is known of a header that is not whole.
+    header: [u8; 10],
+    have: usize,
+    /// Bytes of payload that are still to come.
+    left: usize,
+    /// The payload of a control frame in progress.
+    control: Vec<u8>,
+    messages: u64,
+    ping: Option<Vec<u8>>,
+    closed: bool,
+}
+
+impl Frames {
+    fn take(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            if self.left > 0 {
+                let (payload, rest) = bytes.split_at(self.left.min(bytes.len()));
+                if self.header[0] & 0x08 != 0 {
+                    self.control.extend_from_slice(payload);
+                }
+                self.left -= payload.len();
+                bytes = rest;
+                if self.left == 0 {
+                    self.end_frame();
+                }
+                continue;
+            }
+            self.header[self.have] = bytes[0];
+            self.have += 1;
+            bytes = &bytes[1..];
+            let wanted = match self.header[1] & 0x7f {
+                _ if self.have < 2 => continue,
+                126 => 4,
+                127 => 10,
+                _ => 2,
+            };
+            if self.have == wanted {
+                self.left = match wanted {
+                    2 => usize::from(self.header[1] & 0x7f),
+                    _ => self.header[2..wanted]
+                        .iter()
+                        .fold(0, |length, byte| length << 8 | usize::from(*byte)),
+                };
+                if self.left == 0 {
+                    self.end_frame();
+                }
+            }
+        }
+    }
+
+    fn end_frame(&mut self) {
+        self.have = 0;
+        let payload = std::mem::take(&mut self.control);
+        match self.header[0] & 0x0f {
+            0x8 => self.closed = true,
+            0x9 => self.ping = Some(payload),
+            0xa => {}
+            _ if self.header[0] & 0x80 != 0 => self.messages += 1,
+            _ => {}
+        }
+    }
+}

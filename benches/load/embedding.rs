@@ -1,0 +1,32 @@
+//! lastword as a library in a program that broadcasts.
+
+use lastword::{ConnectionHandle, Message, Route, Supervisor};
+
+use crate::baselines::{announce, broadcast_size};
+use crate::processes::commands;
+use crate::{Result, measure};
+
+/// Serves echo, and on command sends a message to all who are connected.
+pub(crate) fn serve() -> Result<()> {
+    measure::raise_descriptor_limit();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let supervisor = Supervisor::builder().start().await?;
+        let routes = vec![Route::echo("/*")?];
+        let listening = supervisor.listen("load", &"127.0.0.1:0".parse()?, routes).await?;
+        announce(&listening.address().to_string())?;
+        let mut commands = commands();
+        let mut connections: Vec<ConnectionHandle> = Vec::new();
+        while let Some(size) = commands.recv().await.and_then(|line| broadcast_size(&line)) {
+            if connections.is_empty() {
+                connections = supervisor.connections();
+            }
+            let message = Message::from(vec![7_u8; size]);
+            for connection in &connections {
+                // The client has received what was sent before: there is room.
+                let _ = connection.try_send(message.clone());
+            }
+        }
+        Ok(())
+    })
+}

@@ -1,0 +1,240 @@
+//! The modes: each measures some lines of the table.
+
+mod broadcast;
+mod closing;
+mod echo;
+mod memory;
+mod opening;
+
+use std::time::Duration;
+
+use crate::Result;
+use crate::measure::median;
+use crate::processes::{Client, Server, Subject};
+use crate::report::Row;
+
+/// What can be measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// CPU per message, and latency.
+    Echo,
+    /// Memory of idle connections, before and after a message.
+    Memory,
+    /// Memory that is left after many connections have closed.
+    Returned,
+    /// Opening handshakes.
+    Open,
+    /// Connect and clean close.
+    Cycles,
+    /// All connections closed at once, from either side.
+    Storm,
+    /// One message to all.
+    Broadcast,
+    /// The daemon without connections.
+    Idle,
+    /// The relay.
+    Relay,
+    /// The durable ledger.
+    Ledger,
+}
+
+/// How much is measured.
+#[derive(Debug, Clone)]
+pub(crate) struct Scale {
+    pub(crate) rounds: usize,
+    /// How often the sides take turns within a round.
+    pub(crate) turns: usize,
+    /// How long a turn of echo is.
+    pub(crate) turn: Duration,
+    pub(crate) echoing: usize,
+    pub(crate) idle: usize,
+    pub(crate) returned: usize,
+    pub(crate) settle: Duration,
+    pub(crate) handshakes: usize,
+    pub(crate) cycles: usize,
+    pub(crate) storm: usize,
+    pub(crate) listeners: usize,
+    pub(crate) broadcasts: usize,
+}
+
+impl Scale {
+    /// As the goals say.
+    pub(crate) fn full() -> Self {
+        Self {
+            rounds: 5,
+            turns: 10,
+            turn: Duration::from_millis(200),
+            echoing: 32,
+            idle: 5_000,
+            returned: 10_000,
+            settle: Duration::from_secs(5),
+            handshakes: 10_000,
+            cycles: 10_000,
+            storm: 19_000,
+            listeners: 5_000,
+            broadcasts: 20,
+        }
+    }
+
+    /// As little as shows that each mode works.
+    pub(crate) fn smoke() -> Self {
+        Self {
+            rounds: 1,
+            turns: 2,
+            turn: Duration::from_millis(100),
+            echoing: 4,
+            idle: 50,
+            returned: 50,
+            settle: Duration::from_millis(200),
+            handshakes: 100,
+            cycles: 100,
+            storm: 100,
+            listeners: 50,
+            broadcasts: 3,
+        }
+    }
+}
+
+impl Mode {
+    pub(crate) const ALL: [Self; 10] = [
+        Self::Echo,
+        Self::Memory,
+        Self::Returned,
+        Self::Open,
+        Self::Cycles,
+        Self::Storm,
+        Self::Broadcast,
+        Self::Idle,
+        Self::Relay,
+        Self::Ledger,
+    ];
+
+    pub(crate) fn named(name: &str) -> Result<Self> {
+        Self::ALL.into_iter().find(|mode| mode.name() == name).ok_or_else(|| {
+            let names = Self::ALL.map(Self::name).join(", ");
+            format!("no mode is called {name:?}; there are {names}").into()
+        })
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Echo => "echo",
+            Self::Memory => "memory",
+            Self::Returned => "returned",
+            Self::Open => "open",
+            Self::Cycles => "cycles",
+            Self::Storm => "storm",
+            Self::Broadcast => "broadcast",
+            Self::Idle => "idle",
+            Self::Relay => "relay",
+            Self::Ledger => "ledger",
+        }
+    }
+
+    pub(crate) fn measure(self, scale: &Scale) -> Result<Vec<Row>> {
+        match self {
+            Self::Echo => echo::measure(scale),
+            Self::Memory => memory::per_connection(scale),
+            Self::Returned => memory::returned(scale),
+            Self::Open => opening::handshakes(scale),
+            Self::Cycles => opening::cycles(scale),
+            Self::Storm => closing::measure(scale),
+            Self::Broadcast => broadcast::measure(scale),
+            Self::Idle => memory::idle_daemon(scale),
+            Self::Relay => {
+                let why = "needs the relay, not in this version";
+                Ok(vec![
+                    Row::absent("relay, 32 B depth 1, CPU against nginx", why).goal(1.7, 1.2),
+                    Row::absent("relay, 1 KiB depth 16", why).goal(1.0, 0.8),
+                    Row::absent("relay, 16 KiB depth 1", why).goal(0.7, 0.6),
+                ])
+            }
+            Self::Ledger => {
+                let why = "needs the durable ledger, not in this version";
+                let title = "connect + clean close cycles, ledger on, CPU against raw";
+                Ok(vec![Row::absent(title, why).goal(3.0, 2.0)])
+            }
+        }
+    }
+}
+
+/// Lets both sides take turns, and returns what they came to, round by round.
+fn take_turns<T>(
+    rounds: usize,
+    mut ours: impl FnMut() -> Result<T>,
+    mut base: impl FnMut() -> Result<T>,
+) -> Result<Vec<(T, T)>> {
+    (0..rounds).map(|_| Ok((ours()?, base()?))).collect()
+}
+
+/// A server with its client.
+struct Side {
+    server: Server,
+    client: Client,
+}
+
+/// What a side did in one turn.
+struct Turn {
+    /// How often it did what is counted.
+    done: f64,
+    p99: f64,
+}
+
+/// What a side came to in a round.
+#[derive(Debug, Clone, Copy)]
+struct Cost {
+    /// Microseconds of the server's CPU for each that was done.
+    cpu: f64,
+    /// The median of its turns.
+    p99: f64,
+}
+
+impl Side {
+    fn start(subject: &Subject) -> Result<Self> {
+        let server = Server::start(subject)?;
+        let client = Client::start(&server)?;
+        Ok(Self { server, client })
+    }
+}
+
+/// Compares two servers: in each round both are started anew and `prepare`d, then they take many
+/// short turns, so that whatever else the machine does strikes both.
+fn compare(
+    scale: &Scale,
+    (ours, base): (&Subject, &Subject),
+    prepare: impl Fn(&mut Side) -> Result<()>,
+    turn: impl Fn(&mut Side) -> Result<Turn>,
+) -> Result<Vec<(Cost, Cost)>> {
+    let mut rounds = Vec::new();
+    for _ in 0..scale.rounds {
+        let mut sides = [Side::start(ours)?, Side::start(base)?];
+        let mut before = [Duration::ZERO; 2];
+        let mut turns = [Vec::new(), Vec::new()];
+        for (side, before) in sides.iter_mut().zip(&mut before) {
+            prepare(side)?;
+            *before = side.server.cpu()?;
+        }
+        for _ in 0..scale.turns {
+            for (side, turns) in sides.iter_mut().zip(&mut turns) {
+                turns.push(turn(side)?);
+            }
+        }
+        let cost = |at: usize| -> Result<Cost> {
+            let done: f64 = turns[at].iter().map(|turn| turn.done).sum();
+            if done < 1.0 {
+                return Err("nothing was done".into());
+            }
+            // While the other has its turn, a server does nothing: all of it was for its own.
+            let cpu = sides[at].server.cpu()?.saturating_sub(before[at]);
+            let p99: Vec<f64> = turns[at].iter().map(|turn| turn.p99).collect();
+            Ok(Cost { cpu: cpu.as_secs_f64() * 1e6 / done, p99: median(&p99) })
+        };
+        rounds.push((cost(0)?, cost(1)?));
+    }
+    Ok(rounds)
+}
+
+/// The CPU of both sides, round by round.
+fn cpu_of(rounds: &[(Cost, Cost)]) -> Vec<(f64, f64)> {
+    rounds.iter().map(|(ours, base)| (ours.cpu, base.cpu)).collect()
+}

@@ -1,0 +1,41 @@
+//! Opening handshakes, alone and with a clean close: CPU of the server.
+
+use super::{Cost, Scale, Side, Turn, compare, cpu_of};
+use crate::Result;
+use crate::processes::{ADMIT_ALL, Subject, number};
+use crate::report::Row;
+
+pub(super) fn handshakes(scale: &Scale) -> Result<Vec<Row>> {
+    let open = format!("open {}", scale.handshakes / scale.turns);
+    let rounds = compare_with_raw(scale, "open 20", |side| {
+        // They stay open: what it costs to end them is another row.
+        let answer = side.client.ask(&open)?;
+        Ok(Turn { done: number(&answer, "opened")?, p99: 0.0 })
+    })?;
+    let title = "opening handshakes, CPU against raw";
+    let row = Row::ratio(title, "µs", "raw", &cpu_of(&rounds));
+    Ok(vec![row.goal(1.25, 1.05)])
+}
+
+pub(super) fn cycles(scale: &Scale) -> Result<Vec<Row>> {
+    let cycles = format!("cycles {}", scale.cycles / scale.turns);
+    let rounds = compare_with_raw(scale, "cycles 20", |side| {
+        let answer = side.client.ask(&cycles)?;
+        match number(&answer, "unclean")? {
+            0.0 => Ok(Turn { done: number(&answer, "clean")?, p99: 0.0 }),
+            unclean => Err(format!("{unclean} ends were not clean").into()),
+        }
+    })?;
+    let title = "connect + clean close cycles, no ledger, CPU against raw";
+    let row = Row::ratio(title, "µs", "raw", &cpu_of(&rounds));
+    Ok(vec![row.goal(1.50, 1.20)])
+}
+
+fn compare_with_raw(
+    scale: &Scale,
+    warm: &str,
+    turn: impl Fn(&mut Side) -> Result<Turn>,
+) -> Result<Vec<(Cost, Cost)>> {
+    let daemon = Subject::Daemon(vec![ADMIT_ALL]);
+    compare(scale, (&daemon, &Subject::Raw), |side| side.client.ask(warm).map(drop), turn)
+}

@@ -1,0 +1,239 @@
+//! The two processes of a measurement: a server, and the client that drives it.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tokio::sync::mpsc;
+
+use crate::{Result, measure};
+
+/// Who is measured.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Subject {
+    /// `lastword serve` as shipped, with these settings.
+    Daemon(Vec<&'static str>),
+    /// lastword as a library, in a program that broadcasts.
+    Library,
+    /// tokio-tungstenite, `next` and `send`, 4 KiB read buffer.
+    Raw,
+    /// The same, `feed` while input is ready, then one flush; with a read buffer of so many bytes.
+    Batch(usize),
+    /// Task, bounded channel, dashmap and batching.
+    Manager,
+}
+
+/// Names the daemon to measure, if not the one that cargo has built beside us.
+pub(crate) const DAEMON: &str = "LOAD_DAEMON";
+
+/// Connecting as fast as the client can is more than the daemon admits as shipped.
+pub(crate) const ADMIT_ALL: &str = "limits.handshakes_per_second=1000000";
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Daemon(_) => f.write_str("lastword"),
+            Self::Library => f.write_str("lastword as a library"),
+            Self::Raw => f.write_str("raw"),
+            Self::Batch(buffer) => write!(f, "batch, {} KiB", buffer / 1024),
+            Self::Manager => f.write_str("raw manager"),
+        }
+    }
+}
+
+/// A running server; it is killed when dropped.
+pub(crate) struct Server {
+    child: Child,
+    /// `None` for the daemon, which takes no commands this way.
+    commands: Option<ChildStdin>,
+    /// Kept, so that it can go on printing.
+    _printed: BufReader<ChildStdout>,
+    address: SocketAddr,
+    folder: PathBuf,
+}
+
+impl Server {
+    /// Starts a server and waits until it is ready. Its log goes to a file, as an operator's would.
+    pub(crate) fn start(subject: &Subject) -> Result<Self> {
+        static STARTED: AtomicU32 = AtomicU32::new(0);
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR"))
+            .join(format!("load-{}-{number}", std::process::id()));
+        fs::create_dir_all(&folder)?;
+        let mut command = match subject {
+            Subject::Daemon(settings) => daemon(settings, &folder),
+            Subject::Library => own_server(&["library".to_owned()])?,
+            Subject::Raw => own_server(&["raw".to_owned(), "4096".to_owned()])?,
+            Subject::Batch(buffer) => own_server(&["batch".to_owned(), buffer.to_string()])?,
+            Subject::Manager => own_server(&["manager".to_owned(), "4096".to_owned()])?,
+        };
+        let log = File::create(folder.join("log"))?;
+        let mut child = command.stdout(Stdio::piped()).stderr(log).spawn()?;
+        let commands = child.stdin.take();
+        let mut printed = BufReader::new(child.stdout.take().ok_or("no stdout")?);
+        let address = match until_ready(&mut printed) {
+            Ok(address) => address,
+            Err(error) => {
+                let log = fs::read_to_string(folder.join("log")).unwrap_or_default();
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(format!("{subject} did not start: {error}; {log}").into());
+            }
+        };
+        Ok(Self { child, commands, _printed: printed, address, folder })
+    }
+
+    /// Returns the CPU it has used.
+    pub(crate) fn cpu(&self) -> Result<Duration> {
+        measure::cpu(self.child.id())
+    }
+
+    /// Returns what it holds in memory, in KiB.
+    pub(crate) fn memory(&self) -> Result<f64> {
+        measure::memory(self.child.id())
+    }
+
+    /// Tells one of our own servers to do something.
+    pub(crate) fn command(&mut self, command: &str) -> Result<()> {
+        let commands = self.commands.as_mut().ok_or("the daemon takes no commands")?;
+        writeln!(commands, "{command}")?;
+        Ok(())
+    }
+
+    /// Asks it to stop, as an operator would.
+    pub(crate) fn terminate(&self) -> Result<()> {
+        let pid = Pid::from_raw(self.child.id().cast_signed()).ok_or("no process")?;
+        Ok(kill_process(pid, Signal::TERM)?)
+    }
+
+    /// Waits until it has stopped, and returns its log.
+    pub(crate) fn stopped(mut self, within: Duration) -> Result<String> {
+        let deadline = Instant::now() + within;
+        while self.child.try_wait()?.is_none() {
+            if Instant::now() > deadline {
+                return Err(format!("the server did not stop within {within:?}").into());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(fs::read_to_string(self.folder.join("log"))?)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn daemon(settings: &[&str], folder: &Path) -> Command {
+    let program = std::env::var_os(DAEMON);
+    let mut command =
+        Command::new(program.unwrap_or_else(|| env!("CARGO_BIN_EXE_lastword").into()));
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|name| name.starts_with("LASTWORD")) {
+            command.env_remove(name);
+        }
+    }
+    command.env_remove("NOTIFY_SOCKET").env("STATE_DIRECTORY", folder).stdin(Stdio::null());
+    command.args(["serve", "--set", r#"listeners[0].listen="127.0.0.1:0""#]);
+    command.args(settings.iter().flat_map(|setting| ["--set", setting]));
+    command
+}
+
+fn own_server(arguments: &[String]) -> Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg("--server").args(arguments).stdin(Stdio::piped());
+    Ok(command)
+}
+
+/// Reads the lines that the daemon promises, and our own servers print as well.
+fn until_ready(printed: &mut impl BufRead) -> Result<SocketAddr> {
+    let mut address = None;
+    for line in printed.lines() {
+        let line = line?;
+        if let Some(listener) = line.strip_prefix("listener ") {
+            address = listener.rsplit_once("ws://").and_then(|(_, address)| address.parse().ok());
+        }
+        if line == "ready" {
+            return address.ok_or_else(|| "it did not say where it listens".into());
+        }
+    }
+    Err("it ended".into())
+}
+
+/// The running load generator; it is killed when dropped.
+pub(crate) struct Client {
+    child: Child,
+    commands: ChildStdin,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Client {
+    pub(crate) fn start(server: &Server) -> Result<Self> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["--client", &server.address.to_string()]);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let commands = child.stdin.take().ok_or("no stdin")?;
+        let answers = BufReader::new(child.stdout.take().ok_or("no stdout")?);
+        Ok(Self { child, commands, answers })
+    }
+
+    /// Tells the client to do something; [`Client::answer`] says what came of it.
+    pub(crate) fn tell(&mut self, command: &str) -> Result<()> {
+        writeln!(self.commands, "{command}")?;
+        Ok(())
+    }
+
+    /// Waits for the answer to a command. The client bounds all that it does in time.
+    pub(crate) fn answer(&mut self) -> Result<Value> {
+        let mut line = String::new();
+        self.answers.read_line(&mut line)?;
+        let answer: Value =
+            serde_json::from_str(&line).map_err(|_| format!("the client said {line:?}"))?;
+        match answer["error"].as_str() {
+            Some(error) => Err(format!("client: {error}").into()),
+            None => Ok(answer),
+        }
+    }
+
+    pub(crate) fn ask(&mut self, command: &str) -> Result<Value> {
+        self.tell(command)?;
+        self.answer()
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// In a child: the commands from stdin. It ends when whoever started us is gone.
+pub(crate) fn commands() -> mpsc::Receiver<String> {
+    let (sender, receiver) = mpsc::channel(16);
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lock().lines().map_while(std::result::Result::ok) {
+            if sender.blocking_send(line).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+/// Returns a number of an answer.
+pub(crate) fn number(answer: &Value, name: &str) -> Result<f64> {
+    answer[name]
+        .as_f64()
+        .ok_or_else(|| format!("the client's answer has no {name}: {answer}").into())
+}

@@ -1,0 +1,154 @@
+//! The pure parts on the way of every byte and of every end: `cargo bench --bench micro`.
+//!
+//! The outbox is no part of the public API; what it costs is in `load echo` and `load broadcast`.
+#![allow(missing_docs, reason = "criterion's macros make public items")]
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use lastword::protocol::classification::{Loss, LossKind};
+use lastword::protocol::closing_handshake::{
+    ClosePolicy, CloseRequest, ClosingHandshake, Input, ReplyPolicy,
+};
+use lastword::protocol::frame_encoder::apply_mask;
+use lastword::protocol::frame_scanner::{Found, FrameScanner, Place, ScanLimits};
+use lastword::transport::websocket::MessageReader;
+use lastword::vocabulary::{Cause, CloseFrame, Role};
+
+const LIMITS: ScanLimits = ScanLimits { max_frame_size: 1 << 20, max_message_size: 1 << 20 };
+
+fn closing_handshake(c: &mut Criterion) {
+    let policy = ClosePolicy {
+        timeout: Duration::from_secs(10),
+        linger: Duration::from_secs(2),
+        reply: ReplyPolicy::AtOnce,
+        signature: None,
+    };
+    let fin = || Loss { how: LossKind::Fin, place: Place::BetweenMessages };
+    let now = Instant::now();
+    let mut group = c.benchmark_group("closing handshake");
+    group.bench_function("clean close, ours first", |b| {
+        let mut actions = Vec::new();
+        b.iter(|| {
+            let mut handshake = ClosingHandshake::new(Role::Server, policy.clone());
+            let request = CloseRequest {
+                frame: CloseFrame::Empty,
+                cause: Cause::Embedder,
+                by: None,
+                limit: None,
+            };
+            handshake.handle_input(now, Input::CloseAccepted(request), &mut actions);
+            handshake.handle_input(now, Input::CloseFlushed, &mut actions);
+            handshake.handle_input(now, Input::PeerClose(Box::default()), &mut actions);
+            handshake.handle_input(now, Input::TransportEnded(fin()), &mut actions);
+            assert!(handshake.is_ended());
+            black_box(&actions);
+            actions.clear();
+        });
+    });
+    group.bench_function("clean close, the peer's first", |b| {
+        let mut actions = Vec::new();
+        b.iter(|| {
+            let mut handshake = ClosingHandshake::new(Role::Server, policy.clone());
+            let payload = Box::from(*b"\x03\xe8bye");
+            handshake.handle_input(now, Input::PeerClose(payload), &mut actions);
+            handshake.handle_input(now, Input::CloseFlushed, &mut actions);
+            handshake.handle_input(now, Input::TransportEnded(fin()), &mut actions);
+            assert!(handshake.is_ended());
+            black_box(&actions);
+            actions.clear();
+        });
+    });
+    group.finish();
+}
+
+fn scanner(c: &mut Criterion) {
+    let mut group = c.benchmark_group("frame scanner");
+    let small = frame(32).repeat(1000);
+    group.throughput(Throughput::Elements(1000));
+    group.bench_function("frames of 32 B", |b| {
+        let mut scanner = FrameScanner::new(Role::Server, LIMITS);
+        b.iter(|| assert_eq!(scan(&mut scanner, &small), 1000));
+    });
+    let large = frame(1 << 20);
+    group.throughput(Throughput::Bytes(large.len() as u64));
+    group.bench_function("a frame of 1 MiB in pieces of 4 KiB", |b| {
+        let mut scanner = FrameScanner::new(Role::Server, LIMITS);
+        b.iter(|| {
+            let found: usize = large.chunks(4096).map(|piece| scan(&mut scanner, piece)).sum();
+            assert_eq!(found, 1);
+        });
+    });
+    group.finish();
+}
+
+fn reader(c: &mut Criterion) {
+    let mut group = c.benchmark_group("message reader");
+    for (name, size, count) in [("32 B", 32, 1000), ("1 KiB", 1024, 100), ("16 KiB", 16 << 10, 10)]
+    {
+        let bytes = frame(size).repeat(count);
+        group.throughput(Throughput::Elements(count as u64));
+        group.bench_function(format!("messages of {name}"), |b| {
+            let mut reader = MessageReader::new(Role::Server, LIMITS);
+            b.iter(|| {
+                let mut bytes = &bytes[..];
+                while !bytes.is_empty() {
+                    let (consumed, piece) = reader.read(bytes);
+                    black_box(piece);
+                    bytes = &bytes[consumed..];
+                }
+                reader.rest();
+            });
+        });
+    }
+    group.finish();
+}
+
+fn masking(c: &mut Criterion) {
+    let mut group = c.benchmark_group("masking");
+    group.throughput(Throughput::Bytes(16 << 10));
+    group.bench_function("16 KiB", |b| {
+        b.iter_batched_ref(
+            || vec![7; 16 << 10],
+            |payload| apply_mask(payload, black_box([1, 2, 3, 4])),
+            BatchSize::SmallInput,
+        );
+    });
+    group.finish();
+}
+
+/// Scans all of `bytes`; returns how many messages ended in them.
+fn scan(scanner: &mut FrameScanner, mut bytes: &[u8]) -> usize {
+    let mut ended = 0;
+    while !bytes.is_empty() {
+        let scanned = scanner.scan(bytes);
+        if let Found::Payload { message_end: true, .. } = scanned.found {
+            ended += 1;
+        }
+        bytes = &bytes[scanned.consumed..];
+    }
+    ended
+}
+
+/// A masked binary frame.
+fn frame(size: usize) -> Vec<u8> {
+    let mut frame = vec![0x82];
+    match size {
+        0..=125 => frame.push(0x80 | size as u8),
+        126..=0xffff => {
+            frame.push(0x80 | 126);
+            frame.extend_from_slice(&(size as u16).to_be_bytes());
+        }
+        _ => {
+            frame.push(0x80 | 127);
+            frame.extend_from_slice(&(size as u64).to_be_bytes());
+        }
+    }
+    frame.extend_from_slice(&[1, 2, 3, 4]);
+    frame.resize(frame.len() + size, 7);
+    frame
+}
+
+criterion_group!(benches, closing_handshake, scanner, reader, masking);
+criterion_main!(benches);
