@@ -9,6 +9,10 @@ use tracing_subscriber::fmt::MakeWriter;
 /// How much may wait for stderr, in bytes: some ten thousand endings.
 const QUEUE_BYTES: usize = 16 << 20;
 
+/// How long lines gather before they are written: many connections that end at once make one write,
+/// rather than a switch of threads each.
+const GATHER: Duration = Duration::from_millis(5);
+
 /// How long the end of the process waits for stderr to take what is queued.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -102,8 +106,13 @@ impl LineSender {
             state.dropped += 1;
             return;
         }
+        let first = state.queued.is_empty();
         state.queued.extend_from_slice(line);
-        self.queue.filled.notify_one();
+        drop(state);
+        // Waking costs a system call each time, and whoever was woken takes all that is there.
+        if first {
+            self.queue.filled.notify_one();
+        }
     }
 }
 
@@ -136,6 +145,11 @@ impl Queue {
             while state.queued.is_empty() && !state.closing {
                 state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
             }
+            state = self
+                .filled
+                .wait_timeout_while(state, GATHER, |state| !state.closing)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
             // Taking the buffer away gives its memory back once a burst is written.
             let mut batch = std::mem::take(&mut state.queued);
             let dropped = std::mem::take(&mut state.dropped);
