@@ -7,6 +7,7 @@ mod signals;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -14,6 +15,7 @@ use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
 use crate::config::{Backend as BackendChoice, Config, ConfigError, LogFormat, Sources, Spread};
+use crate::ledger::InMemory;
 use crate::manager::{
     Accounting, Backend, DrainOptions, DrainReport, Listening, Route, StartError, Supervisor,
 };
@@ -190,6 +192,8 @@ async fn supervisor(
 ) -> Result<Supervisor, StartError> {
     let limits = &config.limits;
     Supervisor::builder()
+        // Until there is a durable ledger the log is the record; nobody could read this one.
+        .ledger(Arc::new(InMemory::new(0)))
         .node(config.node.resolve_name())
         .memory(resources.memory)
         .admission(AdmissionLimits {

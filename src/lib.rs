@@ -65,8 +65,9 @@ pub mod transport;
 pub mod vocabulary;
 
 pub use manager::{
-    Accounting, Adopt, Backend, Builder, CloseReply, ConnectionHandle, Dial, DialError,
-    DrainOptions, DrainReport, EndingStream, EventStream, Handler, HandlerFailure, Incoming,
-    Listening, Receiver, Route, SendError, ShutDown, StartError, Supervisor, TrySendError,
+    Accounting, Adopt, Backend, BroadcastReport, Builder, CloseReply, ConnectionHandle, Dial,
+    DialError, DrainOptions, DrainReport, EndingStream, EventStream, Handler, HandlerFailure,
+    Incoming, Listening, Receiver, Route, SendError, ShutDown, StartError, Supervisor,
+    TrySendError,
 };
 pub use vocabulary::{Ending, Event, Message};

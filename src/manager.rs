@@ -31,8 +31,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 pub use crate::supervision::{
-    Accounting, Backend, CloseReply, ConnectionHandle, DrainOptions, DrainReport, Handler,
-    HandlerFailure, Incoming, Listening, Receiver, Route, SendError, ShutDown, TrySendError,
+    Accounting, Backend, BroadcastReport, CloseReply, ConnectionHandle, DrainOptions, DrainReport,
+    Handler, HandlerFailure, Incoming, Listening, Receiver, Route, SendError, ShutDown,
+    TrySendError,
 };
 pub use builder::{Builder, StartError};
 pub use dialling::{Dial, DialError};
@@ -43,7 +44,7 @@ use crate::protocol::closing_handshake::ReplyPolicy;
 use crate::supervision::{Adoption, Core};
 use crate::transport::bind::BindError;
 use crate::transport::socket::Transport;
-use crate::vocabulary::{ConnectionId, Direction, ListenAddress, Origin, Role};
+use crate::vocabulary::{ConnectionId, Direction, ListenAddress, Message, Origin, Role};
 
 /// Owns connections, inbound and outbound, one supervised actor each.
 ///
@@ -175,6 +176,18 @@ impl Supervisor {
     /// Returns all connections that are open.
     pub fn connections(&self) -> Vec<ConnectionHandle> {
         self.core.connections()
+    }
+
+    /// Sends one message to all connections that `select` says yes to.
+    ///
+    /// It never waits: a connection whose outbox is full does as its `limits.on_full` says. Where
+    /// nothing waits before it, the message is written from here, without waking anybody.
+    pub fn broadcast(
+        &self,
+        message: impl Into<Message>,
+        select: impl Fn(&Origin) -> bool,
+    ) -> BroadcastReport {
+        self.core.broadcast(&message.into(), select)
     }
 
     /// Returns the books: opened = open + ended, at every instant.

@@ -19,6 +19,7 @@ mod outbox;
 mod publication;
 mod registry;
 mod route;
+mod scratch;
 mod supervisor;
 
 #[cfg(test)]
@@ -35,6 +36,7 @@ pub use node::ShutDown;
 pub use registry::Accounting;
 pub use route::Route;
 
+pub use core::BroadcastReport;
 pub(crate) use core::{Core, Parts};
 pub(crate) use listener::masking_of;
 pub(crate) use node::Attempt;

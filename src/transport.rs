@@ -8,6 +8,7 @@ pub mod dial;
 mod handshake_key;
 mod io_end;
 pub mod opening_handshake;
+pub mod shared_tcp;
 pub mod socket;
 mod tcp_info;
 pub mod websocket;

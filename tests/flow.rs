@@ -6,6 +6,7 @@ mod support;
 
 mod flow {
     mod backpressure;
+    mod broadcasting;
     mod closing;
     mod draining;
     mod memory;

@@ -1,6 +1,6 @@
 //! lastword as a library in a program that broadcasts.
 
-use lastword::{ConnectionHandle, Message, Route, Supervisor};
+use lastword::{Message, Route, Supervisor};
 
 use crate::baselines::{announce, broadcast_size};
 use crate::processes::commands;
@@ -16,16 +16,10 @@ pub(crate) fn serve() -> Result<()> {
         let listening = supervisor.listen("load", &"127.0.0.1:0".parse()?, routes).await?;
         announce(&listening.address().to_string())?;
         let mut commands = commands();
-        let mut connections: Vec<ConnectionHandle> = Vec::new();
         while let Some(size) = commands.recv().await.and_then(|line| broadcast_size(&line)) {
-            if connections.is_empty() {
-                connections = supervisor.connections();
-            }
             let message = Message::from(vec![7_u8; size]);
-            for connection in &connections {
-                // The client has received what was sent before: there is room.
-                let _ = connection.try_send(message.clone());
-            }
+            // The client has received what was sent before: there is room.
+            supervisor.broadcast(message, |_origin| true);
         }
         Ok(())
     })

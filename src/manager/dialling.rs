@@ -14,6 +14,7 @@ use crate::supervision::{
 };
 use crate::transport::dial::{self, WsUrl};
 use crate::transport::opening_handshake::{self, Opened, Subprotocol};
+use crate::transport::shared_tcp::SharedTcp;
 use crate::vocabulary::{Direction, Ending, OpenFailure, Origin, Role, TransportEnd, Upstream};
 use tokio::net::TcpStream;
 
@@ -95,7 +96,7 @@ impl Dial {
         };
         origin.subprotocol = opened.subprotocol.map(String::from);
         let adoption = Adoption {
-            transport: Box::new(opened.socket),
+            transport: Box::new(SharedTcp::from(opened.socket)),
             read_ahead: opened.read_ahead,
             role: Role::Client,
             origin: Arc::new(origin),

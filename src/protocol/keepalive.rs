@@ -94,6 +94,11 @@ impl Keepalive {
         self.last_data = now;
     }
 
+    /// Takes note that a data message travelled at that time, which may have been noted already.
+    pub fn handle_data_at(&mut self, at: Instant) {
+        self.last_data = self.last_data.max(at);
+    }
+
     /// Takes note of a Pong. Call it before [`Keepalive::handle_bytes`], which forgets the Ping.
     pub fn handle_pong(&mut self, now: Instant, payload: &[u8]) {
         if let Ping::Left { at, .. } = self.ping

@@ -15,15 +15,16 @@ use tokio::sync::Notify;
 use super::decider::ConnectionMessage;
 use super::inbox::Inbox;
 use super::memory::MemoryBudget;
-use super::now;
-use super::outbox::{Lost, Outbox};
+use super::outbox::{Lost, Outbox, Refused};
+use super::{now, scratch};
 use crate::config::ConnectionSettings;
 use crate::protocol::closing_handshake::{
     ClosePolicy, CloseRequest, ClosingHandshake, ReplyPolicy,
 };
+use crate::transport::shared_tcp::DirectWriter;
 use crate::vocabulary::{
-    CloseCode, CloseFrame, CloseState, ConnectionId, Ending, Origin, Outcome, Role, TcpFacts,
-    Traffic,
+    CloseCode, CloseFrame, CloseState, ConnectionId, Ending, Message, Origin, Outcome, Role,
+    TcpFacts, Traffic,
 };
 
 /// One connection, as all who deal with it see it.
@@ -42,6 +43,8 @@ pub(super) struct Connection {
     pub(super) counters: Counters,
     /// Wakes the mover.
     pub(super) mover: AtomicWaker,
+    /// Writes beside the mover, where the transport lets others.
+    direct: OnceLock<DirectWriter>,
     handshake: Mutex<ClosingHandshake>,
     state: AtomicU8,
     orders: Mutex<Orders>,
@@ -97,6 +100,8 @@ pub(super) struct Counters {
     active: AtomicU64,
     /// Nanoseconds of the last round trip; 0 if there was none.
     rtt: AtomicU64,
+    /// Bytes of frames that others than the mover wrote.
+    direct: AtomicU64,
 }
 
 /// What a connection is made of.
@@ -135,6 +140,7 @@ impl Connection {
             settings,
             counters: Counters::default(),
             mover: AtomicWaker::new(),
+            direct: OnceLock::new(),
             handshake: Mutex::new(ClosingHandshake::new(role, policy)),
             state: AtomicU8::new(code_of(CloseState::Open)),
             orders: Mutex::default(),
@@ -144,6 +150,39 @@ impl Connection {
             ended: OnceLock::new(),
             told: Notify::new(),
         }
+    }
+
+    /// Lets others write beside the mover, as the transport says.
+    pub(super) fn set_direct_writer(&self, writer: Option<DirectWriter>) {
+        if let Some(writer) = writer {
+            let _ = self.direct.set(writer);
+        }
+    }
+
+    /// Sends a message if there is room. Where nothing waits it is written here and now, which
+    /// saves waking the mover: for one message to many connections.
+    pub(super) fn push_directly(&self, message: &Message) -> Result<(), Refused> {
+        let now = now();
+        let Some(writer) = self.direct.get() else {
+            self.outbox.try_push(message, now)?;
+            self.mover.wake();
+            return Ok(());
+        };
+        let write = |bytes: &[u8]| {
+            let written = writer.try_write(bytes);
+            self.counters.written_directly(written);
+            written
+        };
+        let left = scratch::for_writing(|scratch| {
+            self.outbox.try_push_writing(message, now, scratch, write)
+        })?;
+        if left {
+            self.counters.sent(1, message.len() as u64);
+            self.counters.active(now.saturating_duration_since(self.opened));
+        } else {
+            self.mover.wake();
+        }
+        Ok(())
     }
 
     /// Asks for a close: our Close is queued behind what is queued, and the decider hears of it.
@@ -331,6 +370,20 @@ impl Counters {
     /// Takes note of data at this time since the opening.
     pub(super) fn active(&self, since_open: Duration) {
         self.active.store(millis(since_open) + 1, Ordering::Relaxed);
+    }
+
+    /// Returns when the last data message travelled, since the opening.
+    pub(super) fn last_active(&self) -> Option<Duration> {
+        self.active.load(Ordering::Relaxed).checked_sub(1).map(Duration::from_millis)
+    }
+
+    pub(super) fn written_directly(&self, bytes: usize) {
+        self.direct.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Returns how many bytes others than the mover wrote.
+    pub(super) fn direct(&self) -> u64 {
+        self.direct.load(Ordering::Relaxed)
     }
 
     pub(super) fn round_trip(&self, rtt: Duration) {

@@ -22,7 +22,9 @@ use crate::ledger::Ledger;
 use crate::policy::admission::{Admission, AdmissionLimits};
 use crate::protocol::closing_handshake::Input;
 use crate::transport::bind::{self, Arrivals, BindError};
-use crate::vocabulary::{Cause, ConnectionId, Ending, Event, ListenAddress, Requester};
+use crate::vocabulary::{
+    Cause, ConnectionId, Ending, Event, ListenAddress, Message, Origin, Requester,
+};
 
 /// A supervisor actor and what it shares with its connections.
 pub(crate) struct Core {
@@ -41,6 +43,17 @@ pub(crate) struct Parts {
     pub(crate) admission: AdmissionLimits,
     pub(crate) handshake_timeout: Duration,
     pub(crate) records: Records,
+}
+
+/// What became of a broadcast.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct BroadcastReport {
+    /// Connections that were selected.
+    pub matched: usize,
+    /// Of those, how many took the message.
+    pub queued: usize,
+    /// And how many did not: their outbox was full, or they were closing.
+    pub refused: usize,
 }
 
 impl Core {
@@ -108,6 +121,25 @@ impl Core {
 
     pub(crate) fn connections(&self) -> Vec<ConnectionHandle> {
         self.node.registry.all().into_iter().map(ConnectionHandle::new).collect()
+    }
+
+    pub(crate) fn broadcast(
+        &self,
+        message: &Message,
+        select: impl Fn(&Origin) -> bool,
+    ) -> BroadcastReport {
+        let mut report = BroadcastReport::default();
+        for connection in self.node.registry.all() {
+            if !select(&connection.origin) {
+                continue;
+            }
+            report.matched += 1;
+            match ConnectionHandle::new(connection).try_send_directly(message) {
+                Ok(()) => report.queued += 1,
+                Err(_refused) => report.refused += 1,
+            }
+        }
+        report
     }
 
     pub(crate) fn accounting(&self) -> Accounting {

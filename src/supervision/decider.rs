@@ -69,6 +69,7 @@ impl Actor for Decider {
         start: Start,
     ) -> Result<Deciding, ActorProcessingErr> {
         let Start { connection, publisher, transport, read_ahead, backend } = start;
+        connection.set_direct_writer(transport.direct_writer());
         connection.set_actor(myself);
         let handle = ConnectionHandle::new(Arc::clone(&connection));
         let driver = backend.start(&handle);

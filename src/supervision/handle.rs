@@ -115,21 +115,40 @@ impl ConnectionHandle {
     /// Sends a message if the outbox has room, and does as `limits.on_full` says if it has not.
     ///
     /// With `refuse` and `close` the message is given back; with `close` the connection ends as
-    /// `slow_consumer`, unless it is the memory of all connections that is full. With `drop_oldest` and `drop_newest` it is accepted, and the message that
-    /// was dropped counts as undelivered.
+    /// `slow_consumer`, unless it is the memory of all connections that is full. With
+    /// `drop_oldest` and `drop_newest` it is accepted, and the message that was dropped counts as
+    /// undelivered.
     ///
     /// # Errors
     /// The message, with [`SendError::InvalidState`] or [`SendError::Full`].
     pub fn try_send(&self, message: impl Into<Message>) -> Result<(), TrySendError> {
         let message = message.into();
+        let pushed = self.connection.outbox.try_push(&message, now());
+        match self.settle(pushed, &message) {
+            Ok(()) => {
+                self.connection.mover.wake();
+                Ok(())
+            }
+            Err(error) => Err(TrySendError { error, message }),
+        }
+    }
+
+    /// Like [`ConnectionHandle::try_send`], but a message that nothing waits before is written here
+    /// and now: the cheapest way to send one message to many.
+    pub(super) fn try_send_directly(&self, message: &Message) -> Result<(), SendError> {
+        self.settle(self.connection.push_directly(message), message)
+    }
+
+    /// Does with a message that found no room as `limits.on_full` says.
+    fn settle(&self, pushed: Result<(), Refused>, message: &Message) -> Result<(), SendError> {
         let outbox = &self.connection.outbox;
         let on_full = self.connection.settings.limits.on_full;
-        let pushed = match (outbox.try_push(&message, now()), on_full) {
+        let pushed = match (pushed, on_full) {
             (Err(Refused::Full { .. } | Refused::NoMemory { .. }), OnFull::DropOldest) => {
-                outbox.push_over_oldest(&message, now())
+                outbox.push_over_oldest(message, now())
             }
             (Err(Refused::Full { .. } | Refused::NoMemory { .. }), OnFull::DropNewest) => {
-                outbox.shed_newest(&message)
+                outbox.shed_newest(message)
             }
             // That others hold the memory is not this peer's fault: then it is only refused.
             (Err(full @ Refused::Full { queued, limit }), OnFull::Close) => {
@@ -138,17 +157,12 @@ impl ConnectionHandle {
             }
             (pushed, _) => pushed,
         };
-        let error = match pushed {
-            Ok(()) => {
-                self.connection.mover.wake();
-                return Ok(());
-            }
-            Err(Refused::Closing) => self.invalid_state(),
-            Err(Refused::Full { queued, limit } | Refused::NoMemory { queued, limit }) => {
+        pushed.map_err(|refused| match refused {
+            Refused::Closing => self.invalid_state(),
+            Refused::Full { queued, limit } | Refused::NoMemory { queued, limit } => {
                 SendError::Full { queued, limit }
             }
-        };
-        Err(TrySendError { error, message })
+        })
     }
 
     /// Closes with a code and a reason, and returns a future of the ending.

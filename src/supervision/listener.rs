@@ -292,7 +292,7 @@ impl Listener {
         let backend = route.backend(request);
         origin.backend = Some(backend.name().to_owned());
         let adoption = Adoption {
-            transport: Box::new(socket),
+            transport: socket.into_transport(),
             read_ahead,
             role: Role::Server,
             origin: Arc::new(origin),

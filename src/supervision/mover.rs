@@ -9,7 +9,6 @@
 //! than its state.
 
 mod reading;
-mod scratch;
 mod writing;
 
 use std::future::Future;
@@ -205,7 +204,13 @@ impl Mover {
         let Some(keepalive) = &mut self.keepalive else { return false };
         let mut acted = false;
         let (writing, transport) = (&self.writing, &self.transport);
-        while let Some(due) = keepalive.handle_deadline(now, || writing.acked(&**transport)) {
+        let counters = &self.connection.counters;
+        // Others may have written beside us.
+        if let Some(active) = counters.last_active() {
+            keepalive.handle_data_at(self.connection.opened + active);
+        }
+        let acked = || writing.acked(&**transport, counters.direct());
+        while let Some(due) = keepalive.handle_deadline(now, acked) {
             acted = true;
             match due {
                 Due::SendPing(payload) => self.connection.outbox.ping(payload),

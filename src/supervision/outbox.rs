@@ -61,6 +61,32 @@ impl Outbox {
         Ok(())
     }
 
+    /// Like [`Outbox::try_push`], but where nothing waits, `write` may take the message right away;
+    /// tells whether it took all of it.
+    ///
+    /// It writes under the lock: nobody else writes while nothing waits, so frames stay in order.
+    pub(super) fn try_push_writing(
+        &self,
+        message: &Message,
+        now: Instant,
+        scratch: &mut [u8],
+        write: impl FnOnce(&[u8]) -> usize,
+    ) -> Result<bool, Refused> {
+        let mut queue = self.lock_open()?;
+        let size = queue.size_of(message);
+        if !self.fits(&queue, size) {
+            return Err(Refused::Full { queued: queue.bytes(), limit: self.limit });
+        }
+        if !self.budget.try_charge(size as u64) {
+            return Err(self.no_memory(&queue));
+        }
+        let left = queue.push_writing(message, now, scratch, write);
+        if left {
+            self.budget.release(size as u64);
+        }
+        Ok(left)
+    }
+
     /// Takes a message that is in memory already and moves from inbox to outbox; the caller has
     /// seen [`Outbox::has_room`].
     pub(super) fn push_moved(&self, message: &Message, now: Instant) -> Result<(), Refused> {

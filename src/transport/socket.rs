@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+use super::shared_tcp::{DirectWriter, SharedTcp};
 use super::tcp_info;
 use crate::vocabulary::TcpFacts;
 
@@ -24,6 +25,11 @@ pub trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {
 
     /// Returns what the kernel knows of it; `None` where there is no TCP.
     fn kernel(&self) -> Option<KernelFacts> {
+        None
+    }
+
+    /// Returns a way to write beside its owner; `None` where there is none.
+    fn direct_writer(&self) -> Option<DirectWriter> {
         None
     }
 }
@@ -50,6 +56,10 @@ impl Transport for Box<dyn Transport> {
 
     fn kernel(&self) -> Option<KernelFacts> {
         (**self).kernel()
+    }
+
+    fn direct_writer(&self) -> Option<DirectWriter> {
+        (**self).direct_writer()
     }
 }
 
@@ -104,6 +114,16 @@ impl AnySocket {
         match self {
             Self::Tcp(socket) => socket.local_addr().ok().map(SocketName::tcp),
             Self::Unix(socket) => socket.local_addr().ok().map(|addr| SocketName::unix(&addr)),
+        }
+    }
+}
+
+impl AnySocket {
+    /// Makes a transport of it that others may write to beside its owner, where that is possible.
+    pub fn into_transport(self) -> Box<dyn Transport> {
+        match self {
+            Self::Tcp(socket) => Box::new(SharedTcp::from(socket)),
+            Self::Unix(socket) => Box::new(socket),
         }
     }
 }

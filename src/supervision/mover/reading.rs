@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, ReadBuf};
 
-use super::{LOOK, Mover, close_for, scratch};
+use super::{LOOK, Mover, close_for};
 use crate::protocol::classification::{self, LossKind};
 use crate::protocol::closing_handshake::Input;
 use crate::supervision::backend::Driver;
 use crate::supervision::connection::Connection;
 use crate::supervision::inbox::Incoming;
+use crate::supervision::scratch;
 use crate::transport::websocket::Piece;
 use crate::vocabulary::{Cause, CloseCode, Limit, Message};
 

@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use tokio::io::AsyncWrite;
 
-use super::{Mover, scratch};
+use super::Mover;
 use crate::protocol::classification::{Loss, LossKind};
 use crate::protocol::closing_handshake::Input;
 use crate::supervision::connection::Connection;
 use crate::supervision::outbox::{Batch, Left};
+use crate::supervision::scratch;
 use crate::transport::socket::Transport;
 
 /// Where writing stands.
@@ -71,11 +72,12 @@ impl Writing {
         self.failure().cloned()
     }
 
-    /// Returns how many bytes the peer's kernel has acknowledged; 0 where nobody knows.
-    pub(super) fn acked(&self, transport: &dyn Transport) -> u64 {
+    /// Returns how many bytes the peer's kernel has acknowledged, of ours and of the `direct` ones
+    /// that others wrote; 0 where nobody knows.
+    pub(super) fn acked(&self, transport: &dyn Transport, direct: u64) -> u64 {
         transport
             .kernel()
-            .map_or(0, |kernel| self.written.saturating_sub(kernel.unacked_bytes.into()))
+            .map_or(0, |kernel| (self.written + direct).saturating_sub(kernel.unacked_bytes.into()))
     }
 }
 
@@ -143,7 +145,9 @@ impl Mover {
             Poll::Ready(Ok(())) => {
                 self.writing.unflushed = None;
                 if let (Some(size), Some(keepalive)) = (left.ping, &mut self.keepalive) {
-                    keepalive.handle_ping_left(now, self.writing.acked(&*self.transport), size);
+                    let direct = self.connection.counters.direct();
+                    let acked = self.writing.acked(&*self.transport, direct);
+                    keepalive.handle_ping_left(now, acked, size);
                 }
                 if left.close {
                     self.tell(Input::CloseFlushed);

@@ -153,14 +153,36 @@ impl Queue {
 
     /// Appends a message; the caller has seen that the gate is open.
     pub(super) fn push(&mut self, message: &Message, now: Instant) {
-        let opcode = match message {
-            Message::Text(_) => Opcode::Text,
-            Message::Binary(_) => Opcode::Binary,
-        };
-        let carries = Carries::Data { queued_at: now };
-        let item = Item::encode(self.role, opcode, message.payload().clone(), carries);
+        let item = Item::message(self.role, message, now);
         self.bytes += item.size();
         self.items.push_back(item);
+    }
+
+    /// Writes a message right away if nothing waits before it and its frame fits into `scratch`;
+    /// what `write` did not take is queued. Tells whether all of it left.
+    pub(super) fn push_writing(
+        &mut self,
+        message: &Message,
+        now: Instant,
+        scratch: &mut [u8],
+        write: impl FnOnce(&[u8]) -> usize,
+    ) -> bool {
+        let item = Item::message(self.role, message, now);
+        let size = item.size();
+        let idle = self.items.is_empty() && self.ping.is_none() && self.pongs.is_empty();
+        if idle && let Some(frame) = scratch.get_mut(..size) {
+            let head = item.header.as_bytes();
+            frame[..head.len()].copy_from_slice(head);
+            frame[head.len()..].copy_from_slice(&item.payload);
+            self.begun = write(frame);
+            if self.begun == size {
+                self.begun = 0;
+                return true;
+            }
+        }
+        self.bytes += size;
+        self.items.push_back(item);
+        false
     }
 
     /// Appends our Close and shuts the gate; `false` if that is not possible any more.
@@ -332,6 +354,15 @@ impl Queue {
 }
 
 impl Item {
+    fn message(role: Role, message: &Message, now: Instant) -> Self {
+        let opcode = match message {
+            Message::Text(_) => Opcode::Text,
+            Message::Binary(_) => Opcode::Binary,
+        };
+        let carries = Carries::Data { queued_at: now };
+        Self::encode(role, opcode, message.payload().clone(), carries)
+    }
+
     /// A client masks what it sends (section 5.3), with a mask nobody can foretell.
     fn encode(role: Role, opcode: Opcode, payload: Bytes, carries: Carries) -> Self {
         match role {
