@@ -161,8 +161,7 @@ impl Connection {
 
     /// Sends a message if there is room. Where nothing waits it is written here and now, which
     /// saves waking the mover: for one message to many connections.
-    pub(super) fn push_directly(&self, message: &Message) -> Result<(), Refused> {
-        let now = now();
+    pub(super) fn push_directly(&self, message: &Message, now: Instant) -> Result<(), Refused> {
         let Some(writer) = self.direct.get() else {
             self.outbox.try_push(message, now)?;
             self.mover.wake();

@@ -129,12 +129,13 @@ impl Core {
         select: impl Fn(&Origin) -> bool,
     ) -> BroadcastReport {
         let mut report = BroadcastReport::default();
+        let now = super::now();
         for connection in self.node.registry.all() {
             if !select(&connection.origin) {
                 continue;
             }
             report.matched += 1;
-            match ConnectionHandle::new(connection).try_send_directly(message) {
+            match ConnectionHandle::new(connection).try_send_directly(message, now) {
                 Ok(()) => report.queued += 1,
                 Err(_refused) => report.refused += 1,
             }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::connection::Connection;
 use super::decider::ConnectionMessage;
@@ -135,8 +135,12 @@ impl ConnectionHandle {
 
     /// Like [`ConnectionHandle::try_send`], but a message that nothing waits before is written here
     /// and now: the cheapest way to send one message to many.
-    pub(super) fn try_send_directly(&self, message: &Message) -> Result<(), SendError> {
-        self.settle(self.connection.push_directly(message), message)
+    pub(super) fn try_send_directly(
+        &self,
+        message: &Message,
+        now: Instant,
+    ) -> Result<(), SendError> {
+        self.settle(self.connection.push_directly(message, now), message)
     }
 
     /// Does with a message that found no room as `limits.on_full` says.

@@ -77,12 +77,13 @@ impl Outbox {
         if !self.fits(&queue, size) {
             return Err(Refused::Full { queued: queue.bytes(), limit: self.limit });
         }
-        if !self.budget.try_charge(size as u64) {
+        if self.budget.is_exhausted() {
             return Err(self.no_memory(&queue));
         }
         let left = queue.push_writing(message, now, scratch, write);
-        if left {
-            self.budget.release(size as u64);
+        if !left {
+            // Part of it may have gone: what is left cannot be refused any more.
+            self.budget.charge(size as u64);
         }
         Ok(left)
     }

@@ -171,14 +171,14 @@ impl Queue {
         let size = item.size();
         let idle = self.items.is_empty() && self.ping.is_none() && self.pongs.is_empty();
         if idle && let Some(frame) = scratch.get_mut(..size) {
-            let head = item.header.as_bytes();
-            frame[..head.len()].copy_from_slice(head);
-            frame[head.len()..].copy_from_slice(&item.payload);
-            self.begun = write(frame);
-            if self.begun == size {
-                self.begun = 0;
+            let (head, body) = frame.split_at_mut(item.header.as_bytes().len());
+            head.copy_from_slice(item.header.as_bytes());
+            body.copy_from_slice(&item.payload);
+            let written = write(frame);
+            if written == size {
                 return true;
             }
+            self.begun = written;
         }
         self.bytes += size;
         self.items.push_back(item);
