@@ -1,8 +1,8 @@
 //! What a connection has to send: one small queue, bounded in bytes, with a gate at its end.
 //!
 //! Under one lock a close appends our Close as the last item and shuts the gate, so that nothing
-//! can follow it (RFC 6455 section 5.5.1). Pings and Pongs wait in slots of their own, one each,
-//! and go between messages: a peer that pings and never reads cannot grow anything.
+//! can follow it (RFC 6455 section 5.5.1). Pings and Pongs wait in places of their own,
+//! few of them, and go between messages: a peer that pings and never reads cannot grow anything.
 
 mod queue;
 
