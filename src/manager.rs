@@ -127,7 +127,7 @@ impl Supervisor {
             read_ahead,
             role,
             origin: Arc::new(origin),
-            settings: Arc::new(settings),
+            settings: Arc::new(settings.bounded()),
             backend,
             place: None,
         };

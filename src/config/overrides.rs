@@ -21,6 +21,30 @@ pub struct ConnectionSettings {
     pub records: Records,
 }
 
+impl ConnectionSettings {
+    /// Cuts every duration to ten years, the longest that a configuration file may say.
+    ///
+    /// Settings made by a program are not read from one, and a deadline must fit into the clock.
+    #[must_use]
+    pub(crate) fn bounded(mut self) -> Self {
+        let Self { limits, keepalive, close, records: _ } = &mut self;
+        for duration in [
+            &mut limits.handshake_timeout,
+            &mut limits.inbox_timeout,
+            &mut limits.write_timeout,
+            &mut keepalive.ping_interval,
+            &mut keepalive.pong_timeout,
+            &mut keepalive.idle_timeout,
+            &mut keepalive.max_age,
+            &mut close.timeout,
+            &mut close.linger,
+        ] {
+            *duration = (*duration).min(values::LONGEST);
+        }
+        self
+    }
+}
+
 /// Defines the keys of a section that a route may set for itself.
 macro_rules! overrides {
     (

@@ -187,7 +187,7 @@ impl<'de> Deserialize<'de> for Spread {
 }
 
 /// The longest duration: deadlines are `now` plus a duration, and that must not overflow.
-const LONGEST: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
+pub(super) const LONGEST: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
 
 pub(super) fn parse_duration(text: &str) -> Result<Duration, InvalidValue> {
     let duration = humantime::parse_duration(text.trim())

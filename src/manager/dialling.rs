@@ -70,7 +70,7 @@ impl Dial {
 
     /// Sets what holds for the connection; `limits.handshake_timeout` for its opening, too.
     pub fn settings(mut self, settings: ConnectionSettings) -> Self {
-        self.settings = settings;
+        self.settings = settings.bounded();
         self
     }
 

@@ -5,6 +5,9 @@ use std::time::{Duration, Instant};
 /// Up to this many connections are closed at once when the spread is automatic.
 const FEW: usize = 100;
 
+/// A drain that takes longer than this has no deadline worth the name; ten years.
+const LONGEST: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
+
 /// When to close which part of the connections, and when to give up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DrainPlan {
@@ -20,6 +23,7 @@ impl DrainPlan {
     ///
     /// Without a `spread`, few are closed at once, and many over half of `within`.
     pub fn new(now: Instant, total: usize, within: Duration, spread: Option<Duration>) -> Self {
+        let within = within.min(LONGEST);
         let automatic = if total <= FEW { Duration::ZERO } else { within / 2 };
         let spread = spread.unwrap_or(automatic).min(within);
         Self { started: now, total, spread, within }
@@ -88,5 +92,11 @@ mod tests {
     fn nothing_to_drain_is_done_at_once() {
         let plan = DrainPlan::new(Instant::now(), 0, MINUTE, Some(MINUTE));
         assert_eq!(plan.next_due(0), None);
+    }
+
+    #[test]
+    fn the_longest_wait_fits_into_the_clock() {
+        let plan = DrainPlan::new(Instant::now(), 3, Duration::MAX, Some(Duration::MAX));
+        assert!(plan.deadline() > Instant::now() && plan.next_due(1).is_some());
     }
 }

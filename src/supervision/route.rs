@@ -65,7 +65,7 @@ impl Route {
     /// Sets what holds for its connections.
     #[must_use]
     pub fn with_settings(mut self, settings: ConnectionSettings) -> Self {
-        self.settings = Arc::new(settings);
+        self.settings = Arc::new(settings.bounded());
         self
     }
 

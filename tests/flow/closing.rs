@@ -205,3 +205,25 @@ async fn a_drain_is_the_reply_of_one_who_does_not_choose() {
     let ending = ended(&supervisor, &connection).await;
     assert_eq!((ending.outcome.kind, ending.outcome.cause), (Kind::Clean, Cause::Peer));
 }
+
+#[tokio::test]
+async fn waits_without_end_are_cut_to_what_the_clock_can_hold() {
+    let supervisor = supervisor().await;
+    let endless = settings(|s| {
+        let forever = Duration::MAX;
+        s.limits.write_timeout = forever;
+        s.limits.inbox_timeout = forever;
+        s.keepalive.ping_interval = forever;
+        s.keepalive.pong_timeout = forever;
+        s.keepalive.idle_timeout = forever;
+        s.keepalive.max_age = forever;
+        s.close.timeout = forever;
+        s.close.linger = forever;
+    });
+    let (connection, _messages, mut peer) = piped(&supervisor, Role::Server, 1000, endless).await;
+    connection.close_output(1000, "bye").unwrap();
+    peer.expect_close().await;
+    peer.send(Frame::close(1000, "bye")).await;
+    drop(peer);
+    assert!(ended(&supervisor, &connection).await.is_clean());
+}
