@@ -209,7 +209,7 @@ async fn read_answer<T: Transport>(
     let (mut sender, http) = http1::Builder::new()
         .max_header_size(MAX_ANSWER)
         .max_buf_size(MAX_ANSWER)
-        .handshake::<_, Empty<Bytes>>(TokioIo::new(Muted::new(socket)))
+        .handshake::<_, Empty<Bytes>>(TokioIo::new(Muted::speaking_first(socket)))
         .await
         .map_err(|error| no_answer(None, Some(error)))?;
     // Boxed: hyper's state is large and needed for a moment, the caller's future is not.
@@ -217,9 +217,14 @@ async fn read_answer<T: Transport>(
     // hyper answers for a request, so it gets one to write to nowhere; ours has been sent.
     let mut response = pin!(sender.send_request(http::Request::new(Empty::new())));
     let mut http_is_done = false;
+    let mut asked = false;
     let response = poll_fn(|cx| {
+        // The first poll writes the request, and only then anything is read. An error, if there is
+        // one, is the response's.
+        if !std::mem::replace(&mut asked, true) {
+            http_is_done = http.poll_without_shutdown(cx).is_ready();
+        }
         if !http_is_done {
-            // Its error, if it has one, is the response's.
             http_is_done = http.poll_without_shutdown(cx).is_ready();
         }
         match response.as_mut().poll(cx) {

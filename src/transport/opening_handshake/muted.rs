@@ -22,6 +22,8 @@ pub(super) struct Muted<T> {
     opening: Vec<u8>,
     received: u64,
     end: Option<ReadEnd>,
+    /// Nothing is read before something was written.
+    speaks_first: bool,
 }
 
 /// How reading ended.
@@ -48,13 +50,22 @@ pub(super) struct Heard<T> {
 
 impl<T> Muted<T> {
     pub(super) fn new(socket: T) -> Self {
-        Self { socket, said: Vec::new(), opening: Vec::new(), received: 0, end: None }
+        let (said, opening) = (Vec::new(), Vec::new());
+        Self { socket, said, opening, received: 0, end: None, speaks_first: false }
+    }
+
+    /// Makes a stream of which nothing is read before something was written: hyper takes an answer
+    /// that is there before its question for a fault.
+    ///
+    /// Until then a read is pending and wakes nobody: poll once more after the write.
+    pub(super) fn speaking_first(socket: T) -> Self {
+        Self { speaks_first: true, ..Self::new(socket) }
     }
 
     pub(super) fn into_heard(self) -> Heard<T> {
         let status = self.said.get(STATUS_LINE - 3..STATUS_LINE);
         let status = status.and_then(|digits| StatusCode::from_bytes(digits).ok());
-        let Self { socket, said: _, opening, received, end } = self;
+        let Self { socket, said: _, opening, received, end, speaks_first: _ } = self;
         Heard { socket, status, opening, received, end }
     }
 }
@@ -66,6 +77,9 @@ impl<T: AsyncRead + Unpin> AsyncRead for Muted<T> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.speaks_first && this.said.is_empty() {
+            return Poll::Pending;
+        }
         let before = buf.filled().len();
         if let Err(error) = ready!(Pin::new(&mut this.socket).poll_read(cx, buf)) {
             this.end = Some(ReadEnd::Error(LossKind::from(&error)));

@@ -1,4 +1,4 @@
-use tokio::io::{AsyncReadExt, DuplexStream, duplex};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
 use super::super::answer::{Agreement, Refusal};
 use super::super::request::{check_upgrade, choose_subprotocol};
@@ -153,4 +153,13 @@ fn header_lines_of_the_handshake_are_reserved() {
         let headers = [(name, HeaderValue::from_static("x"))].into_iter().collect();
         assert!(request.clone().with_headers(headers).is_err());
     }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_there_before_it_is_awaited_is_read() {
+    // A busy machine: the server has answered by the time that we look for the first time.
+    let (ours, mut theirs) = tokio::io::duplex(1024);
+    theirs.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+    let (_, _, head) = super::read_answer(ours).await.unwrap();
+    assert_eq!(head.status, 404);
 }
