@@ -198,10 +198,8 @@ impl Connection {
 
     /// Makes a Close in our own words, with the id if `close.reason_id` says so.
     pub(super) fn own_frame(&self, code: CloseCode, reason: &str) -> CloseFrame {
-        match self.settings.close.reason_id {
-            true => CloseFrame::coded(code, &format!("{reason} [{}]", self.id.short())),
-            false => CloseFrame::coded(code, reason),
-        }
+        let signature = self.settings.close.reason_id.then(|| self.id.short());
+        CloseFrame::signed(code, reason, signature.as_deref())
     }
 
     /// Sends the decider a message; at the end there is none, and nothing left to tell it.

@@ -16,7 +16,7 @@ use super::handle::ConnectionHandle;
 use super::mover::Mover;
 use super::now;
 use super::publication::Publisher;
-use crate::protocol::closing_handshake::{Action, Input};
+use crate::protocol::closing_handshake::{Action, ClosingHandshake, Input};
 use crate::transport::socket::Transport;
 use crate::vocabulary::{Closing, Event, Kind, Outcome};
 
@@ -110,9 +110,12 @@ impl Deciding {
         let actions = &mut self.actions;
         // The gate of the outbox shut before anything else that is told here happened, or at worst
         // at the same time: so a close that was accepted is always heard first.
-        if let Some(request) = connection.outbox.take_request(handshake.knows_peer_close()) {
-            handshake.handle_input(now, Input::CloseAccepted(request), actions);
-        }
+        let hear_request = |handshake: &mut ClosingHandshake, actions: &mut Vec<Action>| {
+            if let Some(request) = connection.outbox.take_request(handshake.knows_peer_close()) {
+                handshake.handle_input(now, Input::CloseAccepted(request), actions);
+            }
+        };
+        hear_request(&mut handshake, actions);
         match message {
             ConnectionMessage::CloseAccepted | ConnectionMessage::Released => {}
             ConnectionMessage::Fact(input) => handshake.handle_input(now, input, actions),
@@ -121,9 +124,7 @@ impl Deciding {
             ConnectionMessage::Panic => panic!("a test asked for it"),
         }
         // Or it answers the peer's Close, which was heard of just now.
-        if let Some(request) = connection.outbox.take_request(handshake.knows_peer_close()) {
-            handshake.handle_input(now, Input::CloseAccepted(request), actions);
-        }
+        hear_request(&mut handshake, actions);
         let mut at = 0;
         let mut reset_transport = false;
         while let Some(action) = actions.get(at).cloned() {

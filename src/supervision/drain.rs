@@ -10,7 +10,7 @@ use super::node::Node;
 use super::now;
 use crate::policy::drain::DrainPlan;
 use crate::protocol::closing_handshake::{CloseRequest, Input};
-use crate::vocabulary::{Cause, CloseCode, CloseFrame, CloseReason, ConnectionId, Requester};
+use crate::vocabulary::{Cause, CloseCode, CloseReason, ConnectionId, Requester};
 
 /// How to drain.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,10 +108,7 @@ impl Draining<'_> {
             return;
         }
         let (code, by) = (self.options.code, self.options.by.clone());
-        let frame = match connection.settings.close.reason_id {
-            true => connection.own_frame(code, self.options.reason.as_str()),
-            false => CloseFrame::Coded { code, reason: self.options.reason.clone() },
-        };
+        let frame = connection.own_frame(code, self.options.reason.as_str());
         connection.close(CloseRequest { frame, cause: Cause::Drain, by, limit: None });
     }
 

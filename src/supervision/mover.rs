@@ -329,14 +329,7 @@ impl Mover {
 
     fn finish(&mut self) {
         self.stage = Stage::Over;
-        match self.driver {
-            // What a receiver has not taken, it still can.
-            Driver::Receiver => {}
-            Driver::Echo | Driver::Handler(_) | Driver::Done => {
-                let lost = self.connection.inbox.abandon();
-                self.connection.counters.discarded(lost);
-            }
-        }
+        self.connection.end_inbox();
     }
 }
 

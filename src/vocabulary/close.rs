@@ -180,6 +180,16 @@ impl CloseFrame {
         Self::Coded { code, reason: CloseReason::truncated(reason) }
     }
 
+    /// Makes a Close frame that this end chose itself, and signs its reason if there is a signature;
+    /// if both are too long, the reason gives way.
+    pub fn signed(code: CloseCode, reason: &str, signature: Option<&str>) -> Self {
+        let Some(signature) = signature else { return Self::coded(code, reason) };
+        let signature = format!(" [{signature}]");
+        let room = CloseReason::MAX_LEN.saturating_sub(signature.len());
+        let reason = &reason[..reason.floor_char_boundary(room)];
+        Self::coded(code, &format!("{reason}{signature}"))
+    }
+
     /// Returns the code; an empty Close has none.
     pub fn code(&self) -> Option<CloseCode> {
         match self {
@@ -247,6 +257,17 @@ mod tests {
         let umlauts = "ü".repeat(62);
         assert_eq!(CloseReason::new(umlauts.as_str()), Err(IllegalClose::ReasonTooLong(124)));
         assert_eq!(CloseReason::truncated(&umlauts).as_str().len(), 122);
+    }
+
+    #[test]
+    fn a_long_reason_gives_way_to_the_signature() {
+        let signed = |reason: &str, signature| {
+            CloseFrame::signed(CloseCode::NORMAL, reason, signature).reason().to_owned()
+        };
+        assert_eq!(signed("bye", None), "bye");
+        assert_eq!(signed("bye", Some("5b8f0a6d4c17")), "bye [5b8f0a6d4c17]");
+        let long = signed(&"ü".repeat(61), Some("5b8f0a6d4c17"));
+        assert!(long.len() <= 123 && long.ends_with("ü [5b8f0a6d4c17]"), "{long}");
     }
 
     #[test]

@@ -4,9 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{Action, ClosingHandshake, Phase, Reply};
 use crate::protocol::classification::Breach;
-use crate::vocabulary::{
-    Cause, CloseCode, CloseFrame, CloseReason, Kind, Limit, Requester, TransportEnd,
-};
+use crate::vocabulary::{Cause, CloseCode, CloseFrame, Kind, Limit, Requester, TransportEnd};
 
 impl ClosingHandshake {
     pub(super) fn handle_violation(
@@ -169,16 +167,8 @@ impl ClosingHandshake {
         }
     }
 
-    /// Words a Close of our own; its reason gives way to the signature if both are too long.
+    /// Words a Close of our own.
     fn own_frame(&self, code: CloseCode, reason: &str) -> CloseFrame {
-        match &self.policy.signature {
-            Some(signature) => {
-                let signature = format!(" [{signature}]");
-                let room = CloseReason::MAX_LEN.saturating_sub(signature.len());
-                let reason = &reason[..reason.floor_char_boundary(room)];
-                CloseFrame::coded(code, &format!("{reason}{signature}"))
-            }
-            None => CloseFrame::coded(code, reason),
-        }
+        CloseFrame::signed(code, reason, self.policy.signature.as_deref())
     }
 }
