@@ -3,10 +3,30 @@
 //! The words themselves live in [`crate::vocabulary`] and know nothing of JSON, so that a field
 //! cannot be renamed on the wire by tidying a type. What is written here changes only by adding.
 
+mod answers;
+mod connection;
+mod drain;
 mod ending;
 mod event;
 pub mod masking;
 mod rfc3339_millis;
 
+use std::time::Duration;
+
+pub use answers::{
+    AccountingRecord, BroadcastRecord, CountRecord, EndingPageRecord, LedgerRecord, ProblemRecord,
+    StatusRecord, SummaryRecord,
+};
+pub use connection::{ConnectionPage, ConnectionRecord};
+pub use drain::{DrainRecord, SelectorRecord, StragglersRecord};
 pub use ending::{CloseRecord, EndingRecord, LimitRecord, OriginRecord, TcpRecord, UpstreamRecord};
 pub use event::{EventRecord, OpenedRecord};
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Whole microseconds over a thousand: a float that prints with at most three decimals.
+fn fractional_millis(duration: Duration) -> f64 {
+    duration.as_micros() as f64 / 1000.0
+}

@@ -204,9 +204,9 @@ async fn supervisor(
         })
         .handshake_timeout(limits.handshake_timeout)
         .records(config.records.clone())
-        .observer(move |event| match event {
+        .observer(move |published| match &published.event {
             Event::Ended(ending) | Event::OpenFailed(ending) => ending_log.log(ending),
-            Event::Opened(_) | Event::Closing(_) | Event::Gap(_) => {}
+            Event::Opened(_) | Event::Closing(_) | Event::Drain(_) | Event::Gap(_) => {}
         })
         .start()
         .await

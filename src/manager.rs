@@ -27,6 +27,7 @@ mod dialling;
 mod streams;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -40,11 +41,14 @@ pub use dialling::{Dial, DialError};
 pub use streams::{EndingStream, EventStream};
 
 use crate::config::ConnectionSettings;
+use crate::ledger::Health;
 use crate::protocol::closing_handshake::ReplyPolicy;
 use crate::supervision::{Adoption, Core};
 use crate::transport::bind::BindError;
 use crate::transport::socket::Transport;
-use crate::vocabulary::{ConnectionId, Direction, ListenAddress, Message, Origin, Role};
+use crate::vocabulary::{
+    ConnectionId, ConnectionName, Direction, ListenAddress, Message, Origin, Role,
+};
 
 /// Owns connections, inbound and outbound, one supervised actor each.
 ///
@@ -171,6 +175,31 @@ impl Supervisor {
     /// Returns a connection that is open.
     pub fn connection(&self, id: ConnectionId) -> Option<ConnectionHandle> {
         self.core.connection(id)
+    }
+
+    /// Returns a connection that is open, by its id or by the last 12 digits of it.
+    pub fn find(&self, name: ConnectionName) -> Option<ConnectionHandle> {
+        self.core.find(name)
+    }
+
+    /// Returns the name of the node.
+    pub fn node(&self) -> &str {
+        self.core.name()
+    }
+
+    /// Returns how the ledger fares.
+    pub fn ledger_health(&self) -> Health {
+        self.core.ledger_health()
+    }
+
+    /// Returns for how long the oldest entry that is not yet durable has been waiting.
+    pub fn ledger_lag(&self) -> Duration {
+        self.core.ledger_lag()
+    }
+
+    /// Tells whether new connections are refused, because it drains or is about to stop.
+    pub fn is_draining(&self) -> bool {
+        self.core.is_draining()
     }
 
     /// Returns all connections that are open.

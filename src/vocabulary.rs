@@ -32,6 +32,7 @@ macro_rules! words {
 }
 
 mod close;
+mod drain;
 mod ending;
 mod event;
 mod identity;
@@ -39,15 +40,20 @@ mod listen_address;
 mod message;
 mod open_failure;
 mod origin;
+mod selector;
+mod status;
 
 pub use close::{CloseCode, CloseFrame, CloseReason, CloseState, IllegalClose, ReceivedClose};
+pub use drain::{DrainPhase, DrainProgress, Stragglers};
 pub use ending::{
     Advice, Cause, Ending, Fault, FirstClose, Kind, Limit, Outcome, Requester, Retry, TcpFacts,
     Traffic, TransportEnd,
 };
-pub use event::{Closing, Event, Opened};
-pub use identity::{ConnectionId, InvalidId};
+pub use event::{Closing, Event, Opened, Published, Record};
+pub use identity::{ConnectionId, ConnectionName, InvalidId, InvalidName};
 pub use listen_address::{InvalidListenAddress, ListenAddress};
 pub use message::{Message, Text};
 pub use open_failure::OpenFailure;
 pub use origin::{Direction, Origin, Role, Upstream};
+pub use selector::Selector;
+pub use status::ConnectionStatus;

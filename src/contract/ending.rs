@@ -2,11 +2,11 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use super::rfc3339_millis;
+use super::{fractional_millis, millis, rfc3339_millis};
 use crate::vocabulary::{
     CloseFrame, Ending, Limit, OpenFailure, Origin, ReceivedClose, Retry, TcpFacts, Upstream,
 };
@@ -318,15 +318,6 @@ fn http_status(failure: OpenFailure) -> Option<u16> {
         | OpenFailure::BackendRefused
         | OpenFailure::BackendUnreachable => None,
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// Whole microseconds over a thousand: a float that prints with at most three decimals.
-fn fractional_millis(duration: Duration) -> f64 {
-    duration.as_micros() as f64 / 1000.0
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use super::{EndingRecord, OriginRecord, UpstreamRecord, rfc3339_millis};
+use super::{DrainRecord, EndingRecord, OriginRecord, UpstreamRecord, rfc3339_millis};
 use crate::vocabulary::{Ending, Event, Opened};
 
 /// Mirrors [`Event`]: an object whose `event` says what happened.
@@ -37,10 +37,15 @@ pub enum EventRecord<'a> {
         /// Its ending.
         ending: Box<EndingRecord<'a>>,
     },
-    /// The reader was too slow.
+    /// A drain began, went on, ended or was cancelled.
+    Drain {
+        /// How far it is.
+        drain: Box<DrainRecord<'a>>,
+    },
+    /// Something is no longer there.
     Gap {
-        /// How many events it missed.
-        missed: u64,
+        /// How many events; null if nobody knows.
+        missed: Option<u64>,
     },
 }
 
@@ -71,6 +76,7 @@ impl EventRecord<'_> {
             Self::Closing { .. } => "closing",
             Self::Ended { .. } => "ended",
             Self::OpenFailed { .. } => "open_failed",
+            Self::Drain { .. } => "drain",
             Self::Gap { .. } => "gap",
         }
     }
@@ -87,7 +93,8 @@ impl<'a> From<&'a Event> for EventRecord<'a> {
             },
             Event::Ended(ending) => Self::Ended { ending: Box::new((&**ending).into()) },
             Event::OpenFailed(ending) => Self::OpenFailed { ending: Box::new((&**ending).into()) },
-            Event::Gap(missed) => Self::Gap { missed: *missed },
+            Event::Drain(drain) => Self::Drain { drain: Box::new((&**drain).into()) },
+            Event::Gap(missed) => Self::Gap { missed: Some(*missed) },
         }
     }
 }

@@ -1,36 +1,74 @@
 //! A ledger that forgets: the newest endings, in memory.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
 
-use super::{Committed, Entry, Ledger};
-use crate::vocabulary::{ConnectionId, Ending};
+use super::{
+    Archive, Committed, Count, EndingFilter, EndingPage, Entry, Health, Ledger, Property,
+    QueryError, Replay, Stored, Summary,
+};
+use crate::contract::EndingRecord;
+use crate::vocabulary::{ConnectionId, ConnectionName, Ending, Record};
 
 /// Keeps the newest endings in memory, up to a number; durable as long as the process.
 #[derive(Debug)]
 pub struct InMemory {
     capacity: usize,
-    endings: Mutex<VecDeque<Arc<Ending>>>,
+    kept: Mutex<Kept>,
+    /// Held while somebody is told, so that all are told in the order of the commits.
+    telling: Mutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    /// How many entries were committed.
+    sequence: u64,
+    /// The last of the endings that gave way.
+    dropped: u64,
+    endings: VecDeque<(u64, Arc<Ending>)>,
 }
 
 impl InMemory {
     /// Makes a ledger that keeps this many endings; an ending takes about 1 KiB.
     pub fn new(capacity: usize) -> Self {
-        Self { capacity, endings: Mutex::default() }
+        Self { capacity, kept: Mutex::default(), telling: Mutex::default() }
     }
 
     /// Returns the endings that are kept, newest first.
-    pub fn endings(&self) -> Vec<Arc<Ending>> {
-        self.lock().iter().rev().cloned().collect()
+    pub fn kept(&self) -> Vec<Arc<Ending>> {
+        self.lock().endings.iter().rev().map(|(_, ending)| Arc::clone(ending)).collect()
     }
 
     /// Returns the ending of a connection, if it is still kept.
-    pub fn ending(&self, id: ConnectionId) -> Option<Arc<Ending>> {
-        self.lock().iter().rev().find(|ending| ending.id == id).cloned()
+    pub fn find(&self, id: ConnectionId) -> Option<Arc<Ending>> {
+        let kept = self.lock();
+        let (_, ending) = kept.endings.iter().rev().find(|(_, ending)| ending.id == id)?;
+        Some(Arc::clone(ending))
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<Arc<Ending>>> {
-        self.endings.lock().unwrap_or_else(PoisonError::into_inner)
+    fn keep(&self, entry: &Entry) -> Record {
+        let mut kept = self.lock();
+        let ending = match entry {
+            Entry::Closing(_) => return Record::None,
+            Entry::Opened(_) => None,
+            Entry::Ended(ending) | Entry::OpenFailed(ending) => Some(ending),
+        };
+        kept.sequence += 1;
+        let sequence = kept.sequence;
+        if let Some(ending) = ending {
+            if kept.endings.len() >= self.capacity {
+                kept.dropped = kept.endings.pop_front().map_or(sequence, |(oldest, _)| oldest);
+            }
+            if self.capacity > 0 {
+                kept.endings.push_back((sequence, Arc::clone(ending)));
+            }
+        }
+        Record::Durable(sequence)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -42,18 +80,105 @@ impl Default for InMemory {
 
 impl Ledger for InMemory {
     fn append(&self, entry: Entry, committed: &Arc<dyn Committed>) {
-        match &entry {
-            Entry::Opened(_) => {}
-            Entry::Ended(ending) | Entry::OpenFailed(ending) => {
-                let mut endings = self.lock();
-                if endings.len() >= self.capacity {
-                    endings.pop_front();
-                }
-                if self.capacity > 0 {
-                    endings.push_back(Arc::clone(ending));
-                }
-            }
+        let _telling = self.telling.lock().unwrap_or_else(PoisonError::into_inner);
+        let record = self.keep(&entry);
+        committed.committed(entry, record);
+    }
+
+    fn health(&self) -> Health {
+        Health::Good
+    }
+
+    fn lag(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+impl Archive for InMemory {
+    fn ending(&self, name: ConnectionName) -> Result<Option<Stored>, QueryError> {
+        let kept = self.lock();
+        let mut newest_first = kept.endings.iter().rev();
+        Ok(newest_first.find(|(_, ending)| name.names(ending.id)).map(stored))
+    }
+
+    fn endings(&self, filter: &EndingFilter) -> Result<EndingPage, QueryError> {
+        let kept = self.lock();
+        let mut found = kept
+            .endings
+            .iter()
+            .rev()
+            .filter(|(sequence, _)| filter.before.is_none_or(|before| *sequence < before))
+            .filter(|(_, ending)| is_asked_for(ending, filter));
+        let endings: Vec<Stored> = found.by_ref().take(filter.limit).map(stored).collect();
+        let next = found.next().and(endings.last()).map(|last| last.sequence);
+        Ok(EndingPage { endings, next })
+    }
+
+    fn summary(
+        &self,
+        since: Option<SystemTime>,
+        until: Option<SystemTime>,
+        by: Property,
+    ) -> Result<Summary, QueryError> {
+        let period = EndingFilter { since, until, ..EndingFilter::default() };
+        let mut counted: HashMap<Option<String>, u64> = HashMap::new();
+        let kept = self.lock();
+        for (_, ending) in kept.endings.iter().filter(|(_, ending)| is_asked_for(ending, &period)) {
+            *counted.entry(value_of(ending, by)).or_default() += 1;
         }
-        committed.committed(entry);
+        let total = counted.values().sum();
+        let mut counts: Vec<Count> =
+            counted.into_iter().map(|(value, count)| Count { value, count }).collect();
+        counts.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.value.cmp(&b.value)));
+        counts.truncate(1000);
+        Ok(Summary { counts, total })
+    }
+
+    fn after(&self, sequence: u64, limit: usize) -> Result<Replay, QueryError> {
+        let kept = self.lock();
+        let newer = kept.endings.iter().filter(|(committed, _)| *committed > sequence);
+        Ok(Replay {
+            endings: newer.take(limit).map(stored).collect(),
+            gap: sequence < kept.dropped || sequence > kept.sequence,
+        })
+    }
+}
+
+fn stored((sequence, ending): &(u64, Arc<Ending>)) -> Stored {
+    Stored {
+        sequence: *sequence,
+        attempt: ending.outcome.kind.open_failure().is_some(),
+        json: EndingRecord::from(&**ending).to_json(),
+    }
+}
+
+fn is_asked_for(ending: &Ending, filter: &EndingFilter) -> bool {
+    let EndingFilter { since, until, kind, fault, code, route, subject, peer, path, .. } = filter;
+    let same = |asked: &Option<String>, has: &Option<String>| asked.is_none() || asked == has;
+    let origin = &ending.origin;
+    since.is_none_or(|since| ending.ended_at >= since)
+        && until.is_none_or(|until| ending.ended_at < until)
+        && kind.as_deref().is_none_or(|kind| ending.outcome.kind.as_str() == kind)
+        && fault.is_none_or(|fault| ending.outcome.fault == fault)
+        && code.is_none_or(|code| ending.outcome.close_code() == Some(code))
+        && same(route, &origin.route)
+        && same(subject, &origin.subject)
+        && same(path, &origin.path)
+        && peer.as_deref().is_none_or(|peer| {
+            origin.peer.as_deref().is_some_and(|has| {
+                has == peer || has.rsplit_once(':').is_some_and(|(address, _)| address == peer)
+            })
+        })
+}
+
+fn value_of(ending: &Ending, by: Property) -> Option<String> {
+    let outcome = &ending.outcome;
+    match by {
+        Property::Kind => Some(outcome.kind.as_str().to_owned()),
+        Property::Fault => Some(outcome.fault.as_str().to_owned()),
+        Property::Cause => Some(outcome.cause.as_str().to_owned()),
+        Property::Code => outcome.close_code().map(|code| code.to_string()),
+        Property::Route => ending.origin.route.clone(),
+        Property::UserAgent => ending.origin.user_agent.clone(),
     }
 }

@@ -8,7 +8,7 @@ use crate::config::{Limits, Records};
 use crate::ledger::{InMemory, Ledger};
 use crate::policy::admission::AdmissionLimits;
 use crate::supervision::{Core, Observer, Parts};
-use crate::vocabulary::Event;
+use crate::vocabulary::Published;
 
 /// Half a gibibyte: what all queues together may hold unless something else is said.
 const MEMORY: u64 = 512 * 1024 * 1024;
@@ -59,7 +59,7 @@ impl Builder {
     }
 
     /// Lets `observer` see every event, in the order of its record. It must not block.
-    pub fn observer(mut self, observer: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+    pub fn observer(mut self, observer: impl Fn(&Published) + Send + Sync + 'static) -> Self {
         self.observer = Some(Box::new(observer));
         self
     }

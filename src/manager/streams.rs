@@ -5,26 +5,34 @@ use std::sync::Arc;
 use futures_util::Stream;
 use tokio::sync::broadcast::{self, error::RecvError};
 
-use crate::vocabulary::{Ending, Event};
+use crate::vocabulary::{Ending, Event, Published, Record};
 
 /// The events of a supervisor, from the moment it was asked for.
 ///
 /// A reader that falls more than 4,096 events behind gets [`Event::Gap`] in place of the oldest.
 #[derive(Debug)]
 pub struct EventStream {
-    events: broadcast::Receiver<Event>,
+    events: broadcast::Receiver<Published>,
 }
 
 impl EventStream {
-    pub(super) fn new(events: broadcast::Receiver<Event>) -> Self {
+    pub(super) fn new(events: broadcast::Receiver<Published>) -> Self {
         Self { events }
     }
 
     /// Returns the next event; `None` once the supervisor is gone. Cancel safe.
     pub async fn next(&mut self) -> Option<Event> {
+        self.next_published().await.map(|published| published.event)
+    }
+
+    /// Returns the next event with what became of its record; `None` once the supervisor is gone.
+    /// Cancel safe.
+    pub async fn next_published(&mut self) -> Option<Published> {
         match self.events.recv().await {
-            Ok(event) => Some(event),
-            Err(RecvError::Lagged(missed)) => Some(Event::Gap(missed)),
+            Ok(published) => Some(published),
+            Err(RecvError::Lagged(missed)) => {
+                Some(Published { event: Event::Gap(missed), record: Record::None })
+            }
             Err(RecvError::Closed) => None,
         }
     }
@@ -44,7 +52,7 @@ pub struct EndingStream {
 }
 
 impl EndingStream {
-    pub(super) fn new(events: broadcast::Receiver<Event>) -> Self {
+    pub(super) fn new(events: broadcast::Receiver<Published>) -> Self {
         Self { events: EventStream::new(events) }
     }
 
@@ -53,7 +61,7 @@ impl EndingStream {
         loop {
             match self.events.next().await? {
                 Event::Ended(ending) | Event::OpenFailed(ending) => return Some(ending),
-                Event::Opened(_) | Event::Closing(_) | Event::Gap(_) => {}
+                Event::Opened(_) | Event::Closing(_) | Event::Drain(_) | Event::Gap(_) => {}
             }
         }
     }

@@ -23,8 +23,8 @@ use crate::protocol::closing_handshake::{
 };
 use crate::transport::shared_tcp::DirectWriter;
 use crate::vocabulary::{
-    CloseCode, CloseFrame, CloseState, ConnectionId, Ending, Message, Origin, Outcome, Role,
-    TcpFacts, Traffic,
+    CloseCode, CloseFrame, CloseState, ConnectionId, ConnectionStatus, Ending, Message, Origin,
+    Outcome, Role, TcpFacts, Traffic,
 };
 
 /// One connection, as all who deal with it see it.
@@ -279,6 +279,23 @@ impl Connection {
         self.inbox.end();
         if !self.keeps_inbox {
             self.counters.discarded(self.inbox.abandon());
+        }
+    }
+
+    /// Returns how it fares now.
+    pub(super) fn status(&self) -> ConnectionStatus {
+        let at = now();
+        let (waiting, oldest) = self.outbox.waiting();
+        let oldest = oldest.map(|since| at.saturating_duration_since(since));
+        let open_for = at.saturating_duration_since(self.opened);
+        ConnectionStatus {
+            id: self.id,
+            node: Arc::clone(&self.node),
+            origin: Arc::clone(&self.origin),
+            opened_at: self.opened_at,
+            open_for,
+            state: self.state(),
+            traffic: self.counters.traffic(waiting, oldest, open_for),
         }
     }
 

@@ -18,12 +18,13 @@ use super::registry::{Accounting, Registry};
 use super::route::Route;
 use super::supervisor::{Adoption, Supervising, SupervisorActor, SupervisorMessage};
 use crate::config::Records;
-use crate::ledger::Ledger;
+use crate::ledger::{Health, Ledger};
 use crate::policy::admission::{Admission, AdmissionLimits};
 use crate::protocol::closing_handshake::Input;
 use crate::transport::bind::{self, Arrivals, BindError};
 use crate::vocabulary::{
-    Cause, ConnectionId, Ending, Event, ListenAddress, Message, Origin, Requester,
+    Cause, ConnectionId, ConnectionName, Ending, ListenAddress, Message, Origin, Published,
+    Requester,
 };
 
 /// A supervisor actor and what it shares with its connections.
@@ -119,6 +120,27 @@ impl Core {
         self.node.registry.get(id).map(ConnectionHandle::new)
     }
 
+    pub(crate) fn find(&self, name: ConnectionName) -> Option<ConnectionHandle> {
+        match name {
+            ConnectionName::Id(id) => self.connection(id),
+            ConnectionName::Short(_) => {
+                self.connections().into_iter().find(|connection| name.names(connection.id()))
+            }
+        }
+    }
+
+    pub(crate) fn ledger_health(&self) -> Health {
+        self.node.publisher.ledger().health()
+    }
+
+    pub(crate) fn ledger_lag(&self) -> Duration {
+        self.node.publisher.ledger().lag()
+    }
+
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.node.name
+    }
+
     pub(crate) fn connections(&self) -> Vec<ConnectionHandle> {
         self.node.registry.all().into_iter().map(ConnectionHandle::new).collect()
     }
@@ -147,7 +169,7 @@ impl Core {
         self.node.registry.accounting()
     }
 
-    pub(crate) fn subscribe(&self) -> broadcast::Receiver<Event> {
+    pub(crate) fn subscribe(&self) -> broadcast::Receiver<Published> {
         self.node.publisher.subscribe()
     }
 

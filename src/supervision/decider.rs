@@ -18,7 +18,7 @@ use super::now;
 use super::publication::Publisher;
 use crate::protocol::closing_handshake::{Action, ClosingHandshake, Input};
 use crate::transport::socket::Transport;
-use crate::vocabulary::{Closing, Event, Kind, Outcome};
+use crate::vocabulary::{Closing, Kind, Outcome};
 
 /// The actor of one connection.
 pub(super) struct Decider;
@@ -167,7 +167,7 @@ impl Deciding {
         });
         if state != before {
             let closing = Closing { id: connection.id, state, cause };
-            self.publisher.announce(Event::Closing(closing));
+            self.publisher.closing(closing);
         }
     }
 }

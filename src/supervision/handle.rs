@@ -12,8 +12,8 @@ use super::outbox::Refused;
 use crate::config::OnFull;
 use crate::protocol::closing_handshake::{CloseRequest, Input};
 use crate::vocabulary::{
-    Cause, CloseCode, CloseFrame, CloseReason, CloseState, ConnectionId, Ending, IllegalClose,
-    Limit, Message, Origin, Requester,
+    Cause, CloseCode, CloseFrame, CloseReason, CloseState, ConnectionId, ConnectionStatus, Ending,
+    IllegalClose, Limit, Message, Origin, Requester,
 };
 
 /// A connection, as the program that uses it sees it. Cloning is cheap; dropping does nothing.
@@ -76,6 +76,11 @@ impl ConnectionHandle {
     /// Returns where the closing handshake stands: `close_sent` from the moment a close is accepted.
     pub fn state(&self) -> CloseState {
         self.connection.state()
+    }
+
+    /// Returns how the connection fares: counters, queue and state, at one moment.
+    pub fn status(&self) -> ConnectionStatus {
+        self.connection.status()
     }
 
     /// Returns the bytes of data that wait in the outbox.

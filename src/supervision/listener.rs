@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use tokio::task::{JoinHandle, JoinSet};
 
-use super::node::{Attempt, Node, Place};
+use super::node::{Attempt, NO_LEDGER, Node, Place};
 use super::route::Route;
 use super::supervisor::Adoption;
 use crate::config::{QueryRecording, Records};
@@ -350,8 +350,11 @@ fn not_admitted(why: NotAdmitted) -> (Refusal, Option<Limit>) {
         OpenFailure::RefusedRate => StatusCode::TOO_MANY_REQUESTS,
         _ => StatusCode::SERVICE_UNAVAILABLE,
     };
-    let text =
-        format!("{} is {}, and that many are here: try again later", limit.name, limit.limit);
+    let text = if limit == NO_LEDGER {
+        "endings cannot be recorded at the moment: try again later".to_owned()
+    } else {
+        format!("{} is {}, and that many are here: try again later", limit.name, limit.limit)
+    };
     (Refusal::new(status, failure, text).retry_after(RETRY_AFTER), Some(limit))
 }
 

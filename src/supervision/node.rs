@@ -31,6 +31,9 @@ pub(super) struct Node {
     left: Arc<Notify>,
 }
 
+/// The limit that a ledger is which cannot store.
+pub(super) const NO_LEDGER: Limit = Limit { name: "ledger.on_failure", limit: 0, observed: 1 };
+
 /// The supervisor is gone: it was shut down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the supervisor was shut down")]
@@ -69,6 +72,10 @@ impl Node {
 
     /// Takes a place for one more; it is free again when it is dropped.
     pub(super) fn admit(&self, ip: Option<IpAddr>) -> Result<Place, NotAdmitted> {
+        if self.publisher.ledger().refuses_new() {
+            // What could not be recorded is not to begin: `ledger.on_failure = "refuse"`.
+            return Err(NotAdmitted { failure: OpenFailure::RefusedLimit, limit: NO_LEDGER });
+        }
         lock(&self.admission).admit(super::now(), ip)?;
         Ok(Place { admission: Arc::clone(&self.admission), left: Arc::clone(&self.left), ip })
     }

@@ -207,6 +207,12 @@ impl Outbox {
         (queue.bytes(), queue.oldest())
     }
 
+    /// Returns the messages that wait, and since when the oldest of them does.
+    pub(super) fn waiting(&self) -> (Lost, Option<Instant>) {
+        let queue = self.lock();
+        (queue.waiting(), queue.oldest())
+    }
+
     /// Waits until there may be room, or the gate has shut. Cancel safe.
     pub(super) fn room(&self) -> tokio::sync::futures::Notified<'_> {
         self.room.notified()

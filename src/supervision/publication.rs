@@ -8,19 +8,19 @@ use tokio::sync::{Notify, broadcast};
 use super::connection::Connection;
 use super::registry::Registry;
 use crate::ledger::{Committed, Entry, Ledger};
-use crate::vocabulary::{Ending, Event, Opened};
+use crate::vocabulary::{Closing, Ending, Event, Opened, Published, Record};
 
 /// How many events a slow reader may be behind before it is told of a gap.
 const BACKLOG: usize = 4096;
 
 /// Sees every event, in the order of its record.
-pub(crate) type Observer = Box<dyn Fn(&Event) + Send + Sync>;
+pub(crate) type Observer = Box<dyn Fn(&Published) + Send + Sync>;
 
 /// Takes facts to the ledger, and from there to all who want to know.
 pub(super) struct Publisher {
     registry: Arc<Registry>,
     ledger: Arc<dyn Ledger>,
-    events: broadcast::Sender<Event>,
+    events: broadcast::Sender<Published>,
     /// This, as the ledger knows it.
     committed: OnceLock<std::sync::Weak<Self>>,
     /// Told whenever a connection is gone from the registry.
@@ -67,19 +67,35 @@ impl Publisher {
         self.append(Entry::OpenFailed(ending));
     }
 
-    /// Tells what needs no record.
+    /// Tells of a closing handshake, behind what was recorded before it.
+    pub(super) fn closing(&self, closing: Closing) {
+        self.append(Entry::Closing(closing));
+    }
+
+    /// Tells what the ledger need not hear.
     pub(super) fn announce(&self, event: Event) {
+        self.tell(Published { event, record: Record::None });
+    }
+
+    fn tell(&self, published: Published) {
         if let Some(observer) = &self.observer
-            && catch_unwind(AssertUnwindSafe(|| observer(&event))).is_err()
+            && catch_unwind(AssertUnwindSafe(|| observer(&published))).is_err()
         {
             // It is not ours, and no connection is to suffer for it.
             tracing::error!("the observer of events panicked");
         }
-        // Without readers there is nobody to tell.
-        let _ = self.events.send(event);
+        // A flood of attempts that are only counted must not push events out of slow readers' queues.
+        if published.record != Record::Counted {
+            // Without readers there is nobody to tell.
+            let _ = self.events.send(published);
+        }
     }
 
-    pub(super) fn subscribe(&self) -> broadcast::Receiver<Event> {
+    pub(super) fn ledger(&self) -> &dyn Ledger {
+        &*self.ledger
+    }
+
+    pub(super) fn subscribe(&self) -> broadcast::Receiver<Published> {
         self.events.subscribe()
     }
 
@@ -104,18 +120,20 @@ impl Publisher {
 }
 
 impl Committed for Publisher {
-    fn committed(&self, entry: Entry) {
-        match entry {
-            Entry::Opened(opened) => self.announce(Event::Opened(opened)),
-            Entry::OpenFailed(ending) => self.announce(Event::OpenFailed(ending)),
-            Entry::Ended(ending) => {
-                let connection = self.registry.remove(ending.id);
-                self.announce(Event::Ended(Arc::clone(&ending)));
-                if let Some(connection) = connection {
-                    connection.publish(ending);
-                }
-                self.emptier.notify_waiters();
+    fn committed(&self, entry: Entry, record: Record) {
+        let ended = match &entry {
+            Entry::Opened(_) | Entry::Closing(_) | Entry::OpenFailed(_) => None,
+            Entry::Ended(ending) => Some(Arc::clone(ending)),
+        };
+        let removed = ended.as_ref().and_then(|ending| self.registry.remove(ending.id));
+        self.tell(Published { event: entry.into(), record });
+        if let Some(ending) = ended {
+            if let Some((connection, place)) = removed {
+                connection.publish(ending);
+                // Only now: until it is recorded, an ending takes up room, and so a place.
+                drop(place);
             }
+            self.emptier.notify_waiters();
         }
     }
 }

@@ -5,13 +5,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 use dashmap::DashMap;
 
 use super::connection::Connection;
+use super::node::Place;
 use crate::vocabulary::ConnectionId;
 
 /// The open connections, by id.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Registry {
-    connections: DashMap<ConnectionId, Arc<Connection>>,
+    connections: DashMap<ConnectionId, Entry>,
     books: Mutex<Books>,
+}
+
+/// A connection that is open, or whose ending is not recorded yet.
+struct Entry {
+    connection: Arc<Connection>,
+    /// Its place among those that are counted.
+    place: Option<Place>,
 }
 
 #[derive(Debug, Default)]
@@ -39,28 +47,28 @@ impl Accounting {
 }
 
 impl Registry {
-    pub(super) fn insert(&self, connection: Arc<Connection>) {
+    pub(super) fn insert(&self, connection: Arc<Connection>, place: Option<Place>) {
         // The books and the map change together, so that nobody ever sees one without the other.
         let mut books = self.lock();
         books.opened += 1;
-        self.connections.insert(connection.id, connection);
+        self.connections.insert(connection.id, Entry { connection, place });
     }
 
     /// Removes a connection; `None` if that was done before.
-    pub(super) fn remove(&self, id: ConnectionId) -> Option<Arc<Connection>> {
+    pub(super) fn remove(&self, id: ConnectionId) -> Option<(Arc<Connection>, Option<Place>)> {
         let mut books = self.lock();
-        let (_, connection) = self.connections.remove(&id)?;
+        let (_, Entry { connection, place }) = self.connections.remove(&id)?;
         books.ended += 1;
-        Some(connection)
+        Some((connection, place))
     }
 
     pub(super) fn get(&self, id: ConnectionId) -> Option<Arc<Connection>> {
-        self.connections.get(&id).map(|entry| Arc::clone(entry.value()))
+        self.connections.get(&id).map(|entry| Arc::clone(&entry.connection))
     }
 
     /// Returns all connections that are open now.
     pub(super) fn all(&self) -> Vec<Arc<Connection>> {
-        self.connections.iter().map(|entry| Arc::clone(entry.value())).collect()
+        self.connections.iter().map(|entry| Arc::clone(&entry.connection)).collect()
     }
 
     pub(super) fn len(&self) -> usize {

@@ -40,14 +40,8 @@ pub(crate) struct Adoption {
     pub(crate) origin: Arc<Origin>,
     pub(crate) settings: Arc<ConnectionSettings>,
     pub(crate) backend: Backend,
-    /// Its place among those that are counted; free again once its ending is published.
+    /// Its place among those that are counted; free again once its ending is recorded.
     pub(crate) place: Option<Place>,
-}
-
-/// A connection that is alive.
-struct Child {
-    connection: Arc<Connection>,
-    _place: Option<Place>,
 }
 
 /// What the supervisor works with.
@@ -57,7 +51,7 @@ pub(super) struct Supervising {
     pub(super) publisher: Arc<Publisher>,
     pub(super) budget: Arc<MemoryBudget>,
     /// Which connection is whose: an actor that panicked can no longer say.
-    children: HashMap<ActorId, Child>,
+    children: HashMap<ActorId, Arc<Connection>>,
     /// It stops once the last child is gone.
     stopping: bool,
 }
@@ -162,7 +156,7 @@ impl Supervising {
             node: Arc::clone(&self.node),
             budget: Arc::clone(&self.budget),
         }));
-        self.registry.insert(Arc::clone(&connection));
+        self.registry.insert(Arc::clone(&connection), place);
         self.publisher.opened(&connection);
         let handle = ConnectionHandle::new(Arc::clone(&connection));
         let start = Start {
@@ -174,7 +168,7 @@ impl Supervising {
         };
         match Decider::spawn_linked(None, Decider, start, myself.get_cell()).await {
             Ok((actor, _task)) => {
-                self.children.insert(actor.get_id(), Child { connection, _place: place });
+                self.children.insert(actor.get_id(), connection);
             }
             // There is no event for an actor that did not start.
             Err(error) => self.publish(&connection, Death::Panicked(error.to_string())),
@@ -185,7 +179,7 @@ impl Supervising {
     /// Publishes the ending of a connection whose actor has ended.
     fn bury(&mut self, child: ActorId, death: Death) {
         if let Some(child) = self.children.remove(&child) {
-            self.publish(&child.connection, death);
+            self.publish(&child, death);
         }
     }
 
@@ -204,7 +198,7 @@ impl Supervising {
     fn abort_all(&self) {
         for child in self.children.values() {
             let input = Input::Abort { cause: Cause::Embedder, by: None };
-            child.connection.tell(ConnectionMessage::Fact(input));
+            child.tell(ConnectionMessage::Fact(input));
         }
     }
 
@@ -219,7 +213,7 @@ impl Supervising {
 impl Drop for Supervising {
     fn drop(&mut self) {
         for child in std::mem::take(&mut self.children).into_values() {
-            self.publish(&child.connection, Death::Orphaned);
+            self.publish(&child, Death::Orphaned);
         }
     }
 }

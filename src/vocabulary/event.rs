@@ -3,22 +3,56 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::{Cause, CloseState, ConnectionId, Ending, Origin};
+use super::{Cause, CloseState, ConnectionId, DrainProgress, Ending, Origin};
 
-/// Something that happened to a connection, in the order in which it was recorded.
+/// Something that happened, in the order in which it was recorded.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Event {
     /// A connection opened, and the ledger knows it.
     Opened(Arc<Opened>),
-    /// A closing handshake began.
+    /// A closing handshake began, or went on.
     Closing(Closing),
     /// A connection ended, and the ledger knows it.
     Ended(Arc<Ending>),
     /// An attempt failed.
     OpenFailed(Arc<Ending>),
+    /// A drain began, ended or was cancelled.
+    Drain(Arc<DrainProgress>),
     /// The reader was too slow: this many events are gone from its queue.
     Gap(u64),
+}
+
+/// An event, and what became of its record.
+#[derive(Debug, Clone)]
+pub struct Published {
+    /// What happened.
+    pub event: Event,
+    /// Whether it is on record.
+    pub record: Record,
+}
+
+/// What became of the record of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Record {
+    /// It is durable, and this is its place in the order of commits, which outlives the process.
+    Durable(u64),
+    /// The ledger could not store it: whoever logs must log it whole.
+    Failed,
+    /// An attempt beyond `ledger.open_failed_per_second`: only counted.
+    Counted,
+    /// The ledger keeps no such events.
+    None,
+}
+
+impl Record {
+    /// Returns the place in the order of commits.
+    pub const fn sequence(self) -> Option<u64> {
+        match self {
+            Self::Durable(sequence) => Some(sequence),
+            Self::Failed | Self::Counted | Self::None => None,
+        }
+    }
 }
 
 /// A connection that opened.
@@ -34,7 +68,7 @@ pub struct Opened {
     pub opened_at: SystemTime,
 }
 
-/// A closing handshake that began.
+/// A closing handshake that began, or went on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Closing {
     /// The connection.

@@ -45,6 +45,53 @@ impl FromStr for ConnectionId {
     }
 }
 
+/// How people name a connection: by its id, or by the last 12 hexadecimal digits of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ConnectionName {
+    /// The whole id.
+    Id(ConnectionId),
+    /// Its last 12 hexadecimal digits, as a number.
+    Short(u64),
+}
+
+impl ConnectionName {
+    /// Tells whether a connection has this name.
+    pub fn names(self, id: ConnectionId) -> bool {
+        match self {
+            Self::Id(whole) => whole == id,
+            Self::Short(digits) => id.0.as_u128() & 0xffff_ffff_ffff == u128::from(digits),
+        }
+    }
+
+    /// Returns the last 12 hexadecimal digits.
+    pub fn short(self) -> String {
+        match self {
+            Self::Id(id) => id.short(),
+            Self::Short(digits) => format!("{digits:012x}"),
+        }
+    }
+}
+
+/// Tells that a text names no connection.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0:?} names no connection: a UUID such as 01982b7e-4f6a-7c3d-9e21-5b8f0a6d4c17, or its last \
+     12 hexadecimal digits, is expected"
+)]
+pub struct InvalidName(pub String);
+
+impl FromStr for ConnectionName {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            let digits = u64::from_str_radix(text, 16).map_err(|_| InvalidName(text.to_owned()))?;
+            return Ok(Self::Short(digits));
+        }
+        text.parse().map(Self::Id).map_err(|_| InvalidName(text.to_owned()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -56,5 +103,23 @@ mod tests {
         assert_eq!(id.to_string().parse::<ConnectionId>(), Ok(id));
         assert!(id.to_string().replace('-', "").ends_with(&id.short()));
         assert_eq!("x".parse::<ConnectionId>(), Err(InvalidId("x".to_owned())));
+    }
+
+    #[test]
+    fn a_connection_is_named_by_its_id_or_its_last_digits() {
+        let id: ConnectionId = "01982b7e-4f6a-7c3d-9e21-5b8f0a6d4c17".parse().unwrap();
+        let long: ConnectionName = id.to_string().parse().unwrap();
+        let short: ConnectionName = "5b8f0a6d4c17".parse().unwrap();
+        assert!(long.names(id) && short.names(id));
+        assert_eq!((long.short(), short.short()), (id.short(), id.short()));
+        let other: ConnectionName = "5b8f0a6d4c18".parse().unwrap();
+        assert!(!other.names(id));
+        for wrong in ["", "5b8f0a6d4c1", "+b8f0a6d4c17", "5b8f0a6d4c17 ", "zzzzzzzzzzzz"] {
+            assert_eq!(
+                wrong.parse::<ConnectionName>(),
+                Err(InvalidName(wrong.to_owned())),
+                "{wrong}"
+            );
+        }
     }
 }

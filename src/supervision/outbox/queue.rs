@@ -301,6 +301,15 @@ impl Queue {
         self.items.is_empty() && (silent || self.close_has_begun())
     }
 
+    /// Returns the messages that wait.
+    pub(super) fn waiting(&self) -> Lost {
+        let mut waiting = Lost::default();
+        for item in self.items.iter().filter(|item| item.is_data()) {
+            waiting.add(item.payload.len());
+        }
+        waiting
+    }
+
     /// Drops what is left and says what that was, with all that was shed before, since when the
     /// oldest of it waited, and how many bytes that frees.
     pub(super) fn end(&mut self) -> (Lost, Option<Instant>, usize) {

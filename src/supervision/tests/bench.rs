@@ -82,10 +82,10 @@ impl Bench {
         assert!(accounting.balances(), "{accounting:?}");
         assert_eq!((accounting.opened, accounting.open, accounting.ended), (1, 0, 1));
         assert!(self.core.connections().is_empty());
-        assert_eq!(self.ledger.endings().len(), 1);
+        assert_eq!(self.ledger.kept().len(), 1);
         eventually("no memory charged", || self.used() == 0).await;
         eventually("no task left", || tasks() <= self.tasks).await;
-        assert_eq!(self.ledger.endings().len(), 1, "another ending came");
+        assert_eq!(self.ledger.kept().len(), 1, "another ending came");
         ending
     }
 

@@ -203,7 +203,7 @@ async fn an_actor_that_cannot_be_linked_has_its_ending() {
     let supervisor = Arc::new(std::sync::OnceLock::<ractor::ActorCell>::new());
     let drained = Arc::clone(&supervisor);
     let observer: Observer = Box::new(move |event| {
-        if let (Event::Opened(_), Some(supervisor)) = (event, drained.get()) {
+        if let (Event::Opened(_), Some(supervisor)) = (&event.event, drained.get()) {
             supervisor.drain().unwrap();
         }
     });
@@ -296,7 +296,7 @@ async fn an_abort_that_comes_before_the_actor_is_heard() {
     let core = Arc::new(std::sync::OnceLock::<Bench>::new());
     let aborting = Arc::clone(&core);
     let observer: Observer = Box::new(move |event| {
-        if let (Event::Opened(opened), Some(bench)) = (event, aborting.get()) {
+        if let (Event::Opened(opened), Some(bench)) = (&event.event, aborting.get()) {
             bench.core.connection(opened.id).unwrap().abort();
         }
     });
@@ -372,6 +372,6 @@ async fn in_a_crowd_that_ends_in_every_way_at_once_each_has_one_ending() {
     }
     let accounting = bench.core.accounting();
     assert_eq!((accounting.opened, accounting.open, accounting.ended), (400, 0, 400));
-    assert_eq!(bench.ledger.endings().len(), CROWD);
+    assert_eq!(bench.ledger.kept().len(), CROWD);
     super::bench::eventually("no memory charged", || bench.used() == 0).await;
 }

@@ -31,7 +31,7 @@ fn opened_is_open_and_ended_at_every_instant() {
         let come_and_go = || {
             for _ in 0..EACH {
                 let connection = connection();
-                registry.insert(Arc::clone(&connection));
+                registry.insert(Arc::clone(&connection), None);
                 assert!(registry.get(connection.id).is_some());
                 assert!(registry.remove(connection.id).is_some());
                 assert!(registry.remove(connection.id).is_none());

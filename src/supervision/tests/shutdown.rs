@@ -33,7 +33,7 @@ async fn a_core_that_is_dropped_aborts_its_connections() {
     for peer in &mut peers {
         assert!(peer.read_to_end().await.is_empty());
     }
-    assert_eq!(ledger.endings().len(), 20);
+    assert_eq!(ledger.kept().len(), 20);
 }
 
 #[tokio::test]

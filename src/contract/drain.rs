@@ -1,0 +1,114 @@
+//! A drain as JSON.
+
+use std::borrow::Cow;
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+
+use super::{millis, rfc3339_millis};
+use crate::vocabulary::{DrainProgress, Selector, Stragglers};
+
+/// Mirrors [`DrainProgress`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DrainRecord<'a> {
+    /// Names the drain, also in the `by` of endings: `drain:<id>`.
+    pub id: Cow<'a, str>,
+    /// Where it stands: `running`, `finished` or `cancelled`.
+    pub phase: Cow<'a, str>,
+    /// Which connections it closes; all null for all.
+    pub select: SelectorRecord<'a>,
+    /// The code of its Closes.
+    pub code: u16,
+    /// Their reason.
+    pub reason: Cow<'a, str>,
+    /// Who asked.
+    pub by: Option<Cow<'a, str>>,
+    /// When it began.
+    #[serde(with = "rfc3339_millis")]
+    pub started_at: SystemTime,
+    /// How long it may take in all, in milliseconds.
+    pub within_ms: u64,
+    /// How long it has taken so far, in milliseconds.
+    pub took_ms: u64,
+    /// Connections that it found, or that came while it ran.
+    pub total: u64,
+    /// Connections that were asked to close.
+    pub asked: u64,
+    /// Connections that have ended.
+    pub closed: u64,
+    /// Connections that were cut off at the deadline.
+    pub cut: u64,
+    /// Connections that are left.
+    pub left: u64,
+    /// Those that are left, by where their closing handshake stands.
+    pub stragglers: StragglersRecord,
+}
+
+/// Which connections are meant; null is not asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SelectorRecord<'a> {
+    /// The name of their route.
+    pub route: Option<Cow<'a, str>>,
+    /// Who they are.
+    pub subject: Option<Cow<'a, str>>,
+    /// A label that they have, as `name:value`.
+    pub tag: Option<Cow<'a, str>>,
+}
+
+/// Connections that are left, by where their closing handshake stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct StragglersRecord {
+    /// Not yet asked.
+    pub open: u64,
+    /// Asked; the peer has not answered.
+    pub close_sent: u64,
+    /// The peer has closed; our Close has not left.
+    pub close_received: u64,
+    /// Both Closes are through; TCP has not ended.
+    pub closed: u64,
+}
+
+impl<'a> From<&'a DrainProgress> for DrainRecord<'a> {
+    fn from(drain: &'a DrainProgress) -> Self {
+        Self {
+            id: (&*drain.id).into(),
+            phase: drain.phase.as_str().into(),
+            select: (&drain.select).into(),
+            code: drain.code.get(),
+            reason: drain.reason.as_str().into(),
+            by: drain.by.as_ref().map(|by| by.to_string().into()),
+            started_at: drain.started_at,
+            within_ms: millis(drain.within),
+            took_ms: millis(drain.took),
+            total: drain.total as u64,
+            asked: drain.asked as u64,
+            closed: drain.closed as u64,
+            cut: drain.cut as u64,
+            left: drain.left.total() as u64,
+            stragglers: drain.left.into(),
+        }
+    }
+}
+
+impl<'a> From<&'a Selector> for SelectorRecord<'a> {
+    fn from(selector: &'a Selector) -> Self {
+        let tag = selector.tag.as_ref();
+        Self {
+            route: selector.route.as_deref().map(Cow::Borrowed),
+            subject: selector.subject.as_deref().map(Cow::Borrowed),
+            tag: tag.map(|(name, value)| format!("{name}:{value}").into()),
+        }
+    }
+}
+
+impl From<Stragglers> for StragglersRecord {
+    fn from(left: Stragglers) -> Self {
+        Self {
+            open: left.open as u64,
+            close_sent: left.close_sent as u64,
+            close_received: left.close_received as u64,
+            closed: left.closed as u64,
+        }
+    }
+}

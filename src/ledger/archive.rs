@@ -1,0 +1,152 @@
+//! What a ledger can be asked.
+
+use std::time::SystemTime;
+
+use crate::vocabulary::{ConnectionName, Fault};
+
+/// The readable side of a ledger. Every call may block on a disk for a moment: not for async code.
+pub trait Archive: Send + Sync + 'static {
+    /// Returns the ending of a connection or attempt.
+    ///
+    /// # Errors
+    /// [`QueryError`] if the store cannot be read.
+    fn ending(&self, name: ConnectionName) -> Result<Option<Stored>, QueryError>;
+
+    /// Returns endings, newest first.
+    ///
+    /// # Errors
+    /// [`QueryError`] if the store cannot be read.
+    fn endings(&self, filter: &EndingFilter) -> Result<EndingPage, QueryError>;
+
+    /// Counts endings by one of their properties; attempts that were only counted are among them
+    /// where the property is known of them.
+    ///
+    /// # Errors
+    /// [`QueryError`] if the store cannot be read.
+    fn summary(
+        &self,
+        since: Option<SystemTime>,
+        until: Option<SystemTime>,
+        by: Property,
+    ) -> Result<Summary, QueryError>;
+
+    /// Returns the endings that were committed after `sequence`, oldest first, at most `limit`.
+    ///
+    /// # Errors
+    /// [`QueryError`] if the store cannot be read.
+    fn after(&self, sequence: u64, limit: usize) -> Result<Replay, QueryError>;
+}
+
+/// Which endings are asked for; what is `None` is not asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct EndingFilter {
+    /// Those that ended at this time or later.
+    pub since: Option<SystemTime>,
+    /// Those that ended before this time.
+    pub until: Option<SystemTime>,
+    /// Those of this kind, by the word of the contract.
+    pub kind: Option<String>,
+    /// Those of this fault.
+    pub fault: Option<Fault>,
+    /// Those of this close code.
+    pub code: Option<u16>,
+    /// Those of this route.
+    pub route: Option<String>,
+    /// Those of this subject.
+    pub subject: Option<String>,
+    /// Those of this peer: an address with its port, or without.
+    pub peer: Option<String>,
+    /// Those of this path, as recorded.
+    pub path: Option<String>,
+    /// Those before this place in the order of commits: where the page before ended.
+    pub before: Option<u64>,
+    /// How many at most.
+    pub limit: usize,
+}
+
+/// An ending as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// Its place in the order of commits.
+    pub sequence: u64,
+    /// Whether it is that of an attempt: `open_failed`.
+    pub attempt: bool,
+    /// The record, in the JSON of the contract.
+    pub json: String,
+}
+
+/// A page of endings.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct EndingPage {
+    /// The endings, newest first.
+    pub endings: Vec<Stored>,
+    /// What to ask for as `before` to get the next page; `None` at the end.
+    pub next: Option<u64>,
+}
+
+/// By what endings are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Property {
+    /// `kind`.
+    Kind,
+    /// `fault`.
+    Fault,
+    /// `cause`.
+    Cause,
+    /// `close_code`.
+    Code,
+    /// `route`.
+    Route,
+    /// `user_agent`.
+    UserAgent,
+}
+
+impl Property {
+    /// Every property, in the order of the contract.
+    pub const ALL: [Self; 6] =
+        [Self::Kind, Self::Fault, Self::Cause, Self::Code, Self::Route, Self::UserAgent];
+
+    /// Returns the word of the contract.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Kind => "kind",
+            Self::Fault => "fault",
+            Self::Cause => "cause",
+            Self::Code => "code",
+            Self::Route => "route",
+            Self::UserAgent => "user_agent",
+        }
+    }
+}
+
+/// How many endings there are of each value, most first.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Summary {
+    /// The counts; at most 1,000 values.
+    pub counts: Vec<Count>,
+    /// How many endings there are in all.
+    pub total: u64,
+}
+
+/// How many endings there are of one value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Count {
+    /// The value; `None` where there is none.
+    pub value: Option<String>,
+    /// How many.
+    pub count: u64,
+}
+
+/// Endings in the order of their commit.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Replay {
+    /// The endings, oldest first.
+    pub endings: Vec<Stored>,
+    /// Whether some that were committed after the place that was asked for are no longer there.
+    pub gap: bool,
+}
+
+/// Tells that a ledger could not be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the ledger cannot be read: {0}")]
+pub struct QueryError(pub String);

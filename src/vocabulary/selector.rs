@@ -1,0 +1,52 @@
+//! Which connections are meant.
+
+use super::Origin;
+
+/// Selects connections; what is `None` is not asked for, so the default selects all.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Selector {
+    /// The name of their route.
+    pub route: Option<String>,
+    /// Who they are.
+    pub subject: Option<String>,
+    /// A label that they have: its name and its value.
+    pub tag: Option<(String, String)>,
+}
+
+impl Selector {
+    /// Tells whether it selects everything.
+    pub fn is_all(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Tells whether a connection of this origin is meant.
+    pub fn matches(&self, origin: &Origin) -> bool {
+        let Self { route, subject, tag } = self;
+        let tagged = |(name, value): &(String, String)| origin.tags.get(name) == Some(value);
+        (route.is_none() || *route == origin.route)
+            && (subject.is_none() || *subject == origin.subject)
+            && tag.as_ref().is_none_or(tagged)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vocabulary::Direction;
+
+    #[test]
+    fn every_part_that_is_given_must_match() {
+        let mut origin = Origin::new(Direction::Inbound);
+        origin.route = Some("chat".to_owned());
+        origin.tags.insert("room".to_owned(), "7".to_owned());
+        let tag = |value: &str| Some(("room".to_owned(), value.to_owned()));
+        let chat = Selector { route: Some("chat".to_owned()), ..Selector::default() };
+        assert!(Selector::default().matches(&origin) && Selector::default().is_all());
+        assert!(chat.matches(&origin) && !chat.is_all());
+        assert!(Selector { tag: tag("7"), ..chat.clone() }.matches(&origin));
+        assert!(!Selector { tag: tag("8"), ..chat.clone() }.matches(&origin));
+        assert!(!Selector { subject: Some("ann".to_owned()), ..chat }.matches(&origin));
+        let echo = Selector { route: Some("echo".to_owned()), ..Selector::default() };
+        assert!(!echo.matches(&origin));
+    }
+}
