@@ -20,12 +20,13 @@ use crate::manager::{
     Accounting, Backend, DrainOptions, DrainReport, Listening, Route, StartError, Supervisor,
 };
 use crate::policy::admission::AdmissionLimits;
+use crate::policy::drain::Pace;
 use crate::surfaces::Readiness;
 use crate::surfaces::health;
 use crate::surfaces::log::{self, EndingLog, Format, LogError};
 use crate::surfaces::systemd::Notifier;
 use crate::transport::bind::{self, Acceptor, BindError};
-use crate::vocabulary::{Event, ListenAddress, Requester};
+use crate::vocabulary::{Event, ListenAddress, Requester, Selector};
 use resources::Resources;
 use signals::Signals;
 
@@ -326,13 +327,14 @@ fn options(config: &Config, signal: &'static str) -> DrainOptions {
     let drain = &config.drain;
     DrainOptions {
         within: drain.within,
-        spread: match drain.spread {
-            Spread::Auto => None,
-            Spread::Over(spread) => Some(spread),
+        pace: match drain.spread {
+            Spread::Auto => Pace::Auto,
+            Spread::Over(spread) => Pace::Over(spread),
         },
         code: drain.code,
         reason: drain.reason.clone(),
         by: Some(Requester::Signal(signal)),
+        select: Selector::default(),
     }
 }
 

@@ -33,8 +33,8 @@ use bytes::Bytes;
 
 pub use crate::supervision::{
     Accounting, Backend, BroadcastReport, CloseReply, ConnectionHandle, DrainOptions, DrainReport,
-    Handler, HandlerFailure, Incoming, Listening, Receiver, Route, SendError, ShutDown,
-    TrySendError,
+    DrainUnderWay, Handler, HandlerFailure, Incoming, Listening, Receiver, Route, SendError,
+    ShutDown, TrySendError,
 };
 pub use builder::{Builder, StartError};
 pub use dialling::{Dial, DialError};
@@ -47,7 +47,7 @@ use crate::supervision::{Adoption, Core};
 use crate::transport::bind::BindError;
 use crate::transport::socket::Transport;
 use crate::vocabulary::{
-    ConnectionId, ConnectionName, Direction, ListenAddress, Message, Origin, Role,
+    ConnectionId, ConnectionName, Direction, DrainProgress, ListenAddress, Message, Origin, Role,
 };
 
 /// Owns connections, inbound and outbound, one supervised actor each.
@@ -245,6 +245,30 @@ impl Supervisor {
     /// Dropped, it closes no further connections; those that were asked close all the same.
     pub async fn drain(&self, options: DrainOptions) -> DrainReport {
         self.core.drain(options).await
+    }
+
+    /// Begins a drain and returns at once; it goes on by itself.
+    ///
+    /// One of all connections refuses new ones from now on, also once it has finished, until it is
+    /// cancelled. One of a selection leaves those alone that come while it runs.
+    ///
+    /// # Errors
+    /// [`DrainUnderWay`]: there is one at a time.
+    pub fn start_drain(&self, options: DrainOptions) -> Result<Arc<DrainProgress>, DrainUnderWay> {
+        self.core.start_drain(options)
+    }
+
+    /// Returns how far the drain is that runs, or what the last one came to.
+    pub fn drain_progress(&self) -> Option<Arc<DrainProgress>> {
+        self.core.drain_progress()
+    }
+
+    /// Calls off the drain that runs: it closes no further connections; those that were asked close
+    /// all the same. New connections are accepted again, also after a drain that has finished.
+    ///
+    /// Returns `None` if there is nothing to call off; what a signal began goes on.
+    pub fn cancel_drain(&self) -> Option<Arc<DrainProgress>> {
+        self.core.cancel_drain()
     }
 
     /// Aborts all connections, as a second signal does.

@@ -26,7 +26,7 @@ mod supervisor;
 mod tests;
 
 pub use backend::{Backend, CloseReply, Handler, HandlerFailure, Receiver};
-pub use drain::{DrainOptions, DrainReport};
+pub use drain::{DrainOptions, DrainReport, DrainUnderWay};
 pub use failure::ConnectionFailure;
 pub use handle::{ConnectionHandle, SendError, TrySendError};
 pub use inbox::Incoming;

@@ -8,6 +8,7 @@ mod flow {
     mod backpressure;
     mod broadcasting;
     mod closing;
+    mod drain_jobs;
     mod draining;
     mod memory;
     mod publishing;

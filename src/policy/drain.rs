@@ -1,5 +1,6 @@
 //! A drain: many connections closed over time, the rest cut off at a deadline. Pure.
 
+use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 /// Up to this many connections are closed at once when the spread is automatic.
@@ -7,6 +8,18 @@ const FEW: usize = 100;
 
 /// A drain that takes longer than this has no deadline worth the name; ten years.
 const LONGEST: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
+
+/// How fast the Closes of a drain are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Pace {
+    /// At once for few connections, over half of the time for many.
+    #[default]
+    Auto,
+    /// Evenly over this time.
+    Over(Duration),
+    /// This many a second; faster where the time would not do.
+    PerSecond(NonZeroU32),
+}
 
 /// When to close which part of the connections, and when to give up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,15 +31,19 @@ pub struct DrainPlan {
 }
 
 impl DrainPlan {
-    /// Plans to close `total` connections from `now` on, evenly over `spread`, and to cut off after
-    /// `within` what is left.
-    ///
-    /// Without a `spread`, few are closed at once, and many over half of `within`.
-    pub fn new(now: Instant, total: usize, within: Duration, spread: Option<Duration>) -> Self {
+    /// Plans to close `total` connections from `now` on, at a pace, and to cut off after `within`
+    /// what is left.
+    pub fn new(now: Instant, total: usize, within: Duration, pace: Pace) -> Self {
         let within = within.min(LONGEST);
-        let automatic = if total <= FEW { Duration::ZERO } else { within / 2 };
-        let spread = spread.unwrap_or(automatic).min(within);
-        Self { started: now, total, spread, within }
+        let spread = match pace {
+            Pace::Auto if total <= FEW => Duration::ZERO,
+            Pace::Auto => within / 2,
+            Pace::Over(spread) => spread,
+            Pace::PerSecond(rate) => Duration::from_secs_f64(
+                (total as f64 / f64::from(rate.get())).min(LONGEST.as_secs_f64()),
+            ),
+        };
+        Self { started: now, total, spread: spread.min(within), within }
     }
 
     /// Returns how many connections should have been closed by now.
@@ -65,8 +82,8 @@ mod tests {
     #[test]
     fn few_are_closed_at_once_and_many_over_half_the_time() {
         let start = Instant::now();
-        assert_eq!(DrainPlan::new(start, 100, MINUTE, None).due(start), 100);
-        let many = DrainPlan::new(start, 3000, MINUTE, None);
+        assert_eq!(DrainPlan::new(start, 100, MINUTE, Pace::Auto).due(start), 100);
+        let many = DrainPlan::new(start, 3000, MINUTE, Pace::Auto);
         assert_eq!(many.due(start), 1);
         assert_eq!(many.due(start + MINUTE / 4), 1501);
         assert_eq!(many.due(start + MINUTE / 2), 3000);
@@ -76,7 +93,7 @@ mod tests {
     #[test]
     fn every_wait_brings_the_next_one_and_the_last_comes_within_the_spread() {
         let start = Instant::now();
-        let plan = DrainPlan::new(start, 977, MINUTE, Some(MINUTE / 3));
+        let plan = DrainPlan::new(start, 977, MINUTE, Pace::Over(MINUTE / 3));
         let (mut closed, mut waits) = (0, 0);
         while let Some(at) = plan.next_due(closed) {
             assert!(at <= start + MINUTE / 3);
@@ -89,14 +106,26 @@ mod tests {
     }
 
     #[test]
+    fn a_rate_is_kept_unless_the_time_would_not_do() {
+        let start = Instant::now();
+        let rate = |rate| Pace::PerSecond(NonZeroU32::new(rate).unwrap());
+        let plan = DrainPlan::new(start, 600, MINUTE, rate(20));
+        assert_eq!(plan.due(start + Duration::from_secs(10)), 201);
+        assert_eq!(plan.due(start + Duration::from_secs(30)), 600);
+        let hurried = DrainPlan::new(start, 6000, MINUTE, rate(20));
+        assert_eq!(hurried.due(start + MINUTE), 6000);
+        assert_eq!(hurried.next_due(5999).map(|at| at < start + MINUTE), Some(true));
+    }
+
+    #[test]
     fn nothing_to_drain_is_done_at_once() {
-        let plan = DrainPlan::new(Instant::now(), 0, MINUTE, Some(MINUTE));
+        let plan = DrainPlan::new(Instant::now(), 0, MINUTE, Pace::Over(MINUTE));
         assert_eq!(plan.next_due(0), None);
     }
 
     #[test]
     fn the_longest_wait_fits_into_the_clock() {
-        let plan = DrainPlan::new(Instant::now(), 3, Duration::MAX, Some(Duration::MAX));
+        let plan = DrainPlan::new(Instant::now(), 3, Duration::MAX, Pace::Over(Duration::MAX));
         assert!(plan.deadline() > Instant::now() && plan.next_due(1).is_some());
     }
 }

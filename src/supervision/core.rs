@@ -1,14 +1,15 @@
 //! The core: a supervisor actor and what it shares, as the public library sees them.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ractor::{Actor, ActorRef};
 use tokio::sync::broadcast;
+use tokio::task::JoinSet;
 
 use super::decider::ConnectionMessage;
-use super::drain::{self, DrainOptions, DrainReport};
+use super::drain::{self, DrainOptions, DrainReport, DrainUnderWay};
 use super::handle::ConnectionHandle;
 use super::listener::{Listener, Listening};
 use super::memory::MemoryBudget;
@@ -23,8 +24,8 @@ use crate::policy::admission::{Admission, AdmissionLimits};
 use crate::protocol::closing_handshake::Input;
 use crate::transport::bind::{self, Arrivals, BindError};
 use crate::vocabulary::{
-    Cause, ConnectionId, ConnectionName, Ending, ListenAddress, Message, Origin, Published,
-    Requester,
+    Cause, ConnectionId, ConnectionName, DrainProgress, Ending, ListenAddress, Message, Origin,
+    Published, Requester,
 };
 
 /// A supervisor actor and what it shares with its connections.
@@ -33,6 +34,8 @@ pub(crate) struct Core {
     handshake_timeout: Duration,
     records: Records,
     max_connections: u64,
+    /// The drain that was started and left to itself.
+    drainer: Mutex<JoinSet<DrainReport>>,
 }
 
 /// What a core is made of.
@@ -78,6 +81,7 @@ impl Core {
             handshake_timeout: parts.handshake_timeout,
             records: parts.records,
             max_connections: parts.admission.max_connections,
+            drainer: Mutex::default(),
         })
     }
 
@@ -178,7 +182,31 @@ impl Core {
     }
 
     pub(crate) async fn drain(&self, options: DrainOptions) -> DrainReport {
-        drain::drain(&self.node, options).await
+        let job = self.node.drains.take_over(options);
+        drain::drain(&self.node, drain::prepare(&self.node, job)).await
+    }
+
+    pub(crate) fn start_drain(
+        &self,
+        options: DrainOptions,
+    ) -> Result<Arc<DrainProgress>, DrainUnderWay> {
+        let job = self.node.drains.begin(options)?;
+        let prepared = drain::prepare(&self.node, Arc::clone(&job));
+        let progress = job.progress(&self.node.registry);
+        let node = Arc::clone(&self.node);
+        let mut drainer = self.drainer.lock().unwrap_or_else(PoisonError::into_inner);
+        // The one before is over, or this one would not have begun.
+        *drainer = JoinSet::new();
+        drainer.spawn(async move { drain::drain(&node, prepared).await });
+        Ok(Arc::new(progress))
+    }
+
+    pub(crate) fn cancel_drain(&self) -> Option<Arc<DrainProgress>> {
+        self.node.drains.cancel(&self.node).map(Arc::new)
+    }
+
+    pub(crate) fn drain_progress(&self) -> Option<Arc<DrainProgress>> {
+        self.node.drains.progress(&self.node.registry).map(Arc::new)
     }
 
     pub(crate) fn abort_all(&self, by: Option<Requester>) {

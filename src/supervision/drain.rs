@@ -1,42 +1,51 @@
 //! A drain at work: closes what is open at the pace of its plan, and cuts off what is left.
 
+mod job;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+pub(super) use job::{Job, Jobs};
 
 use super::connection::Connection;
 use super::decider::ConnectionMessage;
 use super::node::Node;
 use super::now;
-use crate::policy::drain::DrainPlan;
+use crate::policy::drain::{DrainPlan, Pace};
 use crate::protocol::closing_handshake::{CloseRequest, Input};
-use crate::vocabulary::{Cause, CloseCode, CloseReason, ConnectionId, Requester};
+use crate::vocabulary::{
+    Cause, CloseCode, CloseReason, ConnectionId, DrainPhase, Event, Requester, Selector,
+};
 
 /// How to drain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DrainOptions {
     /// How long it may take in all; what is still open then is cut off as `drain_deadline`.
     pub within: Duration,
-    /// Over how long the Closes are sent; without one, at once for few, over half of `within` for
-    /// many.
-    pub spread: Option<Duration>,
+    /// How fast the Closes are sent.
+    pub pace: Pace,
     /// The code of the Closes.
     pub code: CloseCode,
     /// Their reason.
     pub reason: CloseReason,
-    /// Who asked, for the record.
+    /// Who asked. The record of an ending names a signal; else it names the drain.
     pub by: Option<Requester>,
+    /// Which connections; unless it is all of them, new ones go on being accepted, and those that
+    /// come while it runs are left alone.
+    pub select: Selector,
 }
 
 impl Default for DrainOptions {
-    /// Drains within a minute, with 1012 "service restart".
+    /// Drains all within a minute, with 1012 "service restart".
     fn default() -> Self {
         Self {
             within: Duration::from_secs(60),
-            spread: None,
+            pace: Pace::Auto,
             code: CloseCode::SERVICE_RESTART,
             reason: CloseReason::truncated("service restart"),
             by: None,
+            select: Selector::default(),
         }
     }
 }
@@ -52,78 +61,190 @@ pub struct DrainReport {
     pub took: Duration,
 }
 
+/// Another drain is under way: cancel it, or wait for it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the drain {id} is under way: cancel it, or wait until it has finished")]
+pub struct DrainUnderWay {
+    /// Which.
+    pub id: Arc<str>,
+}
+
 /// After the deadline, an actor has this long to publish its ending.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
-/// How often to look for connections of attempts that were under way when the drain began.
+/// How often to look for connections of attempts that were under way when the drain began, and
+/// whether those that were selected are gone.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
-/// Refuses new connections and closes all that are open.
-pub(super) async fn drain(node: &Node, options: DrainOptions) -> DrainReport {
-    node.start_draining();
-    let started = now();
-    let open = node.registry.all();
-    let plan = DrainPlan::new(started, open.len(), options.within, options.spread);
-    let mut draining = Draining { node, options, asked: HashSet::new(), cut: HashSet::new() };
+/// How often to tell how far it is.
+const TELL_AGAIN: Duration = Duration::from_secs(1);
 
-    let mut open = open.into_iter();
-    let mut closed = 0;
-    while let Some(at) = plan.next_due(closed) {
-        if draining.wait_until(at).await {
-            break;
-        }
-        let due = plan.due(now());
-        open.by_ref().take(due - closed).for_each(|connection| draining.close(&connection));
-        closed = due;
+/// A drain that knows whom to close.
+pub(super) struct Prepared {
+    job: Arc<Job>,
+    open: Vec<Arc<Connection>>,
+}
+
+/// Finds all that are selected; if that is all there are, refuses new connections from now on.
+pub(super) fn prepare(node: &Node, job: Arc<Job>) -> Prepared {
+    let select = &job.options.select;
+    if select.is_all() {
+        node.start_draining();
     }
-    // Attempts that were under way when the drain began may have opened since.
-    while now() < plan.deadline() {
-        node.registry.all().iter().for_each(|connection| draining.close(connection));
-        let look_again = (now() + LOOK_AGAIN).min(plan.deadline());
-        if draining.wait_until(look_again).await {
-            break;
-        }
-    }
-    let last_words = now() + LAST_WORDS;
-    while now() < last_words {
-        draining.cut_off();
-        if draining.wait_until((now() + LOOK_AGAIN).min(last_words)).await {
-            break;
-        }
-    }
-    DrainReport { asked: draining.asked.len(), cut: draining.cut.len(), took: now() - started }
+    let mut open = node.registry.all();
+    open.retain(|connection| select.matches(&connection.origin));
+    job.found(&open);
+    Prepared { job, open }
+}
+
+/// Closes those that were found.
+///
+/// # Cancel safety
+/// Dropped, it closes no further connections, and its job says that it was cancelled.
+pub(super) async fn drain(node: &Node, prepared: Prepared) -> DrainReport {
+    let Prepared { job, open } = prepared;
+    let options = &job.options;
+    let plan = DrainPlan::new(job.started, open.len(), options.within, options.pace);
+    let mut draining = Draining { node, job: &job, told: now() };
+    draining.tell();
+    let _cancelled_if_dropped = job::CancelledIfDropped { node, job: &job };
+
+    let phase = match draining.work(&plan, open).await {
+        Progress::Due | Progress::NobodyLeft => DrainPhase::Finished,
+        Progress::Cancelled => DrainPhase::Cancelled,
+    };
+    job.end(phase);
+    let report = job.report();
+    let (id, phase) = (&*job.id, job.phase());
+    tracing::info!(
+        drain = id,
+        phase = phase.as_str(),
+        asked = report.asked,
+        cut = report.cut,
+        took_ms = report.took.as_millis(),
+        "drain {phase}"
+    );
+    draining.tell();
+    report
+}
+
+/// Why a wait is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    /// It is time.
+    Due,
+    /// There is nothing left to do.
+    NobodyLeft,
+    /// Somebody called the drain off.
+    Cancelled,
 }
 
 struct Draining<'a> {
     node: &'a Node,
-    options: DrainOptions,
-    asked: HashSet<ConnectionId>,
-    cut: HashSet<ConnectionId>,
+    job: &'a Job,
+    /// When it was last told how far it is.
+    told: Instant,
 }
 
 impl Draining<'_> {
+    async fn work(&mut self, plan: &DrainPlan, open: Vec<Arc<Connection>>) -> Progress {
+        let mut open = open.into_iter();
+        let mut closed = 0;
+        while let Some(at) = plan.next_due(closed) {
+            match self.wait_until(at).await {
+                Progress::Due => {}
+                over @ (Progress::NobodyLeft | Progress::Cancelled) => return over,
+            }
+            let due = plan.due(now());
+            open.by_ref().take(due - closed).for_each(|connection| self.close(&connection));
+            closed = due;
+        }
+        while now() < plan.deadline() {
+            if self.is_of_all() {
+                // Attempts that were under way when the drain began may have opened since.
+                self.node.registry.all().iter().for_each(|connection| self.close(connection));
+            }
+            match self.wait_until((now() + LOOK_AGAIN).min(plan.deadline())).await {
+                Progress::Due => {}
+                over @ (Progress::NobodyLeft | Progress::Cancelled) => return over,
+            }
+        }
+        let last_words = now() + LAST_WORDS;
+        while now() < last_words {
+            self.cut_off();
+            match self.wait_until((now() + LOOK_AGAIN).min(last_words)).await {
+                Progress::Due => {}
+                over @ (Progress::NobodyLeft | Progress::Cancelled) => return over,
+            }
+        }
+        Progress::Due
+    }
+
+    fn is_of_all(&self) -> bool {
+        self.job.options.select.is_all()
+    }
+
     /// Asks a connection to close, once. One that is closing already keeps its own reason.
-    fn close(&mut self, connection: &Arc<Connection>) {
-        if !self.asked.insert(connection.id) {
+    fn close(&self, connection: &Arc<Connection>) {
+        if !self.job.ask(connection.id) {
             return;
         }
-        let (code, by) = (self.options.code, self.options.by.clone());
-        let frame = connection.own_frame(code, self.options.reason.as_str());
+        let options = &self.job.options;
+        let frame = connection.own_frame(options.code, options.reason.as_str());
+        let by = Some(self.job.requester());
         connection.close(CloseRequest { frame, cause: Cause::Drain, by, limit: None });
     }
 
-    /// Cuts off whatever is open, each once.
-    fn cut_off(&mut self) {
-        for connection in self.node.registry.all() {
-            if self.cut.insert(connection.id) {
-                let input = Input::DrainDeadline(self.options.by.clone());
+    /// Cuts off whatever is left, each once.
+    fn cut_off(&self) {
+        for id in self.left() {
+            if let Some(connection) = self.node.registry.get(id)
+                && self.job.cut(id)
+            {
+                let input = Input::DrainDeadline(Some(self.job.requester()));
                 connection.tell(ConnectionMessage::Fact(input));
             }
         }
     }
 
-    /// Waits; tells whether nobody is left.
-    async fn wait_until(&self, at: Instant) -> bool {
-        tokio::time::timeout_at(at.into(), self.node.nobody_left()).await.is_ok()
+    fn left(&self) -> HashSet<ConnectionId> {
+        if self.is_of_all() {
+            return self.node.registry.all().iter().map(|connection| connection.id).collect();
+        }
+        self.job.left(&self.node.registry)
+    }
+
+    /// Waits until it is time, or there is no reason to.
+    async fn wait_until(&mut self, at: Instant) -> Progress {
+        loop {
+            let next = at.min(self.told + TELL_AGAIN);
+            tokio::select! {
+                biased;
+                () = self.job.cancelled() => return Progress::Cancelled,
+                () = self.nobody_left() => return Progress::NobodyLeft,
+                () = tokio::time::sleep_until(next.into()) => {}
+            }
+            if now() >= self.told + TELL_AGAIN {
+                self.tell();
+            }
+            if now() >= at {
+                return Progress::Due;
+            }
+        }
+    }
+
+    async fn nobody_left(&self) {
+        if self.is_of_all() {
+            return self.node.nobody_left().await;
+        }
+        while !self.job.left(&self.node.registry).is_empty() {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    fn tell(&mut self) {
+        self.told = now();
+        let progress = self.job.progress(&self.node.registry);
+        self.node.publisher.announce(Event::Drain(Arc::new(progress)));
     }
 }

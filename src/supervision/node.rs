@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use ractor::ActorRef;
 use tokio::sync::{Notify, oneshot};
 
+use super::drain::Jobs;
 use super::handle::ConnectionHandle;
 use super::publication::Publisher;
 use super::registry::Registry;
@@ -26,6 +27,7 @@ pub(super) struct Node {
     pub(super) publisher: Arc<Publisher>,
     pub(super) admission: Arc<Mutex<Admission>>,
     pub(super) supervisor: ActorRef<SupervisorMessage>,
+    pub(super) drains: Jobs,
     draining: AtomicBool,
     /// Told whenever a place is free again.
     left: Arc<Notify>,
@@ -50,7 +52,8 @@ impl Node {
         let admission = Arc::new(Mutex::new(admission));
         let draining = AtomicBool::new(false);
         let left = Arc::default();
-        Self { name, registry, publisher, admission, supervisor, draining, left }
+        let drains = Jobs::default();
+        Self { name, registry, publisher, admission, supervisor, drains, draining, left }
     }
 
     /// Hands a connection to the supervisor.
@@ -64,6 +67,11 @@ impl Node {
     /// Refuses new connections from now on.
     pub(super) fn start_draining(&self) {
         self.draining.store(true, Ordering::Release);
+    }
+
+    /// Takes new connections again.
+    pub(super) fn stop_draining(&self) {
+        self.draining.store(false, Ordering::Release);
     }
 
     pub(super) fn is_draining(&self) -> bool {

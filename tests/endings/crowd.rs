@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use lastword::policy::drain::Pace;
 use lastword::vocabulary::{Cause, ConnectionId, Kind};
 use lastword::{DrainOptions, Ending, Route, Supervisor};
 use tokio::task::{JoinHandle, JoinSet};
@@ -168,7 +169,8 @@ async fn two_hundred_are_drained() {
     let mut crowd = Crowd::gather().await;
     let ids = crowd.ids();
     let peers = std::mem::take(&mut crowd.peers);
-    let options = DrainOptions { within: LONG, spread: Some(Duration::ZERO), ..Default::default() };
+    let options =
+        DrainOptions { within: LONG, pace: Pace::Over(Duration::ZERO), ..Default::default() };
     let supervisor = crowd.house.supervisor.clone();
     let (report, codes) =
         tokio::join!(supervisor.drain(options), all(peers.into_iter().map(answer)));

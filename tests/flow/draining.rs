@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use lastword::policy::drain::Pace;
 use lastword::vocabulary::{Cause, CloseState, Fault, FirstClose, Kind, Requester, Role};
 use lastword::{Adopt, Backend, ConnectionHandle, DrainOptions, Route, ShutDown, Supervisor};
 use tokio::time::Instant;
@@ -27,7 +28,7 @@ async fn open(supervisor: &Supervisor, count: usize) -> (Vec<ConnectionHandle>, 
 fn drain(within: u64, spread: u64) -> DrainOptions {
     DrainOptions {
         within: Duration::from_secs(within),
-        spread: Some(Duration::from_secs(spread)),
+        pace: Pace::Over(Duration::from_secs(spread)),
         by: Some(Requester::Drain("7".into())),
         ..DrainOptions::default()
     }

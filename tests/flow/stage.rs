@@ -121,6 +121,12 @@ pub struct Pipe {
 }
 
 impl Pipe {
+    /// A pipe that a test adopts itself, and the peer at its other end.
+    pub fn adopted(role: Role, capacity: usize, settings: ConnectionSettings) -> (Adopt, Self) {
+        let (peer, transport) = Self::new(role, capacity);
+        (adopt(role, transport, settings), peer)
+    }
+
     fn new(role: Role, capacity: usize) -> (Self, DuplexStream) {
         let (pipe, transport) = tokio::io::duplex(capacity);
         (Self { pipe, side: side_of_peer(role), buffer: Vec::new() }, transport)
