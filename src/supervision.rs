@@ -4,6 +4,7 @@
 //! clean ends as clean stops; whatever happens, each connection gets exactly one ending.
 
 mod backend;
+mod books;
 mod connection;
 mod core;
 mod decider;

@@ -31,6 +31,7 @@ macro_rules! words {
     };
 }
 
+mod census;
 mod close;
 mod drain;
 mod ending;
@@ -43,6 +44,7 @@ mod origin;
 mod selector;
 mod status;
 
+pub use census::{Census, CensusLine, OpenByState, Verdict};
 pub use close::{CloseCode, CloseFrame, CloseReason, CloseState, IllegalClose, ReceivedClose};
 pub use drain::{DrainPhase, DrainProgress, Stragglers};
 pub use ending::{

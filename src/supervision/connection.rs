@@ -12,6 +12,7 @@ use futures_util::task::AtomicWaker;
 use ractor::ActorRef;
 use tokio::sync::Notify;
 
+use super::books::Carried;
 use super::decider::ConnectionMessage;
 use super::inbox::Inbox;
 use super::memory::MemoryBudget;
@@ -403,6 +404,13 @@ impl Counters {
     pub(super) fn round_trip(&self, rtt: Duration) {
         let nanos = u64::try_from(rtt.as_nanos()).unwrap_or(u64::MAX).max(1);
         self.rtt.store(nanos, Ordering::Relaxed);
+    }
+
+    pub(super) fn carried(&self) -> Carried {
+        Carried {
+            messages_in: self.messages_in.load(Ordering::Relaxed),
+            messages_out: self.messages_out.load(Ordering::Relaxed),
+        }
     }
 
     fn traffic(&self, lost: Lost, oldest_queued: Option<Duration>, open_for: Duration) -> Traffic {

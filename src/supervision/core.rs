@@ -24,8 +24,8 @@ use crate::policy::admission::{Admission, AdmissionLimits};
 use crate::protocol::closing_handshake::Input;
 use crate::transport::bind::{self, Arrivals, BindError};
 use crate::vocabulary::{
-    Cause, ConnectionId, ConnectionName, DrainProgress, Ending, ListenAddress, Message, Origin,
-    Published, Requester,
+    Cause, Census, ConnectionId, ConnectionName, DrainProgress, Ending, ListenAddress, Message,
+    Origin, Published, Requester,
 };
 
 /// A supervisor actor and what it shares with its connections.
@@ -36,6 +36,7 @@ pub(crate) struct Core {
     max_connections: u64,
     /// The drain that was started and left to itself.
     drainer: Mutex<JoinSet<DrainReport>>,
+    budget: Arc<MemoryBudget>,
 }
 
 /// What a core is made of.
@@ -70,7 +71,7 @@ impl Core {
             Arc::clone(&name),
             Arc::clone(&registry),
             Arc::clone(&publisher),
-            budget,
+            Arc::clone(&budget),
         );
         let (supervisor, _task) =
             SupervisorActor::spawn(None, SupervisorActor, supervising).await?;
@@ -82,6 +83,7 @@ impl Core {
             records: parts.records,
             max_connections: parts.admission.max_connections,
             drainer: Mutex::default(),
+            budget,
         })
     }
 
@@ -171,6 +173,14 @@ impl Core {
 
     pub(crate) fn accounting(&self) -> Accounting {
         self.node.registry.accounting()
+    }
+
+    pub(crate) fn census(&self) -> Census {
+        Census {
+            memory_used: self.budget.used(),
+            memory_limit: self.budget.limit(),
+            ..self.node.registry.census()
+        }
     }
 
     pub(crate) fn subscribe(&self) -> broadcast::Receiver<Published> {

@@ -125,7 +125,7 @@ impl Committed for Publisher {
             Entry::Opened(_) | Entry::Closing(_) | Entry::OpenFailed(_) => None,
             Entry::Ended(ending) => Some(Arc::clone(ending)),
         };
-        let removed = ended.as_ref().and_then(|ending| self.registry.remove(ending.id));
+        let removed = ended.as_ref().and_then(|ending| self.registry.remove(ending));
         self.tell(Published { event: entry.into(), record });
         if let Some(ending) = ended {
             if let Some((connection, place)) = removed {

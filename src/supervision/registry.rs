@@ -1,18 +1,25 @@
 //! All open connections, and the books that must balance.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dashmap::DashMap;
 
+use super::books::{Books, Carried, CensusUnderWay, Departed, LineNumber};
 use super::connection::Connection;
 use super::node::Place;
-use crate::vocabulary::ConnectionId;
+use crate::vocabulary::{Census, CloseState, ConnectionId, Ending};
+
+/// Into how many parts the connections are split, each under a lock of its own. A census reads one
+/// part at a time: with 20,000 connections nobody waits for more than about 300 of them.
+const PARTS: usize = 64;
 
 /// The open connections, by id.
-#[derive(Default)]
 pub(super) struct Registry {
     connections: DashMap<ConnectionId, Entry>,
     books: Mutex<Books>,
+    /// The last census; locked while the next one is taken.
+    last_census: Mutex<LastCensus>,
 }
 
 /// A connection that is open, or whose ending is not recorded yet.
@@ -20,12 +27,18 @@ struct Entry {
     connection: Arc<Connection>,
     /// Its place among those that are counted.
     place: Option<Place>,
+    /// Where the books have it.
+    line: LineNumber,
+    /// How many had opened when it had.
+    number: u64,
+    /// The last census that has counted it.
+    counted_in: AtomicU64,
 }
 
 #[derive(Debug, Default)]
-struct Books {
-    opened: u64,
-    ended: u64,
+struct LastCensus {
+    number: u64,
+    carried: Carried,
 }
 
 /// The accounting identity: at every instant, opened = open + ended.
@@ -46,19 +59,39 @@ impl Accounting {
     }
 }
 
+impl Default for Registry {
+    fn default() -> Self {
+        Self {
+            connections: DashMap::with_shard_amount(PARTS),
+            books: Mutex::default(),
+            last_census: Mutex::default(),
+        }
+    }
+}
+
 impl Registry {
     pub(super) fn insert(&self, connection: Arc<Connection>, place: Option<Place>) {
         // The books and the map change together, so that nobody ever sees one without the other.
         let mut books = self.lock();
-        books.opened += 1;
-        self.connections.insert(connection.id, Entry { connection, place });
+        let line = books.open(&connection.origin);
+        let (number, counted_in) = (books.opened, AtomicU64::new(0));
+        let entry = Entry { connection, place, line, number, counted_in };
+        self.connections.insert(entry.connection.id, entry);
     }
 
-    /// Removes a connection; `None` if that was done before.
-    pub(super) fn remove(&self, id: ConnectionId) -> Option<(Arc<Connection>, Option<Place>)> {
+    /// Removes a connection that has ended; `None` if that was done before.
+    pub(super) fn remove(&self, ending: &Ending) -> Option<(Arc<Connection>, Option<Place>)> {
         let mut books = self.lock();
-        let (_, Entry { connection, place }) = self.connections.remove(&id)?;
-        books.ended += 1;
+        let (_, entry) = self.connections.remove(&ending.id)?;
+        let Entry { connection, place, line, number, counted_in } = entry;
+        let carried = connection.counters.carried();
+        books.end(line, &ending.outcome, carried);
+        if let Some(census) = &mut books.census
+            && census.misses(number, counted_in.into_inner())
+        {
+            let state = ending.outcome.state.unwrap_or(CloseState::Closed);
+            census.departed.push(Departed { line, state, carried });
+        }
         Some((connection, place))
     }
 
@@ -81,7 +114,42 @@ impl Registry {
         Accounting { opened: books.opened, open, ended: books.ended }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Books> {
+    /// Counts all connections, so that each line of the census balances.
+    ///
+    /// Who is open is settled in one step with the books, and costs the same however many there
+    /// are. In which state is looked up afterwards, while others come, which do not count, and go:
+    /// they leave word, unless they have been counted.
+    pub(super) fn census(&self) -> Census {
+        let mut last = self.last_census.lock().unwrap_or_else(PoisonError::into_inner);
+        last.number += 1;
+        let under_way = |opened| CensusUnderWay { number: last.number, opened, departed: vec![] };
+        let (mut census, opened, mut carried) = {
+            let mut books = self.lock();
+            books.census = Some(under_way(books.opened));
+            (books.take_census(), books.opened, books.carried)
+        };
+        for entry in self.connections.iter().filter(|entry| entry.number <= opened) {
+            entry.counted_in.store(last.number, Ordering::Relaxed);
+            let connection = &entry.connection;
+            entry.line.of(&mut census).open.count(connection.state());
+            carried.add(connection.counters.carried());
+            census.outbox_bytes += connection.outbox.backlog().0 as u64;
+        }
+        let under_way = self.lock().census.take();
+        for departed in under_way.into_iter().flat_map(|census| census.departed) {
+            departed.line.of(&mut census).open.count(departed.state);
+            carried.add(departed.carried);
+        }
+        census.lines.retain(|line| line.opened > 0);
+        // A message that is counted while its connection ends may be in this census and not in the
+        // books: it must not make the next one fall.
+        last.carried = last.carried.at_least(carried);
+        census.messages_in = last.carried.messages_in;
+        census.messages_out = last.carried.messages_out;
+        census
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Books> {
         self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
