@@ -1,6 +1,7 @@
 //! The daemon: build, spawn, ready, signals, drain, exit code.
 
 mod memory;
+mod metrics;
 mod resources;
 mod signals;
 
@@ -24,6 +25,7 @@ use crate::policy::drain::Pace;
 use crate::surfaces::Readiness;
 use crate::surfaces::health;
 use crate::surfaces::log::{self, EndingLog, Format, LogError};
+use crate::surfaces::metrics::Observations;
 use crate::surfaces::systemd::Notifier;
 use crate::transport::bind::{self, Acceptor, BindError};
 use crate::vocabulary::{Event, ListenAddress, Requester, Selector};
@@ -128,7 +130,10 @@ async fn run(
     // From here on a signal is an orderly stop, even before the daemon is ready.
     let mut signals = Signals::install().map_err(StartupError::Runtime)?;
     let notifier = Notifier::from_env();
-    let supervisor = supervisor(config, resources, ending_log).await?;
+    let observations = Arc::new(Observations::default());
+    let supervisor = supervisor(config, resources, ending_log, Arc::clone(&observations)).await?;
+    // What answers /metrics takes it.
+    let _scrape = metrics::scrape(config, resources, &supervisor, observations);
     let (readiness, probed) = watch::channel(Readiness::Starting);
     let listening = listen(config, &supervisor).await?;
     let health = serve_health(config, probed)?;
@@ -190,6 +195,7 @@ async fn supervisor(
     config: &Config,
     resources: &Resources,
     ending_log: EndingLog,
+    observations: Arc<Observations>,
 ) -> Result<Supervisor, StartError> {
     let limits = &config.limits;
     Supervisor::builder()
@@ -205,9 +211,12 @@ async fn supervisor(
         })
         .handshake_timeout(limits.handshake_timeout)
         .records(config.records.clone())
-        .observer(move |published| match &published.event {
-            Event::Ended(ending) | Event::OpenFailed(ending) => ending_log.log(ending),
-            Event::Opened(_) | Event::Closing(_) | Event::Drain(_) | Event::Gap(_) => {}
+        .observer(move |published| {
+            observations.observe(published);
+            match &published.event {
+                Event::Ended(ending) | Event::OpenFailed(ending) => ending_log.log(ending),
+                Event::Opened(_) | Event::Closing(_) | Event::Drain(_) | Event::Gap(_) => {}
+            }
         })
         .start()
         .await

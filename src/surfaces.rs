@@ -3,6 +3,7 @@
 pub mod cli;
 pub mod health;
 pub mod log;
+pub mod metrics;
 pub mod systemd;
 
 /// Whether the daemon takes new connections: what probes and the control API say of it.

@@ -43,7 +43,7 @@ fn layers_import_downwards_only() {
 
 #[test]
 fn no_surface_imports_another() {
-    let surfaces = ["cli", "health", "log", "systemd"];
+    let surfaces = ["cli", "health", "log", "metrics", "systemd"];
     for (path, code) in sources() {
         let Some(own) = surfaces.iter().find(|surface| {
             path.starts_with(format!("surfaces/{surface}"))
@@ -62,7 +62,8 @@ fn no_surface_imports_another() {
 
 #[test]
 fn libraries_are_named_where_they_belong() {
-    let homes: [(&str, &[&str]); 3] = [
+    let homes: [(&str, &[&str]); 4] = [
+        ("prometheus_client::", &["surfaces/metrics"]),
         ("ractor::", &["supervision/", "supervision.rs"]),
         ("tungstenite::", &["transport/websocket.rs", "transport/handshake_key.rs"]),
         ("serde", &["config/", "config.rs", "contract/", "contract.rs", "surfaces/log"]),

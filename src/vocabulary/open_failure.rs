@@ -46,6 +46,27 @@ pub enum OpenFailure {
 }
 
 impl OpenFailure {
+    /// Every word of the contract, in its order.
+    pub const WORDS: [&'static str; 17] = [
+        "refused_limit",
+        "refused_rate",
+        "refused_draining",
+        "refused_origin",
+        "unauthorized",
+        "no_route",
+        "bad_request",
+        "handshake_timeout",
+        "peer_gone",
+        "dns",
+        "connect_refused",
+        "connect_timeout",
+        "ports_exhausted",
+        "tls",
+        "upgrade_rejected",
+        "backend_refused",
+        "backend_unreachable",
+    ];
+
     /// Returns the word of the contract.
     pub const fn as_str(self) -> &'static str {
         match self {

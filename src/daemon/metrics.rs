@@ -1,0 +1,51 @@
+//! Where the numbers of a scrape come from.
+
+use std::sync::Arc;
+
+use super::resources::Resources;
+use crate::config::Config;
+use crate::ledger::Health;
+use crate::manager::Supervisor;
+use crate::surfaces::metrics::{DrainFacts, LedgerFacts, Metrics, MetricsSources, Observations};
+use crate::vocabulary::DrainPhase;
+
+/// Renders a scrape; what answers `/metrics` calls it.
+pub(super) type Scrape = Arc<dyn Fn() -> String + Send + Sync>;
+
+/// Makes the metrics of the daemon.
+pub(super) fn scrape(
+    config: &Config,
+    resources: &Resources,
+    supervisor: &Supervisor,
+    observations: Arc<Observations>,
+) -> Scrape {
+    let (counted, asked, draining) = (supervisor.clone(), supervisor.clone(), supervisor.clone());
+    let metrics = Metrics::new(
+        observations,
+        MetricsSources {
+            routes: config.routes.iter().map(|route| route.name.clone()).collect(),
+            max_connections: resources.max_connections,
+            census: Box::new(move || counted.census()),
+            ledger: Box::new(move || ledger_facts(&asked)),
+            drain: Box::new(move || drain_facts(&draining)),
+        },
+    );
+    Arc::new(move || metrics.render())
+}
+
+fn ledger_facts(supervisor: &Supervisor) -> LedgerFacts {
+    LedgerFacts {
+        lag: supervisor.ledger_lag(),
+        failing: supervisor.ledger_health() != Health::Good,
+        // Until there is a durable ledger nothing can be found in it.
+        recovered: 0,
+    }
+}
+
+fn drain_facts(supervisor: &Supervisor) -> DrainFacts {
+    let running = supervisor
+        .drain_progress()
+        .filter(|progress| progress.phase == DrainPhase::Running)
+        .map_or(0, |progress| progress.left.total());
+    DrainFacts { draining: supervisor.is_draining(), left: running }
+}

@@ -1,0 +1,97 @@
+//! The metrics, as OpenMetrics text: what Prometheus scrapes.
+//!
+//! What can be counted from the books is counted in one census at the scrape, so that in every
+//! scrape opened = open + endings for each direction and route. Only what passes by once, such as
+//! how long a connection was open, is noted as it is published.
+
+mod exposition;
+mod observations;
+mod process;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use prometheus_client::encoding::text;
+use prometheus_client::registry::Registry;
+
+pub use observations::Observations;
+
+use crate::vocabulary::Census;
+
+/// The `Content-Type` of what [`Metrics::render`] returns.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Where the numbers of a scrape come from.
+pub struct MetricsSources {
+    /// The routes of the configuration: their series are there from the first scrape on.
+    pub routes: Vec<String>,
+    /// How many connections there may be; 0: no limit.
+    pub max_connections: u64,
+    /// Counts all connections.
+    pub census: Box<dyn Fn() -> Census + Send + Sync>,
+    /// Says what the ledger knows.
+    pub ledger: Box<dyn Fn() -> LedgerFacts + Send + Sync>,
+    /// Says how the drain fares.
+    pub drain: Box<dyn Fn() -> DrainFacts + Send + Sync>,
+}
+
+/// What the ledger knows of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LedgerFacts {
+    /// For how long the oldest entry that is not yet durable has been waiting.
+    pub lag: Duration,
+    /// Endings cannot be stored.
+    pub failing: bool,
+    /// Connections that an earlier process left open, recorded as `process_died` at start.
+    pub recovered: u64,
+}
+
+/// How a drain fares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DrainFacts {
+    /// New connections are refused.
+    pub draining: bool,
+    /// Connections that the drain has yet to see end; 0 when none runs.
+    pub left: usize,
+}
+
+/// The metrics of a daemon.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+}
+
+impl Metrics {
+    /// Makes the metrics of a daemon that starts now.
+    pub fn new(observations: Arc<Observations>, sources: MetricsSources) -> Self {
+        let started = SystemTime::now();
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(Scraped { observations, sources, started }));
+        Self { registry }
+    }
+
+    /// Renders a scrape. It looks at every connection: a few milliseconds where there are 20,000.
+    pub fn render(&self) -> String {
+        let mut rendered = String::new();
+        // Writing to a string does not fail, and nothing else that is asked can.
+        let _ = text::encode(&mut rendered, &self.registry);
+        rendered
+    }
+}
+
+/// All that a scrape takes.
+struct Scraped {
+    observations: Arc<Observations>,
+    sources: MetricsSources,
+    started: SystemTime,
+}
+
+impl fmt::Debug for Scraped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scraped").finish_non_exhaustive()
+    }
+}

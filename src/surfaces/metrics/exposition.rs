@@ -1,0 +1,282 @@
+//! Writes a scrape: every series, its name and its labels.
+//!
+//! No label is one that a peer can choose: routes come from the configuration, all else is a closed
+//! set. The status of an `upgrade_rejected` is the other side's to choose, and so no label.
+
+use std::fmt;
+use std::time::SystemTime;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeLabelSet, EncodeMetric, MetricEncoder, NoLabelSet,
+};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Unit;
+
+use super::process::ProcessFacts;
+use super::{DrainFacts, LedgerFacts, Scraped};
+use crate::vocabulary::{
+    Cause, Census, CensusLine, CloseState, Direction, Ending, Fault, Kind, OpenByState, Verdict,
+};
+
+impl Collector for Scraped {
+    fn encode(&self, encoder: DescriptorEncoder) -> fmt::Result {
+        let mut scrape = Scrape(encoder);
+        let mut census = (self.sources.census)();
+        add_known_routes(&mut census, &self.sources.routes);
+        scrape.connections(&census)?;
+        scrape.attempts(self)?;
+        scrape.histogram(
+            "lastword_closing_handshake",
+            "Time from the first Close to the second, of connections that had two.",
+            &self.observations.closing_handshake,
+        )?;
+        scrape.histogram(
+            "lastword_connection",
+            "How long connections were open, noted as they ended.",
+            &self.observations.connection,
+        )?;
+        scrape.queues(&census)?;
+        scrape.ledger((self.sources.ledger)(), self.observations.unrecorded())?;
+        scrape.drain((self.sources.drain)())?;
+        scrape.process(self.sources.max_connections, self.started)
+    }
+}
+
+/// Adds an empty line for each route of the configuration that nobody has come to yet: a rate sees
+/// a counter's first step only if it was there before.
+fn add_known_routes(census: &mut Census, routes: &[String]) {
+    for route in routes {
+        let is_it =
+            |line: &CensusLine| line.direction == Direction::Inbound && *line.route == **route;
+        if !census.lines.iter().any(is_it) {
+            census.lines.push(CensusLine {
+                direction: Direction::Inbound,
+                route: route.as_str().into(),
+                opened: 0,
+                open: OpenByState::default(),
+                ended: Vec::new(),
+            });
+        }
+    }
+}
+
+/// Returns the fault and cause with which a kind usually comes; these series are there before the
+/// first such ending. All combinations would be hundreds for each route, nearly all for ever 0.
+fn usually(kind: Kind) -> Option<Verdict> {
+    let (fault, cause) = match kind {
+        Kind::Clean => (Fault::None, Cause::Peer),
+        Kind::ClosedPrematurely | Kind::ConnectionReset => (Fault::Peer, Cause::None),
+        Kind::PathLost | Kind::TlsTruncated | Kind::TransportError => (Fault::Network, Cause::None),
+        Kind::CloseTimeout => (Fault::Peer, Cause::Drain),
+        Kind::PongTimeout => (Fault::Network, Cause::Keepalive),
+        Kind::ProtocolViolation | Kind::InvalidPayload | Kind::MessageTooBig => {
+            (Fault::Peer, Cause::Violation)
+        }
+        Kind::SlowConsumer => (Fault::Peer, Cause::SlowConsumer),
+        Kind::BackendFailed => (Fault::Backend, Cause::Backend),
+        Kind::ActorFailed => (Fault::Local, Cause::None),
+        Kind::Aborted => (Fault::Operator, Cause::Api),
+        Kind::DrainDeadline => (Fault::Operator, Cause::Drain),
+        // What an earlier process left is a counter of its own; an attempt is no ending.
+        Kind::ProcessDied | Kind::OpenFailed(_) => return None,
+    };
+    Some(Verdict { kind, fault, cause })
+}
+
+/// A scrape that is being written.
+struct Scrape<'a>(DescriptorEncoder<'a>);
+
+impl Scrape<'_> {
+    fn connections(&mut self, census: &Census) -> fmt::Result {
+        let mut opened = self.counters(
+            "lastword_connections_opened",
+            "Connections that ever opened in this process: always open + endings.",
+        )?;
+        for line in &census.lines {
+            opened.count(&of_line(line), line.opened)?;
+        }
+        let mut open = self.gauges(
+            "lastword_connections_open",
+            "Connections that are open, by where their closing handshake stands.",
+        )?;
+        for line in &census.lines {
+            for &state in CloseState::ALL {
+                let [direction, route] = of_line(line);
+                open.show(&[direction, route, ("state", state.as_str())], line.open.of(state))?;
+            }
+        }
+        let mut endings = self.counters(
+            "lastword_endings",
+            "Connections of this process that ended: attempts and recovered ones are none of them.",
+        )?;
+        for line in &census.lines {
+            for (verdict, count) in verdicts(line) {
+                let [direction, route] = of_line(line);
+                let kind = ("kind", verdict.kind.as_str());
+                let fault = ("fault", verdict.fault.as_str());
+                let cause = ("cause", verdict.cause.as_str());
+                endings.count(&[kind, fault, cause, route, direction], count)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn attempts(&mut self, scraped: &Scraped) -> fmt::Result {
+        let mut failed = self.counters(
+            "lastword_open_failed",
+            "Opening handshakes that failed, with those that are only counted and not recorded.",
+        )?;
+        for (route, failure, count) in scraped.observations.attempts() {
+            failed.count(&[("failure", failure), ("route", &route)], count)?;
+        }
+        Ok(())
+    }
+
+    fn queues(&mut self, census: &Census) -> fmt::Result {
+        let mut messages = self.counters(
+            "lastword_messages",
+            "Data messages received (in), and wholly handed to the kernel (out).",
+        )?;
+        messages.count(&[("direction", "in")], census.messages_in)?;
+        messages.count(&[("direction", "out")], census.messages_out)?;
+        self.bytes(
+            "lastword_outbox",
+            "Bytes of data that wait in the outboxes of all connections.",
+            census.outbox_bytes,
+        )?;
+        self.bytes(
+            "lastword_queue_memory",
+            "Bytes that all inboxes and outboxes hold.",
+            census.memory_used,
+        )?;
+        self.bytes(
+            "lastword_queue_memory_limit",
+            "Bytes that all inboxes and outboxes may hold (limits.memory).",
+            census.memory_limit,
+        )
+    }
+
+    fn ledger(&mut self, facts: LedgerFacts, unrecorded: u64) -> fmt::Result {
+        let LedgerFacts { lag, failing, recovered } = facts;
+        self.seconds(
+            "lastword_ledger_lag",
+            "For how long the oldest entry that is not yet durable has been waiting.",
+            lag.as_secs_f64(),
+        )?;
+        self.gauge(
+            "lastword_ledger_degraded",
+            "1 while endings cannot be stored, else 0.",
+            u64::from(failing),
+        )?;
+        self.counter(
+            "lastword_ledger_unrecorded",
+            "Endings and attempts that could not be stored: they are in the log only.",
+            unrecorded,
+        )?;
+        self.counter(
+            "lastword_recovered_endings",
+            "Connections that an earlier process left open, recorded as process_died at start.",
+            recovered,
+        )
+    }
+
+    fn drain(&mut self, facts: DrainFacts) -> fmt::Result {
+        let DrainFacts { draining, left } = facts;
+        self.gauge(
+            "lastword_draining",
+            "1 while new connections are refused because of a drain, else 0.",
+            u64::from(draining),
+        )?;
+        self.gauge(
+            "lastword_drain_left",
+            "Connections that the drain has yet to see end; 0 when none runs.",
+            left as u64,
+        )
+    }
+
+    fn process(&mut self, max_connections: u64, started: SystemTime) -> fmt::Result {
+        self.gauge(
+            "lastword_max_connections",
+            "Connections that are allowed at once (limits.max_connections); 0: no limit.",
+            max_connections,
+        )?;
+        self.0
+            .encode_descriptor("lastword_build", "The version that runs.", None, MetricType::Info)?
+            .encode_info(&[("version", Ending::VERSION)])?;
+        let since_epoch = started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        self.seconds(
+            "process_start_time",
+            "When the process started, since the Unix epoch.",
+            since_epoch.as_secs_f64(),
+        )?;
+        let ProcessFacts { resident_bytes, open_fds, max_fds } = ProcessFacts::read();
+        if let Some(bytes) = resident_bytes {
+            self.bytes("process_resident_memory", "Resident memory.", bytes)?;
+        }
+        if let Some(open) = open_fds {
+            self.gauge("process_open_fds", "Descriptors that are open.", open)?;
+        }
+        if let Some(max) = max_fds {
+            self.gauge("process_max_fds", "Descriptors that may be open.", max)?;
+        }
+        Ok(())
+    }
+
+    fn histogram(&mut self, name: &str, help: &str, histogram: &Histogram) -> fmt::Result {
+        let unit = Some(&Unit::Seconds);
+        histogram.encode(self.0.encode_descriptor(name, help, unit, MetricType::Histogram)?)
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        let mut counter = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        counter.encode_counter::<NoLabelSet, _, u64>(&value, None)
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        self.0.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&value)
+    }
+
+    fn bytes(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        let unit = Some(&Unit::Bytes);
+        self.0.encode_descriptor(name, help, unit, MetricType::Gauge)?.encode_gauge(&value)
+    }
+
+    fn seconds(&mut self, name: &str, help: &str, value: f64) -> fmt::Result {
+        let unit = Some(&Unit::Seconds);
+        self.0.encode_descriptor(name, help, unit, MetricType::Gauge)?.encode_gauge(&value)
+    }
+
+    fn counters<'a>(&'a mut self, name: &'a str, help: &str) -> Result<Family<'a>, fmt::Error> {
+        self.0.encode_descriptor(name, help, None, MetricType::Counter).map(Family)
+    }
+
+    fn gauges<'a>(&'a mut self, name: &'a str, help: &str) -> Result<Family<'a>, fmt::Error> {
+        self.0.encode_descriptor(name, help, None, MetricType::Gauge).map(Family)
+    }
+}
+
+/// The series of one name.
+struct Family<'a>(MetricEncoder<'a>);
+
+impl Family<'_> {
+    fn count(&mut self, labels: &impl EncodeLabelSet, value: u64) -> fmt::Result {
+        self.0.encode_family(labels)?.encode_counter::<NoLabelSet, _, u64>(&value, None)
+    }
+
+    fn show(&mut self, labels: &impl EncodeLabelSet, value: u64) -> fmt::Result {
+        self.0.encode_family(labels)?.encode_gauge(&value)
+    }
+}
+
+fn of_line(line: &CensusLine) -> [(&'static str, &str); 2] {
+    [("direction", line.direction.as_str()), ("route", &line.route)]
+}
+
+/// Returns the endings of a line, with those at 0 that may come.
+fn verdicts(line: &CensusLine) -> impl Iterator<Item = (Verdict, u64)> + '_ {
+    let may_come = Kind::OF_CONNECTIONS.into_iter().filter_map(usually);
+    let not_yet = may_come.filter(|due| line.ended.iter().all(|(verdict, _)| verdict != due));
+    line.ended.iter().copied().chain(not_yet.map(|verdict| (verdict, 0)))
+}

@@ -1,0 +1,103 @@
+//! What Prometheus sees.
+
+mod deploy;
+mod exposition;
+mod identity;
+mod parser;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use super::{DrainFacts, LedgerFacts, Metrics, MetricsSources, Observations};
+use crate::vocabulary::{
+    Cause, Census, CensusLine, CloseState, ConnectionId, Direction, Ending, Event, Fault,
+    FirstClose, Kind, OpenByState, Origin, Outcome, Published, Record, Retry, Verdict,
+};
+
+/// A route as a configuration may name it.
+const ODD: &str = r#"a"b\c"#;
+
+fn sources() -> MetricsSources {
+    MetricsSources {
+        routes: vec!["chat".to_owned(), "idle".to_owned()],
+        max_connections: 19_744,
+        census: Box::new(census),
+        ledger: Box::new(|| LedgerFacts {
+            lag: Duration::from_millis(250),
+            failing: true,
+            recovered: 3,
+        }),
+        drain: Box::new(|| DrainFacts { draining: true, left: 7 }),
+    }
+}
+
+/// Five connections of one route, two of another.
+fn census() -> Census {
+    let mut open = OpenByState::default();
+    open.count(CloseState::Open);
+    open.count(CloseState::CloseSent);
+    let reset = Verdict { kind: Kind::ConnectionReset, fault: Fault::Peer, cause: Cause::None };
+    let asked = Verdict { kind: Kind::Clean, fault: Fault::Operator, cause: Cause::Api };
+    let line = |direction, route: &str, opened, open, ended| CensusLine {
+        direction,
+        route: route.into(),
+        opened,
+        open,
+        ended,
+    };
+    Census {
+        lines: vec![
+            line(Direction::Inbound, "chat", 5, open, vec![(reset, 2), (asked, 1)]),
+            line(Direction::Outbound, "", 2, OpenByState::default(), vec![(asked, 2)]),
+            line(Direction::Inbound, ODD, 2, open, vec![]),
+        ],
+        messages_in: 10,
+        messages_out: 9,
+        outbox_bytes: 4096,
+        memory_used: 5000,
+        memory_limit: 1 << 30,
+    }
+}
+
+fn scrape(observations: Observations) -> String {
+    Metrics::new(Arc::new(observations), sources()).render()
+}
+
+fn ending(kind: Kind, route: Option<&str>) -> Ending {
+    let mut origin = Origin::new(Direction::Inbound);
+    origin.route = route.map(str::to_owned);
+    Ending {
+        id: ConnectionId::new(),
+        node: "test".into(),
+        origin: Arc::new(origin),
+        relay_peer: None,
+        opened_at: SystemTime::UNIX_EPOCH,
+        ended_at: SystemTime::UNIX_EPOCH,
+        open_for: Duration::from_secs(90),
+        outcome: Outcome {
+            kind,
+            fault: Fault::None,
+            cause: Cause::None,
+            first_close: FirstClose::None,
+            state: None,
+            close_sent: None,
+            close_received: None,
+            transport_end: None,
+            handshake: Some(Duration::from_millis(3)),
+            retry: Retry::Never,
+            limit: None,
+            by: None,
+            detail: String::new(),
+        },
+        traffic: None,
+        tcp: None,
+    }
+}
+
+fn ended(kind: Kind, record: Record) -> Published {
+    Published { event: Event::Ended(Arc::new(ending(kind, Some("chat")))), record }
+}
+
+fn failed(kind: Kind, route: Option<&str>, record: Record) -> Published {
+    Published { event: Event::OpenFailed(Arc::new(ending(kind, route))), record }
+}
