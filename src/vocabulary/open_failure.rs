@@ -96,3 +96,32 @@ impl fmt::Display for OpenFailure {
         f.pad(self.as_str())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_words_are_those_of_all_failures() {
+        let all = [
+            OpenFailure::RefusedLimit,
+            OpenFailure::RefusedRate,
+            OpenFailure::RefusedDraining,
+            OpenFailure::RefusedOrigin,
+            OpenFailure::Unauthorized,
+            OpenFailure::NoRoute,
+            OpenFailure::BadRequest,
+            OpenFailure::HandshakeTimeout,
+            OpenFailure::PeerGone,
+            OpenFailure::Dns,
+            OpenFailure::ConnectRefused,
+            OpenFailure::ConnectTimeout,
+            OpenFailure::PortsExhausted,
+            OpenFailure::Tls,
+            OpenFailure::UpgradeRejected { status: 403 },
+            OpenFailure::BackendRefused,
+            OpenFailure::BackendUnreachable,
+        ];
+        assert_eq!(all.map(OpenFailure::as_str), OpenFailure::WORDS);
+    }
+}
