@@ -217,7 +217,7 @@ impl Supervisor {
         message: impl Into<Message>,
         select: impl Fn(&Origin) -> bool,
     ) -> BroadcastReport {
-        self.core.broadcast(&message.into(), select)
+        self.core.broadcast(message.into(), select)
     }
 
     /// Returns the books: opened = open + ended, at every instant.

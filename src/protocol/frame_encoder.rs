@@ -1,5 +1,7 @@
 //! Writes frames: the header of RFC 6455 section 5.2 and the masking of section 5.3.
 
+use crate::vocabulary::Message;
+
 /// What a frame carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Opcode {
@@ -13,6 +15,16 @@ pub enum Opcode {
     Ping = 0x9,
     /// A Pong.
     Pong = 0xA,
+}
+
+impl Opcode {
+    /// Returns the opcode of a message that is sent whole.
+    pub const fn of(message: &Message) -> Self {
+        match message {
+            Message::Text(_) => Self::Text,
+            Message::Binary(_) => Self::Binary,
+        }
+    }
 }
 
 /// A frame header as it goes onto the wire: 2 to 14 bytes.

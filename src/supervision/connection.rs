@@ -16,16 +16,16 @@ use super::books::Carried;
 use super::decider::ConnectionMessage;
 use super::inbox::Inbox;
 use super::memory::MemoryBudget;
-use super::outbox::{Lost, Outbox, Refused};
-use super::{now, scratch};
+use super::now;
+use super::outbox::{Lost, Outbox, Prepared, Refused};
 use crate::config::ConnectionSettings;
 use crate::protocol::closing_handshake::{
     ClosePolicy, CloseRequest, ClosingHandshake, ReplyPolicy,
 };
 use crate::transport::shared_tcp::DirectWriter;
 use crate::vocabulary::{
-    CloseCode, CloseFrame, CloseState, ConnectionId, ConnectionStatus, Ending, Message, Origin,
-    Outcome, Role, TcpFacts, Traffic,
+    CloseCode, CloseFrame, CloseState, ConnectionId, ConnectionStatus, Ending, Origin, Outcome,
+    Role, TcpFacts, Traffic,
 };
 
 /// One connection, as all who deal with it see it.
@@ -162,7 +162,8 @@ impl Connection {
 
     /// Sends a message if there is room. Where nothing waits it is written here and now, which
     /// saves waking the mover: for one message to many connections.
-    pub(super) fn push_directly(&self, message: &Message, now: Instant) -> Result<(), Refused> {
+    pub(super) fn push_directly(&self, prepared: &Prepared, now: Instant) -> Result<(), Refused> {
+        let message = prepared.message();
         let Some(writer) = self.direct.get() else {
             self.outbox.try_push(message, now)?;
             self.mover.wake();
@@ -173,10 +174,7 @@ impl Connection {
             self.counters.written_directly(written);
             written
         };
-        let left = scratch::for_writing(|scratch| {
-            self.outbox.try_push_writing(message, now, scratch, write)
-        })?;
-        if left {
+        if self.outbox.try_push_writing(prepared, now, write)? {
             self.counters.sent(1, message.len() as u64);
             self.counters.active(now.saturating_duration_since(self.opened));
         } else {

@@ -14,6 +14,7 @@ use super::handle::ConnectionHandle;
 use super::listener::{Listener, Listening};
 use super::memory::MemoryBudget;
 use super::node::{Attempt, Node, ShutDown};
+use super::outbox::Prepared;
 use super::publication::{Observer, Publisher};
 use super::registry::{Accounting, Registry};
 use super::route::Route;
@@ -153,17 +154,17 @@ impl Core {
 
     pub(crate) fn broadcast(
         &self,
-        message: &Message,
+        message: Message,
         select: impl Fn(&Origin) -> bool,
     ) -> BroadcastReport {
         let mut report = BroadcastReport::default();
-        let now = super::now();
-        for connection in self.node.registry.all() {
+        let (prepared, now) = (Prepared::new(message), super::now());
+        for connection in self.node.registry.oldest_first() {
             if !select(&connection.origin) {
                 continue;
             }
             report.matched += 1;
-            match ConnectionHandle::new(connection).try_send_directly(message, now) {
+            match ConnectionHandle::new(connection).try_send_directly(&prepared, now) {
                 Ok(()) => report.queued += 1,
                 Err(_refused) => report.refused += 1,
             }

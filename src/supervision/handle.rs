@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::connection::Connection;
 use super::decider::ConnectionMessage;
 use super::now;
-use super::outbox::Refused;
+use super::outbox::{Prepared, Refused};
 use crate::config::OnFull;
 use crate::protocol::closing_handshake::{CloseRequest, Input};
 use crate::vocabulary::{
@@ -142,10 +142,10 @@ impl ConnectionHandle {
     /// and now: the cheapest way to send one message to many.
     pub(super) fn try_send_directly(
         &self,
-        message: &Message,
+        prepared: &Prepared,
         now: Instant,
     ) -> Result<(), SendError> {
-        self.settle(self.connection.push_directly(message, now), message)
+        self.settle(self.connection.push_directly(prepared, now), prepared.message())
     }
 
     /// Does with a message that found no room as `limits.on_full` says.

@@ -4,6 +4,7 @@
 //! can follow it (RFC 6455 section 5.5.1). Pings and Pongs wait in places of their own,
 //! few of them, and go between messages: a peer that pings and never reads cannot grow anything.
 
+mod prepared;
 mod queue;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,6 +15,7 @@ use tokio::sync::Notify;
 use super::memory::MemoryBudget;
 use crate::protocol::closing_handshake::CloseRequest;
 use crate::vocabulary::{CloseFrame, Message, Role};
+pub(super) use prepared::Prepared;
 pub(super) use queue::{Batch, Left, Lost};
 use queue::{Gate, Queue};
 
@@ -67,20 +69,19 @@ impl Outbox {
     /// It writes under the lock: nobody else writes while nothing waits, so frames stay in order.
     pub(super) fn try_push_writing(
         &self,
-        message: &Message,
+        prepared: &Prepared,
         now: Instant,
-        scratch: &mut [u8],
         write: impl FnOnce(&[u8]) -> usize,
     ) -> Result<bool, Refused> {
         let mut queue = self.lock_open()?;
-        let size = queue.size_of(message);
+        let size = queue.size_of(prepared.message());
         if !self.fits(&queue, size) {
             return Err(Refused::Full { queued: queue.bytes(), limit: self.limit });
         }
         if self.budget.is_exhausted() {
             return Err(self.no_memory(&queue));
         }
-        let left = queue.push_writing(message, now, scratch, write);
+        let left = queue.push_writing(prepared, now, write);
         if !left {
             // Part of it may have gone: what is left cannot be refused any more.
             self.budget.charge(size as u64);

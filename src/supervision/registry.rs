@@ -104,6 +104,20 @@ impl Registry {
         self.connections.iter().map(|entry| Arc::clone(&entry.connection)).collect()
     }
 
+    /// Returns all connections that are open now, the oldest first.
+    ///
+    /// Neighbours in age are neighbours in memory, ours and the kernel's: whoever does something
+    /// with each is faster in this order than in the map's.
+    pub(super) fn oldest_first(&self) -> Vec<Arc<Connection>> {
+        let mut all: Vec<_> = self
+            .connections
+            .iter()
+            .map(|entry| (*entry.key(), Arc::clone(&entry.connection)))
+            .collect();
+        all.sort_unstable_by_key(|(id, _)| *id);
+        all.into_iter().map(|(_, connection)| connection).collect()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.connections.len()
     }

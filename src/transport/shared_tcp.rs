@@ -16,6 +16,9 @@ use super::tcp_info;
 #[derive(Debug)]
 pub struct SharedTcp(Arc<TcpStream>);
 
+/// Says what the owner's socket says already, and that no signal is wanted where the peer is gone.
+const AT_ONCE: i32 = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+
 /// Writes to a socket that somebody else owns, for as long as that keeps it.
 #[derive(Debug, Clone)]
 pub struct DirectWriter(Weak<TcpStream>);
@@ -23,10 +26,11 @@ pub struct DirectWriter(Weak<TcpStream>);
 impl DirectWriter {
     /// Writes what the kernel takes at once, and returns how many bytes that were.
     ///
-    /// None were taken also where the socket failed or is gone: its owner will see.
+    /// None were taken also where the socket failed or is gone: its owner will see. The kernel is
+    /// asked, not the runtime, whose notes on each socket are memory that nobody has touched lately.
     pub fn try_write(&self, bytes: &[u8]) -> usize {
         match self.0.upgrade() {
-            Some(socket) => socket.try_write(bytes).unwrap_or(0),
+            Some(socket) => SockRef::from(&*socket).send_with_flags(bytes, AT_ONCE).unwrap_or(0),
             None => 0,
         }
     }

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 
+use super::prepared::Prepared;
 use crate::protocol::closing_handshake::CloseRequest;
 use crate::protocol::frame_encoder::{EncodedHeader, Opcode, apply_mask};
 use crate::vocabulary::{CloseFrame, Message, Role};
@@ -158,29 +159,33 @@ impl Queue {
         self.items.push_back(item);
     }
 
-    /// Writes a message right away if nothing waits before it and its frame fits into `scratch`;
-    /// what `write` did not take is queued. Tells whether all of it left.
+    /// Writes a message right away if nothing waits before it and it is small enough; what `write`
+    /// did not take is queued. Tells whether all of it left.
     pub(super) fn push_writing(
         &mut self,
-        message: &Message,
+        prepared: &Prepared,
         now: Instant,
-        scratch: &mut [u8],
         write: impl FnOnce(&[u8]) -> usize,
     ) -> bool {
-        let item = Item::message(self.role, message, now);
-        let size = item.size();
         let idle = self.items.is_empty() && self.ping.is_none() && self.pongs.is_empty();
-        if idle && let Some(frame) = scratch.get_mut(..size) {
-            let (head, body) = frame.split_at_mut(item.header.as_bytes().len());
-            head.copy_from_slice(item.header.as_bytes());
-            body.copy_from_slice(&item.payload);
-            let written = write(frame);
-            if written == size {
-                return true;
+        let message = |queue: &Self| Item::message(queue.role, prepared.message(), now);
+        let (item, written) = match (self.role, prepared.frame().filter(|_| idle)) {
+            (Role::Server, Some(frame)) => match write(frame) {
+                all if all == frame.len() => return true,
+                part => (message(self), part),
+            },
+            (Role::Client, Some(_unmasked)) => {
+                let item = message(self);
+                match write(&[item.header.as_bytes(), &item.payload].concat()) {
+                    all if all == item.size() => return true,
+                    part => (item, part),
+                }
             }
-            self.begun = written;
-        }
-        self.bytes += size;
+            (Role::Server | Role::Client, None) => (message(self), 0),
+        };
+        // Nothing had begun to leave where something was written.
+        self.begun += written;
+        self.bytes += item.size();
         self.items.push_back(item);
         false
     }
@@ -364,12 +369,8 @@ impl Queue {
 
 impl Item {
     fn message(role: Role, message: &Message, now: Instant) -> Self {
-        let opcode = match message {
-            Message::Text(_) => Opcode::Text,
-            Message::Binary(_) => Opcode::Binary,
-        };
         let carries = Carries::Data { queued_at: now };
-        Self::encode(role, opcode, message.payload().clone(), carries)
+        Self::encode(role, Opcode::of(message), message.payload().clone(), carries)
     }
 
     /// A client masks what it sends (section 5.3), with a mask nobody can foretell.

@@ -372,3 +372,25 @@ proptest! {
         prop_assert_eq!(budget.used(), 0);
     }
 }
+
+#[test]
+fn what_a_direct_write_leaves_behind_follows_in_its_place() {
+    for role in [Role::Server, Role::Client] {
+        let (outbox, _) = outbox(role, MANY, MANY);
+        let prepared = Prepared::new(message(1000));
+        let mut wire = Vec::new();
+        let mut take = |bytes: &[u8], len: usize| {
+            wire.extend_from_slice(&bytes[..len.min(bytes.len())]);
+            len.min(bytes.len())
+        };
+        let now = Instant::now();
+        let mut send = |len| outbox.try_push_writing(&prepared, now, |bytes| take(bytes, len));
+        assert_eq!(send(usize::MAX), Ok(true));
+        assert_eq!(send(300), Ok(false));
+        assert_eq!(send(usize::MAX), Ok(false), "another waits before it");
+        wire.extend(write_all(&outbox));
+        let expected: Vec<_> = (0..3).map(|_| Seen::Message(message(1000))).collect();
+        assert_eq!(read(role, &wire), expected);
+        assert_eq!(outbox.backlog().0, 0);
+    }
+}
