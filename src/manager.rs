@@ -210,8 +210,9 @@ impl Supervisor {
 
     /// Sends one message to all connections that `select` says yes to.
     ///
-    /// It never waits: a connection whose outbox is full does as its `limits.on_full` says. Where
-    /// nothing waits before it, the message is written from here, without waking anybody.
+    /// It waits for no peer: a connection whose outbox is full does as its `limits.on_full` says.
+    /// Where nothing waits before it, the message is written from here, without waking anybody;
+    /// threads of the runtime take their share of thousands of connections.
     pub fn broadcast(
         &self,
         message: impl Into<Message>,

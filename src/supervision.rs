@@ -5,6 +5,7 @@
 
 mod backend;
 mod books;
+mod broadcast;
 mod connection;
 mod core;
 mod decider;
@@ -27,6 +28,7 @@ mod supervisor;
 mod tests;
 
 pub use backend::{Backend, CloseReply, Handler, HandlerFailure, Receiver};
+pub use broadcast::BroadcastReport;
 pub use drain::{DrainOptions, DrainReport, DrainUnderWay};
 pub use failure::ConnectionFailure;
 pub use handle::{ConnectionHandle, SendError, TrySendError};
@@ -37,7 +39,6 @@ pub use node::ShutDown;
 pub use registry::Accounting;
 pub use route::Route;
 
-pub use core::BroadcastReport;
 pub(crate) use core::{Core, Parts};
 pub(crate) use listener::masking_of;
 pub(crate) use node::Attempt;

@@ -8,13 +8,13 @@ use ractor::{Actor, ActorRef};
 use tokio::sync::broadcast;
 use tokio::task::JoinSet;
 
+use super::broadcast::{BroadcastReport, send_to_all};
 use super::decider::ConnectionMessage;
 use super::drain::{self, DrainOptions, DrainReport, DrainUnderWay};
 use super::handle::ConnectionHandle;
 use super::listener::{Listener, Listening};
 use super::memory::MemoryBudget;
 use super::node::{Attempt, Node, ShutDown};
-use super::outbox::Prepared;
 use super::publication::{Observer, Publisher};
 use super::registry::{Accounting, Registry};
 use super::route::Route;
@@ -49,17 +49,6 @@ pub(crate) struct Parts {
     pub(crate) admission: AdmissionLimits,
     pub(crate) handshake_timeout: Duration,
     pub(crate) records: Records,
-}
-
-/// What became of a broadcast.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct BroadcastReport {
-    /// Connections that were selected.
-    pub matched: usize,
-    /// Of those, how many took the message.
-    pub queued: usize,
-    /// And how many did not: their outbox was full, or they were closing.
-    pub refused: usize,
 }
 
 impl Core {
@@ -157,19 +146,9 @@ impl Core {
         message: Message,
         select: impl Fn(&Origin) -> bool,
     ) -> BroadcastReport {
-        let mut report = BroadcastReport::default();
-        let (prepared, now) = (Prepared::new(message), super::now());
-        for connection in self.node.registry.oldest_first() {
-            if !select(&connection.origin) {
-                continue;
-            }
-            report.matched += 1;
-            match ConnectionHandle::new(connection).try_send_directly(&prepared, now) {
-                Ok(()) => report.queued += 1,
-                Err(_refused) => report.refused += 1,
-            }
-        }
-        report
+        let mut selected = self.node.registry.oldest_first();
+        selected.retain(|connection| select(&connection.origin));
+        send_to_all(selected, message)
     }
 
     pub(crate) fn accounting(&self) -> Accounting {
