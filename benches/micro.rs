@@ -1,20 +1,29 @@
 //! The pure parts on the way of every byte and of every end: `cargo bench --bench micro`.
 //!
-//! The outbox is no part of the public API; what it costs is in `load echo` and `load broadcast`.
+//! The outbox is no part of the public API: it is measured through a connection whose transport takes
+//! all at once, so that the mover's share is small.
 #![allow(missing_docs, reason = "criterion's macros make public items")]
 
 use std::hint::black_box;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use lastword::config::ByteSize;
 use lastword::protocol::classification::{Loss, LossKind};
 use lastword::protocol::closing_handshake::{
     ClosePolicy, CloseRequest, ClosingHandshake, Input, ReplyPolicy,
 };
 use lastword::protocol::frame_encoder::apply_mask;
 use lastword::protocol::frame_scanner::{Found, FrameScanner, Place, ScanLimits};
+use lastword::transport::socket::Transport;
 use lastword::transport::websocket::MessageReader;
 use lastword::vocabulary::{Cause, CloseFrame, Role};
+use lastword::{Adopt, Message, Supervisor};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::runtime::Builder;
 
 const LIMITS: ScanLimits = ScanLimits { max_frame_size: 1 << 20, max_message_size: 1 << 20 };
 
@@ -118,6 +127,68 @@ fn masking(c: &mut Criterion) {
     group.finish();
 }
 
+#[allow(clippy::expect_used, reason = "a benchmark that cannot begin has nothing else to say")]
+fn outbox(c: &mut Criterion) {
+    let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let supervisor = runtime.block_on(Supervisor::builder().start()).expect("a supervisor");
+    let mut adopt = Adopt::new(Role::Server, TakesAll);
+    adopt.settings.limits.outbox_bytes = ByteSize::mib(1);
+    let adopted = runtime.block_on(supervisor.adopt_receiving(adopt));
+    let (connection, _messages) = adopted.expect("it was not shut down");
+    let mut group = c.benchmark_group("outbox");
+    for (name, size, count) in [("32 B", 32, 1000), ("1 KiB", 1024, 100), ("64 KiB", 64 << 10, 10)]
+    {
+        let message = Message::from(vec![7_u8; size]);
+        group.throughput(Throughput::Elements(count));
+        group.bench_function(format!("queue and write messages of {name}"), |b| {
+            b.iter(|| {
+                runtime.block_on(async {
+                    for _ in 0..count {
+                        connection.try_send(message.clone()).expect("there is room");
+                    }
+                    while connection.queued_bytes() > 0 {
+                        tokio::task::yield_now().await;
+                    }
+                });
+            });
+        });
+    }
+    group.finish();
+}
+
+/// A transport that takes whatever is written and never has anything to read.
+struct TakesAll;
+
+impl Transport for TakesAll {}
+
+impl AsyncRead for TakesAll {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        _: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
+}
+
+impl AsyncWrite for TakesAll {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
 /// Scans all of `bytes`; returns how many messages ended in them.
 fn scan(scanner: &mut FrameScanner, mut bytes: &[u8]) -> usize {
     let mut ended = 0;
@@ -150,5 +221,5 @@ fn frame(size: usize) -> Vec<u8> {
     frame
 }
 
-criterion_group!(benches, closing_handshake, scanner, reader, masking);
+criterion_group!(benches, closing_handshake, scanner, reader, masking, outbox);
 criterion_main!(benches);
