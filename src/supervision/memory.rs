@@ -42,12 +42,17 @@ impl MemoryBudget {
 
     /// Charges `bytes` that are in memory already, whether they fit or not.
     pub(super) fn charge(&self, bytes: u64) {
-        self.used.fetch_add(bytes, Ordering::Relaxed);
+        // All threads share this memory: it is not touched without need.
+        if bytes > 0 {
+            self.used.fetch_add(bytes, Ordering::Relaxed);
+        }
     }
 
     /// Gives back what was charged.
     pub(super) fn release(&self, bytes: u64) {
-        self.used.fetch_sub(bytes, Ordering::Relaxed);
+        if bytes > 0 {
+            self.used.fetch_sub(bytes, Ordering::Relaxed);
+        }
     }
 }
 

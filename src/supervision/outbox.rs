@@ -89,13 +89,21 @@ impl Outbox {
         Ok(left)
     }
 
-    /// Takes a message that is in memory already and moves from inbox to outbox; the caller has
-    /// seen [`Outbox::has_room`].
+    /// Takes a message that is in memory already; the caller has seen [`Outbox::has_room`], and is
+    /// about to write.
+    ///
+    /// It is charged only once it is seen to stay, see [`Outbox::charge`]: the budget is a piece of
+    /// memory that all threads share, and most echoes leave at once.
     pub(super) fn push_moved(&self, message: &Message, now: Instant) -> Result<(), Refused> {
         let mut queue = self.lock_open()?;
-        self.budget.charge(queue.size_of(message) as u64);
-        queue.push(message, now);
+        queue.push_uncharged(message, now);
         Ok(())
+    }
+
+    /// Charges the budget with what waits and has not been charged.
+    pub(super) fn charge(&self) {
+        let uncharged = self.lock().take_uncharged();
+        self.budget.charge(uncharged as u64);
     }
 
     /// Drops the oldest messages that have not begun to leave until `message` fits, and takes it;
@@ -185,6 +193,7 @@ impl Outbox {
     }
 
     /// Tells whether messages are accepted.
+    #[cfg(test)]
     pub(super) fn is_open(&self) -> bool {
         self.lock().gate() == Gate::Open
     }
@@ -197,9 +206,10 @@ impl Outbox {
         }
     }
 
-    /// Tells whether a message would find room.
+    /// Tells whether a message need not wait: it would find room, or be refused at once.
     pub(super) fn has_room(&self) -> bool {
-        self.lock().bytes() < self.limit
+        let queue = self.lock();
+        queue.gate() != Gate::Open || queue.bytes() < self.limit
     }
 
     /// Returns the bytes of data that are queued, and since when the oldest waits.
@@ -237,8 +247,8 @@ impl Outbox {
     /// Takes note that the kernel has `written` bytes more; returns what left whole.
     pub(super) fn advance(&self, written: usize) -> Left {
         let (left, freed) = self.lock().advance(written);
-        if freed > 0 {
-            self.budget.release(freed as u64);
+        self.budget.release(freed.charged as u64);
+        if freed.bytes > 0 {
             self.room.notify_waiters();
         }
         left
@@ -252,7 +262,7 @@ impl Outbox {
     /// Ends the queue: drops what is left and says what that was, with all that was shed before.
     pub(super) fn end(&self) -> (Lost, Option<Instant>) {
         let (lost, oldest, freed) = self.lock().end();
-        self.budget.release(freed as u64);
+        self.budget.release(freed.charged as u64);
         self.room.notify_waiters();
         (lost, oldest)
     }
@@ -268,9 +278,9 @@ impl Outbox {
 
     /// Drops the oldest message that can be; returns the bytes that frees.
     fn shed_oldest(&self, queue: &mut Queue) -> usize {
-        let freed = queue.shed_oldest().unwrap_or(0);
-        self.budget.release(freed as u64);
-        freed
+        let freed = queue.shed_oldest().unwrap_or_default();
+        self.budget.release(freed.charged as u64);
+        freed.bytes
     }
 
     fn lock_open(&self) -> Result<MutexGuard<'_, Queue>, Refused> {

@@ -149,7 +149,7 @@ impl Mover {
             return true;
         }
         let room = match self.driver {
-            Driver::Echo => !self.connection.outbox.is_open() || self.connection.outbox.has_room(),
+            Driver::Echo => self.connection.outbox.has_room(),
             Driver::Handler(_) | Driver::Receiver => self.connection.inbox.has_room(),
             Driver::Done => true,
         };

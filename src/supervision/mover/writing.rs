@@ -102,6 +102,7 @@ impl Mover {
                 }
                 Poll::Pending => {
                     self.writing.stalled_since.get_or_insert(now);
+                    self.connection.outbox.charge();
                     break;
                 }
             }
@@ -158,12 +159,17 @@ impl Mover {
 
     /// Carries out what is to happen once everything has left.
     fn obey(&mut self, cx: &mut Context<'_>) {
-        let done = self.writing.unflushed.is_none()
-            && (self.writing.has_failed() || self.connection.outbox.is_empty());
-        if !done {
+        // Most of the time nothing is ordered, and the outbox need not be asked.
+        let flush_is_awaited = self.orders.flush_then_tell && !self.told.flushed;
+        let done = || {
+            self.writing.unflushed.is_none()
+                && (self.writing.has_failed() || self.connection.outbox.is_empty())
+        };
+        if !(flush_is_awaited || self.orders.shutdown_write) || !done() {
             return;
         }
-        if self.orders.flush_then_tell && !std::mem::replace(&mut self.told.flushed, true) {
+        if flush_is_awaited {
+            self.told.flushed = true;
             self.tell(Input::OutboxFlushed);
         }
         if self.orders.shutdown_write

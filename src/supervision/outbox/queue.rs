@@ -27,6 +27,8 @@ pub(super) struct Queue {
     begun: usize,
     /// Bytes of frames that hold data.
     bytes: usize,
+    /// Of those, how many the memory budget was not charged with.
+    uncharged: usize,
     ping: Option<[u8; 4]>,
     /// Pongs that wait for their place.
     pongs: VecDeque<Box<[u8]>>,
@@ -76,6 +78,14 @@ pub(in crate::supervision) struct Lost {
     pub(in crate::supervision) bytes: u64,
 }
 
+/// Bytes of data that are queued no more.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Freed {
+    pub(super) bytes: usize,
+    /// Of those, how many the memory budget was charged with.
+    pub(super) charged: usize,
+}
+
 /// What is to be written next.
 #[derive(Debug)]
 pub(in crate::supervision) enum Batch {
@@ -104,6 +114,7 @@ impl Queue {
             items: VecDeque::new(),
             begun: 0,
             bytes: 0,
+            uncharged: 0,
             ping: None,
             pongs: VecDeque::new(),
             pongs_placed: 0,
@@ -157,6 +168,25 @@ impl Queue {
         let item = Item::message(self.role, message, now);
         self.bytes += item.size();
         self.items.push_back(item);
+    }
+
+    /// Appends a message that the memory budget was not charged with.
+    pub(super) fn push_uncharged(&mut self, message: &Message, now: Instant) {
+        let before = self.bytes;
+        self.push(message, now);
+        self.uncharged += self.bytes - before;
+    }
+
+    /// Returns what the memory budget was not charged with; from now on it was.
+    pub(super) fn take_uncharged(&mut self) -> usize {
+        std::mem::take(&mut self.uncharged)
+    }
+
+    fn free(&mut self, bytes: usize) -> Freed {
+        self.bytes -= bytes;
+        let uncharged = self.uncharged.min(bytes);
+        self.uncharged -= uncharged;
+        Freed { bytes, charged: bytes - uncharged }
     }
 
     /// Writes a message right away if nothing waits before it and it is small enough; what `write`
@@ -229,14 +259,13 @@ impl Queue {
         self.pongs.push_back(payload);
     }
 
-    /// Drops the oldest message that has not begun to leave; returns the bytes that frees.
-    pub(super) fn shed_oldest(&mut self) -> Option<usize> {
+    /// Drops the oldest message that has not begun to leave; returns what that frees.
+    pub(super) fn shed_oldest(&mut self) -> Option<Freed> {
         let first = usize::from(self.begun > 0);
         let at = first + self.items.iter().skip(first).position(Item::is_data)?;
         let item = self.items.remove(at)?;
-        self.bytes -= item.size();
         self.shed.add(item.payload.len());
-        Some(item.size())
+        Some(self.free(item.size()))
     }
 
     /// Counts a message that was accepted and dropped at once.
@@ -270,9 +299,9 @@ impl Queue {
         if filled == 0 { Batch::Empty } else { Batch::Scratch(filled) }
     }
 
-    /// Takes note that the kernel has `written` bytes more; returns what left whole, and the bytes
-    /// of data that frees.
-    pub(super) fn advance(&mut self, written: usize) -> (Left, usize) {
+    /// Takes note that the kernel has `written` bytes more; returns what left whole, and what
+    /// that frees.
+    pub(super) fn advance(&mut self, written: usize) -> (Left, Freed) {
         let mut left = Left::default();
         let mut freed = 0;
         self.begun += written;
@@ -292,7 +321,7 @@ impl Queue {
                 Carries::Close => left.close = true,
             }
         }
-        self.bytes -= freed;
+        let freed = self.free(freed);
         if self.items.is_empty() && self.items.capacity() > 8 {
             // A burst is over: an idle connection holds no empty slots.
             self.items = VecDeque::new();
@@ -316,8 +345,8 @@ impl Queue {
     }
 
     /// Drops what is left and says what that was, with all that was shed before, since when the
-    /// oldest of it waited, and how many bytes that frees.
-    pub(super) fn end(&mut self) -> (Lost, Option<Instant>, usize) {
+    /// oldest of it waited, and what that frees.
+    pub(super) fn end(&mut self) -> (Lost, Option<Instant>, Freed) {
         self.narrow(Gate::Shut);
         let oldest = self.oldest();
         let mut lost = std::mem::take(&mut self.shed);
@@ -328,7 +357,7 @@ impl Queue {
         self.pongs_placed = 0;
         self.pongs.clear();
         self.ping = None;
-        (lost, oldest, std::mem::take(&mut self.bytes))
+        (lost, oldest, self.free(self.bytes))
     }
 
     /// Puts a waiting Ping and Pongs between messages, as near to the front as can be: behind a
