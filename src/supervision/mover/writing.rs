@@ -93,6 +93,9 @@ impl Mover {
                     self.writing.stalled_since = None;
                     let left = self.connection.outbox.advance(len);
                     self.account(left, now);
+                    if !left.more {
+                        break;
+                    }
                 }
                 Poll::Ready(Some(Ok(_none))) => self.fail_writing(LossKind::Reset, now),
                 Poll::Ready(Some(Err(error))) => self.fail_writing(LossKind::from(&error), now),

@@ -105,6 +105,8 @@ pub(in crate::supervision) struct Left {
     /// The size of a Ping's frame.
     pub(in crate::supervision) ping: Option<u64>,
     pub(in crate::supervision) close: bool,
+    /// Something waits behind it.
+    pub(in crate::supervision) more: bool,
 }
 
 impl Queue {
@@ -321,6 +323,7 @@ impl Queue {
                 Carries::Close => left.close = true,
             }
         }
+        left.more = !self.is_empty();
         let freed = self.free(freed);
         if self.items.is_empty() && self.items.capacity() > 8 {
             // A burst is over: an idle connection holds no empty slots.
