@@ -2,8 +2,8 @@
 //!
 //! tungstenite never sees a control frame, a violation of framing, or the socket: whole data frames
 //! are handed to it from memory, so it holds no read buffer while the connection is idle, and the
-//! closing handshake stays ours. What is left to it is what it does best: unmasking, assembling
-//! fragments, and holding text to UTF-8.
+//! closing handshake stays ours. What is left to it is what it does best: assembling fragments, and
+//! holding text to UTF-8 while it comes. A message that is there whole, in one frame, goes past it.
 
 use std::io::{self, Read, Write};
 
@@ -13,8 +13,9 @@ use tokio_tungstenite::tungstenite::{
 };
 
 use crate::protocol::classification::Breach;
+use crate::protocol::frame_encoder::apply_mask;
 use crate::protocol::frame_scanner::{
-    ControlOpcode, Found, FrameHeader, FrameScanner, Place, ScanLimits,
+    ControlOpcode, DataOpcode, Found, FrameHeader, FrameScanner, Place, ScanLimits,
 };
 use crate::vocabulary::{Message, Role, Text};
 
@@ -70,9 +71,12 @@ impl MessageReader {
                 self.header = Some(header);
                 Piece::Part
             }
-            Found::Payload { .. } => {
+            Found::Payload { message_end, .. } => {
                 let payload = &bytes[..scanned.consumed];
                 match self.header.take() {
+                    Some(header) if message_end && self.assembler.is_none() => {
+                        self.take_whole(&header, payload)
+                    }
                     Some(header) => self.assemble(&header, payload),
                     None => self.assemble_more(payload),
                 }
@@ -112,6 +116,26 @@ impl MessageReader {
     pub fn rest(&mut self) {
         if self.assembler.is_some() && self.scanner.place() == Place::BetweenMessages {
             self.assembler = None;
+        }
+    }
+
+    /// Takes a message that one frame is, all of it.
+    fn take_whole(&mut self, header: &FrameHeader, payload: &[u8]) -> Piece {
+        let unmasked = || {
+            let mut payload = payload.to_vec();
+            if let Some(mask) = header.mask {
+                apply_mask(&mut payload, mask);
+            }
+            payload
+        };
+        match header.opcode {
+            DataOpcode::Binary => Piece::Message(Message::binary(unmasked())),
+            DataOpcode::Text => match String::from_utf8(unmasked()) {
+                Ok(text) => Piece::Message(Message::text(text)),
+                Err(_) => self.broken(Breach::InvalidText),
+            },
+            // It ends a message in progress, of which there is none without an assembler.
+            DataOpcode::Continuation => self.assemble(header, payload),
         }
     }
 
@@ -205,4 +229,75 @@ fn take(from: &mut &[u8], to: &mut [u8]) -> usize {
     to[..len].copy_from_slice(taken);
     *from = rest;
     len
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::protocol::frame_encoder::{EncodedHeader, Opcode};
+
+    const LIMITS: ScanLimits = ScanLimits { max_frame_size: 1 << 20, max_message_size: 1 << 20 };
+
+    /// Reads bytes that come in pieces of this size, as far as the first breach.
+    fn read(bytes: &[u8], size: usize) -> Vec<String> {
+        let mut reader = MessageReader::new(Role::Server, LIMITS);
+        let mut seen = Vec::new();
+        for mut bytes in bytes.chunks(size) {
+            while !bytes.is_empty() {
+                let (consumed, piece) = reader.read(bytes);
+                bytes = &bytes[consumed..];
+                match piece {
+                    Piece::Part => {}
+                    breach @ Piece::Breach(_) => {
+                        seen.push(format!("{breach:?}"));
+                        return seen;
+                    }
+                    piece => seen.push(format!("{piece:?}")),
+                }
+            }
+            reader.rest();
+        }
+        seen
+    }
+
+    /// A masked frame; `first` begins a message and `last` ends it.
+    fn frame(text: bool, first: bool, last: bool, payload: &[u8]) -> Vec<u8> {
+        let mask = [0x37, 0xfa, 0x21, 0x3d];
+        let opcode = if text { Opcode::Text } else { Opcode::Binary };
+        let header = EncodedHeader::new(opcode, payload.len(), Some(mask));
+        let mut masked = payload.to_vec();
+        apply_mask(&mut masked, mask);
+        let mut frame = [header.as_bytes(), &masked].concat();
+        frame[0] &= if first { 0xff } else { 0xf0 };
+        frame[0] &= if last { 0xff } else { 0x7f };
+        frame
+    }
+
+    proptest! {
+        #[test]
+        fn what_comes_whole_is_read_as_what_comes_in_pieces(
+            messages in proptest::collection::vec(
+                (any::<bool>(), any::<bool>(), prop_oneof![
+                    "\\PC{0,80}".prop_map(String::into_bytes),
+                    proptest::collection::vec(any::<u8>(), 0..300),
+                ]),
+                1..6,
+            ),
+            size in 1_usize..200,
+        ) {
+            let mut bytes = Vec::new();
+            for (text, fragmented, payload) in &messages {
+                if *fragmented {
+                    let (begin, end) = payload.split_at(payload.len() / 2);
+                    bytes.extend(frame(*text, true, false, begin));
+                    bytes.extend(frame(*text, false, true, end));
+                } else {
+                    bytes.extend(frame(*text, true, true, payload));
+                }
+            }
+            prop_assert_eq!(read(&bytes, usize::MAX), read(&bytes, size));
+        }
+    }
 }
