@@ -7,6 +7,7 @@
 
 mod error;
 mod layers;
+mod ledger;
 mod limits;
 mod loading;
 mod overrides;
@@ -23,13 +24,13 @@ mod values;
 mod tests;
 
 pub use error::{ConfigError, Place, Remedy};
+pub use ledger::{FailurePolicy, Ledger, Synchronous};
 pub use limits::{Limits, MemoryLimit, OnFull};
 pub use loading::{Sources, load};
 pub use overrides::{ConnectionSettings, RouteClose, RouteKeepalive, RouteLimits};
 pub use patterns::{OriginPattern, PathPattern, host_matches, origin_allowed};
 pub use reserved::{
-    Auth, Control, Dialer, FailurePolicy, Header, Heartbeat, Ledger, Reconnect, ReservedBackend,
-    RouteAuth, Synchronous, Tls,
+    Auth, Control, Dialer, Header, Heartbeat, Reconnect, ReservedBackend, RouteAuth, Tls,
 };
 pub use routing::{Backend, BackendKind, Listener, Route};
 pub use schema::{

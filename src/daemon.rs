@@ -1,5 +1,6 @@
 //! The daemon: build, spawn, ready, signals, drain, exit code.
 
+mod ledger;
 mod memory;
 mod metrics;
 mod resources;
@@ -8,7 +9,6 @@ mod signals;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -16,7 +16,6 @@ use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
 use crate::config::{Backend as BackendChoice, Config, ConfigError, LogFormat, Sources, Spread};
-use crate::ledger::InMemory;
 use crate::manager::{
     Accounting, Backend, DrainOptions, DrainReport, Listening, Route, StartError, Supervisor,
 };
@@ -28,7 +27,8 @@ use crate::surfaces::log::{self, EndingLog, Format, LogError};
 use crate::surfaces::metrics::Observations;
 use crate::surfaces::systemd::Notifier;
 use crate::transport::bind::{self, Acceptor, BindError};
-use crate::vocabulary::{Event, ListenAddress, Requester, Selector};
+use crate::vocabulary::{Event, ListenAddress, Published, Record, Requester, Selector};
+use ledger::{Books, LedgerError};
 use resources::Resources;
 use signals::Signals;
 
@@ -49,6 +49,8 @@ enum StartupError {
     #[error("the runtime could not be started: {0}")]
     Runtime(#[source] std::io::Error),
     #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    #[error(transparent)]
     Supervisor(#[from] StartError),
     #[error("listener {name}: {error}")]
     Listener { name: String, error: BindError },
@@ -59,10 +61,12 @@ enum StartupError {
 impl StartupError {
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Log(_) => BAD_USAGE,
-            Self::Runtime(_) | Self::Supervisor(_) | Self::Listener { .. } | Self::Health(_) => {
-                FAILED
-            }
+            Self::Config(_) | Self::Log(_) | Self::Ledger(LedgerError::NoPlace) => BAD_USAGE,
+            Self::Runtime(_)
+            | Self::Ledger(LedgerError::Open(_))
+            | Self::Supervisor(_)
+            | Self::Listener { .. }
+            | Self::Health(_) => FAILED,
         }
     }
 }
@@ -111,27 +115,32 @@ fn start_and_run(sources: &Sources) -> Result<u8, StartupError> {
     };
     // Dropped last: it writes out what is still queued.
     let (ending_log, _lines) = log::install(format, &config.log.filter)?;
+    let books = Books::open(&config.ledger)?;
     let resources = Resources::claim(&config.limits);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(StartupError::Runtime)?;
-    let code = runtime.block_on(run(&config, &resources, ending_log));
+    let code = runtime.block_on(run(&config, &resources, &books, ending_log));
     // What is still under way, such as an answer to a refused attempt, is not worth waiting for.
     runtime.shutdown_timeout(Duration::from_millis(100));
+    // Behind the last ending.
+    books.close();
     code
 }
 
 async fn run(
     config: &Config,
     resources: &Resources,
+    books: &Books,
     ending_log: EndingLog,
 ) -> Result<u8, StartupError> {
     // From here on a signal is an orderly stop, even before the daemon is ready.
     let mut signals = Signals::install().map_err(StartupError::Runtime)?;
     let notifier = Notifier::from_env();
     let observations = Arc::new(Observations::default());
-    let supervisor = supervisor(config, resources, ending_log, Arc::clone(&observations)).await?;
+    let supervisor =
+        supervisor(config, resources, books, ending_log, Arc::clone(&observations)).await?;
     // What answers /metrics takes it.
     let _scrape = metrics::scrape(config, resources, &supervisor, observations);
     let (readiness, probed) = watch::channel(Readiness::Starting);
@@ -194,13 +203,13 @@ fn balanced(supervisor: &Supervisor) -> Accounting {
 async fn supervisor(
     config: &Config,
     resources: &Resources,
+    books: &Books,
     ending_log: EndingLog,
     observations: Arc<Observations>,
 ) -> Result<Supervisor, StartError> {
     let limits = &config.limits;
     Supervisor::builder()
-        // Until there is a durable ledger the log is the record; nobody could read this one.
-        .ledger(Arc::new(InMemory::new(0)))
+        .ledger(books.ledger())
         .node(config.node.resolve_name())
         .memory(resources.memory)
         .admission(AdmissionLimits {
@@ -213,13 +222,29 @@ async fn supervisor(
         .records(config.records.clone())
         .observer(move |published| {
             observations.observe(published);
-            match &published.event {
-                Event::Ended(ending) | Event::OpenFailed(ending) => ending_log.log(ending),
-                Event::Opened(_) | Event::Closing(_) | Event::Drain(_) | Event::Gap(_) => {}
-            }
+            log_event(&ending_log, published);
         })
         .start()
         .await
+}
+
+/// Logs what is worth a line: every ending, once.
+fn log_event(ending_log: &EndingLog, published: &Published) {
+    match (&published.event, published.record) {
+        // One of a flood.
+        (Event::OpenFailed(_), Record::Counted) => {}
+        (Event::Ended(ending) | Event::OpenFailed(ending), Record::Failed) => {
+            ending_log.log_whole(ending);
+        }
+        (Event::Ended(ending) | Event::OpenFailed(ending), _) => ending_log.log(ending),
+        (Event::Opened(opened), _) => tracing::debug!(
+            target: "lastword::opened",
+            id = %opened.id,
+            sequence = published.record.sequence(),
+            "opened"
+        ),
+        (Event::Closing(_) | Event::Drain(_) | Event::Gap(_), _) => {}
+    }
 }
 
 async fn listen(config: &Config, supervisor: &Supervisor) -> Result<Vec<Listening>, StartupError> {

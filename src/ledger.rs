@@ -2,6 +2,7 @@
 
 mod archive;
 mod memory;
+mod sqlite;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +11,7 @@ pub use archive::{
     Archive, Count, EndingFilter, EndingPage, Property, QueryError, Replay, Stored, Summary,
 };
 pub use memory::InMemory;
+pub use sqlite::{OpenError, Recovery, Sqlite, SqliteOptions};
 
 use crate::vocabulary::{Closing, Ending, Event, Opened, Record};
 

@@ -29,7 +29,6 @@ const NOT_IN_THIS_VERSION: &[Refusal] = &[
     unsettled("routes[].backend", is_nats, "the NATS backend is"),
     row("dialers", has_entries, "dialers are"),
     row("control", has_entries, "the control API is"),
-    row("ledger", has_entries, "the ledger is"),
 ];
 
 const fn row(key: &'static str, applies: fn(&Value) -> bool, what: &'static str) -> Refusal {

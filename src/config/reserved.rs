@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::routing::BackendKind;
-use super::values::{self, ByteSize};
+use super::values;
 use crate::vocabulary::ListenAddress;
 
 /// Certificate and key of a listener. Not in this version.
@@ -162,62 +162,4 @@ impl Default for Control {
             allow_dial: false,
         }
     }
-}
-
-/// The durable store of endings. Not in this version.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Ledger {
-    /// Places the store. Unit: path; "" = no ledger. Default: `ledger.db` in the state directory.
-    /// Cost: disk, up to `max_size`.
-    pub path: Option<PathBuf>,
-    /// Sets how long endings are kept. Unit: duration. Default: 7d. Cost: disk.
-    #[serde(deserialize_with = "values::duration")]
-    pub retention: Duration,
-    /// Bounds the store; the oldest endings give way. Unit: size. Default: 1GiB. Cost: disk.
-    pub max_size: ByteSize,
-    /// Chooses what survives a power loss. One of `normal`, `full`. Default: normal. Cost: `full`
-    /// syncs the disk at every commit.
-    pub synchronous: Synchronous,
-    /// Chooses what happens when endings cannot be stored. One of `serve`, `refuse`. Default:
-    /// serve. Cost: `serve` leaves gaps in the ledger, `refuse` turns new connections away.
-    pub on_failure: FailurePolicy,
-    /// Bounds the recorded attempts per listener; beyond it they are counted per failure, network
-    /// and minute. Unit: per second. Default: 50. Cost: disk.
-    pub open_failed_per_second: u64,
-}
-
-impl Default for Ledger {
-    fn default() -> Self {
-        Self {
-            path: None,
-            retention: Duration::from_secs(7 * 24 * 60 * 60),
-            max_size: ByteSize::gib(1),
-            synchronous: Synchronous::Normal,
-            on_failure: FailurePolicy::Serve,
-            open_failed_per_second: 50,
-        }
-    }
-}
-
-/// What survives a power loss.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Synchronous {
-    /// The process may die at any time; a power loss may cost the last commits.
-    #[default]
-    Normal,
-    /// Every commit.
-    Full,
-}
-
-/// What happens when endings cannot be stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FailurePolicy {
-    /// Endings go to the log and are counted.
-    #[default]
-    Serve,
-    /// New connections are refused.
-    Refuse,
 }

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::ledger::Ledger;
 use super::limits::Limits;
-use super::reserved::{Control, Dialer, Ledger};
+use super::reserved::{Control, Dialer};
 use super::routing::{Listener, Route};
 use super::values::{self, Spread};
 use crate::vocabulary::{CloseCode, CloseReason, ListenAddress};
@@ -34,7 +35,7 @@ pub struct Config {
     pub control: Control,
     /// Places the probes.
     pub health: Health,
-    /// Places the durable store of endings. Not in this version.
+    /// Keeps endings on disk.
     pub ledger: Ledger,
     /// Says what of a request is recorded.
     pub records: Records,

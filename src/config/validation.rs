@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 
+use super::ledger::Ledger;
 use super::limits::Limits;
 use super::overrides::ConnectionSettings;
 use super::routing::Route;
@@ -60,6 +61,21 @@ pub enum Violation {
     /// Nothing would fit.
     #[error("must be above zero: nothing would fit")]
     NoRoom,
+    /// Everything would be gone at once.
+    #[error("must be above zero: nothing would be kept")]
+    NothingKept,
+    /// There would not be room to work.
+    #[error("must be at least {least}")]
+    TooSmall {
+        /// The least that works.
+        least: ByteSize,
+    },
+    /// An ordinary delay would count as a failure.
+    #[error("must be at least {}", shown(least))]
+    TooShort {
+        /// The least that works.
+        least: Duration,
+    },
     /// A Ping would be overdue at once.
     #[error(
         "must be above zero while keepalive.ping_interval is: set both to \"0s\" to switch Pings off"
@@ -133,6 +149,7 @@ fn check(config: &Config) -> Check {
     check_routes(config)?;
     let Config { limits, keepalive, close, records, .. } = config.clone();
     check_settings("", &ConnectionSettings { limits, keepalive, close, records })?;
+    check_ledger(&config.ledger)?;
     if let Spread::Over(spread) = config.drain.spread {
         let within = config.drain.within;
         ensure(spread <= within, ["drain.spread", "drain.within"], || {
@@ -256,6 +273,20 @@ fn check_settings(prefix: &str, settings: &ConnectionSettings) -> Check {
     let Close { timeout, linger, reason_id: _ } = *close;
     ensure(linger <= timeout, keys(&["close.linger", "close.timeout"]), || {
         Violation::LingerAboveTimeout { linger, timeout }
+    })
+}
+
+fn check_ledger(ledger: &Ledger) -> Check {
+    ensure(!ledger.retention.is_zero(), ["ledger.retention"], || Violation::NothingKept)?;
+    for (key, size, least) in [
+        ("ledger.max_size", ledger.max_size, ByteSize::mib(4)),
+        ("ledger.queue_bytes", ledger.queue_bytes, ByteSize::mib(1)),
+    ] {
+        ensure(size >= least, [key], || Violation::TooSmall { least })?;
+    }
+    let least = Duration::from_millis(100);
+    ensure(ledger.stall_timeout >= least, ["ledger.stall_timeout"], || Violation::TooShort {
+        least,
     })
 }
 
@@ -384,6 +415,22 @@ mod tests {
             assert_eq!(with(&[text]), Some((key, Violation::Subprotocol(text.to_owned()))));
         }
         assert!(matches!(with(&["a", "a"]), Some((_, Violation::DuplicateSubprotocol(_)))));
+    }
+
+    #[test]
+    fn a_ledger_has_room_and_time_to_work() {
+        let zero = found(|config| config.ledger.retention = Duration::ZERO);
+        assert_eq!(zero, Some(("ledger.retention".to_owned(), Violation::NothingKept)));
+        let small = found(|config| config.ledger.max_size = ByteSize(ByteSize::mib(4).0 - 1));
+        let least = ByteSize::mib(4);
+        assert_eq!(small, Some(("ledger.max_size".to_owned(), Violation::TooSmall { least })));
+        assert_eq!(found(|config| config.ledger.max_size = least), None);
+        let small = found(|config| config.ledger.queue_bytes = ByteSize::kib(1023));
+        let least = ByteSize::mib(1);
+        assert_eq!(small, Some(("ledger.queue_bytes".to_owned(), Violation::TooSmall { least })));
+        let short = found(|config| config.ledger.stall_timeout = Duration::from_millis(99));
+        let least = Duration::from_millis(100);
+        assert_eq!(short, Some(("ledger.stall_timeout".to_owned(), Violation::TooShort { least })));
     }
 
     #[test]

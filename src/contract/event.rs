@@ -82,6 +82,22 @@ impl EventRecord<'_> {
     }
 }
 
+impl OpenedRecord<'_> {
+    /// Writes the record as one line of JSON.
+    pub fn to_json(&self) -> String {
+        // As with endings: nothing here can refuse to be written.
+        serde_json::to_string(self).unwrap_or_else(|_| "null".to_owned())
+    }
+
+    /// Reads what [`Self::to_json`] wrote.
+    ///
+    /// # Errors
+    /// What is wrong with the text, in a sentence.
+    pub fn from_json(json: &str) -> Result<OpenedRecord<'static>, String> {
+        serde_json::from_str(json).map_err(|error| error.to_string())
+    }
+}
+
 impl<'a> From<&'a Event> for EventRecord<'a> {
     fn from(event: &'a Event) -> Self {
         match event {

@@ -165,6 +165,45 @@ impl EndingLog {
     }
 }
 
+/// What the line of an ending says that is nowhere else.
+const UNRECORDED: &str = "not in the ledger, this line is its only record";
+
+impl EndingLog {
+    /// Logs an ending that the ledger could not store: whole, as JSON, whatever the format, at WARN
+    /// or above.
+    pub fn log_whole(&self, ending: &Ending) {
+        let json = EndingRecord::from(ending).to_json();
+        let event = event_of(ending);
+        macro_rules! at {
+            ($level:expr) => {
+                match self.format {
+                    Format::Text => {
+                        tracing::event!(target: ENDING_TARGET, $level, "{event}: {UNRECORDED}: {json}")
+                    }
+                    Format::Json => tracing::event!(
+                        target: ENDING_TARGET, $level,
+                        event, recorded = false, ending = json.as_str(), "{ending}"
+                    ),
+                    Format::Journald => tracing::event!(
+                        target: ENDING_TARGET, $level,
+                        event,
+                        connection.id = %ending.id,
+                        kind = ending.outcome.kind.as_str(),
+                        close_code = ending.outcome.close_code(),
+                        recorded = false,
+                        ending = json.as_str(),
+                        "{} ({UNRECORDED})", Sentence(ending)
+                    ),
+                }
+            };
+        }
+        match level(ending) {
+            Level::ERROR => at!(Level::ERROR),
+            _ => at!(Level::WARN),
+        }
+    }
+}
+
 fn event_of(ending: &Ending) -> &'static str {
     match ending.outcome.kind.open_failure() {
         None => "ended",

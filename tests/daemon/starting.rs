@@ -205,7 +205,7 @@ fn bad_configurations(directory: &TempDir) -> Vec<(Vec<String>, Vec<&'static str
             in_file("control.toml", "[control]\nlisten = '127.0.0.1:8081'\n"),
             vec!["control.toml:", "control", "not in this version", "remove it"],
         ),
-        (set("ledger.path=\"x\""), vec!["ledger", "not in this version"]),
+        (set("ledger.max_size=\"1MiB\""), vec!["ledger.max_size", "at least 4MiB"]),
         (
             in_file("dialers.toml", "[[dialers]]\nname = 'a'\nurl = 'ws://x'\n"),
             vec!["dialers.toml:", "dialers", "not in this version"],

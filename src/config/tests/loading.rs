@@ -199,8 +199,7 @@ fn what_is_not_built_is_refused_by_name() {
         (format!("{route}backend = {{ kind = 'nats', subject = 'x' }}"), "routes[0].backend"),
         ("[[dialers]]\nname='a'\nurl='ws://x'\nbackend={kind='echo'}".into(), "dialers"),
         ("[control]\nallow_dial = true".into(), "control"),
-        ("[ledger]\nretention = '1d'".into(), "ledger"),
-        ("[ledger]\nretention = 'x'".into(), "ledger"),
+        ("[control]\nlisten = 'x'".into(), "control"),
     ] {
         match load_text(&text).unwrap_err() {
             ConfigError::NotInThisVersion { key: refused, .. } => assert_eq!(refused, key),

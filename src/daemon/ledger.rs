@@ -1,0 +1,140 @@
+//! Opens the ledger that the configuration asks for, and closes it last.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tracing::info;
+
+use crate::config;
+use crate::ledger::{Archive, InMemory, Ledger, OpenError, Recovery, Sqlite, SqliteOptions};
+
+/// How many endings stay in memory where there is no ledger.
+const KEPT: usize = 1000;
+
+/// Why there is no ledger.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LedgerError {
+    #[error(
+        "ledger.path: there is no place for it, because none of STATE_DIRECTORY, XDG_STATE_HOME \
+         and HOME names a directory: set ledger.path to a file, or to \"\" for no ledger"
+    )]
+    NoPlace,
+    #[error("ledger.path: {0}")]
+    Open(#[from] OpenError),
+}
+
+/// The ledger of the daemon.
+#[derive(Clone)]
+pub(super) enum Books {
+    /// It survives the process.
+    Durable(Arc<Sqlite>),
+    /// It does not: `ledger.path = ""`.
+    InMemory(Arc<InMemory>),
+}
+
+impl Books {
+    /// Opens the ledger, and says what it found.
+    pub(super) fn open(config: &config::Ledger) -> Result<Self, LedgerError> {
+        let Some(path) = place(config.path.as_deref(), |name| std::env::var_os(name))? else {
+            return Ok(Self::InMemory(Arc::new(InMemory::new(KEPT))));
+        };
+        let (ledger, Recovery { died }) = Sqlite::open(SqliteOptions::new(path, config))?;
+        if died > 0 {
+            info!(
+                died,
+                ledger = %ledger.path().display(),
+                "the process before this one died: its open connections have their endings now"
+            );
+        }
+        Ok(Self::Durable(ledger))
+    }
+
+    /// Returns the side that writes.
+    pub(super) fn ledger(&self) -> Arc<dyn Ledger> {
+        match self {
+            Self::Durable(ledger) => Arc::clone(ledger) as Arc<dyn Ledger>,
+            Self::InMemory(ledger) => Arc::clone(ledger) as Arc<dyn Ledger>,
+        }
+    }
+
+    /// Returns the side that reads.
+    #[expect(dead_code, reason = "for the control API, which asks it")]
+    pub(super) fn archive(&self) -> Arc<dyn Archive> {
+        match self {
+            Self::Durable(ledger) => Arc::clone(ledger) as Arc<dyn Archive>,
+            Self::InMemory(ledger) => Arc::clone(ledger) as Arc<dyn Archive>,
+        }
+    }
+
+    /// Stores what still waits; nothing may be appended any more.
+    pub(super) fn close(&self) {
+        match self {
+            Self::Durable(ledger) => ledger.close(),
+            Self::InMemory(_) => {}
+        }
+    }
+}
+
+/// Returns where the ledger is; `None` if there is to be none.
+pub(super) fn place(
+    configured: Option<&Path>,
+    variable: impl Fn(&str) -> Option<OsString>,
+) -> Result<Option<PathBuf>, LedgerError> {
+    if let Some(path) = configured {
+        return Ok(Some(path.to_owned()).filter(|path| !path.as_os_str().is_empty()));
+    }
+    // A relative path is none, as the XDG Base Directory Specification has it.
+    let folder = |name: &str| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    // systemd lists several, with colons, if the unit has several.
+    let state = variable("STATE_DIRECTORY")
+        .and_then(|list| std::env::split_paths(&list).next())
+        .filter(|path| path.is_absolute());
+    state
+        .or_else(|| folder("XDG_STATE_HOME").map(|state| state.join("lastword")))
+        .or_else(|| folder("HOME").map(|home| home.join(".local/state/lastword")))
+        .map(|folder| Some(folder.join("ledger.db")))
+        .ok_or(LedgerError::NoPlace)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place_with(variables: &[(&str, &str)]) -> Option<PathBuf> {
+        let variable = |name: &str| {
+            let found = variables.iter().find(|(other, _)| *other == name);
+            found.map(|(_, value)| OsString::from(value))
+        };
+        place(None, variable).ok().flatten()
+    }
+
+    #[test]
+    fn the_ledger_is_where_state_is_kept() {
+        let home = ("HOME", "/home/x");
+        let xdg = ("XDG_STATE_HOME", "/state");
+        for (variables, expected) in [
+            (
+                &[("STATE_DIRECTORY", "/var/lib/a:/var/lib/b"), xdg, home][..],
+                "/var/lib/a/ledger.db",
+            ),
+            (&[("STATE_DIRECTORY", ""), xdg, home], "/state/lastword/ledger.db"),
+            (
+                &[("XDG_STATE_HOME", "not/absolute"), home],
+                "/home/x/.local/state/lastword/ledger.db",
+            ),
+            (&[home], "/home/x/.local/state/lastword/ledger.db"),
+        ] {
+            assert_eq!(place_with(variables).as_deref(), Some(Path::new(expected)));
+        }
+        assert!(matches!(place(None, |_| None), Err(LedgerError::NoPlace)));
+    }
+
+    #[test]
+    fn the_configured_path_wins_and_an_empty_one_means_none() {
+        let state = |_: &str| Some(OsString::from("/var/lib/lastword"));
+        let set = place(Some(Path::new("x/y.db")), state);
+        assert_eq!(set.ok().flatten().as_deref(), Some(Path::new("x/y.db")));
+        assert!(matches!(place(Some(Path::new("")), state), Ok(None)));
+    }
+}

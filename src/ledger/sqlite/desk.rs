@@ -1,0 +1,306 @@
+//! Where entries wait for the writer, and where the watchdog takes them over from a writer that
+//! hangs.
+//!
+//! At any time one of the two tells, so that every entry is told once and in order: the writer,
+//! unless the watchdog has taken over. It takes over while the writer waits for the disk, and gives
+//! back when the writer has come back and the watchdog is between two rounds.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::super::{Committed, Entry};
+use super::trouble::Trouble;
+use crate::vocabulary::{Origin, Record};
+
+/// How many entries go into one transaction: short enough that the disk is seen to make progress.
+pub(super) const MOST_AT_ONCE: usize = 2048;
+
+/// Commits begin at least this far apart, so that what comes meanwhile shares the next one.
+const GATHER: Duration = Duration::from_millis(5);
+
+/// An entry that has not been told yet.
+pub(super) struct Waiting {
+    pub(super) entry: Entry,
+    pub(super) since: Instant,
+    committed: Arc<dyn Committed>,
+    bytes: usize,
+}
+
+impl Waiting {
+    pub(super) fn new(entry: Entry, committed: &Arc<dyn Committed>) -> Self {
+        let bytes = weight(&entry);
+        Self { entry, since: Instant::now(), committed: Arc::clone(committed), bytes }
+    }
+
+    /// Tells what became of the entry. No lock may be held: whoever is told may ask the archive.
+    pub(super) fn tell(&self, record: Record) {
+        let told = AssertUnwindSafe(|| self.committed.committed(self.entry.clone(), record));
+        if catch_unwind(told).is_err() {
+            // It is not ours, and the entries behind are not to suffer for it.
+            tracing::error!("whoever heard of a ledger entry panicked");
+        }
+    }
+}
+
+/// Entries that are on their way to the disk, and what is to be told of each if they arrive.
+#[derive(Default)]
+pub(super) struct Batch {
+    pub(super) entries: Vec<Waiting>,
+    pub(super) records: Vec<Record>,
+}
+
+/// What the writer is to do next.
+pub(super) enum Work {
+    Entries(Vec<Waiting>),
+    Tick,
+    /// Nothing is left and nothing will come.
+    Close,
+}
+
+/// What the watchdog is to do next.
+pub(super) enum Watch {
+    /// Tell these as lost; the batch comes first. `why` is there if it has just taken over.
+    Tell {
+        batch: Option<Arc<Batch>>,
+        queue: Vec<Waiting>,
+        why: Option<Trouble>,
+    },
+    Over,
+}
+
+pub(super) struct Desk {
+    state: Mutex<State>,
+    /// Told when the writer has something to do.
+    writer: Condvar,
+    /// Told when the watchdog has something to do.
+    watchdog: Condvar,
+    /// Told when the writer is gone.
+    gone: Condvar,
+    bound: usize,
+    stall_timeout: Duration,
+}
+
+#[derive(Default)]
+struct State {
+    queue: VecDeque<Waiting>,
+    bytes: usize,
+    /// When the oldest entry came that the writer has taken and not told.
+    taken: Option<Instant>,
+    /// Since when the writer has been waiting for the disk, and with what, unless that is told.
+    on_disk: Option<(Instant, Option<Arc<Batch>>)>,
+    /// The watchdog tells, not the writer.
+    taken_over: bool,
+    /// The watchdog is in the middle of a round.
+    telling: bool,
+    closing: bool,
+    writer_gone: bool,
+}
+
+impl Desk {
+    pub(super) fn new(bound: usize, stall_timeout: Duration) -> Self {
+        Self {
+            state: Mutex::default(),
+            writer: Condvar::new(),
+            watchdog: Condvar::new(),
+            gone: Condvar::new(),
+            bound,
+            stall_timeout,
+        }
+    }
+
+    /// Queues an entry, or gives it back if nobody will come for it.
+    pub(super) fn push(&self, waiting: Waiting) -> Result<(), Waiting> {
+        let mut state = self.lock();
+        if state.writer_gone && !state.taken_over {
+            return Err(waiting);
+        }
+        state.bytes += waiting.bytes;
+        state.queue.push_back(waiting);
+        // Between the first and the last of a batch the writer needs no waking.
+        if state.queue.len() == 1 || state.queue.len() == MOST_AT_ONCE {
+            self.writer.notify_one();
+        }
+        if state.taken_over && !state.telling || state.bytes > self.bound {
+            self.watchdog.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Waits for entries until `tick`; those that come soon after a commit that began at `last`
+    /// gather for a moment.
+    pub(super) fn take(&self, last: Option<Instant>, tick: Instant) -> Work {
+        let mut state = self.lock();
+        loop {
+            let now = Instant::now();
+            let until = if let Some(oldest) = state.queue.front() {
+                let due = last.map_or(now, |last| oldest.since.max(last + GATHER));
+                if due <= now || state.closing || state.queue.len() >= MOST_AT_ONCE {
+                    state.taken = Some(oldest.since);
+                    let count = state.queue.len().min(MOST_AT_ONCE);
+                    let entries: Vec<Waiting> = state.queue.drain(..count).collect();
+                    state.bytes -= entries.iter().map(|waiting| waiting.bytes).sum::<usize>();
+                    return Work::Entries(entries);
+                }
+                due
+            } else if state.closing {
+                return Work::Close;
+            } else if tick <= now {
+                return Work::Tick;
+            } else {
+                tick
+            };
+            state = wait(&self.writer, state, until.saturating_duration_since(now));
+        }
+    }
+
+    /// Says that the writer goes to the disk, with these entries.
+    pub(super) fn begin(&self, batch: &Arc<Batch>) {
+        self.lock().on_disk = Some((Instant::now(), Some(Arc::clone(batch))));
+    }
+
+    /// Says that the writer is back; `false` if the watchdog has told its entries meanwhile.
+    #[must_use]
+    pub(super) fn end(&self) -> bool {
+        let mut state = self.lock();
+        while state.telling {
+            state = self.writer.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.on_disk = None;
+        !std::mem::take(&mut state.taken_over)
+    }
+
+    /// Says that the writer has told all that it took.
+    pub(super) fn told(&self) {
+        self.lock().taken = None;
+    }
+
+    /// Waits until the watchdog has something to do.
+    pub(super) fn watch(&self) -> Watch {
+        // Often enough to be on time, seldom enough to be free.
+        let pause = (self.stall_timeout / 10).max(Duration::from_millis(5));
+        let mut state = self.lock();
+        loop {
+            let over = state.bytes > self.bound;
+            if state.taken_over {
+                // A writer that panicked left its batch behind.
+                let left = state.writer_gone.then(|| state.on_disk.take()).flatten();
+                let batch = left.and_then(|(_, batch)| batch);
+                if batch.is_some() || !state.queue.is_empty() {
+                    return self.round(state, batch, None);
+                }
+                if state.writer_gone && state.closing {
+                    state.taken_over = false;
+                    return Watch::Over;
+                }
+            } else if state.writer_gone {
+                return Watch::Over;
+            } else if let Some((began, batch)) = &mut state.on_disk {
+                let why = if began.elapsed() >= self.stall_timeout {
+                    Some(Trouble::Stalled(self.stall_timeout))
+                } else if over {
+                    Some(Trouble::Overflow(self.bound))
+                } else {
+                    None
+                };
+                if why.is_some() {
+                    let batch = batch.take();
+                    state.taken_over = true;
+                    return self.round(state, batch, why);
+                }
+            }
+            // Over the bound while the writer plans or tells: it is about to go to the disk.
+            let pause = if over { Duration::from_millis(2) } else { pause };
+            state = wait(&self.watchdog, state, pause);
+        }
+    }
+
+    fn round(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        batch: Option<Arc<Batch>>,
+        why: Option<Trouble>,
+    ) -> Watch {
+        state.telling = true;
+        state.taken = None;
+        state.bytes = 0;
+        Watch::Tell { batch, queue: state.queue.drain(..).collect(), why }
+    }
+
+    /// Says that the watchdog has told what it took.
+    pub(super) fn round_over(&self) {
+        self.lock().telling = false;
+        self.writer.notify_one();
+    }
+
+    /// Says that there will be no writer any more; after a panic the watchdog takes over for good.
+    pub(super) fn writer_is_gone(&self, panicked: bool) {
+        let mut state = self.lock();
+        state.writer_gone = true;
+        state.taken_over |= panicked;
+        self.watchdog.notify_one();
+        self.gone.notify_all();
+    }
+
+    /// Has the writer deal with what is queued, then go; waits for that at most so long.
+    pub(super) fn close(&self, within: Duration) -> bool {
+        let mut state = self.lock();
+        state.closing = true;
+        self.writer.notify_one();
+        self.watchdog.notify_one();
+        let deadline = Instant::now() + within;
+        while !state.writer_gone {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            state = wait(&self.gone, state, left);
+        }
+        true
+    }
+
+    pub(super) fn stall_timeout(&self) -> Duration {
+        self.stall_timeout
+    }
+
+    /// Returns for how long the oldest entry has been waiting.
+    pub(super) fn lag(&self) -> Duration {
+        let state = self.lock();
+        let oldest = state.taken.or(state.queue.front().map(|oldest| oldest.since));
+        oldest.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn wait<'a>(
+    condition: &Condvar,
+    state: MutexGuard<'a, State>,
+    within: Duration,
+) -> MutexGuard<'a, State> {
+    condition.wait_timeout(state, within).unwrap_or_else(PoisonError::into_inner).0
+}
+
+/// About how much memory an entry holds.
+fn weight(entry: &Entry) -> usize {
+    let text = |text: &Option<String>| text.as_ref().map_or(0, |text| text.len() + 16);
+    let of = |origin: &Origin| {
+        let Origin { path, user_agent, host, peer, local_addr, subject, traceparent, .. } = origin;
+        let texts = [path, user_agent, host, peer, local_addr, subject, traceparent];
+        size_of::<Origin>()
+            + texts.into_iter().map(text).sum::<usize>()
+            + origin.tags.iter().map(|(key, value)| key.len() + value.len() + 64).sum::<usize>()
+    };
+    size_of::<Waiting>()
+        + match entry {
+            Entry::Closing(_) => 0,
+            // Its origin is the connection's own.
+            Entry::Opened(opened) => size_of_val(&**opened),
+            Entry::Ended(ending) | Entry::OpenFailed(ending) => {
+                size_of_val(&**ending) + of(&ending.origin) + ending.outcome.detail.len() + 64
+            }
+        }
+}

@@ -1,0 +1,211 @@
+//! The questions of the archive, in SQL.
+
+use std::time::SystemTime;
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, Row, params_from_iter};
+
+use super::super::{Count, EndingFilter, EndingPage, Property, Replay, Stored, Summary};
+use super::rows::{number, text_of};
+use crate::vocabulary::ConnectionName;
+
+/// How many rows an answer has at most.
+const MOST: usize = 1000;
+
+const TABLES: [&str; 2] = ["endings", "attempts"];
+
+pub(super) fn ending(
+    connection: &Connection,
+    name: ConnectionName,
+) -> rusqlite::Result<Option<Stored>> {
+    let mut newest: Option<Stored> = None;
+    for table in TABLES {
+        let mut query = connection.prepare_cached(&format!(
+            "SELECT sequence, record, id FROM {table} WHERE substr(id, 25) = ? \
+             ORDER BY sequence DESC"
+        ))?;
+        let mut rows = query.query([name.short()])?;
+        while let Some(row) = rows.next()? {
+            let id: String = row.get(2)?;
+            let named = id.parse().is_ok_and(|id| name.names(id));
+            let stored = stored(row, table)?;
+            let newer = newest.as_ref().is_none_or(|newest| newest.sequence < stored.sequence);
+            if named && newer {
+                newest = Some(stored);
+                break;
+            }
+        }
+    }
+    Ok(newest)
+}
+
+pub(super) fn endings(
+    connection: &Connection,
+    filter: &EndingFilter,
+) -> rusqlite::Result<EndingPage> {
+    let limit = filter.limit.min(MOST);
+    let mut found = Vec::new();
+    for table in TABLES {
+        let Some((conditions, values)) = conditions(filter, table) else { continue };
+        let mut query = connection.prepare_cached(&format!(
+            "SELECT sequence, record FROM {table} WHERE {conditions} \
+             ORDER BY sequence DESC LIMIT {}",
+            limit + 1
+        ))?;
+        let rows = query.query_and_then(params_from_iter(values), |row| stored(row, table))?;
+        for row in rows {
+            found.push(row?);
+        }
+    }
+    found.sort_by_key(|stored| std::cmp::Reverse(stored.sequence));
+    let more = found.len() > limit;
+    found.truncate(limit);
+    let next = found.last().filter(|_| more).map(|last| last.sequence);
+    Ok(EndingPage { endings: found, next })
+}
+
+/// Returns what a row of this table must fulfil; `None` if none does.
+fn conditions(filter: &EndingFilter, table: &str) -> Option<(String, Vec<Value>)> {
+    let attempts = table == "attempts";
+    let EndingFilter {
+        since,
+        until,
+        kind,
+        fault,
+        code,
+        route,
+        subject,
+        peer,
+        path,
+        before,
+        limit: _,
+    } = filter;
+    let mut conditions = vec!["1".to_owned()];
+    let mut values: Vec<Value> = Vec::new();
+    let mut ask = |condition: &str, asked: &[Value]| {
+        conditions.push(condition.to_owned());
+        values.extend_from_slice(asked);
+    };
+    match kind.as_deref() {
+        Some("open_failed") if attempts => {}
+        Some(_) if attempts => return None,
+        Some(kind) => ask("kind = ?", &[kind.to_owned().into()]),
+        None => {}
+    }
+    match code {
+        Some(_) if attempts => return None,
+        Some(code) => ask("close_code = ?", &[i64::from(*code).into()]),
+        None => {}
+    }
+    if let Some(since) = since {
+        ask("ended_at >= ?", &[text_of(*since).into()]);
+    }
+    if let Some(until) = until {
+        ask("ended_at < ?", &[text_of(*until).into()]);
+    }
+    if let Some(fault) = fault {
+        ask("fault = ?", &[fault.as_str().to_owned().into()]);
+    }
+    for (column, asked) in [("route", route), ("subject", subject), ("path", path)] {
+        if let Some(asked) = asked {
+            ask(&format!("{column} = ?"), &[asked.clone().into()]);
+        }
+    }
+    if let Some(peer) = peer {
+        // Without its port: from "address:" to before "address;".
+        let bracketed = if peer.contains(':') && !peer.starts_with('[') {
+            format!("[{peer}]")
+        } else {
+            peer.clone()
+        };
+        ask(
+            "(peer = ? OR (peer >= ? AND peer < ?))",
+            &[peer.clone().into(), format!("{bracketed}:").into(), format!("{bracketed};").into()],
+        );
+    }
+    if let Some(before) = before {
+        ask("sequence < ?", &[number(*before).into()]);
+    }
+    Some((conditions.join(" AND "), values))
+}
+
+pub(super) fn summary(
+    connection: &Connection,
+    since: Option<SystemTime>,
+    until: Option<SystemTime>,
+    by: Property,
+) -> rusqlite::Result<Summary> {
+    // What of the attempts, and of those that were only counted; the latter may not know.
+    let (ending, attempt, counted) = match by {
+        Property::Kind => ("kind", "'open_failed'", Some("'open_failed'")),
+        Property::Fault => ("fault", "fault", Some("fault")),
+        Property::Cause => ("cause", "cause", Some("'none'")),
+        Property::Code => ("close_code", "NULL", Some("NULL")),
+        Property::Route => ("route", "route", Some("NULL")),
+        Property::UserAgent => ("user_agent", "user_agent", None),
+    };
+    let period = |column: &str| format!("{column} >= ?1 AND {column} < ?2");
+    let mut parts = vec![
+        format!("SELECT {ending} AS value, 1 AS n FROM endings WHERE {}", period("ended_at")),
+        format!("SELECT {attempt}, 1 FROM attempts WHERE {}", period("ended_at")),
+    ];
+    if let Some(counted) = counted {
+        // A minute counts if it has begun before the end and is not over before the beginning.
+        parts.push(format!(
+            "SELECT {counted}, count FROM counted_attempts \
+             WHERE minute >= substr(?1, 1, 16) AND minute < ?2"
+        ));
+    }
+    let groups = format!(
+        "SELECT CAST(value AS TEXT), sum(n) AS count FROM ({}) GROUP BY value \
+         ORDER BY count DESC, value",
+        parts.join(" UNION ALL ")
+    );
+    let since = since.map_or_else(String::new, text_of);
+    let until = until.map_or_else(|| "9999-12-31T24".to_owned(), text_of);
+    let mut query = connection.prepare_cached(&groups)?;
+    let mut rows = query.query([since, until])?;
+    let mut summary = Summary::default();
+    while let Some(row) = rows.next()? {
+        let count = row.get::<_, i64>(1)?.max(0) as u64;
+        summary.total += count;
+        if summary.counts.len() < MOST {
+            summary.counts.push(Count { value: row.get(0)?, count });
+        }
+    }
+    Ok(summary)
+}
+
+pub(super) fn after(
+    connection: &Connection,
+    sequence: u64,
+    limit: usize,
+) -> rusqlite::Result<Replay> {
+    let (last, removed): (i64, i64) =
+        connection.query_row("SELECT sequence, removed FROM ledger", [], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })?;
+    let asked = number(sequence);
+    let limit = limit.min(MOST);
+    let mut endings = Vec::new();
+    for table in TABLES {
+        let mut query = connection.prepare_cached(&format!(
+            "SELECT sequence, record FROM {table} WHERE sequence > ? ORDER BY sequence LIMIT ?"
+        ))?;
+        let rows = query.query_and_then([asked, limit as i64], |row| stored(row, table))?;
+        for row in rows {
+            endings.push(row?);
+        }
+    }
+    endings.sort_by_key(|stored| stored.sequence);
+    endings.truncate(limit);
+    Ok(Replay { endings, gap: asked < removed || asked > last })
+}
+
+fn stored(row: &Row<'_>, table: &str) -> rusqlite::Result<Stored> {
+    Ok(Stored {
+        sequence: row.get::<_, i64>(0)?.max(0) as u64,
+        attempt: table == "attempts",
+        json: row.get(1)?,
+    })
+}

@@ -1,0 +1,138 @@
+//! What gives way: by age, and by the share of the space that each table has.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rusqlite::{OptionalExtension, Transaction, TransactionBehavior};
+
+use super::rows::text_of;
+use super::store::Store;
+use super::trouble::Trouble;
+
+/// How many rows go in one step: a few milliseconds.
+const STEP: u64 = 500;
+
+/// What a row of counted attempts takes at most.
+const COUNT_BYTES: u64 = 400;
+
+/// How long and how much is kept.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    pub(super) retention: Duration,
+    pub(super) max_size: u64,
+}
+
+impl Bounds {
+    /// Attempts have a tenth for themselves, so that a flood of them evicts no ending.
+    fn of_attempts(self) -> u64 {
+        self.max_size / 10
+    }
+
+    /// Counted attempts have a twentieth.
+    fn of_counts(self) -> u64 {
+        self.max_size / 20
+    }
+
+    fn of_endings(self) -> u64 {
+        self.max_size - self.of_attempts() - self.of_counts()
+    }
+}
+
+/// How much is there.
+struct Usage {
+    endings: u64,
+    attempts: u64,
+    counts: u64,
+}
+
+impl Store {
+    /// Removes some of what is too old or too much; returns whether there is more to remove.
+    pub(super) fn retain(&mut self, bounds: Bounds) -> Result<bool, Trouble> {
+        let oldest = SystemTime::now().checked_sub(bounds.retention).unwrap_or(UNIX_EPOCH);
+        let oldest = text_of(oldest);
+        let usage = self.usage()?;
+        let first = |table: &str| {
+            let first = format!("SELECT ended_at FROM {table} ORDER BY sequence LIMIT 1");
+            let mut first = self.connection.prepare_cached(&first)?;
+            first.query_row([], |row| row.get::<_, String>(0)).optional()
+        };
+        let is_old = |ended_at: Option<String>| ended_at.is_some_and(|at| at < oldest);
+        let (old_ending, old_attempt) = (is_old(first("endings")?), is_old(first("attempts")?));
+        let too_many = |used: u64, bound: u64| used.saturating_sub(bound);
+        let endings = too_many(usage.endings, bounds.of_endings());
+        let attempts = too_many(usage.attempts, bounds.of_attempts());
+        let counts = too_many(usage.counts, bounds.of_counts());
+        let minute: Option<String> = self
+            .connection
+            .prepare_cached("SELECT min(minute) FROM counted_attempts")?
+            .query_row([], |row| row.get(0))?;
+        let old_count = is_old(minute);
+        if !old_ending && !old_attempt && !old_count && endings + attempts + counts == 0 {
+            return Ok(false);
+        }
+        let step = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut removed = 0;
+        if old_ending || endings > 0 {
+            removed += remove(&step, "endings", &oldest, endings)?;
+        }
+        if old_attempt || attempts > 0 {
+            removed += remove(&step, "attempts", &oldest, attempts)?;
+        }
+        if old_count || counts > 0 {
+            let most = (counts / COUNT_BYTES).min(STEP);
+            removed += step.execute(
+                "DELETE FROM counted_attempts WHERE (minute, listener, open_failure, network) IN \
+                 (SELECT minute, listener, open_failure, network FROM counted_attempts \
+                  WHERE minute < ?1 LIMIT 500) \
+                 OR (minute, listener, open_failure, network) IN \
+                 (SELECT minute, listener, open_failure, network FROM counted_attempts LIMIT ?2)",
+                (&oldest, most as i64),
+            )? as u64;
+        }
+        step.commit()?;
+        Ok(removed > 0)
+    }
+
+    /// Endings are what the others leave; those are estimated upwards, so that they never make it
+    /// seem that there are more endings than there are.
+    fn usage(&self) -> rusqlite::Result<Usage> {
+        let number = |sql: &str| {
+            let mut query = self.connection.prepare_cached(sql)?;
+            query.query_row([], |row| row.get::<_, i64>(0)).map(|number| number.max(0) as u64)
+        };
+        let pages = number("PRAGMA page_count")? - number("PRAGMA freelist_count")?;
+        let live = pages * number("PRAGMA page_size")?;
+        let attempts = number("SELECT attempt_bytes FROM ledger")?;
+        // Counting reads the index-like table, which is small.
+        let counts = number("SELECT count(*) FROM counted_attempts")? * COUNT_BYTES;
+        Ok(Usage { endings: live.saturating_sub(attempts + counts), attempts, counts })
+    }
+}
+
+/// Removes rows from the beginning of a table: what is older than `oldest`, and about `bytes`.
+fn remove(step: &Transaction<'_>, table: &str, oldest: &str, bytes: u64) -> rusqlite::Result<u64> {
+    let is_attempts = table == "attempts";
+    let size = if is_attempts { "size" } else { "octet_length(record) + 300" };
+    let mut read = step.prepare_cached(&format!(
+        "SELECT sequence, ended_at, {size} FROM {table} ORDER BY sequence LIMIT ?"
+    ))?;
+    let mut rows = read.query([STEP as i64])?;
+    let (mut last, mut freed, mut count) = (None, 0, 0);
+    while let Some(row) = rows.next()? {
+        let (sequence, ended_at, size): (i64, String, i64) =
+            (row.get(0)?, row.get(1)?, row.get(2)?);
+        if ended_at.as_str() >= oldest && freed >= bytes {
+            break;
+        }
+        freed += size.max(0) as u64;
+        count += 1;
+        last = Some(sequence);
+    }
+    let Some(last) = last else { return Ok(0) };
+    step.prepare_cached(&format!("DELETE FROM {table} WHERE sequence <= ?"))?.execute([last])?;
+    let freed = if is_attempts { freed as i64 } else { 0 };
+    step.prepare_cached(
+        "UPDATE ledger SET removed = max(removed, ?), attempt_bytes = max(attempt_bytes - ?, 0)",
+    )?
+    .execute([last, freed])?;
+    Ok(count)
+}

@@ -1,0 +1,225 @@
+//! What is written: rows for what happened, in the words and the JSON of the contract.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rusqlite::{Statement, params};
+
+use super::attempts::Group;
+use crate::contract::{EndingRecord, OpenedRecord};
+use crate::protocol::classification;
+use crate::vocabulary::{
+    Cause, ConnectionId, Direction, Ending, Fault, FirstClose, Kind, Opened, Origin, Outcome,
+    Retry, TransportEnd,
+};
+
+/// What one transaction writes.
+#[derive(Default)]
+pub(super) struct Plan {
+    /// The last number in the order of commits that was given away.
+    pub(super) sequence: u64,
+    pub(super) opened: Vec<OpenRow>,
+    /// Rows of connections that are no longer open.
+    pub(super) closed: Vec<u64>,
+    pub(super) endings: Vec<EndingRow>,
+    pub(super) attempts: Vec<EndingRow>,
+    pub(super) counts: Vec<(Group, u64)>,
+}
+
+/// A connection that opened, and its place in the order of commits.
+pub(super) struct OpenRow {
+    pub(super) sequence: u64,
+    pub(super) opened: Arc<Opened>,
+}
+
+/// An ending, and its place in the order of commits.
+pub(super) struct EndingRow {
+    pub(super) sequence: u64,
+    pub(super) ending: Arc<Ending>,
+}
+
+impl OpenRow {
+    pub(super) const INSERT: &str = "INSERT INTO open_connections \
+         (sequence, run, id, opened_at, record) VALUES (?, ?, ?, ?, ?)";
+
+    pub(super) fn insert(&self, statement: &mut Statement<'_>, run: i64) -> rusqlite::Result<()> {
+        let record = OpenedRecord::from(&*self.opened);
+        let opened_at = text_of(self.opened.opened_at);
+        statement.execute(params![
+            number(self.sequence),
+            run,
+            record.id,
+            opened_at,
+            record.to_json()
+        ])?;
+        Ok(())
+    }
+}
+
+impl EndingRow {
+    pub(super) const INSERT_ENDING: &str = "INSERT INTO endings \
+         (sequence, id, ended_at, kind, fault, cause, close_code, route, subject, peer, path, \
+         user_agent, record) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+
+    pub(super) const INSERT_ATTEMPT: &str = "INSERT INTO attempts \
+         (sequence, id, ended_at, open_failure, fault, cause, route, subject, peer, path, \
+         user_agent, size, record) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+
+    pub(super) fn insert_ending(&self, statement: &mut Statement<'_>) -> rusqlite::Result<()> {
+        insert_ending(statement, self.sequence, &EndingRecord::from(&*self.ending))
+    }
+
+    /// Returns what the row takes at most, its share of pages and indexes included.
+    pub(super) fn insert_attempt(&self, statement: &mut Statement<'_>) -> rusqlite::Result<u64> {
+        let record = EndingRecord::from(&*self.ending);
+        let json = record.to_json();
+        let origin = &record.origin;
+        let texts =
+            [&origin.route, &origin.subject, &origin.peer, &origin.path, &origin.user_agent]
+                .into_iter()
+                .flatten()
+                .map(|text| text.len())
+                .sum::<usize>();
+        // Pages are a third empty at worst: two rows of 1.4 KiB in 4 KiB.
+        let size = (json.len() + texts + 300) * 3 / 2;
+        statement.execute(params![
+            number(self.sequence),
+            record.id,
+            text_of(record.ended_at),
+            record.open_failure,
+            record.fault,
+            record.cause,
+            origin.route,
+            origin.subject,
+            origin.peer,
+            origin.path,
+            origin.user_agent,
+            size as i64,
+            json,
+        ])?;
+        Ok(size as u64)
+    }
+}
+
+fn insert_ending(
+    statement: &mut Statement<'_>,
+    sequence: u64,
+    record: &EndingRecord<'_>,
+) -> rusqlite::Result<()> {
+    let origin = &record.origin;
+    statement.execute(params![
+        number(sequence),
+        record.id,
+        text_of(record.ended_at),
+        record.kind,
+        record.fault,
+        record.cause,
+        record.close_code,
+        origin.route,
+        origin.subject,
+        origin.peer,
+        origin.path,
+        origin.user_agent,
+        record.to_json(),
+    ])?;
+    Ok(())
+}
+
+/// A row that a process which died left open.
+pub(super) struct Leftover {
+    pub(super) id: String,
+    pub(super) opened_at: String,
+    pub(super) record: String,
+}
+
+impl Leftover {
+    /// Writes its ending: nobody saw it, so it ended between `alive_at` and `now`.
+    pub(super) fn insert_ending(
+        &self,
+        statement: &mut Statement<'_>,
+        sequence: u64,
+        alive_at: SystemTime,
+        now: SystemTime,
+    ) -> rusqlite::Result<()> {
+        let opened = OpenedRecord::from_json(&self.record).ok();
+        let opened_at =
+            opened.as_ref().map_or_else(|| time_of(&self.opened_at), |opened| opened.opened_at);
+        // Its row was committed while the process lived, unless the clock was set back since.
+        let ended_at = alive_at.max(opened_at);
+        let outbound =
+            opened.as_ref().is_some_and(|it| it.origin.direction == Direction::Outbound.as_str());
+        let direction = if outbound { Direction::Outbound } else { Direction::Inbound };
+        let template = died(direction, opened_at, ended_at, now);
+        let mut ending = EndingRecord::from(&template);
+        if let Some(OpenedRecord { node, version, origin, upstream, .. }) = opened {
+            ending = EndingRecord { node, version, origin, upstream, ..ending };
+        }
+        ending.id = self.id.as_str().into();
+        insert_ending(statement, sequence, &ending)
+    }
+}
+
+/// Makes the ending of a connection whose process died, but for what its own record says.
+///
+/// Where its closing handshake stood is unknown, so `state` and `close_code` are null.
+fn died(
+    direction: Direction,
+    opened_at: SystemTime,
+    ended_at: SystemTime,
+    now: SystemTime,
+) -> Ending {
+    let mut outcome = Outcome {
+        kind: Kind::ProcessDied,
+        fault: Fault::Local,
+        cause: Cause::None,
+        first_close: FirstClose::None,
+        state: None,
+        close_sent: None,
+        close_received: None,
+        transport_end: Some(TransportEnd::Unknown),
+        handshake: None,
+        retry: Retry::Never,
+        limit: None,
+        by: None,
+        detail: format!(
+            "the process died between {}, when it was last known to be alive, and {}, when lastword \
+             started again",
+            text_of(ended_at),
+            text_of(now)
+        ),
+    };
+    classification::judge(&mut outcome, direction);
+    Ending {
+        id: ConnectionId::new(),
+        node: "".into(),
+        origin: Arc::new(Origin::new(direction)),
+        relay_peer: None,
+        opened_at,
+        ended_at,
+        open_for: ended_at.duration_since(opened_at).unwrap_or_default(),
+        outcome,
+        traffic: None,
+        tcp: None,
+    }
+}
+
+/// Writes a time as the contract does; what is beyond the years 1970 to 9999 is cut off.
+pub(super) fn text_of(time: SystemTime) -> String {
+    let last = UNIX_EPOCH + Duration::from_secs(253_402_300_799);
+    humantime::format_rfc3339_millis(time.clamp(UNIX_EPOCH, last)).to_string()
+}
+
+/// Writes a minute since 1970, in the same form.
+pub(super) fn text_of_minute(minute: u64) -> String {
+    let seconds = Duration::from_secs(minute.saturating_mul(60));
+    text_of(UNIX_EPOCH.checked_add(seconds).unwrap_or(UNIX_EPOCH))
+}
+
+pub(super) fn time_of(text: &str) -> SystemTime {
+    humantime::parse_rfc3339(text).unwrap_or(UNIX_EPOCH)
+}
+
+/// SQLite knows no unsigned numbers; these stay far below its largest.
+pub(super) fn number(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,305 @@
+//! The file: opened, written and kept within its bounds. Everything here waits for the disk.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::{self, DirBuilder, File, TryLockError};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::{Duration, SystemTime};
+
+use rusqlite::hooks::Wal;
+use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
+
+use super::book::Open;
+use super::rows::{EndingRow, Leftover, OpenRow, Plan, number, text_of, text_of_minute, time_of};
+use super::schema::{STEPS, migrate};
+use super::trouble::{Trouble, lock_path};
+use crate::config::Synchronous;
+use crate::vocabulary::ConnectionId;
+
+/// How many pages the WAL may have before they go to the file, when there is nothing else to do.
+const WAL_WHEN_IDLE: i32 = 1000;
+
+/// Likewise, even though entries wait: 16 MiB.
+const WAL_AT_MOST: i32 = 4000;
+
+/// After a death a power loss may have cost numbers that were told: none of them is given again.
+const LEAP: u64 = 1_000_000;
+
+/// Where and how a store is kept.
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    pub(super) path: PathBuf,
+    pub(super) synchronous: Synchronous,
+    pub(super) busy_timeout: Duration,
+    #[cfg(test)]
+    pub(super) faults: super::tests::Faults,
+}
+
+/// An open file.
+pub(super) struct Store {
+    pub(super) connection: Connection,
+    path: PathBuf,
+    /// Which file it is, should another take its name.
+    inode: Option<(u64, u64)>,
+    /// How many pages the WAL had after the last commit.
+    wal_pages: Arc<AtomicI32>,
+    /// How many of them were there when they last went to the file.
+    checkpointed: i32,
+    /// Tells the rows of this process from those of one that died.
+    run: i64,
+    #[cfg(test)]
+    faults: super::tests::Faults,
+}
+
+/// What was found and done when a store and what is known of open connections were compared.
+#[derive(Default)]
+pub(super) struct Reconciled {
+    /// How many connections of a process that died have their endings now.
+    pub(super) died: u64,
+    /// Where the open connections are now.
+    pub(super) rows: Vec<(ConnectionId, u64)>,
+}
+
+/// Takes the lock that keeps a second process out.
+pub(super) fn lock(path: &Path) -> Result<File, Trouble> {
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        let made = DirBuilder::new().recursive(true).mode(0o750).create(folder);
+        made.map_err(|error| Trouble::Io("its directory cannot be made", error))?;
+    }
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o640)
+        .open(lock_path(path))
+        .map_err(|error| Trouble::Io("its lock file cannot be opened", error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Trouble::Locked),
+        Err(TryLockError::Error(error)) => Err(Trouble::Io("it cannot be locked", error)),
+    }
+}
+
+impl Store {
+    /// Opens the file, which the caller has locked; makes it if it is not there.
+    pub(super) fn open(place: &Place, run: i64) -> Result<Self, Trouble> {
+        let path = &place.path;
+        // Only if it is not there: closing a descriptor of our own would drop SQLite's locks.
+        let made = File::options().write(true).create_new(true).mode(0o640).open(path);
+        match made {
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(Trouble::Io("it cannot be made", error)),
+        }
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let mut connection = Connection::open_with_flags(path, flags)?;
+        connection.busy_timeout(place.busy_timeout)?;
+        migrate(&mut connection, STEPS)?;
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        let synchronous = match place.synchronous {
+            Synchronous::Normal => "NORMAL",
+            Synchronous::Full => "FULL",
+        };
+        connection.pragma_update(None, "synchronous", synchronous)?;
+        // The writer chooses when, see `checkpoint`.
+        connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+        connection.pragma_update(None, "journal_size_limit", i64::from(WAL_AT_MOST) * 4096)?;
+        connection.pragma_update(None, "cache_size", -8192)?;
+        let wal_pages = Arc::new(AtomicI32::new(0));
+        let counted = Arc::clone(&wal_pages);
+        connection.wal_hook(Some(move |_: &mut Wal, pages| {
+            counted.store(pages, Ordering::Relaxed);
+            Ok(())
+        }))?;
+        connection.set_prepared_statement_cache_capacity(32);
+        Ok(Self {
+            connection,
+            path: path.clone(),
+            inode: inode_of(path),
+            wal_pages,
+            checkpointed: 0,
+            run,
+            #[cfg(test)]
+            faults: place.faults.clone(),
+        })
+    }
+
+    /// Writes a plan in one transaction, or nothing of it.
+    pub(super) fn commit(&mut self, plan: &Plan) -> Result<(), Trouble> {
+        #[cfg(test)]
+        self.faults.before()?;
+        let transaction =
+            self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        if !plan.opened.is_empty() {
+            let mut insert = transaction.prepare_cached(OpenRow::INSERT)?;
+            for row in &plan.opened {
+                row.insert(&mut insert, self.run)?;
+            }
+        }
+        if !plan.endings.is_empty() {
+            let mut insert = transaction.prepare_cached(EndingRow::INSERT_ENDING)?;
+            for row in &plan.endings {
+                row.insert_ending(&mut insert)?;
+            }
+        }
+        if !plan.closed.is_empty() {
+            let mut delete =
+                transaction.prepare_cached("DELETE FROM open_connections WHERE sequence = ?")?;
+            for row in &plan.closed {
+                delete.execute([number(*row)])?;
+            }
+        }
+        let mut attempt_bytes = 0;
+        if !plan.attempts.is_empty() {
+            let mut insert = transaction.prepare_cached(EndingRow::INSERT_ATTEMPT)?;
+            for row in &plan.attempts {
+                attempt_bytes += row.insert_attempt(&mut insert)?;
+            }
+        }
+        if !plan.counts.is_empty() {
+            let mut insert = transaction.prepare_cached(
+                "INSERT INTO counted_attempts \
+                 (minute, listener, open_failure, network, fault, count) VALUES (?, ?, ?, ?, ?, ?) \
+                 ON CONFLICT DO UPDATE SET count = count + excluded.count",
+            )?;
+            for (group, count) in &plan.counts {
+                insert.execute(params![
+                    text_of_minute(group.minute),
+                    group.listener,
+                    group.failure,
+                    group.network,
+                    group.fault,
+                    number(*count)
+                ])?;
+            }
+        }
+        transaction
+            .prepare_cached(
+                "UPDATE ledger SET sequence = max(sequence, ?), alive_at = ?, closed = 0, \
+                 attempt_bytes = attempt_bytes + ?",
+            )?
+            .execute(params![
+                number(plan.sequence),
+                text_of(SystemTime::now()),
+                number(attempt_bytes)
+            ])?;
+        transaction.commit()?;
+        #[cfg(test)]
+        self.faults.after()?;
+        Ok(())
+    }
+
+    /// Makes the table of open connections equal to what is open, in one transaction: rows of a
+    /// process that died get their endings, rows of connections that ended without a record go,
+    /// and connections that opened without a row get one.
+    pub(super) fn reconcile(
+        &mut self,
+        open: &HashMap<ConnectionId, Open>,
+        sequence: &mut u64,
+    ) -> Result<Reconciled, Trouble> {
+        #[cfg(test)]
+        self.faults.before()?;
+        let now = SystemTime::now();
+        let mut done = Reconciled::default();
+        let transaction =
+            self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let (stored, alive_at, closed): (i64, String, bool) =
+            transaction.query_row("SELECT sequence, alive_at, closed FROM ledger", [], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            })?;
+        let stored = u64::try_from(stored).unwrap_or(0);
+        // Another file than before: what was told since is not in it.
+        let removed = if stored < *sequence { *sequence } else { 0 };
+        let leap = if closed || *sequence > 0 { 0 } else { LEAP };
+        *sequence = (stored + leap).max(*sequence);
+        {
+            let mut rows = transaction
+                .prepare("SELECT sequence, run, id, opened_at, record FROM open_connections")?;
+            let mut insert = transaction.prepare_cached(EndingRow::INSERT_ENDING)?;
+            let mut delete =
+                transaction.prepare_cached("DELETE FROM open_connections WHERE sequence = ?")?;
+            // Read before anything is changed: a query that sees its own changes may not end.
+            let mut found: Vec<(i64, Option<Leftover>, String)> = Vec::new();
+            let mut read = rows.query([])?;
+            while let Some(row) = read.next()? {
+                let id: String = row.get(2)?;
+                let leftover = if row.get::<_, i64>(1)? == self.run {
+                    None
+                } else {
+                    let (opened_at, record) = (row.get(3)?, row.get(4)?);
+                    Some(Leftover { id: id.clone(), opened_at, record })
+                };
+                found.push((row.get(0)?, leftover, id));
+            }
+            for (row, leftover, id) in found {
+                if let Some(leftover) = leftover {
+                    *sequence += 1;
+                    leftover.insert_ending(&mut insert, *sequence, time_of(&alive_at), now)?;
+                    delete.execute([row])?;
+                    done.died += 1;
+                    continue;
+                }
+                match id.parse() {
+                    Ok(id) if open.contains_key(&id) => {
+                        done.rows.push((id, u64::try_from(row).unwrap_or(0)));
+                    }
+                    _ => {
+                        delete.execute([row])?;
+                    }
+                }
+            }
+            let placed: HashSet<ConnectionId> = done.rows.iter().map(|(id, _)| *id).collect();
+            let mut insert = transaction.prepare_cached(OpenRow::INSERT)?;
+            for (id, Open { opened, .. }) in open.iter().filter(|(id, _)| !placed.contains(id)) {
+                *sequence += 1;
+                let row = OpenRow { sequence: *sequence, opened: Arc::clone(opened) };
+                row.insert(&mut insert, self.run)?;
+                done.rows.push((*id, row.sequence));
+            }
+        }
+        transaction.execute(
+            "UPDATE ledger SET sequence = ?, removed = max(removed, ?), alive_at = ?, closed = 0",
+            params![number(*sequence), number(removed), text_of(now)],
+        )?;
+        transaction.commit()?;
+        #[cfg(test)]
+        self.faults.after()?;
+        Ok(done)
+    }
+
+    /// Tells whether the file is still the one of that name.
+    pub(super) fn check_place(&self) -> Result<(), Trouble> {
+        if inode_of(&self.path) == self.inode { Ok(()) } else { Err(Trouble::Gone) }
+    }
+
+    /// Moves the WAL into the file if it has grown; `idle` if nothing else is to be done.
+    pub(super) fn checkpoint(&mut self, idle: bool) -> Result<(), Trouble> {
+        let pages = self.wal_pages.load(Ordering::Relaxed);
+        if pages < self.checkpointed {
+            // It began anew.
+            self.checkpointed = 0;
+        }
+        let most = if idle { WAL_WHEN_IDLE } else { WAL_AT_MOST };
+        // One that a reader cuts short leaves the WAL as long as it is: not again at once.
+        if pages - self.checkpointed > most {
+            self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
+            self.checkpointed = pages;
+        }
+        Ok(())
+    }
+
+    /// Says in the file that the process stopped in order, and leaves no WAL behind.
+    pub(super) fn close(&mut self, plan: &Plan) -> Result<(), Trouble> {
+        self.commit(plan)?;
+        self.connection.execute("UPDATE ledger SET closed = 1", [])?;
+        self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+        Ok(())
+    }
+}
+
+/// Returns which file has this name.
+fn inode_of(path: &Path) -> Option<(u64, u64)> {
+    fs::metadata(path).ok().map(|found| (found.dev(), found.ino()))
+}
