@@ -19,7 +19,7 @@ use crate::vocabulary::Record;
 const TICK: Duration = Duration::from_secs(1);
 
 /// How often a store that cannot be opened or written is tried again.
-const AGAIN: Duration = Duration::from_secs(1);
+const AGAIN: Duration = Duration::from_millis(if cfg!(test) { 20 } else { 1000 });
 
 /// What the writer, the watchdog and those who ask have in common.
 pub(super) struct Shared {

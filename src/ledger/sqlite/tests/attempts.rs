@@ -1,0 +1,81 @@
+//! A flood of attempts is counted, and takes nothing from endings.
+
+use super::*;
+
+#[test]
+fn what_is_beyond_the_rate_is_counted() {
+    let mut bench = Bench::new();
+    bench.options.open_failed_per_second = 5;
+    let ledger = bench.open();
+    // All within one second, or two.
+    let told = bench.store(&ledger, (0..200).map(|_| attempt("203.0.113.9:1")).collect());
+    let stored = told.iter().filter(|record| matches!(record, Record::Durable(_))).count();
+    let counted = told.iter().filter(|record| **record == Record::Counted).count();
+    assert!((5..=10).contains(&stored), "{stored}");
+    assert_eq!(stored + counted, 200);
+    assert_eq!(ledger.counted_attempts(), counted as u64);
+    ledger.close();
+    assert_eq!(bench.number("SELECT count(*) FROM attempts"), stored as i64);
+    assert_eq!(bench.number("SELECT sum(count) FROM counted_attempts"), counted as i64);
+    assert_eq!(
+        bench.texts("SELECT DISTINCT listener || ' ' || open_failure || ' ' || network || ' ' || fault FROM counted_attempts"),
+        ["public no_route 203.0.113.0/24 peer"]
+    );
+}
+
+#[test]
+fn each_listener_has_its_own_rate() {
+    let mut bench = Bench::new();
+    bench.options.open_failed_per_second = 1;
+    let ledger = bench.open();
+    let at = |listener: &str| {
+        let origin = Origin { listener: Some(listener.into()), ..origin("10.0.0.1:1") };
+        let kind = Kind::OpenFailed(OpenFailure::NoRoute);
+        Entry::OpenFailed(Arc::new(ending(ConnectionId::new(), kind, origin)))
+    };
+    let told = bench.store(&ledger, vec![at("a"), at("b")]);
+    assert!(told.iter().all(|record| matches!(record, Record::Durable(_))), "{told:?}");
+}
+
+#[test]
+fn networks_beyond_a_thousand_a_minute_are_other() {
+    let mut bench = Bench::new();
+    bench.options.open_failed_per_second = 0;
+    let ledger = bench.open();
+    let attempts = (0..5000).map(|number| attempt(&peer(number * 256)));
+    let told = bench.store(&ledger, attempts.collect());
+    assert!(told.iter().all(|record| *record == Record::Counted));
+    ledger.close();
+    let rows = bench.number("SELECT count(*) FROM counted_attempts");
+    // The minute may turn in between.
+    assert!((1001..=2002).contains(&rows), "{rows}");
+    assert_eq!(bench.number("SELECT sum(count) FROM counted_attempts"), 5000);
+    let summary = "SELECT count(*) > 0 FROM counted_attempts WHERE network = 'other'";
+    assert_eq!(bench.number(summary), 1);
+}
+
+#[test]
+fn a_flood_evicts_no_ending() {
+    let mut bench = Bench::new();
+    bench.options.max_size = ByteSize::mib(4);
+    // As if a minute at 10,000 a second went by in one: more is stored of it than fits.
+    bench.options.open_failed_per_second = 3000;
+    let ledger = bench.open();
+    let endings: Vec<ConnectionId> = (0..1800).map(|_| ConnectionId::new()).collect();
+    bench.store(&ledger, endings.iter().map(|id| clean(*id)).collect());
+    let live = bench.number("SELECT (SELECT page_count FROM pragma_page_count) * 4096");
+    assert!(live > 2_500_000, "the endings have most of their room: {live}");
+    for round in 0..6 {
+        bench.store(&ledger, (0..10_000).map(|at| attempt(&peer(round * 10_000 + at))).collect());
+    }
+    let bound = ByteSize::mib(4).0 as i64;
+    let live = "SELECT (SELECT page_count FROM pragma_page_count) \
+                - (SELECT freelist_count FROM pragma_freelist_count)";
+    until("the attempts are within their share", || {
+        bench.number("SELECT attempt_bytes FROM ledger") <= bound / 10
+    });
+    assert!(bench.number(live) * 4096 <= bound);
+    assert_eq!(bench.number("SELECT count(*) FROM endings"), 1800, "no ending gave way");
+    assert!(bench.number("SELECT count(*) FROM attempts") > 20);
+    assert!(ledger.after(1, 10).unwrap().gap, "attempts are gone");
+}

@@ -1,0 +1,136 @@
+//! A disk that fails: nobody waits, nothing is untold, and what is open is right afterwards.
+
+use super::*;
+
+#[test]
+fn what_cannot_be_stored_is_told_at_once_and_counted() {
+    let bench = Bench::new();
+    let ledger = bench.open();
+    let (before, during) = (ConnectionId::new(), ConnectionId::new());
+    bench.store(&ledger, vec![opened(before)]);
+    bench.options.faults.fail_all();
+    let told = bench.store(&ledger, vec![clean(ConnectionId::new())]);
+    assert_eq!(told, [Record::Failed]);
+    let began = Instant::now();
+    let told = bench.store(&ledger, vec![clean(before), opened(during), attempt("10.0.0.1:1")]);
+    assert_eq!(told, [Record::Failed; 3]);
+    assert!(began.elapsed() < Duration::from_millis(500), "{:?}", began.elapsed());
+    assert_eq!(ledger.unrecorded(), 3, "endings and attempts");
+    let Health::Failing { problem, refuse: false } = ledger.health() else {
+        panic!("{:?}", ledger.health())
+    };
+    assert!(problem.contains(bench.path().to_str().unwrap()), "{problem}");
+    assert!(!ledger.refuses_new());
+
+    bench.options.faults.heal();
+    until("it is well again", || ledger.health() == Health::Good);
+    let open = bench.texts("SELECT id FROM open_connections");
+    assert_eq!(open, [during.to_string()], "neither too few nor too many");
+    let told = bench.store(&ledger, vec![clean(during)]);
+    assert!(matches!(told[..], [Record::Durable(_)]));
+    assert_eq!(bench.number("SELECT count(*) FROM open_connections"), 0);
+}
+
+#[test]
+fn new_connections_are_refused_while_it_fails_if_so_configured() {
+    let mut bench = Bench::new();
+    bench.options.on_failure = FailurePolicy::Refuse;
+    let ledger = bench.open();
+    assert!(!ledger.refuses_new());
+    bench.options.faults.fail_all();
+    assert_eq!(bench.store(&ledger, vec![clean(ConnectionId::new())]), [Record::Failed]);
+    assert!(ledger.refuses_new() && ledger.health().refuses());
+    bench.options.faults.heal();
+    until("it is well again", || !ledger.refuses_new());
+}
+
+#[test]
+fn a_write_that_hangs_is_answered_for() {
+    let mut bench = Bench::new();
+    bench.options.stall_timeout = Duration::from_millis(100);
+    let ledger = bench.open();
+    let (release, hangs) = std::sync::mpsc::channel::<()>();
+    let mut hangs = Some(hangs);
+    bench.options.faults.script(move |moment| {
+        if moment == Moment::Before
+            && let Some(hangs) = hangs.take()
+        {
+            let _ = hangs.recv_timeout(SOON);
+        }
+        Ok(())
+    });
+    let first = ConnectionId::new();
+    let began = Instant::now();
+    assert_eq!(bench.store(&ledger, vec![opened(first)]), [Record::Failed]);
+    assert!(began.elapsed() >= Duration::from_millis(100));
+    let began = Instant::now();
+    let second = ConnectionId::new();
+    assert_eq!(bench.store(&ledger, vec![clean(first), opened(second)]), [Record::Failed; 2]);
+    assert!(began.elapsed() < Duration::from_millis(100), "nobody waits for it again");
+    assert!(matches!(ledger.health(), Health::Failing { .. }));
+
+    release.send(()).unwrap();
+    until("it is well again", || ledger.health() == Health::Good);
+    assert_eq!(bench.heard.count(), 3, "nothing is told twice");
+    assert_eq!(bench.texts("SELECT id FROM open_connections"), [second.to_string()]);
+}
+
+#[test]
+fn a_queue_that_is_full_is_told_as_lost() {
+    let mut bench = Bench::new();
+    bench.options.queue_bytes = ByteSize::kib(64);
+    let ledger = bench.open();
+    let (release, hangs) = std::sync::mpsc::channel::<()>();
+    let mut hangs = Some(hangs);
+    bench.options.faults.script(move |_| {
+        if let Some(hangs) = hangs.take() {
+            let _ = hangs.recv_timeout(SOON);
+        }
+        Ok(())
+    });
+    // The write hangs for less than the disk may; what comes meanwhile is too much.
+    for _ in 0..1000 {
+        bench.append(&ledger, clean(ConnectionId::new()));
+    }
+    until("most is told", || bench.heard.count() > 900);
+    release.send(()).unwrap();
+    bench.heard.wait_for(1000);
+    until("it is well again", || ledger.health() == Health::Good);
+    let lost = bench.heard.all().iter().filter(|(_, told)| *told == Record::Failed).count();
+    assert_eq!(ledger.unrecorded(), lost as u64);
+    assert!(lost > 800, "{lost}");
+}
+
+#[test]
+fn a_file_that_was_moved_away_is_begun_anew() {
+    let bench = Bench::new();
+    let ledger = bench.open();
+    let (open, ended) = (ConnectionId::new(), ConnectionId::new());
+    let told = bench.store(&ledger, vec![opened(open), opened(ended)]);
+    let last = told[1].sequence().unwrap();
+    for suffix in ["", "-wal", "-shm"] {
+        let name = format!("{}{suffix}", bench.path().display());
+        std::fs::rename(&name, format!("{name}.away")).unwrap();
+    }
+    until("there is a new file", || bench.path().exists());
+    until("it is well again", || ledger.health() == Health::Good);
+    let told = bench.store(&ledger, vec![clean(ended)]);
+    assert!(told[0].sequence().unwrap() > last, "numbers go on");
+    assert_eq!(bench.texts("SELECT id FROM open_connections"), [open.to_string()]);
+    assert!(ledger.after(last, 10).is_ok_and(|replay| replay.endings.len() == 1));
+    assert!(ledger.after(0, 10).unwrap().gap, "what was told before is not in it");
+}
+
+#[test]
+fn another_programs_transaction_passes() {
+    let mut bench = Bench::new();
+    bench.options.stall_timeout = Duration::from_millis(200);
+    let ledger = bench.open();
+    let other = bench.look();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    assert_eq!(bench.store(&ledger, vec![clean(ConnectionId::new())]), [Record::Failed]);
+    let Health::Failing { problem, .. } = ledger.health() else { panic!("it is locked") };
+    assert!(problem.contains("another program"), "{problem}");
+    other.execute_batch("COMMIT").unwrap();
+    until("it is well again", || ledger.health() == Health::Good);
+}

@@ -1,0 +1,190 @@
+//! What the archive answers: like the ledger in memory, and more.
+
+use super::*;
+use crate::ledger::InMemory;
+
+/// The same endings in both ledgers.
+struct Both {
+    bench: Bench,
+    sqlite: Arc<Sqlite>,
+    memory: InMemory,
+}
+
+impl Both {
+    fn new(entries: Vec<Entry>) -> Self {
+        let bench = Bench::new();
+        let (sqlite, memory) = (bench.open(), InMemory::default());
+        bench.store(&sqlite, entries.clone());
+        let deaf: Arc<dyn Committed> = Heard::new();
+        for entry in entries {
+            memory.append(entry, &deaf);
+        }
+        Self { bench, sqlite, memory }
+    }
+
+    /// Asks both, and returns how many endings both answer.
+    fn asked(&self, filter: EndingFilter) -> usize {
+        let filter = EndingFilter { limit: 100, ..filter };
+        let (sqlite, memory) =
+            (self.sqlite.endings(&filter).unwrap(), self.memory.endings(&filter).unwrap());
+        assert_eq!(sqlite, memory, "{filter:?}");
+        sqlite.endings.len()
+    }
+}
+
+fn mixed() -> Vec<Entry> {
+    let of = |kind, origin: Origin| ending(ConnectionId::new(), kind, origin);
+    let six = |peer: &str| Origin { path: None, user_agent: None, ..origin(peer) };
+    let subject = Origin { subject: Some("ann".into()), route: None, ..origin("10.0.0.2:7") };
+    vec![
+        Entry::Ended(Arc::new(of(Kind::Clean, origin("10.0.0.1:5")))),
+        Entry::Ended(Arc::new(of(Kind::ConnectionReset, origin("10.0.0.1:6")))),
+        Entry::OpenFailed(Arc::new(of(
+            Kind::OpenFailed(OpenFailure::NoRoute),
+            origin("10.0.0.1:7"),
+        ))),
+        Entry::Ended(Arc::new(of(Kind::Clean, subject))),
+        Entry::Ended(Arc::new(of(Kind::Clean, six("[::1]:5")))),
+        Entry::Ended(Arc::new(of(Kind::PongTimeout, six("10.0.0.11:5")))),
+    ]
+}
+
+#[test]
+fn both_ledgers_answer_alike() {
+    let both = Both::new(mixed());
+    let text = |text: &str| Some(text.to_owned());
+    let all = EndingFilter::default;
+    assert_eq!(both.asked(all()), 6);
+    for (kind, count) in [("clean", 3), ("open_failed", 1), ("process_died", 0)] {
+        assert_eq!(both.asked(EndingFilter { kind: text(kind), ..all() }), count, "{kind}");
+    }
+    assert_eq!(both.asked(EndingFilter { code: Some(1000), ..all() }), 3);
+    assert_eq!(both.asked(EndingFilter { code: Some(1006), ..all() }), 2);
+    assert_eq!(both.asked(EndingFilter { fault: Some(Fault::Peer), ..all() }), 3);
+    assert_eq!(both.asked(EndingFilter { route: text("chat"), ..all() }), 5);
+    assert_eq!(both.asked(EndingFilter { subject: text("ann"), ..all() }), 1);
+    let path = text("/chat?room=7&token=***");
+    assert_eq!(both.asked(EndingFilter { path, ..all() }), 4);
+    for (peer, count) in [("10.0.0.1:5", 1), ("10.0.0.1", 3), ("10.0.0", 0), ("[::1]", 1)] {
+        assert_eq!(both.asked(EndingFilter { peer: text(peer), ..all() }), count, "{peer}");
+    }
+    let bare = EndingFilter { peer: text("::1"), limit: 10, ..all() };
+    assert_eq!(both.sqlite.endings(&bare).unwrap().endings.len(), 1);
+    let hour = Duration::from_secs(3600);
+    let (past, future) = (SystemTime::now() - hour, SystemTime::now() + hour);
+    assert_eq!(both.asked(EndingFilter { since: Some(past), until: Some(future), ..all() }), 6);
+    assert_eq!(both.asked(EndingFilter { since: Some(future), ..all() }), 0);
+    assert_eq!(both.asked(EndingFilter { until: Some(past), ..all() }), 0);
+    for by in Property::ALL {
+        let summary = |archive: &dyn Archive| archive.summary(None, None, by).unwrap();
+        assert_eq!(summary(&*both.sqlite), summary(&both.memory), "{by:?}");
+    }
+    for sequence in 0..8 {
+        let after = |archive: &dyn Archive| archive.after(sequence, 3).unwrap();
+        assert_eq!(after(&*both.sqlite), after(&both.memory), "{sequence}");
+    }
+}
+
+#[test]
+fn an_ending_is_found_by_its_id_and_its_last_digits() {
+    let entries = mixed();
+    let both = Both::new(entries.clone());
+    for entry in &entries {
+        let (Entry::Ended(ending) | Entry::OpenFailed(ending)) = entry else { continue };
+        for name in [ending.id.to_string(), ending.id.short()] {
+            let name: ConnectionName = name.parse().unwrap();
+            let found = both.sqlite.ending(name).unwrap();
+            assert!(found.is_some());
+            assert_eq!(found, both.memory.ending(name).unwrap());
+        }
+    }
+    let other = ConnectionName::Id(ConnectionId::new());
+    assert_eq!(both.sqlite.ending(other).unwrap(), None);
+}
+
+#[test]
+fn pages_follow_each_other() {
+    let both = Both::new(mixed());
+    let (mut before, mut seen) = (None, Vec::new());
+    loop {
+        let filter = EndingFilter { before, limit: 4, ..EndingFilter::default() };
+        let page = both.sqlite.endings(&filter).unwrap();
+        seen.extend(page.endings.iter().map(|ending| ending.sequence));
+        before = page.next;
+        if before.is_none() {
+            break;
+        }
+    }
+    assert_eq!(seen, [6, 5, 4, 3, 2, 1]);
+}
+
+#[test]
+fn counted_attempts_are_in_the_summary() {
+    let mut bench = Bench::new();
+    bench.options.open_failed_per_second = 0;
+    let ledger = bench.open();
+    bench.store(&ledger, (0..7).map(|_| attempt("10.0.0.1:5")).collect());
+    bench.store(&ledger, vec![clean(ConnectionId::new())]);
+    let count = |by: Property, value: Option<&str>| {
+        let summary = ledger.summary(None, None, by).unwrap();
+        let found = summary.counts.iter().find(|count| count.value.as_deref() == value);
+        (found.map_or(0, |count| count.count), summary.total)
+    };
+    until("they are stored", || count(Property::Kind, Some("open_failed")) == (7, 8));
+    assert_eq!(count(Property::Fault, Some("peer")), (7, 8));
+    assert_eq!(count(Property::Cause, Some("none")), (7, 8));
+    assert_eq!(count(Property::Route, None), (7, 8));
+    assert_eq!(count(Property::UserAgent, None), (0, 1));
+    let hour = Duration::from_secs(3600);
+    let later = ledger.summary(Some(SystemTime::now() + hour), None, Property::Kind).unwrap();
+    assert_eq!(later, Summary::default());
+    let since = Some(SystemTime::now() - hour);
+    assert_eq!(ledger.summary(since, None, Property::Kind).unwrap().total, 8);
+}
+
+#[test]
+fn questions_use_the_indexes() {
+    let both = Both::new(mixed());
+    let plan = |condition: &str| {
+        let rows = both.bench.look();
+        let mut query = rows
+            .prepare(&format!("EXPLAIN QUERY PLAN SELECT record FROM endings WHERE {condition}"))
+            .unwrap();
+        let rows = query.query_map([], |row| row.get::<_, String>(3)).unwrap();
+        rows.map(Result::unwrap).collect::<Vec<_>>().join("; ")
+    };
+    for (condition, index) in [
+        ("substr(id, 25) = 'x' ORDER BY sequence DESC", "endings_by_short_id"),
+        ("(peer = 'x' OR (peer >= 'x:' AND peer < 'x;'))", "endings_by_peer"),
+        ("1 AND subject = 'x' ORDER BY sequence DESC LIMIT 5", "endings_by_subject"),
+        ("ended_at >= 'x' AND ended_at < 'y'", "endings_by_ended_at"),
+    ] {
+        assert!(plan(condition).contains(index), "{condition}: {}", plan(condition));
+    }
+}
+
+#[test]
+fn a_question_does_not_wait_for_the_writer() {
+    let bench = Bench::new();
+    let ledger = bench.open();
+    let id = ConnectionId::new();
+    bench.store(&ledger, vec![clean(id)]);
+    let other = bench.look();
+    other.execute_batch("BEGIN IMMEDIATE; DELETE FROM endings").unwrap();
+    let began = Instant::now();
+    assert!(ledger.ending(ConnectionName::Id(id)).unwrap().is_some());
+    assert!(began.elapsed() < Duration::from_millis(500), "{:?}", began.elapsed());
+}
+
+#[test]
+fn times_that_cannot_be_written_are_cut_off() {
+    let both = Both::new(mixed());
+    let epoch = SystemTime::UNIX_EPOCH;
+    let filter = EndingFilter {
+        since: epoch.checked_sub(Duration::from_secs(1 << 40)),
+        until: epoch.checked_add(Duration::from_secs(1 << 50)),
+        limit: 10,
+        ..EndingFilter::default()
+    };
+    assert_eq!(both.sqlite.endings(&filter).unwrap().endings.len(), 6);
+}

@@ -1,0 +1,62 @@
+//! Files of older versions.
+
+use super::super::schema::{STEPS, migrate};
+use super::*;
+
+/// What version 1 made, as it was released: never edited, not even its spaces.
+const RELEASED_1: &str = include_str!("version_1.sql");
+
+#[test]
+fn what_was_released_is_not_edited() {
+    assert_eq!(STEPS[0].trim(), RELEASED_1.trim());
+}
+
+#[test]
+fn a_file_of_version_1_is_read_and_written() {
+    let bench = Bench::new();
+    let old = bench.look();
+    old.pragma_update(None, "application_id", 0x6c73_7477).unwrap();
+    old.execute_batch(RELEASED_1).unwrap();
+    old.pragma_update(None, "user_version", 1).unwrap();
+    old.execute_batch(
+        "UPDATE ledger SET sequence = 8, alive_at = '2026-01-01T00:00:02.000Z', closed = 0;
+         INSERT INTO open_connections VALUES (7, 42, '01982b7e-4f6a-7c3d-9e21-5b8f0a6d4c17',
+           '2026-01-01T00:00:00.000Z', '{\"id\":\"01982b7e-4f6a-7c3d-9e21-5b8f0a6d4c17\"}');
+         INSERT INTO endings VALUES (8, '01982b7e-4f6a-7c3d-9e21-5b8f0a6d4c18',
+           '2026-01-01T00:00:01.000Z', 'clean', 'none', 'peer', 1000, 'chat', NULL,
+           '203.0.113.9:5', '/chat', NULL, '{\"kind\":\"clean\"}');",
+    )
+    .unwrap();
+    drop(old);
+    let mut bench = bench;
+    bench.options.retention = Duration::from_secs(3650 * 24 * 3600);
+    let (ledger, died) = bench.recover();
+    assert_eq!(died, 1);
+    let name = ConnectionName::Short(0x5b8f_0a6d_4c18);
+    assert_eq!(ledger.ending(name).unwrap().unwrap().json, r#"{"kind":"clean"}"#);
+    let replay = ledger.after(8, 10).unwrap();
+    assert_eq!(replay.endings.len(), 1);
+    assert!(replay.endings[0].json.contains("process_died"));
+    let number = replay.endings[0].sequence;
+    let told = bench.store(&ledger, vec![clean(ConnectionId::new())]);
+    assert!(told[0].sequence().unwrap() > number);
+}
+
+#[test]
+fn a_step_takes_a_file_to_the_next_version_once() {
+    let bench = Bench::new();
+    let mut file = bench.look();
+    migrate(&mut file, STEPS).unwrap();
+    let steps = [STEPS[0], "ALTER TABLE endings ADD COLUMN mood TEXT DEFAULT 'good'"];
+    for _ in 0..2 {
+        migrate(&mut file, &steps).unwrap();
+        let version = bench.number("PRAGMA user_version");
+        assert_eq!(version, 2);
+    }
+    let broken = [steps[0], steps[1], "CREATE TABLE half (x); SELECT nothing FROM nowhere"];
+    assert!(matches!(migrate(&mut file, &broken), Err(Trouble::Sqlite(_))));
+    assert_eq!(bench.number("PRAGMA user_version"), 2);
+    let halves = "SELECT count(*) FROM sqlite_schema WHERE name = 'half'";
+    assert_eq!(bench.number(halves), 0, "a step is made whole or not at all");
+    assert!(matches!(migrate(&mut file, STEPS), Err(Trouble::Newer { found: 2, known: 1 })));
+}

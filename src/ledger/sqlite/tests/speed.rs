@@ -1,0 +1,94 @@
+//! What it costs; the numbers are for reading, the bounds for a machine that is busy.
+
+use super::*;
+
+/// The processor time of a thread of ours, by its name.
+fn cpu_of(thread: &str) -> Duration {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    let mut found = Duration::ZERO;
+    for task in tasks.map(Result::unwrap) {
+        let name = std::fs::read_to_string(task.path().join("comm")).unwrap_or_default();
+        // The kernel keeps 15 bytes of a name.
+        if thread.starts_with(name.trim()) && !name.trim().is_empty() {
+            let schedstat = std::fs::read_to_string(task.path().join("schedstat")).unwrap();
+            let nanos: u64 = schedstat.split(' ').next().unwrap().parse().unwrap();
+            found += Duration::from_nanos(nanos);
+        }
+    }
+    found
+}
+
+#[test]
+#[ignore = "a measurement: run it alone, in a release build, with --nocapture"]
+#[allow(clippy::print_stdout, reason = "it is what the measurement is for")]
+fn measure() {
+    let bench = Bench::new();
+    let ledger = bench.open();
+    for (what, apart, pace, pairs) in [
+        ("as fast as it goes, ending with its opening", 0, 0_u64, 100_000_usize),
+        ("as fast as it goes, ending 5,000 openings later", 5000, 0, 100_000),
+        ("2,000 a second, ending with its opening", 0, 2000, 10_000),
+        ("2,000 a second, ending 1,000 openings later", 1000, 2000, 10_000),
+        ("100 a second, ending 10 openings later", 10, 100, 500),
+    ] {
+        let timed = Arc::new(Timed::default());
+        let heard: Arc<dyn Committed> = Arc::clone(&timed) as Arc<dyn Committed>;
+        let entries: Vec<(Entry, Entry)> =
+            (0..pairs).map(|_| ConnectionId::new()).map(|id| (opened(id), clean(id))).collect();
+        let (began, cpu) = (Instant::now(), cpu_of("ledger-writer"));
+        for at in 0..pairs + apart {
+            if pace > 0 {
+                let due = began + Duration::from_nanos(at as u64 * 1_000_000_000 / pace);
+                std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            }
+            let opening = entries.get(at).map(|(opening, _)| opening);
+            let ending = at.checked_sub(apart).and_then(|at| entries.get(at));
+            for entry in opening.into_iter().chain(ending.map(|(_, ending)| ending)) {
+                while pace == 0 && ledger.lag() > Duration::from_millis(500) {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                timed.appended.lock().unwrap().push(Instant::now());
+                ledger.append(entry.clone(), &heard);
+            }
+        }
+        until("all is told", || timed.told.lock().unwrap().len() == 2 * pairs);
+        let (took, cpu) = (began.elapsed(), cpu_of("ledger-writer") - cpu);
+        let (appended, told) = (timed.appended.lock().unwrap(), timed.told.lock().unwrap());
+        let mut waits: Vec<Duration> =
+            told.iter().zip(appended.iter()).map(|(told, appended)| *told - *appended).collect();
+        waits.sort();
+        let at = |share: f64| waits[((waits.len() - 1) as f64 * share) as usize];
+        println!(
+            "{what}: {:.0} pairs/s, {:.1} us CPU of the writer per pair, told after {:?} median, \
+             {:?} 99 %, {:?} at most",
+            pairs as f64 / took.as_secs_f64(),
+            cpu.as_secs_f64() * 1e6 / pairs as f64,
+            at(0.5),
+            at(0.99),
+            at(1.0),
+        );
+    }
+    let (began, count) = (Instant::now(), 1000);
+    for id in bench.texts("SELECT id FROM endings ORDER BY sequence DESC LIMIT 1000") {
+        assert!(ledger.ending(id.parse().unwrap()).unwrap().is_some());
+    }
+    println!("an ending by its id: {:?}", began.elapsed() / count);
+    let began = Instant::now();
+    let total = ledger.summary(None, None, Property::UserAgent).unwrap().total;
+    println!("a summary of {total} endings: {:?}", began.elapsed());
+    let size = std::fs::metadata(bench.path()).unwrap().len();
+    println!("{} bytes of file per ending", size / total);
+}
+
+#[derive(Default)]
+struct Timed {
+    appended: Mutex<Vec<Instant>>,
+    told: Mutex<Vec<Instant>>,
+}
+
+impl Committed for Timed {
+    fn committed(&self, _: Entry, record: Record) {
+        assert!(matches!(record, Record::Durable(_)), "{record:?}");
+        self.told.lock().unwrap().push(Instant::now());
+    }
+}

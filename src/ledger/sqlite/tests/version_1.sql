@@ -1,0 +1,71 @@
+-- One row: what holds for the whole ledger.
+CREATE TABLE ledger (
+    sequence INTEGER NOT NULL,      -- the highest number in the order of commits
+    removed INTEGER NOT NULL,       -- the highest number that gave way to retention
+    alive_at TEXT NOT NULL,         -- when the process that writes was last known to be alive
+    closed INTEGER NOT NULL,        -- 1 once that process stopped in order
+    attempt_bytes INTEGER NOT NULL  -- what the table of attempts takes, estimated
+);
+INSERT INTO ledger VALUES (0, 0, '1970-01-01T00:00:00.000Z', 1, 0);
+
+-- Connections that are open, or were when the process died; run tells its processes apart.
+CREATE TABLE open_connections (
+    sequence INTEGER PRIMARY KEY,
+    run INTEGER NOT NULL,
+    id TEXT NOT NULL,
+    opened_at TEXT NOT NULL,
+    record TEXT NOT NULL
+);
+
+-- Endings of connections, in the order of their commit.
+CREATE TABLE endings (
+    sequence INTEGER PRIMARY KEY,
+    id TEXT NOT NULL,
+    ended_at TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    fault TEXT NOT NULL,
+    cause TEXT NOT NULL,
+    close_code INTEGER,
+    route TEXT,
+    subject TEXT,
+    peer TEXT,
+    path TEXT,
+    user_agent TEXT,
+    record TEXT NOT NULL
+);
+CREATE INDEX endings_by_short_id ON endings (substr(id, 25));
+CREATE INDEX endings_by_ended_at ON endings (ended_at);
+CREATE INDEX endings_by_peer ON endings (peer) WHERE peer IS NOT NULL;
+CREATE INDEX endings_by_subject ON endings (subject) WHERE subject IS NOT NULL;
+
+-- Attempts that never became a connection, in the same order.
+CREATE TABLE attempts (
+    sequence INTEGER PRIMARY KEY,
+    id TEXT NOT NULL,
+    ended_at TEXT NOT NULL,
+    open_failure TEXT NOT NULL,
+    fault TEXT NOT NULL,
+    cause TEXT NOT NULL,
+    route TEXT,
+    subject TEXT,
+    peer TEXT,
+    path TEXT,
+    user_agent TEXT,
+    size INTEGER NOT NULL,
+    record TEXT NOT NULL
+);
+CREATE INDEX attempts_by_short_id ON attempts (substr(id, 25));
+CREATE INDEX attempts_by_ended_at ON attempts (ended_at);
+CREATE INDEX attempts_by_peer ON attempts (peer) WHERE peer IS NOT NULL;
+CREATE INDEX attempts_by_subject ON attempts (subject) WHERE subject IS NOT NULL;
+
+-- Attempts beyond ledger.open_failed_per_second.
+CREATE TABLE counted_attempts (
+    minute TEXT NOT NULL,
+    listener TEXT NOT NULL,
+    open_failure TEXT NOT NULL,
+    network TEXT NOT NULL,
+    fault TEXT NOT NULL,
+    count INTEGER NOT NULL,
+    PRIMARY KEY (minute, listener, open_failure, network)
+) WITHOUT ROWID;
