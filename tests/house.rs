@@ -62,10 +62,11 @@ fn no_surface_imports_another() {
 
 #[test]
 fn libraries_are_named_where_they_belong() {
-    let homes: [(&str, &[&str]); 4] = [
+    let homes: [(&str, &[&str]); 5] = [
         ("prometheus_client::", &["surfaces/metrics"]),
         ("ractor::", &["supervision/", "supervision.rs"]),
         ("tungstenite::", &["transport/websocket.rs", "transport/handshake_key.rs"]),
+        ("rusqlite::", &["ledger/sqlite"]),
         ("serde", &["config/", "config.rs", "contract/", "contract.rs", "surfaces/log"]),
     ];
     for (path, code) in sources() {

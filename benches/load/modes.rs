@@ -149,11 +149,7 @@ impl Mode {
                     Row::absent("relay, 16 KiB depth 1", why).goal(0.7, 0.6),
                 ])
             }
-            Self::Ledger => {
-                let why = "needs the durable ledger, not in this version";
-                let title = "connect + clean close cycles, ledger on, CPU against raw";
-                Ok(vec![Row::absent(title, why).goal(3.0, 2.0)])
-            }
+            Self::Ledger => opening::recorded_cycles(scale),
         }
     }
 }

@@ -29,6 +29,10 @@ use crate::vocabulary::{
     Origin, Published, Requester,
 };
 
+/// How long the end of a supervisor waits for the last endings to be told: for longer than a ledger
+/// takes to find its disk stalled, as shipped.
+const LEDGER_PATIENCE: Duration = Duration::from_secs(10);
+
 /// A supervisor actor and what it shares with its connections.
 pub(crate) struct Core {
     node: Arc<Node>,
@@ -216,6 +220,8 @@ impl Core {
             // A handler that never lets its thread go; its connection gets its ending all the same.
             let _ = actor.stop_and_wait(None, patience).await;
         }
+        // The last endings are with the ledger, which bounds its own waits.
+        let _ = tokio::time::timeout(LEDGER_PATIENCE, self.node.publisher.none_open()).await;
     }
 }
 

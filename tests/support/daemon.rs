@@ -26,7 +26,7 @@ pub struct Daemon {
     pub printed: Vec<String>,
     stdout: Lines<BufReader<ChildStdout>>,
     log: Arc<Log>,
-    _state: tempfile::TempDir,
+    state: tempfile::TempDir,
 }
 
 /// How a daemon that was not meant to start ended.
@@ -66,7 +66,7 @@ impl Daemon {
         let log = Arc::new(Log::default());
         tokio::spawn(collect(child.stderr.take().expect("stderr"), Arc::clone(&log)));
         let stdout = BufReader::new(child.stdout.take().expect("stdout")).lines();
-        let mut daemon = Self { child, printed: Vec::new(), stdout, log, _state: state };
+        let mut daemon = Self { child, printed: Vec::new(), stdout, log, state };
         timeout(READY_WITHIN, daemon.until_ready()).await.unwrap_or_else(|_| {
             panic!("awaited `ready` for {READY_WITHIN:?}; {}", daemon.story());
         });
@@ -79,9 +79,14 @@ impl Daemon {
     }
 
     /// Likewise, what [`command`] made and a test may have changed.
-    pub async fn refused_command(mut command: Command) -> Refusal {
+    pub async fn refused_command(command: Command) -> Refusal {
         let state = tempfile::tempdir().expect("a state directory");
-        let output = command.env("STATE_DIRECTORY", state.path()).output();
+        Self::refused_with_state(command, state.path()).await
+    }
+
+    /// Likewise, with this as its state directory.
+    pub async fn refused_with_state(mut command: Command, state: impl AsRef<OsStr>) -> Refusal {
+        let output = command.env("STATE_DIRECTORY", state).output();
         let output = timeout(READY_WITHIN, output).await;
         let output = output.expect("awaited the daemon's refusal to start").expect("start");
         Refusal {
@@ -107,6 +112,11 @@ impl Daemon {
 
     pub fn url(&self, target: &str) -> String {
         format!("ws://{}{target}", self.listener())
+    }
+
+    /// Where it keeps what outlives it, the ledger among it.
+    pub fn state(&self) -> &Path {
+        self.state.path()
     }
 
     pub fn pid(&self) -> u32 {

@@ -7,7 +7,7 @@ use crate::report::Row;
 
 pub(super) fn handshakes(scale: &Scale) -> Result<Vec<Row>> {
     let open = format!("open {}", scale.handshakes / scale.turns);
-    let rounds = compare_with_raw(scale, "open 20", |side| {
+    let rounds = compare_with_raw(scale, &[ADMIT_ALL, NO_LEDGER], "open 20", |side| {
         // They stay open: what it costs to end them is another row.
         let answer = side.client.ask(&open)?;
         Ok(Turn { done: number(&answer, "opened")?, p99: 0.0 })
@@ -18,24 +18,35 @@ pub(super) fn handshakes(scale: &Scale) -> Result<Vec<Row>> {
 }
 
 pub(super) fn cycles(scale: &Scale) -> Result<Vec<Row>> {
+    let title = "connect + clean close cycles, no ledger, CPU against raw";
+    Ok(vec![cycles_of(scale, &[ADMIT_ALL, NO_LEDGER], title)?.goal(1.50, 1.20)])
+}
+
+pub(super) fn recorded_cycles(scale: &Scale) -> Result<Vec<Row>> {
+    let title = "connect + clean close cycles, ledger on, CPU against raw";
+    Ok(vec![cycles_of(scale, &[ADMIT_ALL], title)?.goal(3.0, 2.0)])
+}
+
+const NO_LEDGER: &str = "ledger.path=\"\"";
+
+fn cycles_of(scale: &Scale, settings: &[&'static str], title: &'static str) -> Result<Row> {
     let cycles = format!("cycles {}", scale.cycles / scale.turns);
-    let rounds = compare_with_raw(scale, "cycles 20", |side| {
+    let rounds = compare_with_raw(scale, settings, "cycles 20", |side| {
         let answer = side.client.ask(&cycles)?;
         match number(&answer, "unclean")? {
             0.0 => Ok(Turn { done: number(&answer, "clean")?, p99: 0.0 }),
             unclean => Err(format!("{unclean} ends were not clean").into()),
         }
     })?;
-    let title = "connect + clean close cycles, no ledger, CPU against raw";
-    let row = Row::ratio(title, "µs", "raw", &cpu_of(&rounds));
-    Ok(vec![row.goal(1.50, 1.20)])
+    Ok(Row::ratio(title, "µs", "raw", &cpu_of(&rounds)))
 }
 
 fn compare_with_raw(
     scale: &Scale,
+    settings: &[&'static str],
     warm: &str,
     turn: impl Fn(&mut Side) -> Result<Turn>,
 ) -> Result<Vec<(Cost, Cost)>> {
-    let daemon = Subject::Daemon(vec![ADMIT_ALL]);
+    let daemon = Subject::Daemon(settings.to_vec());
     compare(scale, (&daemon, &Subject::Raw), |side| side.client.ask(warm).map(drop), turn)
 }

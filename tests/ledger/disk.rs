@@ -1,0 +1,167 @@
+//! Disks that are full, read-only or busy, under a daemon that goes on.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+use super::books::{Books, Guest, come_and_go, ids, until};
+use crate::support::SOON;
+use crate::support::daemon::Daemon;
+
+/// A file system of its own, gone with the test.
+struct Volume(tempfile::TempDir);
+
+impl Volume {
+    /// Mounts one; says why if it cannot, which takes root.
+    fn mount(size: &str) -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let options = format!("size={size}");
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &options, "lastword-test"])
+            .arg(folder.path())
+            .output();
+        match mounted {
+            Ok(output) if output.status.success() => Some(Self(folder)),
+            Ok(output) => {
+                let why = String::from_utf8_lossy(&output.stderr).into_owned();
+                eprintln!("SKIP: a tmpfs cannot be mounted: {}", why.trim());
+                None
+            }
+            Err(error) => {
+                eprintln!("SKIP: a tmpfs cannot be mounted: {error}");
+                None
+            }
+        }
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn remount(&self, options: &str) {
+        let options = format!("remount,{options}");
+        let status = Command::new("mount").args(["-o", &options]).arg(self.path()).status();
+        assert!(status.unwrap().success(), "{options}");
+    }
+
+    /// Takes all the room there is.
+    fn fill(&self) -> PathBuf {
+        let filler = self.path().join("filler");
+        let mut file = std::fs::File::create(&filler).unwrap();
+        let mut size = 64 * 1024;
+        while size > 0 {
+            // Ever smaller pieces, until not one byte fits.
+            if std::io::Write::write(&mut file, &vec![0; size]).is_err() {
+                size /= 2;
+            }
+        }
+        filler
+    }
+}
+
+impl Drop for Volume {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(self.path()).status();
+    }
+}
+
+fn is_lost(event: &Value) -> bool {
+    event["event"] == "ended" && event["recorded"] == false
+}
+
+fn is_ended(event: &Value) -> bool {
+    event["event"] == "ended"
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_costs_no_connection_and_no_ending() {
+    let Some(volume) = Volume::mount("3m") else { return };
+    let books = Books::at(volume.path().join("ledger.db"));
+    let mut daemon = books.daemon(&[]).await;
+    let address = daemon.listener();
+    let (mut stays, goes) = (Guest::at(address).await.unwrap(), Guest::at(address).await.unwrap());
+    come_and_go(address, 20).await;
+    let filler = volume.fill();
+    for _ in 0..200 {
+        come_and_go(address, 5).await;
+        if !ids(&daemon, is_lost).is_empty() {
+            break;
+        }
+    }
+    assert!(!ids(&daemon, is_lost).is_empty(), "the disk is full");
+    let said = daemon.await_line(|line| line.contains("the disk is full"), SOON).await;
+    assert!(said.contains("WARN") && said.contains("ledger.db"), "{said}");
+    stays.speak().await.unwrap();
+    goes.leave().await.unwrap();
+    // It opens while nothing can be stored, and dies with the process.
+    let mut comes = Guest::at(address).await.unwrap();
+    comes.speak().await.unwrap();
+
+    std::fs::remove_file(filler).unwrap();
+    let said = daemon.await_line(|line| line.contains("are stored again"), 2 * SOON).await;
+    let said: Value = serde_json::from_str(&said).unwrap();
+    assert!(said["lost"].as_u64().unwrap() > 0, "{said}");
+    come_and_go(address, 10).await;
+    until("those that are open have their rows", || {
+        books.number("SELECT count(*) FROM open_connections") == 2
+    })
+    .await;
+    daemon.signal("KILL").await;
+    daemon.await_exit(SOON).await;
+    let (ended, lost) = (ids(&daemon, is_ended), ids(&daemon, is_lost));
+
+    let restarted = books.daemon(&[]).await;
+    books.are_whole();
+    let stored: HashSet<String> = books.kinds().into_iter().map(|(id, _)| id).collect();
+    for id in ended.iter().filter(|id| !stored.contains(*id)) {
+        assert!(lost.contains(id), "{id} is in the ledger or whole in the log");
+    }
+    let died = books.number("SELECT count(*) FROM endings WHERE kind = 'process_died'");
+    assert_eq!(died, 2, "those that were open, neither more nor fewer");
+    drop(restarted);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_only_disk_is_waited_for_or_refused() {
+    let Some(volume) = Volume::mount("8m") else { return };
+    let books = Books::at(volume.path().join("state/ledger.db"));
+    volume.remount("ro");
+    let (path, refuse) = (books.setting(), r#"ledger.on_failure="refuse""#);
+    let arguments = ["serve", "--set", "listeners[0].listen=\"127.0.0.1:0\"", "--set", &path];
+    let refusal =
+        Daemon::refused(super::PROGRAM, &[&arguments[..], &["--set", refuse]].concat()).await;
+    assert_eq!(refusal.code, Some(1), "{}", refusal.stderr);
+    assert!(refusal.stderr.contains("ledger.path: ") && refusal.stderr.contains("writable"));
+
+    let daemon = books.daemon(&[]).await;
+    daemon.await_line(|line| line.contains("writable"), SOON).await;
+    come_and_go(daemon.listener(), 3).await;
+    until("they are in the log", || ids(&daemon, is_lost).len() == 3).await;
+    volume.remount("rw");
+    daemon.await_line(|line| line.contains("are stored again"), 2 * SOON).await;
+    come_and_go(daemon.listener(), 3).await;
+    until("they are in the ledger", || books.kinds().len() == 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn new_connections_are_refused_while_endings_cannot_be_stored() {
+    let books = Books::new();
+    let settings = [r#"ledger.on_failure="refuse""#, r#"ledger.stall_timeout="300ms""#];
+    let daemon = books.daemon(&settings).await;
+    let address = daemon.listener();
+    let (mut stays, goes) = (Guest::at(address).await.unwrap(), Guest::at(address).await.unwrap());
+    let busy = books.read();
+    busy.execute_batch("BEGIN IMMEDIATE").unwrap();
+    goes.leave().await.unwrap();
+    until("its ending is in the log", || ids(&daemon, is_lost).len() == 1).await;
+    let Err(refused) = Guest::at(address).await else { panic!("it came in") };
+    assert!(refused.to_string().starts_with("HTTP/1.1 503 "), "{refused}");
+    stays.speak().await.unwrap();
+    busy.execute_batch("COMMIT").unwrap();
+    daemon.await_line(|line| line.contains("are stored again"), 2 * SOON).await;
+    come_and_go(address, 1).await;
+    until("it is in the ledger", || books.kinds().len() == 1).await;
+    assert_eq!(books.number("SELECT count(*) FROM open_connections"), 1);
+}
