@@ -15,7 +15,7 @@ pub struct Ledger {
     ///
     /// Unit: path; "" = no ledger, the newest 1,000 endings stay in memory. Default: `ledger.db` in
     /// `$STATE_DIRECTORY`, else `$XDG_STATE_HOME/lastword`, else `~/.local/state/lastword`. Cost:
-    /// disk, up to `max_size` and some 20 MiB.
+    /// disk, up to `max_size` and some 70 MiB.
     pub path: Option<PathBuf>,
     /// Sets how long endings are kept.
     ///

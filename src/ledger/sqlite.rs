@@ -9,6 +9,7 @@
 
 mod attempts;
 mod book;
+mod checkpoint;
 mod desk;
 mod queries;
 mod reader;
@@ -29,6 +30,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use self::book::Book;
+use self::checkpoint::Checkpointer;
 use self::desk::{Desk, Waiting};
 use self::reader::Readers;
 use self::retention::Bounds;
@@ -124,7 +126,8 @@ impl Sqlite {
             Book::new(options.open_failed_per_second),
             refuse,
         ));
-        let mut writer = Writer::new(Arc::clone(&shared));
+        let (checkpointer, requests) = Checkpointer::new(&path);
+        let mut writer = Writer::new(Arc::clone(&shared), checkpointer);
         let died = match writer.open() {
             Ok(died) => died,
             Err(trouble) => {
@@ -138,6 +141,7 @@ impl Sqlite {
                 0
             }
         };
+        spawn("ledger-checkpoint", move || requests.serve()).map_err(OpenError::Threads)?;
         let watched = Arc::clone(&shared);
         spawn("ledger-watchdog", move || watch(&watched)).map_err(|error| {
             shared.desk.writer_is_gone(false);

@@ -15,6 +15,7 @@ struct Volume(tempfile::TempDir);
 
 impl Volume {
     /// Mounts one; says why if it cannot, which takes root.
+    #[allow(clippy::print_stderr, reason = "whoever reads the test's output is to know")]
     fn mount(size: &str) -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
         let options = format!("size={size}");

@@ -17,8 +17,9 @@ use crate::vocabulary::{Origin, Record};
 /// How many entries go into one transaction: short enough that the disk is seen to make progress.
 pub(super) const MOST_AT_ONCE: usize = 2048;
 
-/// Commits begin at least this far apart, so that what comes meanwhile shares the next one.
-const GATHER: Duration = Duration::from_millis(5);
+/// Commits begin at least this far apart, so that what comes meanwhile shares the next one; what
+/// comes is told within 10 ms.
+const GATHER: Duration = Duration::from_millis(7);
 
 /// An entry that has not been told yet.
 pub(super) struct Waiting {

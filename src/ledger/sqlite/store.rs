@@ -12,17 +12,18 @@ use rusqlite::hooks::Wal;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
 
 use super::book::Open;
+use super::checkpoint::Checkpointer;
 use super::rows::{EndingRow, Leftover, OpenRow, Plan, number, text_of, text_of_minute, time_of};
 use super::schema::{STEPS, migrate};
 use super::trouble::{Trouble, lock_path};
 use crate::config::Synchronous;
 use crate::vocabulary::ConnectionId;
 
-/// How many pages the WAL may have before they go to the file, when there is nothing else to do.
-const WAL_WHEN_IDLE: i32 = 1000;
+/// How many pages go into the WAL from one checkpoint to the next: 4 MiB.
+const WAL_STEP: i32 = 1000;
 
-/// Likewise, even though entries wait: 16 MiB.
-const WAL_AT_MOST: i32 = 4000;
+/// How long the WAL may become before the writer waits for it: 64 MiB.
+const WAL_AT_MOST: i32 = 16_000;
 
 /// After a death a power loss may have cost numbers that were told: none of them is given again.
 const LEAP: u64 = 1_000_000;
@@ -45,7 +46,7 @@ pub(super) struct Store {
     inode: Option<(u64, u64)>,
     /// How many pages the WAL had after the last commit.
     wal_pages: Arc<AtomicI32>,
-    /// How many of them were there when they last went to the file.
+    /// How many there were at the last checkpoint.
     checkpointed: i32,
     /// Tells the rows of this process from those of one that died.
     run: i64,
@@ -103,7 +104,7 @@ impl Store {
             Synchronous::Full => "FULL",
         };
         connection.pragma_update(None, "synchronous", synchronous)?;
-        // The writer chooses when, see `checkpoint`.
+        // See `checkpoint`.
         connection.pragma_update(None, "wal_autocheckpoint", 0)?;
         connection.pragma_update(None, "journal_size_limit", i64::from(WAL_AT_MOST) * 4096)?;
         connection.pragma_update(None, "cache_size", -8192)?;
@@ -274,18 +275,22 @@ impl Store {
         if inode_of(&self.path) == self.inode { Ok(()) } else { Err(Trouble::Gone) }
     }
 
-    /// Moves the WAL into the file if it has grown; `idle` if nothing else is to be done.
-    pub(super) fn checkpoint(&mut self, idle: bool) -> Result<(), Trouble> {
+    /// Has the WAL moved into the file once it has grown: beside the writer, and only where that
+    /// does not keep up by the writer itself, since a WAL ends only where all of it is in the file.
+    pub(super) fn checkpoint(&mut self, beside: &Checkpointer) -> Result<(), Trouble> {
         let pages = self.wal_pages.load(Ordering::Relaxed);
         if pages < self.checkpointed {
             // It began anew.
             self.checkpointed = 0;
         }
-        let most = if idle { WAL_WHEN_IDLE } else { WAL_AT_MOST };
-        // One that a reader cuts short leaves the WAL as long as it is: not again at once.
-        if pages - self.checkpointed > most {
+        if pages - self.checkpointed < WAL_STEP {
+            return Ok(());
+        }
+        self.checkpointed = pages;
+        if pages < WAL_AT_MOST {
+            beside.ask();
+        } else {
             self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
-            self.checkpointed = pages;
         }
         Ok(())
     }

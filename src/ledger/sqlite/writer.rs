@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::super::Health;
 use super::book::Book;
+use super::checkpoint::Checkpointer;
 use super::desk::{Batch, Desk, Waiting, Watch, Work};
 use super::retention::Bounds;
 use super::rows::Plan;
@@ -110,6 +111,7 @@ impl Shared {
 /// The writer's own: what only its thread touches.
 pub(super) struct Writer {
     shared: Arc<Shared>,
+    checkpointer: Checkpointer,
     lock: Option<File>,
     store: Option<Store>,
     /// Tells the open connections of this process from those of others.
@@ -124,12 +126,13 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, checkpointer: Checkpointer) -> Self {
         let now = Instant::now();
         // Random enough to tell processes apart.
         let run = rand::random();
         Self {
             shared,
+            checkpointer,
             lock: None,
             store: None,
             run,
@@ -195,8 +198,7 @@ impl Writer {
                 self.shared.book.stored(&batch);
                 tell(&batch.entries, &batch.records);
                 self.shared.desk.told();
-                let checkpointed =
-                    self.on_disk(&Arc::default(), |store, _| store.checkpoint(false));
+                let checkpointed = self.on_disk(&Arc::default(), Store::checkpoint);
                 self.check(checkpointed);
             }
             Some(Err(trouble)) => {
@@ -220,11 +222,11 @@ impl Writer {
     fn on_disk<T>(
         &mut self,
         batch: &Arc<Batch>,
-        work: impl FnOnce(&mut Store, &Shared) -> Result<T, Trouble>,
+        work: impl FnOnce(&mut Store, &Checkpointer) -> Result<T, Trouble>,
     ) -> Option<Result<T, Trouble>> {
         let store = self.store.as_mut()?;
         self.shared.desk.begin(batch);
-        let done = work(store, &self.shared);
+        let done = work(store, &self.checkpointer);
         self.shared.desk.end().then_some(done)
     }
 
@@ -287,9 +289,9 @@ impl Writer {
         if self.check(ticked).is_none() {
             return;
         }
-        let tidied = self.on_disk(&Arc::default(), |store, _| {
+        let tidied = self.on_disk(&Arc::default(), |store, beside| {
             let more = store.retain(bounds)?;
-            store.checkpoint(true)?;
+            store.checkpoint(beside)?;
             Ok(more)
         });
         if self.check(tidied) == Some(true) {

@@ -92,7 +92,13 @@ fn appender(bench: &Bench, ledger: &Arc<Sqlite>, cycles: u32) -> Vec<(bool, Conn
 
 /// The disk refuses, lies about what it wrote, and hangs; at any time.
 fn break_at_random(faults: &Faults, stall: Duration) {
+    // It works at first, so that something is stored in any case.
+    let mut sound = 6;
     faults.script(move |_| match rand::random_range(0..100) {
+        _ if sound > 0 => {
+            sound -= 1;
+            Ok(())
+        }
         0..12 => Err(broken()),
         12..15 => {
             std::thread::sleep(stall * 2);
