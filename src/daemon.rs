@@ -143,7 +143,7 @@ async fn run(
     let supervisor =
         supervisor(config, resources, books, ending_log, Arc::clone(&observations)).await?;
     // What answers /metrics takes it.
-    let _scrape = metrics::scrape(config, resources, &supervisor, observations);
+    let _scrape = metrics::scrape(config, resources, &supervisor, books, observations);
     let (readiness, probed) = watch::channel(Readiness::Starting);
     let listening = listen(config, &supervisor).await?;
     let health = serve_health(config, probed)?;

@@ -67,6 +67,14 @@ impl Books {
         }
     }
 
+    /// Returns how many connections the process before this one left open.
+    pub(super) fn recovered(&self) -> u64 {
+        match self {
+            Self::Durable(ledger) => ledger.recovered(),
+            Self::InMemory(_) => 0,
+        }
+    }
+
     /// Stores what still waits; nothing may be appended any more.
     pub(super) fn close(&self) {
         match self {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::ledger::Books;
 use super::resources::Resources;
 use crate::config::Config;
 use crate::ledger::Health;
@@ -17,28 +18,30 @@ pub(super) fn scrape(
     config: &Config,
     resources: &Resources,
     supervisor: &Supervisor,
+    books: &Books,
     observations: Arc<Observations>,
 ) -> Scrape {
     let (counted, asked, draining) = (supervisor.clone(), supervisor.clone(), supervisor.clone());
+    // It is counted as the ledger is opened, and never again.
+    let recovered = books.recovered();
     let metrics = Metrics::new(
         observations,
         MetricsSources {
             routes: config.routes.iter().map(|route| route.name.clone()).collect(),
             max_connections: resources.max_connections,
             census: Box::new(move || counted.census()),
-            ledger: Box::new(move || ledger_facts(&asked)),
+            ledger: Box::new(move || ledger_facts(&asked, recovered)),
             drain: Box::new(move || drain_facts(&draining)),
         },
     );
     Arc::new(move || metrics.render())
 }
 
-fn ledger_facts(supervisor: &Supervisor) -> LedgerFacts {
+fn ledger_facts(supervisor: &Supervisor, recovered: u64) -> LedgerFacts {
     LedgerFacts {
         lag: supervisor.ledger_lag(),
         failing: supervisor.ledger_health() != Health::Good,
-        // Until there is a durable ledger nothing can be found in it.
-        recovered: 0,
+        recovered,
     }
 }
 
