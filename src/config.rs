@@ -5,6 +5,7 @@
 //! so nothing behind it checks again. Every type has a [`Default`] that equals the commented
 //! defaults of `config/lastword.toml`, so embedders build [`ConnectionSettings`] without a file.
 
+mod control;
 mod error;
 mod layers;
 mod ledger;
@@ -23,15 +24,14 @@ mod values;
 #[cfg(test)]
 mod tests;
 
+pub use control::Control;
 pub use error::{ConfigError, Place, Remedy};
 pub use ledger::{FailurePolicy, Ledger, Synchronous};
 pub use limits::{Limits, MemoryLimit, OnFull};
 pub use loading::{Sources, load};
 pub use overrides::{ConnectionSettings, RouteClose, RouteKeepalive, RouteLimits};
-pub use patterns::{OriginPattern, PathPattern, host_matches, origin_allowed};
-pub use reserved::{
-    Auth, Control, Dialer, Header, Heartbeat, Reconnect, ReservedBackend, RouteAuth, Tls,
-};
+pub use patterns::{HostName, OriginPattern, PathPattern, host_matches, origin_allowed};
+pub use reserved::{Auth, Dialer, Header, Heartbeat, Reconnect, ReservedBackend, RouteAuth, Tls};
 pub use routing::{Backend, BackendKind, Listener, Route};
 pub use schema::{
     Close, Config, Drain, Health, Keepalive, Log, LogFormat, Node, QueryRecording, Records,

@@ -9,18 +9,23 @@ mod drain;
 mod ending;
 mod event;
 pub mod masking;
+mod requests;
 mod rfc3339_millis;
 
 use std::time::Duration;
 
 pub use answers::{
-    AccountingRecord, BroadcastRecord, CountRecord, EndingPageRecord, LedgerRecord, ProblemRecord,
-    StatusRecord, SummaryRecord,
+    AcceptedRecord, AccountingRecord, BroadcastRecord, CountRecord, DialersRecord,
+    EndingPageRecord, LedgerRecord, ProblemRecord, StatusRecord, SummaryRecord,
 };
 pub use connection::{ConnectionPage, ConnectionRecord};
 pub use drain::{DrainRecord, SelectorRecord, StragglersRecord};
 pub use ending::{CloseRecord, EndingRecord, LimitRecord, OriginRecord, TcpRecord, UpstreamRecord};
 pub use event::{EventRecord, OpenedRecord};
+pub use requests::{
+    BroadcastRequest, CloseRequest, DialBackend, DialRequest, DrainRequest, MessageRequest,
+    RequestError,
+};
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)

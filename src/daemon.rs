@@ -1,9 +1,11 @@
 //! The daemon: build, spawn, ready, signals, drain, exit code.
 
+mod control;
 mod ledger;
 mod memory;
 mod metrics;
 mod resources;
+mod servers;
 mod signals;
 
 use std::io::Write;
@@ -13,7 +15,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
 use crate::config::{Backend as BackendChoice, Config, ConfigError, LogFormat, Sources, Spread};
@@ -22,15 +23,15 @@ use crate::manager::{
 };
 use crate::policy::admission::AdmissionLimits;
 use crate::policy::drain::Pace;
-use crate::surfaces::Readiness;
-use crate::surfaces::health;
+use crate::surfaces::control::{TokenFileError, Tokens};
 use crate::surfaces::log::{self, EndingLog, Format, LogError};
 use crate::surfaces::metrics::Observations;
 use crate::surfaces::systemd::Notifier;
-use crate::transport::bind::{self, Acceptor, BindError};
+use crate::transport::bind::BindError;
 use crate::vocabulary::{Event, ListenAddress, Published, Record, Requester, Selector};
 use ledger::{Books, LedgerError};
 use resources::Resources;
+use servers::{Phase, Servers};
 use signals::Signals;
 
 /// The daemon stopped cleanly.
@@ -55,6 +56,10 @@ enum StartupError {
     Supervisor(#[from] StartError),
     #[error("listener {name}: {error}")]
     Listener { name: String, error: BindError },
+    #[error("control: {0}")]
+    Control(BindError),
+    #[error("control.token_file: {0}")]
+    Tokens(#[from] TokenFileError),
     #[error("health: {0}")]
     Health(BindError),
 }
@@ -62,11 +67,15 @@ enum StartupError {
 impl StartupError {
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Log(_) | Self::Ledger(LedgerError::NoPlace) => BAD_USAGE,
+            Self::Config(_)
+            | Self::Log(_)
+            | Self::Tokens(_)
+            | Self::Ledger(LedgerError::NoPlace) => BAD_USAGE,
             Self::Runtime(_)
             | Self::Ledger(LedgerError::Open(_))
             | Self::Supervisor(_)
             | Self::Listener { .. }
+            | Self::Control(_)
             | Self::Health(_) => FAILED,
         }
     }
@@ -85,10 +94,13 @@ pub fn serve(files: Vec<PathBuf>, set: Vec<String>) -> ExitCode {
 
 /// Checks a configuration as [`serve`] would load it, and says what it would do.
 pub fn check(files: Vec<PathBuf>, set: Vec<String>) -> ExitCode {
-    match crate::config::load(&Sources::of_process(files, set)) {
-        Ok(config) => {
+    match load(&Sources::of_process(files, set)) {
+        Ok((config, _)) => {
             for listener in &config.listeners {
                 say(&format!("listener {} on {}", listener.name, listener.listen));
+            }
+            if let Some(address) = &config.control.listen {
+                say(&format!("control on {address}"));
             }
             for route in &config.routes {
                 let host = route.host.as_deref().unwrap_or("any host");
@@ -107,8 +119,14 @@ pub fn check(files: Vec<PathBuf>, set: Vec<String>) -> ExitCode {
     }
 }
 
-fn start_and_run(sources: &Sources) -> Result<u8, StartupError> {
+fn load(sources: &Sources) -> Result<(Config, Tokens), StartupError> {
     let config = crate::config::load(sources)?;
+    let tokens = control::read_tokens(&config.control)?;
+    Ok((config, tokens))
+}
+
+fn start_and_run(sources: &Sources) -> Result<u8, StartupError> {
+    let (config, tokens) = load(sources)?;
     let format = match config.log.format {
         LogFormat::Text => Format::Text,
         LogFormat::Json => Format::Json,
@@ -122,7 +140,7 @@ fn start_and_run(sources: &Sources) -> Result<u8, StartupError> {
         .enable_all()
         .build()
         .map_err(StartupError::Runtime)?;
-    let code = runtime.block_on(run(&config, &resources, &books, ending_log));
+    let code = runtime.block_on(run(&config, &resources, &books, ending_log, tokens));
     // What is still under way, such as an answer to a refused attempt, is not worth waiting for.
     runtime.shutdown_timeout(Duration::from_millis(100));
     // Behind the last ending.
@@ -135,6 +153,7 @@ async fn run(
     resources: &Resources,
     books: &Books,
     ending_log: EndingLog,
+    tokens: Tokens,
 ) -> Result<u8, StartupError> {
     // From here on a signal is an orderly stop, even before the daemon is ready.
     let mut signals = Signals::install().map_err(StartupError::Runtime)?;
@@ -142,15 +161,16 @@ async fn run(
     let observations = Arc::new(Observations::default());
     let supervisor =
         supervisor(config, resources, books, ending_log, Arc::clone(&observations)).await?;
-    // What answers /metrics takes it.
-    let _scrape = metrics::scrape(config, resources, &supervisor, books, observations);
-    let (readiness, probed) = watch::channel(Readiness::Starting);
+    let scrape = metrics::scrape(config, resources, &supervisor, books, observations);
+    let (phase, current) = watch::channel(Phase::Starting);
     let listening = listen(config, &supervisor).await?;
-    let health = serve_health(config, probed)?;
+    let mut servers = Servers::new(servers::probes(&supervisor, current, scrape));
+    control::serve(config, &supervisor, books, tokens, &mut servers)?;
+    servers.serve_health(config)?;
 
     // Before it is said: whoever reads "ready" may probe at once.
-    readiness.send_replace(Readiness::Ready);
-    announce(config, &listening, health.as_ref());
+    phase.send_replace(Phase::Running);
+    announce(config, &listening, &servers);
     notifier.ready();
     notifier.status("ready");
     info!(
@@ -165,7 +185,7 @@ async fn run(
         signal = signals.stop() => signal,
         never = memory::look_after(&supervisor) => match never {},
     };
-    readiness.send_replace(Readiness::Draining);
+    phase.send_replace(Phase::Stopping);
     notifier.stopping();
     let report = tokio::select! {
         report = drain(config, &supervisor, &notifier, signal) => report,
@@ -173,6 +193,7 @@ async fn run(
             warn!(signal = second, "a second signal: aborting all connections");
             supervisor.abort_all(Some(Requester::Signal(second)));
             supervisor.shutdown(DrainOptions { within: Duration::ZERO, ..options(config, second) }).await;
+            servers.stop().await;
             let Accounting { opened, ended, .. } = balanced(&supervisor);
             warn!(opened, ended, "forced to stop");
             return Ok(FAILED);
@@ -180,6 +201,8 @@ async fn run(
     };
     // Whoever is still in the opening handshake is cut off, and recorded.
     drop(listening);
+    // Whoever follows events hears of the last ending, too.
+    servers.stop().await;
     let Accounting { opened, ended, .. } = balanced(&supervisor);
     info!(
         asked = report.asked,
@@ -271,40 +294,8 @@ fn build_route(config: &Config, route: &crate::config::Route) -> Route {
     built
 }
 
-/// The probes' listener at work; dropping it ends it.
-struct Probes {
-    address: ListenAddress,
-    task: JoinHandle<()>,
-}
-
-impl Drop for Probes {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-fn serve_health(
-    config: &Config,
-    probed: watch::Receiver<Readiness>,
-) -> Result<Option<Probes>, StartupError> {
-    let Some(address) = &config.health.listen else { return Ok(None) };
-    let acceptor = bind::bind(address).map_err(StartupError::Health)?;
-    let address = acceptor.local_addr().unwrap_or_else(|_| address.clone());
-    let task = tokio::spawn(async move {
-        match acceptor {
-            Acceptor::Tcp(listener) => health::serve(listener, probed).await,
-            Acceptor::Unix { listener, file } => {
-                // It removes the file once it is dropped.
-                let _file = file;
-                health::serve(listener, probed).await;
-            }
-        }
-    });
-    Ok(Some(Probes { address, task }))
-}
-
 /// Tells whoever started the daemon where it is, and that it is ready.
-fn announce(config: &Config, listening: &[Listening], health: Option<&Probes>) {
+fn announce(config: &Config, listening: &[Listening], servers: &Servers) {
     for (listener, listening) in config.listeners.iter().zip(listening) {
         match listening.address() {
             ListenAddress::Tcp(address) => {
@@ -315,10 +306,11 @@ fn announce(config: &Config, listening: &[Listening], health: Option<&Probes>) {
             }
         }
     }
-    match health.map(|health| &health.address) {
-        Some(ListenAddress::Tcp(address)) => say(&format!("health http://{address}")),
-        Some(ListenAddress::Unix(path)) => say(&format!("health unix:{}", path.display())),
-        None => {}
+    for (name, address) in servers.addresses() {
+        match address {
+            ListenAddress::Tcp(address) => say(&format!("{name} http://{address}")),
+            ListenAddress::Unix(path) => say(&format!("{name} unix:{}", path.display())),
+        }
     }
     say("ready");
 }

@@ -1,29 +1,13 @@
 //! What people and machines see of the daemon; none imports another.
+//!
+//! Two modules here are no surfaces but what several of them share: [`serving`] serves HTTP on one
+//! address, [`probes`] answers probes and scrapers.
 
 pub mod cli;
+pub mod control;
 pub mod health;
 pub mod log;
 pub mod metrics;
+pub mod probes;
+pub mod serving;
 pub mod systemd;
-
-/// Whether the daemon takes new connections: what probes and the control API say of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Readiness {
-    /// Not every listener accepts yet.
-    Starting,
-    /// Every listener accepts.
-    Ready,
-    /// The daemon is about to stop.
-    Draining,
-}
-
-impl Readiness {
-    /// Returns the word for it.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Starting => "starting",
-            Self::Ready => "ready",
-            Self::Draining => "draining",
-        }
-    }
-}

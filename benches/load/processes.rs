@@ -145,6 +145,7 @@ fn daemon(settings: &[&str], folder: &Path) -> Command {
     }
     command.env_remove("NOTIFY_SOCKET").env("STATE_DIRECTORY", folder).stdin(Stdio::null());
     command.args(["serve", "--set", r#"listeners[0].listen="127.0.0.1:0""#]);
+    command.args(["--set", r#"control.listen="127.0.0.1:0""#]);
     command.args(settings.iter().flat_map(|setting| ["--set", setting]));
     command
 }

@@ -179,13 +179,37 @@ impl<'de> Deserialize<'de> for OriginPattern {
 
 /// Reads a host: in lower case, without a port.
 pub(super) fn host<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    values::text(deserializer, "a host such as \"example.org\"", |text| {
+    HostName::deserialize(deserializer).map(|host| Some(host.0))
+}
+
+/// A host name or address, in lower case, without a port.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct HostName(String);
+
+impl HostName {
+    /// Returns whether a `Host` header, or the authority of a URL, is for this host, whatever its
+    /// port and case.
+    pub fn matches(&self, host: &str) -> bool {
+        host_matches(Some(&self.0), Some(host))
+    }
+}
+
+impl FromStr for HostName {
+    type Err = InvalidValue;
+
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
         if is_host(text) {
-            Ok(Some(text.to_ascii_lowercase()))
+            Ok(Self(text.to_ascii_lowercase()))
         } else {
             Err(InvalidValue::Host(text.to_owned()))
         }
-    })
+    }
+}
+
+impl<'de> Deserialize<'de> for HostName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        values::text(deserializer, "a host such as \"example.org\"", Self::from_str)
+    }
 }
 
 /// Splits `host:port`; an address in brackets keeps its colons.

@@ -28,7 +28,6 @@ const NOT_IN_THIS_VERSION: &[Refusal] = &[
     unsettled("routes[].backend", is_webhook, "the webhook backend is"),
     unsettled("routes[].backend", is_nats, "the NATS backend is"),
     row("dialers", has_entries, "dialers are"),
-    row("control", has_entries, "the control API is"),
 ];
 
 const fn row(key: &'static str, applies: fn(&Value) -> bool, what: &'static str) -> Refusal {

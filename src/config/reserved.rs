@@ -10,7 +10,6 @@ use serde::Deserialize;
 
 use super::routing::BackendKind;
 use super::values;
-use crate::vocabulary::ListenAddress;
 
 /// Certificate and key of a listener. Not in this version.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -136,30 +135,6 @@ impl Default for Reconnect {
             max: Duration::from_secs(30),
             stable_after: Duration::from_secs(60),
             never_on: Vec::new(),
-        }
-    }
-}
-
-/// The control API. Not in this version.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Control {
-    /// Sets the address. Unit: address. Default: `127.0.0.1:8081`. Cost: one listening socket;
-    /// beyond loopback and Unix sockets a token is required.
-    pub listen: ListenAddress,
-    /// Names the file with the tokens. Unit: path. Default: none. Cost: none.
-    pub token_file: Option<PathBuf>,
-    /// Lets callers dial. Unit: true or false. Default: false. Cost: callers reach what the node
-    /// reaches.
-    pub allow_dial: bool,
-}
-
-impl Default for Control {
-    fn default() -> Self {
-        Self {
-            listen: ListenAddress::Tcp(([127, 0, 0, 1], 8081).into()),
-            token_file: None,
-            allow_dial: false,
         }
     }
 }

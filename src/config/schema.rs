@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::control::Control;
 use super::ledger::Ledger;
 use super::limits::Limits;
-use super::reserved::{Control, Dialer};
+use super::reserved::Dialer;
 use super::routing::{Listener, Route};
 use super::values::{self, Spread};
 use crate::vocabulary::{CloseCode, CloseReason, ListenAddress};
@@ -31,7 +32,7 @@ pub struct Config {
     pub close: Close,
     /// Says how to stop.
     pub drain: Drain,
-    /// Places the control API. Not in this version.
+    /// Places the control API, and says who may use it.
     pub control: Control,
     /// Places the probes.
     pub health: Health,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 
+use super::control::Control;
 use super::ledger::Ledger;
 use super::limits::Limits;
 use super::overrides::ConnectionSettings;
@@ -115,6 +116,11 @@ pub enum Violation {
         /// The bound of the drain.
         within: Duration,
     },
+    /// Anybody who reaches the node could command it.
+    #[error(
+        "{0} is neither loopback nor a Unix socket: set control.token_file, or listen on 127.0.0.1"
+    )]
+    NoToken(ListenAddress),
     /// The filter of the log has no meaning.
     #[error("{why}: write directives such as \"info,lastword=debug\"")]
     LogFilter {
@@ -147,6 +153,7 @@ fn check(config: &Config) -> Check {
     }
     check_listeners(config)?;
     check_routes(config)?;
+    check_control(&config.control)?;
     let Config { limits, keepalive, close, records, .. } = config.clone();
     check_settings("", &ConnectionSettings { limits, keepalive, close, records })?;
     check_ledger(&config.ledger)?;
@@ -180,9 +187,10 @@ fn check_listeners(config: &Config) -> Check {
     let listeners = config.listeners.iter().enumerate();
     let listeners =
         listeners.map(|(index, listener)| (format!("listeners[{index}].listen"), &listener.listen));
+    let control = config.control.listen.iter().map(|listen| ("control.listen".to_owned(), listen));
     let health = config.health.listen.iter().map(|listen| ("health.listen".to_owned(), listen));
     let mut taken: Vec<(String, &ListenAddress)> = Vec::new();
-    for (key, address) in listeners.chain(health) {
+    for (key, address) in listeners.chain(control).chain(health) {
         if let Some((other, _)) = taken.iter().find(|(_, other)| collide(other, address)) {
             let (address, other) = (address.to_string(), other.clone());
             return fail([key], Violation::DuplicateAddress { address, other });
@@ -229,6 +237,27 @@ fn check_routes(config: &Config) -> Check {
         check_settings(&format!("routes[{index}]."), &route.settings(config))?;
     }
     Ok(())
+}
+
+fn check_control(control: &Control) -> Check {
+    if let (Some(listen), None) = (&control.listen, &control.token_file) {
+        let protected = match listen {
+            ListenAddress::Tcp(address) => address.ip().to_canonical().is_loopback(),
+            ListenAddress::Unix(_) => true,
+        };
+        let keys = ["control.token_file", "control.listen"];
+        ensure(protected, keys, || Violation::NoToken(listen.clone()))?;
+    }
+    for (key, duration) in [
+        ("control.header_timeout", control.header_timeout),
+        ("control.body_timeout", control.body_timeout),
+        ("control.write_timeout", control.write_timeout),
+    ] {
+        ensure(!duration.is_zero(), [key], || Violation::NoDeadline)?;
+    }
+    let fits = control.max_body > ByteSize(0);
+    ensure(fits, ["control.max_body"], || Violation::NoRoom)?;
+    ensure(control.max_connections > 0, ["control.max_connections"], || Violation::NoRoom)
 }
 
 fn shadows(earlier: &Route, later: &Route) -> bool {
@@ -470,6 +499,38 @@ mod tests {
             assert_eq!(key, "log.filter");
             assert!(matches!(violation, Violation::LogFilter { .. }), "{filter}");
         }
+    }
+
+    #[test]
+    fn a_control_api_that_others_reach_needs_a_token() {
+        let listen = |address: &str| {
+            let address = address.parse().unwrap();
+            found(|config| config.control.listen = Some(address))
+        };
+        for open in ["0.0.0.0:8081", "[::]:8081", "10.0.0.5:8081", "[2001:db8::1]:8081"] {
+            let (key, violation) = listen(open).unwrap();
+            assert_eq!(key, "control.token_file");
+            assert!(matches!(violation, Violation::NoToken(_)), "{open}");
+        }
+        for closed in ["127.0.0.2:8081", "[::1]:8081", "[::ffff:127.0.0.1]:8081", "unix:/x.sock"] {
+            assert_eq!(listen(closed), None, "{closed}");
+        }
+        let guarded = found(|config| {
+            config.control.listen = Some("0.0.0.0:8081".parse().unwrap());
+            config.control.token_file = Some("tokens".into());
+        });
+        assert_eq!(guarded, None);
+        assert_eq!(found(|config| config.control.listen = None), None);
+    }
+
+    #[test]
+    fn the_control_api_is_bounded_and_has_an_address_of_its_own() {
+        let key = |change: fn(&mut Control)| found(|config| change(&mut config.control)).unwrap().0;
+        assert_eq!(key(|c| c.write_timeout = Duration::ZERO), "control.write_timeout");
+        assert_eq!(key(|c| c.max_body = ByteSize(0)), "control.max_body");
+        assert_eq!(key(|c| c.max_connections = 0), "control.max_connections");
+        let taken = key(|c| c.listen = Some("127.0.0.1:8080".parse().unwrap()));
+        assert_eq!(taken, "control.listen");
     }
 
     #[test]

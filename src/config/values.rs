@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -235,6 +236,15 @@ where
     text(deserializer, "text, or \"\" for none", |text| match text {
         "" => Ok(None),
         _ => text.parse().map(Some).map_err(Into::into),
+    })
+}
+
+/// Reads a path where the empty text means "none".
+pub(super) fn path_unless_empty<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<PathBuf>, D::Error> {
+    text(deserializer, "a path, or \"\" for none", |text| {
+        Ok((!text.is_empty()).then(|| PathBuf::from(text)))
     })
 }
 

@@ -4,11 +4,13 @@ use std::borrow::Cow;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use super::{EndingRecord, rfc3339_millis};
 
 /// How the daemon fares: `GET /v1/status`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct StatusRecord<'a> {
     /// The version of lastword that runs.
     pub version: Cow<'a, str>,
@@ -16,6 +18,7 @@ pub struct StatusRecord<'a> {
     pub node: Cow<'a, str>,
     /// When the daemon started.
     #[serde(with = "rfc3339_millis")]
+    #[schema(value_type = String, format = DateTime)]
     pub started_at: SystemTime,
     /// For how long it has been running, in milliseconds.
     pub uptime_ms: u64,
@@ -30,7 +33,7 @@ pub struct StatusRecord<'a> {
 }
 
 /// The accounting identity.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AccountingRecord {
     /// Connections that ever opened in this process.
     pub opened: u64,
@@ -43,7 +46,7 @@ pub struct AccountingRecord {
 }
 
 /// How the ledger fares.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LedgerRecord<'a> {
     /// `good`, `degraded`, or `off`.
     pub state: Cow<'a, str>,
@@ -56,7 +59,7 @@ pub struct LedgerRecord<'a> {
 }
 
 /// A page of endings, newest first: `GET /v1/endings`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct EndingPageRecord<'a> {
     /// The endings.
     pub endings: Vec<EndingRecord<'a>>,
@@ -64,8 +67,24 @@ pub struct EndingPageRecord<'a> {
     pub next: Option<Cow<'a, str>>,
 }
 
+impl EndingPageRecord<'_> {
+    /// Writes a page of endings that are stored as JSON, without reading them.
+    pub fn of_stored<'s>(
+        endings: impl Iterator<Item = &'s str>,
+        next: Option<&str>,
+    ) -> Result<String, serde_json::Error> {
+        #[derive(Serialize)]
+        struct Page<'s> {
+            endings: Vec<&'s RawValue>,
+            next: Option<&'s str>,
+        }
+        let endings = endings.map(serde_json::from_str).collect::<Result<_, _>>()?;
+        serde_json::to_string(&Page { endings, next })
+    }
+}
+
 /// Endings counted by a property: `GET /v1/endings/summary`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SummaryRecord<'a> {
     /// The property.
     pub by: Cow<'a, str>,
@@ -76,7 +95,7 @@ pub struct SummaryRecord<'a> {
 }
 
 /// How many endings there are of one value.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CountRecord<'a> {
     /// The value; null where there is none.
     pub value: Option<Cow<'a, str>>,
@@ -84,8 +103,19 @@ pub struct CountRecord<'a> {
     pub count: u64,
 }
 
+/// A command that was accepted and goes on: a message that is queued, a Close that is on its way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AcceptedRecord<'a> {
+    /// The connection's id.
+    pub id: Cow<'a, str>,
+    /// Where the closing handshake stands.
+    pub state: Cow<'a, str>,
+    /// The bytes that wait in the outbox.
+    pub queued_bytes: u64,
+}
+
 /// What became of a broadcast: `POST /v1/broadcast`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct BroadcastRecord {
     /// Connections that were selected.
     pub matched: u64,
@@ -95,8 +125,16 @@ pub struct BroadcastRecord {
     pub refused: u64,
 }
 
+/// The dialers: `GET /v1/dialers`. None in this version.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct DialersRecord {
+    /// The dialers.
+    #[schema(value_type = Vec<Object>)]
+    pub dialers: Vec<serde_json::Value>,
+}
+
 /// A refusal: `application/problem+json` of RFC 9457.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ProblemRecord<'a> {
     /// `urn:lastword:<word>`: what programs look at.
     #[serde(rename = "type")]
@@ -110,4 +148,16 @@ pub struct ProblemRecord<'a> {
     /// The `open_failed` ending of a dial that failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ending: Option<Box<EndingRecord<'a>>>,
+    /// Where the closing handshake stands of a connection that takes no message: `invalid_state`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<Cow<'a, str>>,
+    /// The bytes that are queued: `outbox_full`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queued: Option<u64>,
+    /// How many bytes may be queued: `outbox_full`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
+    /// The id of the drain that is under way: `drain_under_way`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain: Option<Cow<'a, str>>,
 }

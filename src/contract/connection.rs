@@ -4,12 +4,13 @@ use std::borrow::Cow;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{OriginRecord, UpstreamRecord, fractional_millis, millis, rfc3339_millis};
 use crate::vocabulary::{ConnectionStatus, Ending};
 
 /// Mirrors [`ConnectionStatus`]: a live connection, at one moment.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ConnectionRecord<'a> {
     /// The connection's id.
     pub id: Cow<'a, str>,
@@ -24,6 +25,7 @@ pub struct ConnectionRecord<'a> {
     pub upstream: Option<UpstreamRecord<'a>>,
     /// When it opened.
     #[serde(with = "rfc3339_millis")]
+    #[schema(value_type = String, format = DateTime)]
     pub opened_at: SystemTime,
     /// For how long it has been open, in milliseconds of the monotonic clock.
     pub open_ms: u64,
@@ -78,7 +80,7 @@ impl<'a> From<&'a ConnectionStatus> for ConnectionRecord<'a> {
 }
 
 /// A page of live connections.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ConnectionPage<'a> {
     /// The connections, oldest first.
     pub connections: Vec<ConnectionRecord<'a>>,

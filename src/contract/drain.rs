@@ -4,12 +4,13 @@ use std::borrow::Cow;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{millis, rfc3339_millis};
 use crate::vocabulary::{DrainProgress, Selector, Stragglers};
 
 /// Mirrors [`DrainProgress`].
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct DrainRecord<'a> {
     /// Names the drain, also in the `by` of endings: `drain:<id>`.
     pub id: Cow<'a, str>,
@@ -25,6 +26,7 @@ pub struct DrainRecord<'a> {
     pub by: Option<Cow<'a, str>>,
     /// When it began.
     #[serde(with = "rfc3339_millis")]
+    #[schema(value_type = String, format = DateTime)]
     pub started_at: SystemTime,
     /// How long it may take in all, in milliseconds.
     pub within_ms: u64,
@@ -45,7 +47,7 @@ pub struct DrainRecord<'a> {
 }
 
 /// Which connections are meant; null is not asked for.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct SelectorRecord<'a> {
     /// The name of their route.
@@ -57,7 +59,7 @@ pub struct SelectorRecord<'a> {
 }
 
 /// Connections that are left, by where their closing handshake stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 pub struct StragglersRecord {
     /// Not yet asked.
     pub open: u64,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{fractional_millis, millis, rfc3339_millis};
 use crate::vocabulary::{
@@ -16,7 +17,7 @@ use crate::vocabulary::{
 /// Made from an ending it borrows from it; read from JSON it owns its texts
 /// (`EndingRecord<'static>`). A field that is unknown is written as `null`, never left out; a
 /// reader passes over fields that it does not know, since the contract changes by adding.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct EndingRecord<'a> {
     /// The connection's id.
     pub id: Cow<'a, str>,
@@ -33,9 +34,11 @@ pub struct EndingRecord<'a> {
     pub upstream: Option<UpstreamRecord<'a>>,
     /// When it opened; for an attempt, when it began.
     #[serde(with = "rfc3339_millis")]
+    #[schema(value_type = String, format = DateTime)]
     pub opened_at: SystemTime,
     /// When it ended.
     #[serde(with = "rfc3339_millis")]
+    #[schema(value_type = String, format = DateTime)]
     pub ended_at: SystemTime,
     /// How long it was open, in milliseconds of the monotonic clock.
     pub open_ms: u64,
@@ -100,7 +103,7 @@ pub struct EndingRecord<'a> {
 }
 
 /// What is known of a connection from its opening handshake; part of other records.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct OriginRecord<'a> {
     /// Which way it was opened.
     pub direction: Cow<'a, str>,
@@ -135,7 +138,7 @@ pub struct OriginRecord<'a> {
 }
 
 /// What a dialled connection was dialled to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct UpstreamRecord<'a> {
     /// The masked URL.
     pub url: Cow<'a, str>,
@@ -148,7 +151,7 @@ pub struct UpstreamRecord<'a> {
 }
 
 /// A Close frame; the code of an empty one is null.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CloseRecord<'a> {
     /// The close code.
     pub code: Option<u16>,
@@ -157,7 +160,7 @@ pub struct CloseRecord<'a> {
 }
 
 /// Which limit was hit.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LimitRecord<'a> {
     /// The configuration key, without its section.
     pub name: Cow<'a, str>,
@@ -168,7 +171,7 @@ pub struct LimitRecord<'a> {
 }
 
 /// What the kernel knew of the connection at its end (TCP_INFO).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TcpRecord {
     /// Segments sent again.
     pub retransmits: u32,

@@ -4,12 +4,13 @@ use std::borrow::Cow;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{DrainRecord, EndingRecord, OriginRecord, UpstreamRecord, rfc3339_millis};
 use crate::vocabulary::{Ending, Event, Opened};
 
 /// Mirrors [`Event`]: an object whose `event` says what happened.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "event", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum EventRecord<'a> {
@@ -46,11 +47,15 @@ pub enum EventRecord<'a> {
     Gap {
         /// How many events; null if nobody knows.
         missed: Option<u64>,
+        /// Why: `expired` (the ledger no longer has them), `not_stored` (the ledger never had
+        /// them) or `too_slow` (the reader fell behind).
+        #[serde(default)]
+        why: Option<Cow<'a, str>>,
     },
 }
 
 /// A connection that opened.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct OpenedRecord<'a> {
     /// The connection's id.
     pub id: Cow<'a, str>,
@@ -65,6 +70,7 @@ pub struct OpenedRecord<'a> {
     pub upstream: Option<UpstreamRecord<'a>>,
     /// When it opened.
     #[serde(with = "rfc3339_millis")]
+    #[schema(value_type = String, format = DateTime)]
     pub opened_at: SystemTime,
 }
 
@@ -79,6 +85,23 @@ impl EventRecord<'_> {
             Self::Drain { .. } => "drain",
             Self::Gap { .. } => "gap",
         }
+    }
+
+    /// Returns the words of the contract, those that this version never says among them.
+    pub const WORDS: [&'static str; 7] =
+        ["opened", "closing", "ended", "open_failed", "reconnecting", "drain", "gap"];
+
+    /// Writes the record as one line of JSON.
+    pub fn to_json(&self) -> String {
+        // As with endings: nothing here can refuse to be written.
+        serde_json::to_string(self).unwrap_or_else(|_| "null".to_owned())
+    }
+
+    /// Writes the event of an ending that is stored as JSON, without reading it; returns its word,
+    /// too.
+    pub fn of_stored(attempt: bool, ending: &str) -> (&'static str, String) {
+        let word = if attempt { "open_failed" } else { "ended" };
+        (word, format!(r#"{{"event":"{word}","ending":{ending}}}"#))
     }
 }
 
@@ -110,7 +133,7 @@ impl<'a> From<&'a Event> for EventRecord<'a> {
             Event::Ended(ending) => Self::Ended { ending: Box::new((&**ending).into()) },
             Event::OpenFailed(ending) => Self::OpenFailed { ending: Box::new((&**ending).into()) },
             Event::Drain(drain) => Self::Drain { drain: Box::new((&**drain).into()) },
-            Event::Gap(missed) => Self::Gap { missed: Some(*missed) },
+            Event::Gap(missed) => Self::Gap { missed: Some(*missed), why: Some("too_slow".into()) },
         }
     }
 }
@@ -168,6 +191,14 @@ mod tests {
             })),
             r#"{"event":"closing","id":"01982b7e-4f6a-7c3d-9e21-5b8f0a6d4c17","state":"close_received","cause":"peer"}"#
         );
-        assert_eq!(json(&Event::Gap(7)), r#"{"event":"gap","missed":7}"#);
+        assert_eq!(json(&Event::Gap(7)), r#"{"event":"gap","missed":7,"why":"too_slow"}"#);
+        let older: EventRecord<'_> = serde_json::from_str(r#"{"event":"gap","missed":7}"#).unwrap();
+        assert_eq!(older, EventRecord::Gap { missed: Some(7), why: None });
+    }
+
+    #[test]
+    fn a_stored_ending_becomes_the_event_that_was_told() {
+        let told = r#"{"event":"ended","ending":{"id":"x"}}"#;
+        assert_eq!(EventRecord::of_stored(false, r#"{"id":"x"}"#), ("ended", told.to_owned()));
     }
 }

@@ -8,6 +8,7 @@ use tracing::info;
 
 use crate::config;
 use crate::ledger::{Archive, InMemory, Ledger, OpenError, Recovery, Sqlite, SqliteOptions};
+use crate::surfaces::control::LedgerFigures;
 
 /// How many endings stay in memory where there is no ledger.
 const KEPT: usize = 1000;
@@ -59,11 +60,24 @@ impl Books {
     }
 
     /// Returns the side that reads.
-    #[expect(dead_code, reason = "for the control API, which asks it")]
     pub(super) fn archive(&self) -> Arc<dyn Archive> {
         match self {
             Self::Durable(ledger) => Arc::clone(ledger) as Arc<dyn Archive>,
             Self::InMemory(ledger) => Arc::clone(ledger) as Arc<dyn Archive>,
+        }
+    }
+
+    /// Returns what the control API says of the ledger, as often as it is asked.
+    pub(super) fn figures(&self) -> Arc<dyn Fn() -> LedgerFigures + Send + Sync> {
+        match self.clone() {
+            Self::Durable(ledger) => Arc::new(move || LedgerFigures {
+                durable: true,
+                unrecorded: ledger.unrecorded(),
+                recovered: ledger.recovered(),
+            }),
+            Self::InMemory(_) => {
+                Arc::new(|| LedgerFigures { durable: false, unrecorded: 0, recovered: 0 })
+            }
         }
     }
 

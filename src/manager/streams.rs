@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use futures_util::Stream;
-use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
 use crate::vocabulary::{Ending, Event, Published, Record};
 
@@ -13,11 +14,31 @@ use crate::vocabulary::{Ending, Event, Published, Record};
 #[derive(Debug)]
 pub struct EventStream {
     events: broadcast::Receiver<Published>,
+    begins_after: Option<u64>,
 }
 
 impl EventStream {
-    pub(super) fn new(events: broadcast::Receiver<Published>) -> Self {
-        Self { events }
+    pub(super) fn new(
+        (events, begins_after): (broadcast::Receiver<Published>, Option<u64>),
+    ) -> Self {
+        Self { events, begins_after }
+    }
+
+    /// Returns the place in the order of commits of the last event before this stream: what was
+    /// committed up to there is in the ledger, and what comes behind it is in here.
+    ///
+    /// `None` if this process has not told of any that has a place.
+    pub fn begins_after(&self) -> Option<u64> {
+        self.begins_after
+    }
+
+    /// Returns the next event with what became of its record, if it is here already.
+    pub fn try_next_published(&mut self) -> Option<Published> {
+        match self.events.try_recv() {
+            Ok(published) => Some(published),
+            Err(TryRecvError::Lagged(missed)) => Some(gap(missed)),
+            Err(TryRecvError::Empty | TryRecvError::Closed) => None,
+        }
     }
 
     /// Returns the next event; `None` once the supervisor is gone. Cancel safe.
@@ -30,9 +51,7 @@ impl EventStream {
     pub async fn next_published(&mut self) -> Option<Published> {
         match self.events.recv().await {
             Ok(published) => Some(published),
-            Err(RecvError::Lagged(missed)) => {
-                Some(Published { event: Event::Gap(missed), record: Record::None })
-            }
+            Err(RecvError::Lagged(missed)) => Some(gap(missed)),
             Err(RecvError::Closed) => None,
         }
     }
@@ -41,6 +60,10 @@ impl EventStream {
     pub fn into_stream(self) -> impl Stream<Item = Event> + Send {
         futures_util::stream::unfold(self, async |mut events| Some((events.next().await?, events)))
     }
+}
+
+fn gap(missed: u64) -> Published {
+    Published { event: Event::Gap(missed), record: Record::None }
 }
 
 /// The endings of a supervisor, failed attempts included, from the moment it was asked for.
@@ -52,7 +75,7 @@ pub struct EndingStream {
 }
 
 impl EndingStream {
-    pub(super) fn new(events: broadcast::Receiver<Published>) -> Self {
+    pub(super) fn new(events: (broadcast::Receiver<Published>, Option<u64>)) -> Self {
         Self { events: EventStream::new(events) }
     }
 

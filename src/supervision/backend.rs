@@ -89,6 +89,7 @@ pub struct Backend {
 
 enum BackendKind {
     Echo,
+    None,
     Handler(Box<dyn FnOnce(ConnectionHandle) -> Running + Send>),
     Receiver,
 }
@@ -99,6 +100,11 @@ impl Backend {
     /// Sends every message back.
     pub fn echo() -> Self {
         Self { name: "echo".into(), reply: ReplyPolicy::AtOnce, kind: BackendKind::Echo }
+    }
+
+    /// Drops every message; they are counted, as received and as discarded.
+    pub fn none() -> Self {
+        Self { name: "none".into(), reply: ReplyPolicy::AtOnce, kind: BackendKind::None }
     }
 
     /// Gives messages to a handler; `name` is recorded as the ending's `backend`.
@@ -130,13 +136,14 @@ impl Backend {
     pub(super) fn keeps_inbox(&self) -> bool {
         match self.kind {
             BackendKind::Receiver => true,
-            BackendKind::Echo | BackendKind::Handler(_) => false,
+            BackendKind::Echo | BackendKind::None | BackendKind::Handler(_) => false,
         }
     }
 
     pub(super) fn start(self, connection: &ConnectionHandle) -> Driver {
         match self.kind {
             BackendKind::Echo => Driver::Echo,
+            BackendKind::None => Driver::Done,
             BackendKind::Handler(run) => Driver::Handler(run(connection.clone())),
             BackendKind::Receiver => Driver::Receiver,
         }
@@ -180,7 +187,7 @@ pub(super) enum Driver {
     Handler(Running),
     /// Somebody else takes from the inbox.
     Receiver,
-    /// It has returned, or failed.
+    /// It has returned, or failed, or there never was one.
     Done,
 }
 

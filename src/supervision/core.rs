@@ -167,7 +167,7 @@ impl Core {
         }
     }
 
-    pub(crate) fn subscribe(&self) -> broadcast::Receiver<Published> {
+    pub(crate) fn subscribe(&self) -> (broadcast::Receiver<Published>, Option<u64>) {
         self.node.publisher.subscribe()
     }
 

@@ -232,6 +232,12 @@ impl ConnectionHandle {
         self.connection.ended().await
     }
 
+    /// Returns within which time a close ends the connection, whatever the peer does.
+    pub fn closes_within(&self) -> Duration {
+        let close = &self.connection.settings.close;
+        close.timeout + close.linger
+    }
+
     /// Returns the ending, if the connection has ended.
     pub fn ending(&self) -> Option<Arc<Ending>> {
         self.connection.ending().cloned()

@@ -1,7 +1,7 @@
 //! One event per fact, told from one place: here.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::sync::{Notify, broadcast};
 
@@ -21,6 +21,9 @@ pub(super) struct Publisher {
     registry: Arc<Registry>,
     ledger: Arc<dyn Ledger>,
     events: broadcast::Sender<Published>,
+    /// The place of the last event that has one. Held while an event is sent, so that whoever
+    /// subscribes knows the place at which its events begin.
+    last: Mutex<Option<u64>>,
     /// This, as the ledger knows it.
     committed: OnceLock<std::sync::Weak<Self>>,
     /// Told whenever a connection is gone from the registry.
@@ -38,6 +41,7 @@ impl Publisher {
             registry,
             ledger,
             events: broadcast::channel(BACKLOG).0,
+            last: Mutex::new(None),
             committed: OnceLock::new(),
             emptier: Notify::new(),
             observer,
@@ -86,6 +90,8 @@ impl Publisher {
         }
         // A flood of attempts that are only counted must not push events out of slow readers' queues.
         if published.record != Record::Counted {
+            let mut last = self.lock_last();
+            *last = published.record.sequence().or(*last);
             // Without readers there is nobody to tell.
             let _ = self.events.send(published);
         }
@@ -95,8 +101,11 @@ impl Publisher {
         &*self.ledger
     }
 
-    pub(super) fn subscribe(&self) -> broadcast::Receiver<Published> {
-        self.events.subscribe()
+    /// Returns the events from now on, and the place of the last one before them, if this process
+    /// has told of one that has a place.
+    pub(super) fn subscribe(&self) -> (broadcast::Receiver<Published>, Option<u64>) {
+        let last = self.lock_last();
+        (self.events.subscribe(), *last)
     }
 
     /// Waits until no connection is open. Cancel safe.
@@ -108,6 +117,10 @@ impl Publisher {
             }
             emptier.await;
         }
+    }
+
+    fn lock_last(&self) -> MutexGuard<'_, Option<u64>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn append(&self, entry: Entry) {

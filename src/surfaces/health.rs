@@ -1,23 +1,17 @@
-//! `/livez` and `/readyz` for probes: a tiny HTTP server of its own, on an address of its own.
+//! `/livez`, `/readyz` and `/metrics` for probes and scrapers: a server of its own, on an address of
+//! its own, without a token.
 
-use std::convert::Infallible;
-use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::header::ALLOW;
+use http::{HeaderValue, Method, Response, StatusCode};
 use http_body_util::Full;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
 
-use super::Readiness;
+use super::probes::{self, Probes};
+use super::serving::{self, ServingLimits};
+use crate::transport::bind::Acceptor;
 
 /// How many probes are served at once; more wait in the backlog.
 const MAX_PROBES: usize = 64;
@@ -25,144 +19,82 @@ const MAX_PROBES: usize = 64;
 /// How long a probe may take, from accept to the end of its connection.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How many bytes a request may have; hyper takes no less.
-const MAX_REQUEST: usize = 8192;
+const LIMITS: ServingLimits = ServingLimits {
+    max_connections: MAX_PROBES,
+    header_timeout: PROBE_TIMEOUT,
+    write_timeout: PROBE_TIMEOUT,
+    buffer: 8192,
+    one_request_within: Some(PROBE_TIMEOUT),
+};
 
-/// How long to wait before accepting again when the system refuses, as it does when descriptors
-/// have run out.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// Where probes are served.
-#[derive(Debug)]
-pub enum HealthListener {
-    /// A TCP socket.
-    Tcp(TcpListener),
-    /// A Unix socket.
-    Unix(UnixListener),
-}
-
-impl From<TcpListener> for HealthListener {
-    fn from(listener: TcpListener) -> Self {
-        Self::Tcp(listener)
-    }
-}
-
-impl From<UnixListener> for HealthListener {
-    fn from(listener: UnixListener) -> Self {
-        Self::Unix(listener)
-    }
-}
-
-/// Serves probes for as long as it is polled.
+/// Serves probes until `stop` is true, or its sender is gone.
 ///
 /// Each connection carries one request and has five seconds for it. Nothing that comes here has an
 /// effect on the daemon.
 ///
 /// # Cancel safety
 /// Dropping the future closes the listener and every probe with it.
-pub async fn serve(listener: impl Into<HealthListener>, readiness: watch::Receiver<Readiness>) {
-    let listener = listener.into();
-    let mut probes = JoinSet::new();
-    let mut refused = false;
-    loop {
-        tokio::select! {
-            accepted = accept(&listener), if probes.len() < MAX_PROBES => match accepted {
-                Ok(Probe::Tcp(stream)) => {
-                    refused = false;
-                    probes.spawn(answer_one(stream, readiness.clone()));
-                }
-                Ok(Probe::Unix(stream)) => {
-                    refused = false;
-                    probes.spawn(answer_one(stream, readiness.clone()));
-                }
-                Err(error) => {
-                    if !refused {
-                        tracing::warn!(%error, "health probes cannot be accepted");
-                    }
-                    refused = true;
-                    sleep(ACCEPT_PAUSE).await;
-                }
-            },
-            // How a probe ended, and be it by a panic, is no concern of the others.
-            Some(_) = probes.join_next() => {}
-        }
-    }
-}
-
-enum Probe {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
-async fn accept(listener: &HealthListener) -> io::Result<Probe> {
-    match listener {
-        HealthListener::Tcp(listener) => Ok(Probe::Tcp(listener.accept().await?.0)),
-        HealthListener::Unix(listener) => Ok(Probe::Unix(listener.accept().await?.0)),
-    }
-}
-
-async fn answer_one(
-    stream: impl AsyncRead + AsyncWrite + Unpin,
-    readiness: watch::Receiver<Readiness>,
-) {
-    let service = service_fn(|request: Request<_>| {
-        let response = answer(request.method(), request.uri().path(), *readiness.borrow());
-        std::future::ready(Ok::<_, Infallible>(response))
-    });
-    let served = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(PROBE_TIMEOUT)
-        .keep_alive(false)
-        .max_buf_size(MAX_REQUEST)
-        .serve_connection(TokioIo::new(stream), service);
-    // A probe that sends garbage, or goes away, has its answer or wants none.
-    let _ = timeout(PROBE_TIMEOUT, served).await;
-}
-
-fn answer(method: &Method, path: &str, readiness: Readiness) -> Response<Full<Bytes>> {
-    let (status, text) = match (path, readiness) {
-        ("/livez" | "/readyz", _) if method != Method::GET && method != Method::HEAD => {
-            (StatusCode::METHOD_NOT_ALLOWED, "method not allowed")
-        }
-        ("/livez", _) => (StatusCode::OK, "ok"),
-        ("/readyz", Readiness::Ready) => (StatusCode::OK, readiness.as_str()),
-        ("/readyz", Readiness::Starting | Readiness::Draining) => {
-            (StatusCode::SERVICE_UNAVAILABLE, readiness.as_str())
-        }
-        (_, _) => (StatusCode::NOT_FOUND, "not found"),
+pub fn serve(
+    acceptor: Acceptor,
+    probes: Probes,
+    stop: watch::Receiver<bool>,
+) -> impl Future<Output = ()> + Send {
+    let service = move |request: http::Request<_>| {
+        let probes = probes.clone();
+        async move { answer(&probes, request.method(), request.uri().path()).await }
     };
-    let mut response = Response::new(Full::from(text));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if status == StatusCode::METHOD_NOT_ALLOWED {
-        headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+    serving::serve(acceptor, LIMITS, service, stop)
+}
+
+async fn answer(probes: &Probes, method: &Method, path: &str) -> Response<Full<Bytes>> {
+    let plain =
+        |status, text: &str| probes::answer(status, "text/plain; charset=utf-8", text.to_owned());
+    match probes.answer(path).await {
+        Some(answer) if method == Method::GET || method == Method::HEAD => answer,
+        Some(_) => {
+            let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "method not allowed");
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            response
+        }
+        None => plain(StatusCode::NOT_FOUND, "not found"),
     }
-    response
 }
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use std::sync::Arc;
+
+    use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+    use tokio::net::{TcpStream, UnixStream};
+    use tokio::task::JoinSet;
     use tokio::time::Instant;
 
+    use super::probes::Readiness;
     use super::*;
+    use crate::transport::bind::bind;
+    use crate::vocabulary::ListenAddress;
 
     /// A server that ends with its test.
     struct Server {
         address: std::net::SocketAddr,
         readiness: watch::Sender<Readiness>,
+        _stop: watch::Sender<bool>,
         _task: JoinSet<()>,
     }
 
+    fn probes(readiness: watch::Receiver<Readiness>) -> Probes {
+        let readiness = move || readiness.borrow().clone();
+        Probes::new(Arc::new(readiness), Arc::new(|| "# EOF\n".to_owned()))
+    }
+
     async fn server() -> Server {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
+        let acceptor = bind(&"127.0.0.1:0".parse().unwrap()).unwrap();
+        let ListenAddress::Tcp(address) = acceptor.local_addr().unwrap() else { panic!() };
         let (readiness, receiver) = watch::channel(Readiness::Starting);
+        let (stop, stopped) = watch::channel(false);
         let mut task = JoinSet::new();
-        task.spawn(serve(listener, receiver));
-        Server { address, readiness, _task: task }
+        task.spawn(serve(acceptor, probes(receiver), stopped));
+        Server { address, readiness, _stop: stop, _task: task }
     }
 
     async fn ask_over(mut stream: impl AsyncRead + AsyncWrite + Unpin, line: &str) -> String {
@@ -196,6 +128,7 @@ mod tests {
         server.readiness.send_replace(Readiness::Draining);
         assert_eq!(ask(&server, "GET /readyz").await, said(503, "draining"));
         assert_eq!(ask(&server, "GET /livez").await, said(200, "ok"));
+        assert_eq!(ask(&server, "GET /metrics").await, said(200, "# EOF\n"));
     }
 
     #[tokio::test]
@@ -214,10 +147,11 @@ mod tests {
     async fn probes_are_answered_on_a_unix_socket() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("health.sock");
-        let listener = UnixListener::bind(&path).unwrap();
+        let acceptor = bind(&ListenAddress::Unix(path.clone())).unwrap();
         let (_sender, receiver) = watch::channel(Readiness::Ready);
+        let (_stop, stopped) = watch::channel(false);
         let mut task = JoinSet::new();
-        task.spawn(serve(listener, receiver));
+        task.spawn(serve(acceptor, probes(receiver), stopped));
         let response = ask_over(UnixStream::connect(&path).await.unwrap(), "GET /readyz").await;
         assert!(response.ends_with("\r\n\r\nready"), "{response}");
     }

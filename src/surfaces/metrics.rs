@@ -22,9 +22,6 @@ pub use observations::Observations;
 
 use crate::vocabulary::Census;
 
-/// The `Content-Type` of what [`Metrics::render`] returns.
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
 /// Where the numbers of a scrape come from.
 pub struct MetricsSources {
     /// The routes of the configuration: their series are there from the first scrape on.

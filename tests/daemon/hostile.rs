@@ -287,7 +287,8 @@ fn half_open(address: SocketAddr) -> TcpStream {
 
 #[tokio::test]
 async fn hundreds_of_half_open_handshakes_stop_nobody() {
-    let daemon = Daemon::start(PROGRAM, &["limits.handshake_timeout=\"3s\""]).await;
+    let settings = ["limits.handshake_timeout=\"3s\"", "ledger.open_failed_per_second=1000"];
+    let daemon = Daemon::start(PROGRAM, &settings).await;
     let bystander = Bystander::at(daemon.listener()).await;
     let half: Vec<TcpStream> = (0..300).map(|_| half_open(daemon.listener())).collect();
     for n in 0..10 {

@@ -44,7 +44,11 @@ async fn get(address: SocketAddr, path: &str) -> (u16, String) {
 async fn with_nothing_but_another_port_it_says_where_it_listens_and_echoes() {
     let daemon = Daemon::start_with(PROGRAM, &["serve", "--set", FREE_PORT]).await;
     let port = daemon.listener().port();
-    assert_eq!(daemon.printed, [format!("listener public ws://127.0.0.1:{port}")]);
+    let control = daemon.control();
+    assert_eq!(
+        daemon.printed,
+        [format!("listener public ws://127.0.0.1:{port}"), format!("control http://{control}")]
+    );
     let mut peer = RawPeer::connect(daemon.listener(), "/echo").await;
     echo(&mut peer, "hello").await;
     peer.close(1000, "bye").await;
@@ -81,6 +85,7 @@ async fn every_listener_and_the_probes_are_named_with_their_real_addresses() {
             format!("listener first ws://{first}"),
             format!("listener second ws://{second}"),
             format!("listener local ws+unix:{}", socket.display()),
+            format!("control http://{}", daemon.control()),
             format!("health http://{health}"),
         ]
     );
@@ -159,6 +164,7 @@ fn bad_configurations(directory: &TempDir) -> Vec<(Vec<String>, Vec<&'static str
     let route = |more: &str| {
         format!("[[routes]]\nname = 'a'\npath = '/a'\nbackend.kind = 'echo'\n{more}\n")
     };
+    let tokens = write(directory, "short", "# who may\nops:secret\n");
     vec![
         (
             vec!["--config".to_owned(), "/nonexistent/x.toml".to_owned()],
@@ -200,12 +206,20 @@ fn bad_configurations(directory: &TempDir) -> Vec<(Vec<String>, Vec<&'static str
             set(r#"listeners=[{name="a",listen="127.0.0.1:1"},{name="b",listen="127.0.0.1:1"}]"#),
             vec!["listeners[1].listen", "choose another"],
         ),
-        // Reserved for later versions.
         (
-            in_file("control.toml", "[control]\nlisten = '127.0.0.1:8081'\n"),
-            vec!["control.toml:", "control", "not in this version", "remove it"],
+            set(r#"control.listen="0.0.0.0:8081""#),
+            vec!["control.listen", "set control.token_file", "127.0.0.1"],
         ),
         (set("ledger.max_size=\"1MiB\""), vec!["ledger.max_size", "at least 4MiB"]),
+        (
+            in_file("tokens.toml", "[control]\ntoken_file = '/nonexistent/tokens'\n"),
+            vec!["control.token_file", "/nonexistent/tokens", "cannot be read"],
+        ),
+        (
+            in_file("short.toml", &format!("[control]\ntoken_file = '{tokens}'\n")),
+            vec!["control.token_file", "short:2", "16 characters"],
+        ),
+        // Reserved for later versions.
         (
             in_file("dialers.toml", "[[dialers]]\nname = 'a'\nurl = 'ws://x'\n"),
             vec!["dialers.toml:", "dialers", "not in this version"],
@@ -261,6 +275,7 @@ async fn an_address_in_use_is_named_with_exit_code_1() {
     for (key, name, address) in [
         ("listeners[0].listen", "public", &address),
         ("listeners[0].listen", "public", &unix),
+        ("control.listen", "control", &address),
         ("health.listen", "health", &address),
     ] {
         let set = format!("{key}=\"{address}\"");

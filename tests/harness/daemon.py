@@ -17,7 +17,9 @@ class Daemon:
     def __init__(self, program, *settings):
         self.state = tempfile.TemporaryDirectory(prefix="lastword-")
         arguments = [str(program), "serve"]
-        for setting in ['listeners[0].listen="127.0.0.1:0"', 'log.format="json"', *settings]:
+        ours = ["listeners[0].listen", "control.listen"]
+        ours = [f'{key}="127.0.0.1:0"' for key in ours] + ['log.format="json"']
+        for setting in [*ours, *settings]:
             arguments += ["--set", setting]
         environment = {k: v for k, v in os.environ.items() if not k.startswith("LASTWORD")}
         environment.pop("NOTIFY_SOCKET", None)
@@ -51,6 +53,10 @@ class Daemon:
     def url(self, target):
         listener = next(line for line in self.printed if line.startswith("listener "))
         return listener.rsplit(" ", 1)[1] + target
+
+    def control(self, target=""):
+        """The URL of the control API."""
+        return next(l for l in self.printed if l.startswith("control ")).split(" ", 1)[1] + target
 
     def endings(self):
         """Every record in the log so far: endings, and attempts that never opened."""

@@ -6,17 +6,7 @@
 import { createServer } from "node:http";
 import { once } from "node:events";
 import { chromium } from "playwright-core";
-
-const FLAGS = [
-  "--headless",
-  "--no-sandbox",
-  "--disable-gpu",
-  "--disable-quic",
-  "--no-first-run",
-  "--disable-background-networking",
-  "--disable-component-update",
-  "--disable-sync",
-];
+import { FLAGS } from "./browser_flags.mjs";
 
 const SCENARIOS = {
   close_with_reason: { call: "ws.close(1000, 'bye')", code: 1000, reason: "bye" },

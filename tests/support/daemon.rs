@@ -18,6 +18,9 @@ use super::SOON;
 /// How long the daemon may take to be ready.
 const READY_WITHIN: Duration = Duration::from_secs(20);
 
+/// Set to nothing, it leaves the daemon without a ledger.
+const NO_LEDGER: &str = "LASTWORD__LEDGER__PATH";
+
 /// A running daemon; it is killed when dropped.
 #[derive(Debug)]
 pub struct Daemon {
@@ -62,7 +65,11 @@ impl Daemon {
     /// Starts what [`command`] made, and a test may have changed, and waits for `ready`.
     pub async fn start_command(mut command: Command) -> Self {
         let state = tempfile::tempdir().expect("a state directory");
-        let mut child = command.env("STATE_DIRECTORY", state.path()).spawn().expect("start");
+        let mut child = command
+            .env_remove(NO_LEDGER)
+            .env("STATE_DIRECTORY", state.path())
+            .spawn()
+            .expect("start");
         let log = Arc::new(Log::default());
         tokio::spawn(collect(child.stderr.take().expect("stderr"), Arc::clone(&log)));
         let stdout = BufReader::new(child.stdout.take().expect("stdout")).lines();
@@ -86,7 +93,7 @@ impl Daemon {
 
     /// Likewise, with this as its state directory.
     pub async fn refused_with_state(mut command: Command, state: impl AsRef<OsStr>) -> Refusal {
-        let output = command.env("STATE_DIRECTORY", state).output();
+        let output = command.env_remove(NO_LEDGER).env("STATE_DIRECTORY", state).output();
         let output = timeout(READY_WITHIN, output).await;
         let output = output.expect("awaited the daemon's refusal to start").expect("start");
         Refusal {
@@ -108,6 +115,11 @@ impl Daemon {
         let first = self.printed.iter().find(|line| line.starts_with("listener "));
         let first = first.unwrap_or_else(|| panic!("no listener; {}", self.story()));
         self.address(first.rsplit_once(' ').expect("listener NAME URL").0)
+    }
+
+    /// The address of the control API, if that is one of TCP.
+    pub fn control(&self) -> SocketAddr {
+        self.address("control")
     }
 
     pub fn url(&self, target: &str) -> String {
@@ -229,7 +241,7 @@ impl Daemon {
 }
 
 /// Makes the command that runs the program with exactly these arguments: untouched by whatever the
-/// environment of the tests holds, killed when dropped, and heard.
+/// environment of the tests holds, its control API on a free port, killed when dropped, and heard.
 pub fn command(program: impl AsRef<Path>, arguments: &[&str]) -> Command {
     command_line(program.as_ref().as_os_str(), arguments)
 }
@@ -255,6 +267,10 @@ fn command_line(program: &OsStr, arguments: &[&str]) -> Command {
             command.env_remove(name);
         }
     }
+    // Two daemons of two tests cannot have the default one. Files give way to this, `--set` does not.
+    command.env("LASTWORD__CONTROL__LISTEN", "127.0.0.1:0");
+    // Without a state directory of its own it must not write to somebody's home.
+    command.env(NO_LEDGER, "");
     command.args(arguments).kill_on_drop(true);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command

@@ -198,15 +198,13 @@ fn what_is_not_built_is_refused_by_name() {
         (format!("{route}backend = {{ kind = 'webhook', url = 'x' }}"), "routes[0].backend"),
         (format!("{route}backend = {{ kind = 'nats', subject = 'x' }}"), "routes[0].backend"),
         ("[[dialers]]\nname='a'\nurl='ws://x'\nbackend={kind='echo'}".into(), "dialers"),
-        ("[control]\nallow_dial = true".into(), "control"),
-        ("[control]\nlisten = 'x'".into(), "control"),
     ] {
         match load_text(&text).unwrap_err() {
             ConfigError::NotInThisVersion { key: refused, .. } => assert_eq!(refused, key),
             error => panic!("{text}: {error}"),
         }
     }
-    let error = load_variable("LASTWORD__CONTROL__LISTEN", "127.0.0.1:1").unwrap_err();
+    let error = load_variable("LASTWORD__LEDGER__RETENTION", "1d").unwrap_err();
     assert!(matches!(error, ConfigError::NotInThisVersion { place: Place::Variable(_), .. }));
     let error = load_set(&["listeners[0].proxy_protocol=true"]).unwrap_err();
     assert!(matches!(error, ConfigError::NotInThisVersion { .. }), "{error}");
@@ -216,7 +214,7 @@ fn what_is_not_built_is_refused_by_name() {
 
 #[test]
 fn an_unknown_key_of_a_refused_section_is_still_unknown() {
-    for text in ["[control]\nlisen = 'x'", "[ledger]\nsize = 1", "[[dialers]]\nnam = 'x'"] {
+    for text in ["[ledger]\nsize = 1", "[[dialers]]\nnam = 'x'"] {
         let error = load_text(text).unwrap_err();
         assert!(matches!(error, ConfigError::UnknownKey { .. }), "{text}: {error}");
     }

@@ -52,9 +52,14 @@ fn a_message_names_file_line_key_and_remedy() {
             "x.toml:3: listeners[0].name: missing; add it",
         ),
         (
-            "[control]\nlisten = '127.0.0.1:1'",
-            "x.toml:1: control: the control API is not in this version; remove it",
+            "[control]\n\nlisten = '0.0.0.0:8081'",
+            "x.toml:3: control.listen: 0.0.0.0:8081 is neither loopback nor a Unix socket: set control.token_file, or listen on 127.0.0.1",
         ),
+        (
+            "control.hosts = ['http://x']",
+            "x.toml:1: control.hosts[0]: \"http://x\" is not a host: write the name or address alone, without scheme, port or path",
+        ),
+        ("[ledger]\npath = '/x'", "x.toml:1: ledger: the ledger is not in this version; remove it"),
         (
             "[close]\nlinger = '20s'",
             "x.toml:2: close.linger: linger (20s) is above timeout (10s): lower it, or raise the other",

@@ -138,6 +138,11 @@ impl Bench {
         self.look().query_row(sql, [], |row| row.get(0)).unwrap()
     }
 
+    fn number_of_wal_pages(&self) -> i64 {
+        let pages = "PRAGMA wal_checkpoint(NOOP)";
+        self.look().query_row(pages, [], |row| row.get(1)).unwrap()
+    }
+
     fn texts(&self, sql: &str) -> Vec<String> {
         let connection = self.look();
         let mut query = connection.prepare(sql).unwrap();

@@ -1,0 +1,46 @@
+//! The control API at work.
+
+use super::StartupError;
+use super::ledger::Books;
+use super::servers::Servers;
+use crate::config::{self, Config, ConnectionSettings};
+use crate::manager::Supervisor;
+use crate::surfaces::control::{self, Control, TokenFileError, Tokens};
+use crate::transport::bind;
+
+/// Reads the tokens, if there are to be some. Without an address nobody needs one.
+pub(super) fn read_tokens(control: &config::Control) -> Result<Tokens, TokenFileError> {
+    match (&control.listen, &control.token_file) {
+        (Some(_), Some(file)) => Tokens::read(file),
+        (Some(_), None) | (None, _) => Ok(Tokens::default()),
+    }
+}
+
+/// Serves the control API, if it is to be.
+pub(super) fn serve(
+    config: &Config,
+    supervisor: &Supervisor,
+    books: &Books,
+    tokens: Tokens,
+    servers: &mut Servers,
+) -> Result<(), StartupError> {
+    let Some(address) = &config.control.listen else { return Ok(()) };
+    let acceptor = bind::bind(address).map_err(StartupError::Control)?;
+    let control = Control {
+        supervisor: supervisor.clone(),
+        archive: books.archive(),
+        ledger: books.figures(),
+        probes: servers.probes(),
+        tokens,
+        settings: config.control.clone(),
+        drain: config.drain.clone(),
+        dialled: ConnectionSettings {
+            limits: config.limits.clone(),
+            keepalive: config.keepalive.clone(),
+            close: config.close.clone(),
+            records: config.records.clone(),
+        },
+    };
+    servers.spawn("control", acceptor, |acceptor, stop| control::serve(acceptor, control, stop));
+    Ok(())
+}

@@ -1,0 +1,124 @@
+//! The HTTP servers beside the listeners: the control API and `[health]`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::StartupError;
+use super::metrics::Scrape;
+use crate::config::Config;
+use crate::ledger::Health;
+use crate::manager::Supervisor;
+use crate::surfaces::health;
+use crate::surfaces::probes::{Probes, Readiness};
+use crate::transport::bind::{self, Acceptor};
+use crate::vocabulary::ListenAddress;
+
+/// Where the daemon stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Not every listener accepts yet.
+    Starting,
+    /// Every listener accepts.
+    Running,
+    /// It was told to stop.
+    Stopping,
+}
+
+/// How long the servers may take for their last words.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// The servers at work; dropping this ends them at once.
+pub(super) struct Servers {
+    running: Vec<Server>,
+    probes: Probes,
+    stop: watch::Sender<bool>,
+}
+
+struct Server {
+    name: &'static str,
+    address: ListenAddress,
+    task: JoinHandle<()>,
+}
+
+impl Servers {
+    pub(super) fn new(probes: Probes) -> Self {
+        Self { running: Vec::new(), probes, stop: watch::Sender::new(false) }
+    }
+
+    pub(super) fn probes(&self) -> Probes {
+        self.probes.clone()
+    }
+
+    /// Lets a server run until it is told to stop.
+    pub(super) fn spawn<F: Future<Output = ()> + Send + 'static>(
+        &mut self,
+        name: &'static str,
+        acceptor: Acceptor,
+        serve: impl FnOnce(Acceptor, watch::Receiver<bool>) -> F,
+    ) {
+        // It fails for no socket that listens; the name of a Unix socket may be any path.
+        let Ok(address) = acceptor.local_addr() else { return };
+        let task = tokio::spawn(serve(acceptor, self.stop.subscribe()));
+        self.running.push(Server { name, address, task });
+    }
+
+    /// Serves the probes on an address of their own, if they are to have one.
+    pub(super) fn serve_health(&mut self, config: &Config) -> Result<(), StartupError> {
+        let Some(address) = &config.health.listen else { return Ok(()) };
+        let acceptor = bind::bind(address).map_err(StartupError::Health)?;
+        let probes = self.probes();
+        self.spawn("health", acceptor, |acceptor, stop| health::serve(acceptor, probes, stop));
+        Ok(())
+    }
+
+    /// Returns what they are called and where they are, in the order of their start.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = (&'static str, &ListenAddress)> {
+        self.running.iter().map(|server| (server.name, &server.address))
+    }
+
+    /// Lets them finish what is under way, for a moment.
+    pub(super) async fn stop(mut self) {
+        self.stop.send_replace(true);
+        let finished = async {
+            for server in &mut self.running {
+                // One that panicked has stopped, too.
+                let _ = (&mut server.task).await;
+            }
+        };
+        let _ = tokio::time::timeout(LAST_WORDS, finished).await;
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Tells probes how the daemon fares.
+pub(super) fn probes(
+    supervisor: &Supervisor,
+    phase: watch::Receiver<Phase>,
+    scrape: Scrape,
+) -> Probes {
+    let supervisor = supervisor.clone();
+    let readiness = move || {
+        let phase = *phase.borrow();
+        match (phase, supervisor.ledger_health()) {
+            (Phase::Starting, _) => Readiness::Starting,
+            (Phase::Stopping, _) => Readiness::Draining,
+            (Phase::Running, _) if supervisor.is_draining() => Readiness::Draining,
+            (Phase::Running, Health::Good) => Readiness::Ready,
+            (Phase::Running, Health::Failing { problem, refuse: true }) => {
+                Readiness::Failing { problem }
+            }
+            (Phase::Running, Health::Failing { problem, refuse: false }) => {
+                Readiness::Degraded { problem }
+            }
+        }
+    };
+    Probes::new(Arc::new(readiness), scrape)
+}

@@ -1,0 +1,191 @@
+//! What stands before every request: the host it was meant for, the site it comes from, the token.
+//!
+//! A browser on this machine reaches loopback for any web page. Its `Host` and `Origin` say for
+//! whom: a page under a name of its own (DNS rebinding) gets 421, and one that would change
+//! something from another site gets 403.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http::header::{AUTHORIZATION, HOST, ORIGIN};
+use http::{HeaderMap, Method, StatusCode, Uri};
+
+use super::Api;
+use super::problem::{PROBLEM_JSON, Problem, Word};
+use crate::surfaces::serving::Client;
+use crate::transport::socket::SocketName;
+use crate::vocabulary::Requester;
+
+/// Who asks: the name of the token, or `local` where none is needed.
+#[derive(Debug, Clone)]
+pub(super) struct Caller(Arc<str>);
+
+impl Caller {
+    /// Returns who asked, for the record.
+    pub(super) fn requester(&self) -> Requester {
+        Requester::Api(Arc::clone(&self.0))
+    }
+}
+
+/// Lets through who may, and says in its own words what the router refused.
+pub(super) async fn guard(State(api): State<Api>, mut request: Request, next: Next) -> Response {
+    let caller = match admit(&api, &request) {
+        Ok(caller) => caller,
+        Err(problem) => return problem.into_response(),
+    };
+    request.extensions_mut().insert(caller);
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    explain(next.run(request).await, &method, &path)
+}
+
+fn admit(api: &Api, request: &Request) -> Result<Caller, Problem> {
+    let headers = request.headers();
+    let host = host(request.uri(), headers)?;
+    let client = request.extensions().get::<Client>();
+    let site = Site { api, client, host };
+    site.check_host()?;
+    let reads = [Method::GET, Method::HEAD].contains(request.method());
+    if !reads {
+        site.check_origin(headers)?;
+    }
+    let tokens = &api.control.tokens;
+    if !tokens.are_required() {
+        return Ok(Caller("local".into()));
+    }
+    let name = bearer(headers).and_then(|secret| tokens.name_of(secret));
+    name.map(|name| Caller(Arc::clone(name))).ok_or_else(|| {
+        Problem::new(
+            Word::Unauthorized,
+            "send Authorization: Bearer with a token of the token file",
+        )
+    })
+}
+
+/// Returns the host that a request is for.
+fn host<'r>(uri: &'r Uri, headers: &'r HeaderMap) -> Result<&'r str, Problem> {
+    // RFC 9112 section 3.2.2: where the target has one, the header does not count.
+    if let Some(authority) = uri.authority() {
+        return Ok(authority.as_str());
+    }
+    let mut hosts = headers.get_all(HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (Some(host), None) => {
+            host.to_str().map_err(|_| Problem::invalid("Host: not readable as text"))
+        }
+        (None, _) => Err(Problem::invalid("send one Host header")),
+        (Some(_), Some(_)) => Err(Problem::invalid("there are two Host headers: send one")),
+    }
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+    let mut all = headers.get_all(AUTHORIZATION).iter();
+    let (Some(value), None) = (all.next(), all.next()) else { return None };
+    let (scheme, secret) = value.as_bytes().split_at_checked("Bearer ".len())?;
+    scheme.eq_ignore_ascii_case(b"Bearer ").then(|| secret.trim_ascii())
+}
+
+/// The host under which a client has reached the API.
+struct Site<'a> {
+    api: &'a Api,
+    client: Option<&'a Client>,
+    host: &'a str,
+}
+
+impl Site<'_> {
+    fn check_host(&self) -> Result<(), Problem> {
+        // Nothing but a program of this machine gets to a Unix socket.
+        if self.is_unix() || self.is_listed(self.host) {
+            return Ok(());
+        }
+        let detail = format!(
+            "{:?} is not a host of this API: use its address, or add the name to control.hosts",
+            self.host
+        );
+        Err(Problem::new(Word::UnlistedHost, detail))
+    }
+
+    /// Refuses what a page of another site would change.
+    fn check_origin(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        let refuse = |what: &str| {
+            let detail = format!("{what}: only pages of this API's own hosts may change something");
+            Err(Problem::new(Word::CrossSite, detail))
+        };
+        match headers.get("sec-fetch-site").map(http::HeaderValue::as_bytes) {
+            None | Some(b"same-origin" | b"none") => {}
+            Some(_) => return refuse("Sec-Fetch-Site"),
+        }
+        for origin in headers.get_all(ORIGIN) {
+            let authority = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
+            let known = authority
+                .is_some_and(|(_, authority)| authority == self.host || self.is_listed(authority));
+            if !known {
+                return refuse("Origin");
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells whether a host, whatever its port, is one of ours.
+    fn is_listed(&self, host: &str) -> bool {
+        self.api.hosts.iter().chain(&self.api.control.settings.hosts).any(|own| own.matches(host))
+            // Who listens on every address is reached by each of them.
+            || self.local_ip().is_some_and(|ip| ip_of(host) == Some(ip))
+    }
+
+    fn is_unix(&self) -> bool {
+        self.client.is_some_and(|client| matches!(client.local, Some(SocketName::Unix(_))))
+    }
+
+    /// The address that the client has reached; none on a Unix socket.
+    fn local_ip(&self) -> Option<IpAddr> {
+        match &self.client?.local {
+            Some(SocketName::Tcp(address)) => Some(address.ip()),
+            Some(SocketName::Unix(_)) | None => None,
+        }
+    }
+}
+
+/// Reads `10.0.0.5:8081`, `10.0.0.5`, `[::1]:8081` or `[::1]`.
+fn ip_of(host: &str) -> Option<IpAddr> {
+    if let Ok(address) = host.parse::<std::net::SocketAddr>() {
+        return Some(address.ip().to_canonical());
+    }
+    let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+    bare.parse::<IpAddr>().ok().map(|ip| ip.to_canonical())
+}
+
+/// Gives the router's own 405 the form of all refusals; its `Allow` stays.
+fn explain(mut response: Response, method: &Method, path: &str) -> Response {
+    let plain = |response: &Response| {
+        response.headers().get(http::header::CONTENT_TYPE).is_none_or(|t| t != PROBLEM_JSON)
+    };
+    if response.status() == StatusCode::METHOD_NOT_ALLOWED && plain(&response) {
+        let detail = format!("{path} does not take {method}");
+        let mut explained = Problem::new(Word::MethodNotAllowed, detail).into_response();
+        if let Some(allow) = response.headers_mut().remove(http::header::ALLOW) {
+            explained.headers_mut().insert(http::header::ALLOW, allow);
+        }
+        return explained;
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_read_from_a_host() {
+        let ip = |text: &str| Some(text.parse::<IpAddr>().unwrap());
+        assert_eq!(ip_of("10.0.0.5:8081"), ip("10.0.0.5"));
+        assert_eq!(ip_of("10.0.0.5"), ip("10.0.0.5"));
+        assert_eq!(ip_of("[::1]:8081"), ip("::1"));
+        assert_eq!(ip_of("[::1]"), ip("::1"));
+        for name in ["example.org", "10.0.0.5.example.org", "10.0.0.5:x", ""] {
+            assert_eq!(ip_of(name), None, "{name}");
+        }
+    }
+}

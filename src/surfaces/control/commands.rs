@@ -1,0 +1,243 @@
+//! What the API does to connections: dial, send, close, abort, broadcast.
+
+use std::time::Duration;
+
+use axum::Extension;
+use axum::extract::State;
+use axum::response::Response;
+use http::header::LOCATION;
+use http::{HeaderName, HeaderValue, StatusCode};
+
+use super::access::Caller;
+use super::connections::{Found, find};
+use super::problem::{Problem, Word};
+use super::reading::{Json, Named};
+use super::{Api, json, json_text};
+use crate::contract::{
+    AcceptedRecord, BroadcastRecord, BroadcastRequest, CloseRequest, ConnectionRecord, DialBackend,
+    DialRequest, EndingRecord, MessageRequest, ProblemRecord,
+};
+use crate::ledger::Stored;
+use crate::manager::{Backend, ConnectionHandle, DialError, SendError};
+use crate::vocabulary::{Cause, CloseCode, CloseFrame, CloseReason, CloseState, IllegalClose};
+
+/// How long an ending that is due may take until it is recorded.
+const RECORDED_WITHIN: Duration = Duration::from_secs(5);
+
+/// How many labels a dialled connection may have, and how long their names and values may be.
+const MAX_TAGS: usize = 32;
+const LONGEST_TAG: usize = 256;
+
+/// Dials; the connection is not dialled again when it ends.
+#[utoipa::path(post, path = "/v1/connections", tag = "connections", request_body = DialRequest,
+responses(
+    (status = 201, body = ConnectionRecord, headers(("location" = String))),
+    (status = "4XX", body = ProblemRecord, content_type = "application/problem+json"),
+    (status = 502, body = ProblemRecord, content_type = "application/problem+json"),
+))]
+pub(super) async fn dial(
+    State(api): State<Api>,
+    Json(request): Json<DialRequest<'static>>,
+) -> Result<Response, Problem> {
+    if !api.control.settings.allow_dial {
+        let detail = "dialling is not allowed: set control.allow_dial = true";
+        return Err(Problem::new(Word::Forbidden, detail));
+    }
+    let DialRequest { url, headers, subprotocols, tags, reconnect, backend } = request;
+    if reconnect.is_some() {
+        let detail = "reconnect: not in this version: leave it out";
+        return Err(Problem::new(Word::NotInThisVersion, detail));
+    }
+    check_tags(&tags)?;
+    let mut dial = api.control.supervisor.dial(&url).settings(api.control.dialled.clone());
+    for (name, value) in &headers {
+        let (name, value) = header(name, value)?;
+        dial = dial.header(name, value);
+    }
+    dial = subprotocols.iter().fold(dial, |dial, name| dial.subprotocol(name));
+    dial = tags.iter().fold(dial, |dial, (name, value)| dial.tag(name, value));
+    let backend = match backend {
+        DialBackend::None => Backend::none(),
+        DialBackend::Echo => Backend::echo(),
+    };
+    let connection = match dial.open(backend).await {
+        Ok(connection) => connection,
+        Err(DialError::Failed(ending)) => return Err(Problem::open_failed(&ending)),
+        Err(DialError::ShutDown(error)) => return Err(error.into()),
+    };
+    let status = connection.status();
+    let mut response = json(StatusCode::CREATED, &ConnectionRecord::from(&status));
+    if let Ok(place) = HeaderValue::try_from(format!("/v1/connections/{}", status.id)) {
+        response.headers_mut().insert(LOCATION, place);
+    }
+    Ok(response)
+}
+
+/// Queues a message.
+#[utoipa::path(post, path = "/v1/connections/{id}/messages", tag = "connections", params(
+    ("id" = String, Path, description = "The id, or its last 12 hexadecimal digits"),
+), request_body = MessageRequest, responses(
+    (status = 202, body = AcceptedRecord),
+    (status = "4XX", body = ProblemRecord, content_type = "application/problem+json"),
+))]
+pub(super) async fn send(
+    State(api): State<Api>,
+    Named(name): Named,
+    Json(request): Json<MessageRequest<'static>>,
+) -> Result<Response, Problem> {
+    let message = request.into_message()?;
+    let connection = match find(&api, name).await? {
+        Found::Live(connection) => connection,
+        Found::Ended(_) => {
+            let detail = format!("the connection has ended: see /v1/endings/{}", name.short());
+            return Err(Problem::invalid_state(CloseState::Closed, detail));
+        }
+    };
+    match connection.try_send(message).map_err(|refused| refused.error) {
+        Ok(()) => Ok(accepted(&connection)),
+        Err(error @ SendError::InvalidState { state }) => {
+            Err(Problem::invalid_state(state, error.to_string()))
+        }
+        Err(error @ SendError::Full { queued, limit }) => {
+            Err(Problem::outbox_full(queued, limit, error.to_string()))
+        }
+    }
+}
+
+/// Closes a connection, and waits for its ending unless it is told not to.
+///
+/// A connection that has ended has its recorded ending.
+#[utoipa::path(post, path = "/v1/connections/{id}/close", tag = "connections", params(
+    ("id" = String, Path, description = "The id, or its last 12 hexadecimal digits"),
+), request_body = CloseRequest, responses(
+    (status = 200, body = EndingRecord),
+    (status = 202, body = AcceptedRecord),
+    (status = "4XX", body = ProblemRecord, content_type = "application/problem+json"),
+))]
+pub(super) async fn close(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Named(name): Named,
+    Json(request): Json<CloseRequest<'static>>,
+) -> Result<Response, Problem> {
+    let CloseRequest { code, reason, wait } = request;
+    let code = code.map_or(Ok(CloseCode::NORMAL), close_code)?;
+    let reason = CloseReason::new(reason.unwrap_or_default().into_owned())?;
+    let connection = match find(&api, name).await? {
+        Found::Live(connection) => connection,
+        Found::Ended(stored) => return Ok(recorded(stored)),
+    };
+    connection.close_with(CloseFrame::Coded { code, reason }, Cause::Api, Some(caller.requester()));
+    if wait == Some(false) {
+        return Ok(accepted(&connection));
+    }
+    Ok(ended(&connection, connection.closes_within()).await)
+}
+
+/// Aborts a connection: no Close is sent, TCP is reset.
+///
+/// A connection that has ended has its recorded ending.
+#[utoipa::path(delete, path = "/v1/connections/{id}", tag = "connections", params(
+    ("id" = String, Path, description = "The id, or its last 12 hexadecimal digits"),
+), responses(
+    (status = 200, body = EndingRecord),
+    (status = 202, body = AcceptedRecord),
+    (status = "4XX", body = ProblemRecord, content_type = "application/problem+json"),
+))]
+pub(super) async fn abort(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Named(name): Named,
+) -> Result<Response, Problem> {
+    let connection = match find(&api, name).await? {
+        Found::Live(connection) => connection,
+        Found::Ended(stored) => return Ok(recorded(stored)),
+    };
+    connection.abort_with(Cause::Api, Some(caller.requester()));
+    Ok(ended(&connection, Duration::ZERO).await)
+}
+
+/// Sends one message to all connections that are selected.
+#[utoipa::path(post, path = "/v1/broadcast", tag = "connections", request_body = BroadcastRequest,
+responses(
+    (status = 200, body = BroadcastRecord),
+    (status = "4XX", body = ProblemRecord, content_type = "application/problem+json"),
+))]
+pub(super) async fn broadcast(
+    State(api): State<Api>,
+    Json(request): Json<BroadcastRequest<'static>>,
+) -> Result<Response, Problem> {
+    let (message, select) = request.into_parts()?;
+    let supervisor = api.control.supervisor.clone();
+    // It writes to every socket that has room: with many, more than a moment of this thread.
+    let told = tokio::task::spawn_blocking(move || {
+        supervisor.broadcast(message, |origin| select.matches(origin))
+    });
+    let report = told.await.map_err(|error| Problem::new(Word::Stopping, error.to_string()))?;
+    let record = BroadcastRecord {
+        matched: report.matched as u64,
+        queued: report.queued as u64,
+        refused: report.refused as u64,
+    };
+    Ok(json(StatusCode::OK, &record))
+}
+
+/// Reads a close code that may be sent.
+pub(super) fn close_code(code: u64) -> Result<CloseCode, Problem> {
+    let Ok(code) = u16::try_from(code) else {
+        let detail = format!("code: {code} is no close code: the largest is 4999");
+        return Err(Problem::new(Word::IllegalClose, detail));
+    };
+    CloseCode::new(code).map_err(|error: IllegalClose| error.into())
+}
+
+/// Answers with the ending of a connection that has to end within this time.
+async fn ended(connection: &ConnectionHandle, within: Duration) -> Response {
+    match tokio::time::timeout(within + RECORDED_WITHIN, connection.ended()).await {
+        Ok(ending) => json(StatusCode::OK, &EndingRecord::from(&*ending)),
+        // It has ended, or is about to; the ledger has not said so.
+        Err(_) => accepted(connection),
+    }
+}
+
+fn recorded(stored: Stored) -> Response {
+    json_text(StatusCode::OK, stored.json)
+}
+
+fn accepted(connection: &ConnectionHandle) -> Response {
+    let record = AcceptedRecord {
+        id: connection.id().to_string().into(),
+        state: connection.state().as_str().into(),
+        queued_bytes: connection.queued_bytes() as u64,
+    };
+    json(StatusCode::ACCEPTED, &record)
+}
+
+fn header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), Problem> {
+    let refuse = |what| Problem::invalid(format!("headers.{name}: not {what} of HTTP"));
+    let parsed_name: HeaderName = name.parse().map_err(|_| refuse("a name"))?;
+    let mut value: HeaderValue = value.parse().map_err(|_| refuse("a value"))?;
+    value.set_sensitive(true);
+    Ok((parsed_name, value))
+}
+
+fn check_tags(tags: &std::collections::BTreeMap<String, String>) -> Result<(), Problem> {
+    if tags.len() > MAX_TAGS {
+        return Err(Problem::invalid(format!(
+            "tags: there are {}: {MAX_TAGS} at most",
+            tags.len()
+        )));
+    }
+    let fits = |text: &str| text.len() <= LONGEST_TAG && !text.contains(char::is_control);
+    match tags
+        .iter()
+        .find(|(name, value)| name.is_empty() || name.contains(':') || !fits(name) || !fits(value))
+    {
+        None => Ok(()),
+        Some((name, _)) => Err(Problem::invalid(format!(
+            "tags.{}: write a name without a colon and a value, of {LONGEST_TAG} printable bytes at \
+             most",
+            name.escape_debug()
+        ))),
+    }
+}

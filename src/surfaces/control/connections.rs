@@ -1,0 +1,149 @@
+//! The live connections, shown.
+
+use axum::extract::State;
+use axum::response::Response;
+use http::StatusCode;
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use super::problem::Problem;
+use super::reading::{self, Named, Parameters};
+use super::{Api, json};
+use crate::contract::{ConnectionPage, ConnectionRecord, ProblemRecord, SelectorRecord};
+use crate::ledger::Stored;
+use crate::manager::ConnectionHandle;
+use crate::vocabulary::{
+    CloseState, ConnectionId, ConnectionName, ConnectionStatus, Direction, Selector,
+};
+
+/// Which connections to list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Filter {
+    /// Those of this route.
+    route: Option<String>,
+    /// Those in this state: `open`, `close_sent`, `close_received` or `closed`.
+    state: Option<String>,
+    /// Those opened this way: `inbound` or `outbound`.
+    direction: Option<String>,
+    /// Those of this subject.
+    subject: Option<String>,
+    /// Those of this path, as recorded.
+    path: Option<String>,
+    /// Those with this label, as `name:value`.
+    tag: Option<String>,
+    /// How many at most: 1 to 1000; 100 if it is not given.
+    limit: Option<u32>,
+    /// Where the page before ended: its `next`.
+    cursor: Option<String>,
+}
+
+/// Lists live connections, oldest first.
+#[utoipa::path(get, path = "/v1/connections", tag = "connections", params(Filter), responses(
+    (status = 200, body = ConnectionPage),
+    (status = "4XX", body = ProblemRecord, content_type = "application/problem+json"),
+))]
+pub(super) async fn list(
+    State(api): State<Api>,
+    Parameters(filter): Parameters<Filter>,
+) -> Result<Response, Problem> {
+    let limit = reading::limit(filter.limit)?;
+    let wanted = Wanted::read(filter)?;
+    let mut found = api.control.supervisor.connections();
+    found.retain(|connection| wanted.includes(connection));
+    // Ids begin with the time of their making, so this is the order of opening.
+    found.sort_unstable_by_key(ConnectionHandle::id);
+    let more = found.len() > limit;
+    found.truncate(limit);
+    let statuses: Vec<ConnectionStatus> = found.iter().map(ConnectionHandle::status).collect();
+    let last = found.last().filter(|_| more);
+    let page = ConnectionPage {
+        connections: statuses.iter().map(ConnectionRecord::from).collect(),
+        next: last.map(|last| last.id().to_string().into()),
+    };
+    Ok(json(StatusCode::OK, &page))
+}
+
+/// Shows a live connection.
+#[utoipa::path(get, path = "/v1/connections/{id}", tag = "connections", params(
+    ("id" = String, Path, description = "The id, or its last 12 hexadecimal digits"),
+), responses(
+    (status = 200, body = ConnectionRecord),
+    (status = "4XX", body = ProblemRecord, content_type = "application/problem+json"),
+))]
+pub(super) async fn show(State(api): State<Api>, Named(name): Named) -> Result<Response, Problem> {
+    match find(&api, name).await? {
+        Found::Live(connection) => {
+            Ok(json(StatusCode::OK, &ConnectionRecord::from(&connection.status())))
+        }
+        Found::Ended(_) => Err(Problem::not_found(format!(
+            "the connection has ended: its ending is at /v1/endings/{}",
+            name.short()
+        ))),
+    }
+}
+
+/// What has a name.
+pub(super) enum Found {
+    /// A live connection.
+    Live(ConnectionHandle),
+    /// A connection that has ended.
+    Ended(Stored),
+}
+
+/// Finds a connection, live or ended.
+pub(super) async fn find(api: &Api, name: ConnectionName) -> Result<Found, Problem> {
+    // In this order: an ending is in the ledger before its connection is gone from here.
+    if let Some(connection) = api.control.supervisor.find(name) {
+        return Ok(Found::Live(connection));
+    }
+    match api.queries.ask(move |archive| archive.ending(name)).await? {
+        Some(stored) if !stored.attempt => Ok(Found::Ended(stored)),
+        Some(_) => Err(Problem::not_found(format!(
+            "it never opened: the record of the attempt is at /v1/endings/{}",
+            name.short()
+        ))),
+        None => Err(Problem::not_found(format!(
+            "there is no connection {}, and the ledger knows of none that has ended",
+            name.short()
+        ))),
+    }
+}
+
+/// A filter that means something.
+struct Wanted {
+    select: Selector,
+    state: Option<CloseState>,
+    direction: Option<Direction>,
+    path: Option<String>,
+    after: Option<ConnectionId>,
+}
+
+impl Wanted {
+    fn read(filter: Filter) -> Result<Self, Problem> {
+        let Filter { route, state, direction, subject, path, tag, limit: _, cursor } = filter;
+        let state = reading::word("state", state.as_deref(), CloseState::ALL, CloseState::as_str)?;
+        let direction =
+            reading::word("direction", direction.as_deref(), Direction::ALL, Direction::as_str)?;
+        let after = cursor.map(|cursor| cursor.parse()).transpose();
+        let after = after.map_err(|_| {
+            Problem::invalid("cursor: not the `next` of a page: leave it out to begin anew")
+        })?;
+        let select = SelectorRecord {
+            route: route.map(Into::into),
+            subject: subject.map(Into::into),
+            tag: tag.map(Into::into),
+        };
+        Ok(Self { select: select.selector()?, state, direction, path, after })
+    }
+
+    fn includes(&self, connection: &ConnectionHandle) -> bool {
+        let origin = connection.origin();
+        self.after.is_none_or(|after| connection.id() > after)
+            && self.select.matches(origin)
+            && self.direction.is_none_or(|direction| origin.direction == direction)
+            && (self.path.is_none() || self.path == origin.path)
+            && self.state.is_none_or(|state| connection.state() == state)
+    }
+}

@@ -1,0 +1,57 @@
+//! The API in the terms of OpenAPI 3.1.
+
+use http::StatusCode;
+use utoipa::openapi::path::Operation;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{
+    Components, Info, License, OpenApi, OpenApiBuilder, RefOr, SecurityRequirement,
+};
+use utoipa::{PartialSchema, ToSchema};
+
+use crate::contract::EventRecord;
+
+/// The name of the one security scheme.
+const TOKEN: &str = "token";
+
+/// Returns the description before any route is in it.
+pub(super) fn empty() -> OpenApi {
+    let mut info = Info::new("lastword", env!("CARGO_PKG_VERSION"));
+    info.description = Some("Shows and commands the connections of one node.".to_owned());
+    info.license = Some(License::new(env!("CARGO_PKG_LICENSE")));
+    let mut components = Components::new();
+    // Server-Sent Events have no schema of their own: this is the `data` of each.
+    let mut schemas = vec![(EventRecord::name().into_owned(), EventRecord::schema())];
+    EventRecord::schemas(&mut schemas);
+    components.schemas.extend(schemas);
+    let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer);
+    let bearer = bearer.description(Some("A token of control.token_file, if there is one."));
+    components.add_security_scheme(TOKEN, SecurityScheme::Http(bearer.build()));
+    let none = SecurityRequirement::default();
+    let token = SecurityRequirement::new(TOKEN, Vec::<String>::new());
+    OpenApiBuilder::new()
+        .info(info)
+        .components(Some(components))
+        .security(Some([none, token]))
+        .build()
+}
+
+/// Says what each answer is that says nothing of itself, as OpenAPI requires.
+pub(super) fn complete(mut document: OpenApi) -> OpenApi {
+    for path in document.paths.paths.values_mut() {
+        let operations = [&mut path.get, &mut path.post, &mut path.delete];
+        operations.into_iter().flatten().for_each(describe_answers);
+    }
+    document
+}
+
+fn describe_answers(operation: &mut Operation) {
+    for (status, response) in &mut operation.responses.responses {
+        if let RefOr::T(response) = response
+            && response.description.is_empty()
+        {
+            let known = StatusCode::from_bytes(status.as_bytes()).ok();
+            let reason = known.and_then(|status| status.canonical_reason());
+            response.description = reason.unwrap_or("Refused: the type says why").to_owned();
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! The ledger, shown.
+
+use std::time::SystemTime;
+
+use axum::extract::State;
+use axum::response::Response;
+use http::StatusCode;
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use super::problem::{Problem, Word};
+use super::reading::{self, Named, Parameters};
+use super::{Api, json, json_text};
+use crate::contract::{CountRecord, EndingPageRecord, EndingRecord, ProblemRecord, SummaryRecord};
+use crate::ledger::{EndingFilter, Property};
+use crate::vocabulary::{Fault, Kind};
+
+/// Which endings to list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Filter {
+    /// Those that ended then or later: RFC 3339, or how long ago such as `1h`.
+    since: Option<String>,
+    /// Those that ended before: RFC 3339, or how long ago such as `1h`.
+    until: Option<String>,
+    /// Those of this kind.
+    kind: Option<String>,
+    /// Those of this fault.
+    fault: Option<String>,
+    /// Those of this close code; 1005 and 1006 are some.
+    code: Option<u16>,
+    /// Those of this route.
+    route: Option<String>,
+    /// Those of this subject.
+    subject: Option<String>,
+    /// Those of this peer: an address with its port, or without.
+    peer: Option<String>,
+    /// Those of this path, as recorded.
+    path: Option<String>,
+    /// How many at most: 1 to 1000; 100 if it is not given.
+    limit: Option<u32>,
+    /// Where the page before ended: its `next`.
+    cursor: Option<String>,
+}
+
+/// By what to count which endings.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Counted {
+    /// Those that ended then or later: RFC 3339, or how long ago such as `1h`.
+    since: Option<String>,
+    /// Those that ended before: RFC 3339, or how long ago such as `1h`.
+    until: Option<String>,
+    /// `kind`, `fault`, `cause`, `code`, `route` or `user_agent`; `kind` if it is not given.
+    by: Option<String>,
+}
+
+/// Lists endings, newest first; failed attempts are among them.
+#[utoipa::path(get, path = "/v1/endings", tag = "endings", params(Filter), responses(
+    (status = 200, body = EndingPageRecord),
+    (status = "4XX", body = ProblemRecord, content_type = "application/problem+json"),
+    (status = 503, body = ProblemRecord, content_type = "application/problem+json"),
+))]
+pub(super) async fn list(
+    State(api): State<Api>,
+    Parameters(filter): Parameters<Filter>,
+) -> Result<Response, Problem> {
+    let filter = read(filter, SystemTime::now())?;
+    let page = api.queries.ask(move |archive| archive.endings(&filter)).await?;
+    let next = page.next.map(|next| next.to_string());
+    let endings = page.endings.iter().map(|stored| &*stored.json);
+    let written = EndingPageRecord::of_stored(endings, next.as_deref());
+    let json = written.map_err(|error| {
+        Problem::new(Word::LedgerUnreadable, format!("a stored ending is not JSON: {error}"))
+    })?;
+    Ok(json_text(StatusCode::OK, json))
+}
+
+/// Shows an ending.
+#[utoipa::path(get, path = "/v1/endings/{id}", tag = "endings", params(
+    ("id" = String, Path, description = "The id, or its last 12 hexadecimal digits"),
+), responses(
+    (status = 200, body = EndingRecord),
+    (status = "4XX", body = ProblemRecord, content_type = "application/problem+json"),
+    (status = 503, body = ProblemRecord, content_type = "application/problem+json"),
+))]
+pub(super) async fn show(State(api): State<Api>, Named(name): Named) -> Result<Response, Problem> {
+    // Before the ledger is asked: what ends meanwhile is in it by then.
+    let live = api.control.supervisor.find(name).is_some();
+    match api.queries.ask(move |archive| archive.ending(name)).await? {
+        Some(stored) => Ok(json_text(StatusCode::OK, stored.json)),
+        None if live => Err(Problem::not_found(format!(
+            "the connection is still open: see /v1/connections/{}",
+            name.short()
+        ))),
+        None => Err(Problem::not_found(format!("the ledger knows no ending of {}", name.short()))),
+    }
+}
+
+/// Counts endings by one of their properties, most first.
+#[utoipa::path(get, path = "/v1/endings/summary", tag = "endings", params(Counted), responses(
+    (status = 200, body = SummaryRecord),
+    (status = "4XX", body = ProblemRecord, content_type = "application/problem+json"),
+    (status = 503, body = ProblemRecord, content_type = "application/problem+json"),
+))]
+pub(super) async fn summary(
+    State(api): State<Api>,
+    Parameters(counted): Parameters<Counted>,
+) -> Result<Response, Problem> {
+    let Counted { since, until, by } = counted;
+    let (since, until) = period(since.as_deref(), until.as_deref(), SystemTime::now())?;
+    let by = reading::word("by", by.as_deref(), &Property::ALL, Property::as_str)?;
+    let by = by.unwrap_or(Property::Kind);
+    let summary = api.queries.ask(move |archive| archive.summary(since, until, by)).await?;
+    let counts = summary.counts.iter().map(|count| CountRecord {
+        value: count.value.as_deref().map(Into::into),
+        count: count.count,
+    });
+    let record =
+        SummaryRecord { by: by.as_str().into(), counts: counts.collect(), total: summary.total };
+    Ok(json(StatusCode::OK, &record))
+}
+
+fn read(filter: Filter, now: SystemTime) -> Result<EndingFilter, Problem> {
+    let Filter { since, until, kind, fault, code, route, subject, peer, path, limit, cursor } =
+        filter;
+    let (since, until) = period(since.as_deref(), until.as_deref(), now)?;
+    let kinds = Kind::OF_CONNECTIONS.iter().map(|kind| kind.as_str());
+    let kinds: Vec<&'static str> = kinds.chain(["open_failed"]).collect();
+    let kind = reading::word("kind", kind.as_deref(), &kinds, |kind| kind)?;
+    let fault = reading::word("fault", fault.as_deref(), Fault::ALL, Fault::as_str)?;
+    let before = cursor.map(|cursor| cursor.parse::<u64>()).transpose();
+    let before = before.map_err(|_| {
+        Problem::invalid("cursor: not the `next` of a page: leave it out to begin anew")
+    })?;
+    Ok(EndingFilter {
+        since,
+        until,
+        kind: kind.map(str::to_owned),
+        fault,
+        code,
+        route,
+        subject,
+        peer,
+        path,
+        before,
+        limit: reading::limit(limit)?,
+    })
+}
+
+fn period(
+    since: Option<&str>,
+    until: Option<&str>,
+    now: SystemTime,
+) -> Result<(Option<SystemTime>, Option<SystemTime>), Problem> {
+    let (since, until) = (reading::time("since", since, now)?, reading::time("until", until, now)?);
+    match (since, until) {
+        (Some(since), Some(until)) if until < since => {
+            Err(Problem::invalid("until: it is before since: exchange them"))
+        }
+        period => Ok(period),
+    }
+}

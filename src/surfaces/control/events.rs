@@ -1,0 +1,95 @@
+//! Events as they happen, as Server-Sent Events, and those that a reader missed.
+
+mod follower;
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::response::Response;
+use futures_util::stream;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue};
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use super::Api;
+use super::problem::{Problem, Word};
+use super::reading::{self, Parameters};
+use crate::contract::{EventRecord, ProblemRecord};
+use crate::surfaces::serving::Client;
+use follower::{Follower, Wanted};
+
+/// Which events to follow.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Filter {
+    /// Their words, separated by commas: `opened`, `closing`, `ended`, `open_failed`,
+    /// `reconnecting`, `drain`, `gap`; all if it is not given. A `gap` is always told.
+    types: Option<String>,
+    /// The `id` of the last event that was read, if there is no `Last-Event-ID`.
+    last_event_id: Option<String>,
+}
+
+/// Follows events, as Server-Sent Events; the `data` of each is an `EventRecord`.
+///
+/// `Last-Event-ID` resumes behind the event with this `id`: endings that were missed come from the
+/// ledger. Where something is no longer there, a `gap` says so.
+#[utoipa::path(get, path = "/v1/events", tag = "events", params(
+    Filter,
+    ("Last-Event-ID" = Option<String>, Header, description = "The `id` of the last event read"),
+), responses(
+    (status = 200, body = String, content_type = "text/event-stream"),
+    (status = "4XX", body = ProblemRecord, content_type = "application/problem+json"),
+    (status = 503, body = ProblemRecord, content_type = "application/problem+json"),
+))]
+pub(super) async fn follow(
+    State(api): State<Api>,
+    client: Option<Extension<Client>>,
+    headers: HeaderMap,
+    Parameters(filter): Parameters<Filter>,
+) -> Result<Response, Problem> {
+    let wanted = read_types(filter.types.as_deref())?;
+    let header = headers.get("last-event-id").map(|id| id.to_str().unwrap_or("?").to_owned());
+    let last = read_last(header.or(filter.last_event_id).as_deref())?;
+    let place = Arc::clone(&api.streams).try_acquire_owned().map_err(|_| {
+        let detail = "half of control.max_connections follow events already: raise it";
+        Problem::new(Word::TooManyStreams, detail)
+    })?;
+    let name = client.map_or_else(String::new, |Extension(client)| client.peer.to_string());
+    let follower = Follower::new(api, wanted, last, place, name);
+    let chunks = stream::unfold(follower, |mut follower| async {
+        let chunk = follower.next().await?;
+        Some((Ok::<_, std::convert::Infallible>(Bytes::from(chunk)), follower))
+    });
+    let mut response = Response::new(Body::from_stream(chunks));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // nginx would gather events.
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    Ok(response)
+}
+
+fn read_types(types: Option<&str>) -> Result<Wanted, Problem> {
+    let Some(types) = types else { return Ok(Wanted::all()) };
+    let mut wanted = Wanted::none();
+    for asked in types.split(',') {
+        if let Some(word) = reading::word("types", Some(asked), &EventRecord::WORDS, |word| word)? {
+            wanted.add(word);
+        }
+    }
+    Ok(wanted)
+}
+
+fn read_last(id: Option<&str>) -> Result<Option<u64>, Problem> {
+    match id {
+        // What a browser sends that has read none.
+        None | Some("") => Ok(None),
+        Some(id) => id.parse().map(Some).map_err(|_| {
+            Problem::invalid(format!("Last-Event-ID: {id:?} is not the id of an event"))
+        }),
+    }
+}

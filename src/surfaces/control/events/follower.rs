@@ -1,0 +1,344 @@
+//! One reader of events: what it missed, then what happens.
+//!
+//! At the seam nothing is lost and nothing doubled. A stream of events knows the place in the order
+//! of commits behind which it begins, so the ledger is read up to there and no further. A long
+//! history is read before the stream is opened, so that only what was committed meanwhile is read
+//! while events wait.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::time::timeout;
+
+use super::super::Api;
+use crate::contract::EventRecord;
+use crate::ledger::{Replay, Stored};
+use crate::manager::EventStream;
+use crate::surfaces::serving;
+use crate::vocabulary::{Event, Published};
+
+/// How many endings of the past are held for one reader.
+const PAGE: usize = 50;
+
+/// How many bytes of events are gathered, if there are so many.
+const CHUNK: usize = 16 * 1024;
+
+/// A comment after as long without an event, so that nobody in between takes the reader for gone.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// How long a reader is to wait before it comes back, in milliseconds.
+const RETRY: &str = "retry: 2000\n\n";
+
+/// Why something is missing.
+const EXPIRED: &str = "expired";
+const NOT_STORED: &str = "not_stored";
+
+/// Which events a reader wants, by their words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Wanted(Vec<&'static str>);
+
+impl Wanted {
+    pub(super) fn all() -> Self {
+        Self(EventRecord::WORDS.to_vec())
+    }
+
+    pub(super) fn none() -> Self {
+        Self(Vec::new())
+    }
+
+    pub(super) fn add(&mut self, word: &'static str) {
+        self.0.push(word);
+    }
+
+    fn includes(&self, word: &str) -> bool {
+        self.0.contains(&word)
+    }
+
+    /// Tells whether it wants some that the ledger keeps.
+    fn includes_stored(&self) -> bool {
+        ["ended", "open_failed"].iter().any(|word| self.includes(word))
+    }
+
+    /// Tells whether it wants some that the ledger does not keep.
+    fn includes_unstored(&self) -> bool {
+        ["opened", "closing", "reconnecting", "drain"].iter().any(|word| self.includes(word))
+    }
+}
+
+/// A reader of events.
+pub(super) struct Follower {
+    api: Api,
+    wanted: Wanted,
+    stage: Stage,
+    /// What has been written and not taken yet.
+    chunk: String,
+    /// The last id that was written, or that the reader came with.
+    last: u64,
+    /// Whether it fell behind, and has been told so.
+    cut: bool,
+    stop: watch::Receiver<bool>,
+    client: String,
+    _place: OwnedSemaphorePermit,
+}
+
+enum Stage {
+    /// It reads the past; no events wait.
+    Past,
+    /// It reads what was committed until these events begin.
+    CatchUp(EventStream),
+    /// It follows.
+    Live(EventStream),
+    /// It has had its last.
+    Over,
+}
+
+impl Follower {
+    /// Begins now, or behind the event with the id `last`.
+    pub(super) fn new(
+        api: Api,
+        wanted: Wanted,
+        last: Option<u64>,
+        place: OwnedSemaphorePermit,
+        client: String,
+    ) -> Self {
+        let events = api.control.supervisor.events();
+        let begins_after = events.begins_after();
+        let mut chunk = RETRY.to_owned();
+        let stage = match last {
+            None => Stage::Live(events),
+            // Nothing has happened since.
+            Some(last) if begins_after == Some(last) => Stage::Live(events),
+            Some(_) => {
+                if wanted.includes_unstored() {
+                    write_gap(&mut chunk, None, NOT_STORED);
+                }
+                if wanted.includes_stored() { Stage::Past } else { Stage::Live(events) }
+            }
+        };
+        // An id that is yet to come is that of another ledger.
+        let last = match &stage {
+            Stage::Live(_) => last.min(begins_after),
+            Stage::Past | Stage::CatchUp(_) | Stage::Over => last,
+        };
+        let (last, stop) = (last.unwrap_or(0), api.stop.clone());
+        Self { api, wanted, stage, chunk, last, cut: false, stop, client, _place: place }
+    }
+
+    /// Returns what is to be written next; `None` at the end. Nothing more is read before it is
+    /// taken.
+    pub(super) async fn next(&mut self) -> Option<String> {
+        while self.chunk.is_empty() {
+            self.stage = match std::mem::replace(&mut self.stage, Stage::Over) {
+                Stage::Past => self.read_past().await,
+                Stage::CatchUp(events) => self.catch_up(events).await,
+                Stage::Live(events) => self.follow(events).await,
+                Stage::Over => return None,
+            };
+        }
+        Some(std::mem::take(&mut self.chunk))
+    }
+
+    async fn read_past(&mut self) -> Stage {
+        let Some(page) = self.page().await else { return Stage::Over };
+        let full = page.endings.len() >= PAGE;
+        let nowhere = page.gap && page.endings.is_empty();
+        self.write_page(page, None);
+        if full {
+            return Stage::Past;
+        }
+        let events = self.api.control.supervisor.events();
+        if nowhere {
+            // The ledger has nothing behind this place, or is another one, which counts anew.
+            self.last = 0;
+            return Stage::Live(events);
+        }
+        Stage::CatchUp(events)
+    }
+
+    async fn catch_up(&mut self, events: EventStream) -> Stage {
+        let end = events.begins_after();
+        if end.is_some_and(|end| self.last >= end) {
+            return Stage::Live(events);
+        }
+        let Some(page) = self.page().await else { return Stage::Over };
+        let full = page.endings.len() >= PAGE;
+        let reached =
+            end.is_some_and(|end| page.endings.last().is_some_and(|last| last.sequence >= end));
+        self.write_page(page, end);
+        if full && !reached { Stage::CatchUp(events) } else { Stage::Live(events) }
+    }
+
+    async fn follow(&mut self, mut events: EventStream) -> Stage {
+        let first = tokio::select! {
+            biased;
+            first = timeout(KEEP_ALIVE, events.next_published()) => first,
+            () = serving::stopped(&mut self.stop) => {
+                // What has happened until now is still told.
+                while let Some(published) = events.try_next_published() {
+                    self.write(&published);
+                }
+                return Stage::Over;
+            }
+        };
+        match first {
+            Ok(Some(published)) => self.write(&published),
+            Ok(None) => return Stage::Over,
+            Err(_) => {
+                self.chunk.push_str(":\n\n");
+                return Stage::Live(events);
+            }
+        }
+        while !self.cut && self.chunk.len() < CHUNK {
+            let Some(published) = events.try_next_published() else { break };
+            self.write(&published);
+        }
+        if self.cut { Stage::Over } else { Stage::Live(events) }
+    }
+
+    /// Reads the next page of the past; `None` if it cannot be read, which the reader is told.
+    async fn page(&mut self) -> Option<Replay> {
+        if *self.stop.borrow() {
+            return None;
+        }
+        let last = self.last;
+        match self.api.queries.ask(move |archive| archive.after(last, PAGE)).await {
+            Ok(page) => Some(page),
+            Err(problem) => {
+                tracing::warn!(client = self.client, ?problem, "events could not be resumed");
+                self.chunk.push_str(": the ledger cannot be read: come back later\n\n");
+                None
+            }
+        }
+    }
+
+    /// Writes endings of the past, up to this place.
+    fn write_page(&mut self, page: Replay, end: Option<u64>) {
+        if page.gap {
+            write_gap(&mut self.chunk, None, EXPIRED);
+        }
+        for Stored { sequence, attempt, json } in page.endings {
+            if end.is_some_and(|end| sequence > end) {
+                break;
+            }
+            let (word, data) = EventRecord::of_stored(attempt, &json);
+            self.last = sequence;
+            if self.wanted.includes(word) {
+                write_event(&mut self.chunk, Some(sequence), word, &data);
+            }
+        }
+    }
+
+    /// Writes an event that is wanted, and was not read from the ledger before.
+    fn write(&mut self, published: &Published) {
+        let Published { event, record } = published;
+        if let Event::Gap(missed) = event {
+            return self.cut_off(*missed);
+        }
+        // An id never goes back, else a reader that resumes would read twice.
+        let sequence = record.sequence();
+        let id = sequence.filter(|sequence| *sequence > self.last);
+        let read_before = sequence.is_some() && id.is_none();
+        if read_before && matches!(event, Event::Ended(_) | Event::OpenFailed(_)) {
+            return;
+        }
+        let event = EventRecord::from(event);
+        if self.wanted.includes(event.word()) {
+            self.last = id.unwrap_or(self.last);
+            write_event(&mut self.chunk, id, event.word(), &event.to_json());
+        }
+    }
+
+    /// Tells a reader that fell behind how much it missed, as its last.
+    fn cut_off(&mut self, missed: u64) {
+        tracing::info!(
+            client = self.client,
+            missed,
+            "a reader of events fell behind and was cut off"
+        );
+        let gap = EventRecord::from(&Event::Gap(missed)).to_json();
+        write_event(&mut self.chunk, None, "gap", &gap);
+        self.chunk.push_str(
+            ": cut off, because the reader is too slow: come back with Last-Event-ID for what is \
+             stored\n\n",
+        );
+        self.cut = true;
+    }
+}
+
+fn write_gap(chunk: &mut String, missed: Option<u64>, why: &'static str) {
+    let gap = EventRecord::Gap { missed, why: Some(why.into()) };
+    write_event(chunk, None, gap.word(), &gap.to_json());
+}
+
+/// Writes an event; JSON has no line breaks, so one `data` line holds it.
+fn write_event(chunk: &mut String, id: Option<u64>, word: &str, data: &str) {
+    // Writing into a String cannot fail.
+    if let Some(id) = id {
+        let _ = writeln!(chunk, "id: {id}");
+    }
+    let _ = write!(chunk, "event: {word}\ndata: {data}\n\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::sync::Semaphore;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::config::{self, ConnectionSettings};
+    use crate::ledger::InMemory;
+    use crate::manager::Supervisor;
+    use crate::surfaces::control::{Control, LedgerFigures, Shared, Tokens};
+    use crate::surfaces::probes::{Probes, Readiness};
+
+    /// A reader of everything from now on, and what stops it.
+    async fn follower() -> (Follower, watch::Sender<bool>) {
+        let ledger = Arc::new(InMemory::default());
+        let built = Supervisor::builder().ledger(Arc::clone(&ledger) as _);
+        let control = Control {
+            supervisor: built.start().await.unwrap(),
+            archive: ledger,
+            ledger: Arc::new(|| LedgerFigures { durable: false, unrecorded: 0, recovered: 0 }),
+            probes: Probes::new(Arc::new(|| Readiness::Ready), Arc::new(String::new)),
+            tokens: Tokens::default(),
+            settings: config::Control::default(),
+            drain: config::Drain::default(),
+            dialled: ConnectionSettings::default(),
+        };
+        let (stop, stopped) = watch::channel(false);
+        let api = Api(Arc::new(Shared::new(control, None, stopped)));
+        let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        (Follower::new(api, Wanted::all(), None, place, String::new()), stop)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_events_hears_that_the_daemon_is_there_until_it_stops() {
+        let (mut follower, stop) = follower().await;
+        let began = Instant::now();
+        assert_eq!(follower.next().await.unwrap(), RETRY);
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        for beat in 1..4 {
+            assert_eq!(follower.next().await.unwrap(), ":\n\n");
+            assert_eq!(began.elapsed(), KEEP_ALIVE * beat);
+        }
+        stop.send_replace(true);
+        assert_eq!(follower.next().await, None);
+    }
+
+    #[test]
+    fn an_event_is_written_as_its_lines() {
+        let mut chunk = String::new();
+        write_event(&mut chunk, Some(7), "ended", r#"{"event":"ended"}"#);
+        write_gap(&mut chunk, None, EXPIRED);
+        let gap = r#"{"event":"gap","missed":null,"why":"expired"}"#;
+        assert_eq!(
+            chunk,
+            format!(
+                "id: 7\nevent: ended\ndata: {{\"event\":\"ended\"}}\n\nevent: gap\ndata: {gap}\n\n"
+            )
+        );
+    }
+}

@@ -1,0 +1,118 @@
+//! The node as a whole: status, probes, the description of the API, and dialers to come.
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+
+use super::problem::Problem;
+use super::{Api, json};
+use crate::contract::{
+    AccountingRecord, DialersRecord, DrainRecord, LedgerRecord, ProblemRecord, StatusRecord,
+};
+use crate::ledger::Health;
+use crate::manager::Accounting;
+use crate::vocabulary::Ending;
+
+/// Says how the node fares.
+#[utoipa::path(get, path = "/v1/status", tag = "node", responses(
+    (status = 200, body = StatusRecord),
+    (status = "4XX", body = ProblemRecord, content_type = "application/problem+json"),
+))]
+pub(super) async fn status(State(api): State<Api>) -> Response {
+    let supervisor = &api.control.supervisor;
+    let accounting = supervisor.accounting();
+    let Accounting { opened, open, ended } = accounting;
+    let figures = (api.control.ledger)();
+    let problem = match supervisor.ledger_health() {
+        Health::Good => None,
+        Health::Failing { problem, refuse: _ } => Some(problem),
+    };
+    let state = match (figures.durable, &problem) {
+        (false, _) => "off",
+        (true, None) => "good",
+        (true, Some(_)) => "degraded",
+    };
+    let drain = supervisor.drain_progress();
+    let record = StatusRecord {
+        version: Ending::VERSION.into(),
+        node: supervisor.node().into(),
+        started_at: api.started_at,
+        uptime_ms: u64::try_from(api.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        phase: if supervisor.is_draining() { "draining" } else { "running" }.into(),
+        accounting: AccountingRecord { opened, open, ended, balanced: accounting.balances() },
+        ledger: LedgerRecord {
+            state: state.into(),
+            problem: problem.map(Into::into),
+            unrecorded: figures.unrecorded,
+            recovered: figures.recovered,
+        },
+        drain: drain.as_deref().map(DrainRecord::from),
+    };
+    json(StatusCode::OK, &record)
+}
+
+/// Lists the dialers; there are none in this version.
+#[utoipa::path(get, path = "/v1/dialers", tag = "dialers", responses(
+    (status = 200, body = DialersRecord),
+    (status = "4XX", body = ProblemRecord, content_type = "application/problem+json"),
+))]
+pub(super) async fn dialers() -> Response {
+    json(StatusCode::OK, &DialersRecord { dialers: Vec::new() })
+}
+
+/// Pauses, resumes or rotates a dialer; there are none in this version.
+#[utoipa::path(post, path = "/v1/dialers/{name}/{command}", tag = "dialers", params(
+    ("name" = String, Path, description = "The dialer's name"),
+    ("command" = String, Path, description = "`pause`, `resume` or `rotate`"),
+), responses(
+    (status = "4XX", body = ProblemRecord, content_type = "application/problem+json"),
+))]
+pub(super) async fn command_dialer(Path((name, command)): Path<(String, String)>) -> Problem {
+    match &*command {
+        "pause" | "resume" | "rotate" => Problem::not_found(format!(
+            "there is no dialer {name:?}: dialers are not in this version"
+        )),
+        _ => Problem::not_found(format!("{command:?} is not one of pause, resume, rotate")),
+    }
+}
+
+/// Writes the metrics, as OpenMetrics text.
+#[utoipa::path(get, path = "/metrics", tag = "probes", responses(
+    (status = 200, body = String, content_type = "application/openmetrics-text"),
+))]
+pub(super) async fn metrics(State(api): State<Api>) -> Response {
+    probe(&api, "/metrics").await
+}
+
+/// Says that the process lives.
+#[utoipa::path(get, path = "/livez", tag = "probes", responses(
+    (status = 200, body = String, content_type = "text/plain"),
+))]
+pub(super) async fn livez(State(api): State<Api>) -> Response {
+    probe(&api, "/livez").await
+}
+
+/// Says whether new connections are welcome, and what is wrong if they are not.
+#[utoipa::path(get, path = "/readyz", tag = "probes", responses(
+    (status = 200, body = String, content_type = "text/plain"),
+    (status = 503, body = String, content_type = "text/plain"),
+))]
+pub(super) async fn readyz(State(api): State<Api>) -> Response {
+    probe(&api, "/readyz").await
+}
+
+/// Describes this API.
+#[utoipa::path(get, path = "/openapi.json", tag = "node", responses(
+    (status = 200, body = serde_json::Value, content_type = "application/json"),
+))]
+pub(super) async fn describe() -> Response {
+    json(StatusCode::OK, &super::openapi())
+}
+
+async fn probe(api: &Api, path: &str) -> Response {
+    match api.control.probes.answer(path).await {
+        Some(answer) => answer.map(Body::new),
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
+}

@@ -1,0 +1,183 @@
+//! Who may use the API: the token file, and the check of what a request brings.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
+
+/// The fewest characters of a token.
+const SHORTEST: usize = 16;
+
+/// The largest token file that is read; beyond it, it is none.
+const LARGEST_FILE: u64 = 1 << 20;
+
+/// The tokens that are known, each with its name. Without any, none is needed.
+#[derive(Clone, Default)]
+pub struct Tokens {
+    known: Arc<[Token]>,
+    /// The file, if everybody on this machine can read it.
+    exposed: Option<PathBuf>,
+}
+
+struct Token {
+    name: Arc<str>,
+    secret: Box<[u8]>,
+}
+
+/// Tells why a token file cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TokenFileError {
+    /// It cannot be read.
+    #[error("{}: cannot be read: {error}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// A line is not what it should be.
+    #[error("{}:{line}: {why}", path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1 on.
+        line: usize,
+        /// What is wrong with it, and the remedy.
+        why: &'static str,
+    },
+    /// There is no token in it.
+    #[error("{}: there is no token in it: write one name:token per line", path.display())]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+impl Tokens {
+    /// Reads a token file.
+    ///
+    /// # Errors
+    /// [`TokenFileError`], with file, line and remedy; never with a token.
+    pub fn read(path: &Path) -> Result<Self, TokenFileError> {
+        let unreadable = |error| TokenFileError::Unreadable { path: path.to_owned(), error };
+        let mut text = String::new();
+        let file = File::open(path).map_err(unreadable)?;
+        file.take(LARGEST_FILE).read_to_string(&mut text).map_err(unreadable)?;
+        let mut tokens: Vec<Token> = Vec::new();
+        for (index, line) in text.lines().enumerate() {
+            let refuse = |why| TokenFileError::Line { path: path.to_owned(), line: index + 1, why };
+            let Some(token) = Token::read(line).map_err(refuse)? else { continue };
+            if tokens.iter().any(|earlier| earlier.secret == token.secret) {
+                return Err(refuse("this token is in the file already: remove one"));
+            }
+            tokens.push(token);
+        }
+        if tokens.is_empty() {
+            return Err(TokenFileError::Empty { path: path.to_owned() });
+        }
+        let exposed = fs::metadata(path).is_ok_and(|metadata| metadata.mode() & 0o004 != 0);
+        Ok(Self { known: tokens.into(), exposed: exposed.then(|| path.to_owned()) })
+    }
+
+    /// Warns if everybody on this machine can read them.
+    pub(super) fn warn_if_exposed(&self) {
+        if let Some(file) = &self.exposed {
+            let file = file.display();
+            tracing::warn!(%file, "everybody on this machine can read the token file: chmod o-rwx");
+        }
+    }
+
+    /// Tells whether a request needs one.
+    pub(super) fn are_required(&self) -> bool {
+        !self.known.is_empty()
+    }
+
+    /// Returns the name of a token. It takes as long whichever it is, and for none.
+    pub(super) fn name_of(&self, secret: &[u8]) -> Option<&Arc<str>> {
+        let mut found = 0_u32;
+        for (index, token) in (1_u32..).zip(&*self.known) {
+            let same: Choice = token.secret.ct_eq(secret);
+            found.conditional_assign(&index, same);
+        }
+        self.known.get(usize::try_from(found.checked_sub(1)?).ok()?).map(|token| &token.name)
+    }
+}
+
+impl Token {
+    /// Reads a line; `None` for an empty one and for a comment.
+    fn read(line: &str) -> Result<Option<Self>, &'static str> {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            return Ok(None);
+        }
+        let (name, secret) = line.split_once(':').unwrap_or(("default", line));
+        let (name, secret) = (name.trim(), secret.trim());
+        let printable = |text: &str| text.chars().all(|c| c.is_ascii_graphic());
+        if name.is_empty() || name.len() > 64 || !printable(name) {
+            return Err("the name is not 1 to 64 printable characters without spaces: change it");
+        }
+        if secret.len() < SHORTEST {
+            return Err("the token has fewer than 16 characters: take a longer one");
+        }
+        if !printable(secret) {
+            return Err("the token has characters that a header cannot carry: take ASCII");
+        }
+        Ok(Some(Self { name: name.into(), secret: secret.as_bytes().into() }))
+    }
+}
+
+impl fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.known.iter().map(|token| &token.name)).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Tokens, TokenFileError> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), text).unwrap();
+        Tokens::read(file.path())
+    }
+
+    fn bad_line(text: &str) -> usize {
+        match read(text).unwrap_err() {
+            TokenFileError::Line { line, .. } => line,
+            error => panic!("{error}"),
+        }
+    }
+
+    #[test]
+    fn tokens_have_names() {
+        let tokens = read("# who\n\nops: 0123456789abcdef \nfedcba9876543210\n").unwrap();
+        let name = |secret: &[u8]| tokens.name_of(secret).map(|name| name.to_string());
+        assert_eq!(name(b"0123456789abcdef").as_deref(), Some("ops"));
+        assert_eq!(name(b"fedcba9876543210").as_deref(), Some("default"));
+        for wrong in [&b""[..], b"0123456789abcde", b"0123456789abcdeg", b"ops"] {
+            assert_eq!(name(wrong), None);
+        }
+        assert!(tokens.are_required() && !Tokens::default().are_required());
+        assert_eq!(Tokens::default().name_of(b""), None);
+        assert_eq!(format!("{tokens:?}"), r#"["ops", "default"]"#);
+        assert!(tokens.exposed.is_none(), "temporary files are private");
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_by_its_line() {
+        assert_eq!(bad_line("ops:0123456789abcdef\nx:short\n"), 2);
+        assert_eq!(bad_line("\n:0123456789abcdef"), 2);
+        assert_eq!(bad_line("a b:0123456789abcdef"), 1);
+        assert_eq!(bad_line("a:0123456789äbcdef"), 1);
+        assert_eq!(bad_line("a:0123456789abcdef\n\nb:0123456789abcdef"), 3);
+        assert!(matches!(read("# none\n"), Err(TokenFileError::Empty { .. })));
+        let missing = Tokens::read(Path::new("/nowhere/tokens"));
+        assert!(matches!(missing, Err(TokenFileError::Unreadable { .. })));
+    }
+}

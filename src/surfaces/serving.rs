@@ -1,0 +1,170 @@
+//! Serves HTTP/1.1 on one address, so that no client can hold more than its share.
+//!
+//! What every server here needs: connections are counted, a request has to come in time, and who
+//! takes nothing of an answer is cut off.
+
+mod stalling;
+
+use std::convert::Infallible;
+use std::error::Error as StdError;
+use std::future::Future;
+use std::io;
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::{Body, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::transport::bind::{Acceptor, Arrival, Arrivals};
+use crate::transport::socket::{AnySocket, SocketName};
+use stalling::Stalling;
+
+/// What the clients of a server may hold, and for how long.
+#[derive(Debug, Clone, Copy)]
+pub struct ServingLimits {
+    /// How many connections are served at once; more wait in the backlog.
+    pub max_connections: usize,
+    /// How long the head of a request may take, from the accept or from the answer before it.
+    pub header_timeout: Duration,
+    /// How long a client may take nothing of an answer.
+    pub write_timeout: Duration,
+    /// How many bytes a request's head may have, and an answer that was not taken; hyper takes no
+    /// less than 8 KiB.
+    pub buffer: usize,
+    /// If set, a connection carries one request, and has this long for all of it.
+    pub one_request_within: Option<Duration>,
+}
+
+/// Who sent a request: an extension of each.
+#[derive(Debug, Clone)]
+pub struct Client {
+    /// The client's address.
+    pub peer: SocketName,
+    /// The address that it reached.
+    pub local: Option<SocketName>,
+}
+
+/// How much of an answer the kernel may hold for a client that does not take it; it would let this
+/// grow to several MiB.
+const KERNEL_BUFFER: usize = 256 * 1024;
+
+/// How long what is under way may take once the server is to stop.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Serves until `stop` is true, or its sender is gone; then lets what is under way end within a
+/// second.
+///
+/// # Cancel safety
+/// Dropping the future closes the listener and every connection with it.
+pub fn serve<S, F, B>(
+    acceptor: Acceptor,
+    limits: ServingLimits,
+    service: S,
+    stop: watch::Receiver<bool>,
+) -> impl Future<Output = ()> + Send
+where
+    S: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn StdError + Send + Sync>>,
+{
+    // Now, so that every descriptor is taken before the daemon says that it is ready.
+    serve_arrivals(Arrivals::new(acceptor), limits, service, stop)
+}
+
+async fn serve_arrivals<S, F, B>(
+    mut arrivals: Arrivals,
+    limits: ServingLimits,
+    service: S,
+    mut stop: watch::Receiver<bool>,
+) where
+    S: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn StdError + Send + Sync>>,
+{
+    let mut clients = JoinSet::new();
+    loop {
+        tokio::select! {
+            arrival = arrivals.next(), if clients.len() < limits.max_connections => match arrival {
+                Arrival::Socket { socket, peer } => {
+                    clients.spawn(serve_one(socket, peer, limits, service.clone(), stop.clone()));
+                }
+                Arrival::RefusedForDescriptors { .. } => {}
+            },
+            // How a client ended, and be it by a panic, is no concern of the others.
+            Some(_) = clients.join_next() => {}
+            () = stopped(&mut stop) => break,
+        }
+    }
+    drop(arrivals);
+    let _ = timeout(LAST_WORDS, async { while clients.join_next().await.is_some() {} }).await;
+}
+
+/// Waits until `stop` is true, or nobody is left to say so. Cancel safe.
+pub async fn stopped(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+async fn serve_one<S, F, B>(
+    socket: AnySocket,
+    peer: SocketName,
+    limits: ServingLimits,
+    service: S,
+    mut stop: watch::Receiver<bool>,
+) where
+    S: Fn(Request<Incoming>) -> F,
+    F: Future<Output = Response<B>>,
+    B: Body + 'static,
+    B::Error: Into<Box<dyn StdError + Send + Sync>>,
+{
+    if let AnySocket::Tcp(socket) = &socket {
+        // Where it cannot be set, the kernel's own bound holds.
+        let _ = socket2::SockRef::from(socket).set_send_buffer_size(KERNEL_BUFFER);
+    }
+    let client = Client { peer, local: socket.local_addr() };
+    let service = service_fn(|mut request: Request<Incoming>| {
+        request.extensions_mut().insert(client.clone());
+        let response = service(request);
+        async { Ok::<_, Infallible>(response.await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_timeout)
+        .keep_alive(limits.one_request_within.is_none())
+        .max_buf_size(limits.buffer)
+        .serve_connection(TokioIo::new(Stalling::new(socket, limits.write_timeout)), service);
+    let mut connection = std::pin::pin!(connection);
+    let served = async {
+        tokio::select! {
+            served = connection.as_mut() => return served,
+            () = stopped(&mut stop) => {}
+        }
+        connection.as_mut().graceful_shutdown();
+        connection.await
+    };
+    let served = match limits.one_request_within {
+        Some(within) => timeout(within, served).await.unwrap_or(Ok(())),
+        None => served.await,
+    };
+    // Who sends garbage, or goes away, has its answer or wants none.
+    if served.is_err_and(|error| stalled(&error)) {
+        tracing::info!(
+            client = %client.peer,
+            after = %humantime::format_duration(limits.write_timeout),
+            "a client that took nothing of its answer was cut off"
+        );
+    }
+}
+
+fn stalled(error: &hyper::Error) -> bool {
+    let source = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+    source.is_some_and(|error| error.kind() == io::ErrorKind::TimedOut)
+}

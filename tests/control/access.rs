@@ -1,0 +1,181 @@
+//! Who is let in: hosts, sites, tokens, sockets.
+
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use lastword::ledger::InMemory;
+use lastword::surfaces::control::Tokens;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::client::Client;
+use super::stage::House;
+use crate::support::SOON;
+
+#[tokio::test]
+async fn a_request_for_another_host_is_misdirected() {
+    let house = House::with(InMemory::default(), |control| {
+        control.settings.hosts = vec!["lastword.internal".parse().unwrap()];
+    })
+    .await;
+    for host in [
+        "localhost",
+        "LOCALHOST:1234",
+        "127.0.0.1",
+        "127.0.0.1:8081",
+        "[::1]",
+        "[::1]:8081",
+        "lastword.internal",
+        "Lastword.Internal:8081",
+    ] {
+        house.client.with(&format!("Host: {host}")).get("/v1/status").await.expect(200);
+    }
+    for host in [
+        "evil.example",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example:8081",
+        "10.0.0.1",
+        "",
+        "x y",
+    ] {
+        let client = house.client.with(&format!("Host: {host}"));
+        client.get("/v1/status").await.refused(421, "unlisted_host");
+        client.post("/v1/broadcast", r#"{"text":"x"}"#).await.refused(421, "unlisted_host");
+    }
+    let answer = house.client.with("Host: localhost\r\nHost: localhost").get("/livez").await;
+    answer.refused(400, "invalid_request");
+    let none = house.client.exchange("GET /livez HTTP/1.1\r\nConnection: close\r\n\r\n").await;
+    none.refused(400, "invalid_request");
+    // The target's own host counts, whatever the header says.
+    let absolute =
+        "GET http://evil.example/livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    house.client.exchange(absolute).await.refused(421, "unlisted_host");
+}
+
+#[tokio::test]
+async fn who_listens_everywhere_is_reached_by_the_address_that_answers() {
+    let tokens = tokens("ops:0123456789abcdef");
+    let house =
+        House::at("0.0.0.0:0", InMemory::default(), |control| control.tokens = tokens).await;
+    let address = ("127.0.0.3".parse::<std::net::IpAddr>().unwrap(), house.control.port());
+    let client = Client::new(std::net::SocketAddr::from(address));
+    let client = client.with("Authorization: Bearer 0123456789abcdef");
+    assert_eq!(client.with("Host: 127.0.0.3:8081").get("/livez").await.status, 200);
+    assert_eq!(client.with("Host: 127.0.0.3").get("/livez").await.status, 200);
+    client.with("Host: 127.0.0.4").get("/livez").await.refused(421, "unlisted_host");
+}
+
+#[tokio::test]
+async fn another_site_changes_nothing() {
+    let house = House::new().await;
+    let (mut peer, id) = house.peer("/echo").await;
+    let target = format!("/v1/connections/{id}");
+    for header in [
+        "Origin: https://evil.example",
+        "Origin: null",
+        "Origin: http://localhost.evil.example",
+        "Origin: localhost",
+        "Sec-Fetch-Site: cross-site",
+        "Sec-Fetch-Site: same-site",
+        "Origin: http://localhost\r\nOrigin: http://evil.example",
+    ] {
+        let client = house.client.with(header);
+        client.delete(&target).await.refused(403, "cross_site");
+        client.post(&format!("{target}/close"), "").await.refused(403, "cross_site");
+        client.post("/v1/drain", "{}").await.refused(403, "cross_site");
+        // Whoever only looks may: no browser shows it the answer.
+        let seen = client.get("/v1/status").await;
+        assert_eq!((seen.status, seen.header("access-control-allow-origin")), (200, None));
+    }
+    peer.text("unharmed").await;
+    peer.expect_text("unharmed").await;
+    for header in [
+        "Origin: http://127.0.0.1:8081\r\nSec-Fetch-Site: same-origin",
+        "Origin: http://localhost:3000",
+        "Sec-Fetch-Site: none",
+    ] {
+        house.client.with(header).post("/v1/broadcast", r#"{"text":"x"}"#).await.expect(200);
+        peer.expect_text("x").await;
+    }
+}
+
+fn tokens(lines: &str) -> Tokens {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), lines).unwrap();
+    Tokens::read(file.path()).unwrap()
+}
+
+#[tokio::test]
+async fn with_tokens_every_request_needs_one_and_the_record_names_it() {
+    let tokens = tokens("ops:0123456789abcdef\nfedcba9876543210\n");
+    let house = House::with(InMemory::default(), |control| control.tokens = tokens).await;
+    for target in ["/v1/status", "/livez", "/readyz", "/metrics", "/openapi.json", "/nowhere"] {
+        let answer = house.client.get(target).await;
+        answer.refused(401, "unauthorized");
+        assert!(answer.header("www-authenticate").unwrap().starts_with("Bearer"), "{answer:?}");
+    }
+    for wrong in [
+        "Bearer 0123456789abcdeX",
+        "Bearer 0123456789abcde",
+        "Bearer",
+        "Bearer ",
+        "Basic 0123456789abcdef",
+        "0123456789abcdef",
+        "Bearer ops:0123456789abcdef",
+        "Bearer 0123456789abcdef\r\nAuthorization: Bearer 0123456789abcdef",
+    ] {
+        let client = house.client.with(&format!("Authorization: {wrong}"));
+        client.get("/v1/status").await.refused(401, "unauthorized");
+    }
+    let (_peer, ops) = house.peer("/echo").await;
+    let (_other, default) = house.peer("/echo").await;
+    for (secret, id, by) in
+        [("0123456789abcdef", ops, "api:ops"), ("fedcba9876543210", default, "api:default")]
+    {
+        let client = house.client.with(&format!("Authorization: bearer {secret}"));
+        assert_eq!(client.get("/livez").await.status, 200);
+        let ending = client.delete(&format!("/v1/connections/{id}")).await.expect(200);
+        assert_eq!(ending["by"], by);
+    }
+}
+
+#[tokio::test]
+async fn a_unix_socket_is_for_owner_and_group_and_takes_any_host() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("control.sock");
+    let address = format!("unix:{}", path.display());
+    let house = House::at(&address, InMemory::default(), |_| {}).await;
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
+    for host in ["localhost", "whatever.example", "x"] {
+        house.client.with(&format!("Host: {host}")).get("/v1/status").await.expect(200);
+    }
+    let (_peer, id) = house.peer("/echo").await;
+    let foreign = house.client.with("Origin: https://evil.example");
+    foreign.delete(&format!("/v1/connections/{id}")).await.refused(403, "cross_site");
+    house.client.delete(&format!("/v1/connections/{id}")).await.expect(200);
+}
+
+#[tokio::test]
+async fn who_is_stuck_hinders_nobody_for_long() {
+    let house = House::with(InMemory::default(), |control| {
+        control.settings.max_connections = 4;
+        control.settings.header_timeout = Duration::from_millis(300);
+    })
+    .await;
+    let mut stuck = Vec::new();
+    for _ in 0..8 {
+        let mut stream = house.client.open().await;
+        stream.write_all(b"GET /v1/status HTTP/1.1\r\n").await.unwrap();
+        stuck.push(stream);
+    }
+    let asked = tokio::time::timeout(SOON, house.client.get("/v1/status")).await;
+    asked.expect("awaited an answer behind those that are stuck").expect(200);
+    // A connection that serves one request after the other is not stuck.
+    let mut stream = house.client.open().await;
+    for _ in 0..3 {
+        stream.write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n\r\nok") {
+            assert!(stream.read_buf(&mut answer).await.unwrap() > 0);
+        }
+    }
+}

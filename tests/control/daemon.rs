@@ -1,0 +1,116 @@
+//! The API of the daemon as its users have it.
+
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use super::PROGRAM;
+use super::client::Client;
+use crate::support::SOON;
+use crate::support::daemon::Daemon;
+use crate::support::raw_peer::RawPeer;
+
+#[tokio::test]
+async fn it_serves_until_the_very_end_of_a_drain() {
+    let mut daemon =
+        Daemon::start(PROGRAM, &["drain.within=\"20s\"", "close.timeout=\"10s\""]).await;
+    let client = Client::new(daemon.control());
+    let mut events = client.follow("").await;
+    let mut peer = RawPeer::connect(daemon.listener(), "/echo").await;
+    assert_eq!(events.next().await.unwrap().word, "opened");
+    daemon.signal("TERM").await;
+    assert_eq!(peer.expect_close(SOON).await.0, Some(1012));
+    // It waits for the peer, and says so.
+    assert_eq!(client.get("/readyz").await.body, "draining");
+    assert_eq!(client.get("/v1/status").await.expect(200)["phase"], "draining");
+    let page = client.get("/v1/connections?state=close_sent").await.expect(200);
+    assert_eq!(page["connections"].as_array().unwrap().len(), 1);
+    peer.close(1012, "service restart").await;
+    peer.fin().await;
+    let told = events.rest().await;
+    let last = told.iter().find(|told| told.word == "ended").expect("its ending is told");
+    assert_eq!(
+        (&last.data["ending"]["kind"], &last.data["ending"]["cause"]),
+        (&"clean".into(), &"drain".into())
+    );
+    assert_eq!(daemon.await_exit(SOON).await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_streams_and_commands_too() {
+    let mut daemon = Daemon::start(PROGRAM, &["close.timeout=\"30s\""]).await;
+    let client = Client::new(daemon.control());
+    let mut events = client.follow("?types=ended").await;
+    let mut peer = RawPeer::connect(daemon.listener(), "/echo").await;
+    daemon.signal("TERM").await;
+    peer.expect_close(SOON).await;
+    daemon.signal("TERM").await;
+    let told = events.rest().await;
+    assert_eq!(told[0].data["ending"]["kind"], "aborted");
+    assert_eq!(daemon.await_exit(SOON).await.code(), Some(1));
+}
+
+#[tokio::test]
+async fn it_is_a_unix_socket_if_asked_or_not_there_at_all() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("control.sock");
+    let listen = format!("control.listen=\"unix:{}\"", path.display());
+    let mut daemon = Daemon::start(PROGRAM, &[&listen]).await;
+    assert!(daemon.printed.contains(&format!("control unix:{}", path.display())));
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
+    let status = Client::new(&*path).with("Host: any").get("/v1/status").await.expect(200);
+    assert_eq!(status["ledger"]["state"], "off");
+    daemon.signal("TERM").await;
+    assert_eq!(daemon.await_exit(SOON).await.code(), Some(0));
+    assert!(!path.exists());
+
+    let daemon = Daemon::start(PROGRAM, &["control.listen=\"\""]).await;
+    assert!(
+        daemon.printed.iter().all(|line| line.starts_with("listener ")),
+        "{:?}",
+        daemon.printed
+    );
+}
+
+#[tokio::test]
+async fn tokens_come_from_their_file_and_probes_go_without() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("tokens");
+    std::fs::write(&path, "# who may\nops:0123456789abcdef\n").unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let file = format!("control.token_file=\"{}\"", path.display());
+    let everywhere = ["control.listen=\"0.0.0.0:0\"", "health.listen=\"127.0.0.1:0\"", &file];
+    let daemon = Daemon::start(PROGRAM, &everywhere).await;
+    daemon.await_line(|line| line.contains("chmod o-rwx"), SOON).await;
+    let port = daemon.control().port();
+    let client = Client::new(std::net::SocketAddr::from(([127, 0, 0, 1], port)));
+    client.get("/readyz").await.refused(401, "unauthorized");
+    client.with("Authorization: Bearer 0123456789abcdef").get("/v1/status").await.expect(200);
+    let probes = Client::new(daemon.address("health"));
+    for target in ["/livez", "/readyz", "/metrics"] {
+        assert_eq!(probes.get(target).await.status, 200, "{target}");
+    }
+    assert_eq!(probes.get("/v1/status").await.status, 404);
+    assert!(daemon.log().iter().all(|line| !line.contains("0123456789abcdef")));
+}
+
+#[tokio::test]
+async fn it_dials_with_the_limits_of_the_configuration() {
+    let daemon = Daemon::start(
+        PROGRAM,
+        &[
+            "control.allow_dial=true",
+            "limits.max_message_size=\"1KiB\"",
+            "keepalive.ping_interval=\"0s\"",
+        ],
+    )
+    .await;
+    let client = Client::new(daemon.control());
+    let body = serde_json::json!({"url": daemon.url("/echo"), "backend": "none"}).to_string();
+    let dialled = client.post("/v1/connections", &body).await.expect(201);
+    let id = dialled["id"].as_str().unwrap();
+    let large = serde_json::json!({"text": "x".repeat(2000)}).to_string();
+    client.post(&format!("/v1/connections/{id}/messages"), &large).await.expect(202);
+    let inbound = |ending: &serde_json::Value| ending["direction"] == "inbound";
+    let ending = daemon.await_ending(inbound, Duration::from_secs(10)).await;
+    assert_eq!(ending["kind"], "message_too_big");
+}
