@@ -58,7 +58,7 @@ async fn it_is_a_unix_socket_if_asked_or_not_there_at_all() {
     assert!(daemon.printed.contains(&format!("control unix:{}", path.display())));
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
     let status = Client::new(&*path).with("Host: any").get("/v1/status").await.expect(200);
-    assert_eq!(status["ledger"]["state"], "off");
+    assert_eq!(status["ledger"]["state"], "good");
     daemon.signal("TERM").await;
     assert_eq!(daemon.await_exit(SOON).await.code(), Some(0));
     assert!(!path.exists());

@@ -204,8 +204,6 @@ fn what_is_not_built_is_refused_by_name() {
             error => panic!("{text}: {error}"),
         }
     }
-    let error = load_variable("LASTWORD__LEDGER__RETENTION", "1d").unwrap_err();
-    assert!(matches!(error, ConfigError::NotInThisVersion { place: Place::Variable(_), .. }));
     let error = load_set(&["listeners[0].proxy_protocol=true"]).unwrap_err();
     assert!(matches!(error, ConfigError::NotInThisVersion { .. }), "{error}");
     let harmless = format!("dialers = []\n{listener}proxy_protocol = false\ntrusted_proxies = []");

@@ -59,7 +59,10 @@ fn a_message_names_file_line_key_and_remedy() {
             "control.hosts = ['http://x']",
             "x.toml:1: control.hosts[0]: \"http://x\" is not a host: write the name or address alone, without scheme, port or path",
         ),
-        ("[ledger]\npath = '/x'", "x.toml:1: ledger: the ledger is not in this version; remove it"),
+        (
+            "[[listeners]]\nname = 'a'\nlisten = '127.0.0.1:1'\nproxy_protocol = true",
+            "x.toml:4: listeners[0].proxy_protocol: the PROXY protocol is not in this version; remove it",
+        ),
         (
             "[close]\nlinger = '20s'",
             "x.toml:2: close.linger: linger (20s) is above timeout (10s): lower it, or raise the other",

@@ -143,15 +143,13 @@ impl Trouble {
                     _ => "look after the file, or set ledger.path to another one",
                 },
             ),
-            Self::Newer { .. } | Self::Locked => unreachable_words(),
+            // Said by `fatal`, before.
+            Self::Newer { .. } | Self::Locked => {
+                ("the ledger cannot be opened".to_owned(), "set ledger.path to another file")
+            }
         };
         (what, remedy.to_owned())
     }
-}
-
-/// For what [`Trouble::sentence`] has answered before.
-fn unreachable_words() -> (String, &'static str) {
-    ("the ledger cannot be opened".to_owned(), "set ledger.path to another file")
 }
 
 fn remedy_of(error: &io::Error, path: &Path) -> String {

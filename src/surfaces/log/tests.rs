@@ -124,6 +124,21 @@ fn an_ending_is_one_object_in_json_and_whole() {
 }
 
 #[test]
+fn what_the_ledger_could_not_store_is_whole_in_every_format() {
+    let lost = ending(Kind::Clean, Fault::None);
+    let json = EndingRecord::from(&lost).to_json();
+    let lines = logged(Format::Text, "info", |log| log.log_whole(&lost));
+    assert_eq!(lines.len(), 1);
+    assert!(untimed(&lines[0]).trim_start().starts_with("WARN ended: "), "{}", lines[0]);
+    assert!(lines[0].ends_with(&json), "{}", lines[0]);
+    let lines = logged(Format::Json, "info", |log| log.log_whole(&lost));
+    let line: serde_json::Value = serde_json::from_str(&lines[0]).unwrap();
+    assert_eq!((&line["level"], &line["recorded"]), (&"WARN".into(), &false.into()));
+    assert_eq!(line["event"], "ended");
+    assert_eq!(line["ending"], serde_json::from_str::<serde_json::Value>(&json).unwrap());
+}
+
+#[test]
 fn the_level_says_who_should_look() {
     let level_of = |kind, fault| level(&ending(kind, fault));
     assert_eq!(level_of(Kind::Clean, Fault::None), Level::INFO);
