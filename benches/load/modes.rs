@@ -3,6 +3,7 @@
 mod broadcast;
 mod closing;
 mod echo;
+mod ledger;
 mod memory;
 mod opening;
 
@@ -55,6 +56,8 @@ pub(crate) struct Scale {
     pub(crate) storm: usize,
     pub(crate) listeners: usize,
     pub(crate) broadcasts: usize,
+    /// Connections that end at once while others echo.
+    pub(crate) burst: usize,
 }
 
 impl Scale {
@@ -73,6 +76,7 @@ impl Scale {
             storm: 19_000,
             listeners: 5_000,
             broadcasts: 20,
+            burst: 10_000,
         }
     }
 
@@ -91,6 +95,7 @@ impl Scale {
             storm: 100,
             listeners: 50,
             broadcasts: 3,
+            burst: 100,
         }
     }
 }
@@ -149,7 +154,7 @@ impl Mode {
                     Row::absent("relay, 16 KiB depth 1", why).goal(0.7, 0.6),
                 ])
             }
-            Self::Ledger => opening::recorded_cycles(scale),
+            Self::Ledger => ledger::measure(scale),
         }
     }
 }

@@ -36,6 +36,9 @@ pub(crate) const DAEMON: &str = "LOAD_DAEMON";
 /// Connecting as fast as the client can is more than the daemon admits as shipped.
 pub(crate) const ADMIT_ALL: &str = "limits.handshakes_per_second=1000000";
 
+/// Endings stay in memory.
+pub(crate) const NO_LEDGER: &str = "ledger.path=\"\"";
+
 impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -88,6 +91,11 @@ impl Server {
             }
         };
         Ok(Self { child, commands, _printed: printed, address, folder })
+    }
+
+    /// Returns where its state is.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Returns the CPU it has used.

@@ -2,12 +2,12 @@
 
 use super::{Cost, Scale, Side, Turn, compare, cpu_of};
 use crate::Result;
-use crate::processes::{ADMIT_ALL, Subject, number};
+use crate::processes::{ADMIT_ALL, NO_LEDGER, Subject, number};
 use crate::report::Row;
 
 pub(super) fn handshakes(scale: &Scale) -> Result<Vec<Row>> {
     let open = format!("open {}", scale.handshakes / scale.turns);
-    let rounds = compare_with_raw(scale, &[ADMIT_ALL, NO_LEDGER], "open 20", |side| {
+    let rounds = compare_with_raw(scale, &[ADMIT_ALL], "open 20", |side| {
         // They stay open: what it costs to end them is another row.
         let answer = side.client.ask(&open)?;
         Ok(Turn { done: number(&answer, "opened")?, p99: 0.0 })
@@ -22,14 +22,11 @@ pub(super) fn cycles(scale: &Scale) -> Result<Vec<Row>> {
     Ok(vec![cycles_of(scale, &[ADMIT_ALL, NO_LEDGER], title)?.goal(1.50, 1.20)])
 }
 
-pub(super) fn recorded_cycles(scale: &Scale) -> Result<Vec<Row>> {
-    let title = "connect + clean close cycles, ledger on, CPU against raw";
-    Ok(vec![cycles_of(scale, &[ADMIT_ALL], title)?.goal(3.0, 2.0)])
-}
-
-const NO_LEDGER: &str = "ledger.path=\"\"";
-
-fn cycles_of(scale: &Scale, settings: &[&'static str], title: &'static str) -> Result<Row> {
+pub(super) fn cycles_of(
+    scale: &Scale,
+    settings: &[&'static str],
+    title: &'static str,
+) -> Result<Row> {
     let cycles = format!("cycles {}", scale.cycles / scale.turns);
     let rounds = compare_with_raw(scale, settings, "cycles 20", |side| {
         let answer = side.client.ask(&cycles)?;
