@@ -143,6 +143,12 @@ struct Recorded {
 
 impl Recorded {
     fn push(&mut self, text: &str) {
+        let plain = text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+        if plain && !self.full && self.text.len() + text.len() <= MAX_RECORDED {
+            // Nearly all are: nothing to escape, nothing to cut.
+            self.text.push_str(text);
+            return;
+        }
         for c in text.chars() {
             if self.full {
                 return;

@@ -203,7 +203,15 @@ impl Sqlite {
     }
 }
 
+/// Where cores are short, messages go before records.
+const NICE: i32 = 5;
+
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+    let work = move || {
+        // Of this thread alone, as Linux has it; refused, the ledger is as good, and less polite.
+        let _ = rustix::process::setpriority_process(None, NICE);
+        work();
+    };
     std::thread::Builder::new().name(name.to_owned()).spawn(work).map(drop)
 }
 
