@@ -1,11 +1,11 @@
-//! The `lastword` program: reads its arguments and runs the daemon.
+//! The `lastword` program: reads its arguments and runs the daemon or a client command.
 
 use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
 use lastword::daemon;
-use lastword::surfaces::cli::{Command, CommandLine, explain_unknown};
+use lastword::surfaces::cli::{self, Command, CommandLine};
 
 fn main() -> ExitCode {
     match CommandLine::parse().command {
@@ -14,7 +14,9 @@ fn main() -> ExitCode {
         }
         Command::Serve(serve) => daemon::serve(serve.layers.files, serve.layers.set),
         Command::Check(layers) => daemon::check(layers.files, layers.set),
-        Command::Other(words) => bad_usage(&explain_unknown(&words)),
+        Command::Client(command) => cli::run(command),
+        Command::Top(_) => bad_usage("`top` is not in this version: try `lastword events`"),
+        Command::Probe(_) => bad_usage("`probe` is not in this version"),
     }
 }
 

@@ -63,7 +63,7 @@ fn no_surface_imports_another() {
 
 #[test]
 fn libraries_are_named_where_they_belong() {
-    let homes: [(&str, &[&str]); 7] = [
+    let homes: [(&str, &[&str]); 10] = [
         ("axum::", &["surfaces/control"]),
         ("utoipa", &["contract/", "contract.rs", "surfaces/control"]),
         ("prometheus_client::", &["surfaces/metrics"]),
@@ -77,10 +77,14 @@ fn libraries_are_named_where_they_belong() {
                 "config.rs",
                 "contract/",
                 "contract.rs",
+                "surfaces/cli",
                 "surfaces/control",
                 "surfaces/log",
             ],
         ),
+        ("clap", &["main.rs", "surfaces/cli"]),
+        ("comfy_table", &["surfaces/cli"]),
+        ("indicatif", &["surfaces/cli"]),
     ];
     for (path, code) in sources() {
         for (name, homes) in homes {

@@ -170,7 +170,7 @@ impl Recorded {
 
 /// Tells whether a character would do something to a terminal or a log viewer: controls, line
 /// separators, and marks that change the direction of what follows.
-fn is_unprintable(c: char) -> bool {
+pub fn is_unprintable(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

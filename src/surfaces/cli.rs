@@ -1,8 +1,44 @@
-//! The command line.
+//! The command line: what can be asked for, and the commands that ask a running daemon.
+//!
+//! Every client command is a client of the control API and of nothing else. It exits with 0; with 1
+//! if what was asked for failed, with 2 for bad usage, with 3 if no daemon could be reached.
+
+mod arguments;
+mod closing;
+mod console;
+mod control;
+mod draining;
+mod endings;
+mod events;
+mod failure;
+mod live;
+mod manual;
+mod message;
+mod selector;
+mod status;
+mod summary;
+mod table;
+mod why;
+mod words;
+
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+
+pub use arguments::{
+    Abort, Broadcast, Close, Completion, Control, Dial, Drain, Endings, Events, Ls, Man, Payload,
+    Send, Show, Status, Why,
+};
+pub use selector::{InvalidSelector, Selected, Tag};
+pub use words::{InvalidMoment, Moment};
+
+use console::Console;
+
+use failure::Failure;
 
 /// Owns WebSocket connections, and tells how each of them ended.
 #[derive(Debug, Parser)]
@@ -25,9 +61,48 @@ pub enum Command {
     Serve(Serve),
     /// Check the configuration as `serve` would load it
     Check(Layers),
-    /// A command of a later version.
-    #[command(external_subcommand)]
-    Other(Vec<String>),
+    /// What is asked of a running daemon, or of nobody.
+    #[command(flatten)]
+    Client(ClientCommand),
+    /// Watch connections and endings (not in this version)
+    #[command(hide = true)]
+    Top(Later),
+    /// Try how a server ends connections (not in this version)
+    #[command(hide = true)]
+    Probe(Later),
+}
+
+/// What is asked of a running daemon by its control API, or of nobody.
+#[derive(Debug, Subcommand)]
+pub enum ClientCommand {
+    /// List the connections that are open
+    Ls(Ls),
+    /// Show one open connection whole
+    Show(Show),
+    /// Tell how a connection ended, whose deed it was, and what to do about it
+    Why(Why),
+    /// List endings, newest first, or count them
+    Endings(Endings),
+    /// Send a message into one connection
+    Send(Send),
+    /// Send a message into many connections
+    Broadcast(Broadcast),
+    /// Close a connection with the closing handshake, and wait for its ending
+    Close(Close),
+    /// Cut a connection off at once, without a closing handshake
+    Abort(Abort),
+    /// Close all connections, or a selection, at a pace, and watch it
+    Drain(Drain),
+    /// Open a connection from the daemon to a server
+    Dial(Dial),
+    /// Follow what happens, as it happens
+    Events(Events),
+    /// Tell how the daemon fares
+    Status(Status),
+    /// Print a completion script for a shell
+    Completion(Completion),
+    /// Print the manual page, or write all pages to a directory
+    Man(Man),
 }
 
 /// The configuration's layers that the command line names.
@@ -52,57 +127,79 @@ pub struct Serve {
     pub relay: Option<String>,
 }
 
-/// The commands that the contract has and this version has not.
-const LATER: [&str; 15] = [
-    "ls",
-    "show",
-    "why",
-    "endings",
-    "send",
-    "broadcast",
-    "close",
-    "abort",
-    "drain",
-    "dial",
-    "events",
-    "top",
-    "probe",
-    "completion",
-    "man",
-];
-
-/// Says what is wrong with a command that is not known.
-pub fn explain_unknown(words: &[String]) -> String {
-    let name = words.first().map_or("", String::as_str);
-    if LATER.contains(&name) {
-        return format!("`{name}` needs the control API, which is not in this version");
-    }
-    format!("there is no command `{name}`: try `lastword --help`")
+/// Whatever is given to a command of a later version.
+#[derive(Debug, Args)]
+pub struct Later {
+    /// Its arguments.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub words: Vec<String>,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::CommandFactory;
-
-    #[test]
-    fn the_command_line_is_well_formed() {
-        CommandLine::command().debug_assert();
+impl ClientCommand {
+    /// Returns how to reach the daemon, if it has to be asked.
+    fn control(&self) -> Option<&Control> {
+        match self {
+            Self::Ls(ls) => Some(&ls.control),
+            Self::Show(show) => Some(&show.control),
+            Self::Why(why) => Some(&why.control),
+            Self::Endings(endings) => Some(&endings.control),
+            Self::Send(send) => Some(&send.control),
+            Self::Broadcast(broadcast) => Some(&broadcast.control),
+            Self::Close(close) => Some(&close.control),
+            Self::Abort(abort) => Some(&abort.control),
+            Self::Drain(drain) => Some(&drain.control),
+            Self::Dial(dial) => Some(&dial.control),
+            Self::Events(events) => Some(&events.control),
+            Self::Status(status) => Some(&status.control),
+            Self::Completion(_) | Self::Man(_) => None,
+        }
     }
+}
 
-    #[test]
-    fn layers_keep_their_order() {
-        let words = ["lastword", "serve", "--config", "a", "--set", "x=1", "--config", "b"];
-        let Command::Serve(serve) = CommandLine::try_parse_from(words).unwrap().command else {
-            panic!("not serve");
-        };
-        assert_eq!(serve.layers.files, [PathBuf::from("a"), PathBuf::from("b")]);
-        assert_eq!(serve.layers.set, ["x=1"]);
-    }
+/// Runs a client command; returns its exit code.
+pub fn run(command: ClientCommand) -> ExitCode {
+    let mut console = Console::of_process(command.control().is_some_and(|control| control.json));
+    let code = match carry_out(command, &mut console) {
+        Ok(code) => code,
+        Err(failure) => console.complain(&failure),
+    };
+    ExitCode::from(code)
+}
 
-    #[test]
-    fn a_command_of_a_later_version_is_told_apart_from_a_typing_error() {
-        assert!(explain_unknown(&["why".to_owned()]).contains("not in this version"));
-        assert!(explain_unknown(&["swerve".to_owned()]).contains("no command"));
+/// What was asked for was done.
+const DONE: u8 = 0;
+/// What was asked for failed.
+const FAILED: u8 = 1;
+
+fn carry_out(command: ClientCommand, console: &mut Console) -> Result<u8, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Failure::Runtime)?;
+    let code = runtime.block_on(ask(command, console));
+    // A name that is still being looked up is not worth waiting for.
+    runtime.shutdown_background();
+    code
+}
+
+async fn ask(command: ClientCommand, console: &mut Console) -> Result<u8, Failure> {
+    match command {
+        ClientCommand::Ls(ls) => live::ls(&ls, console).await,
+        ClientCommand::Show(show) => live::show(&show, console).await,
+        ClientCommand::Why(why) => why::why(&why, console).await,
+        ClientCommand::Endings(endings) if endings.summary || endings.by.is_some() => {
+            summary::summary(&endings, console).await
+        }
+        ClientCommand::Endings(endings) => endings::list(&endings, console).await,
+        ClientCommand::Send(send) => message::send(&send, console).await,
+        ClientCommand::Broadcast(broadcast) => message::broadcast(&broadcast, console).await,
+        ClientCommand::Close(close) => closing::close(&close, console).await,
+        ClientCommand::Abort(abort) => closing::abort(&abort, console).await,
+        ClientCommand::Drain(drain) => draining::drain(&drain, console).await,
+        ClientCommand::Dial(dial) => closing::dial(&dial, console).await,
+        ClientCommand::Events(events) => events::follow(&events, console).await,
+        ClientCommand::Status(status) => status::status(&status, console).await,
+        ClientCommand::Completion(completion) => manual::completion(&completion, console),
+        ClientCommand::Man(man) => manual::man(&man, console),
     }
 }

@@ -1,0 +1,376 @@
+//! What each client command takes.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::PossibleValuesParser;
+use clap::{Args, ValueEnum};
+use clap_complete::Shell;
+
+use super::selector::{Selected, Tag};
+use super::words::Moment;
+use crate::vocabulary::{CloseCode, CloseReason, CloseState, Direction, Fault, IllegalClose, Kind};
+
+/// How to reach the daemon, and how to print what it says.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Control API")]
+pub struct Control {
+    /// Ask this daemon: http://HOST:PORT or unix:PATH [default: $LASTWORD_CONTROL, else
+    /// http://127.0.0.1:8081]
+    #[arg(long, value_name = "URL")]
+    pub control: Option<String>,
+    /// Read the token from this file: its first line, as TOKEN or name:TOKEN [default:
+    /// $LASTWORD_TOKEN]
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Print what the API returned, one line of JSON per answer
+    #[arg(long)]
+    pub json: bool,
+    /// Wait this long for an answer [default: 30s]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub timeout: Option<Duration>,
+}
+
+/// `lastword ls`
+#[derive(Debug, Args)]
+pub struct Ls {
+    /// Only those of this route
+    #[arg(long)]
+    pub route: Option<String>,
+    /// Only those whose closing handshake stands here
+    #[arg(long, value_parser = words(CloseState::ALL.iter().map(|state| state.as_str())))]
+    pub state: Option<String>,
+    /// Only those that were opened this way
+    #[arg(long, value_parser = words(Direction::ALL.iter().map(|way| way.as_str())))]
+    pub direction: Option<String>,
+    /// Only those of this subject
+    #[arg(long)]
+    pub subject: Option<String>,
+    /// Only those that asked for this path
+    #[arg(long)]
+    pub path: Option<String>,
+    /// Only those with this tag
+    #[arg(long, value_name = "NAME:VALUE")]
+    pub tag: Option<Tag>,
+    /// List so many at most; 0 lists all
+    #[arg(long, value_name = "COUNT", default_value_t = 1000)]
+    pub limit: u64,
+    /// The control API.
+    #[command(flatten)]
+    pub control: Control,
+}
+
+/// `lastword show`
+#[derive(Debug, Args)]
+pub struct Show {
+    /// The connection's id, or the last 12 digits of it
+    pub id: String,
+    /// The control API.
+    #[command(flatten)]
+    pub control: Control,
+}
+
+/// `lastword why`
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  lastword why 5b8f0a6d4c17        the connection whose id ends in these 12 digits
+  lastword why ann                 the newest ending of the subject ann, and those before it
+  lastword why 203.0.113.9         the newest ending of a peer, whatever its port
+  lastword why 203.0.113.9:51342   the newest ending of a peer with this port
+  lastword why ann --json          the same as the API returned it
+
+A word that could be several things is taken for an id, then for a peer, then for a subject.")]
+pub struct Why {
+    /// A connection's id or the last 12 digits of it, a subject, or a peer's address
+    #[arg(value_name = "ID|SUBJECT|PEER")]
+    pub word: String,
+    /// The control API.
+    #[command(flatten)]
+    pub control: Control,
+}
+
+/// `lastword endings`
+#[derive(Debug, Args)]
+pub struct Endings {
+    /// Only those since then: a time such as 2026-03-01T12:00:00Z, or how long ago, such as 1h
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<Moment>,
+    /// Only those until then
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<Moment>,
+    /// Only those of this kind
+    #[arg(long, value_parser = words(kinds()), hide_possible_values = true)]
+    pub kind: Option<String>,
+    /// Only those of which this is the culprit
+    #[arg(long, value_parser = words(Fault::ALL.iter().map(|fault| fault.as_str())))]
+    pub fault: Option<String>,
+    /// Only those with this close code, such as 1006
+    #[arg(long)]
+    pub code: Option<u16>,
+    /// Only those of this route
+    #[arg(long)]
+    pub route: Option<String>,
+    /// Only those of this subject
+    #[arg(long)]
+    pub subject: Option<String>,
+    /// Only those of this peer's address, with or without its port
+    #[arg(long)]
+    pub peer: Option<String>,
+    /// Only those that asked for this path, as recorded
+    #[arg(long)]
+    pub path: Option<String>,
+    /// List so many at most; 0 lists all
+    #[arg(long, value_name = "COUNT", default_value_t = 100)]
+    pub limit: u64,
+    /// Count them instead of listing them; takes only --since, --until and --by
+    #[arg(
+        long,
+        conflicts_with_all = ["kind", "fault", "code", "route", "subject", "peer", "path", "limit"]
+    )]
+    pub summary: bool,
+    /// Count them by this
+    #[arg(
+        long,
+        requires = "summary",
+        value_parser = words(["kind", "fault", "cause", "code", "route", "user_agent"])
+    )]
+    pub by: Option<String>,
+    /// The control API.
+    #[command(flatten)]
+    pub control: Control,
+}
+
+/// What is sent: a text, or the bytes of a file.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct Payload {
+    /// The text; - reads it from standard input
+    pub text: Option<String>,
+    /// Send a binary message with the bytes of this file; - reads them from standard input
+    #[arg(long, value_name = "FILE")]
+    pub binary_file: Option<PathBuf>,
+}
+
+/// `lastword send`
+#[derive(Debug, Args)]
+pub struct Send {
+    /// The connection's id, or the last 12 digits of it
+    pub id: String,
+    /// What to send.
+    #[command(flatten)]
+    pub payload: Payload,
+    /// The control API.
+    #[command(flatten)]
+    pub control: Control,
+}
+
+/// `lastword broadcast`
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  lastword broadcast all 'Maintenance at noon'
+  lastword broadcast route=chat 'Hello, chat'
+  lastword broadcast subject=ann 'Hello, Ann'
+  lastword broadcast route=chat,tag=room:7 'Hello, room 7'
+  lastword broadcast all --binary-file frame.bin
+
+It exits with 1 if connections matched and none of them took the message.")]
+pub struct Broadcast {
+    /// Which connections: all, or route=NAME, subject=NAME, tag=NAME:VALUE, joined by commas
+    #[arg(value_name = "SELECTOR")]
+    pub select: Selected,
+    /// What to send.
+    #[command(flatten)]
+    pub payload: Payload,
+    /// The control API.
+    #[command(flatten)]
+    pub control: Control,
+}
+
+/// `lastword close`
+#[derive(Debug, Args)]
+pub struct Close {
+    /// The connection's id, or the last 12 digits of it
+    pub id: String,
+    /// The code of the Close
+    #[arg(long, default_value = "1000", value_parser = close_code)]
+    pub code: CloseCode,
+    /// The reason in the Close, at most 123 bytes
+    #[arg(long, value_parser = close_reason)]
+    pub reason: Option<CloseReason>,
+    /// Do not wait for the ending
+    #[arg(long)]
+    pub no_wait: bool,
+    /// The control API.
+    #[command(flatten)]
+    pub control: Control,
+}
+
+/// `lastword abort`
+#[derive(Debug, Args)]
+pub struct Abort {
+    /// The connection's id, or the last 12 digits of it
+    pub id: String,
+    /// The control API.
+    #[command(flatten)]
+    pub control: Control,
+}
+
+/// `lastword drain`
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  lastword drain                              close all, as [drain] of the configuration says
+  lastword drain --within 10m --spread 8m     slowly, so that not all come back at once
+  lastword drain --within 1h --rate 50        50 a second
+  lastword drain --select route=chat --code 1001 --reason 'moving house'
+  lastword drain --cancel                     call off the drain that runs
+
+Interrupting the command (Ctrl-C) leaves the drain running. It exits with 0 when the drain has
+finished, also if connections had to be cut off at the end (it says so), with 1 when the drain was
+called off, and with 130 when it was interrupted.")]
+pub struct Drain {
+    /// Take so long at most, then cut off what is still open [default: drain.within]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub within: Option<Duration>,
+    /// Send the Closes evenly over this time [default: drain.spread]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub spread: Option<Duration>,
+    /// Send so many Closes a second; without --within there is a minute more than that takes
+    #[arg(long, value_name = "COUNT", conflicts_with = "spread",
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub rate: Option<u32>,
+    /// The code of the Closes [default: drain.code]
+    #[arg(long, value_parser = close_code)]
+    pub code: Option<CloseCode>,
+    /// The reason in the Closes, at most 123 bytes [default: drain.reason]
+    #[arg(long, value_parser = close_reason)]
+    pub reason: Option<CloseReason>,
+    /// Only these: all, or route=NAME, subject=NAME, tag=NAME:VALUE, joined by commas
+    #[arg(long, value_name = "SELECTOR")]
+    pub select: Option<Selected>,
+    /// Call off the drain that runs
+    #[arg(long,
+          conflicts_with_all = ["within", "spread", "rate", "code", "reason", "select"])]
+    pub cancel: bool,
+    /// Do not watch it
+    #[arg(long)]
+    pub no_wait: bool,
+    /// The control API.
+    #[command(flatten)]
+    pub control: Control,
+}
+
+/// `lastword dial`
+#[derive(Debug, Args)]
+pub struct Dial {
+    /// Where to: ws://HOST:PORT/PATH
+    pub url: String,
+    /// Send this header; may be given more than once
+    #[arg(long, value_name = "NAME: VALUE", value_parser = header)]
+    pub header: Vec<(String, String)>,
+    /// Offer this subprotocol; may be given more than once
+    #[arg(long, value_name = "NAME")]
+    pub subprotocol: Vec<String>,
+    /// Give the connection this tag; may be given more than once
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub tag: Vec<Tag>,
+    /// Where its messages go
+    #[arg(long)]
+    pub backend: Option<DialBackend>,
+    /// The control API.
+    #[command(flatten)]
+    pub control: Control,
+}
+
+/// Where the messages of a dialled connection go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DialBackend {
+    /// Back to the server.
+    Echo,
+    /// Nowhere.
+    None,
+}
+
+impl DialBackend {
+    /// Returns the word of the contract.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Echo => "echo",
+            Self::None => "none",
+        }
+    }
+}
+
+/// `lastword events`
+#[derive(Debug, Args)]
+pub struct Events {
+    /// Only these, joined by commas
+    #[arg(long, value_delimiter = ',', value_parser = words(EVENTS))]
+    pub types: Vec<String>,
+    /// Begin with what followed the event of this number, as far as it is kept
+    #[arg(long, value_name = "NUMBER")]
+    pub since_id: Option<u64>,
+    /// The control API.
+    #[command(flatten)]
+    pub control: Control,
+}
+
+/// `lastword status`
+#[derive(Debug, Args)]
+pub struct Status {
+    /// The control API.
+    #[command(flatten)]
+    pub control: Control,
+}
+
+/// `lastword completion`
+#[derive(Debug, Args)]
+pub struct Completion {
+    /// The shell
+    pub shell: Shell,
+}
+
+/// `lastword man`
+#[derive(Debug, Args)]
+pub struct Man {
+    /// Write the pages of all commands here
+    #[arg(value_name = "DIR")]
+    pub directory: Option<PathBuf>,
+}
+
+/// The events of the contract.
+const EVENTS: [&str; 7] =
+    ["opened", "closing", "ended", "open_failed", "reconnecting", "drain", "gap"];
+
+fn kinds() -> impl Iterator<Item = &'static str> {
+    Kind::OF_CONNECTIONS.into_iter().map(Kind::as_str).chain(["open_failed"])
+}
+
+fn words(words: impl IntoIterator<Item = &'static str>) -> PossibleValuesParser {
+    PossibleValuesParser::new(words)
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text)
+        .map_err(|error| format!("{error}: write a duration such as 250ms, 30s, 5m or 2h"))
+}
+
+fn close_code(text: &str) -> Result<CloseCode, String> {
+    let code: u16 = text.parse().map_err(|_| "a close code is a number such as 1000".to_owned())?;
+    CloseCode::new(code).map_err(|error| error.to_string())
+}
+
+fn close_reason(text: &str) -> Result<CloseReason, IllegalClose> {
+    CloseReason::new(text)
+}
+
+fn header(text: &str) -> Result<(String, String), String> {
+    match text.split_once(':') {
+        Some((name, value)) if !name.trim().is_empty() => {
+            Ok((name.trim().to_owned(), value.trim().to_owned()))
+        }
+        Some(_) | None => Err("write a header as 'Name: value'".to_owned()),
+    }
+}

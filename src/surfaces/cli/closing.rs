@@ -1,0 +1,110 @@
+//! `close`, `abort` and `dial`: one connection ended, or begun.
+
+use std::time::{Duration, SystemTime};
+
+use http::{Method, StatusCode};
+use serde_json::{Map, Value, json};
+
+use super::arguments::{Abort, Close, Dial};
+use super::console::Console;
+use super::control::{Answer, Daemon, path};
+use super::failure::Failure;
+use super::words::{safe, safe_or, short_id};
+use super::{DONE, endings};
+use crate::contract::{ConnectionRecord, EndingRecord};
+
+/// How long a close is waited for: longer than anybody sets `close.timeout`.
+const CLOSE_WITHIN: Duration = Duration::from_secs(5 * 60);
+
+/// Closes a connection, and waits for its ending.
+pub(super) async fn close(close: &Close, console: &mut Console) -> Result<u8, Failure> {
+    let daemon = Daemon::of(&close.control)?;
+    let reason = close.reason.as_ref().map_or("", |reason| reason.as_str());
+    let body = json!({"code": close.code.get(), "reason": reason, "wait": !close.no_wait});
+    let target = path("/v1/connections", &close.id, "/close");
+    let answer = daemon.call(Method::POST, &target, Some(&body), CLOSE_WITHIN).await;
+    let answer = match answer {
+        // The daemon is there and closes it: what failed is the wait.
+        Err(Failure::Slow { .. }) if !close.no_wait => {
+            return Err(Failure::Undone(format!(
+                "{id} had not ended when the time to wait was over; it is being closed, and \
+                 `lastword why {id}` tells how that went",
+                id = safe(&close.id)
+            )));
+        }
+        answer => answer?,
+    };
+    tell(&close.id, &answer, console)
+}
+
+/// Cuts a connection off.
+pub(super) async fn abort(abort: &Abort, console: &mut Console) -> Result<u8, Failure> {
+    let daemon = Daemon::of(&abort.control)?;
+    let answer = daemon.delete(&path("/v1/connections", &abort.id, "")).await?;
+    tell(&abort.id, &answer, console)
+}
+
+fn tell(id: &str, answer: &Answer, console: &mut Console) -> Result<u8, Failure> {
+    if console.json {
+        console.print_bytes(&answer.body)?;
+    } else if answer.status == StatusCode::ACCEPTED {
+        let id = short_id(id);
+        console.print(&format!("{id}  closing; `lastword why {id}` tells how it went"))?;
+    } else {
+        let ending: EndingRecord<'static> = answer.read()?;
+        console.print(&endings::line(&ending, SystemTime::now()))?;
+    }
+    Ok(DONE)
+}
+
+/// Opens a connection from the daemon to a server.
+pub(super) async fn dial(dial: &Dial, console: &mut Console) -> Result<u8, Failure> {
+    let daemon = Daemon::of(&dial.control)?;
+    let answer = daemon.post("/v1/connections", &body(dial)).await;
+    if console.json {
+        console.print_bytes(&answer?.body)?;
+        return Ok(DONE);
+    }
+    match answer {
+        Ok(answer) => {
+            let connection: ConnectionRecord<'static> = answer.read()?;
+            let id = short_id(&connection.id);
+            let peer = safe_or(&connection.origin.peer, "a peer without an address");
+            console.print(&format!("{id}  {} to {peer}", safe(&connection.state)))?;
+            Ok(DONE)
+        }
+        Err(failure) => {
+            let attempt = match &failure {
+                Failure::Refused { problem, .. } => problem.ending.as_ref(),
+                _ => None,
+            };
+            let id = attempt.map(|ending| short_id(&ending.id).into_owned());
+            let code = console.complain(&failure);
+            if let Some(id) = id {
+                console.remark(&format!("`lastword why {id}` tells more"));
+            }
+            Ok(code)
+        }
+    }
+}
+
+fn body(dial: &Dial) -> Value {
+    let headers: Map<String, Value> =
+        dial.header.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+    let tags: Map<String, Value> =
+        dial.tag.iter().map(|tag| (tag.name.clone(), json!(tag.value))).collect();
+    let mut body = json!({"url": dial.url});
+    if !headers.is_empty() {
+        body["headers"] = Value::Object(headers);
+    }
+    if !dial.subprotocol.is_empty() {
+        body["subprotocols"] = json!(dial.subprotocol);
+    }
+    if !tags.is_empty() {
+        body["tags"] = Value::Object(tags);
+    }
+    if let Some(backend) = dial.backend {
+        body["backend"] = json!(backend.as_str());
+    }
+    body
+}

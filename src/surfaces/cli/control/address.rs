@@ -1,0 +1,191 @@
+//! Where the control API is, and the token that it wants to see.
+
+use std::fmt;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use http::Uri;
+use http::header::HeaderValue;
+
+use crate::surfaces::cli::failure::Failure;
+
+/// Where the control API is if nobody says.
+const DEFAULT: &str = "http://127.0.0.1:8081";
+
+/// No file of tokens is longer.
+const LONGEST_TOKEN_FILE: u64 = 64 * 1024;
+
+/// Where the control API is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Address {
+    /// At a host and port, below a path that may be empty.
+    Tcp { host: String, port: u16, prefix: String },
+    /// At a Unix socket.
+    Unix(PathBuf),
+}
+
+impl Address {
+    /// Returns what is sent as `Host`.
+    pub(super) fn host(&self) -> String {
+        match self {
+            Self::Tcp { host, port: 80, .. } => host.clone(),
+            Self::Tcp { host, port, .. } => format!("{host}:{port}"),
+            Self::Unix(_) => "localhost".to_owned(),
+        }
+    }
+
+    /// Returns what precedes every path.
+    pub(super) fn prefix(&self) -> &str {
+        match self {
+            Self::Tcp { prefix, .. } => prefix,
+            Self::Unix(_) => "",
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port, prefix } => write!(f, "http://{host}:{port}{prefix}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// Returns the address that was given, or that `LASTWORD_CONTROL` names, or the default.
+pub(super) fn address(given: Option<&str>) -> Result<Address, Failure> {
+    match given {
+        Some(given) => parse(given),
+        None => match std::env::var("LASTWORD_CONTROL") {
+            Ok(given) if !given.is_empty() => parse(&given),
+            Ok(_) | Err(_) => parse(DEFAULT),
+        },
+    }
+}
+
+fn parse(given: &str) -> Result<Address, Failure> {
+    let refuse = |problem| Failure::Address { given: given.to_owned(), problem };
+    if let Some(path) = given.strip_prefix("unix:") {
+        // unix:/run/x.sock, and unix:///run/x.sock as others write it.
+        let path = path.strip_prefix("//").unwrap_or(path);
+        if path.is_empty() {
+            return Err(refuse("write the path of the socket after unix:"));
+        }
+        return Ok(Address::Unix(PathBuf::from(path)));
+    }
+    if given.starts_with("https://") {
+        return Err(refuse(
+            "https:// is not in this version; use http:// on this machine, unix:PATH, or a tunnel",
+        ));
+    }
+    if !given.starts_with("http://") {
+        return Err(refuse("write http://HOST:PORT or unix:PATH"));
+    }
+    let uri: Uri = given.parse().map_err(|_| refuse("write http://HOST:PORT or unix:PATH"))?;
+    let authority = uri.authority().ok_or_else(|| refuse("it names no host"))?;
+    if authority.as_str().contains('@') {
+        return Err(refuse("credentials have no place in it; give the token by --token-file"));
+    }
+    if uri.query().is_some() {
+        return Err(refuse("it has a query"));
+    }
+    let host = authority.host();
+    let port = match authority.as_str().strip_prefix(host).and_then(|rest| rest.strip_prefix(':')) {
+        None => 80,
+        Some(port) => port.parse().map_err(|_| refuse("its port is no number up to 65535"))?,
+    };
+    let prefix = uri.path().trim_end_matches('/').to_owned();
+    Ok(Address::Tcp { host: host.to_owned(), port, prefix })
+}
+
+/// Returns the credentials for the token of this file, or of `LASTWORD_TOKEN`.
+pub(super) fn token(file: Option<&Path>) -> Result<Option<HeaderValue>, Failure> {
+    let token = match file {
+        Some(path) => {
+            let wrap = |error| Failure::File { path: path.to_owned(), error };
+            let mut text = String::new();
+            let mut file = File::open(path).map_err(wrap)?.take(LONGEST_TOKEN_FILE);
+            file.read_to_string(&mut text).map_err(wrap)?;
+            let token = first_token(&text).map(str::to_owned);
+            Some(token.ok_or_else(|| {
+                Failure::Usage(format!("{}: there is no token in this file", path.display()))
+            })?)
+        }
+        None => std::env::var("LASTWORD_TOKEN").ok().map(|token| token.trim().to_owned()),
+    };
+    token.filter(|token| !token.is_empty()).map(|token| credentials(&token)).transpose()
+}
+
+/// Takes the first line that is neither empty nor a comment, without the token's name.
+fn first_token(text: &str) -> Option<&str> {
+    let mut lines = text.lines().map(str::trim);
+    let line = lines.find(|line| !line.is_empty() && !line.starts_with('#'))?;
+    let token = line.split_once(':').map_or(line, |(_, token)| token).trim();
+    (!token.is_empty()).then_some(token)
+}
+
+fn credentials(token: &str) -> Result<HeaderValue, Failure> {
+    let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| {
+        Failure::Usage("the token has characters that HTTP cannot carry".to_owned())
+    })?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tcp(host: &str, port: u16, prefix: &str) -> Address {
+        Address::Tcp { host: host.to_owned(), port, prefix: prefix.to_owned() }
+    }
+
+    #[test]
+    fn addresses_are_read_as_people_write_them() {
+        for (given, address) in [
+            ("http://127.0.0.1:8081", tcp("127.0.0.1", 8081, "")),
+            ("http://[::1]:8081/", tcp("[::1]", 8081, "")),
+            ("http://ops.example", tcp("ops.example", 80, "")),
+            ("http://ops.example:80/lastword/", tcp("ops.example", 80, "/lastword")),
+            ("unix:/run/lastword.sock", Address::Unix("/run/lastword.sock".into())),
+            ("unix:///run/lastword.sock", Address::Unix("/run/lastword.sock".into())),
+        ] {
+            assert_eq!(parse(given).unwrap(), address, "{given}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused() {
+        for given in [
+            "",
+            "127.0.0.1:8081",
+            "https://a",
+            "http://",
+            "http://a:b",
+            "http://a:",
+            "http://a:70000",
+            "http://user:pw@a",
+            "http://a?b",
+            "unix:",
+            "ftp://a",
+        ] {
+            assert!(matches!(parse(given), Err(Failure::Address { .. })), "{given}");
+        }
+    }
+
+    #[test]
+    fn the_first_token_of_a_file_is_taken_without_its_name() {
+        assert_eq!(first_token("# ours\n\n ops:s3cret \nother:x\n"), Some("s3cret"));
+        assert_eq!(first_token("s3cret"), Some("s3cret"));
+        assert_eq!(first_token("ops:a:b"), Some("a:b"));
+        assert_eq!(first_token("# none\n"), None);
+        assert_eq!(first_token("ops:\n"), None);
+    }
+
+    #[test]
+    fn a_token_is_never_printed() {
+        assert!(!format!("{:?}", credentials("s3cret").unwrap()).contains("s3cret"));
+        assert!(matches!(credentials("a\nb"), Err(Failure::Usage(_))));
+    }
+}

@@ -1,0 +1,315 @@
+//! `drain`: begins a drain and watches it.
+
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+use super::arguments::Drain;
+use super::console::Console;
+use super::control::{Answer, Daemon};
+use super::failure::Failure;
+use super::selector::Selected;
+use super::words::{count, lasting, millis, safe};
+use super::{DONE, FAILED};
+use crate::contract::{ConnectionPage, DrainRecord, StatusRecord};
+
+/// What a shell gives to a command that was interrupted.
+const INTERRUPTED: u8 = 130;
+
+/// A drain is looked at after this long, then less and less often.
+const FIRST_LOOK: Duration = Duration::from_millis(100);
+/// It is looked at at least this often.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// With `--rate`, the peers have this long to answer the last Close unless `--within` says.
+const AFTER_THE_LAST: Duration = Duration::from_secs(60);
+
+/// Begins a drain, or calls it off.
+pub(super) async fn drain(drain: &Drain, console: &mut Console) -> Result<u8, Failure> {
+    let daemon = Daemon::of(&drain.control)?;
+    if drain.cancel {
+        let answer = daemon.delete("/v1/drain").await?;
+        if console.json {
+            console.print_bytes(&answer.body)?;
+        } else {
+            console.print(&conclusion(&answer.read()?))?;
+        }
+        return Ok(DONE);
+    }
+    let within = within(drain, &daemon).await?;
+    let answer = daemon.post("/v1/drain", &body(drain, within)).await?;
+    let begun: DrainRecord<'static> = answer.read()?;
+    if drain.no_wait {
+        if console.json {
+            console.print_bytes(&answer.body)?;
+        } else {
+            console.print(&format!(
+                "{}: {} to close within {}; `lastword status` tells how far it is",
+                safe(&Selected::describe(&begun.select)),
+                count(begun.total, "connection"),
+                lasting(begun.within_ms)
+            ))?;
+        }
+        return Ok(DONE);
+    }
+    tokio::select! {
+        done = watch(&daemon, answer, begun, console) => done,
+        Ok(()) = tokio::signal::ctrl_c() => {
+            // The watcher is gone and so is its bar.
+            Console::of_process(false).remark(
+                "\nthe drain goes on: `lastword drain --cancel` calls it off, `lastword status` \
+                 tells how far it is",
+            );
+            Ok(INTERRUPTED)
+        }
+    }
+}
+
+/// Returns how long the drain may take, if that is for this end to say.
+///
+/// With a rate it is: what the rate does not get done in time would be cut off.
+async fn within(drain: &Drain, daemon: &Daemon) -> Result<Option<Duration>, Failure> {
+    let Some(rate) = drain.rate else { return Ok(drain.within) };
+    let open = match &drain.select {
+        Some(select) if *select != Selected::default() => {
+            let (path, filters) = ("/v1/connections", select.query());
+            let listed = daemon.list::<ConnectionPage<'static>>(path, &filters, 0, |_| Ok(()));
+            listed.await?.items.len() as u64
+        }
+        Some(_) | None => {
+            let status: StatusRecord<'static> = daemon.get("/v1/status").await?.read()?;
+            status.accounting.open
+        }
+    };
+    within_rate(open, rate, drain.within).map(Some)
+}
+
+fn within_rate(open: u64, rate: u32, within: Option<Duration>) -> Result<Duration, Failure> {
+    let needed = Duration::from_millis(open.saturating_mul(1000).div_ceil(u64::from(rate)));
+    match within {
+        Some(within) if within < needed => Err(Failure::Usage(format!(
+            "{} at {rate} a second take {}: give --within more than that, or a higher --rate",
+            count(open, "connection"),
+            lasting(millis(needed))
+        ))),
+        Some(within) => Ok(within),
+        None => Ok(needed.saturating_add(AFTER_THE_LAST)),
+    }
+}
+
+fn body(drain: &Drain, within: Option<Duration>) -> Value {
+    let mut body = json!({});
+    let duration = |time: Duration| humantime::format_duration(time).to_string();
+    if let Some(within) = within {
+        body["within"] = json!(duration(within));
+    }
+    if let Some(spread) = drain.spread {
+        body["spread"] = json!(duration(spread));
+    }
+    if let Some(rate) = drain.rate {
+        body["rate"] = json!(rate);
+    }
+    if let Some(code) = drain.code {
+        body["code"] = json!(code.get());
+    }
+    if let Some(reason) = &drain.reason {
+        body["reason"] = json!(reason.as_str());
+    }
+    if let Some(select) = &drain.select {
+        body["select"] = select.to_json();
+    }
+    body
+}
+
+async fn watch(
+    daemon: &Daemon,
+    mut answer: Answer,
+    begun: DrainRecord<'static>,
+    console: &mut Console,
+) -> Result<u8, Failure> {
+    let id = begun.id.clone();
+    let mut now = begun;
+    let mut display = Display::new(console, now.total);
+    let mut pause = FIRST_LOOK;
+    loop {
+        if now.id != id {
+            display.finish();
+            return Err(Failure::Undone(format!(
+                "the drain {} is over, and another one runs: {}",
+                safe(&id),
+                progress(&now)
+            )));
+        }
+        if console.json {
+            console.print_bytes(&answer.body)?;
+        } else {
+            display.show(&now, console);
+        }
+        match &*now.phase {
+            "running" => {}
+            phase => {
+                display.finish();
+                if !console.json {
+                    console.print(&conclusion(&now))?;
+                }
+                return Ok(if phase == "finished" { DONE } else { FAILED });
+            }
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(LOOK_EVERY);
+        answer = daemon.get("/v1/drain").await?;
+        now = answer.read()?;
+    }
+}
+
+/// A bar for somebody who watches, lines for a log.
+enum Display {
+    Bar(ProgressBar),
+    Lines { last: String },
+    Nothing,
+}
+
+impl Display {
+    fn new(console: &Console, total: u64) -> Self {
+        if console.json {
+            return Self::Nothing;
+        }
+        if !console.watched {
+            return Self::Lines { last: String::new() };
+        }
+        let bar = ProgressBar::new(total);
+        // The template is a constant that a test draws with.
+        let style = ProgressStyle::with_template(TEMPLATE);
+        let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
+        let ends = if console.look.unicode { "█▉▊▋▌▍▎▏ " } else { "#>-" };
+        bar.set_style(style.progress_chars(ends));
+        Self::Bar(bar)
+    }
+
+    fn show(&mut self, now: &DrainRecord<'_>, console: &mut Console) {
+        match self {
+            Self::Bar(bar) => {
+                bar.set_length(now.total);
+                bar.set_position(now.total.saturating_sub(now.left));
+                bar.set_message(left(now));
+            }
+            Self::Lines { last } => {
+                let line = standing(now);
+                if line != *last {
+                    console.remark(&format!("{}: {line}", safe(&now.phase)));
+                    *last = line;
+                }
+            }
+            Self::Nothing => {}
+        }
+    }
+
+    fn finish(&self) {
+        if let Self::Bar(bar) = self {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+const TEMPLATE: &str = "{bar:30} {pos}/{len} {elapsed}  {wide_msg}";
+
+/// Tells in one line how far a drain is.
+pub(super) fn progress(drain: &DrainRecord<'_>) -> String {
+    match &*drain.phase {
+        "running" => format!(
+            "running: {}, {} of {}",
+            standing(drain),
+            lasting(drain.took_ms),
+            lasting(drain.within_ms)
+        ),
+        _ => conclusion(drain),
+    }
+}
+
+fn standing(drain: &DrainRecord<'_>) -> String {
+    let done = drain.total.saturating_sub(drain.left);
+    format!("{done} of {} closed; {}", drain.total, left(drain))
+}
+
+/// Tells who is left, by where their closing handshake stands.
+fn left(drain: &DrainRecord<'_>) -> String {
+    let stragglers = [
+        (drain.stragglers.open, "not asked yet"),
+        (drain.stragglers.close_sent, "asked, not answered"),
+        (drain.stragglers.close_received, "answering"),
+        (drain.stragglers.closed, "ending TCP"),
+    ];
+    let some = stragglers.into_iter().filter(|(count, _)| *count > 0);
+    let some: Vec<String> = some.map(|(count, what)| format!("{count} {what}")).collect();
+    if some.is_empty() {
+        format!("{} left", drain.left)
+    } else {
+        format!("{} left ({})", drain.left, some.join(", "))
+    }
+}
+
+fn conclusion(drain: &DrainRecord<'_>) -> String {
+    let ended = drain.total.saturating_sub(drain.left);
+    let closed = ended.saturating_sub(drain.cut);
+    let cut = match drain.cut {
+        0 => String::new(),
+        cut => format!(", {cut} cut off at the deadline"),
+    };
+    let left = match drain.left {
+        0 => String::new(),
+        _ => format!(", {}", left(drain)),
+    };
+    format!(
+        "{}: {}, {closed} closed{cut}{left}, in {}",
+        safe(&drain.phase),
+        count(drain.total, "connection"),
+        lasting(drain.took_ms)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::surfaces::cli::tests::samples;
+
+    #[test]
+    fn a_rate_has_the_time_that_it_needs() {
+        let seconds = Duration::from_secs;
+        assert_eq!(within_rate(1000, 50, None).unwrap(), seconds(80));
+        assert_eq!(within_rate(1000, 50, Some(seconds(30))).unwrap(), seconds(30));
+        assert_eq!(within_rate(0, 50, None).unwrap(), seconds(60));
+        let short = within_rate(1000, 50, Some(seconds(19)));
+        assert!(matches!(short, Err(Failure::Usage(_))));
+    }
+
+    #[test]
+    fn a_drain_is_told_while_it_runs_and_at_its_end() {
+        let mut drain = samples::drain("running");
+        assert_eq!(
+            progress(&drain),
+            "running: 3 of 10 closed; 7 left (4 not asked yet, 2 asked, not answered, 1 ending \
+             TCP), 12 s of 1 min"
+        );
+        drain = samples::drain("finished");
+        drain.left = 0;
+        drain.stragglers = Default::default();
+        assert_eq!(progress(&drain), "finished: 10 connections, 10 closed, in 12 s");
+        drain.cut = 2;
+        assert_eq!(
+            progress(&drain),
+            "finished: 10 connections, 8 closed, 2 cut off at the deadline, in 12 s"
+        );
+        let cancelled = progress(&samples::drain("cancelled"));
+        assert!(
+            cancelled.starts_with("cancelled: 10 connections, 3 closed, 7 left ("),
+            "{cancelled}"
+        );
+    }
+
+    #[test]
+    fn the_bar_can_be_drawn() {
+        assert!(ProgressStyle::with_template(TEMPLATE).is_ok());
+    }
+}

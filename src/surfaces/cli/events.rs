@@ -1,0 +1,217 @@
+//! `events`: what happens, as it happens.
+
+use std::time::Duration;
+
+use super::arguments::Events;
+use super::console::Console;
+use super::control::{Daemon, query};
+use super::draining;
+use super::endings;
+use super::failure::Failure;
+use super::words::{clock, count, safe, safe_or, short_id};
+use crate::contract::{EndingRecord, EventRecord};
+
+/// A daemon comments on an idle stream every 15 seconds; after three of those it is gone.
+const SILENCE: Duration = Duration::from_secs(45);
+
+/// Prints what happens until the daemon stops; does not return but with a failure.
+pub(super) async fn follow(events: &Events, console: &mut Console) -> Result<u8, Failure> {
+    let daemon = Daemon::of(&events.control)?;
+    let types = (!events.types.is_empty()).then(|| events.types.join(","));
+    let target = format!("/v1/events{}", query([("types", types)]));
+    let mut lines = daemon.stream(&target, events.since_id).await?;
+    let mut reader = Reader::default();
+    loop {
+        let line = match lines.next(SILENCE).await {
+            Err(failure) => {
+                if let Some(id) = &reader.last_id {
+                    let id = safe(id);
+                    console.remark(&format!("`--since-id {id}` goes on after the last event"));
+                }
+                return Err(failure);
+            }
+            line => line?,
+        };
+        if let Some(event) = reader.read(&line) {
+            if console.json {
+                console.print(&event.data)?;
+            } else {
+                console.print(&told(&event))?;
+            }
+        }
+    }
+}
+
+/// An event of the stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Heard {
+    name: String,
+    data: String,
+}
+
+/// Reads Server-Sent Events (WHATWG HTML, section 9.2.6) line by line.
+#[derive(Debug, Default)]
+struct Reader {
+    name: String,
+    data: Option<String>,
+    last_id: Option<String>,
+}
+
+impl Reader {
+    /// Takes a line; returns the event that it ends.
+    fn read(&mut self, line: &str) -> Option<Heard> {
+        if line.is_empty() {
+            let name = std::mem::take(&mut self.name);
+            return self.data.take().map(|data| Heard { name, data });
+        }
+        let (field, value) = line.split_once(':').unwrap_or((line, ""));
+        let value = value.strip_prefix(' ').unwrap_or(value);
+        match field {
+            "event" => value.clone_into(&mut self.name),
+            "id" => self.last_id = Some(value.to_owned()),
+            "data" => match &mut self.data {
+                Some(data) => {
+                    data.push('\n');
+                    data.push_str(value);
+                }
+                None => self.data = Some(value.to_owned()),
+            },
+            // A comment (an empty field), or one that is not for us.
+            _ => {}
+        }
+        None
+    }
+}
+
+/// Tells an event in one line: when, what, which connection.
+fn told(event: &Heard) -> String {
+    let Ok(record) = serde_json::from_str::<EventRecord<'static>>(&event.data) else {
+        // Of a later version: what it says is better than nothing.
+        return row("", &event.name, &safe(&event.data));
+    };
+    let word = record.word();
+    match &record {
+        EventRecord::Opened { connection } => {
+            let origin = &connection.origin;
+            let way = safe(&origin.direction);
+            let peer = safe_or(&origin.peer, "a peer without an address");
+            let mut said = format!("{}  {way} {peer}", short_id(&connection.id));
+            for (name, value) in [
+                ("route", &origin.route),
+                ("dialer", &origin.dialer),
+                ("subject", &origin.subject),
+                ("path", &origin.path),
+            ] {
+                if let Some(value) = value {
+                    said.push_str(&format!(" {name}={}", safe(value)));
+                }
+            }
+            row(&clock(connection.opened_at), word, &said)
+        }
+        EventRecord::Closing { id, state, cause } => {
+            row("", word, &format!("{}  {} ({})", short_id(id), safe(state), safe(cause)))
+        }
+        EventRecord::Ended { ending } | EventRecord::OpenFailed { ending } => {
+            row(&clock(ending.ended_at), word, &ended(ending))
+        }
+        EventRecord::Drain { drain } => row("", word, &draining::progress(drain)),
+        EventRecord::Gap { missed, why } => {
+            let missed = missed.map_or("some events".to_owned(), |missed| count(missed, "event"));
+            let why = match why.as_deref() {
+                Some("expired") => "can no longer be had: the ledger has given them up".into(),
+                Some("not_stored") => "cannot be had: the ledger never had them".into(),
+                Some("too_slow") => "were missed: the reader was too slow".into(),
+                Some(other) => format!("cannot be had ({})", safe(other)),
+                None => "can no longer be had".into(),
+            };
+            row("", word, &format!("{missed} {why}"))
+        }
+    }
+}
+
+fn ended(ending: &EndingRecord<'_>) -> String {
+    let id = short_id(&ending.id);
+    format!("{id}  {}: {}", endings::kind(ending), safe(&ending.detail))
+}
+
+/// `12:00:12.595  open_failed  …`
+fn row(time: &str, word: &str, said: &str) -> String {
+    format!("{time:12}  {:11}  {said}", safe(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::surfaces::cli::tests::samples;
+
+    fn heard(stream: &str) -> (Vec<Heard>, Reader) {
+        let mut reader = Reader::default();
+        let events = stream.lines().filter_map(|line| reader.read(line)).collect();
+        (events, reader)
+    }
+
+    #[test]
+    fn a_stream_is_cut_into_events() {
+        let stream = ": keep-alive\n\nid: 7\nevent: gap\ndata: {\"event\":\"gap\",\ndata: \"missed\":3}\n\n\
+                      retry: 1000\n\nid:8\nevent:closing\ndata:{}\n\nevent: ended\n";
+        let (events, reader) = heard(stream);
+        assert_eq!(
+            events,
+            [
+                Heard { name: "gap".into(), data: "{\"event\":\"gap\",\n\"missed\":3}".into() },
+                Heard { name: "closing".into(), data: "{}".into() },
+            ]
+        );
+        assert_eq!(reader.last_id.as_deref(), Some("8"));
+    }
+
+    #[test]
+    fn every_event_is_one_line() {
+        let line = |record: &EventRecord<'_>| {
+            told(&Heard { name: String::new(), data: serde_json::to_string(record).unwrap() })
+        };
+        assert_eq!(
+            line(&EventRecord::Opened { connection: Box::new(samples::opened()) }),
+            "12:00:00.250  opened       5b8f0a6d4c17  inbound 203.0.113.9:51342 route=chat \
+             subject=ann path=/chat?room=7&token=***"
+        );
+        assert_eq!(
+            line(&EventRecord::Closing {
+                id: "01982b7e-4f6a-7c3d-9e21-5b8f0a6d4c17".into(),
+                state: "close_sent".into(),
+                cause: "drain".into()
+            }),
+            "              closing      5b8f0a6d4c17  close_sent (drain)"
+        );
+        assert_eq!(
+            line(&EventRecord::Ended { ending: Box::new(samples::ending()) }),
+            "12:00:12.595  ended        5b8f0a6d4c17  clean: the peer closed first, with 1000 \"bye\""
+        );
+        assert_eq!(
+            line(&EventRecord::OpenFailed { ending: Box::new(samples::attempt("no_route")) }),
+            "12:00:12.595  open_failed  5b8f0a6d4c19  open_failed (no_route): no route for /x; \
+             answered 404"
+        );
+        assert_eq!(
+            line(&EventRecord::Drain { drain: Box::new(samples::drain("cancelled")) }),
+            format!(
+                "              drain        {}",
+                draining::progress(&samples::drain("cancelled"))
+            )
+        );
+        assert_eq!(
+            line(&EventRecord::Gap { missed: Some(3), why: Some("too_slow".into()) }),
+            "              gap          3 events were missed: the reader was too slow"
+        );
+        assert_eq!(
+            line(&EventRecord::Gap { missed: None, why: None }),
+            "              gap          some events can no longer be had"
+        );
+    }
+
+    #[test]
+    fn an_event_of_a_later_version_is_shown_and_does_no_harm() {
+        let unknown = Heard { name: "reconnecting".into(), data: "{\"x\":\"\u{1b}[2J\"}".into() };
+        assert_eq!(told(&unknown), "              reconnecting  {\"x\":\"\\u{1b}[2J\"}");
+    }
+}

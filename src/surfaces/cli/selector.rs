@@ -1,0 +1,160 @@
+//! Which connections are meant, as people write it.
+
+use std::str::FromStr;
+
+use crate::contract::SelectorRecord;
+
+/// A selection of connections: `all`, or `route=chat,subject=ann,tag=room:7`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Selected {
+    /// The name of their route.
+    pub route: Option<String>,
+    /// Who they are.
+    pub subject: Option<String>,
+    /// A label that they have.
+    pub tag: Option<Tag>,
+}
+
+/// A label: its name and its value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tag {
+    /// Its name.
+    pub name: String,
+    /// Its value.
+    pub value: String,
+}
+
+/// A text that selects nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidSelector {
+    /// A part without a name that can be selected by.
+    #[error(
+        "{0:?} selects nothing: write all, or route=NAME, subject=NAME and tag=NAME:VALUE, joined \
+         by commas"
+    )]
+    Part(String),
+    /// Two parts of one name.
+    #[error("{0} is given twice: a connection can have only one")]
+    Twice(&'static str),
+    /// A tag without a name or a value.
+    #[error("{0:?} is not a tag: write NAME:VALUE, such as room:7")]
+    Tag(String),
+}
+
+impl Selected {
+    /// Returns the pairs of a query.
+    pub fn query(&self) -> [(&'static str, Option<String>); 3] {
+        [
+            ("route", self.route.clone()),
+            ("subject", self.subject.clone()),
+            ("tag", self.tag.as_ref().map(Tag::to_contract)),
+        ]
+    }
+
+    /// Returns the parts that are given, as an object of JSON.
+    pub fn to_json(&self) -> serde_json::Value {
+        let parts = self.query().into_iter();
+        let given = parts.filter_map(|(name, value)| Some((name.to_owned(), value?.into())));
+        serde_json::Value::Object(given.collect())
+    }
+
+    /// Writes a selection as people write it.
+    pub fn describe(select: &SelectorRecord<'_>) -> String {
+        let parts = [("route", &select.route), ("subject", &select.subject), ("tag", &select.tag)];
+        let given: Vec<String> = parts
+            .into_iter()
+            .filter_map(|(name, value)| Some(format!("{name}={}", value.as_ref()?)))
+            .collect();
+        if given.is_empty() { "all".to_owned() } else { given.join(",") }
+    }
+}
+
+impl Tag {
+    /// Writes it as the contract does: `name:value`.
+    pub fn to_contract(&self) -> String {
+        format!("{}:{}", self.name, self.value)
+    }
+}
+
+impl FromStr for Selected {
+    type Err = InvalidSelector;
+
+    fn from_str(text: &str) -> Result<Self, InvalidSelector> {
+        let mut selected = Self::default();
+        if text == "all" {
+            return Ok(selected);
+        }
+        let once =
+            |twice: bool, name| if twice { Err(InvalidSelector::Twice(name)) } else { Ok(()) };
+        for part in text.split(',') {
+            match part.split_once('=') {
+                Some(("route", name)) if !name.is_empty() => {
+                    once(selected.route.replace(name.to_owned()).is_some(), "route")?;
+                }
+                Some(("subject", name)) if !name.is_empty() => {
+                    once(selected.subject.replace(name.to_owned()).is_some(), "subject")?;
+                }
+                Some(("tag", tag)) => once(selected.tag.replace(tag.parse()?).is_some(), "tag")?,
+                Some(_) | None => return Err(InvalidSelector::Part(part.to_owned())),
+            }
+        }
+        Ok(selected)
+    }
+}
+
+impl FromStr for Tag {
+    type Err = InvalidSelector;
+
+    /// Takes `name:value` and `name=value`, whichever separator comes first.
+    fn from_str(text: &str) -> Result<Self, InvalidSelector> {
+        match text.split_once([':', '=']) {
+            Some((name, value)) if !name.is_empty() && !value.is_empty() => {
+                Ok(Self { name: name.to_owned(), value: value.to_owned() })
+            }
+            Some(_) | None => Err(InvalidSelector::Tag(text.to_owned())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Selected, InvalidSelector> {
+        text.parse()
+    }
+
+    #[test]
+    fn parts_are_joined_by_commas() {
+        assert_eq!(parse("all").unwrap().to_json(), serde_json::json!({}));
+        assert_eq!(
+            parse("route=chat,subject=a=b,tag=room:7:8").unwrap().to_json(),
+            serde_json::json!({"route": "chat", "subject": "a=b", "tag": "room:7:8"})
+        );
+        assert_eq!(parse("tag=room=7").unwrap().tag.unwrap().to_contract(), "room:7");
+    }
+
+    #[test]
+    fn what_selects_nothing_is_refused() {
+        // An empty or misspelt selector must never be taken for all of them.
+        for wrong in ["", "ALL", "route=", "subject=", "route=a,", "all,route=a", "rout=a", "chat"]
+        {
+            assert!(matches!(parse(wrong), Err(InvalidSelector::Part(_))), "{wrong}");
+        }
+        assert_eq!(parse("route=a,route=b"), Err(InvalidSelector::Twice("route")));
+        for wrong in ["tag=", "tag=room", "tag=:7", "tag=room:"] {
+            assert!(matches!(parse(wrong), Err(InvalidSelector::Tag(_))), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_selection_is_written_as_it_is_read() {
+        let select = SelectorRecord {
+            route: Some("chat".into()),
+            subject: None,
+            tag: Some("room:7".into()),
+        };
+        assert_eq!(Selected::describe(&select), "route=chat,tag=room:7");
+        assert_eq!(Selected::describe(&SelectorRecord::default()), "all");
+    }
+}

@@ -1,0 +1,113 @@
+//! `status`: how the daemon fares.
+
+use super::DONE;
+use super::arguments::Status;
+use super::console::Console;
+use super::control::Daemon;
+use super::draining;
+use super::failure::Failure;
+use super::table::draw_pairs;
+use super::words::{count, lasting, safe, utc};
+use crate::contract::StatusRecord;
+
+/// Tells how the daemon fares.
+pub(super) async fn status(status: &Status, console: &mut Console) -> Result<u8, Failure> {
+    let daemon = Daemon::of(&status.control)?;
+    let answer = daemon.get("/v1/status").await?;
+    if console.json {
+        console.print_bytes(&answer.body)?;
+    } else {
+        console.print(&draw_pairs(&whole(&answer.read()?), console.look))?;
+    }
+    Ok(DONE)
+}
+
+fn whole(status: &StatusRecord<'_>) -> Vec<(String, String)> {
+    let accounting = &status.accounting;
+    let balance = if accounting.balanced {
+        format!(
+            "{} opened = {} open + {} ended",
+            accounting.opened, accounting.open, accounting.ended
+        )
+    } else {
+        format!(
+            "{} opened, {} open, {} ended: this does not add up, which is a defect of lastword; \
+             please report it with the log",
+            accounting.opened, accounting.open, accounting.ended
+        )
+    };
+    let mut pairs = vec![
+        ("node", format!("{} (lastword {})", safe(&status.node), safe(&status.version))),
+        ("phase", safe(&status.phase).into_owned()),
+        ("started", format!("{}, {} ago", utc(status.started_at), lasting(status.uptime_ms))),
+        ("connections", count(accounting.open, "open connection")),
+        ("accounting", balance),
+        ("ledger", ledger(status)),
+    ];
+    if let Some(drain) = &status.drain {
+        pairs.push(("drain", draining::progress(drain)));
+    }
+    pairs.into_iter().map(|(name, text)| (name.to_owned(), text)).collect()
+}
+
+fn ledger(status: &StatusRecord<'_>) -> String {
+    let ledger = &status.ledger;
+    let mut said = safe(&ledger.state).into_owned();
+    if let Some(problem) = &ledger.problem {
+        said.push_str(&format!(": {}", safe(problem)));
+    }
+    if ledger.unrecorded > 0 {
+        said.push_str(&format!(
+            "; {} could not be stored since the start, they are in the log",
+            count(ledger.unrecorded, "ending")
+        ));
+    }
+    if ledger.recovered > 0 {
+        said.push_str(&format!(
+            "; {} of the process before recorded as process_died",
+            count(ledger.recovered, "connection")
+        ));
+    }
+    said
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::surfaces::cli::console::Look;
+    use crate::surfaces::cli::tests::samples;
+
+    #[test]
+    fn a_daemon_that_fares_well_says_so_in_few_lines() {
+        assert_eq!(
+            draw_pairs(&whole(&samples::status()), Look::PLAIN),
+            "node         a1 (lastword 0.1.0)\n\
+             phase        running\n\
+             started      2026-03-01 12:00:00.250 UTC, 3 h 12 min ago\n\
+             connections  3 open connections\n\
+             accounting   10 opened = 3 open + 7 ended\n\
+             ledger       good"
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        let mut status = samples::status();
+        status.accounting.balanced = false;
+        status.accounting.ended = 6;
+        status.ledger.state = "degraded".into();
+        status.ledger.problem = Some("the disk is full: make room".into());
+        status.ledger.unrecorded = 1;
+        status.ledger.recovered = 2;
+        status.drain = Some(samples::drain("running"));
+        let drawn = draw_pairs(&whole(&status), Look::PLAIN);
+        for part in [
+            "does not add up",
+            "degraded: the disk is full: make room; 1 ending could not be stored",
+            "2 connections of the process before",
+            "running: 3 of 10 closed",
+        ] {
+            assert!(drawn.contains(part), "{part}\n{drawn}");
+        }
+    }
+}

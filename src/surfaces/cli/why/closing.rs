@@ -1,0 +1,182 @@
+//! Who closed, with which Close frames, and how TCP ended.
+
+use super::facts::{Facts, frame};
+use crate::contract::CloseRecord;
+use crate::surfaces::cli::words::lasting;
+use crate::vocabulary::{Cause, CloseState, Fault, FirstClose, Kind, TransportEnd};
+
+/// What a missing Close is called elsewhere.
+const NO_CLOSE: &str = "No Close frame came from the peer (browsers report this as 1006).";
+
+/// Tells whose Close came first, and both frames; nothing of an attempt.
+pub(super) fn who_closed(facts: &Facts<'_>) -> Option<String> {
+    if facts.is_attempt() {
+        return None;
+    }
+    let (sent, received) = (&facts.record.close_sent, &facts.record.close_received);
+    Some(match (facts.first_close, sent, received) {
+        (Some(FirstClose::Peer), sent, Some(received)) => {
+            let first = format!("The peer closed first, with {}.", frame(received));
+            format!("{first} {}", answered(facts, sent.as_ref(), received))
+        }
+        (Some(FirstClose::Local), Some(sent), received) => {
+            let why = because(facts).map_or(String::new(), |why| format!(", {why}"));
+            let first = format!("This end closed first, with {}{why}.", frame(sent));
+            let second = match received {
+                Some(received) if received == sent => "The peer answered in kind.".to_owned(),
+                Some(received) if received.code == sent.code => {
+                    "The peer answered with the same code.".to_owned()
+                }
+                Some(received) => format!("The peer's Close came with {}.", frame(received)),
+                None => NO_CLOSE.to_owned(),
+            };
+            format!("{first} {second}")
+        }
+        (_, None, None) => nobody_closed(facts),
+        // What the contract does not know is told as it stands.
+        (_, sent, received) => {
+            let said = |close: &Option<CloseRecord<'_>>| {
+                close.as_ref().map_or("no Close".to_owned(), frame)
+            };
+            format!("This end sent {}; the peer sent {}.", said(sent), said(received))
+        }
+    })
+}
+
+fn answered(
+    facts: &Facts<'_>,
+    sent: Option<&CloseRecord<'_>>,
+    received: &CloseRecord<'_>,
+) -> String {
+    let why = match facts.cause {
+        // An illegal Close is answered with the violation that it is.
+        Some(Cause::Peer | Cause::Violation | Cause::None) | None => None,
+        Some(_) => because(facts),
+    };
+    match (why, sent) {
+        (None, Some(sent)) if sent == received => "This end answered in kind.".to_owned(),
+        (None, Some(sent)) if sent.code == received.code && sent.reason.is_empty() => {
+            "This end answered with the same code.".to_owned()
+        }
+        (None, Some(sent)) => format!("This end answered with {}.", frame(sent)),
+        (None, None) => "This end's answer did not leave whole.".to_owned(),
+        (Some(why), Some(sent)) => format!(
+            "This end was about to close as well, {why}; its own Close, {}, went out as the answer.",
+            frame(sent)
+        ),
+        (Some(why), None) => format!(
+            "This end was about to close as well, {why}; its own Close did not leave whole."
+        ),
+    }
+}
+
+fn nobody_closed(facts: &Facts<'_>) -> String {
+    let why = because(facts);
+    let ours = match (facts.kind, why) {
+        (Some(Kind::ProcessDied), _) => {
+            return "Nobody saw whether a Close frame was sent or came.".to_owned();
+        }
+        (Some(Kind::Aborted), _) => "This end sent no Close frame: an abort sends none.".to_owned(),
+        (Some(Kind::ActorFailed), _) => "Nobody was left to send a Close frame.".to_owned(),
+        (Some(Kind::SlowConsumer), _) => {
+            "This end could not send a Close frame, since the peer took nothing any more."
+                .to_owned()
+        }
+        (Some(Kind::PongTimeout), _) => {
+            "This end tried to send a Close frame with 1011, which did not leave.".to_owned()
+        }
+        (_, Some(why)) => {
+            format!("This end wanted to close, {why}, but its Close frame did not leave.")
+        }
+        (_, None) => "This end sent no Close frame.".to_owned(),
+    };
+    format!("{ours} {NO_CLOSE}")
+}
+
+/// Says why this end acted, if it was not the peer's Close.
+fn because(facts: &Facts<'_>) -> Option<&'static str> {
+    Some(match facts.cause? {
+        Cause::Peer | Cause::None => return None,
+        Cause::Api => "because the control API was asked to close it",
+        Cause::Embedder => "because the program around it asked for that",
+        Cause::Drain => "because of a drain",
+        Cause::IdleTimeout => "because no message had travelled either way for too long",
+        Cause::MaxAge => "because it had been open for as long as it may be",
+        Cause::Backend if facts.fault == Some(Fault::Backend) => {
+            "because its backend failed or went away"
+        }
+        Cause::Backend => "because its backend closed it",
+        Cause::RelayPeer => "because the other leg of the relay had ended",
+        Cause::RateLimited => "because the peer sent too many messages a second",
+        Cause::AuthExpired => "because the peer's authentication had run out",
+        Cause::Replaced => "because a newer connection took its place",
+        Cause::SlowConsumer => "because the peer did not take what was sent to it",
+        Cause::Keepalive => "because the peer was silent",
+        Cause::Violation => "because the peer broke a rule",
+        Cause::Stale => "because the feed had fallen silent",
+        Cause::Rotated => "because the dialer had a fresh connection in its place",
+    })
+}
+
+/// Tells where the closing handshake stood when TCP ended, and how TCP ended.
+pub(super) fn transport(facts: &Facts<'_>) -> Option<String> {
+    let stood = match facts.kind {
+        Some(Kind::ProcessDied) => None,
+        Some(_) | None => facts.state.map(|state| stood(facts, state)),
+    };
+    let ended = facts.transport_end.map(|end| ended(facts, end));
+    match (stood, ended) {
+        (None, None) => None,
+        (Some(one), None) | (None, Some(one)) => Some(one),
+        (Some(stood), Some(ended)) => Some(format!("{ended} {stood}")),
+    }
+}
+
+fn stood(facts: &Facts<'_>, state: CloseState) -> String {
+    match (state, &facts.record.close_sent, facts.record.handshake_ms) {
+        (CloseState::Open, _, _) => "No closing handshake was under way (state open).".to_owned(),
+        (CloseState::CloseSent, Some(_), _) => {
+            "The peer's Close was still missing (state close_sent).".to_owned()
+        }
+        (CloseState::CloseSent, None, _) => {
+            "This end had begun to close, but its Close had not left (state close_sent).".to_owned()
+        }
+        (CloseState::CloseReceived, _, _) => {
+            "The peer had closed, and this end's answer was still due (state close_received)."
+                .to_owned()
+        }
+        (CloseState::Closed, _, Some(ms)) => format!(
+            "The closing handshake was complete: one Close each way, {} apart (state closed).",
+            lasting(ms)
+        ),
+        (CloseState::Closed, _, None) => {
+            "The closing handshake was complete: one Close each way (state closed).".to_owned()
+        }
+    }
+}
+
+fn ended(facts: &Facts<'_>, end: TransportEnd) -> String {
+    let cut = matches!(facts.kind, Some(Kind::Aborted | Kind::DrainDeadline));
+    let through = facts.state == Some(CloseState::Closed);
+    match end {
+        TransportEnd::Fin => "The peer ended TCP in order (FIN).",
+        TransportEnd::Reset if through => {
+            "The peer reset TCP (RST), which does no harm once both Closes are through."
+        }
+        TransportEnd::Reset => "The peer reset TCP (RST).",
+        TransportEnd::TlsTruncated => "TLS was cut off without its end mark (close_notify).",
+        TransportEnd::Timeout if facts.kind == Some(Kind::PathLost) => {
+            "TCP gave up: the network no longer reached the peer."
+        }
+        TransportEnd::Timeout if through => {
+            "The peer did not end TCP in time, so this end did; that does no harm once both Closes \
+             are through."
+        }
+        TransportEnd::Timeout => "The peer did not end TCP in time, so this end dropped it.",
+        TransportEnd::Error => "TCP broke with an error.",
+        TransportEnd::Local if cut => "This end cut TCP off at once (RST).",
+        TransportEnd::Local => "This end dropped TCP.",
+        TransportEnd::Unknown => "Nobody saw how TCP ended.",
+    }
+    .to_owned()
+}

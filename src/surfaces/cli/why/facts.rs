@@ -1,0 +1,107 @@
+//! An ending with its words understood, so that every word of the contract has its text.
+
+use crate::contract::{CloseRecord, EndingRecord};
+use crate::surfaces::cli::words::code_name;
+use crate::vocabulary::{
+    Advice, Cause, CloseCode, CloseState, Direction, Fault, FirstClose, Kind, OpenFailure,
+    TransportEnd,
+};
+
+/// An ending whose words are understood; a word of a later version is `None`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Facts<'a> {
+    pub(super) record: &'a EndingRecord<'a>,
+    pub(super) kind: Option<Kind>,
+    pub(super) fault: Option<Fault>,
+    pub(super) cause: Option<Cause>,
+    pub(super) first_close: Option<FirstClose>,
+    pub(super) state: Option<CloseState>,
+    pub(super) transport_end: Option<TransportEnd>,
+    pub(super) retry: Option<Advice>,
+    pub(super) outbound: bool,
+}
+
+impl<'a> Facts<'a> {
+    pub(super) fn of(record: &'a EndingRecord<'a>) -> Self {
+        Self {
+            record,
+            kind: kind(record),
+            fault: word(Fault::ALL, &record.fault),
+            cause: word(Cause::ALL, &record.cause),
+            first_close: word(FirstClose::ALL, &record.first_close),
+            state: record.state.as_deref().and_then(|state| word(CloseState::ALL, state)),
+            transport_end: record
+                .transport_end
+                .as_deref()
+                .and_then(|end| word(TransportEnd::ALL, end)),
+            retry: word(&[Advice::Never, Advice::Reauthenticate, Advice::Backoff], &record.retry),
+            outbound: record.origin.direction == Direction::Outbound.as_str(),
+        }
+    }
+
+    /// Tells whether it never became a connection.
+    pub(super) fn is_attempt(&self) -> bool {
+        self.record.kind == "open_failed"
+    }
+
+    /// Names what the peer is to us.
+    pub(super) fn peer(&self) -> &'static str {
+        if self.outbound { "server" } else { "client" }
+    }
+
+    /// Names the side that dialled.
+    pub(super) fn dialled_side(&self) -> &'static str {
+        if self.outbound { "This end, which dialled," } else { "The client" }
+    }
+}
+
+fn word<T: Copy + ToString>(all: &[T], text: &str) -> Option<T> {
+    all.iter().copied().find(|word| word.to_string() == text)
+}
+
+fn kind(record: &EndingRecord<'_>) -> Option<Kind> {
+    let of_connections = Kind::OF_CONNECTIONS.into_iter().find(|kind| kind.as_str() == record.kind);
+    of_connections.or_else(|| {
+        let failure = record.open_failure.as_deref()?;
+        let mut failures = open_failures(record.status.unwrap_or(0)).into_iter();
+        failures.find(|known| known.as_str() == failure).map(Kind::OpenFailed)
+    })
+}
+
+/// Every failure of the contract.
+pub(super) fn open_failures(status: u16) -> [OpenFailure; 17] {
+    [
+        OpenFailure::RefusedLimit,
+        OpenFailure::RefusedRate,
+        OpenFailure::RefusedDraining,
+        OpenFailure::RefusedOrigin,
+        OpenFailure::Unauthorized,
+        OpenFailure::NoRoute,
+        OpenFailure::BadRequest,
+        OpenFailure::HandshakeTimeout,
+        OpenFailure::PeerGone,
+        OpenFailure::Dns,
+        OpenFailure::ConnectRefused,
+        OpenFailure::ConnectTimeout,
+        OpenFailure::PortsExhausted,
+        OpenFailure::Tls,
+        OpenFailure::UpgradeRejected { status },
+        OpenFailure::BackendRefused,
+        OpenFailure::BackendUnreachable,
+    ]
+}
+
+/// Writes a Close frame with the name of its code: `1000 (normal closure) "bye"`.
+pub(super) fn frame(close: &CloseRecord<'_>) -> String {
+    let Some(code) = close.code else {
+        return "an empty Close (no code; reported as 1005)".to_owned();
+    };
+    let name = match CloseCode::new(code) {
+        Ok(_) => code_name(code),
+        Err(_) => "a code that may not be sent",
+    };
+    match &*close.reason {
+        "" => format!("{code} ({name})"),
+        reason => format!("{code} ({name}) \"{reason}\""),
+    }
+}

@@ -1,0 +1,95 @@
+//! How a connection stands that has not ended.
+
+use crate::contract::ConnectionRecord;
+use crate::surfaces::cli::console::Look;
+use crate::surfaces::cli::table::{draw_pairs, wrap};
+use crate::surfaces::cli::words::{count, lasting, safe, short_id, size, utc};
+
+/// What is told of a connection that has not ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Standing {
+    headline: String,
+    paragraphs: Vec<(String, String)>,
+}
+
+impl Standing {
+    /// Tells how a connection stands.
+    pub(super) fn of(connection: &ConnectionRecord<'_>) -> Self {
+        let id = short_id(&connection.id);
+        let stands = match &*connection.state {
+            "open" => "it is open".to_owned(),
+            "close_sent" => "this end has closed and waits for the peer's Close".to_owned(),
+            "close_received" => "the peer has closed and waits for this end's Close".to_owned(),
+            "closed" => "both Closes are through, and TCP is about to end".to_owned(),
+            other => format!("it is {other}"),
+        };
+        let peer = connection.origin.peer.as_deref().unwrap_or("a peer without an address");
+        let subject = connection.origin.subject.as_deref();
+        let subject = subject.map_or(String::new(), |subject| format!(" (subject {subject})"));
+        let paragraphs = [
+            (
+                "Opened",
+                format!(
+                    "{}, {} ago, with {peer}{subject}.",
+                    utc(connection.opened_at),
+                    lasting(connection.open_ms)
+                ),
+            ),
+            ("Messages", messages(connection)),
+            ("Network", network(connection)),
+            (
+                "What to do",
+                format!(
+                    "`lastword show {id}` shows all of it; `lastword close {id}` closes it and \
+                     tells how that went."
+                ),
+            ),
+        ];
+        let safe_pair =
+            |(topic, text): (&str, String)| (topic.to_owned(), safe(&text).into_owned());
+        Self {
+            headline: safe(&format!("{id} has not ended: {stands}")).into_owned(),
+            paragraphs: paragraphs.into_iter().map(safe_pair).collect(),
+        }
+    }
+
+    /// Draws it for whoever reads it.
+    pub(super) fn draw(&self, look: Look) -> String {
+        format!("{}\n\n{}", wrap(&self.headline, look), draw_pairs(&self.paragraphs, look))
+    }
+}
+
+fn messages(connection: &ConnectionRecord<'_>) -> String {
+    let mut said = format!(
+        "{} received ({}), {} sent ({}).",
+        connection.messages_in,
+        size(connection.bytes_in),
+        connection.messages_out,
+        size(connection.bytes_out)
+    );
+    if connection.queued_messages > 0 {
+        let waits = if connection.queued_messages == 1 { "waits" } else { "wait" };
+        said.push_str(&format!(
+            " {} ({}) {waits} to be taken by the peer",
+            count(connection.queued_messages, "message"),
+            size(connection.queued_bytes)
+        ));
+        if let Some(age) = connection.oldest_queued_ms {
+            said.push_str(&format!(", the oldest for {}", lasting(age)));
+        }
+        said.push('.');
+    }
+    said
+}
+
+fn network(connection: &ConnectionRecord<'_>) -> String {
+    let ping = match connection.ping_rtt_ms {
+        Some(ms) => format!("The last Ping took {ms} ms."),
+        None => "No Ping has been answered so far.".to_owned(),
+    };
+    let activity = match connection.last_activity_ms {
+        Some(ms) => format!("The last message travelled {} ago.", lasting(ms)),
+        None => "No message has travelled so far.".to_owned(),
+    };
+    format!("{ping} {activity}")
+}

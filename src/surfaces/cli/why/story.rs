@@ -1,0 +1,208 @@
+//! The story of an ending, told to whoever has to know.
+
+use std::fmt;
+use std::time::SystemTime;
+
+use super::facts::Facts;
+use super::{closing, evidence, meaning, remedy};
+use crate::contract::EndingRecord;
+use crate::surfaces::cli::console::Look;
+use crate::surfaces::cli::endings;
+use crate::surfaces::cli::table::{draw_pairs, wrap};
+use crate::surfaces::cli::words::{ago, lasting, safe, short_id, utc};
+use crate::vocabulary::Kind;
+
+/// What is told of one ending: a headline, and paragraphs with their topics.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Story {
+    headline: String,
+    paragraphs: Vec<(String, String)>,
+}
+
+impl Story {
+    /// Tells an ending as it is seen at `now`.
+    pub(super) fn of(ending: &EndingRecord<'_>, now: SystemTime) -> Self {
+        let facts = Facts::of(ending);
+        let id = short_id(&ending.id);
+        let ago = ago(ending.ended_at, now);
+        let headline = if facts.is_attempt() {
+            format!("{id} never opened ({ago}), {}: {}", endings::kind(ending), ending.detail)
+        } else {
+            format!("{id} ended {ago}, {}: {}", endings::kind(ending), ending.detail)
+        };
+        let paragraphs = [
+            ("Meaning", Some(meaning::of(&facts))),
+            (if facts.is_attempt() { "Tried" } else { "Opened" }, Some(opened(&facts))),
+            ("Ended", Some(ended(&facts, now))),
+            ("Closed", closing::who_closed(&facts)),
+            ("Then TCP", closing::transport(&facts)),
+            ("Asked by", evidence::asked_by(&facts)),
+            ("Limit", evidence::limit(&facts)),
+            ("Messages", evidence::messages(&facts)),
+            ("Network", evidence::network(&facts)),
+            ("Relay", relay(&facts)),
+            ("Whose deed", Some(meaning::fault(&facts))),
+            ("What to do", Some(remedy::of(&facts))),
+            ("Come back?", remedy::retry(&facts)),
+        ];
+        let told = paragraphs.into_iter().filter_map(|(topic, text)| Some((topic, text?)));
+        Self {
+            headline: safe(&headline).into_owned(),
+            // What peers wrote is somewhere in there: made safe here, once and for all.
+            paragraphs: told
+                .map(|(topic, text)| (topic.to_owned(), safe(&text).into_owned()))
+                .collect(),
+        }
+    }
+
+    /// Draws it for whoever reads it.
+    pub(super) fn draw(&self, look: Look) -> String {
+        format!("{}\n\n{}", wrap(&self.headline, look), draw_pairs(&self.paragraphs, look))
+    }
+}
+
+impl fmt::Display for Story {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.draw(Look::PLAIN))
+    }
+}
+
+/// When it began, between whom, and where its messages went.
+fn opened(facts: &Facts<'_>) -> String {
+    let record = facts.record;
+    let mut said = utc(record.opened_at);
+    said.push_str(&if facts.outbound { dialled(facts) } else { accepted(facts) });
+    let origin = &record.origin;
+    if let Some(subprotocol) = &origin.subprotocol {
+        said.push_str(&format!(" They agreed on the subprotocol {subprotocol}."));
+    }
+    if let Some(agent) = &origin.user_agent {
+        said.push_str(&format!(" The client calls itself {agent}."));
+    }
+    if !origin.tags.is_empty() {
+        let tags: Vec<String> =
+            origin.tags.iter().map(|(name, value)| format!("{name}:{value}")).collect();
+        said.push_str(&format!(" Tags: {}.", tags.join(", ")));
+    }
+    said
+}
+
+fn accepted(facts: &Facts<'_>) -> String {
+    let origin = &facts.record.origin;
+    let mut said = String::new();
+    if let Some(peer) = &origin.peer {
+        said.push_str(&format!(", by {peer}"));
+    }
+    if let Some(subject) = &origin.subject {
+        said.push_str(&format!(" (subject {subject})"));
+    }
+    match (&origin.listener, &origin.local_addr) {
+        (Some(listener), Some(addr)) => {
+            said.push_str(&format!(", on listener {listener} ({addr})"))
+        }
+        (Some(listener), None) => said.push_str(&format!(", on listener {listener}")),
+        (None, Some(addr)) => said.push_str(&format!(", on {addr}")),
+        (None, None) => {}
+    }
+    if let Some(tls) = &origin.tls {
+        said.push_str(&format!(", over {tls}"));
+    }
+    said.push('.');
+    if let Some(path) = &origin.path {
+        said.push_str(&format!(" It asked for {path}"));
+        if let Some(host) = &origin.host {
+            said.push_str(&format!(" at {host}"));
+        }
+        match (&origin.route, &origin.backend) {
+            (Some(route), Some(backend)) => {
+                said.push_str(&format!(": route {route}, backend {backend}"));
+            }
+            (Some(route), None) => said.push_str(&format!(": route {route}")),
+            (None, Some(backend)) => said.push_str(&format!(": backend {backend}")),
+            (None, None) => {}
+        }
+        said.push('.');
+    } else if let Some(route) = &origin.route {
+        said.push_str(&format!(" It came by route {route}."));
+    }
+    said
+}
+
+fn dialled(facts: &Facts<'_>) -> String {
+    let record = facts.record;
+    let origin = &record.origin;
+    let mut said = ", dialled from here".to_owned();
+    let peer = origin.peer.as_deref();
+    match &record.upstream {
+        Some(upstream) => {
+            said.push_str(&format!(" to {}", upstream.url));
+            if let Some(addr) = upstream.addr.as_deref().or(peer) {
+                said.push_str(&format!(" ({addr})"));
+            }
+        }
+        None => {
+            if let Some(peer) = peer {
+                said.push_str(&format!(" to {peer}"));
+            }
+        }
+    }
+    if let Some(dialer) = &origin.dialer {
+        said.push_str(&format!(", by dialer {dialer}"));
+    }
+    if let Some(tls) = &origin.tls {
+        said.push_str(&format!(", over {tls}"));
+    }
+    if let Some(backend) = &origin.backend {
+        said.push_str(&format!(", for backend {backend}"));
+    }
+    said.push('.');
+    if let Some(upstream) = &record.upstream {
+        // What an attempt was answered is what it is told for.
+        let status = upstream.status.filter(|_| !facts.is_attempt());
+        said.push_str(&reached(upstream.connect_ms, status));
+    }
+    said
+}
+
+fn reached(connect_ms: Option<u64>, status: Option<u16>) -> String {
+    match (connect_ms, status) {
+        (Some(ms), Some(status)) => {
+            format!(" Connecting took {}; the server answered with HTTP {status}.", lasting(ms))
+        }
+        (Some(ms), None) => format!(" Connecting took {}.", lasting(ms)),
+        (None, Some(status)) => format!(" The server answered with HTTP {status}."),
+        (None, None) => String::new(),
+    }
+}
+
+fn ended(facts: &Facts<'_>, now: SystemTime) -> String {
+    let record = facts.record;
+    let (at, ago) = (utc(record.ended_at), ago(record.ended_at, now));
+    let lived = lasting(record.open_ms);
+    match facts.kind {
+        Some(Kind::ProcessDied) => format!(
+            "Nobody saw when. It was last known to be alive at {at}, {ago}, when it had been open \
+             for {lived}."
+        ),
+        Some(Kind::OpenFailed(_)) => format!("{at}, {ago}, {lived} after it began."),
+        Some(_) | None => format!("{at}, {ago}. It had been open for {lived}."),
+    }
+}
+
+/// What else belongs to it.
+fn relay(facts: &Facts<'_>) -> Option<String> {
+    let record = facts.record;
+    let mut said = Vec::new();
+    if let Some(other) = &record.relay_peer {
+        said.push(format!(
+            "This was one leg of a relay. `lastword why {}` tells how the other one ended.",
+            short_id(other)
+        ));
+    }
+    if let (false, Some(upstream)) = (facts.outbound, &record.upstream) {
+        let addr = upstream.addr.as_deref().map_or(String::new(), |addr| format!(" ({addr})"));
+        let reached = reached(upstream.connect_ms, upstream.status);
+        said.push(format!("Behind it was {}{addr}.{reached}", upstream.url));
+    }
+    (!said.is_empty()).then(|| said.join(" "))
+}

@@ -1,0 +1,156 @@
+//! The stories of all endings that the contract knows, word by word.
+
+mod attempts;
+mod cases;
+mod decided;
+
+use std::time::{Duration, SystemTime};
+
+use super::facts::open_failures;
+use super::standing::Standing;
+use super::story::Story;
+use crate::contract::EndingRecord;
+use crate::surfaces::cli::console::Look;
+use crate::surfaces::cli::tests::samples;
+use crate::vocabulary::{Cause, Fault, Kind};
+
+/// An ending, and what is peculiar about it.
+type Case = (String, EndingRecord<'static>);
+
+/// When the stories are told: three minutes after the end.
+fn afterwards(ending: &EndingRecord<'_>) -> SystemTime {
+    ending.ended_at + Duration::from_secs(200)
+}
+
+fn tell(ending: &EndingRecord<'_>) -> String {
+    Story::of(ending, afterwards(ending)).to_string()
+}
+
+fn all() -> Vec<Case> {
+    decided::cases().into_iter().chain(cases::cases()).chain(attempts::cases()).collect()
+}
+
+/// What people read is the product, so its every word is on record: read the difference, and if
+/// it is for the better, copy the file that is named over the one beside this test.
+#[test]
+fn every_story_is_told_as_it_is_on_record() {
+    let told: String =
+        all().iter().map(|(title, ending)| format!("## {title}\n\n{}\n\n", tell(ending))).collect();
+    let recorded = include_str!("tests/stories.txt");
+    if told != recorded {
+        let path = std::env::temp_dir().join("lastword-stories.txt");
+        std::fs::write(&path, &told).unwrap();
+        let differs = told.lines().zip(recorded.lines()).find(|(told, recorded)| told != recorded);
+        panic!("the stories differ, first here: {differs:#?}; all are in {}", path.display());
+    }
+}
+
+#[test]
+fn every_word_of_the_contract_has_a_story() {
+    let cases = all();
+    let told = |kind: &str| cases.iter().any(|(_, ending)| ending.kind == kind);
+    assert!(Kind::OF_CONNECTIONS.iter().all(|kind| told(kind.as_str())));
+    for failure in open_failures(404) {
+        let of_it = |(_, ending): &Case| ending.open_failure.as_deref() == Some(failure.as_str());
+        assert!(cases.iter().any(of_it), "{failure}");
+    }
+    for cause in Cause::ALL {
+        assert!(cases.iter().any(|(_, ending)| ending.cause == cause.as_str()), "{cause}");
+    }
+    for fault in Fault::ALL {
+        assert!(cases.iter().any(|(_, ending)| ending.fault == fault.as_str()), "{fault}");
+    }
+}
+
+#[test]
+fn every_story_says_what_it_means_whose_deed_it_was_and_what_to_do() {
+    for (title, ending) in all() {
+        let story = tell(&ending);
+        for topic in ["Meaning", "Ended", "Whose deed", "What to do", "Come back?"] {
+            assert!(story.lines().any(|line| line.starts_with(topic)), "{title}: {topic}\n{story}");
+        }
+        // 1006 is a riddle unless it is explained.
+        let riddle = ending.close_code == Some(1006) && ending.close_received.is_none();
+        assert_eq!(story.contains("browsers report this as 1006"), riddle, "{title}\n{story}");
+        assert!(!story.contains("  ."), "{story}");
+    }
+}
+
+#[test]
+fn a_story_fits_any_terminal() {
+    for (title, ending) in all() {
+        let story = Story::of(&ending, afterwards(&ending));
+        for width in [40, 80, 200] {
+            let drawn = story.draw(Look { width: Some(width), colours: false, unicode: true });
+            let widest = drawn.lines().map(|line| line.chars().count()).max().unwrap();
+            assert!(widest <= width.min(100), "{title} at {width}:\n{drawn}");
+        }
+    }
+}
+
+#[test]
+fn what_a_peer_wrote_moves_no_terminal() {
+    let evil = "\u{1b}[2J\u{9b}31m\r\n\u{202e}\u{7}";
+    let mut hostile = samples::ending();
+    hostile.detail = evil.into();
+    hostile.origin.subject = Some(evil.into());
+    hostile.origin.peer = Some(evil.into());
+    hostile.origin.user_agent = Some(evil.into());
+    hostile.origin.path = Some(evil.into());
+    hostile.origin.tags = std::borrow::Cow::Owned([(evil.into(), evil.into())].into());
+    hostile.by = Some(format!("api:{evil}").into());
+    if let Some(close) = &mut hostile.close_received {
+        close.reason = evil.into();
+    }
+    hostile.relay_peer = Some(evil.into());
+    hostile.id = evil.into();
+    let mut live = samples::connection();
+    live.origin.peer = Some(evil.into());
+    live.origin.subject = Some(evil.into());
+    live.state = evil.into();
+    for told in [tell(&hostile), Standing::of(&live).draw(Look::PLAIN)] {
+        let moves = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+        assert!(!told.contains(moves), "{told:?}");
+    }
+}
+
+#[test]
+fn words_of_a_later_version_are_told_as_they_stand() {
+    let mut later = samples::ending();
+    later.kind = "evaporated".into();
+    later.fault = "moon".into();
+    later.cause = "tide".into();
+    later.first_close = "both".into();
+    later.retry = "tomorrow".into();
+    later.state = Some("gaseous".into());
+    let story = tell(&later);
+    for part in
+        ["evaporated", "does not know", "moon.", "This end sent 1000 (normal closure) \"bye\""]
+    {
+        assert!(story.contains(part), "{part}\n{story}");
+    }
+}
+
+#[test]
+fn a_connection_that_lives_is_told_as_it_stands() {
+    assert_eq!(
+        Standing::of(&samples::connection()).draw(Look::PLAIN),
+        "5b8f0a6d4c17 has not ended: it is open\n\n\
+         Opened      2026-03-01 12:00:00.250 UTC, 3 h 12 min ago, with 203.0.113.9:51342 (subject \
+         ann).\n\
+         Messages    10 received (1000 bytes), 9 sent (900 bytes).\n\
+         Network     The last Ping took 0.412 ms. The last message travelled 12 ms ago.\n\
+         What to do  `lastword show 5b8f0a6d4c17` shows all of it; `lastword close 5b8f0a6d4c17` \
+         closes it and tells how that went."
+    );
+    assert_eq!(
+        Standing::of(&samples::dialled()).draw(Look::PLAIN),
+        "5b8f0a6d4c18 has not ended: this end has closed and waits for the peer's Close\n\n\
+         Opened      2026-03-01 12:00:00.250 UTC, 1 s ago, with 198.51.100.7:443.\n\
+         Messages    0 received (0 bytes), 0 sent (0 bytes). 2 messages (1.5 KiB) wait to be taken \
+         by the peer, the oldest for 7 s.\n\
+         Network     No Ping has been answered so far. No message has travelled so far.\n\
+         What to do  `lastword show 5b8f0a6d4c18` shows all of it; `lastword close 5b8f0a6d4c18` \
+         closes it and tells how that went."
+    );
+}
