@@ -3,10 +3,10 @@
 //! Every client command is a client of the control API and of nothing else. It exits with 0; with 1
 //! if what was asked for failed, with 2 for bad usage, with 3 if no daemon could be reached.
 
+mod api;
 mod arguments;
 mod closing;
 mod console;
-mod control;
 mod draining;
 mod endings;
 mod events;
@@ -56,6 +56,7 @@ pub struct CommandLine {
 
 /// What to do.
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one of it, and it is moved twice")]
 pub enum Command {
     /// Run the daemon; with nothing else, an echo on ws://127.0.0.1:8080/echo
     Serve(Serve),

@@ -1,8 +1,10 @@
 //! The client commands and the daemon together: what one asks, the other answers.
 
-use std::time::Duration;
+use std::process::Stdio;
 
 use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::time::timeout;
 
 use super::{PROGRAM, Ran, lastword, ran};
 use crate::support::SOON;
@@ -23,12 +25,22 @@ async fn told(daemon: &Daemon, arguments: &[&str]) -> String {
     ran.stdout
 }
 
-/// The last 12 digits of the id of the only connection that is open.
+/// The last 12 digits of the id of the only connection, once it is there: the peer's 101 comes first.
 async fn only_one(daemon: &Daemon) -> String {
-    let page: Value = serde_json::from_str(&told(daemon, &["ls", "--json"]).await).unwrap();
-    let [only] = page["connections"].as_array().unwrap().as_slice() else { panic!("{page}") };
-    let id = only["id"].as_str().unwrap();
-    id[id.len() - 12..].to_owned()
+    let found = async {
+        loop {
+            let page: Value = serde_json::from_str(&told(daemon, &["ls", "--json"]).await).unwrap();
+            match page["connections"].as_array().unwrap().as_slice() {
+                [] => {}
+                [only] => {
+                    let id = only["id"].as_str().unwrap();
+                    return id[id.len() - 12..].to_owned();
+                }
+                several => panic!("{several:?}"),
+            }
+        }
+    };
+    timeout(SOON, found).await.expect("awaited a connection")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -102,6 +114,8 @@ async fn losses_attempts_and_dials_have_their_stories() {
     let failed = ask(&daemon, &["dial", "ws://127.0.0.1:1/"]).await;
     assert_eq!(failed.code, Some(1), "{failed:?}");
     let attempt = failed.stderr.split("lastword why ").nth(1).expect("where to look");
+    // The answer may come before the attempt is on record; the log comes after.
+    daemon.await_ending(|ending| ending["open_failure"] == "connect_refused", SOON).await;
     let story = told(&daemon, &["why", &attempt[..12]]).await;
     assert!(story.contains("never opened") && story.contains("connect_refused"), "{story}");
 
@@ -130,13 +144,29 @@ async fn a_drain_is_watched_and_events_tell_of_it() {
     assert!(story.contains("because of a drain") && story.contains("The drain "), "{story}");
 
     // Followed from the start, the stream has what happened; it ends with the daemon.
-    let following = ask(&daemon, &["events", "--types", "opened,ended", "--since-id", "0"]);
-    let stopping = async {
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        daemon.signal("TERM").await;
-    };
-    let (followed, ()) = tokio::join!(following, stopping);
-    assert_eq!(followed.code, Some(3), "{followed:?}");
+    let control = format!("http://{}", daemon.control());
+    let mut following = tokio::process::Command::new(PROGRAM)
+        .args(["events", "--types", "opened,ended", "--since-id", "0", "--control", &control])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(following.stdout.take().unwrap()).lines();
     let ended = format!("ended        {id}  clean");
-    assert!(followed.stdout.contains(&ended), "{followed:?}");
+    let heard = async {
+        while let Some(line) = lines.next_line().await.unwrap() {
+            if line.contains(&ended) {
+                return;
+            }
+        }
+        panic!("the stream ended before the ending was told");
+    };
+    timeout(SOON, heard).await.expect("awaited the event of the ending");
+    daemon.signal("TERM").await;
+    let followed = timeout(SOON, following.wait_with_output()).await.expect("awaited the end");
+    let followed = followed.unwrap();
+    assert_eq!(followed.status.code(), Some(3));
+    let said = String::from_utf8_lossy(&followed.stderr);
+    assert!(said.contains("--since-id"), "{said}");
 }

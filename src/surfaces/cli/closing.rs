@@ -5,9 +5,9 @@ use std::time::{Duration, SystemTime};
 use http::{Method, StatusCode};
 use serde_json::{Map, Value, json};
 
+use super::api::{Answer, Daemon, path};
 use super::arguments::{Abort, Close, Dial};
 use super::console::Console;
-use super::control::{Answer, Daemon, path};
 use super::failure::Failure;
 use super::words::{safe, safe_or, short_id};
 use super::{DONE, endings};

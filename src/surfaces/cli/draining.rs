@@ -6,9 +6,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
+use super::api::{Answer, Daemon};
 use super::arguments::Drain;
 use super::console::Console;
-use super::control::{Answer, Daemon};
 use super::failure::Failure;
 use super::selector::Selected;
 use super::words::{count, lasting, millis, safe};

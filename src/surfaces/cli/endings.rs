@@ -5,9 +5,9 @@ use std::time::SystemTime;
 use comfy_table::Color;
 
 use super::DONE;
+use super::api::Daemon;
 use super::arguments::Endings;
 use super::console::{Console, Look};
-use super::control::Daemon;
 use super::failure::Failure;
 use super::table::{Column, Content, Entry, Listing};
 use super::words::{ago, lasting_short, safe, safe_or, short_id, stamp, utc_seconds};
@@ -28,7 +28,7 @@ pub(super) async fn list(endings: &Endings, console: &mut Console) -> Result<u8,
         ("path", endings.path.clone()),
     ];
     let json = console.json;
-    let see = |answer: &super::control::Answer| {
+    let see = |answer: &super::api::Answer| {
         if json { console.print_bytes(&answer.body) } else { Ok(()) }
     };
     let listed = daemon
@@ -56,7 +56,7 @@ const COLUMNS: [Column; 10] = [
     Column { title: "FAULT", rank: 4, content: Content::Word },
     Column { title: "LIVED", rank: 5, content: Content::Number },
     Column { title: "ROUTE", rank: 6, content: Content::Text },
-    Column { title: "PEER", rank: 2, content: Content::Text },
+    Column { title: "PEER", rank: 2, content: Content::Word },
     Column { title: "SUBJECT", rank: 7, content: Content::Text },
     Column { title: "DETAIL", rank: 8, content: Content::Text },
 ];

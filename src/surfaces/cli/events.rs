@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use super::api::{Daemon, query};
 use super::arguments::Events;
 use super::console::Console;
-use super::control::{Daemon, query};
 use super::draining;
 use super::endings;
 use super::failure::Failure;

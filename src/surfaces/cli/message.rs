@@ -8,9 +8,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
+use super::api::{Daemon, path};
 use super::arguments::{Broadcast, Payload, Send};
 use super::console::Console;
-use super::control::{Daemon, path};
 use super::failure::Failure;
 use super::words::{count, short_id};
 use super::{DONE, FAILED};

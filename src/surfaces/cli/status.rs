@@ -1,9 +1,9 @@
 //! `status`: how the daemon fares.
 
 use super::DONE;
+use super::api::Daemon;
 use super::arguments::Status;
 use super::console::Console;
-use super::control::Daemon;
 use super::draining;
 use super::failure::Failure;
 use super::table::draw_pairs;

@@ -14,9 +14,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::SystemTime;
 
 use super::DONE;
+use super::api::{Answer, Daemon, path, query};
 use super::arguments::Why;
 use super::console::Console;
-use super::control::{Answer, Daemon, path, query};
 use super::endings;
 use super::failure::Failure;
 use super::table::wrap;

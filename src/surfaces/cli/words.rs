@@ -154,8 +154,8 @@ pub(super) const fn code_name(code: u16) -> &'static str {
         3003 => "forbidden",
         3008 => "timeout",
         4409 => "replaced by a newer connection",
-        3000..=3999 => "a code of a library or framework",
-        4000..=4999 => "a code of the application",
+        3001 | 3002 | 3004..=3007 | 3009..=3999 => "a code of a library or framework",
+        4000..=4408 | 4410..=4999 => "a code of the application",
         _ => "no legal close code",
     }
 }

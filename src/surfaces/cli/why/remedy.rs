@@ -167,9 +167,9 @@ fn left_by_peer(facts: &Facts<'_>) -> String {
             format!("Nothing here: the peer is restarting or has too much to do ({name}).")
         }
         3000 => "The peer wants other credentials: renew them.".to_owned(),
-        3000..=4999 => format!(
-            "{code} is {name}: its documentation tells what it means. To lastword it was a proper \
-             end."
+        3001 | 3002 | 3004..=4999 => format!(
+            "What {code} ({name}) means is for the peer's documentation to tell. To lastword it was \
+             a proper end."
         ),
         _ => "Nothing.".to_owned(),
     }
