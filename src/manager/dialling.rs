@@ -92,7 +92,7 @@ impl Dial {
         let mut origin = self.origin(backend.name());
         let opened = match self.connect(&mut origin).await {
             Ok(opened) => opened,
-            Err(failure) => return Err(self.failed(origin, began, failure)),
+            Err(failure) => return Err(self.failed(origin, began, failure).await),
         };
         origin.subprotocol = opened.subprotocol.map(String::from);
         let adoption = Adoption {
@@ -187,10 +187,10 @@ impl Dial {
         origin
     }
 
-    fn failed(&self, origin: Origin, began: SystemTime, failure: Failure) -> DialError {
+    async fn failed(&self, origin: Origin, began: SystemTime, failure: Failure) -> DialError {
         let Failure { failure, transport_end, detail } = failure;
         let attempt = Attempt { origin, began, failure, transport_end, limit: None, detail };
-        DialError::Failed(self.core.record_attempt(attempt))
+        DialError::Failed(self.core.record_attempt(attempt).await)
     }
 }
 

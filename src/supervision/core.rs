@@ -108,8 +108,8 @@ impl Core {
         self.node.is_draining()
     }
 
-    pub(crate) fn record_attempt(&self, attempt: Attempt) -> Arc<Ending> {
-        self.node.record_attempt(attempt)
+    pub(crate) async fn record_attempt(&self, attempt: Attempt) -> Arc<Ending> {
+        self.node.record_attempt_durably(attempt).await
     }
 
     pub(crate) fn records(&self) -> &Records {

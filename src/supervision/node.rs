@@ -105,8 +105,19 @@ impl Node {
         }
     }
 
-    /// Records an attempt that failed, and returns its record.
-    pub(super) fn record_attempt(&self, attempt: Attempt) -> Arc<Ending> {
+    /// Records an attempt that failed.
+    pub(super) fn record_attempt(&self, attempt: Attempt) {
+        self.publisher.open_failed(Arc::new(self.draw_up(attempt)));
+    }
+
+    /// Records an attempt that failed, and returns its record once it is durable or cannot be.
+    pub(super) async fn record_attempt_durably(&self, attempt: Attempt) -> Arc<Ending> {
+        let ending = Arc::new(self.draw_up(attempt));
+        self.publisher.open_failed_durably(Arc::clone(&ending)).await;
+        ending
+    }
+
+    fn draw_up(&self, attempt: Attempt) -> Ending {
         let Attempt { origin, began, failure, transport_end, limit, detail } = attempt;
         let ended_at = SystemTime::now();
         let mut outcome = Outcome {
@@ -125,7 +136,7 @@ impl Node {
             detail,
         };
         classification::judge(&mut outcome, origin.direction);
-        let ending = Arc::new(Ending {
+        Ending {
             id: ConnectionId::new(),
             node: Arc::clone(&self.name),
             origin: Arc::new(origin),
@@ -136,9 +147,7 @@ impl Node {
             outcome,
             traffic: None,
             tcp: None,
-        });
-        self.publisher.open_failed(Arc::clone(&ending));
-        ending
+        }
     }
 }
 

@@ -1,14 +1,15 @@
 //! One event per fact, told from one place: here.
 
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use tokio::sync::{Notify, broadcast};
+use tokio::sync::{Notify, broadcast, oneshot};
 
 use super::connection::Connection;
 use super::registry::Registry;
 use crate::ledger::{Committed, Entry, Ledger};
-use crate::vocabulary::{Closing, Ending, Event, Opened, Published, Record};
+use crate::vocabulary::{Closing, ConnectionId, Ending, Event, Opened, Published, Record};
 
 /// How many events a slow reader may be behind before it is told of a gap.
 const BACKLOG: usize = 4096;
@@ -24,6 +25,8 @@ pub(super) struct Publisher {
     /// The place of the last event that has one. Held while an event is sent, so that whoever
     /// subscribes knows the place at which its events begin.
     last: Mutex<Option<u64>>,
+    /// Who waits for the record of an attempt.
+    awaited: Mutex<HashMap<ConnectionId, oneshot::Sender<()>>>,
     /// This, as the ledger knows it.
     committed: OnceLock<std::sync::Weak<Self>>,
     /// Told whenever a connection is gone from the registry.
@@ -42,6 +45,7 @@ impl Publisher {
             ledger,
             events: broadcast::channel(BACKLOG).0,
             last: Mutex::new(None),
+            awaited: Mutex::default(),
             committed: OnceLock::new(),
             emptier: Notify::new(),
             observer,
@@ -69,6 +73,19 @@ impl Publisher {
     /// Records that an attempt failed.
     pub(super) fn open_failed(&self, ending: Arc<Ending>) {
         self.append(Entry::OpenFailed(ending));
+    }
+
+    /// Records that an attempt failed, and waits until that is durable or cannot be: the ledger
+    /// says so in bounded time.
+    ///
+    /// # Cancel safety
+    /// Dropped, it is recorded all the same.
+    pub(super) async fn open_failed_durably(&self, ending: Arc<Ending>) {
+        let (told, recorded) = oneshot::channel();
+        self.lock_awaited().insert(ending.id, told);
+        self.open_failed(ending);
+        // It is told of every entry, so the sender is not dropped unused.
+        let _ = recorded.await;
     }
 
     /// Tells of a closing handshake, behind what was recorded before it.
@@ -123,6 +140,10 @@ impl Publisher {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn lock_awaited(&self) -> MutexGuard<'_, HashMap<ConnectionId, oneshot::Sender<()>>> {
+        self.awaited.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn append(&self, entry: Entry) {
         // The weak reference is alive as long as `self` is borrowed.
         if let Some(committed) = self.committed.get().and_then(std::sync::Weak::upgrade) {
@@ -134,12 +155,18 @@ impl Publisher {
 
 impl Committed for Publisher {
     fn committed(&self, entry: Entry, record: Record) {
-        let ended = match &entry {
-            Entry::Opened(_) | Entry::Closing(_) | Entry::OpenFailed(_) => None,
-            Entry::Ended(ending) => Some(Arc::clone(ending)),
-        };
+        let (mut ended, mut awaited) = (None, None);
+        match &entry {
+            Entry::Opened(_) | Entry::Closing(_) => {}
+            Entry::OpenFailed(ending) => awaited = self.lock_awaited().remove(&ending.id),
+            Entry::Ended(ending) => ended = Some(Arc::clone(ending)),
+        }
         let removed = ended.as_ref().and_then(|ending| self.registry.remove(ending));
         self.tell(Published { event: entry.into(), record });
+        if let Some(awaited) = awaited {
+            // Whoever waited may have gone.
+            let _ = awaited.send(());
+        }
         if let Some(ending) = ended {
             if let Some((connection, place)) = removed {
                 connection.publish(ending);

@@ -1,9 +1,12 @@
 //! Events: in order, one per fact, and a gap for who is too slow.
 
 use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use lastword::vocabulary::{CloseState, ConnectionId, Role};
-use lastword::{Adopt, Backend, Event};
+use lastword::ledger::{Committed, Entry, Health, Ledger};
+use lastword::vocabulary::{CloseState, ConnectionId, Record, Role};
+use lastword::{Adopt, Backend, DialError, Event, Supervisor};
 
 use super::stage::{ended, piped, settings, soon, supervisor};
 use crate::support::frame::Frame;
@@ -63,11 +66,64 @@ async fn a_reader_that_is_too_slow_is_told_how_much_it_missed() {
     };
     let mut told = 0;
     while let Ok(Some(event)) =
-        tokio::time::timeout(std::time::Duration::from_millis(200), events.next()).await
+        tokio::time::timeout(Duration::from_millis(200), events.next()).await
     {
         assert!(!matches!(event, Event::Gap(_)));
         told += 1;
     }
     // Each has opened and ended, and none has closed.
     assert_eq!((missed as usize + told, told), (2 * CONNECTIONS, 4096));
+}
+
+/// A ledger whose disk is slow: it tells of what was appended when the test says so.
+#[derive(Default)]
+struct Slow {
+    waiting: Mutex<Vec<(Entry, Arc<dyn Committed>)>>,
+}
+
+impl Slow {
+    fn commit(&self) -> usize {
+        let waiting = std::mem::take(&mut *self.waiting.lock().unwrap());
+        let count = waiting.len();
+        for (entry, committed) in waiting {
+            committed.committed(entry, Record::Durable(1));
+        }
+        count
+    }
+}
+
+impl Ledger for Slow {
+    fn append(&self, entry: Entry, committed: &Arc<dyn Committed>) {
+        self.waiting.lock().unwrap().push((entry, Arc::clone(committed)));
+    }
+
+    fn health(&self) -> Health {
+        Health::Good
+    }
+
+    fn lag(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_shown_as_ended_before_it_is_durable() {
+    let slow = Arc::new(Slow::default());
+    let supervisor = Supervisor::builder().ledger(Arc::clone(&slow) as _).start().await.unwrap();
+    let dialling = tokio::spawn(supervisor.dial("ws://127.0.0.1:1/").receive());
+    let adopt = Adopt::new(Role::Server, tokio::io::duplex(64).0);
+    let connection = supervisor.adopt(adopt, Backend::echo()).await.unwrap();
+    let appended = async {
+        // The attempt; the opening and the ending of the connection.
+        while slow.waiting.lock().unwrap().len() < 3 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    soon("three entries", appended).await;
+    assert!(!dialling.is_finished() && connection.ending().is_none());
+    assert_eq!(supervisor.accounting().open, 1);
+    assert_eq!(slow.commit(), 3);
+    assert!(matches!(soon("the dial", dialling).await.unwrap(), Err(DialError::Failed(_))));
+    soon("the ending", connection.ended()).await;
+    assert_eq!(supervisor.accounting().ended, 1);
 }
