@@ -6,6 +6,7 @@
 //! defaults of `config/lastword.toml`, so embedders build [`ConnectionSettings`] without a file.
 
 mod control;
+mod dialers;
 mod error;
 mod layers;
 mod ledger;
@@ -25,13 +26,14 @@ mod values;
 mod tests;
 
 pub use control::Control;
+pub use dialers::{Dialer, DialerBackend, Heartbeat, Reconnect, SecretSource};
 pub use error::{ConfigError, Place, Remedy};
 pub use ledger::{FailurePolicy, Ledger, Synchronous};
 pub use limits::{Limits, MemoryLimit, OnFull};
 pub use loading::{Sources, load};
 pub use overrides::{ConnectionSettings, RouteClose, RouteKeepalive, RouteLimits};
 pub use patterns::{HostName, OriginPattern, PathPattern, host_matches, origin_allowed};
-pub use reserved::{Auth, Dialer, Header, Heartbeat, Reconnect, ReservedBackend, RouteAuth, Tls};
+pub use reserved::{Auth, RouteAuth, Tls};
 pub use routing::{Backend, BackendKind, Listener, Route};
 pub use schema::{
     Close, Config, Drain, Health, Keepalive, Log, LogFormat, Node, QueryRecording, Records,

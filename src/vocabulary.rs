@@ -41,6 +41,7 @@ mod listen_address;
 mod message;
 mod open_failure;
 mod origin;
+mod secret;
 mod selector;
 mod status;
 
@@ -57,5 +58,6 @@ pub use listen_address::{InvalidListenAddress, ListenAddress};
 pub use message::{Message, Text};
 pub use open_failure::OpenFailure;
 pub use origin::{Direction, Origin, Role, Upstream};
+pub use secret::Secret;
 pub use selector::Selector;
 pub use status::ConnectionStatus;

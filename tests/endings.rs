@@ -18,5 +18,6 @@ mod endings {
     mod passive;
     mod pressure;
     mod stage;
+    mod tls;
     mod violations;
 }

@@ -63,12 +63,13 @@ fn no_surface_imports_another() {
 
 #[test]
 fn libraries_are_named_where_they_belong() {
-    let homes: [(&str, &[&str]); 10] = [
+    let homes: [(&str, &[&str]); 11] = [
         ("axum::", &["surfaces/control"]),
         ("utoipa", &["contract/", "contract.rs", "surfaces/control"]),
         ("prometheus_client::", &["surfaces/metrics"]),
         ("rusqlite::", &["ledger/sqlite"]),
         ("ractor::", &["supervision/", "supervision.rs"]),
+        ("rustls", &["transport/tls"]),
         ("tungstenite::", &["transport/websocket.rs", "transport/handshake_key.rs"]),
         (
             "serde",

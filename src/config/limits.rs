@@ -29,6 +29,11 @@ pub struct Limits {
     /// Unit: handshakes per second; 0 = no limit. Default: 1000. Cost: after a mass disconnect
     /// clients come back at this rate at most; beyond it they get 429.
     pub handshakes_per_second: u64,
+    /// Bounds the dials that begin per second, over all dialers, evenly spaced.
+    ///
+    /// Unit: dials per second; 0 = no limit. Default: 50. Cost: when an upstream of many dialers
+    /// comes back, they are back after their number divided by this, in seconds.
+    pub dials_per_second: u64,
     /// Bounds the connections accepted per second from one IP address.
     ///
     /// Unit: connections per second; 0 = no limit. Default: 0. Cost: one counter per address seen
@@ -97,6 +102,7 @@ impl Default for Limits {
             max_connections: 0,
             max_connections_per_ip: 0,
             handshakes_per_second: 1000,
+            dials_per_second: 50,
             accept_rate_per_ip: 0,
             handshake_timeout: Duration::from_secs(10),
             max_message_size: ByteSize::mib(1),

@@ -27,7 +27,9 @@ const NOT_IN_THIS_VERSION: &[Refusal] = &[
     unsettled("routes[].backend", is_relay, "the relay backend is"),
     unsettled("routes[].backend", is_webhook, "the webhook backend is"),
     unsettled("routes[].backend", is_nats, "the NATS backend is"),
-    row("dialers", has_entries, "dialers are"),
+    unsettled("dialers[].backend", is_relay, "the relay backend of dialers is"),
+    unsettled("dialers[].backend", is_webhook, "the webhook backend is"),
+    unsettled("dialers[].backend", is_nats, "the NATS backend is"),
 ];
 
 const fn row(key: &'static str, applies: fn(&Value) -> bool, what: &'static str) -> Refusal {

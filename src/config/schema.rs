@@ -5,9 +5,9 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::control::Control;
+use super::dialers::Dialer;
 use super::ledger::Ledger;
 use super::limits::Limits;
-use super::reserved::Dialer;
 use super::routing::{Listener, Route};
 use super::values::{self, Spread};
 use crate::vocabulary::{CloseCode, CloseReason, ListenAddress};
@@ -22,7 +22,7 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// Lists what becomes of a path; the first match wins; default: `/echo` to echo.
     pub routes: Vec<Route>,
-    /// Lists the outbound connections that are kept alive. Not in this version.
+    /// Lists the outbound connections that are kept alive; default: none.
     pub dialers: Vec<Dialer>,
     /// Bounds what peers and backends can make this process hold, wait for or do.
     pub limits: Limits,

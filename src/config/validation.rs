@@ -1,5 +1,7 @@
 //! What cannot be said by types: values that do not go together, and names that are taken.
 
+mod dialers;
+
 use std::time::Duration;
 
 use tracing_subscriber::filter::{EnvFilter, LevelFilter};
@@ -56,6 +58,29 @@ pub enum Violation {
     /// A subprotocol is listed twice.
     #[error("{0:?} is listed twice: remove one")]
     DuplicateSubprotocol(String),
+    /// An upstream could not be dialled.
+    #[error("the URL cannot be dialled: {0}; write ws://host:port/path or wss://host/path")]
+    DialerUrl(&'static str),
+    /// A proxy could not be used.
+    #[error("the proxy cannot be used: {0}; write http://host:port")]
+    ProxyUrl(&'static str),
+    /// There is no proxy that could want credentials.
+    #[error("there is no proxy to give them to: set proxy, or remove them")]
+    CredentialsWithoutProxy,
+    /// A header could not be sent, or belongs to the opening handshake.
+    #[error("{0:?} is no header to set: write a token that the opening handshake does not use")]
+    Header(String),
+    /// The shortest wait would be the longest.
+    #[error("min ({}) is above max ({}): lower it, or raise the other", shown(min), shown(max))]
+    WaitsUpsideDown {
+        /// The shortest wait.
+        min: Duration,
+        /// The longest.
+        max: Duration,
+    },
+    /// No peer sends such a code.
+    #[error("{0} is no close code: write 1000 to 4999")]
+    CodeOutOfRange(u16),
     /// A wait would have no end.
     #[error("must have a deadline: write a duration above zero")]
     NoDeadline,
@@ -154,6 +179,7 @@ fn check(config: &Config) -> Check {
     check_listeners(config)?;
     check_routes(config)?;
     check_control(&config.control)?;
+    dialers::check_dialers(config)?;
     let Config { limits, keepalive, close, records, .. } = config.clone();
     check_settings("", &ConnectionSettings { limits, keepalive, close, records })?;
     check_ledger(&config.ledger)?;
@@ -225,15 +251,7 @@ fn check_routes(config: &Config) -> Check {
             let other = format!("routes[{earlier}] ({:?})", config.routes[earlier].name);
             return fail([format!("routes[{index}].path")], Violation::Shadowed { other });
         }
-        for (at, subprotocol) in route.subprotocols.iter().enumerate() {
-            let key = [format!("routes[{index}].subprotocols[{at}]")];
-            ensure(is_token(subprotocol), key.clone(), || {
-                Violation::Subprotocol(subprotocol.clone())
-            })?;
-            ensure(!route.subprotocols[..at].contains(subprotocol), key, || {
-                Violation::DuplicateSubprotocol(subprotocol.clone())
-            })?;
-        }
+        check_subprotocols(&format!("routes[{index}]."), &route.subprotocols)?;
         check_settings(&format!("routes[{index}]."), &route.settings(config))?;
     }
     Ok(())
@@ -258,6 +276,17 @@ fn check_control(control: &Control) -> Check {
     let fits = control.max_body > ByteSize(0);
     ensure(fits, ["control.max_body"], || Violation::NoRoom)?;
     ensure(control.max_connections > 0, ["control.max_connections"], || Violation::NoRoom)
+}
+
+fn check_subprotocols(prefix: &str, subprotocols: &[String]) -> Check {
+    for (at, subprotocol) in subprotocols.iter().enumerate() {
+        let key = [format!("{prefix}subprotocols[{at}]")];
+        ensure(is_token(subprotocol), key.clone(), || Violation::Subprotocol(subprotocol.clone()))?;
+        ensure(!subprotocols[..at].contains(subprotocol), key, || {
+            Violation::DuplicateSubprotocol(subprotocol.clone())
+        })?;
+    }
+    Ok(())
 }
 
 fn shadows(earlier: &Route, later: &Route) -> bool {

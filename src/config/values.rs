@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 
 use crate::vocabulary::{
-    CloseCode, CloseReason, IllegalClose, InvalidListenAddress, ListenAddress,
+    CloseCode, CloseReason, IllegalClose, InvalidListenAddress, ListenAddress, Secret,
 };
 
 /// Tells why a text is not the value it should be, and what to write instead.
@@ -225,6 +225,11 @@ pub(super) fn close_reason<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<CloseReason, D::Error> {
     CloseReason::new(String::deserialize(deserializer)?).map_err(de::Error::custom)
+}
+
+/// Reads a text that is not to be shown.
+pub(super) fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Secret, D::Error> {
+    String::deserialize(deserializer).map(Secret::new)
 }
 
 /// Reads text where the empty text means "off".

@@ -88,9 +88,24 @@ fn attempt_fault(failure: OpenFailure) -> Fault {
     }
 }
 
-/// Waits that keep many from coming back at once.
-const SOON: Retry = Retry::Backoff { min: Duration::from_secs(1), max: Duration::from_secs(30) };
-const LATER: Retry = Retry::Backoff { min: Duration::from_secs(5), max: Duration::from_secs(60) };
+/// The usual wait, which keeps many from coming back at once.
+pub const SOON: Retry =
+    Retry::Backoff { min: Duration::from_secs(1), max: Duration::from_secs(30) };
+/// The wait of those whom the peer, or this end, has told to come back later.
+pub const LATER: Retry =
+    Retry::Backoff { min: Duration::from_secs(5), max: Duration::from_secs(60) };
+
+/// Stretches advice to come back to a wait that the peer itself asked for (`Retry-After`).
+pub fn after_asking(retry: Retry, wait: Duration) -> Retry {
+    match retry {
+        Retry::Backoff { min, max } => {
+            let min = min.max(wait);
+            // All who were refused at one moment were asked to wait alike.
+            Retry::Backoff { min, max: max.max(min.saturating_add(min / 10)) }
+        }
+        Retry::Never | Retry::Reauthenticate => retry,
+    }
+}
 
 /// Judges by cause before code.
 fn retry(outcome: &Outcome, direction: Direction) -> Retry {

@@ -108,8 +108,12 @@ impl Core {
         self.node.is_draining()
     }
 
-    pub(crate) async fn record_attempt(&self, attempt: Attempt) -> Arc<Ending> {
-        self.node.record_attempt_durably(attempt).await
+    pub(crate) async fn record_attempt(
+        &self,
+        attempt: Attempt,
+        wait: Option<Duration>,
+    ) -> Arc<Ending> {
+        self.node.record_attempt_durably(attempt, wait).await
     }
 
     pub(crate) fn records(&self) -> &Records {

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use ractor::ActorRef;
 use tokio::sync::{Notify, oneshot};
@@ -107,17 +107,22 @@ impl Node {
 
     /// Records an attempt that failed.
     pub(super) fn record_attempt(&self, attempt: Attempt) {
-        self.publisher.open_failed(Arc::new(self.draw_up(attempt)));
+        self.publisher.open_failed(Arc::new(self.draw_up(attempt, None)));
     }
 
-    /// Records an attempt that failed, and returns its record once it is durable or cannot be.
-    pub(super) async fn record_attempt_durably(&self, attempt: Attempt) -> Arc<Ending> {
-        let ending = Arc::new(self.draw_up(attempt));
+    /// Records an attempt that failed, and returns its record once it is durable or cannot be;
+    /// `wait` is how long the peer asked to wait (`Retry-After`).
+    pub(super) async fn record_attempt_durably(
+        &self,
+        attempt: Attempt,
+        wait: Option<Duration>,
+    ) -> Arc<Ending> {
+        let ending = Arc::new(self.draw_up(attempt, wait));
         self.publisher.open_failed_durably(Arc::clone(&ending)).await;
         ending
     }
 
-    fn draw_up(&self, attempt: Attempt) -> Ending {
+    fn draw_up(&self, attempt: Attempt, wait: Option<Duration>) -> Ending {
         let Attempt { origin, began, failure, transport_end, limit, detail } = attempt;
         let ended_at = SystemTime::now();
         let mut outcome = Outcome {
@@ -136,6 +141,9 @@ impl Node {
             detail,
         };
         classification::judge(&mut outcome, origin.direction);
+        if let Some(wait) = wait {
+            outcome.retry = classification::after_asking(outcome.retry, wait);
+        }
         Ending {
             id: ConnectionId::new(),
             node: Arc::clone(&self.name),
@@ -143,7 +151,7 @@ impl Node {
             relay_peer: None,
             opened_at: began,
             ended_at,
-            open_for: std::time::Duration::ZERO,
+            open_for: Duration::ZERO,
             outcome,
             traffic: None,
             tcp: None,

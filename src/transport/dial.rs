@@ -1,4 +1,4 @@
-//! Dials: from a `ws://` URL to a TCP socket.
+//! Dials: from a `ws://` or `wss://` URL to a TCP socket.
 
 use std::fmt;
 use std::io;
@@ -14,10 +14,11 @@ use tokio::time::{Instant, timeout_at};
 use super::opening_handshake::ClientRequest;
 use crate::vocabulary::OpenFailure;
 
-/// A WebSocket URL (RFC 6455 section 3): `ws://host[:port][/path][?query]`.
+/// A WebSocket URL (RFC 6455 section 3): `ws://host[:port][/path][?query]`, or `wss://` for TLS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WsUrl {
     text: String,
+    secure: bool,
     host: String,
     port: u16,
     authority: HeaderValue,
@@ -28,6 +29,21 @@ impl WsUrl {
     /// Returns the URL as it was written.
     pub fn as_str(&self) -> &str {
         &self.text
+    }
+
+    /// Tells whether it asks for TLS: `wss://`. [`dial`] only opens TCP.
+    pub fn is_secure(&self) -> bool {
+        self.secure
+    }
+
+    /// Returns the host, without the brackets of an IPv6 address.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Returns the port; 80 or 443 where the URL has none.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// Returns the path and the query.
@@ -55,19 +71,18 @@ impl FromStr for WsUrl {
             return Err(invalid("a WebSocket URL has no fragment"));
         }
         let uri: Uri = text.parse().map_err(|_| invalid("it cannot be parsed"))?;
-        match uri.scheme_str() {
-            Some(scheme) if scheme.eq_ignore_ascii_case("ws") => {}
-            Some(scheme) if scheme.eq_ignore_ascii_case("wss") => {
-                return Err(InvalidUrl::TlsNotInThisVersion);
-            }
-            Some(_) | None => return Err(invalid("it must begin with ws://")),
-        }
+        let secure = match uri.scheme_str() {
+            Some(scheme) if scheme.eq_ignore_ascii_case("ws") => false,
+            Some(scheme) if scheme.eq_ignore_ascii_case("wss") => true,
+            Some(_) | None => return Err(invalid("it must begin with ws:// or wss://")),
+        };
         let authority = uri.authority().ok_or_else(|| invalid("it has no host"))?;
         if authority.as_str().contains('@') {
             return Err(invalid("credentials belong into a header, not into the URL"));
         }
         let host = authority.host();
         let port = match authority.as_str().len() - host.len() {
+            0 if secure => 443,
             0 => 80,
             _ => authority.port_u16().ok_or_else(|| invalid("its port is none"))?,
         };
@@ -85,6 +100,7 @@ impl FromStr for WsUrl {
         };
         Ok(Self {
             text: text.to_owned(),
+            secure,
             host: host.trim_start_matches('[').trim_end_matches(']').to_owned(),
             port,
             authority: HeaderValue::from_str(authority.as_str())
@@ -107,9 +123,6 @@ pub enum InvalidUrl {
     /// It is not as it should be.
     #[error("the URL cannot be dialled: {0}; write ws://host:port/path")]
     Malformed(&'static str),
-    /// TLS is yet to come.
-    #[error("the URL cannot be dialled: wss:// is not in this version; use ws://")]
-    TlsNotInThisVersion,
 }
 
 impl InvalidUrl {
@@ -117,7 +130,6 @@ impl InvalidUrl {
     pub const fn failure(&self) -> OpenFailure {
         match self {
             Self::Malformed(_) => OpenFailure::BadRequest,
-            Self::TlsNotInThisVersion => OpenFailure::Tls,
         }
     }
 }
@@ -157,9 +169,22 @@ pub struct FailedDial {
 ///
 /// Dropping the future drops the attempt.
 pub async fn dial(url: &WsUrl, timeout: Duration) -> Result<Dialled, FailedDial> {
+    dial_host(&url.host, url.port, timeout).await
+}
+
+/// Likewise, for a host and a port.
+///
+/// # Errors
+///
+/// As [`dial`].
+///
+/// # Cancel safety
+///
+/// As [`dial`].
+pub async fn dial_host(host: &str, port: u16, timeout: Duration) -> Result<Dialled, FailedDial> {
     let began = Instant::now();
     let deadline = began + timeout;
-    let addrs = resolve(url, deadline, timeout).await?;
+    let addrs = resolve(host, port, deadline, timeout).await?;
     let mut tried = Vec::new();
     let mut failure = OpenFailure::Dns;
     for (at, &addr) in addrs.iter().enumerate() {
@@ -189,11 +214,12 @@ pub async fn dial(url: &WsUrl, timeout: Duration) -> Result<Dialled, FailedDial>
 }
 
 async fn resolve(
-    url: &WsUrl,
+    host: &str,
+    port: u16,
     deadline: Instant,
     timeout: Duration,
 ) -> Result<Vec<SocketAddr>, FailedDial> {
-    let why = match timeout_at(deadline, lookup_host((url.host.as_str(), url.port))).await {
+    let why = match timeout_at(deadline, lookup_host((host, port))).await {
         Ok(Ok(found)) => {
             let addrs: Vec<_> = found.collect();
             if !addrs.is_empty() {
@@ -204,7 +230,7 @@ async fn resolve(
         Ok(Err(error)) => error.to_string(),
         Err(_) => format!("no answer within {timeout:?}"),
     };
-    let detail = format!("cannot resolve {}: {why}", url.host);
+    let detail = format!("cannot resolve {host}: {why}");
     Err(FailedDial { failure: OpenFailure::Dns, detail })
 }
 
@@ -242,6 +268,9 @@ mod tests {
         assert_eq!(parts("ws://a:81/b?c=%20"), expect("a", 81, "a:81", "/b?c=%20"));
         assert_eq!(parts("ws://a?c"), expect("a", 80, "a", "/?c"));
         assert_eq!(parts("WS://[::1]:81/"), expect("::1", 81, "[::1]:81", "/"));
+        assert_eq!(parts("wss://a.example/b"), expect("a.example", 443, "a.example", "/b"));
+        assert_eq!(parts("WSS://a:444"), expect("a", 444, "a:444", "/"));
+        assert!(url("wss://a").is_secure() && !url("ws://a").is_secure());
     }
 
     #[test]
@@ -264,9 +293,6 @@ mod tests {
             let error = text.parse::<WsUrl>().unwrap_err();
             assert_eq!(error.failure(), OpenFailure::BadRequest, "{text}");
         }
-        let error = "wss://a/".parse::<WsUrl>().unwrap_err();
-        assert_eq!(error, InvalidUrl::TlsNotInThisVersion);
-        assert_eq!(error.failure(), OpenFailure::Tls);
     }
 
     #[tokio::test]

@@ -18,6 +18,7 @@ pub mod server;
 
 use bytes::Bytes;
 
+pub(in crate::transport) use answer::retry_after;
 pub use answer::{Agreement, Refusal};
 pub use client::{ClientRequest, FailedOpening, Opened, ReservedHeader, open};
 pub use request::{

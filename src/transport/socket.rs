@@ -32,6 +32,11 @@ pub trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     fn direct_writer(&self) -> Option<DirectWriter> {
         None
     }
+
+    /// Returns how many bytes a layer such as TLS adds to a small write on its way to the kernel.
+    fn overhead(&self) -> u64 {
+        0
+    }
 }
 
 impl Transport for TcpStream {
@@ -60,6 +65,10 @@ impl Transport for Box<dyn Transport> {
 
     fn direct_writer(&self) -> Option<DirectWriter> {
         (**self).direct_writer()
+    }
+
+    fn overhead(&self) -> u64 {
+        (**self).overhead()
     }
 }
 

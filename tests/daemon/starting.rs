@@ -221,8 +221,11 @@ fn bad_configurations(directory: &TempDir) -> Vec<(Vec<String>, Vec<&'static str
         ),
         // Reserved for later versions.
         (
-            in_file("dialers.toml", "[[dialers]]\nname = 'a'\nurl = 'ws://x'\n"),
-            vec!["dialers.toml:", "dialers", "not in this version"],
+            in_file(
+                "dialers.toml",
+                "[[dialers]]\nname = 'a'\nurl = 'ws://x'\nbackend = { kind = 'nats' }\n",
+            ),
+            vec!["dialers.toml:", "dialers[0].backend", "not in this version"],
         ),
         (
             in_file(

@@ -11,6 +11,7 @@ pub mod daemon;
 pub mod frame;
 pub mod http;
 pub mod raw_peer;
+pub mod tls;
 
 use std::time::Duration;
 

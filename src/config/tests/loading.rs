@@ -185,6 +185,7 @@ fn what_is_not_built_is_refused_by_name() {
     let listener = "[[listeners]]\nname = 'a'\nlisten = '127.0.0.1:1'\n";
     let route = "[[routes]]\nname = 'a'\npath = '/a'\n";
     let echo = "backend = { kind = 'echo' }\n";
+    let dialer = "[[dialers]]\nname = 'a'\nurl = 'ws://x'\n";
     for (text, key) in [
         (format!("{listener}tls = {{ cert = 'c', key = 'k' }}"), "listeners[0].tls"),
         (format!("{listener}tls = {{}}"), "listeners[0].tls"),
@@ -197,7 +198,9 @@ fn what_is_not_built_is_refused_by_name() {
         (format!("{route}backend = {{ kind = 'relay', url = 'ws://x' }}"), "routes[0].backend"),
         (format!("{route}backend = {{ kind = 'webhook', url = 'x' }}"), "routes[0].backend"),
         (format!("{route}backend = {{ kind = 'nats', subject = 'x' }}"), "routes[0].backend"),
-        ("[[dialers]]\nname='a'\nurl='ws://x'\nbackend={kind='echo'}".into(), "dialers"),
+        (format!("{dialer}backend = {{ kind = 'relay', url = 'ws://x' }}"), "dialers[0].backend"),
+        (format!("{dialer}backend = {{ kind = 'webhook', url = 'x' }}"), "dialers[0].backend"),
+        (format!("{dialer}backend = {{ kind = 'nats', subject = 'x' }}"), "dialers[0].backend"),
     ] {
         match load_text(&text).unwrap_err() {
             ConfigError::NotInThisVersion { key: refused, .. } => assert_eq!(refused, key),
@@ -293,4 +296,67 @@ proptest::proptest! {
         let _ = load_text(&text);
         let _ = load_text(&format!("{key} = {text}"));
     }
+}
+
+#[test]
+fn a_dialer_is_read_whole() {
+    let text = r#"
+        [[dialers]]
+        name = "feed"
+        url = "wss://feed.example.org/stream"
+        headers = { authorization = { env = "TOKEN" }, origin = { value = "https://a" } }
+        subprotocols = ["v1"]
+        tags = { venue = "x" }
+        ca_file = "ca.pem"
+        proxy = "http://proxy:3128"
+        proxy_credentials = { file = "secret" }
+        backend = { kind = "none" }
+        on_open = ["a", "b"]
+        ready_on = "subscribed"
+        heartbeat = { send = "ping", every = "15s" }
+        reconnect = { min = "1s", never_on = [1008, 4004] }
+        rotate_after = "23h"
+        stale_after = "30s"
+        limits = { outbox_bytes = "1MiB" }
+    "#;
+    let config = load_text(text).unwrap();
+    let dialer = &config.dialers[0];
+    let mut expected = Dialer::new("feed", "wss://feed.example.org/stream");
+    let value = SecretSource::Value(crate::vocabulary::Secret::new("https://a"));
+    expected.headers.insert("authorization".to_owned(), SecretSource::Env("TOKEN".to_owned()));
+    expected.headers.insert("origin".to_owned(), value);
+    expected.subprotocols = vec!["v1".to_owned()];
+    expected.tags.insert("venue".to_owned(), "x".to_owned());
+    expected.ca_file = Some("ca.pem".into());
+    expected.proxy = Some("http://proxy:3128".to_owned());
+    expected.proxy_credentials = Some(SecretSource::File("secret".into()));
+    expected.on_open = vec!["a".to_owned(), "b".to_owned()];
+    expected.ready_on = Some("subscribed".to_owned());
+    let every = Duration::from_secs(15);
+    expected.heartbeat = Some(Heartbeat { send: "ping".to_owned(), every });
+    expected.reconnect.min = Duration::from_secs(1);
+    expected.reconnect.never_on = vec![1008, 4004];
+    expected.rotate_after = Duration::from_secs(23 * 60 * 60);
+    expected.stale_after = Duration::from_secs(30);
+    expected.limits.outbox_bytes = Some(ByteSize::mib(1));
+    assert_eq!(*dialer, expected);
+    assert_eq!(dialer.settings(&config).limits.outbox_bytes, ByteSize::mib(1));
+    assert!(!format!("{dialer:?}").contains("https://a"), "a value is not shown: {dialer:?}");
+}
+
+#[test]
+fn a_dialer_that_cannot_work_is_refused_with_its_place() {
+    let dialer = "[[dialers]]\nname = 'a'\nbackend = { kind = 'none' }\n";
+    for (text, key) in [
+        ("url = 'http://a'", "dialers[0].url"),
+        ("url = 'ws://a'\nheaders = { host = { env = 'X' } }", "dialers[0].headers.host"),
+        ("url = 'ws://a'\nreconnect = { min = '1m' }", "dialers[0].reconnect.min"),
+    ] {
+        let error = load_text(&format!("{dialer}{text}")).unwrap_err();
+        assert!(matches!(&error, ConfigError::Contradiction { .. }), "{error}");
+        assert!(error.to_string().contains(key), "{error}");
+    }
+    let inline = "headers = { authorization = 'Bearer x' }";
+    let error = load_text(&format!("{dialer}url = 'ws://a'\n{inline}")).unwrap_err();
+    assert!(error.to_string().contains("dialers[0].headers.authorization"), "{error}");
 }

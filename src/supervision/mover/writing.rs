@@ -100,7 +100,10 @@ impl Mover {
                 Poll::Ready(Some(Ok(_none))) => self.fail_writing(LossKind::Reset, now),
                 Poll::Ready(Some(Err(error))) => self.fail_writing(LossKind::from(&error), now),
                 Poll::Ready(None) => {
-                    self.writing.stalled_since = None;
+                    // What a layer such as TLS holds back still waits for the peer.
+                    if self.writing.unflushed.is_none() {
+                        self.writing.stalled_since = None;
+                    }
                     break;
                 }
                 Poll::Pending => {
@@ -141,17 +144,22 @@ impl Mover {
     fn settle_flush(&mut self, cx: &mut Context<'_>, now: Instant) {
         let Some(left) = self.writing.unflushed else { return };
         match Pin::new(&mut self.transport).poll_flush(cx) {
-            Poll::Pending => {}
+            Poll::Pending => {
+                self.writing.stalled_since.get_or_insert(now);
+            }
             Poll::Ready(Err(error)) => {
                 self.writing.unflushed = None;
                 self.fail_writing(LossKind::from(&error), now);
             }
             Poll::Ready(Ok(())) => {
                 self.writing.unflushed = None;
+                if self.connection.outbox.is_empty() {
+                    self.writing.stalled_since = None;
+                }
                 if let (Some(size), Some(keepalive)) = (left.ping, &mut self.keepalive) {
                     let direct = self.connection.counters.direct();
                     let acked = self.writing.acked(&*self.transport, direct);
-                    keepalive.handle_ping_left(now, acked, size);
+                    keepalive.handle_ping_left(now, acked, size + self.transport.overhead());
                 }
                 if left.close {
                     self.tell(Input::CloseFlushed);

@@ -154,10 +154,22 @@ pub(super) async fn say_farewell<T: Transport>(
     Farewell { status: answered, transport_end }
 }
 
-/// Reads `Retry-After` in seconds; a date is not understood.
-pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds))
+/// Reads `Retry-After`: seconds, or a date, which is as far away as our own clock says.
+pub(in crate::transport) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    wait_of(text, SystemTime::now())
+}
+
+/// Pure: how long a `Retry-After` (RFC 9110 section 10.2.3) asks to wait.
+fn wait_of(text: &str, now: SystemTime) -> Option<Duration> {
+    match text.parse() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        // A date that has passed asks for no wait.
+        Err(_) => {
+            let date = httpdate::parse_http_date(text).ok()?;
+            Some(date.duration_since(now).unwrap_or_default())
+        }
+    }
 }
 
 /// A response head as it is written. Values cannot hold line ends: they are `HeaderValue`s,
@@ -190,5 +202,25 @@ impl Head {
     fn end(mut self) -> Vec<u8> {
         self.0.extend_from_slice(b"\r\n");
         self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use super::*;
+
+    #[test]
+    fn a_wait_is_asked_for_in_seconds_or_as_a_date() {
+        let now = UNIX_EPOCH + Duration::from_secs(784_111_770);
+        assert_eq!(wait_of("120", now), Some(Duration::from_secs(120)));
+        let wait = wait_of("Sun, 06 Nov 1994 08:49:37 GMT", now);
+        assert_eq!(wait, Some(Duration::from_secs(7)));
+        let wait = wait_of("Sun, 06 Nov 1994 08:49:00 GMT", now);
+        assert_eq!(wait, Some(Duration::ZERO));
+        for nothing in ["", "-1", "soon", "1.5"] {
+            assert_eq!(wait_of(nothing, now), None, "{nothing}");
+        }
     }
 }

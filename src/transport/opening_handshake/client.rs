@@ -113,7 +113,7 @@ pub struct FailedOpening {
     pub failure: OpenFailure,
     /// The HTTP status that the server answered.
     pub status: Option<u16>,
-    /// How long the server asked to wait (`Retry-After`, in seconds).
+    /// How long the server asked to wait (`Retry-After`).
     pub retry_after: Option<Duration>,
     /// One plain sentence for a person.
     pub detail: String,

@@ -1,0 +1,296 @@
+//! Dialers: named outbound connections that are kept alive.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::{self, Deserializer};
+
+use super::overrides::{ConnectionSettings, RouteClose, RouteKeepalive, RouteLimits};
+use super::schema::Config;
+use super::values::{self, ByteSize};
+use crate::vocabulary::Secret;
+
+/// What upstream feeds may send in one message unless something else is said.
+const FEED_MESSAGE: ByteSize = ByteSize::mib(16);
+
+/// A named outbound connection that is kept alive.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dialer {
+    /// Names the dialer in endings, events, logs and the control API.
+    ///
+    /// Unit: text, not empty, unique. Required. Cost: none.
+    pub name: String,
+    /// Sets the upstream.
+    ///
+    /// Unit: `ws://` or `wss://` URL, without credentials. Required. Cost: one connection; TLS
+    /// takes some 20 KiB more and a few milliseconds of CPU per dial.
+    pub url: String,
+    /// Lists request headers and where their values come from, read anew for every dial.
+    ///
+    /// Unit: `{ env = "NAME" }`, `{ file = "PATH" }`, or `{ value = "TEXT" }` for what is no
+    /// secret. Default: none. Cost: their bytes, once per dial.
+    #[serde(default)]
+    pub headers: BTreeMap<String, SecretSource>,
+    /// Lists the subprotocols that are offered, the most wanted first.
+    ///
+    /// Unit: tokens (RFC 6455 section 4.1). Default: none. Cost: none.
+    #[serde(default)]
+    pub subprotocols: Vec<String>,
+    /// Labels the connections for people and selectors.
+    ///
+    /// Unit: texts by name. Default: none. Cost: their bytes in every record.
+    #[serde(default)]
+    pub tags: BTreeMap<String, String>,
+    /// Names the authorities whose certificates the upstream may show, in place of the machine's.
+    ///
+    /// Unit: path to PEM, read anew for every dial. Default: none, the machine's authorities. Cost:
+    /// reading it.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
+    /// Names an HTTP proxy on the way (CONNECT), which also resolves the upstream's name.
+    ///
+    /// Unit: `http://host:port`, without credentials. Default: none. Cost: one round trip per dial.
+    #[serde(default)]
+    pub proxy: Option<String>,
+    /// Says where the proxy's `user:password` comes from, read anew for every dial.
+    ///
+    /// Unit: as a header's. Default: none. Cost: none; the proxy gets them in clear text.
+    #[serde(default)]
+    pub proxy_credentials: Option<SecretSource>,
+    /// Bounds how long TCP may take; `limits.handshake_timeout` bounds the proxy and TLS, and then
+    /// the upgrade.
+    ///
+    /// Unit: duration, above zero. Default: 10s. Cost: a dead upstream holds a dial for as long.
+    #[serde(default = "ten_seconds", deserialize_with = "values::duration")]
+    pub connect_timeout: Duration,
+    /// Chooses where messages go. Required.
+    pub backend: DialerBackend,
+    /// Lists messages to send once the connection is open, in this order.
+    ///
+    /// Unit: texts. Default: none. Cost: sent after every connect.
+    #[serde(default)]
+    pub on_open: Vec<String>,
+    /// Says what a message must contain before the connection counts as ready.
+    ///
+    /// Unit: text. Default: none, open is ready. Cost: a search in each message until it is found.
+    #[serde(default)]
+    pub ready_on: Option<String>,
+    /// Bounds how long an open connection may take to become ready; then it is closed with 1001,
+    /// cause `stale`.
+    ///
+    /// Unit: duration, above zero. Default: 30s. Cost: an upstream that accepts and then says
+    /// nothing is held for as long.
+    #[serde(default = "thirty_seconds", deserialize_with = "values::duration")]
+    pub ready_within: Duration,
+    /// Sends a message at an interval.
+    ///
+    /// Unit: `{ send = "TEXT", every = "15s" }`. Default: none. Cost: its bytes.
+    #[serde(default)]
+    pub heartbeat: Option<Heartbeat>,
+    /// Says when to dial again.
+    #[serde(default)]
+    pub reconnect: Reconnect,
+    /// Replaces the connection at this age, up to a tenth earlier, so that many do not at once: the
+    /// new one is ready before the old one is closed with 1000.
+    ///
+    /// Unit: duration; 0s = off. Default: 0s. Cost: two connections for a moment, and whatever both
+    /// of them are sent.
+    #[serde(default, deserialize_with = "values::duration")]
+    pub rotate_after: Duration,
+    /// Bounds the time without data messages from the upstream (Pongs do not count); then the
+    /// connection is closed with 1001, cause `stale`, and dialled again.
+    ///
+    /// Unit: duration; 0s = off. Default: 0s. Cost: a look at a counter eight times in as long.
+    #[serde(default, deserialize_with = "values::duration")]
+    pub stale_after: Duration,
+    /// Overrides single keys of `[limits]`; `max_message_size` is 16MiB unless it is set here.
+    #[serde(default)]
+    pub limits: RouteLimits,
+    /// Overrides single keys of `[keepalive]`.
+    #[serde(default)]
+    pub keepalive: RouteKeepalive,
+    /// Overrides single keys of `[close]`.
+    #[serde(default)]
+    pub close: RouteClose,
+}
+
+impl Dialer {
+    /// Makes a dialer with defaults; messages go nowhere.
+    pub fn new(name: impl Into<String>, url: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            url: url.into(),
+            headers: BTreeMap::new(),
+            subprotocols: Vec::new(),
+            tags: BTreeMap::new(),
+            ca_file: None,
+            proxy: None,
+            proxy_credentials: None,
+            connect_timeout: ten_seconds(),
+            backend: DialerBackend::None,
+            on_open: Vec::new(),
+            ready_on: None,
+            ready_within: thirty_seconds(),
+            heartbeat: None,
+            reconnect: Reconnect::default(),
+            rotate_after: Duration::ZERO,
+            stale_after: Duration::ZERO,
+            limits: RouteLimits::default(),
+            keepalive: RouteKeepalive::default(),
+            close: RouteClose::default(),
+        }
+    }
+
+    /// Returns what holds for the dialer's connections: the sections of `config`, overridden key by
+    /// key.
+    pub fn settings(&self, config: &Config) -> ConnectionSettings {
+        let feed = RouteLimits {
+            max_message_size: Some(self.limits.max_message_size.unwrap_or(FEED_MESSAGE)),
+            ..self.limits.clone()
+        };
+        ConnectionSettings {
+            limits: feed.over(&config.limits),
+            keepalive: self.keepalive.over(&config.keepalive),
+            close: self.close.over(&config.close),
+            records: config.records.clone(),
+        }
+    }
+}
+
+fn ten_seconds() -> Duration {
+    Duration::from_secs(10)
+}
+
+fn thirty_seconds() -> Duration {
+    Duration::from_secs(30)
+}
+
+/// Where a secret comes from; it is read when it is needed, and never shown.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
+pub enum SecretSource {
+    /// An environment variable holds it.
+    Env(String),
+    /// A file holds it; a line end at its end is no part of it.
+    File(PathBuf),
+    /// It stands right here, so in the configuration it should be none.
+    Value(#[serde(deserialize_with = "values::secret")] Secret),
+}
+
+/// Where a dialer's messages go.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum DialerBackend {
+    /// Back to the peer.
+    Echo,
+    /// Nowhere: the connection is kept, and what comes is counted.
+    #[default]
+    None,
+}
+
+/// The words that `backend.kind` of a dialer knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum DialerBackendKind {
+    Echo,
+    None,
+    Relay,
+    Webhook,
+    Nats,
+}
+
+/// A backend as it is written: its kind decides which other keys it takes.
+#[derive(Deserialize)]
+#[serde(rename = "backend", deny_unknown_fields)]
+struct WrittenBackend {
+    kind: DialerBackendKind,
+    url: Option<String>,
+}
+
+impl<'de> Deserialize<'de> for DialerBackend {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let WrittenBackend { kind, url } = WrittenBackend::deserialize(deserializer)?;
+        match (kind, url) {
+            (DialerBackendKind::Echo, None) => Ok(Self::Echo),
+            (DialerBackendKind::None, None) => Ok(Self::None),
+            (DialerBackendKind::Echo | DialerBackendKind::None, Some(_)) => {
+                Err(de::Error::custom("this backend takes no url: remove it"))
+            }
+            // The refusal by name stands in `refusals`; it replaces this message.
+            (
+                DialerBackendKind::Relay | DialerBackendKind::Webhook | DialerBackendKind::Nats,
+                _,
+            ) => Err(de::Error::custom("not in this version")),
+        }
+    }
+}
+
+/// A message that is sent at an interval.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Heartbeat {
+    /// Sets the message.
+    ///
+    /// Unit: text. Required. Cost: its bytes.
+    pub send: String,
+    /// Sets the interval; a beat that finds the outbox full is left out.
+    ///
+    /// Unit: duration, above zero. Required. Cost: none.
+    #[serde(deserialize_with = "values::duration")]
+    pub every: Duration,
+}
+
+/// When a dialer dials again; how the last connection ended decides whether.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Reconnect {
+    /// Sets the shortest wait.
+    ///
+    /// Unit: duration, above zero. Default: 200ms. Cost: a dial per wait.
+    #[serde(deserialize_with = "values::duration")]
+    pub min: Duration,
+    /// Sets the longest wait, but for what the peer itself asks for (`Retry-After`).
+    ///
+    /// Unit: duration, at least `min`. Default: 30s. Cost: an upstream that is back is noticed up to
+    /// as much later.
+    #[serde(deserialize_with = "values::duration")]
+    pub max: Duration,
+    /// Sets how long a connection must hold before the wait starts at `min` again.
+    ///
+    /// Unit: duration. Default: 60s. Cost: none; at 0s peers that flap are hammered.
+    #[serde(deserialize_with = "values::duration")]
+    pub stable_after: Duration,
+    /// Lists the peer's close codes after which the dialer gives up until it is resumed.
+    ///
+    /// Unit: codes, 1000–4999. Default: none. Cost: none.
+    pub never_on: Vec<u16>,
+}
+
+impl Default for Reconnect {
+    fn default() -> Self {
+        Self {
+            min: Duration::from_millis(200),
+            max: Duration::from_secs(30),
+            stable_after: Duration::from_secs(60),
+            never_on: Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_feed_may_send_larger_messages_than_a_client() {
+        let config = Config::default();
+        let mut dialer = Dialer::new("feed", "ws://a");
+        let limits = dialer.settings(&config).limits;
+        assert_eq!(limits.max_message_size, ByteSize::mib(16));
+        assert_eq!(limits.max_frame_size, ByteSize::mib(16));
+        dialer.limits.max_message_size = Some(ByteSize::mib(2));
+        assert_eq!(dialer.settings(&config).limits.max_message_size, ByteSize::mib(2));
+    }
+}

@@ -1,0 +1,193 @@
+//! What does not go together in a dialer.
+
+use std::time::Duration;
+
+use http::Uri;
+
+use super::super::dialers::{Dialer, Reconnect};
+use super::super::schema::Config;
+use super::{Check, Violation, check_names, check_settings, check_subprotocols, ensure, is_token};
+
+/// Header lines that only the opening handshake itself may write.
+const RESERVED: [&str; 6] =
+    ["host", "upgrade", "connection", "content-length", "transfer-encoding", "sec-websocket-"];
+
+pub(super) fn check_dialers(config: &Config) -> Check {
+    let names: Vec<_> = config.dialers.iter().map(|dialer| dialer.name.as_str()).collect();
+    check_names("dialers", &names)?;
+    for (index, dialer) in config.dialers.iter().enumerate() {
+        let prefix = format!("dialers[{index}].");
+        check_dialer(&prefix, dialer)?;
+        check_settings(&prefix, &dialer.settings(config))?;
+    }
+    Ok(())
+}
+
+fn check_dialer(prefix: &str, dialer: &Dialer) -> Check {
+    let key = |key: &str| [format!("{prefix}{key}")];
+    if let Some(why) = url_problem(&dialer.url, &["ws", "wss"]) {
+        return super::fail(key("url"), Violation::DialerUrl(why));
+    }
+    if let Some(proxy) = &dialer.proxy
+        && let Some(why) = url_problem(proxy, &["http"])
+    {
+        return super::fail(key("proxy"), Violation::ProxyUrl(why));
+    }
+    ensure(
+        dialer.proxy.is_some() || dialer.proxy_credentials.is_none(),
+        key("proxy_credentials"),
+        || Violation::CredentialsWithoutProxy,
+    )?;
+    for name in dialer.headers.keys() {
+        let lower = name.to_ascii_lowercase();
+        let reserved = RESERVED
+            .iter()
+            .any(|word| lower == *word || word.ends_with('-') && lower.starts_with(word));
+        ensure(is_token(name) && !reserved, key(&format!("headers.{name}")), || {
+            Violation::Header(name.clone())
+        })?;
+    }
+    check_subprotocols(prefix, &dialer.subprotocols)?;
+    let Reconnect { min, max, ref never_on, stable_after: _ } = dialer.reconnect;
+    let mut deadlines = vec![
+        ("connect_timeout", dialer.connect_timeout),
+        ("ready_within", dialer.ready_within),
+        ("reconnect.min", min),
+    ];
+    deadlines
+        .extend(dialer.heartbeat.as_ref().map(|heartbeat| ("heartbeat.every", heartbeat.every)));
+    for (name, duration) in deadlines {
+        ensure(duration > Duration::ZERO, key(name), || Violation::NoDeadline)?;
+    }
+    ensure(
+        min <= max,
+        [format!("{prefix}reconnect.min"), format!("{prefix}reconnect.max")],
+        || Violation::WaitsUpsideDown { min, max },
+    )?;
+    for (at, code) in never_on.iter().enumerate() {
+        ensure((1000..=4999).contains(code), key(&format!("reconnect.never_on[{at}]")), || {
+            Violation::CodeOutOfRange(*code)
+        })?;
+    }
+    Ok(())
+}
+
+/// Returns why a text is no URL to dial. It is not repeated: it may hold a secret.
+fn url_problem(text: &str, schemes: &[&str]) -> Option<&'static str> {
+    let Ok(uri) = text.parse::<Uri>() else { return Some("it cannot be parsed") };
+    let Some(scheme) = uri.scheme_str() else { return Some("it has no scheme") };
+    if !schemes.iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
+        return Some("its scheme is another");
+    }
+    let Some(authority) = uri.authority() else { return Some("it has no host") };
+    if authority.as_str().contains('@') {
+        return Some("credentials belong into headers or proxy_credentials");
+    }
+    if text.contains('#') {
+        return Some("it has a fragment");
+    }
+    let has_port = authority.as_str().len() > authority.host().len();
+    if authority.host().is_empty() || has_port && !matches!(authority.port_u16(), Some(1..)) {
+        return Some("it needs a host and a port above 0");
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::validation::find_contradiction;
+    use crate::config::{Heartbeat, SecretSource};
+
+    /// Returns the key and violation of a configuration with one dialer, after `change`.
+    fn found(change: impl FnOnce(&mut Dialer)) -> Option<(String, Violation)> {
+        let mut dialer = Dialer::new("feed", "wss://feed.example.org/stream");
+        change(&mut dialer);
+        let config = Config { dialers: vec![dialer], ..Config::default() };
+        find_contradiction(&config).map(|found| (found.keys[0].clone(), found.violation))
+    }
+
+    #[test]
+    fn a_dialer_with_a_name_and_a_url_is_enough() {
+        assert_eq!(found(|_| ()), None);
+        assert_eq!(found(|dialer| dialer.url = "ws://[::1]:81?a=b".to_owned()), None);
+    }
+
+    #[test]
+    fn names_of_dialers_are_unique() {
+        let dialers = vec![Dialer::new("a", "ws://a"), Dialer::new("a", "ws://b")];
+        let config = Config { dialers, ..Config::default() };
+        let found = find_contradiction(&config).unwrap();
+        assert_eq!(found.keys[0], "dialers[1].name");
+        assert!(matches!(found.violation, Violation::DuplicateName { .. }));
+    }
+
+    #[test]
+    fn urls_can_be_dialled_and_hold_no_secret() {
+        for url in [
+            "",
+            "feed.example.org",
+            "https://feed.example.org",
+            "ws://",
+            "ws://a:0/",
+            "ws://a:99999/",
+            "ws://user:secret@a/",
+            "ws://a/#fragment",
+        ] {
+            let (key, violation) = found(|dialer| dialer.url = url.to_owned()).unwrap();
+            assert_eq!(key, "dialers[0].url", "{url}");
+            assert!(matches!(violation, Violation::DialerUrl(_)), "{url}");
+            assert!(!violation.to_string().contains("secret"));
+        }
+        let proxy = |proxy: &str| found(|dialer| dialer.proxy = Some(proxy.to_owned()));
+        assert_eq!(proxy("http://proxy:3128"), None);
+        assert!(matches!(proxy("socks5://proxy"), Some((_, Violation::ProxyUrl(_)))));
+        let source = Some(SecretSource::Env("X".to_owned()));
+        let (key, violation) = found(|dialer| dialer.proxy_credentials = source).unwrap();
+        assert_eq!(
+            (&*key, violation),
+            ("dialers[0].proxy_credentials", Violation::CredentialsWithoutProxy)
+        );
+    }
+
+    #[test]
+    fn headers_that_the_handshake_writes_are_refused() {
+        let header = |name: &str| {
+            found(|dialer| {
+                dialer.headers.insert(name.to_owned(), SecretSource::Env("X".to_owned()));
+            })
+        };
+        assert_eq!(header("authorization"), None);
+        for name in ["Host", "upgrade", "Sec-WebSocket-Key", "a b", ""] {
+            assert!(matches!(header(name), Some((_, Violation::Header(_)))), "{name}");
+        }
+    }
+
+    #[test]
+    fn waits_have_an_end_and_an_order() {
+        let zero = Duration::ZERO;
+        for found in [
+            found(|dialer| dialer.connect_timeout = zero),
+            found(|dialer| dialer.ready_within = zero),
+            found(|dialer| dialer.reconnect.min = zero),
+            found(|dialer| {
+                dialer.heartbeat = Some(Heartbeat { send: "ping".to_owned(), every: zero });
+            }),
+        ] {
+            assert!(matches!(found, Some((_, Violation::NoDeadline))), "{found:?}");
+        }
+        let upside_down = found(|dialer| dialer.reconnect.min = Duration::from_secs(31));
+        assert!(matches!(upside_down, Some((_, Violation::WaitsUpsideDown { .. }))));
+        let (key, violation) = found(|dialer| dialer.reconnect.never_on = vec![1008, 999]).unwrap();
+        assert_eq!(
+            (&*key, violation),
+            ("dialers[0].reconnect.never_on[1]", Violation::CodeOutOfRange(999))
+        );
+    }
+
+    #[test]
+    fn a_dialer_is_checked_with_what_it_inherits() {
+        let (key, _) = found(|dialer| dialer.close.linger = Some(Duration::from_secs(11))).unwrap();
+        assert_eq!(key, "dialers[0].close.linger");
+    }
+}

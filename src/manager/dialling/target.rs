@@ -1,0 +1,244 @@
+//! What is dialled and how: one attempt, from secrets to the server's 101.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::secrets;
+use crate::config::{ConnectionSettings, SecretSource};
+use crate::contract::masking;
+use crate::supervision::{Adoption, Attempt, Backend, Core, masking_of};
+use crate::transport::dial::{InvalidUrl, WsUrl};
+use crate::transport::opening_handshake::{self, ClientRequest, FailedOpening, Subprotocol};
+use crate::transport::proxy::ProxyUrl;
+use crate::transport::reach::{self, Facts, FailedReach, Way};
+use crate::transport::socket::Transport;
+use crate::transport::tls::Trust;
+use crate::vocabulary::{
+    Direction, Ending, OpenFailure, Origin, Role, Secret, TransportEnd, Upstream,
+};
+
+/// How long TCP may take unless something else is said.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What is dialled and how.
+#[derive(Debug)]
+pub(in crate::manager) struct Target {
+    pub(in crate::manager) url: String,
+    pub(in crate::manager) headers: HeaderMap,
+    /// Header lines whose values are read anew for every attempt.
+    pub(in crate::manager) sourced: Vec<(HeaderName, SecretSource)>,
+    pub(in crate::manager) subprotocols: Vec<String>,
+    pub(in crate::manager) settings: Arc<ConnectionSettings>,
+    pub(in crate::manager) tags: BTreeMap<String, String>,
+    pub(in crate::manager) trust: Trust,
+    pub(in crate::manager) proxy: Option<String>,
+    pub(in crate::manager) proxy_credentials: Option<SecretSource>,
+    pub(in crate::manager) connect_timeout: Duration,
+    /// The dialer that keeps it.
+    pub(in crate::manager) dialer: Option<String>,
+}
+
+/// A server that has answered 101.
+pub(in crate::manager) struct Connected {
+    transport: Box<dyn Transport>,
+    read_ahead: Bytes,
+    origin: Origin,
+    settings: Arc<ConnectionSettings>,
+}
+
+/// Why an attempt failed.
+struct Failure {
+    failure: OpenFailure,
+    transport_end: Option<TransportEnd>,
+    retry_after: Option<Duration>,
+    detail: String,
+}
+
+impl Target {
+    pub(in crate::manager) fn new(url: &str) -> Self {
+        Self {
+            url: url.to_owned(),
+            headers: HeaderMap::new(),
+            sourced: Vec::new(),
+            subprotocols: Vec::new(),
+            settings: Arc::default(),
+            tags: BTreeMap::new(),
+            trust: Trust::Platform,
+            proxy: None,
+            proxy_credentials: None,
+            connect_timeout: CONNECT_TIMEOUT,
+            dialer: None,
+        }
+    }
+
+    /// Returns the URL as it may be recorded.
+    pub(in crate::manager) fn masked_url(&self, core: &Core) -> String {
+        let records = core.records();
+        masking::record_url(&self.url, masking_of(records), &records.query_keep)
+    }
+
+    /// Dials once; a failure is on record, durably, when this returns.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives the attempt up; it may be on record all the same.
+    pub(in crate::manager) async fn connect(
+        &self,
+        core: &Core,
+        backend: &str,
+    ) -> Result<Connected, Arc<Ending>> {
+        let began = SystemTime::now();
+        let mut origin = self.origin(core, backend);
+        match self.attempt(core, &mut origin).await {
+            Ok((transport, read_ahead)) => {
+                let settings = Arc::clone(&self.settings);
+                Ok(Connected { transport, read_ahead, origin, settings })
+            }
+            Err(Failure { failure, transport_end, retry_after, detail }) => {
+                let attempt =
+                    Attempt { origin, began, failure, transport_end, limit: None, detail };
+                Err(core.record_attempt(attempt, retry_after).await)
+            }
+        }
+    }
+
+    async fn attempt(
+        &self,
+        core: &Core,
+        origin: &mut Origin,
+    ) -> Result<(Box<dyn Transport>, Bytes), Failure> {
+        if core.is_draining() {
+            return Err(Failure::here(OpenFailure::RefusedDraining, "this end is draining"));
+        }
+        let url: WsUrl = self
+            .url
+            .parse()
+            .map_err(|error: InvalidUrl| Failure::here(error.failure(), error.to_string()))?;
+        let proxy = self.proxy.as_deref().map(str::parse::<ProxyUrl>).transpose();
+        let proxy =
+            proxy.map_err(|error| Failure::here(OpenFailure::BadRequest, error.to_string()))?;
+        let request = self.request(&url).await?;
+        let credentials = match &self.proxy_credentials {
+            Some(source) => Some(read("the proxy's credentials", source).await?),
+            None => None,
+        };
+        let way = Way {
+            url: &url,
+            trust: &self.trust,
+            proxy: proxy.as_ref().map(|proxy| (proxy, credentials)),
+            connect_timeout: self.connect_timeout,
+            handshake_timeout: self.settings.limits.handshake_timeout,
+        };
+        let mut facts = Facts::default();
+        let reached = reach::reach(way, &mut facts).await;
+        note(origin, &facts);
+        let timeout = self.settings.limits.handshake_timeout;
+        let opened = opening_handshake::open(reached?, request, timeout).await;
+        let status = match &opened {
+            Ok(opened) => Some(opened.status),
+            Err(failed) => failed.status,
+        };
+        if let Some(upstream) = &mut origin.upstream {
+            upstream.status = status;
+        }
+        let opened = opened.map_err(|failed| Failure::from(*failed))?;
+        if core.is_draining() {
+            return Err(Failure {
+                transport_end: Some(TransportEnd::Local),
+                ..Failure::here(OpenFailure::RefusedDraining, "this end has begun to drain")
+            });
+        }
+        origin.subprotocol = opened.subprotocol.map(String::from);
+        Ok((opened.socket, opened.read_ahead))
+    }
+
+    async fn request(&self, url: &WsUrl) -> Result<ClientRequest, Failure> {
+        let bad_request = |what: String| Failure::here(OpenFailure::BadRequest, what);
+        let subprotocols: Vec<Subprotocol> = self
+            .subprotocols
+            .iter()
+            .map(|name| {
+                name.parse().map_err(|_| bad_request(format!("{name:?} is no subprotocol")))
+            })
+            .collect::<Result<_, _>>()?;
+        let mut headers = self.headers.clone();
+        for (name, source) in &self.sourced {
+            let secret = read(&format!("the header {name}"), source).await?;
+            let mut value = HeaderValue::from_str(secret.expose()).map_err(|_| {
+                bad_request(format!("the value of the header {name} holds a line end or the like"))
+            })?;
+            value.set_sensitive(true);
+            headers.append(name, value);
+        }
+        let request = url.request().with_headers(headers);
+        let request = request.map_err(|error| bad_request(error.to_string()))?;
+        Ok(request.with_subprotocols(subprotocols))
+    }
+
+    fn origin(&self, core: &Core, backend: &str) -> Origin {
+        let url = self.masked_url(core);
+        let mut origin = Origin::new(Direction::Outbound);
+        if let Ok(uri) = url.parse::<http::Uri>() {
+            origin.host = uri.authority().map(ToString::to_string);
+            origin.path = uri.path_and_query().map(ToString::to_string);
+        }
+        origin.dialer.clone_from(&self.dialer);
+        origin.backend = Some(backend.to_owned());
+        origin.tags = self.tags.clone();
+        origin.upstream = Some(Upstream { url, addr: None, connect: None, status: None });
+        origin
+    }
+}
+
+impl Connected {
+    pub(in crate::manager) fn adoption(self, backend: Backend) -> Adoption {
+        Adoption {
+            transport: self.transport,
+            read_ahead: self.read_ahead,
+            role: Role::Client,
+            origin: Arc::new(self.origin),
+            settings: self.settings,
+            backend,
+            place: None,
+        }
+    }
+}
+
+fn note(origin: &mut Origin, facts: &Facts) {
+    origin.peer = facts.addr.map(|addr| addr.to_string());
+    origin.local_addr = facts.local_addr.map(|addr| addr.to_string());
+    origin.tls = facts.tls.map(str::to_owned);
+    if let Some(upstream) = &mut origin.upstream {
+        upstream.addr = facts.addr.map(|addr| addr.to_string());
+        upstream.connect = facts.connect;
+    }
+}
+
+/// Reads a secret; one that is missing may be there the next time, like one that is wrong.
+async fn read(what: &str, source: &SecretSource) -> Result<Secret, Failure> {
+    let read = secrets::read(source).await;
+    read.map_err(|error| Failure::here(OpenFailure::Unauthorized, format!("{what}: {error}")))
+}
+
+impl Failure {
+    fn here(failure: OpenFailure, detail: impl Into<String>) -> Self {
+        Self { failure, transport_end: None, retry_after: None, detail: detail.into() }
+    }
+}
+
+impl From<FailedReach> for Failure {
+    fn from(failed: FailedReach) -> Self {
+        let FailedReach { failure, transport_end, retry_after, detail } = failed;
+        Self { failure, transport_end, retry_after, detail }
+    }
+}
+
+impl From<FailedOpening> for Failure {
+    fn from(failed: FailedOpening) -> Self {
+        let FailedOpening { failure, status: _, retry_after, detail, transport_end } = failed;
+        Self { failure, transport_end: Some(transport_end), retry_after, detail }
+    }
+}

@@ -1,0 +1,287 @@
+//! TLS for dialling: rustls over TCP. The only place that names rustls.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use rustls::client::WantsClientCert;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ConfigBuilder, ProtocolVersion, RootCertStore, WantsVerifier};
+use rustls_platform_verifier::BuilderVerifierExt;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+mod failure;
+
+pub use failure::FailedTls;
+
+use super::socket::{KernelFacts, Transport};
+
+/// The most plaintext that is encrypted before the kernel has taken what was encrypted before it:
+/// one record (RFC 8446 section 5.1). More would only hide from the outbox how much is queued.
+const RECORD: usize = 16 * 1024;
+
+/// What a record adds to what is in it: header, content type and tag; TLS 1.2 adds its nonce.
+const RECORD_OVERHEAD: u64 = 5 + 1 + 16;
+const RECORD_OVERHEAD_1_2: u64 = 5 + 8 + 16;
+
+/// Whose certificates a dialled server may show.
+#[derive(Debug, Default)]
+pub enum Trust {
+    /// Those of the authorities that this machine trusts, as they were when first asked for.
+    #[default]
+    Platform,
+    /// Those of the authorities in a file, and of nobody else.
+    File(AuthorityFile),
+}
+
+/// A PEM file with certificates of authorities; it is read anew for every dial.
+#[derive(Debug)]
+pub struct AuthorityFile {
+    path: PathBuf,
+    /// What the file held when it was last read, and what was made of it.
+    last: Mutex<Option<(Vec<u8>, ClientTls)>>,
+}
+
+/// Why TLS could not be set up on this end.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TlsSetupError {
+    /// The file of authorities cannot be read.
+    #[error("ca_file {} cannot be read ({error}): name a readable PEM file", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// The file of authorities holds none.
+    #[error("ca_file {} holds no certificate that could be an authority's ({why}): write PEM", path.display())]
+    NoAuthority {
+        /// The file.
+        path: PathBuf,
+        /// What was found instead.
+        why: String,
+    },
+    /// The machine's authorities cannot be used.
+    #[error("the authorities of this machine cannot be used ({0}): install ca-certificates")]
+    Platform(String),
+}
+
+impl Trust {
+    /// Trusts the authorities in a PEM file, and nobody else.
+    pub fn file(path: impl Into<PathBuf>) -> Self {
+        Self::File(AuthorityFile { path: path.into(), last: Mutex::new(None) })
+    }
+
+    /// Returns what to open TLS with. Reads files, so it may wait for a disk.
+    ///
+    /// # Errors
+    /// [`TlsSetupError`], in words for the record of an attempt.
+    pub async fn tls(&self) -> Result<ClientTls, TlsSetupError> {
+        match self {
+            Self::Platform => platform().await,
+            Self::File(file) => file.tls().await,
+        }
+    }
+}
+
+impl AuthorityFile {
+    async fn tls(&self) -> Result<ClientTls, TlsSetupError> {
+        let path = || self.path.clone();
+        let pem = tokio::fs::read(&self.path)
+            .await
+            .map_err(|error| TlsSetupError::Unreadable { path: path(), error })?;
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((read, tls)) = &*last
+            && *read == pem
+        {
+            // With it come the sessions that can be resumed.
+            return Ok(tls.clone());
+        }
+        let tls = with_authorities(&pem)
+            .map_err(|why| TlsSetupError::NoAuthority { path: path(), why })?;
+        *last = Some((pem, tls.clone()));
+        Ok(tls)
+    }
+}
+
+/// Reads the machine's authorities, once: that takes some milliseconds.
+async fn platform() -> Result<ClientTls, TlsSetupError> {
+    static PLATFORM: OnceLock<ClientTls> = OnceLock::new();
+    if let Some(tls) = PLATFORM.get() {
+        return Ok(tls.clone());
+    }
+    let read = tokio::task::spawn_blocking(|| {
+        let builder = builder()?.with_platform_verifier().map_err(|error| error.to_string())?;
+        Ok::<_, String>(ClientTls::of(builder))
+    });
+    let tls = read.await.unwrap_or_else(|panic| Err(panic.to_string()));
+    Ok(PLATFORM
+        .get_or_init({
+            let tls = tls.map_err(TlsSetupError::Platform)?;
+            || tls
+        })
+        .clone())
+}
+
+fn with_authorities(pem: &[u8]) -> Result<ClientTls, String> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        let certificate = certificate.map_err(|error| error.to_string())?;
+        roots.add(certificate).map_err(|error| error.to_string())?;
+    }
+    if roots.is_empty() {
+        return Err("no CERTIFICATE section".to_owned());
+    }
+    Ok(ClientTls::of(builder()?.with_root_certificates(roots)))
+}
+
+fn builder() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, String> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())
+}
+
+/// Opens TLS on sockets that were dialled.
+#[derive(Debug, Clone)]
+pub struct ClientTls(Arc<ClientConfig>);
+
+impl ClientTls {
+    fn of(builder: ConfigBuilder<ClientConfig, WantsClientCert>) -> Self {
+        let mut config = builder.with_no_client_auth();
+        // RFC 6455 is HTTP/1.1, also where the server would rather speak HTTP/2.
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Self(Arc::new(config))
+    }
+
+    /// Opens TLS with the server of that name (SNI, and the name its certificate must have).
+    ///
+    /// # Errors
+    /// [`FailedTls`], whose sentence names the problem and the remedy.
+    ///
+    /// # Cancel safety
+    /// Dropping the future drops the socket.
+    pub async fn connect(&self, host: &str, socket: TcpStream) -> Result<TlsSocket, FailedTls> {
+        let name = ServerName::try_from(host.to_owned()).map_err(|_| FailedTls::no_name(host))?;
+        match TlsConnector::from(Arc::clone(&self.0)).connect(name, socket).await {
+            Ok(stream) => Ok(TlsSocket { stream, resets: false }),
+            Err(error) => Err(FailedTls::of(&error, host)),
+        }
+    }
+}
+
+/// A TCP socket with TLS on it, on the side that dialled.
+///
+/// Dropping it tells the peer (close_notify) and ends TCP, unless it is to be reset.
+#[derive(Debug)]
+pub struct TlsSocket {
+    stream: TlsStream<TcpStream>,
+    resets: bool,
+}
+
+impl TlsSocket {
+    /// Returns the version that was agreed on, as it is recorded.
+    pub fn version(&self) -> &'static str {
+        match self.stream.get_ref().1.protocol_version() {
+            Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
+            // The only other one that rustls speaks.
+            Some(_) | None => "TLSv1.3",
+        }
+    }
+}
+
+impl Transport for TlsSocket {
+    fn reset_on_drop(&mut self) {
+        self.resets = true;
+        self.stream.get_mut().0.reset_on_drop();
+    }
+
+    fn kernel(&self) -> Option<KernelFacts> {
+        self.stream.get_ref().0.kernel()
+    }
+
+    fn overhead(&self) -> u64 {
+        match self.stream.get_ref().1.protocol_version() {
+            Some(ProtocolVersion::TLSv1_2) => RECORD_OVERHEAD_1_2,
+            Some(_) | None => RECORD_OVERHEAD,
+        }
+    }
+}
+
+impl AsyncRead for TlsSocket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for TlsSocket {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let stream = Pin::new(&mut self.stream);
+        ready!(stream.poll_flush(cx))?;
+        Pin::new(&mut self.stream).poll_write(cx, &bytes[..bytes.len().min(RECORD)])
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+impl Drop for TlsSocket {
+    fn drop(&mut self) {
+        if self.resets {
+            return;
+        }
+        let (socket, session) = self.stream.get_mut();
+        session.send_close_notify();
+        // As much as the kernel takes at once: there is nobody left to wait for it.
+        let _ = session.write_tls(&mut AtOnce(socket));
+    }
+}
+
+/// Writes what the kernel takes without waiting.
+struct AtOnce<'a>(&'a TcpStream);
+
+impl io::Write for AtOnce<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.try_write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl PartialEq for Trust {
+    fn eq(&self, other: &Self) -> bool {
+        self.path() == other.path()
+    }
+}
+
+impl Trust {
+    /// Returns the file that names the authorities, if it is one.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Platform => None,
+            Self::File(file) => Some(&file.path),
+        }
+    }
+}
