@@ -3,4 +3,5 @@
 pub mod admission;
 pub mod drain;
 pub mod rate;
+pub mod reconnect;
 pub mod trimming;

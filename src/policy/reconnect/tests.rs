@@ -1,0 +1,204 @@
+//! The waits, over any history of endings, without a clock or a socket.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::protocol::classification::{self, after_asking};
+use crate::vocabulary::{
+    Cause, CloseState, Direction, Fault, FirstClose, Kind, OpenFailure, ReceivedClose,
+};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn policy() -> ReconnectPolicy {
+    ReconnectPolicy {
+        min: Duration::from_millis(200),
+        max: Duration::from_secs(30),
+        stable_after: Duration::from_secs(60),
+        never_on: vec![1008, 4004],
+    }
+}
+
+/// An outcome as it would be recorded of an outbound connection.
+fn outcome(kind: Kind, code: Option<u16>) -> Outcome {
+    let opened = kind.open_failure().is_none();
+    let mut outcome = Outcome {
+        kind,
+        fault: Fault::None,
+        cause: if code.is_some() { Cause::Peer } else { Cause::None },
+        first_close: if code.is_some() { FirstClose::Peer } else { FirstClose::None },
+        state: opened.then_some(CloseState::Closed),
+        close_sent: None,
+        close_received: code.map(|code| ReceivedClose { code: Some(code), reason: "".into() }),
+        transport_end: None,
+        handshake: None,
+        retry: Retry::Never,
+        limit: None,
+        by: None,
+        detail: String::new(),
+    };
+    classification::judge(&mut outcome, Direction::Outbound);
+    outcome
+}
+
+fn closed(code: u16) -> Outcome {
+    outcome(Kind::Clean, Some(code))
+}
+
+fn refused(status: u16) -> Outcome {
+    outcome(Kind::OpenFailed(OpenFailure::UpgradeRejected { status }), None)
+}
+
+fn asked(wait: Duration) -> Outcome {
+    let mut outcome = refused(503);
+    outcome.retry = after_asking(outcome.retry, wait);
+    outcome
+}
+
+fn wait(advised: Advised) -> Duration {
+    match advised {
+        Advised::Wait(wait) => wait,
+        Advised::GiveUp(why) => panic!("gave up: {why:?}"),
+    }
+}
+
+#[test]
+fn what_would_end_the_same_way_is_given_up() {
+    let mut reconnect = Reconnect::new(policy());
+    let mut after = |outcome: &Outcome| reconnect.handle_end(outcome, HOUR, 0.5);
+    assert_eq!(after(&closed(1008)), Advised::GiveUp(GiveUp::NeverOn(1008)));
+    assert_eq!(after(&closed(4004)), Advised::GiveUp(GiveUp::NeverOn(4004)));
+    assert_eq!(after(&closed(1003)), Advised::GiveUp(GiveUp::Never));
+    assert_eq!(after(&refused(404)), Advised::GiveUp(GiveUp::Never));
+    let breach = outcome(Kind::ProtocolViolation, None);
+    assert_eq!(after(&breach), Advised::GiveUp(GiveUp::Never));
+    // A feed that says goodbye is dialled again.
+    wait(after(&closed(1000)));
+    wait(after(&closed(1001)));
+}
+
+#[test]
+fn new_credentials_are_tried_at_the_longest_wait() {
+    let mut reconnect = Reconnect::new(policy());
+    for outcome in [refused(401), refused(403), closed(3000)] {
+        let waits =
+            [0.0, 1.0].map(|jitter| wait(reconnect.handle_end(&outcome, Duration::ZERO, jitter)));
+        assert_eq!(waits, [policy().max; 2]);
+    }
+}
+
+#[test]
+fn the_bound_doubles_until_a_connection_has_held() {
+    let mut reconnect = Reconnect::new(policy());
+    let reset = outcome(Kind::ConnectionReset, None);
+    let mut longest = |held| wait(reconnect.handle_end(&reset, held, 1.0)).as_millis();
+    let flap = Duration::from_secs(59);
+    let bounds: Vec<_> = (0..9).map(|_| longest(flap)).collect();
+    assert_eq!(bounds, [400, 800, 1600, 3200, 6400, 12_800, 25_600, 30_000, 30_000]);
+    assert_eq!(longest(Duration::from_secs(60)), 400);
+    assert_eq!(longest(flap), 800);
+    assert_eq!(reconnect.attempts(), 2);
+    reconnect.reset();
+    assert_eq!(wait(reconnect.handle_end(&reset, flap, 1.0)).as_millis(), 400);
+}
+
+#[test]
+fn a_peer_that_asks_for_time_gets_it() {
+    let mut reconnect = Reconnect::new(policy());
+    let mut after =
+        |outcome: &Outcome, jitter| wait(reconnect.handle_end(outcome, Duration::ZERO, jitter));
+    // "Try again later" (1013), 429: at least five seconds.
+    assert_eq!(after(&closed(1013), 0.0), Duration::from_secs(5));
+    assert_eq!(after(&refused(429), 0.0), Duration::from_secs(5));
+    assert!(after(&closed(1013), 1.0) <= policy().max);
+    // Retry-After, also beyond the longest wait.
+    assert_eq!(after(&asked(Duration::from_secs(7)), 0.0), Duration::from_secs(7));
+    assert_eq!(after(&asked(Duration::from_secs(300)), 0.0), Duration::from_secs(300));
+    assert_eq!(after(&asked(HOUR * 24), 0.0), LONGEST_ASKED);
+    assert!(after(&asked(HOUR * 24), 1.0) <= LONGEST_ASKED + LONGEST_ASKED / 10);
+    // One that asks for less than a dialer waits anyway changes nothing.
+    assert!(after(&asked(Duration::ZERO), 0.0) >= policy().min);
+    let short = ReconnectPolicy { max: Duration::from_secs(1), ..policy() };
+    let waited = Reconnect::new(short).handle_end(&closed(1013), Duration::ZERO, 1.0);
+    assert_eq!(waited, Advised::Wait(Duration::from_secs(1)));
+}
+
+#[test]
+fn no_budget_is_no_limit() {
+    let mut budget = DialBudget::per_second(0);
+    let now = Instant::now();
+    assert!((0..1000).all(|_| budget.take(now).is_ok()));
+}
+
+fn any_outcome() -> impl Strategy<Value = Outcome> {
+    prop_oneof![
+        (1000..5000_u16).prop_map(closed),
+        Just(outcome(Kind::ConnectionReset, None)),
+        Just(outcome(Kind::PongTimeout, None)),
+        Just(outcome(Kind::OpenFailed(OpenFailure::Dns), None)),
+        (400..600_u16).prop_map(refused),
+        (0..10_000_000_u64).prop_map(|seconds| asked(Duration::from_secs(seconds))),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn whatever_happens_waits_stay_within_their_bounds(
+        ends in proptest::collection::vec((any_outcome(), 0..200_u64, 0.0..=1.0_f64), 1..60),
+        min in 1..5_000_u64,
+        longer in 0..100_000_u64,
+    ) {
+        let min = Duration::from_millis(min);
+        let max = min + Duration::from_millis(longer);
+        let mut reconnect = Reconnect::new(ReconnectPolicy { min, max, ..policy() });
+        let mut unstable = 0_u32;
+        for (outcome, held, jitter) in ends {
+            let held = Duration::from_secs(held);
+            let stable = held >= Duration::from_secs(60);
+            let advised = reconnect.handle_end(&outcome, held, jitter);
+            unstable = if stable { 1 } else { unstable + 1 };
+            prop_assert_eq!(reconnect.attempts(), unstable);
+            let never = outcome.close_received.as_ref().and_then(|close| close.code)
+                .is_some_and(|code| [1008, 4004].contains(&code))
+                || outcome.retry == Retry::Never;
+            match advised {
+                Advised::GiveUp(_) => prop_assert!(never),
+                Advised::Wait(wait) => {
+                    prop_assert!(!never);
+                    prop_assert!(wait >= min.min(max));
+                    let asked = match outcome.retry {
+                        Retry::Backoff { min, .. } if outcome.retry != LATER => min,
+                        _ => Duration::ZERO,
+                    };
+                    if asked > usual() {
+                        prop_assert!(wait >= asked.min(LONGEST_ASKED));
+                        prop_assert!(wait <= max.max(LONGEST_ASKED + LONGEST_ASKED / 10));
+                    } else {
+                        prop_assert!(wait <= max);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_second_has_more_dials_than_the_budget(
+        dials in 1..200_u64,
+        gaps in proptest::collection::vec(0..50_u64, 1..300),
+    ) {
+        let mut budget = DialBudget::per_second(dials);
+        let (mut now, mut taken) = (Instant::now(), Vec::new());
+        for gap in gaps {
+            now += Duration::from_millis(gap);
+            match budget.take(now) {
+                Ok(()) => taken.push(now),
+                Err(again) => {
+                    prop_assert!(again > now && again - now <= Duration::from_secs(1));
+                }
+            }
+        }
+        for window in taken.windows(2) {
+            prop_assert!(window[1] - window[0] >= Duration::from_nanos(1_000_000_000 / dials));
+        }
+    }
+}
