@@ -5,6 +5,7 @@
 
 mod answers;
 mod connection;
+mod dialer;
 mod drain;
 mod ending;
 mod event;
@@ -15,10 +16,13 @@ mod rfc3339_millis;
 use std::time::Duration;
 
 pub use answers::{
-    AcceptedRecord, AccountingRecord, BroadcastRecord, CountRecord, DialersRecord,
-    EndingPageRecord, LedgerRecord, ProblemRecord, StatusRecord, SummaryRecord,
+    AcceptedRecord, AccountingRecord, BroadcastRecord, CountRecord, EndingPageRecord, LedgerRecord,
+    ProblemRecord, StatusRecord, SummaryRecord,
 };
 pub use connection::{ConnectionPage, ConnectionRecord};
+pub use dialer::{
+    DialerNewsRecord, DialerRecord, DialersRecord, LastEndingRecord, ReconnectingRecord, SpanRecord,
+};
 pub use drain::{DrainRecord, SelectorRecord, StragglersRecord};
 pub use ending::{CloseRecord, EndingRecord, LimitRecord, OriginRecord, TcpRecord, UpstreamRecord};
 pub use event::{EventRecord, OpenedRecord};

@@ -18,8 +18,10 @@ use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use crate::config::{Backend as BackendChoice, Config, ConfigError, LogFormat, Sources, Spread};
+use crate::contract::masking::{self, Masking};
 use crate::manager::{
-    Accounting, Backend, DrainOptions, DrainReport, Listening, Route, StartError, Supervisor,
+    Accounting, Backend, DialerOptions, DrainOptions, DrainReport, KeepError, Listening, Route,
+    StartError, Supervisor,
 };
 use crate::policy::admission::AdmissionLimits;
 use crate::policy::drain::Pace;
@@ -62,6 +64,8 @@ enum StartupError {
     Tokens(#[from] TokenFileError),
     #[error("health: {0}")]
     Health(BindError),
+    #[error("dialers: {0}")]
+    Dialer(#[from] KeepError),
 }
 
 impl StartupError {
@@ -76,7 +80,8 @@ impl StartupError {
             | Self::Supervisor(_)
             | Self::Listener { .. }
             | Self::Control(_)
-            | Self::Health(_) => FAILED,
+            | Self::Health(_)
+            | Self::Dialer(_) => FAILED,
         }
     }
 }
@@ -108,6 +113,10 @@ pub fn check(files: Vec<PathBuf>, set: Vec<String>) -> ExitCode {
                     BackendChoice::Echo => "echo",
                 };
                 say(&format!("route {}: {} at {host} to {}", route.name, route.path, backend));
+            }
+            for dialer in &config.dialers {
+                let url = masking::record_url(&dialer.url, Masking::Mask, &[]);
+                say(&format!("dialer {}: {url}", dialer.name));
             }
             say("the configuration is good");
             ExitCode::SUCCESS
@@ -167,6 +176,9 @@ async fn run(
     let mut servers = Servers::new(servers::probes(&supervisor, current, scrape));
     control::serve(config, &supervisor, books, tokens, &mut servers)?;
     servers.serve_health(config)?;
+    for dialer in &config.dialers {
+        supervisor.keep(DialerOptions::of(dialer.clone(), config))?;
+    }
 
     // Before it is said: whoever reads "ready" may probe at once.
     phase.send_replace(Phase::Running);
@@ -243,6 +255,7 @@ async fn supervisor(
             accept_rate_per_ip: limits.accept_rate_per_ip,
         })
         .handshake_timeout(limits.handshake_timeout)
+        .dials_per_second(limits.dials_per_second)
         .records(config.records.clone())
         .observer(move |published| {
             observations.observe(published);
@@ -267,7 +280,15 @@ fn log_event(ending_log: &EndingLog, published: &Published) {
             sequence = published.record.sequence(),
             "opened"
         ),
-        (Event::Closing(_) | Event::Drain(_) | Event::Gap(_), _) => {}
+        // Dialers have lines of their own.
+        (
+            Event::Closing(_)
+            | Event::Reconnecting(_)
+            | Event::Dialer(_)
+            | Event::Drain(_)
+            | Event::Gap(_),
+            _,
+        ) => {}
     }
 }
 

@@ -66,8 +66,8 @@ pub mod vocabulary;
 
 pub use manager::{
     Accounting, Adopt, Backend, BroadcastReport, Builder, CloseReply, ConnectionHandle, Dial,
-    DialError, DrainOptions, DrainReport, DrainUnderWay, EndingStream, EventStream, Handler,
-    HandlerFailure, Incoming, Listening, Receiver, Route, SendError, ShutDown, StartError,
-    Supervisor, TrySendError,
+    DialError, DialerHandle, DialerOptions, DrainOptions, DrainReport, DrainUnderWay, EndingStream,
+    EventStream, Handler, HandlerFailure, Incoming, KeepError, Listening, Receiver, Route,
+    SendError, ShutDown, StartError, Supervisor, TrySendError,
 };
 pub use vocabulary::{Ending, Event, Message};

@@ -23,6 +23,7 @@
 //! ```
 
 mod builder;
+mod dialers;
 mod dialling;
 mod streams;
 
@@ -37,6 +38,7 @@ pub use crate::supervision::{
     ShutDown, TrySendError,
 };
 pub use builder::{Builder, StartError};
+pub use dialers::{DialerHandle, DialerOptions, KeepError};
 pub use dialling::{Dial, DialError};
 pub use streams::{EndingStream, EventStream};
 
@@ -47,9 +49,10 @@ use crate::supervision::{Adoption, Core};
 use crate::transport::bind::BindError;
 use crate::transport::socket::Transport;
 use crate::vocabulary::{
-    Census, ConnectionId, ConnectionName, Direction, DrainProgress, ListenAddress, Message, Origin,
-    Role,
+    Census, ConnectionId, ConnectionName, DialerStatus, Direction, DrainProgress, ListenAddress,
+    Message, Origin, Role,
 };
+use dialers::Dialers;
 
 /// Owns connections, inbound and outbound, one supervised actor each.
 ///
@@ -60,6 +63,8 @@ use crate::vocabulary::{
 #[derive(Debug, Clone)]
 pub struct Supervisor {
     core: Arc<Core>,
+    /// Its tasks hold the core, and this holds them: they end with the last clone.
+    dialers: Arc<Dialers>,
 }
 
 /// A connection whose opening handshake somebody else has completed.
@@ -99,8 +104,8 @@ impl Supervisor {
         Builder::default()
     }
 
-    pub(crate) fn from_core(core: Core) -> Self {
-        Self { core: Arc::new(core) }
+    pub(crate) fn from_core(core: Core, dials_per_second: u64) -> Self {
+        Self { core: Arc::new(core), dialers: Arc::new(Dialers::new(dials_per_second)) }
     }
 
     /// Listens on an address; the first route that matches takes a connection.
@@ -168,7 +173,25 @@ impl Supervisor {
         Ok((connection, receiver))
     }
 
-    /// Dials a `ws://` URL; see [`Dial`].
+    /// Keeps an outbound connection alive: dials, and dials again as its endings advise.
+    ///
+    /// # Errors
+    /// A name that is taken, or a URL that cannot be dialled.
+    pub fn keep(&self, options: DialerOptions) -> Result<DialerHandle, KeepError> {
+        self.dialers.keep(&self.core, options)
+    }
+
+    /// Returns a dialer by its name.
+    pub fn dialer(&self, name: &str) -> Option<DialerHandle> {
+        self.dialers.get(name)
+    }
+
+    /// Returns how all dialers fare, by their names.
+    pub fn dialers(&self) -> Vec<DialerStatus> {
+        self.dialers.all()
+    }
+
+    /// Dials a `ws://` or `wss://` URL, once; see [`Dial`].
     pub fn dial(&self, url: &str) -> Dial {
         Dial::new(Arc::clone(&self.core), url)
     }
@@ -289,6 +312,7 @@ impl Supervisor {
     /// Drains, then ends the supervisor itself.
     pub async fn shutdown(&self, options: DrainOptions) -> DrainReport {
         let report = self.drain(options).await;
+        self.dialers.end().await;
         self.core.stop().await;
         report
     }

@@ -23,6 +23,7 @@ mod registry;
 mod route;
 mod scratch;
 mod supervisor;
+mod watch;
 
 #[cfg(test)]
 mod tests;
@@ -44,6 +45,7 @@ pub(crate) use listener::masking_of;
 pub(crate) use node::Attempt;
 pub(crate) use publication::Observer;
 pub(crate) use supervisor::Adoption;
+pub(crate) use watch::Watch;
 
 /// Reads the clock that tests can pause.
 fn now() -> std::time::Instant {

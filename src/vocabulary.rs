@@ -33,6 +33,7 @@ macro_rules! words {
 
 mod census;
 mod close;
+mod dialer;
 mod drain;
 mod ending;
 mod event;
@@ -47,6 +48,7 @@ mod status;
 
 pub use census::{Census, CensusLine, OpenByState, Verdict};
 pub use close::{CloseCode, CloseFrame, CloseReason, CloseState, IllegalClose, ReceivedClose};
+pub use dialer::{DialerChange, DialerNews, DialerPhase, DialerStatus, Reconnecting, Span};
 pub use drain::{DrainPhase, DrainProgress, Stragglers};
 pub use ending::{
     Advice, Cause, Ending, Fault, FirstClose, Kind, Limit, Outcome, Requester, Retry, TcpFacts,

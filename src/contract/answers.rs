@@ -125,14 +125,6 @@ pub struct BroadcastRecord {
     pub refused: u64,
 }
 
-/// The dialers: `GET /v1/dialers`. None in this version.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct DialersRecord {
-    /// The dialers.
-    #[schema(value_type = Vec<Object>)]
-    pub dialers: Vec<serde_json::Value>,
-}
-
 /// A refusal: `application/problem+json` of RFC 9457.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ProblemRecord<'a> {

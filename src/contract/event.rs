@@ -6,7 +6,10 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{DrainRecord, EndingRecord, OriginRecord, UpstreamRecord, rfc3339_millis};
+use super::{
+    DialerNewsRecord, DrainRecord, EndingRecord, OriginRecord, ReconnectingRecord, UpstreamRecord,
+    rfc3339_millis,
+};
 use crate::vocabulary::{Ending, Event, Opened};
 
 /// Mirrors [`Event`]: an object whose `event` says what happened.
@@ -38,6 +41,10 @@ pub enum EventRecord<'a> {
         /// Its ending.
         ending: Box<EndingRecord<'a>>,
     },
+    /// A dialer will dial again.
+    Reconnecting(Box<ReconnectingRecord<'a>>),
+    /// What a dialer provides has changed.
+    Dialer(Box<DialerNewsRecord<'a>>),
     /// A drain began, went on, ended or was cancelled.
     Drain {
         /// How far it is.
@@ -82,14 +89,16 @@ impl EventRecord<'_> {
             Self::Closing { .. } => "closing",
             Self::Ended { .. } => "ended",
             Self::OpenFailed { .. } => "open_failed",
+            Self::Reconnecting(_) => "reconnecting",
+            Self::Dialer(_) => "dialer",
             Self::Drain { .. } => "drain",
             Self::Gap { .. } => "gap",
         }
     }
 
     /// Returns the words of the contract, those that this version never says among them.
-    pub const WORDS: [&'static str; 7] =
-        ["opened", "closing", "ended", "open_failed", "reconnecting", "drain", "gap"];
+    pub const WORDS: [&'static str; 8] =
+        ["opened", "closing", "ended", "open_failed", "reconnecting", "dialer", "drain", "gap"];
 
     /// Writes the record as one line of JSON.
     pub fn to_json(&self) -> String {
@@ -132,6 +141,10 @@ impl<'a> From<&'a Event> for EventRecord<'a> {
             },
             Event::Ended(ending) => Self::Ended { ending: Box::new((&**ending).into()) },
             Event::OpenFailed(ending) => Self::OpenFailed { ending: Box::new((&**ending).into()) },
+            Event::Reconnecting(reconnecting) => {
+                Self::Reconnecting(Box::new((&**reconnecting).into()))
+            }
+            Event::Dialer(news) => Self::Dialer(Box::new((&**news).into())),
             Event::Drain(drain) => Self::Drain { drain: Box::new((&**drain).into()) },
             Event::Gap(missed) => Self::Gap { missed: Some(*missed), why: Some("too_slow".into()) },
         }

@@ -23,6 +23,7 @@ pub struct Builder {
     admission: AdmissionLimits,
     handshake_timeout: Duration,
     records: Records,
+    dials_per_second: u64,
 }
 
 /// Tells that the supervisor's actor could not be started.
@@ -41,6 +42,7 @@ impl Default for Builder {
             admission: AdmissionLimits::default(),
             handshake_timeout: limits.handshake_timeout,
             records: Records::default(),
+            dials_per_second: limits.dials_per_second,
         }
     }
 }
@@ -88,6 +90,12 @@ impl Builder {
         self
     }
 
+    /// Bounds how many dials dialers begin per second, all together; by default 50, 0 is no limit.
+    pub fn dials_per_second(mut self, dials: u64) -> Self {
+        self.dials_per_second = dials;
+        self
+    }
+
     /// Starts the supervisor. Needs the context of a tokio runtime.
     ///
     /// # Errors
@@ -102,6 +110,7 @@ impl Builder {
             handshake_timeout: self.handshake_timeout,
             records: self.records,
         });
-        core.await.map(Supervisor::from_core).map_err(|error| StartError(error.to_string()))
+        let core = core.await.map_err(|error| StartError(error.to_string()))?;
+        Ok(Supervisor::from_core(core, self.dials_per_second))
     }
 }

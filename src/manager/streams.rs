@@ -84,7 +84,12 @@ impl EndingStream {
         loop {
             match self.events.next().await? {
                 Event::Ended(ending) | Event::OpenFailed(ending) => return Some(ending),
-                Event::Opened(_) | Event::Closing(_) | Event::Drain(_) | Event::Gap(_) => {}
+                Event::Opened(_)
+                | Event::Closing(_)
+                | Event::Reconnecting(_)
+                | Event::Dialer(_)
+                | Event::Drain(_)
+                | Event::Gap(_) => {}
             }
         }
     }

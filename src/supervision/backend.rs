@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 use super::connection::Connection;
 use super::handle::ConnectionHandle;
 use super::inbox::Incoming;
+use super::watch::Watch;
 use crate::protocol::closing_handshake::ReplyPolicy;
 use crate::vocabulary::{CloseCode, CloseFrame, Message, ReceivedClose};
 
@@ -85,6 +86,7 @@ pub struct Backend {
     name: Arc<str>,
     pub(super) reply: ReplyPolicy,
     kind: BackendKind,
+    watch: Option<Arc<Watch>>,
 }
 
 enum BackendKind {
@@ -99,24 +101,43 @@ type Running = Pin<Box<dyn Future<Output = Result<(), HandlerFailure>> + Send>>;
 impl Backend {
     /// Sends every message back.
     pub fn echo() -> Self {
-        Self { name: "echo".into(), reply: ReplyPolicy::AtOnce, kind: BackendKind::Echo }
+        Self {
+            name: "echo".into(),
+            reply: ReplyPolicy::AtOnce,
+            kind: BackendKind::Echo,
+            watch: None,
+        }
     }
 
     /// Drops every message; they are counted, as received and as discarded.
     pub fn none() -> Self {
-        Self { name: "none".into(), reply: ReplyPolicy::AtOnce, kind: BackendKind::None }
+        Self {
+            name: "none".into(),
+            reply: ReplyPolicy::AtOnce,
+            kind: BackendKind::None,
+            watch: None,
+        }
     }
 
     /// Gives messages to a handler; `name` is recorded as the ending's `backend`.
     pub fn handler<H: Handler>(name: &str, handler: H) -> Self {
         let reply = if H::CHOOSES_REPLY { ReplyPolicy::Chosen } else { ReplyPolicy::AtOnce };
         let run = |connection: ConnectionHandle| Box::pin(run(handler, connection)) as Running;
-        Self { name: name.into(), reply, kind: BackendKind::Handler(Box::new(run)) }
+        Self { name: name.into(), reply, kind: BackendKind::Handler(Box::new(run)), watch: None }
     }
 
     /// Keeps messages for a [`Receiver`].
     pub(crate) fn receiver(reply: ReplyPolicy) -> Self {
-        Self { name: "receiver".into(), reply, kind: BackendKind::Receiver }
+        Self { name: "receiver".into(), reply, kind: BackendKind::Receiver, watch: None }
+    }
+
+    /// Lets `watch` look at each message before it is delivered.
+    pub(crate) fn watched(self, watch: Option<Arc<Watch>>) -> Self {
+        Self { watch, ..self }
+    }
+
+    pub(super) fn take_watch(&mut self) -> Option<Arc<Watch>> {
+        self.watch.take()
     }
 
     /// Panics when it is to start, so that tests can see what becomes of the connection.
@@ -124,7 +145,7 @@ impl Backend {
     pub(super) fn stillborn() -> Self {
         let run = |_| panic!("a test asked for it");
         let kind = BackendKind::Handler(Box::new(run));
-        Self { name: "stillborn".into(), reply: ReplyPolicy::AtOnce, kind }
+        Self { name: "stillborn".into(), reply: ReplyPolicy::AtOnce, kind, watch: None }
     }
 
     /// Returns the name that is recorded as the ending's `backend`.

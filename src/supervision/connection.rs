@@ -18,14 +18,15 @@ use super::inbox::Inbox;
 use super::memory::MemoryBudget;
 use super::now;
 use super::outbox::{Lost, Outbox, Prepared, Refused};
+use super::watch::Watch;
 use crate::config::ConnectionSettings;
 use crate::protocol::closing_handshake::{
     ClosePolicy, CloseRequest, ClosingHandshake, ReplyPolicy,
 };
 use crate::transport::shared_tcp::DirectWriter;
 use crate::vocabulary::{
-    CloseCode, CloseFrame, CloseState, ConnectionId, ConnectionStatus, Ending, Origin, Outcome,
-    Role, TcpFacts, Traffic,
+    CloseCode, CloseFrame, CloseState, ConnectionId, ConnectionStatus, Ending, Message, Origin,
+    Outcome, Role, TcpFacts, Traffic,
 };
 
 /// One connection, as all who deal with it see it.
@@ -46,6 +47,8 @@ pub(super) struct Connection {
     pub(super) mover: AtomicWaker,
     /// Writes beside the mover, where the transport lets others.
     direct: OnceLock<DirectWriter>,
+    /// Looks at each message that comes.
+    watch: OnceLock<Arc<Watch>>,
     handshake: Mutex<ClosingHandshake>,
     state: AtomicU8,
     orders: Mutex<Orders>,
@@ -142,6 +145,7 @@ impl Connection {
             counters: Counters::default(),
             mover: AtomicWaker::new(),
             direct: OnceLock::new(),
+            watch: OnceLock::new(),
             handshake: Mutex::new(ClosingHandshake::new(role, policy)),
             state: AtomicU8::new(code_of(CloseState::Open)),
             orders: Mutex::default(),
@@ -157,6 +161,20 @@ impl Connection {
     pub(super) fn set_direct_writer(&self, writer: Option<DirectWriter>) {
         if let Some(writer) = writer {
             let _ = self.direct.set(writer);
+        }
+    }
+
+    /// Lets `watch` look at each message that comes.
+    pub(super) fn set_watch(&self, watch: Option<Arc<Watch>>) {
+        if let Some(watch) = watch {
+            let _ = self.watch.set(watch);
+        }
+    }
+
+    /// Shows a message that came to whoever watches.
+    pub(super) fn look(&self, message: &Message) {
+        if let Some(watch) = self.watch.get() {
+            watch.look(message);
         }
     }
 

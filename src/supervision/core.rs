@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ractor::{Actor, ActorRef};
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 use tokio::task::JoinSet;
 
 use super::broadcast::{BroadcastReport, send_to_all};
@@ -25,8 +25,8 @@ use crate::policy::admission::{Admission, AdmissionLimits};
 use crate::protocol::closing_handshake::Input;
 use crate::transport::bind::{self, Arrivals, BindError};
 use crate::vocabulary::{
-    Cause, Census, ConnectionId, ConnectionName, DrainProgress, Ending, ListenAddress, Message,
-    Origin, Published, Requester,
+    Cause, Census, ConnectionId, ConnectionName, DrainProgress, Ending, Event, ListenAddress,
+    Message, Origin, Published, Requester,
 };
 
 /// How long the end of a supervisor waits for the last endings to be told: for longer than a ledger
@@ -106,6 +106,16 @@ impl Core {
 
     pub(crate) fn is_draining(&self) -> bool {
         self.node.is_draining()
+    }
+
+    /// Returns a way to hear when [`Core::is_draining`] changes.
+    pub(crate) fn draining(&self) -> watch::Receiver<bool> {
+        self.node.draining()
+    }
+
+    /// Tells of what the ledger need not hear.
+    pub(crate) fn announce(&self, event: Event) {
+        self.node.publisher.announce(event);
     }
 
     pub(crate) async fn record_attempt(

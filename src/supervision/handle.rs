@@ -217,6 +217,18 @@ impl ConnectionHandle {
         self.connection.close(CloseRequest { frame, cause, by, limit: None })
     }
 
+    /// Closes in our own words, because a limit was reached.
+    pub(crate) fn close_for(
+        &self,
+        code: CloseCode,
+        reason: &str,
+        cause: Cause,
+        limit: Option<Limit>,
+    ) -> bool {
+        let frame = self.connection.own_frame(code, reason);
+        self.connection.close(CloseRequest { frame, cause, by: None, limit })
+    }
+
     /// Drops the connection at once: no Close is sent, TCP is reset.
     pub fn abort(&self) {
         self.abort_with(Cause::Embedder, None);

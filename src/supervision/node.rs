@@ -1,12 +1,11 @@
 //! What all connections of a node share.
 
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use ractor::ActorRef;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, oneshot, watch};
 
 use super::drain::Jobs;
 use super::handle::ConnectionHandle;
@@ -28,7 +27,8 @@ pub(super) struct Node {
     pub(super) admission: Arc<Mutex<Admission>>,
     pub(super) supervisor: ActorRef<SupervisorMessage>,
     pub(super) drains: Jobs,
-    draining: AtomicBool,
+    /// Whether new connections are refused, here and by dialers.
+    draining: watch::Sender<bool>,
     /// Told whenever a place is free again.
     left: Arc<Notify>,
 }
@@ -50,7 +50,7 @@ impl Node {
         supervisor: ActorRef<SupervisorMessage>,
     ) -> Self {
         let admission = Arc::new(Mutex::new(admission));
-        let draining = AtomicBool::new(false);
+        let draining = watch::Sender::new(false);
         let left = Arc::default();
         let drains = Jobs::default();
         Self { name, registry, publisher, admission, supervisor, drains, draining, left }
@@ -66,16 +66,21 @@ impl Node {
 
     /// Refuses new connections from now on.
     pub(super) fn start_draining(&self) {
-        self.draining.store(true, Ordering::Release);
+        self.draining.send_replace(true);
     }
 
     /// Takes new connections again.
     pub(super) fn stop_draining(&self) {
-        self.draining.store(false, Ordering::Release);
+        self.draining.send_replace(false);
     }
 
     pub(super) fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Acquire)
+        *self.draining.borrow()
+    }
+
+    /// Returns a way to hear when that changes.
+    pub(super) fn draining(&self) -> watch::Receiver<bool> {
+        self.draining.subscribe()
     }
 
     /// Takes a place for one more; it is free again when it is dropped.

@@ -146,7 +146,8 @@ impl Supervising {
         adoption: Adoption,
         myself: ActorRef<SupervisorMessage>,
     ) -> ConnectionHandle {
-        let Adoption { transport, read_ahead, role, origin, settings, backend, place } = adoption;
+        let Adoption { transport, read_ahead, role, origin, settings, mut backend, place } =
+            adoption;
         let connection = Arc::new(Connection::new(Birth {
             role,
             origin,
@@ -156,6 +157,8 @@ impl Supervising {
             node: Arc::clone(&self.node),
             budget: Arc::clone(&self.budget),
         }));
+        // Before anything is read: what is watched for may come with the opening handshake.
+        connection.set_watch(backend.take_watch());
         self.registry.insert(Arc::clone(&connection), place);
         self.publisher.opened(&connection);
         let handle = ConnectionHandle::new(Arc::clone(&connection));

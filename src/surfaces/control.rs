@@ -8,6 +8,7 @@ mod access;
 mod commands;
 mod connections;
 mod description;
+mod dialers;
 mod drains;
 mod endings;
 mod events;
@@ -185,8 +186,8 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(endings::show))
         .routes(routes!(events::follow))
         .routes(routes!(drains::start, drains::show, drains::cancel))
-        .routes(routes!(node::dialers))
-        .routes(routes!(node::command_dialer))
+        .routes(routes!(dialers::list))
+        .routes(routes!(dialers::command))
         .routes(routes!(node::metrics))
         .routes(routes!(node::livez))
         .routes(routes!(node::readyz))

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::{Cause, CloseState, ConnectionId, DrainProgress, Ending, Origin};
+use super::{
+    Cause, CloseState, ConnectionId, DialerNews, DrainProgress, Ending, Origin, Reconnecting,
+};
 
 /// Something that happened, in the order in which it was recorded.
 #[derive(Debug, Clone)]
@@ -17,6 +19,10 @@ pub enum Event {
     Ended(Arc<Ending>),
     /// An attempt failed.
     OpenFailed(Arc<Ending>),
+    /// A dialer will dial again.
+    Reconnecting(Arc<Reconnecting>),
+    /// What a dialer provides has changed: ready after a gap, replaced, paused, given up.
+    Dialer(Arc<DialerNews>),
     /// A drain began, ended or was cancelled.
     Drain(Arc<DrainProgress>),
     /// The reader was too slow: this many events are gone from its queue.

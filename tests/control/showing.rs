@@ -3,10 +3,15 @@
 use std::collections::BTreeSet;
 
 use lastword::surfaces::control::openapi;
+use lastword::vocabulary::DialerPhase;
 use serde_json::Value;
 
 use super::stage::House;
 use crate::support::SOON;
+
+async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(SOON, future).await.unwrap_or_else(|_| panic!("awaited {what} in vain"))
+}
 
 fn ids(page: &Value) -> Vec<String> {
     let connections = page["connections"].as_array().unwrap();
@@ -155,14 +160,36 @@ async fn probes_and_metrics_are_those_of_the_daemon() {
 }
 
 #[tokio::test]
-async fn there_are_no_dialers_yet() {
+async fn dialers_are_listed_paused_resumed_and_rotated() {
     let house = House::new().await;
     let list = house.client.get("/v1/dialers").await.expect(200);
     assert_eq!(list, serde_json::json!({"dialers": []}));
-    for command in ["pause", "resume", "rotate", "explode"] {
+    for command in ["pause", "resume", "rotate"] {
         let target = format!("/v1/dialers/feed/{command}");
         house.client.post(&target, "").await.refused(404, "not_found");
     }
+
+    let url = format!("ws://{}/echo?token=secret", house.listener);
+    let dialer = house.supervisor.keep(lastword::DialerOptions::new("feed", &url)).unwrap();
+    let ready = dialer.wait_for(|status| status.phase == DialerPhase::Ready);
+    let connection = soon("ready", ready).await.unwrap().connection.unwrap();
+    let list = house.client.get("/v1/dialers").await.expect(200);
+    let shown = &list["dialers"][0];
+    assert_eq!((&shown["name"], &shown["state"]), (&"feed".into(), &"ready".into()));
+    assert_eq!(shown["connection"], connection.to_string());
+    assert!(!list.to_string().contains("secret"), "{list}");
+
+    house.client.post("/v1/dialers/feed/explode", "").await.refused(404, "not_found");
+    house.client.post("/v1/dialers/feed/rotate", "").await.expect(202);
+    let rotated = dialer.wait_for(|status| status.connection.is_some_and(|id| id != connection));
+    soon("another connection", rotated).await.unwrap();
+    house.client.post("/v1/dialers/feed/pause", "").await.expect(202);
+    let paused = dialer.wait_for(|status| status.phase == DialerPhase::Paused);
+    soon("the pause", paused).await.unwrap();
+    house.client.post("/v1/dialers/feed/rotate", "").await.refused(409, "invalid_state");
+    house.client.post("/v1/dialers/feed/resume", "").await.expect(202);
+    let ready = dialer.wait_for(|status| status.phase == DialerPhase::Ready);
+    soon("ready again", ready).await.unwrap();
 }
 
 /// Every call of CONTRACT section 5.

@@ -211,6 +211,7 @@ impl Mover {
 
     fn deliver(&mut self, message: Message, now: Instant) {
         self.connection.counters.received(message.len());
+        self.connection.look(&message);
         self.note_data(now);
         if let Some(rate) = &mut self.rate
             && !rate.take(now)

@@ -341,8 +341,8 @@ pub struct Man {
 }
 
 /// The events of the contract.
-const EVENTS: [&str; 7] =
-    ["opened", "closing", "ended", "open_failed", "reconnecting", "drain", "gap"];
+const EVENTS: [&str; 8] =
+    ["opened", "closing", "ended", "open_failed", "reconnecting", "dialer", "drain", "gap"];
 
 fn kinds() -> impl Iterator<Item = &'static str> {
     Kind::OF_CONNECTIONS.into_iter().map(Kind::as_str).chain(["open_failed"])

@@ -9,7 +9,7 @@ use super::draining;
 use super::endings;
 use super::failure::Failure;
 use super::words::{clock, count, safe, safe_or, short_id};
-use crate::contract::{EndingRecord, EventRecord};
+use crate::contract::{DialerNewsRecord, EndingRecord, EventRecord};
 
 /// A daemon comments on an idle stream every 15 seconds; after three of those it is gone.
 const SILENCE: Duration = Duration::from_secs(45);
@@ -114,6 +114,14 @@ fn told(event: &Heard) -> String {
         EventRecord::Ended { ending } | EventRecord::OpenFailed { ending } => {
             row(&clock(ending.ended_at), word, &ended(ending))
         }
+        EventRecord::Reconnecting(reconnecting) => {
+            let (dialer, ending) = (safe(&reconnecting.dialer), &reconnecting.ending);
+            let wait = humantime::format_duration(Duration::from_millis(reconnecting.wait_ms));
+            let why = format!("{}: {}", safe(&ending.kind), safe(&ending.detail));
+            let id = short_id(&ending.id);
+            row("", word, &format!("{id}  {dialer} in {wait}, after {why}"))
+        }
+        EventRecord::Dialer(news) => row(&clock(news.at), word, &dialer(news)),
         EventRecord::Drain { drain } => row("", word, &draining::progress(drain)),
         EventRecord::Gap { missed, why } => {
             let missed = missed.map_or("some events".to_owned(), |missed| count(missed, "event"));
@@ -127,6 +135,25 @@ fn told(event: &Heard) -> String {
             row("", word, &format!("{missed} {why}"))
         }
     }
+}
+
+fn dialer(news: &DialerNewsRecord<'_>) -> String {
+    let mut said = format!("{} {}", safe(&news.dialer), safe(&news.change));
+    for (name, id) in [("connection", &news.connection), ("replaced", &news.replaced)] {
+        if let Some(id) = id {
+            said.push_str(&format!(" {name}={}", short_id(id)));
+        }
+    }
+    for (name, span) in [("gap", &news.gap), ("overlap", &news.overlap)] {
+        if let Some(span) = span {
+            let span = humantime::format_duration(Duration::from_millis(span.ms));
+            said.push_str(&format!(" {name}={span}"));
+        }
+    }
+    if let Some(why) = &news.why {
+        said.push_str(&format!(": {}", safe(why)));
+    }
+    said
 }
 
 fn ended(ending: &EndingRecord<'_>) -> String {

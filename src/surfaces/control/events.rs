@@ -27,7 +27,7 @@ use follower::{Follower, Wanted};
 #[into_params(parameter_in = Query)]
 pub(super) struct Filter {
     /// Their words, separated by commas: `opened`, `closing`, `ended`, `open_failed`,
-    /// `reconnecting`, `drain`, `gap`; all if it is not given. A `gap` is always told.
+    /// `reconnecting`, `dialer`, `drain`, `gap`; all if it is not given. A `gap` is always told.
     types: Option<String>,
     /// The `id` of the last event that was read, if there is no `Last-Event-ID`.
     last_event_id: Option<String>,

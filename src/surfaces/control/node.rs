@@ -1,15 +1,12 @@
-//! The node as a whole: status, probes, the description of the API, and dialers to come.
+//! The node as a whole: status, probes, and the description of the API.
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 
-use super::problem::Problem;
 use super::{Api, json};
-use crate::contract::{
-    AccountingRecord, DialersRecord, DrainRecord, LedgerRecord, ProblemRecord, StatusRecord,
-};
+use crate::contract::{AccountingRecord, DrainRecord, LedgerRecord, ProblemRecord, StatusRecord};
 use crate::ledger::Health;
 use crate::manager::Accounting;
 use crate::vocabulary::Ending;
@@ -50,31 +47,6 @@ pub(super) async fn status(State(api): State<Api>) -> Response {
         drain: drain.as_deref().map(DrainRecord::from),
     };
     json(StatusCode::OK, &record)
-}
-
-/// Lists the dialers; there are none in this version.
-#[utoipa::path(get, path = "/v1/dialers", tag = "dialers", responses(
-    (status = 200, body = DialersRecord),
-    (status = "4XX", body = ProblemRecord, content_type = "application/problem+json"),
-))]
-pub(super) async fn dialers() -> Response {
-    json(StatusCode::OK, &DialersRecord { dialers: Vec::new() })
-}
-
-/// Pauses, resumes or rotates a dialer; there are none in this version.
-#[utoipa::path(post, path = "/v1/dialers/{name}/{command}", tag = "dialers", params(
-    ("name" = String, Path, description = "The dialer's name"),
-    ("command" = String, Path, description = "`pause`, `resume` or `rotate`"),
-), responses(
-    (status = "4XX", body = ProblemRecord, content_type = "application/problem+json"),
-))]
-pub(super) async fn command_dialer(Path((name, command)): Path<(String, String)>) -> Problem {
-    match &*command {
-        "pause" | "resume" | "rotate" => Problem::not_found(format!(
-            "there is no dialer {name:?}: dialers are not in this version"
-        )),
-        _ => Problem::not_found(format!("{command:?} is not one of pause, resume, rotate")),
-    }
 }
 
 /// Writes the metrics, as OpenMetrics text.

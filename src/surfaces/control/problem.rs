@@ -48,7 +48,7 @@ impl Word {
             Self::NotFound => ("not_found", 404, "There is no such thing"),
             Self::MethodNotAllowed => ("method_not_allowed", 405, "The method is not allowed here"),
             Self::Timeout => ("timeout", 408, "The request took too long"),
-            Self::InvalidState => ("invalid_state", 409, "The connection takes no message"),
+            Self::InvalidState => ("invalid_state", 409, "It is in no state for this"),
             Self::DrainUnderWay => ("drain_under_way", 409, "A drain is under way"),
             Self::TooLarge => ("too_large", 413, "The request is too large"),
             Self::UnsupportedMediaType => ("unsupported_media_type", 415, "The body is not JSON"),

@@ -55,7 +55,12 @@ impl Observations {
                 self.note_record(published.record);
                 self.open_failed(ending);
             }
-            Event::Opened(_) | Event::Closing(_) | Event::Drain(_) | Event::Gap(_) => {}
+            Event::Opened(_)
+            | Event::Closing(_)
+            | Event::Reconnecting(_)
+            | Event::Dialer(_)
+            | Event::Drain(_)
+            | Event::Gap(_) => {}
         }
     }
 

@@ -62,7 +62,9 @@ impl Wanted {
 
     /// Tells whether it wants some that the ledger does not keep.
     fn includes_unstored(&self) -> bool {
-        ["opened", "closing", "reconnecting", "drain"].iter().any(|word| self.includes(word))
+        ["opened", "closing", "reconnecting", "dialer", "drain"]
+            .iter()
+            .any(|word| self.includes(word))
     }
 }
 

@@ -1,0 +1,232 @@
+//! Dialers: named outbound connections that are kept alive.
+
+mod keeper;
+mod live;
+mod plan;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::policy::reconnect::DialBudget;
+use crate::supervision::{ConnectionHandle, Core, ShutDown};
+use crate::transport::dial::{InvalidUrl, WsUrl};
+use crate::vocabulary::{DialerPhase, DialerStatus, Requester};
+use keeper::Keeper;
+pub use plan::DialerOptions;
+use plan::Plan;
+
+/// All dialers of a supervisor. Dropping it ends them.
+pub(super) struct Dialers {
+    kept: Mutex<BTreeMap<Arc<str>, DialerHandle>>,
+    tasks: Mutex<JoinSet<()>>,
+    gate: Arc<Gate>,
+}
+
+/// A dialer, as the program that uses it sees it. Cloning is cheap; dropping does nothing: the
+/// supervisor keeps the dialer.
+#[derive(Clone)]
+pub struct DialerHandle {
+    shared: Arc<Shared>,
+}
+
+/// Tells why a dialer was not taken on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeepError {
+    /// Another has the name.
+    #[error("there is a dialer {0:?} already: choose another name")]
+    NameTaken(String),
+    /// The URL cannot be dialled.
+    #[error(transparent)]
+    Url(#[from] InvalidUrl),
+    /// The supervisor was shut down.
+    #[error(transparent)]
+    ShutDown(#[from] ShutDown),
+}
+
+/// What a dialer and those who hold its handle share.
+struct Shared {
+    status: watch::Sender<DialerStatus>,
+    connection: Mutex<Option<ConnectionHandle>>,
+    wishes: watch::Sender<Wishes>,
+    /// The task is gone.
+    over: watch::Sender<bool>,
+}
+
+/// What people want of a dialer; it compares with what it has done.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Wishes {
+    paused: bool,
+    by: Option<Requester>,
+    resumes: u64,
+    rotations: u64,
+}
+
+/// Lets dialers dial, each in its turn, as fast as the budget allows.
+struct Gate {
+    budget: tokio::sync::Mutex<DialBudget>,
+}
+
+impl Dialers {
+    pub(super) fn new(dials_per_second: u64) -> Self {
+        let budget = tokio::sync::Mutex::new(DialBudget::per_second(dials_per_second));
+        Self { kept: Mutex::default(), tasks: Mutex::default(), gate: Arc::new(Gate { budget }) }
+    }
+
+    pub(super) fn keep(
+        &self,
+        core: &Arc<Core>,
+        options: DialerOptions,
+    ) -> Result<DialerHandle, KeepError> {
+        options.dialer.url.parse::<WsUrl>()?;
+        let plan = Arc::new(Plan::from(options));
+        let name: Arc<str> = plan.name.clone();
+        let mut kept = self.kept();
+        if kept.contains_key(&name) {
+            return Err(KeepError::NameTaken(name.to_string()));
+        }
+        let status = DialerStatus {
+            name: Arc::clone(&name),
+            url: plan.target.masked_url(core).into(),
+            phase: DialerPhase::Connecting,
+            why: None,
+            since: SystemTime::now(),
+            next_try_at: None,
+            attempts: 0,
+            connection: None,
+            rotating: false,
+            last: None,
+            opened: 0,
+            gaps: 0,
+        };
+        let shared = Arc::new(Shared {
+            status: watch::Sender::new(status),
+            connection: Mutex::default(),
+            wishes: watch::Sender::default(),
+            over: watch::Sender::default(),
+        });
+        let handle = DialerHandle { shared: Arc::clone(&shared) };
+        let keeper = Keeper::new(Arc::clone(core), plan, shared, Arc::clone(&self.gate));
+        lock(&self.tasks).spawn(keeper.run());
+        kept.insert(name, handle.clone());
+        Ok(handle)
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<DialerHandle> {
+        self.kept().get(name).cloned()
+    }
+
+    pub(super) fn all(&self) -> Vec<DialerStatus> {
+        self.kept().values().map(DialerHandle::status).collect()
+    }
+
+    /// Ends the tasks, once their connections have been seen to.
+    pub(super) async fn end(&self) {
+        let mut tasks = std::mem::take(&mut *lock(&self.tasks));
+        tasks.shutdown().await;
+    }
+
+    fn kept(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, DialerHandle>> {
+        lock(&self.kept)
+    }
+}
+
+impl fmt::Debug for Dialers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.kept().keys()).finish()
+    }
+}
+
+impl DialerHandle {
+    /// Returns the name.
+    pub fn name(&self) -> Arc<str> {
+        Arc::clone(&self.shared.status.borrow().name)
+    }
+
+    /// Returns how it fares.
+    pub fn status(&self) -> DialerStatus {
+        self.shared.status.borrow().clone()
+    }
+
+    /// Returns its connection, if one is open. While one replaces another, it is the old one until
+    /// the new one is ready.
+    pub fn connection(&self) -> Option<ConnectionHandle> {
+        lock(&self.shared.connection).clone()
+    }
+
+    /// Waits until its status is as wanted, and returns it; `None` if the supervisor was shut down
+    /// before. Cancel safe.
+    pub async fn wait_for(
+        &self,
+        mut wanted: impl FnMut(&DialerStatus) -> bool,
+    ) -> Option<DialerStatus> {
+        let mut status = self.shared.status.subscribe();
+        let mut over = self.shared.over.subscribe();
+        tokio::select! {
+            biased;
+            found = status.wait_for(|status| wanted(status)) => Some(found.ok()?.clone()),
+            _ = over.wait_for(|over| *over) => None,
+        }
+    }
+
+    /// Stops dialling, and closes what is open with 1000, until it is resumed.
+    pub fn pause(&self, by: Option<Requester>) {
+        self.shared.wishes.send_modify(|wishes| {
+            wishes.paused = true;
+            wishes.by = by;
+        });
+    }
+
+    /// Dials at once where it was paused, has given up or waits, as if nothing had happened before.
+    pub fn resume(&self) {
+        self.shared.wishes.send_modify(|wishes| {
+            wishes.paused = false;
+            wishes.resumes += 1;
+        });
+    }
+
+    /// Replaces its connection: the new one is ready before the old one is closed with 1000.
+    ///
+    /// Returns `false`, and does nothing, where there is no connection that is ready.
+    pub fn rotate(&self) -> bool {
+        if self.shared.status.borrow().phase != DialerPhase::Ready {
+            return false;
+        }
+        self.shared.wishes.send_modify(|wishes| wishes.rotations += 1);
+        true
+    }
+}
+
+impl fmt::Debug for DialerHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let status = self.shared.status.borrow();
+        f.debug_struct("DialerHandle")
+            .field("name", &status.name)
+            .field("phase", &status.phase)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Gate {
+    /// Waits for leave to dial once. Cancel safe; who waited longest goes first.
+    async fn pass(&self) {
+        let mut budget = self.budget.lock().await;
+        while let Err(again) = budget.take(now()) {
+            tokio::time::sleep_until(again.into()).await;
+        }
+    }
+}
+
+/// Reads the clock that tests can pause.
+fn now() -> std::time::Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,61 @@
+//! One attempt of a dialer.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::manager::dialers::plan::Plan;
+use crate::manager::dialers::{Gate, Wishes};
+use crate::supervision::{ConnectionHandle, Core, Watch};
+use crate::vocabulary::Ending;
+
+pub(super) type Attempt = Pin<Box<dyn Future<Output = Attempted> + Send>>;
+
+/// What an attempt came to.
+pub(super) enum Attempted {
+    Opened(ConnectionHandle, Option<Arc<Watch>>),
+    Failed(Arc<Ending>),
+    /// It was paused, or this end began to drain.
+    CalledOff,
+    /// The supervisor is gone.
+    ShutDown,
+}
+
+/// Dials once, in its turn, and says what is to be said first.
+pub(super) async fn attempt(
+    core: Arc<Core>,
+    plan: Arc<Plan>,
+    gate: Arc<Gate>,
+    mut wishes: watch::Receiver<Wishes>,
+    mut draining: watch::Receiver<bool>,
+) -> Attempted {
+    let backend = (plan.backend)();
+    let name = backend.name().to_owned();
+    let connect = async {
+        gate.pass().await;
+        plan.target.connect(&core, &name).await
+    };
+    let paused = async { drop(wishes.wait_for(|wishes| wishes.paused).await) };
+    let drained = async { drop(draining.wait_for(|draining| *draining).await) };
+    let connected = tokio::select! {
+        biased;
+        () = paused => return Attempted::CalledOff,
+        () = drained => return Attempted::CalledOff,
+        connected = connect => connected,
+    };
+    let connected = match connected {
+        Ok(connected) => connected,
+        Err(ending) => return Attempted::Failed(ending),
+    };
+    let watch = plan.ready_on.as_deref().map(Watch::new);
+    let adoption = connected.adoption(backend.watched(watch.clone()));
+    let Ok(connection) = core.adopt(adoption).await else { return Attempted::ShutDown };
+    for message in &plan.on_open {
+        // It ends when the connection does: a write that makes no progress has a deadline.
+        if connection.send(message.clone()).await.is_err() {
+            break;
+        }
+    }
+    Attempted::Opened(connection, watch)
+}

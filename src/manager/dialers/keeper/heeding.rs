@@ -1,0 +1,68 @@
+//! What people ask of a dialer: to pause, to resume, to rotate.
+
+use std::time::{Duration, SystemTime};
+
+use super::{Keeper, Next, Rest, close};
+use crate::manager::dialers::now;
+use crate::vocabulary::{Cause, DialerChange, Requester};
+
+impl Keeper {
+    /// Does as people wish.
+    pub(super) fn heed(&mut self) {
+        let wishes = self.wishes.borrow_and_update().clone();
+        let before = std::mem::replace(&mut self.heeded, wishes.clone());
+        if wishes.paused && !before.paused {
+            self.pause(wishes.by.as_ref());
+        } else if wishes.resumes != before.resumes && !wishes.paused {
+            self.resume(before.paused);
+        }
+        if wishes.rotations != before.rotations {
+            self.rotate();
+        }
+    }
+
+    fn pause(&mut self, by: Option<&Requester>) {
+        let cause = match by {
+            Some(Requester::Api(_)) => Cause::Api,
+            Some(Requester::Signal(_) | Requester::Drain(_)) | None => Cause::Embedder,
+        };
+        if let Some(live) = &mut self.current {
+            if live.is_ready() {
+                self.gap_since.get_or_insert(SystemTime::now());
+            }
+            live.set_closing();
+            close(&live.connection, "paused", cause, by.cloned());
+        }
+        self.next = match std::mem::replace(&mut self.next, Next::Idle) {
+            Next::Dialling { attempt, .. } => {
+                Next::Dialling { attempt, unwanted: Some(Rest::Paused) }
+            }
+            Next::Readying(live) => {
+                close(&live.connection, "paused", cause, by.cloned());
+                Next::Resting(Rest::Paused)
+            }
+            Next::Idle | Next::Waiting { .. } | Next::Resting(_) => Next::Resting(Rest::Paused),
+        };
+        self.tell(DialerChange::Paused);
+    }
+
+    fn resume(&mut self, was_paused: bool) {
+        self.reconnect.reset();
+        match &mut self.next {
+            Next::Resting(rest) => {
+                let told = was_paused || matches!(rest, Rest::GivenUp(_));
+                self.wait(Duration::ZERO, "resumed");
+                if told {
+                    self.tell(DialerChange::Resumed);
+                }
+            }
+            Next::Waiting { until, .. } => *until = now(),
+            Next::Dialling { unwanted, .. } => {
+                if unwanted.take().is_some() {
+                    self.tell(DialerChange::Resumed);
+                }
+            }
+            Next::Idle | Next::Readying(_) => {}
+        }
+    }
+}

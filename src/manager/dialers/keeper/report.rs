@@ -1,0 +1,110 @@
+//! What a keeper says of itself: its status, its events, its log.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use super::{Keeper, Next, Rest};
+use crate::manager::dialers::lock;
+use crate::vocabulary::{
+    DialerChange, DialerNews, DialerPhase, DialerStatus, Ending, Event, Reconnecting,
+};
+
+impl Keeper {
+    /// Shows how it fares now.
+    pub(super) fn report(&self) {
+        let connection = self.current.as_ref().map(|live| live.connection.clone());
+        let status = self.status();
+        *lock(&self.shared.connection) = connection;
+        self.shared.status.send_if_modified(|shown| {
+            let since = if shown.phase == status.phase { shown.since } else { SystemTime::now() };
+            let status = DialerStatus { since, ..status };
+            let changed = *shown != status;
+            *shown = status;
+            changed
+        });
+    }
+
+    fn status(&self) -> DialerStatus {
+        let resting = match &self.next {
+            Next::Resting(rest) | Next::Dialling { unwanted: Some(rest), .. } => Some(rest),
+            Next::Idle | Next::Waiting { .. } | Next::Dialling { .. } | Next::Readying(_) => None,
+        };
+        let (phase, why) = match (resting, &self.current, &self.next) {
+            (Some(Rest::Paused), _, _) => (DialerPhase::Paused, None),
+            (_, Some(live), _) if live.is_ready() => (DialerPhase::Ready, None),
+            (_, Some(_), _) => (DialerPhase::Open, None),
+            (Some(Rest::GivenUp(why)), None, _) => (DialerPhase::GivenUp, Some(why.clone())),
+            (None, None, Next::Waiting { .. }) if self.is_draining() => {
+                (DialerPhase::Waiting, Some("this end is draining".to_owned()))
+            }
+            (None, None, Next::Waiting { why, .. }) => (DialerPhase::Waiting, Some(why.clone())),
+            (
+                None,
+                None,
+                Next::Idle | Next::Dialling { .. } | Next::Readying(_) | Next::Resting(_),
+            ) => (DialerPhase::Connecting, None),
+        };
+        let next_try_at = match &self.next {
+            Next::Waiting { at, .. } if !self.is_draining() => Some(*at),
+            Next::Idle
+            | Next::Waiting { .. }
+            | Next::Dialling { .. }
+            | Next::Readying(_)
+            | Next::Resting(_) => None,
+        };
+        let shown = self.shared.status.borrow();
+        DialerStatus {
+            name: Arc::clone(&shown.name),
+            url: Arc::clone(&shown.url),
+            phase,
+            why,
+            since: shown.since,
+            next_try_at,
+            attempts: self.reconnect.attempts(),
+            connection: self.current.as_ref().map(|live| live.connection.id()),
+            rotating: self.current.is_some() && !matches!(self.next, Next::Idle | Next::Resting(_)),
+            last: self.last.clone(),
+            opened: self.opened,
+            gaps: self.gaps,
+        }
+    }
+
+    /// Tells of a change, once, to whoever listens and to the log.
+    pub(super) fn tell(&self, change: DialerChange) {
+        let dialer = Arc::clone(&self.plan.name);
+        match &change {
+            DialerChange::Ready { connection, replaces, gap } => {
+                let gap_ms = gap.map(|gap| gap.duration().as_millis());
+                let replaces = replaces.map(tracing::field::display);
+                tracing::info!(%dialer, %connection, replaces, gap_ms, "dialer ready");
+            }
+            DialerChange::Overlapped { connection, replaced, overlap } => {
+                let overlap_ms = overlap.duration().as_millis();
+                tracing::info!(%dialer, %connection, %replaced, overlap_ms, "dialer rotated");
+            }
+            DialerChange::Paused => tracing::info!(%dialer, "dialer paused"),
+            DialerChange::Resumed => tracing::info!(%dialer, "dialer resumed"),
+            DialerChange::GivenUp { ending, why } => {
+                tracing::warn!(%dialer, %ending, why, "dialer gave up: resume it once that is put right");
+            }
+        }
+        let news = DialerNews { dialer, at: SystemTime::now(), change };
+        self.core.announce(Event::Dialer(Arc::new(news)));
+    }
+
+    /// Tells that it will dial again, once.
+    pub(super) fn tell_reconnecting(&self, ending: Arc<Ending>, wait: Duration) {
+        let dialer = Arc::clone(&self.plan.name);
+        let attempt = self.reconnect.attempts();
+        tracing::info!(
+            %dialer,
+            ending = %ending.id,
+            attempt,
+            wait_ms = wait.as_millis(),
+            "dialer reconnecting"
+        );
+        let next_try_at = SystemTime::now() + wait;
+        let reconnecting = Reconnecting { dialer, ending, attempt, wait, next_try_at };
+        self.core.announce(Event::Reconnecting(Arc::new(reconnecting)));
+    }
+}

@@ -1,0 +1,201 @@
+//! One open connection of a dialer: is it ready, is it fresh, is it old?
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::plan::Plan;
+use crate::supervision::{ConnectionHandle, Watch};
+use crate::vocabulary::{Cause, CloseCode, Ending, Limit, Message};
+
+/// How many looks at the counter of messages make up `stale_after`.
+const LOOKS: u32 = 8;
+
+/// One open connection of a dialer.
+pub(super) struct Live {
+    pub(super) connection: ConnectionHandle,
+    readiness: Readiness,
+    freshness: Option<Freshness>,
+    heartbeat: Option<Heartbeat>,
+    rotate_at: Option<Instant>,
+}
+
+enum Readiness {
+    /// What makes it ready has not come; by when it must.
+    Awaited {
+        watch: Arc<Watch>,
+        by: Instant,
+        within: Duration,
+    },
+    Ready,
+    /// It is being closed.
+    Closing,
+}
+
+/// When messages last came, as far as looking at a counter now and then can tell.
+struct Freshness {
+    stale_after: Duration,
+    messages: u64,
+    /// When that number was first seen.
+    since: Instant,
+    look_at: Instant,
+}
+
+struct Heartbeat {
+    message: Message,
+    every: Duration,
+    next: Instant,
+}
+
+/// What has come of a connection.
+pub(super) enum LiveNews {
+    Ended(Arc<Ending>),
+    Ready,
+}
+
+/// What is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Due {
+    Nothing,
+    /// It was found wanting, and is being closed.
+    Closed,
+    /// It is old enough to be replaced.
+    Rotate,
+}
+
+impl Live {
+    /// `jitter`, from 0 to 1, spreads the rotations of many.
+    pub(super) fn new(
+        connection: ConnectionHandle,
+        watch: Option<Arc<Watch>>,
+        plan: &Plan,
+        now: Instant,
+        jitter: f64,
+    ) -> Self {
+        let readiness = match watch {
+            Some(watch) => {
+                let within = plan.ready_within;
+                Readiness::Awaited { watch, by: now + within, within }
+            }
+            None => Readiness::Ready,
+        };
+        let freshness = plan.stale_after.map(|stale_after| Freshness {
+            stale_after,
+            messages: 0,
+            since: now,
+            look_at: now + stale_after / LOOKS,
+        });
+        let heartbeat = plan.heartbeat.clone();
+        let heartbeat =
+            heartbeat.map(|(message, every)| Heartbeat { message, every, next: now + every });
+        let early = 0.1 * jitter.clamp(0.0, 1.0);
+        let rotate_at = plan.rotate_after.map(|age| now + age - age.mul_f64(early));
+        Self { connection, readiness, freshness, heartbeat, rotate_at }
+    }
+
+    pub(super) fn is_ready(&self) -> bool {
+        matches!(self.readiness, Readiness::Ready)
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        matches!(self.readiness, Readiness::Closing)
+    }
+
+    /// Takes note that it is ready.
+    pub(super) fn set_ready(&mut self) {
+        self.readiness = Readiness::Ready;
+    }
+
+    /// Takes note that somebody has closed it.
+    pub(super) fn set_closing(&mut self) {
+        self.readiness = Readiness::Closing;
+    }
+
+    /// Puts the rotation off.
+    pub(super) fn rotate_at(&mut self, at: Option<Instant>) {
+        self.rotate_at = at;
+    }
+
+    /// Waits for its end, or for what makes it ready. Cancel safe.
+    pub(super) async fn news(&self) -> LiveNews {
+        let ready = async {
+            match &self.readiness {
+                Readiness::Awaited { watch, .. } => watch.seen().await,
+                Readiness::Ready | Readiness::Closing => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            // A connection that was ready for a moment and is gone was ready.
+            biased;
+            () = ready => LiveNews::Ready,
+            ending = self.connection.ended() => LiveNews::Ended(ending),
+        }
+    }
+
+    /// Returns when [`Live::handle_deadline`] has something to do.
+    pub(super) fn poll_deadline(&self) -> Option<Instant> {
+        let ready_by = match self.readiness {
+            Readiness::Awaited { by, .. } => Some(by),
+            Readiness::Ready => None,
+            // All that is left is its end.
+            Readiness::Closing => return None,
+        };
+        let look_at = self.freshness.as_ref().map(|freshness| freshness.look_at);
+        let beat_at = self.heartbeat.as_ref().map(|heartbeat| heartbeat.next);
+        [ready_by, look_at, beat_at, self.rotate_at].into_iter().flatten().min()
+    }
+
+    /// Does what is due.
+    pub(super) fn handle_deadline(&mut self, now: Instant) -> Due {
+        if self.is_closing() {
+            return Due::Nothing;
+        }
+        if let Readiness::Awaited { by, within, .. } = self.readiness
+            && by <= now
+        {
+            self.close("not ready", "ready_within", within, within + (now - by));
+            return Due::Closed;
+        }
+        if let Some((stale_after, silent)) = self.look(now) {
+            self.close("stale", "stale_after", stale_after, silent);
+            return Due::Closed;
+        }
+        if let Some(heartbeat) = &mut self.heartbeat
+            && heartbeat.next <= now
+        {
+            heartbeat.next = now + heartbeat.every;
+            // One that finds no room says nothing that what is queued does not say.
+            let _ = self.connection.try_send(heartbeat.message.clone());
+        }
+        match self.rotate_at {
+            Some(at) if at <= now && self.is_ready() => {
+                self.rotate_at = None;
+                Due::Rotate
+            }
+            // Not ready by then: look again once it is.
+            Some(at) if at <= now => {
+                self.rotate_at = Some(now + Duration::from_secs(1));
+                Due::Nothing
+            }
+            Some(_) | None => Due::Nothing,
+        }
+    }
+
+    /// Looks whether messages came; returns for how long none did, if that is too long.
+    fn look(&mut self, now: Instant) -> Option<(Duration, Duration)> {
+        let freshness = self.freshness.as_mut().filter(|freshness| freshness.look_at <= now)?;
+        let messages = self.connection.status().traffic.messages_in;
+        if messages != freshness.messages {
+            (freshness.messages, freshness.since) = (messages, now);
+        }
+        freshness.look_at = now + freshness.stale_after / LOOKS;
+        let silent = now - freshness.since;
+        (silent >= freshness.stale_after).then_some((freshness.stale_after, silent))
+    }
+
+    fn close(&mut self, reason: &str, name: &'static str, limit: Duration, observed: Duration) {
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let limit = Limit { name, limit: millis(limit), observed: millis(observed) };
+        self.connection.close_for(CloseCode::GOING_AWAY, reason, Cause::Stale, Some(limit));
+        self.readiness = Readiness::Closing;
+    }
+}

@@ -1,0 +1,110 @@
+//! What a dialer is to do.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderName;
+
+use crate::config::{Config, ConnectionSettings, Dialer, DialerBackend};
+use crate::manager::dialling::Target;
+use crate::policy::reconnect::ReconnectPolicy;
+use crate::supervision::Backend;
+use crate::transport::tls::Trust;
+use crate::vocabulary::Message;
+
+type MakeBackend = Arc<dyn Fn() -> Backend + Send + Sync>;
+
+/// What a dialer is to do: dial, say what is to be said, and hand messages to a backend.
+#[derive(Clone)]
+pub struct DialerOptions {
+    /// What a configuration file would say; its `backend`, `limits`, `keepalive` and `close` have
+    /// been looked at already, and changing them here changes nothing.
+    pub dialer: Dialer,
+    settings: ConnectionSettings,
+    backend: MakeBackend,
+}
+
+impl DialerOptions {
+    /// Makes a dialer with defaults; messages go nowhere.
+    pub fn new(name: impl Into<String>, url: impl Into<String>) -> Self {
+        Self::of(Dialer::new(name, url), &Config::default())
+    }
+
+    /// Makes a dialer as a configuration describes it.
+    pub fn of(dialer: Dialer, config: &Config) -> Self {
+        let settings = dialer.settings(config);
+        let backend: MakeBackend = match dialer.backend {
+            DialerBackend::Echo => Arc::new(Backend::echo),
+            DialerBackend::None => Arc::new(Backend::none),
+        };
+        Self { dialer, settings, backend }
+    }
+
+    /// Chooses where messages go: `backend` makes what one connection needs.
+    #[must_use]
+    pub fn backend(mut self, backend: impl Fn() -> Backend + Send + Sync + 'static) -> Self {
+        self.backend = Arc::new(backend);
+        self
+    }
+
+    /// Sets what holds for its connections; `limits.handshake_timeout` for their opening, too.
+    #[must_use]
+    pub fn settings(mut self, settings: ConnectionSettings) -> Self {
+        self.settings = settings;
+        self
+    }
+}
+
+/// The options, taken apart for use.
+pub(super) struct Plan {
+    pub(super) name: Arc<str>,
+    pub(super) target: Target,
+    pub(super) backend: MakeBackend,
+    pub(super) on_open: Vec<Message>,
+    pub(super) ready_on: Option<String>,
+    pub(super) ready_within: Duration,
+    pub(super) heartbeat: Option<(Message, Duration)>,
+    pub(super) reconnect: ReconnectPolicy,
+    pub(super) rotate_after: Option<Duration>,
+    pub(super) stale_after: Option<Duration>,
+}
+
+impl From<DialerOptions> for Plan {
+    fn from(options: DialerOptions) -> Self {
+        let DialerOptions { dialer, settings, backend } = options;
+        let sourced = dialer.headers.into_iter().filter_map(|(name, source)| {
+            // A name that is none was refused by validation.
+            Some((name.parse::<HeaderName>().ok()?, source))
+        });
+        let target = Target {
+            sourced: sourced.collect(),
+            subprotocols: dialer.subprotocols,
+            settings: Arc::new(settings.bounded()),
+            tags: dialer.tags,
+            trust: dialer.ca_file.map_or(Trust::Platform, Trust::file),
+            proxy: dialer.proxy,
+            proxy_credentials: dialer.proxy_credentials,
+            connect_timeout: dialer.connect_timeout,
+            dialer: Some(dialer.name.clone()),
+            ..Target::new(&dialer.url)
+        };
+        let unless_zero = |duration: Duration| (!duration.is_zero()).then_some(duration);
+        Self {
+            name: dialer.name.into(),
+            target,
+            backend,
+            on_open: dialer.on_open.into_iter().map(Message::text).collect(),
+            ready_on: dialer.ready_on,
+            ready_within: dialer.ready_within,
+            heartbeat: dialer.heartbeat.map(|beat| (Message::text(beat.send), beat.every)),
+            reconnect: ReconnectPolicy {
+                min: dialer.reconnect.min,
+                max: dialer.reconnect.max,
+                stable_after: dialer.reconnect.stable_after,
+                never_on: dialer.reconnect.never_on,
+            },
+            rotate_after: unless_zero(dialer.rotate_after),
+            stale_after: unless_zero(dialer.stale_after),
+        }
+    }
+}

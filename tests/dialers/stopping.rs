@@ -1,0 +1,91 @@
+//! Pausing, draining, shutting down.
+
+use std::time::Duration;
+
+use lastword::DrainOptions;
+use lastword::vocabulary::{Cause, DialerChange, DialerPhase, Kind, Requester};
+
+use super::stage::{Scene, closed, soon};
+
+#[tokio::test]
+async fn a_pause_closes_and_a_resume_dials() {
+    let mut scene = Scene::new(|_| ()).await;
+    let mut socket = scene.feed.accept().await;
+    scene.reaches(DialerPhase::Ready).await;
+    scene.dialer.pause(Some(Requester::Api("ops".into())));
+    assert_eq!(closed(&mut socket).await, (1000, "paused".to_owned()));
+    drop(socket);
+    let ending = scene.next_ending().await;
+    assert_eq!((ending.outcome.kind, ending.outcome.cause), (Kind::Clean, Cause::Api));
+    assert_eq!(ending.outcome.by, Some(Requester::Api("ops".into())));
+    assert_eq!(scene.reaches(DialerPhase::Paused).await.next_try_at, None);
+    scene.feed.is_left_alone().await;
+    scene.dialer.resume();
+    let _socket = scene.feed.accept().await;
+    let gap = scene.change(|change| match change {
+        DialerChange::Ready { gap: Some(gap), .. } => Some(*gap),
+        _ => None,
+    });
+    assert!(gap.await.duration() > Duration::ZERO);
+}
+
+#[tokio::test]
+async fn a_pause_calls_off_what_is_being_dialled() {
+    let scene = Scene::new(|_| ()).await;
+    let socket = scene.feed.tcp().await;
+    scene.reaches(DialerPhase::Connecting).await;
+    scene.dialer.pause(None);
+    scene.reaches(DialerPhase::Paused).await;
+    let mut rest = Vec::new();
+    let read = async {
+        let mut socket = socket;
+        tokio::io::AsyncReadExt::read_to_end(&mut socket, &mut rest).await
+    };
+    let _ = soon("the end", read).await;
+    assert_eq!(scene.supervisor.accounting().opened, 0);
+}
+
+#[tokio::test]
+async fn a_drain_stops_dialling_first_and_one_that_is_called_off_lets_it_go_on() {
+    let mut scene = Scene::new(|_| ()).await;
+    let mut socket = scene.feed.accept().await;
+    scene.reaches(DialerPhase::Ready).await;
+    scene.supervisor.start_drain(DrainOptions::default()).unwrap();
+    assert_eq!(closed(&mut socket).await.0, 1012);
+    drop(socket);
+    assert_eq!(scene.next_ending().await.outcome.cause, Cause::Drain);
+    let status = scene.reaches(DialerPhase::Waiting).await;
+    assert_eq!((status.next_try_at, status.why.as_deref()), (None, Some("this end is draining")));
+    scene.feed.is_left_alone().await;
+    scene.supervisor.cancel_drain();
+    let _socket = scene.feed.accept().await;
+    scene.reaches(DialerPhase::Ready).await;
+}
+
+#[tokio::test]
+async fn a_shutdown_ends_it_with_its_connection() {
+    let scene = Scene::new(|_| ()).await;
+    let mut socket = scene.feed.accept().await;
+    scene.reaches(DialerPhase::Ready).await;
+    let (report, close) = tokio::join!(scene.supervisor.shutdown(DrainOptions::default()), async {
+        let close = closed(&mut socket).await;
+        drop(socket);
+        close
+    });
+    assert_eq!((report.asked, report.cut, close.0), (1, 0, 1012));
+    assert!(scene.supervisor.accounting().balances());
+    scene.feed.is_left_alone().await;
+    let gone = scene.dialer.wait_for(|status| status.phase == DialerPhase::Ready);
+    assert_eq!(soon("the end of the dialer", gone).await, None);
+}
+
+#[tokio::test]
+async fn dropping_the_supervisor_ends_it() {
+    let Scene { supervisor, dialer, feed, events: _events } = Scene::new(|_| ()).await;
+    let mut socket = feed.accept().await;
+    soon("ready", dialer.wait_for(|status| status.phase == DialerPhase::Ready)).await;
+    drop(supervisor);
+    let end = soon("the end", futures_util::StreamExt::next(&mut socket)).await;
+    assert!(end.is_none_or(|read| read.is_err()));
+    feed.is_left_alone().await;
+}
