@@ -7,6 +7,7 @@ mod support;
 
 /// One file per question.
 mod daemon {
+    mod dialling;
     mod hostile;
     mod notify;
     mod process;

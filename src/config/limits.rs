@@ -29,7 +29,7 @@ pub struct Limits {
     /// Unit: handshakes per second; 0 = no limit. Default: 1000. Cost: after a mass disconnect
     /// clients come back at this rate at most; beyond it they get 429.
     pub handshakes_per_second: u64,
-    /// Bounds the dials that begin per second, over all dialers, evenly spaced.
+    /// Bounds the dials that begin per second, over all dialers, evenly spaced; single dials are not counted.
     ///
     /// Unit: dials per second; 0 = no limit. Default: 50. Cost: when an upstream of many dialers
     /// comes back, they are back after their number divided by this, in seconds.

@@ -217,6 +217,11 @@ impl ConnectionHandle {
         self.connection.close(CloseRequest { frame, cause, by, limit: None })
     }
 
+    /// Tells whether something waits on this end, so that reading may have paused for its sake.
+    pub(crate) fn has_backlog(&self) -> bool {
+        !self.connection.inbox.is_empty() || self.queued_bytes() > 0
+    }
+
     /// Closes in our own words, because a limit was reached.
     pub(crate) fn close_for(
         &self,

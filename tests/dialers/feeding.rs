@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use lastword::config::{Heartbeat, SecretSource};
 use lastword::vocabulary::{Cause, DialerPhase, Kind, Secret};
-use lastword::{Backend, DialerOptions, KeepError, Supervisor};
+use lastword::{
+    Backend, ConnectionHandle, DialerOptions, Handler, HandlerFailure, KeepError, Supervisor,
+};
 
 use super::stage::{Feed, Scene, closed, options, reset, say, soon, text};
 use crate::support::tls::{Authority, Flaw};
@@ -79,6 +81,40 @@ async fn messages_go_to_the_backend() {
     let mut socket = feed.accept().await;
     say(&mut socket, "tick").await;
     assert_eq!(text(&mut socket).await, "tick");
+}
+
+/// Takes one message, and then nothing.
+struct Stuck;
+
+impl Handler for Stuck {
+    async fn on_message(
+        &mut self,
+        _: &ConnectionHandle,
+        _: lastword::Message,
+    ) -> Result<(), HandlerFailure> {
+        std::future::pending().await
+    }
+}
+
+#[tokio::test]
+async fn a_backend_that_takes_nothing_is_to_blame_and_not_the_feed() {
+    let mut scene = Scene::new(|options| {
+        let mut settings = lastword::config::ConnectionSettings::default();
+        settings.limits.inbox_bytes = lastword::config::ByteSize(1024);
+        settings.limits.inbox_timeout = Duration::from_millis(800);
+        let stuck = || Backend::handler("stuck", Stuck);
+        *options = options.clone().settings(settings).backend(stuck);
+        options.dialer.stale_after = Duration::from_millis(200);
+    })
+    .await;
+    let mut socket = scene.feed.accept().await;
+    for _ in 0..10 {
+        say(&mut socket, &"x".repeat(1000)).await;
+    }
+    assert_eq!(closed(&mut socket).await.0, 1011);
+    drop(socket);
+    let ending = scene.next_ending().await;
+    assert_eq!(ending.outcome.kind, Kind::BackendFailed, "{ending}");
 }
 
 #[tokio::test]

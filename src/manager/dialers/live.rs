@@ -184,7 +184,8 @@ impl Live {
     fn look(&mut self, now: Instant) -> Option<(Duration, Duration)> {
         let freshness = self.freshness.as_mut().filter(|freshness| freshness.look_at <= now)?;
         let messages = self.connection.status().traffic.messages_in;
-        if messages != freshness.messages {
+        // While this end does not read, silence is not the feed's fault.
+        if messages != freshness.messages || self.connection.has_backlog() {
             (freshness.messages, freshness.since) = (messages, now);
         }
         freshness.look_at = now + freshness.stale_after / LOOKS;
