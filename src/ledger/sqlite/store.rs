@@ -270,6 +270,11 @@ impl Store {
         Ok(done)
     }
 
+    /// Gives back what the cache of pages holds: after a storm it is full, and nobody asks for it.
+    pub(super) fn shrink(&self) -> Result<(), Trouble> {
+        Ok(self.connection.execute_batch("PRAGMA shrink_memory")?)
+    }
+
     /// Tells whether the file is still the one of that name.
     pub(super) fn check_place(&self) -> Result<(), Trouble> {
         if inode_of(&self.path) == self.inode { Ok(()) } else { Err(Trouble::Gone) }

@@ -278,10 +278,7 @@ impl Writer {
         let idle = plan.counts.is_empty() && self.shared.book.none_open();
         let ticked = self.on_disk(&Arc::default(), |store, _| {
             store.check_place()?;
-            if !idle {
-                store.commit(&plan)?;
-            }
-            Ok(())
+            if idle { store.shrink() } else { store.commit(&plan) }
         });
         if !matches!(ticked, Some(Ok(()))) {
             self.shared.book.put_back(plan.counts);
