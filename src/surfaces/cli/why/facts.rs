@@ -68,27 +68,12 @@ fn kind(record: &EndingRecord<'_>) -> Option<Kind> {
     })
 }
 
-/// Every failure of the contract.
+/// Every failure of the contract; a rejected upgrade with this status.
 pub(super) fn open_failures(status: u16) -> [OpenFailure; 17] {
-    [
-        OpenFailure::RefusedLimit,
-        OpenFailure::RefusedRate,
-        OpenFailure::RefusedDraining,
-        OpenFailure::RefusedOrigin,
-        OpenFailure::Unauthorized,
-        OpenFailure::NoRoute,
-        OpenFailure::BadRequest,
-        OpenFailure::HandshakeTimeout,
-        OpenFailure::PeerGone,
-        OpenFailure::Dns,
-        OpenFailure::ConnectRefused,
-        OpenFailure::ConnectTimeout,
-        OpenFailure::PortsExhausted,
-        OpenFailure::Tls,
-        OpenFailure::UpgradeRejected { status },
-        OpenFailure::BackendRefused,
-        OpenFailure::BackendUnreachable,
-    ]
+    OpenFailure::ALL.map(|failure| match failure {
+        OpenFailure::UpgradeRejected { .. } => OpenFailure::UpgradeRejected { status },
+        other => other,
+    })
 }
 
 /// Writes a Close frame with the name of its code: `1000 (normal closure) "bye"`.
