@@ -93,6 +93,11 @@ impl Kind {
         }
     }
 
+    /// Returns the words of all kinds, `open_failed` last.
+    pub fn words() -> impl Iterator<Item = &'static str> {
+        Self::OF_CONNECTIONS.into_iter().map(Self::as_str).chain(["open_failed"])
+    }
+
     /// Returns why the attempt failed, if it never opened.
     pub const fn open_failure(self) -> Option<OpenFailure> {
         match self {

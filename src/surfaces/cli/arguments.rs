@@ -9,6 +9,7 @@ use clap_complete::Shell;
 
 use super::selector::{Selected, Tag};
 use super::words::Moment;
+use crate::contract::EventRecord;
 use crate::vocabulary::{CloseCode, CloseReason, CloseState, Direction, Fault, IllegalClose, Kind};
 
 /// How to reach the daemon, and how to print what it says.
@@ -100,7 +101,7 @@ pub struct Endings {
     #[arg(long, value_name = "TIME")]
     pub until: Option<Moment>,
     /// Only those of this kind
-    #[arg(long, value_parser = words(kinds()), hide_possible_values = true)]
+    #[arg(long, value_parser = words(Kind::words()), hide_possible_values = true)]
     pub kind: Option<String>,
     /// Only those of which this is the culprit
     #[arg(long, value_parser = words(Fault::ALL.iter().map(|fault| fault.as_str())))]
@@ -307,7 +308,7 @@ impl DialBackend {
 #[derive(Debug, Args)]
 pub struct Events {
     /// Only these, joined by commas
-    #[arg(long, value_delimiter = ',', value_parser = words(EVENTS))]
+    #[arg(long, value_delimiter = ',', value_parser = words(EventRecord::WORDS))]
     pub types: Vec<String>,
     /// Begin with what followed the event of this number, as far as it is kept
     #[arg(long, value_name = "NUMBER")]
@@ -338,14 +339,6 @@ pub struct Man {
     /// Write the pages of all commands here
     #[arg(value_name = "DIR")]
     pub directory: Option<PathBuf>,
-}
-
-/// The events of the contract.
-const EVENTS: [&str; 8] =
-    ["opened", "closing", "ended", "open_failed", "reconnecting", "dialer", "drain", "gap"];
-
-fn kinds() -> impl Iterator<Item = &'static str> {
-    Kind::OF_CONNECTIONS.into_iter().map(Kind::as_str).chain(["open_failed"])
 }
 
 fn words(words: impl IntoIterator<Item = &'static str>) -> PossibleValuesParser {

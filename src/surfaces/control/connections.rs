@@ -126,10 +126,7 @@ impl Wanted {
         let state = reading::word("state", state.as_deref(), CloseState::ALL, CloseState::as_str)?;
         let direction =
             reading::word("direction", direction.as_deref(), Direction::ALL, Direction::as_str)?;
-        let after = cursor.map(|cursor| cursor.parse()).transpose();
-        let after = after.map_err(|_| {
-            Problem::invalid("cursor: not the `next` of a page: leave it out to begin anew")
-        })?;
+        let after = reading::cursor(cursor)?;
         let select = SelectorRecord {
             route: route.map(Into::into),
             subject: subject.map(Into::into),

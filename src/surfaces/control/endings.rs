@@ -127,14 +127,9 @@ fn read(filter: Filter, now: SystemTime) -> Result<EndingFilter, Problem> {
     let Filter { since, until, kind, fault, code, route, subject, peer, path, limit, cursor } =
         filter;
     let (since, until) = period(since.as_deref(), until.as_deref(), now)?;
-    let kinds = Kind::OF_CONNECTIONS.iter().map(|kind| kind.as_str());
-    let kinds: Vec<&'static str> = kinds.chain(["open_failed"]).collect();
+    let kinds: Vec<&'static str> = Kind::words().collect();
     let kind = reading::word("kind", kind.as_deref(), &kinds, |kind| kind)?;
     let fault = reading::word("fault", fault.as_deref(), Fault::ALL, Fault::as_str)?;
-    let before = cursor.map(|cursor| cursor.parse::<u64>()).transpose();
-    let before = before.map_err(|_| {
-        Problem::invalid("cursor: not the `next` of a page: leave it out to begin anew")
-    })?;
     Ok(EndingFilter {
         since,
         until,
@@ -145,7 +140,7 @@ fn read(filter: Filter, now: SystemTime) -> Result<EndingFilter, Problem> {
         subject,
         peer,
         path,
-        before,
+        before: reading::cursor(cursor)?,
         limit: reading::limit(limit)?,
     })
 }

@@ -1,5 +1,6 @@
 //! What requests say: names, parameters and bodies, and what is wrong with them.
 
+use std::str::FromStr;
 use std::time::{Duration, SystemTime};
 
 use axum::body::Body;
@@ -115,6 +116,13 @@ pub(super) fn limit(asked: Option<u32>) -> Result<usize, Problem> {
         limit @ 1..=MAX_LIMIT => Ok(limit as usize),
         limit => Err(Problem::invalid(format!("limit: {limit} is not in 1 to {MAX_LIMIT}"))),
     }
+}
+
+/// Reads where the page before ended.
+pub(super) fn cursor<T: FromStr>(asked: Option<String>) -> Result<Option<T>, Problem> {
+    asked.map(|cursor| cursor.parse()).transpose().map_err(|_| {
+        Problem::invalid("cursor: not the `next` of a page: leave it out to begin anew")
+    })
 }
 
 /// Reads one of a closed set of words.
