@@ -8,6 +8,7 @@ use super::control::Control;
 use super::dialers::Dialer;
 use super::ledger::Ledger;
 use super::limits::Limits;
+use super::overrides::ConnectionSettings;
 use super::routing::{Listener, Route};
 use super::values::{self, Spread};
 use crate::vocabulary::{CloseCode, CloseReason, ListenAddress};
@@ -42,6 +43,18 @@ pub struct Config {
     pub records: Records,
     /// Says how to log.
     pub log: Log,
+}
+
+impl Config {
+    /// Returns what holds for connections of which nothing else is said.
+    pub fn settings(&self) -> ConnectionSettings {
+        ConnectionSettings {
+            limits: self.limits.clone(),
+            keepalive: self.keepalive.clone(),
+            close: self.close.clone(),
+            records: self.records.clone(),
+        }
+    }
 }
 
 impl Default for Config {

@@ -180,8 +180,7 @@ fn check(config: &Config) -> Check {
     check_routes(config)?;
     check_control(&config.control)?;
     dialers::check_dialers(config)?;
-    let Config { limits, keepalive, close, records, .. } = config.clone();
-    check_settings("", &ConnectionSettings { limits, keepalive, close, records })?;
+    check_settings("", &config.settings())?;
     check_ledger(&config.ledger)?;
     if let Spread::Over(spread) = config.drain.spread {
         let within = config.drain.within;

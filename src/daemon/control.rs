@@ -3,7 +3,7 @@
 use super::StartupError;
 use super::ledger::Books;
 use super::servers::Servers;
-use crate::config::{self, Config, ConnectionSettings};
+use crate::config::{self, Config};
 use crate::manager::Supervisor;
 use crate::surfaces::control::{self, Control, TokenFileError, Tokens};
 use crate::transport::bind;
@@ -34,12 +34,7 @@ pub(super) fn serve(
         tokens,
         settings: config.control.clone(),
         drain: config.drain.clone(),
-        dialled: ConnectionSettings {
-            limits: config.limits.clone(),
-            keepalive: config.keepalive.clone(),
-            close: config.close.clone(),
-            records: config.records.clone(),
-        },
+        dialled: config.settings(),
     };
     servers.spawn("control", acceptor, |acceptor, stop| control::serve(acceptor, control, stop));
     Ok(())
