@@ -2,7 +2,6 @@
 
 mod job;
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,9 +13,7 @@ use super::node::Node;
 use super::now;
 use crate::policy::drain::{DrainPlan, Pace};
 use crate::protocol::closing_handshake::{CloseRequest, Input};
-use crate::vocabulary::{
-    Cause, CloseCode, CloseReason, ConnectionId, DrainPhase, Event, Requester, Selector,
-};
+use crate::vocabulary::{Cause, CloseCode, CloseReason, DrainPhase, Event, Requester, Selector};
 
 /// How to drain.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -197,21 +194,14 @@ impl Draining<'_> {
 
     /// Cuts off whatever is left, each once.
     fn cut_off(&self) {
-        for id in self.left() {
-            if let Some(connection) = self.node.registry.get(id)
-                && self.job.cut(id)
-            {
+        let registry = &self.node.registry;
+        let left = if self.is_of_all() { registry.all() } else { self.job.left(registry) };
+        for connection in left {
+            if self.job.cut(connection.id) {
                 let input = Input::DrainDeadline(Some(self.job.requester()));
                 connection.tell(ConnectionMessage::Fact(input));
             }
         }
-    }
-
-    fn left(&self) -> HashSet<ConnectionId> {
-        if self.is_of_all() {
-            return self.node.registry.all().iter().map(|connection| connection.id).collect();
-        }
-        self.job.left(&self.node.registry)
     }
 
     /// Waits until it is time, or there is no reason to.

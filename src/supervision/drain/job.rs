@@ -85,10 +85,8 @@ impl Job {
     }
 
     /// Returns those that are left.
-    pub(super) fn left(&self, registry: &Registry) -> HashSet<ConnectionId> {
-        let mut tally = self.lock();
-        tally.left.retain(|id| registry.get(*id).is_some());
-        tally.left.clone()
+    pub(super) fn left(&self, registry: &Registry) -> Vec<Arc<Connection>> {
+        self.lock().look(registry)
     }
 
     pub(super) fn phase(&self) -> DrainPhase {
@@ -115,13 +113,7 @@ impl Job {
         let report = self.report();
         let mut left = Stragglers::default();
         let mut tally = self.lock();
-        tally.left.retain(|id| match registry.get(*id) {
-            Some(connection) => {
-                left.count(connection.state());
-                true
-            }
-            None => false,
-        });
+        tally.look(registry).iter().for_each(|connection| left.count(connection.state()));
         DrainProgress {
             id: Arc::clone(&self.id),
             phase: tally.phase,
@@ -148,6 +140,15 @@ impl Job {
 
     fn lock(&self) -> MutexGuard<'_, Tally> {
         self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Tally {
+    /// Returns those that have not ended, and forgets the others.
+    fn look(&mut self, registry: &Registry) -> Vec<Arc<Connection>> {
+        let left: Vec<_> = self.left.iter().filter_map(|id| registry.get(*id)).collect();
+        self.left = left.iter().map(|connection| connection.id).collect();
+        left
     }
 }
 
