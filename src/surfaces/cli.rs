@@ -11,6 +11,7 @@ mod draining;
 mod endings;
 mod events;
 mod failure;
+mod listing;
 mod live;
 mod manual;
 mod message;

@@ -18,6 +18,7 @@ use crate::contract::ProblemRecord;
 
 use address::Address;
 pub(super) use exchange::Lines;
+pub(super) use paging::Page;
 
 /// How long an answer may take unless `--timeout` says otherwise.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);

@@ -45,16 +45,14 @@ pub(super) async fn abort(abort: &Abort, console: &mut Console) -> Result<u8, Fa
 }
 
 fn tell(id: &str, answer: &Answer, console: &mut Console) -> Result<u8, Failure> {
-    if console.json {
-        console.print_bytes(&answer.body)?;
-    } else if answer.status == StatusCode::ACCEPTED {
-        let id = short_id(id);
-        console.print(&format!("{id}  closing; `lastword why {id}` tells how it went"))?;
-    } else {
+    console.show(answer, |_| {
+        if answer.status == StatusCode::ACCEPTED {
+            let id = short_id(id);
+            return Ok(format!("{id}  closing; `lastword why {id}` tells how it went"));
+        }
         let ending: EndingRecord<'static> = answer.read()?;
-        console.print(&endings::line(&ending, SystemTime::now()))?;
-    }
-    Ok(DONE)
+        Ok(endings::line(&ending, SystemTime::now()))
+    })
 }
 
 /// Opens a connection from the daemon to a server.

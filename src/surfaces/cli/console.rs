@@ -4,6 +4,8 @@ use std::io::{self, IsTerminal, Write};
 
 use bytes::Bytes;
 
+use super::DONE;
+use super::api::Answer;
 use super::failure::Failure;
 use super::words::safe;
 
@@ -47,6 +49,23 @@ impl Console {
             Look::PLAIN
         };
         Self { look, watched: io::stderr().is_terminal(), json }
+    }
+
+    /// Shows an answer and is done: exactly as it came with `--json`, else in `words` of ours.
+    ///
+    /// # Errors
+    /// [`Failure::Output`], and what `words` says of an answer that cannot be read.
+    pub(super) fn show(
+        &mut self,
+        answer: &Answer,
+        words: impl FnOnce(Look) -> Result<String, Failure>,
+    ) -> Result<u8, Failure> {
+        if self.json {
+            self.print_bytes(&answer.body)?;
+        } else {
+            self.print(&words(self.look)?)?;
+        }
+        Ok(DONE)
     }
 
     /// Prints a text and ends its last line.

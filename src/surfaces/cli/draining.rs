@@ -31,28 +31,20 @@ pub(super) async fn drain(drain: &Drain, console: &mut Console) -> Result<u8, Fa
     let daemon = Daemon::of(&drain.control)?;
     if drain.cancel {
         let answer = daemon.delete("/v1/drain").await?;
-        if console.json {
-            console.print_bytes(&answer.body)?;
-        } else {
-            console.print(&conclusion(&answer.read()?))?;
-        }
-        return Ok(DONE);
+        return console.show(&answer, |_| Ok(conclusion(&answer.read()?)));
     }
     let within = within(drain, &daemon).await?;
     let answer = daemon.post("/v1/drain", &body(drain, within)).await?;
     let begun: DrainRecord<'static> = answer.read()?;
     if drain.no_wait {
-        if console.json {
-            console.print_bytes(&answer.body)?;
-        } else {
-            console.print(&format!(
+        return console.show(&answer, |_| {
+            Ok(format!(
                 "{}: {} to close within {}; `lastword status` tells how far it is",
                 safe(&Selected::describe(&begun.select)),
                 count(begun.total, "connection"),
                 lasting(begun.within_ms)
-            ))?;
-        }
-        return Ok(DONE);
+            ))
+        });
     }
     tokio::select! {
         done = watch(&daemon, answer, begun, console) => done,

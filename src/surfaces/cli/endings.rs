@@ -4,11 +4,11 @@ use std::time::SystemTime;
 
 use comfy_table::Color;
 
-use super::DONE;
 use super::api::Daemon;
 use super::arguments::Endings;
 use super::console::{Console, Look};
 use super::failure::Failure;
+use super::listing::Paged;
 use super::table::{Column, Content, Entry, Listing};
 use super::words::{ago, lasting_short, safe, safe_or, short_id, stamp, utc_seconds};
 use crate::contract::{EndingPageRecord, EndingRecord};
@@ -27,25 +27,14 @@ pub(super) async fn list(endings: &Endings, console: &mut Console) -> Result<u8,
         ("peer", endings.peer.clone()),
         ("path", endings.path.clone()),
     ];
-    let json = console.json;
-    let see = |answer: &super::api::Answer| {
-        if json { console.print_bytes(&answer.body) } else { Ok(()) }
+    let paged = Paged {
+        path: "/v1/endings",
+        filters: &filters,
+        limit: endings.limit,
+        nothing: "no endings",
+        more: "there are older ones: --limit lists as many as it says, 0 all",
     };
-    let listed = daemon
-        .list::<EndingPageRecord<'static>>("/v1/endings", &filters, endings.limit, see)
-        .await?;
-    if json {
-        return Ok(DONE);
-    }
-    if listed.items.is_empty() {
-        console.remark("no endings");
-        return Ok(DONE);
-    }
-    console.print(&table(&listed.items, console.look))?;
-    if listed.more {
-        console.remark("there are older ones: --limit lists as many as it says, 0 all");
-    }
-    Ok(DONE)
+    paged.show::<EndingPageRecord<'static>>(&daemon, table, console).await
 }
 
 const COLUMNS: [Column; 10] = [

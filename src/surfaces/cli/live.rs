@@ -2,11 +2,11 @@
 
 use comfy_table::Color;
 
-use super::DONE;
 use super::api::{Daemon, path};
 use super::arguments::{Ls, Show};
 use super::console::{Console, Look};
 use super::failure::Failure;
+use super::listing::Paged;
 use super::selector::Tag;
 use super::table::{Column, Content, Entry, Listing, draw_pairs};
 use super::words::{count, lasting, lasting_short, safe, safe_or, short_id, size, utc};
@@ -23,24 +23,14 @@ pub(super) async fn ls(ls: &Ls, console: &mut Console) -> Result<u8, Failure> {
         ("path", ls.path.clone()),
         ("tag", ls.tag.as_ref().map(Tag::to_contract)),
     ];
-    let json = console.json;
-    let see = |answer: &super::api::Answer| {
-        if json { console.print_bytes(&answer.body) } else { Ok(()) }
+    let paged = Paged {
+        path: "/v1/connections",
+        filters: &filters,
+        limit: ls.limit,
+        nothing: "no connections",
+        more: "there are more: --limit lists as many as it says, 0 all",
     };
-    let listed =
-        daemon.list::<ConnectionPage<'static>>("/v1/connections", &filters, ls.limit, see).await?;
-    if json {
-        return Ok(DONE);
-    }
-    if listed.items.is_empty() {
-        console.remark("no connections");
-        return Ok(DONE);
-    }
-    console.print(&table(&listed.items, console.look))?;
-    if listed.more {
-        console.remark("there are more: --limit lists as many as it says, 0 all");
-    }
-    Ok(DONE)
+    paged.show::<ConnectionPage<'static>>(&daemon, table, console).await
 }
 
 /// Shows one open connection whole.
@@ -56,12 +46,7 @@ pub(super) async fn show(show: &Show, console: &mut Console) -> Result<u8, Failu
         }
         other => other?,
     };
-    if console.json {
-        console.print_bytes(&answer.body)?;
-    } else {
-        console.print(&draw_pairs(&whole(&answer.read()?), console.look))?;
-    }
-    Ok(DONE)
+    console.show(&answer, |look| Ok(draw_pairs(&whole(&answer.read()?), look)))
 }
 
 const COLUMNS: [Column; 11] = [

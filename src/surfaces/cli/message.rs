@@ -24,12 +24,7 @@ pub(super) async fn send(send: &Send, console: &mut Console) -> Result<u8, Failu
     let daemon = Daemon::of(&send.control)?;
     let body = Value::Object(payload(&send.payload)?.into_iter().collect());
     let answer = daemon.post(&path("/v1/connections", &send.id, "/messages"), &body).await?;
-    if console.json {
-        console.print_bytes(&answer.body)?;
-    } else {
-        console.print(&format!("queued for {}", short_id(&send.id)))?;
-    }
-    Ok(DONE)
+    console.show(&answer, |_| Ok(format!("queued for {}", short_id(&send.id))))
 }
 
 /// Sends a message into many connections.

@@ -1,6 +1,5 @@
 //! `status`: how the daemon fares.
 
-use super::DONE;
 use super::api::Daemon;
 use super::arguments::Status;
 use super::console::Console;
@@ -14,12 +13,7 @@ use crate::contract::StatusRecord;
 pub(super) async fn status(status: &Status, console: &mut Console) -> Result<u8, Failure> {
     let daemon = Daemon::of(&status.control)?;
     let answer = daemon.get("/v1/status").await?;
-    if console.json {
-        console.print_bytes(&answer.body)?;
-    } else {
-        console.print(&draw_pairs(&whole(&answer.read()?), console.look))?;
-    }
-    Ok(DONE)
+    console.show(&answer, |look| Ok(draw_pairs(&whole(&answer.read()?), look)))
 }
 
 fn whole(status: &StatusRecord<'_>) -> Vec<(String, String)> {

@@ -91,23 +91,17 @@ async fn live(
 }
 
 fn tell_one(answer: &Answer, console: &mut Console) -> Result<u8, Failure> {
-    if console.json {
-        console.print_bytes(&answer.body)?;
-    } else {
+    console.show(answer, |look| {
         let ending: EndingRecord<'static> = answer.read()?;
-        console.print(&Story::of(&ending, SystemTime::now()).draw(console.look))?;
-    }
-    Ok(DONE)
+        Ok(Story::of(&ending, SystemTime::now()).draw(look))
+    })
 }
 
 fn tell_live(answer: &Answer, console: &mut Console) -> Result<u8, Failure> {
-    if console.json {
-        console.print_bytes(&answer.body)?;
-    } else {
+    console.show(answer, |look| {
         let connection: ConnectionRecord<'static> = answer.read()?;
-        console.print(&Standing::of(&connection).draw(console.look))?;
-    }
-    Ok(DONE)
+        Ok(Standing::of(&connection).draw(look))
+    })
 }
 
 fn tell_newest(
@@ -117,26 +111,22 @@ fn tell_newest(
     live: &[ConnectionRecord<'_>],
     console: &mut Console,
 ) -> Result<u8, Failure> {
-    if console.json {
-        console.print_bytes(&answer.body)?;
-        return Ok(DONE);
-    }
-    let now = SystemTime::now();
     // A page that is handed over is not empty.
-    if let Some((newest, earlier)) = page.endings.split_first() {
-        let mut said = Story::of(newest, now).draw(console.look);
+    let Some((newest, earlier)) = page.endings.split_first() else { return Ok(DONE) };
+    console.show(answer, |look| {
+        let now = SystemTime::now();
+        let mut said = Story::of(newest, now).draw(look);
         if !earlier.is_empty() {
             said.push_str(&format!("\n\nBefore that, {} ended like this:", safe(word)));
             for ending in earlier.iter().take(EARLIER) {
-                said.push_str(&format!("\n  {}", wrap(&endings::line(ending, now), console.look)));
+                said.push_str(&format!("\n  {}", wrap(&endings::line(ending, now), look)));
             }
         }
         if !live.is_empty() {
             said.push_str(&format!("\n\n{}", open_now(word, live)));
         }
-        console.print(&said)?;
-    }
-    Ok(DONE)
+        Ok(said)
+    })
 }
 
 fn tell_all_live(
@@ -145,15 +135,12 @@ fn tell_all_live(
     live: &[ConnectionRecord<'_>],
     console: &mut Console,
 ) -> Result<u8, Failure> {
-    if console.json {
-        console.print_bytes(&answer.body)?;
-        return Ok(DONE);
-    }
-    match live {
-        [connection] => console.print(&Standing::of(connection).draw(console.look))?,
-        several => console.print(&open_now(word, several))?,
-    }
-    Ok(DONE)
+    console.show(answer, |look| {
+        Ok(match live {
+            [connection] => Standing::of(connection).draw(look),
+            several => open_now(word, several),
+        })
+    })
 }
 
 /// Names the connections of a subject that have not ended.
