@@ -20,8 +20,8 @@ use tracing::{error, info, warn};
 use crate::config::{Backend as BackendChoice, Config, ConfigError, LogFormat, Sources, Spread};
 use crate::contract::masking::{self, Masking};
 use crate::manager::{
-    Accounting, Backend, DialerOptions, DrainOptions, DrainReport, KeepError, Listening, Route,
-    StartError, Supervisor,
+    Accounting, Backend, DialerOptions, DrainOptions, DrainReport, KeepError, Listening, Relay,
+    Route, StartError, Supervisor,
 };
 use crate::policy::admission::AdmissionLimits;
 use crate::policy::drain::Pace;
@@ -30,6 +30,7 @@ use crate::surfaces::log::{self, EndingLog, Format, LogError};
 use crate::surfaces::metrics::Observations;
 use crate::surfaces::systemd::Notifier;
 use crate::transport::bind::BindError;
+use crate::transport::dial::InvalidUrl;
 use crate::vocabulary::{Event, ListenAddress, Published, Record, Requester, Selector};
 use ledger::{Books, LedgerError};
 use resources::Resources;
@@ -62,6 +63,8 @@ enum StartupError {
     Control(BindError),
     #[error("control.token_file: {0}")]
     Tokens(#[from] TokenFileError),
+    #[error("route {name}: {error}")]
+    Route { name: String, error: InvalidUrl },
     #[error("health: {0}")]
     Health(BindError),
     #[error("dialers: {0}")]
@@ -74,6 +77,7 @@ impl StartupError {
             Self::Config(_)
             | Self::Log(_)
             | Self::Tokens(_)
+            | Self::Route { .. }
             | Self::Ledger(LedgerError::NoPlace) => BAD_USAGE,
             Self::Runtime(_)
             | Self::Ledger(LedgerError::Open(_))
@@ -87,8 +91,10 @@ impl StartupError {
 }
 
 /// Runs the daemon until it is told to stop; returns its exit code.
-pub fn serve(files: Vec<PathBuf>, set: Vec<String>) -> ExitCode {
-    match start_and_run(&Sources::of_process(files, set)) {
+///
+/// With the URL of an application, every path that no route takes is relayed to it.
+pub fn serve(files: Vec<PathBuf>, set: Vec<String>, relay: Option<String>) -> ExitCode {
+    match start_and_run(&Sources { relay, ..Sources::of_process(files, set) }) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             complain(&error);
@@ -109,8 +115,9 @@ pub fn check(files: Vec<PathBuf>, set: Vec<String>) -> ExitCode {
             }
             for route in &config.routes {
                 let host = route.host.as_deref().unwrap_or("any host");
-                let backend = match route.backend {
-                    BackendChoice::Echo => "echo",
+                let backend = match &route.backend {
+                    BackendChoice::Echo => "echo".to_owned(),
+                    BackendChoice::Relay(relay) => format!("relay to {}", relay.url),
                 };
                 say(&format!("route {}: {} at {host} to {}", route.name, route.path, backend));
             }
@@ -293,7 +300,8 @@ fn log_event(ending_log: &EndingLog, published: &Published) {
 }
 
 async fn listen(config: &Config, supervisor: &Supervisor) -> Result<Vec<Listening>, StartupError> {
-    let routes: Vec<Route> = config.routes.iter().map(|route| build_route(config, route)).collect();
+    let routes: Vec<Route> =
+        config.routes.iter().map(|route| build_route(config, route)).collect::<Result<_, _>>()?;
     let mut listening = Vec::new();
     for listener in &config.listeners {
         let name = listener.name.clone();
@@ -303,16 +311,22 @@ async fn listen(config: &Config, supervisor: &Supervisor) -> Result<Vec<Listenin
     Ok(listening)
 }
 
-fn build_route(config: &Config, route: &crate::config::Route) -> Route {
-    let backend = match route.backend {
-        BackendChoice::Echo => |_: &_| Backend::echo(),
+fn build_route(config: &Config, route: &crate::config::Route) -> Result<Route, StartupError> {
+    let path = route.path.clone();
+    let built = match &route.backend {
+        BackendChoice::Echo => Route::at(path, |_: &_| Backend::echo()),
+        BackendChoice::Relay(settings) => {
+            let relay = Relay::new((**settings).clone());
+            let name = route.name.clone();
+            Route::relay(path, relay.map_err(|error| StartupError::Route { name, error })?)
+        }
     };
-    let mut built = Route::at(route.path.clone(), backend).with_settings(route.settings(config));
+    let mut built = built.with_settings(route.settings(config));
     built.name = route.name.clone();
     built.host = route.host.clone();
     built.origins = route.origins.clone();
     built.subprotocols = route.subprotocols.clone();
-    built
+    Ok(built)
 }
 
 /// Tells whoever started the daemon where it is, and that it is ready.

@@ -67,7 +67,7 @@ pub mod vocabulary;
 pub use manager::{
     Accounting, Adopt, Backend, BroadcastReport, Builder, CloseReply, ConnectionHandle, Dial,
     DialError, DialerHandle, DialerOptions, DrainOptions, DrainReport, DrainUnderWay, EndingStream,
-    EventStream, Handler, HandlerFailure, Incoming, KeepError, Listening, Receiver, Route,
+    EventStream, Handler, HandlerFailure, Incoming, KeepError, Listening, Receiver, Relay, Route,
     SendError, ShutDown, StartError, Supervisor, TrySendError,
 };
 pub use vocabulary::{Ending, Event, Message};

@@ -9,10 +9,7 @@ use lastword::surfaces::cli::{self, Command, CommandLine};
 
 fn main() -> ExitCode {
     match CommandLine::parse().command {
-        Command::Serve(serve) if serve.relay.is_some() => {
-            bad_usage("--relay is not in this version: leave it out, and /echo echoes")
-        }
-        Command::Serve(serve) => daemon::serve(serve.layers.files, serve.layers.set),
+        Command::Serve(serve) => daemon::serve(serve.layers.files, serve.layers.set, serve.relay),
         Command::Check(layers) => daemon::check(layers.files, layers.set),
         Command::Client(command) => cli::run(command),
         Command::Top(_) => bad_usage("`top` is not in this version: try `lastword events`"),

@@ -34,7 +34,7 @@ use bytes::Bytes;
 
 pub use crate::supervision::{
     Accounting, Backend, BroadcastReport, CloseReply, ConnectionHandle, DrainOptions, DrainReport,
-    DrainUnderWay, Handler, HandlerFailure, Incoming, Listening, Receiver, Route, SendError,
+    DrainUnderWay, Handler, HandlerFailure, Incoming, Listening, Receiver, Relay, Route, SendError,
     ShutDown, TrySendError,
 };
 pub use builder::{Builder, StartError};
@@ -133,6 +133,7 @@ impl Supervisor {
         let Adopt { transport, read_ahead, role, mut origin, settings } = adopt;
         origin.backend.get_or_insert_with(|| backend.name().to_owned());
         let adoption = Adoption {
+            id: ConnectionId::new(),
             transport,
             read_ahead,
             role,

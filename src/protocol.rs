@@ -8,3 +8,4 @@ pub mod closing_handshake;
 pub mod frame_encoder;
 pub mod frame_scanner;
 pub mod keepalive;
+pub mod passage;

@@ -20,6 +20,7 @@ mod node;
 mod outbox;
 mod publication;
 mod registry;
+mod relay;
 mod route;
 mod scratch;
 mod supervisor;
@@ -38,6 +39,7 @@ pub use listener::Listening;
 pub use memory::MemoryBudget;
 pub use node::ShutDown;
 pub use registry::Accounting;
+pub use relay::Relay;
 pub use route::Route;
 
 pub(crate) use core::{Core, Parts};

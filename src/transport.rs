@@ -6,12 +6,15 @@
 pub mod bind;
 pub mod dial;
 mod handshake_key;
+pub mod http_proxy;
 mod io_end;
 pub mod opening_handshake;
 pub mod proxy;
 pub mod reach;
 pub mod shared_tcp;
 pub mod socket;
+mod source_port;
 mod tcp_info;
 pub mod tls;
+pub mod upstream;
 pub mod websocket;

@@ -6,6 +6,7 @@ mod echo;
 mod ledger;
 mod memory;
 mod opening;
+mod relay;
 
 use std::time::Duration;
 
@@ -146,14 +147,7 @@ impl Mode {
             Self::Storm => closing::measure(scale),
             Self::Broadcast => broadcast::measure(scale),
             Self::Idle => memory::idle_daemon(scale),
-            Self::Relay => {
-                let why = "needs the relay, not in this version";
-                Ok(vec![
-                    Row::absent("relay, 32 B depth 1, CPU against nginx", why).goal(1.7, 1.2),
-                    Row::absent("relay, 1 KiB depth 16", why).goal(1.0, 0.8),
-                    Row::absent("relay, 16 KiB depth 1", why).goal(0.7, 0.6),
-                ])
-            }
+            Self::Relay => relay::measure(scale),
             Self::Ledger => ledger::measure(scale),
         }
     }

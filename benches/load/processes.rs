@@ -20,6 +20,10 @@ use crate::{Result, measure};
 pub(crate) enum Subject {
     /// `lastword serve` as shipped, with these settings.
     Daemon(Vec<&'static str>),
+    /// Likewise, in front of the application at this address.
+    Relay(SocketAddr),
+    /// nginx in front of it.
+    Nginx(SocketAddr),
     /// lastword as a library, in a program that broadcasts.
     Library,
     /// tokio-tungstenite, `next` and `send`, 4 KiB read buffer.
@@ -42,7 +46,8 @@ pub(crate) const NO_LEDGER: &str = "ledger.path=\"\"";
 impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Daemon(_) => f.write_str("lastword"),
+            Self::Daemon(_) | Self::Relay(_) => f.write_str("lastword"),
+            Self::Nginx(_) => f.write_str("nginx"),
             Self::Library => f.write_str("lastword as a library"),
             Self::Raw => f.write_str("raw"),
             Self::Batch(buffer) => write!(f, "batch, {} KiB", buffer / 1024),
@@ -72,6 +77,15 @@ impl Server {
         fs::create_dir_all(&folder)?;
         let mut command = match subject {
             Subject::Daemon(settings) => daemon(settings, &folder),
+            Subject::Relay(to) => {
+                let route = format!("ws://{to}");
+                let mut command = daemon(&[], &folder);
+                let backend = r#"routes[0].backend={kind="relay",url="#;
+                command.args(["--set", &format!("{backend}{route:?}}}")]);
+                command.args(["--set", r#"routes[0].path="/*""#]);
+                command
+            }
+            Subject::Nginx(to) => nginx(*to, &folder)?,
             Subject::Library => own_server(&["library".to_owned()])?,
             Subject::Raw => own_server(&["raw".to_owned(), "4096".to_owned()])?,
             Subject::Batch(buffer) => own_server(&["batch".to_owned(), buffer.to_string()])?,
@@ -96,6 +110,11 @@ impl Server {
     /// Returns where its state is.
     pub(crate) fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// Returns where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Returns the CPU it has used.
@@ -156,6 +175,45 @@ fn daemon(settings: &[&str], folder: &Path) -> Command {
     command.args(["--set", r#"control.listen="127.0.0.1:0""#]);
     command.args(settings.iter().flat_map(|setting| ["--set", setting]));
     command
+}
+
+/// nginx as a proxy of WebSockets is usually set up, on a port that was free a moment ago; in one
+/// process, so that nothing is left of it once that is killed.
+fn nginx(to: SocketAddr, folder: &Path) -> Result<Command> {
+    let address = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    let folder = folder.display();
+    let file = format!("{folder}/nginx.conf");
+    fs::write(
+        &file,
+        format!(
+            "daemon off; master_process off; pid {folder}/nginx.pid; error_log stderr;
+             events {{ worker_connections 8192; }}
+             http {{
+               access_log off;
+               client_body_temp_path {folder}; proxy_temp_path {folder};
+               fastcgi_temp_path {folder}; uwsgi_temp_path {folder}; scgi_temp_path {folder};
+               server {{
+                 listen {address};
+                 location / {{
+                   proxy_pass http://{to};
+                   proxy_http_version 1.1;
+                   proxy_set_header Upgrade $http_upgrade;
+                   proxy_set_header Connection upgrade;
+                   proxy_read_timeout 60s;
+                 }}
+               }}
+             }}"
+        ),
+    )?;
+    // It does not say when it listens: ask until somebody answers.
+    let script = format!(
+        "(until (: </dev/tcp/127.0.0.1/{port}) 2>/dev/null; do sleep 0.02; done; \
+         echo 'listener load ws://{address}'; echo ready) & exec nginx -c {file}",
+        port = address.port()
+    );
+    let mut command = Command::new("bash");
+    command.args(["-c", &script]).stdin(Stdio::piped());
+    Ok(command)
 }
 
 fn own_server(arguments: &[String]) -> Result<Command> {

@@ -9,10 +9,16 @@ use serde_path_to_error::Segment;
 use super::error::{ConfigError, Place, Remedy};
 use super::layers::{BUILT_IN, Layer, PREFIX, Shown, Step, descend, steps};
 use super::limits::Limits;
+use super::patterns::PathPattern;
 use super::refusals::refused;
+use super::relay::{InvalidUpstream, PlainHttp, RelayBackend};
+use super::routing::{Backend, Route};
 use super::schema::Config;
 use super::tree::{Misfit, keys_of, read};
 use super::validation::find_contradiction;
+
+/// The name and the paths of the route of `--relay`.
+const RELAY_THE_REST: (&str, &str) = ("relay", "/");
 
 /// What a configuration is loaded from; later fields win over earlier ones.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -25,6 +31,8 @@ pub struct Sources {
     pub environment: Vec<(String, String)>,
     /// The arguments of `--set`, in their order: `close.timeout=1s`.
     pub set: Vec<String>,
+    /// The argument of `--relay`: where every path goes that no route takes.
+    pub relay: Option<String>,
 }
 
 impl Sources {
@@ -44,6 +52,7 @@ impl Sources {
             files,
             environment: std::env::vars_os().filter_map(variable).collect(),
             set,
+            relay: None,
         }
     }
 }
@@ -74,6 +83,9 @@ pub fn load(sources: &Sources) -> Result<Config, ConfigError> {
     }
     for argument in &sources.set {
         stack.push(Layer::argument(argument)?)?;
+    }
+    if let Some(url) = &sources.relay {
+        stack.relay_the_rest(url)?;
     }
     stack.finish()
 }
@@ -172,6 +184,28 @@ impl Stack {
                 ConfigError::InvalidValue { place, key: Shown(&path).to_string(), why }
             }
         }
+    }
+
+    /// Adds the route of `--relay`, behind all others.
+    fn relay_the_rest(&mut self, url: &str) -> Result<(), ConfigError> {
+        let refuse = |why| {
+            let place = Place::Argument(format!("--relay {url}"));
+            ConfigError::Assignment { place, why }
+        };
+        let url = url.parse().map_err(|error: InvalidUpstream| refuse(error.to_string()))?;
+        let taken = |route: &Route| route.name == RELAY_THE_REST.0;
+        if self.config.routes.iter().any(taken) {
+            let why = format!("there is a route {:?} already: rename it", RELAY_THE_REST.0);
+            return Err(refuse(why));
+        }
+        let relay = RelayBackend { http: PlainHttp::Proxy, ..RelayBackend::new(url) };
+        self.config.routes.push(Route {
+            name: RELAY_THE_REST.0.to_owned(),
+            path: PathPattern::Prefix(RELAY_THE_REST.1.to_owned()),
+            backend: Backend::Relay(Box::new(relay)),
+            ..Route::default()
+        });
+        Ok(())
     }
 
     fn finish(mut self) -> Result<Config, ConfigError> {

@@ -10,7 +10,8 @@ use super::control::Control;
 use super::ledger::Ledger;
 use super::limits::Limits;
 use super::overrides::ConnectionSettings;
-use super::routing::Route;
+use super::relay::RelayBackend;
+use super::routing::{Backend, Route};
 use super::schema::{Close, Config, Keepalive};
 use super::values::{ByteSize, Spread};
 use crate::vocabulary::ListenAddress;
@@ -252,6 +253,27 @@ fn check_routes(config: &Config) -> Check {
         }
         check_subprotocols(&format!("routes[{index}]."), &route.subprotocols)?;
         check_settings(&format!("routes[{index}]."), &route.settings(config))?;
+        if let Backend::Relay(relay) = &route.backend {
+            check_relay(&format!("routes[{index}].backend"), relay)?;
+        }
+    }
+    Ok(())
+}
+
+fn check_relay(key: &str, relay: &RelayBackend) -> Check {
+    for (name, duration) in [
+        ("connect_timeout", relay.connect_timeout),
+        ("response_timeout", relay.response_timeout),
+        ("http_timeout", relay.http_timeout),
+    ] {
+        ensure(!duration.is_zero(), [format!("{key}.{name}")], || Violation::NoDeadline)?;
+    }
+    for (name, number) in [
+        ("tries", u64::from(relay.tries)),
+        ("max_pending", u64::from(relay.max_pending)),
+        ("max_message_size", relay.max_message_size.0),
+    ] {
+        ensure(number > 0, [format!("{key}.{name}")], || Violation::NoRoom)?;
     }
     Ok(())
 }

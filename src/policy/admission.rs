@@ -89,6 +89,11 @@ impl Admission {
         Ok(())
     }
 
+    /// Counts one in that comes with another; [`Admission::leave`] must follow, once.
+    pub fn accompany(&mut self) {
+        self.present += 1;
+    }
+
     /// Counts one out that was admitted from this address.
     pub fn leave(&mut self, ip: Option<IpAddr>) {
         self.present = self.present.saturating_sub(1);

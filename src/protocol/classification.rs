@@ -22,14 +22,16 @@ pub use loss::{Loss, LossKind};
 
 /// Completes an outcome: fault, advice, and the sentence around `detail`.
 pub fn judge(outcome: &mut Outcome, direction: Direction) {
-    outcome.fault = fault(outcome);
+    outcome.fault = fault(outcome, direction);
     outcome.retry = retry(outcome, direction);
     outcome.detail = sentence(outcome);
 }
 
-fn fault(outcome: &Outcome) -> Fault {
+fn fault(outcome: &Outcome, direction: Direction) -> Fault {
     match outcome.kind {
-        Kind::Clean => clean_fault(outcome),
+        Kind::Clean => clean_fault(outcome, direction),
+        // A leg of a relay that was dropped because the other leg was lost: nobody here did it.
+        Kind::Aborted if outcome.cause == Cause::RelayPeer => Fault::None,
         Kind::ClosedPrematurely
         | Kind::ConnectionReset
         | Kind::CloseTimeout
@@ -47,10 +49,16 @@ fn fault(outcome: &Outcome) -> Fault {
     }
 }
 
-fn clean_fault(outcome: &Outcome) -> Fault {
+fn clean_fault(outcome: &Outcome, direction: Direction) -> Fault {
     let sent = outcome.close_sent.as_ref().and_then(CloseFrame::code).map(CloseCode::get);
     match outcome.cause {
         Cause::Backend if matches!(sent, Some(1011..=1014)) => Fault::Backend,
+        // The application behind a client closed so; what a client says is nobody's fault.
+        Cause::RelayPeer
+            if direction == Direction::Inbound && matches!(sent, Some(1011..=1014)) =>
+        {
+            Fault::Backend
+        }
         Cause::Api | Cause::Embedder | Cause::Drain => Fault::Operator,
         Cause::Backend
         | Cause::Peer

@@ -28,7 +28,7 @@ mod tests;
 mod words;
 
 use evidence::Evidence;
-pub use words::{Action, ClosePolicy, CloseRequest, Input, ReplyPolicy};
+pub use words::{Action, ClosePolicy, CloseRequest, Input, RelayLoss, ReplyPolicy};
 
 /// The closing handshake of one connection.
 #[derive(Debug)]
@@ -90,6 +90,12 @@ impl ClosingHandshake {
         matches!(self.phase, Phase::Ended { .. })
     }
 
+    /// Returns why this leg of a relay cannot go on, as half a sentence, once that is fixed: for the
+    /// other leg, which is not to wait until this one has ended.
+    pub fn loss(&self) -> Option<(Kind, &str)> {
+        self.evidence.loss()
+    }
+
     /// Returns the verdict, once the connection has ended.
     pub fn verdict(&self) -> Option<Outcome> {
         match self.phase {
@@ -144,6 +150,7 @@ impl ClosingHandshake {
                 let what = "the connection was still open when the drain's deadline passed";
                 self.cut(Kind::DrainDeadline, Cause::Drain, by, what, actions);
             }
+            Input::RelayLost(loss) => self.handle_relay_lost(now, loss, actions),
         }
     }
 

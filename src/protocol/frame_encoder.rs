@@ -64,6 +64,11 @@ impl EncodedHeader {
         Self { bytes, len: len as u8 }
     }
 
+    /// Returns no header: what follows has its own.
+    pub const fn none() -> Self {
+        Self { bytes: [0; 14], len: 0 }
+    }
+
     /// Returns the bytes of the header.
     #[inline]
     pub fn as_bytes(&self) -> &[u8] {

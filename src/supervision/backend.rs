@@ -11,8 +11,11 @@ use std::task::{Context, Poll};
 use super::connection::Connection;
 use super::handle::ConnectionHandle;
 use super::inbox::Incoming;
+use super::relay::{Leg, Link};
 use super::watch::Watch;
 use crate::protocol::closing_handshake::ReplyPolicy;
+use crate::protocol::frame_scanner::ScanLimits;
+use crate::protocol::passage::{Passage, PassagePolicy};
 use crate::vocabulary::{CloseCode, CloseFrame, Message, ReceivedClose};
 
 /// The code of an embedder that takes a connection's messages.
@@ -94,6 +97,15 @@ enum BackendKind {
     None,
     Handler(Box<dyn FnOnce(ConnectionHandle) -> Running + Send>),
     Receiver,
+    Leg(LegParts),
+}
+
+/// What a leg of a relay is made of.
+struct LegParts {
+    allowed_rsv: u8,
+    check_utf8: bool,
+    /// There once both legs are.
+    link: Option<Arc<Link>>,
 }
 
 type Running = Pin<Box<dyn Future<Output = Result<(), HandlerFailure>> + Send>>;
@@ -140,6 +152,30 @@ impl Backend {
         self.watch.take()
     }
 
+    /// Passes frames to the other leg of a relay, once it is joined to it.
+    pub(super) fn leg(allowed_rsv: u8, check_utf8: bool) -> Self {
+        let kind = BackendKind::Leg(LegParts { allowed_rsv, check_utf8, link: None });
+        Self { name: "relay".into(), reply: ReplyPolicy::Chosen, kind, watch: None }
+    }
+
+    /// Joins a leg of a relay to the other.
+    pub(super) fn join(&mut self, to: Arc<Link>) {
+        if let BackendKind::Leg(parts) = &mut self.kind {
+            parts.link = Some(to);
+        }
+    }
+
+    /// Returns the way to the other leg of a relay.
+    pub(super) fn link(&self) -> Option<Arc<Link>> {
+        match &self.kind {
+            BackendKind::Leg(parts) => parts.link.clone(),
+            BackendKind::Echo
+            | BackendKind::None
+            | BackendKind::Handler(_)
+            | BackendKind::Receiver => None,
+        }
+    }
+
     /// Panics when it is to start, so that tests can see what becomes of the connection.
     #[cfg(test)]
     pub(super) fn stillborn() -> Self {
@@ -157,7 +193,10 @@ impl Backend {
     pub(super) fn keeps_inbox(&self) -> bool {
         match self.kind {
             BackendKind::Receiver => true,
-            BackendKind::Echo | BackendKind::None | BackendKind::Handler(_) => false,
+            BackendKind::Echo
+            | BackendKind::None
+            | BackendKind::Handler(_)
+            | BackendKind::Leg(_) => false,
         }
     }
 
@@ -167,6 +206,18 @@ impl Backend {
             BackendKind::None => Driver::Done,
             BackendKind::Handler(run) => Driver::Handler(run(connection.clone())),
             BackendKind::Receiver => Driver::Receiver,
+            BackendKind::Leg(LegParts { allowed_rsv, check_utf8, link }) => {
+                let Some(link) = link else { return Driver::Done };
+                let connection = connection.connection();
+                let limits = &connection.settings.limits;
+                let limits = ScanLimits {
+                    max_frame_size: limits.max_frame_size.0,
+                    max_message_size: limits.max_message_size.0,
+                };
+                let policy = PassagePolicy { limits, allowed_rsv, check_utf8 };
+                let passage = Passage::new(connection.role, policy);
+                Driver::Relay(Box::new(Leg { passage, link, mid_frame: false }))
+            }
         }
     }
 }
@@ -208,6 +259,8 @@ pub(super) enum Driver {
     Handler(Running),
     /// Somebody else takes from the inbox.
     Receiver,
+    /// Frames pass to the other leg.
+    Relay(Box<Leg>),
     /// It has returned, or failed, or there never was one.
     Done,
 }

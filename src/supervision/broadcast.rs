@@ -144,13 +144,14 @@ mod tests {
     use crate::protocol::closing_handshake::ReplyPolicy;
     use crate::supervision::connection::Birth;
     use crate::supervision::memory::MemoryBudget;
-    use crate::vocabulary::{Direction, Origin, Role};
+    use crate::vocabulary::{ConnectionId, Direction, Origin, Role};
 
     /// Connections that nobody moves: what is sent to them stays queued.
     fn connections(count: usize) -> Vec<Arc<Connection>> {
         let budget = Arc::new(MemoryBudget::new(1 << 30));
         let connection = || {
             Arc::new(Connection::new(Birth {
+                id: ConnectionId::new(),
                 role: Role::Server,
                 origin: Arc::new(Origin::new(Direction::Inbound)),
                 settings: Arc::new(ConnectionSettings::default()),

@@ -17,7 +17,7 @@ use super::decider::ConnectionMessage;
 use super::inbox::Inbox;
 use super::memory::MemoryBudget;
 use super::now;
-use super::outbox::{Lost, Outbox, Prepared, Refused};
+use super::outbox::{Lost, Outbox, Passable, Prepared, Refused};
 use super::watch::Watch;
 use crate::config::ConnectionSettings;
 use crate::protocol::closing_handshake::{
@@ -58,6 +58,8 @@ pub(super) struct Connection {
     at_end: Mutex<Option<AtEnd>>,
     ended: OnceLock<Arc<Ending>>,
     told: Notify,
+    /// The other leg of a relay.
+    pub(super) relay_peer: OnceLock<ConnectionId>,
 }
 
 /// What the decider wants of the mover. It only grows, but for the deadline.
@@ -110,6 +112,7 @@ pub(super) struct Counters {
 
 /// What a connection is made of.
 pub(super) struct Birth {
+    pub(super) id: ConnectionId,
     pub(super) role: Role,
     pub(super) origin: Arc<Origin>,
     pub(super) settings: Arc<ConnectionSettings>,
@@ -122,8 +125,7 @@ pub(super) struct Birth {
 
 impl Connection {
     pub(super) fn new(birth: Birth) -> Self {
-        let Birth { role, origin, settings, reply, keeps_inbox, node, budget } = birth;
-        let id = ConnectionId::new();
+        let Birth { id, role, origin, settings, reply, keeps_inbox, node, budget } = birth;
         let policy = ClosePolicy {
             timeout: settings.close.timeout,
             linger: settings.close.linger,
@@ -154,6 +156,7 @@ impl Connection {
             at_end: Mutex::new(None),
             ended: OnceLock::new(),
             told: Notify::new(),
+            relay_peer: OnceLock::new(),
         }
     }
 
@@ -196,6 +199,26 @@ impl Connection {
             self.counters.sent(1, message.len() as u64);
             self.counters.active(now.saturating_duration_since(self.opened));
         } else {
+            self.mover.wake();
+        }
+        Ok(())
+    }
+
+    /// Takes frames of the other leg of a relay; they are written here and now where nothing waits.
+    pub(super) fn pass(&self, passable: Passable<'_>, now: Instant) -> Result<(), Refused> {
+        let passed = self.outbox.pass(passable, now, |bytes| match self.direct.get() {
+            Some(writer) => {
+                let written = writer.try_write(bytes);
+                self.counters.written_directly(written);
+                written
+            }
+            None => 0,
+        })?;
+        if passed.left.messages > 0 {
+            self.counters.sent(passed.left.messages, passed.left.payload_bytes);
+            self.counters.active(now.saturating_duration_since(self.opened));
+        }
+        if passed.queued {
             self.mover.wake();
         }
         Ok(())
@@ -341,7 +364,7 @@ impl Connection {
             id: self.id,
             node: Arc::clone(&self.node),
             origin: Arc::clone(&self.origin),
-            relay_peer: None,
+            relay_peer: self.relay_peer.get().copied(),
             opened_at: self.opened_at,
             ended_at: wall,
             open_for,

@@ -16,6 +16,7 @@ use super::handle::ConnectionHandle;
 use super::mover::Mover;
 use super::now;
 use super::publication::Publisher;
+use super::relay::Link;
 use crate::protocol::closing_handshake::{Action, ClosingHandshake, Input};
 use crate::transport::socket::Transport;
 use crate::vocabulary::{Closing, Kind, Outcome};
@@ -54,6 +55,8 @@ pub(super) struct Deciding {
     connection: Arc<Connection>,
     publisher: Arc<Publisher>,
     _mover: MoverTask,
+    /// The way to the other leg of a relay.
+    link: Option<Arc<Link>>,
     /// What is to be done next; kept for its allocation.
     actions: Vec<Action>,
 }
@@ -72,10 +75,11 @@ impl Actor for Decider {
         connection.set_direct_writer(transport.direct_writer());
         connection.set_actor(myself);
         let handle = ConnectionHandle::new(Arc::clone(&connection));
+        let link = backend.link();
         let driver = backend.start(&handle);
         let mover = Mover::new(Arc::clone(&connection), transport, read_ahead, driver);
         let mover = MoverTask::spawn(mover, Arc::clone(&connection));
-        Ok(Deciding { connection, publisher, _mover: mover, actions: Vec::new() })
+        Ok(Deciding { connection, publisher, _mover: mover, link, actions: Vec::new() })
     }
 
     async fn handle(
@@ -119,7 +123,16 @@ impl Deciding {
         match message {
             ConnectionMessage::CloseAccepted | ConnectionMessage::Released => {}
             ConnectionMessage::Fact(input) => handshake.handle_input(now, input, actions),
-            ConnectionMessage::Deadline => handshake.handle_deadline(now, actions),
+            ConnectionMessage::Deadline => {
+                if let Some(link) = &self.link
+                    && handshake.poll_deadline().is_some_and(|deadline| deadline <= now)
+                    && connection.outbox.awaits_frame_end()
+                {
+                    let loss = link.loss_for_want_of_a_frame_end();
+                    handshake.handle_input(now, Input::RelayLost(loss), actions);
+                }
+                handshake.handle_deadline(now, actions);
+            }
             #[cfg(test)]
             ConnectionMessage::Panic => panic!("a test asked for it"),
         }
@@ -157,6 +170,11 @@ impl Deciding {
             }
         }
         actions.clear();
+        if let Some(link) = &self.link
+            && let Some((kind, what)) = handshake.loss()
+        {
+            link.lose(kind, what);
+        }
         let (state, deadline) = (handshake.state(), handshake.poll_deadline());
         let (cause, closing) = (handshake.cause(), deadline.is_some() || handshake.is_ended());
         drop(handshake);

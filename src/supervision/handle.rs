@@ -38,6 +38,9 @@ pub enum SendError {
         /// Where the closing handshake stands.
         state: CloseState,
     },
+    /// It is a leg of a relay: only its two ends speak there.
+    #[error("the connection is relayed: only its two ends send messages there")]
+    Relayed,
     /// The outbox, or the memory of all outboxes and inboxes, is full.
     #[error("the outbox is full: {queued} bytes are queued, the limit is {limit}")]
     Full {
@@ -108,6 +111,7 @@ impl ConnectionHandle {
                     return Ok(());
                 }
                 Err(Refused::Closing) => return Err(self.invalid_state()),
+                Err(Refused::Relayed) => return Err(SendError::Relayed),
                 Err(Refused::Full { .. }) => room.await,
                 // The memory of all has no bell of its own: look again in a while.
                 Err(Refused::NoMemory { .. }) => {
@@ -168,6 +172,7 @@ impl ConnectionHandle {
         };
         pushed.map_err(|refused| match refused {
             Refused::Closing => self.invalid_state(),
+            Refused::Relayed => SendError::Relayed,
             Refused::Full { queued, limit } | Refused::NoMemory { queued, limit } => {
                 SendError::Full { queued, limit }
             }

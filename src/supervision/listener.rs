@@ -1,5 +1,7 @@
 //! A listener: accepts, lets the opening handshake decide, and hands connections over.
 
+mod relaying;
+
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -19,10 +21,16 @@ use crate::transport::opening_handshake::{
     check_upgrade, choose_subprotocol,
 };
 use crate::transport::socket::{AnySocket, SocketName};
-use crate::vocabulary::{Direction, Limit, ListenAddress, OpenFailure, Origin, Role, TransportEnd};
+use crate::vocabulary::{
+    ConnectionId, Direction, Limit, ListenAddress, OpenFailure, Origin, Role, TransportEnd,
+    Upstream,
+};
 
 /// Attempts under way beyond `max_connections`: so many more peers can be told why they are refused.
 const BEYOND: u64 = 128;
+
+/// What is recorded as the backend of a relayed connection.
+const RELAY: &str = "relay";
 
 /// How a refused peer is asked to wait.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
@@ -74,6 +82,8 @@ struct Visitor {
 struct Decision {
     place: Place,
     route: Route,
+    /// What the connection will be called.
+    id: ConnectionId,
 }
 
 /// An attempt until it is recorded, or is a connection. Dropped before, as the listener stops, it
@@ -82,6 +92,8 @@ struct UnderWay<'a> {
     listener: &'a Listener,
     visitor: &'a Visitor,
     stage: Stage,
+    /// What is known of the application that was asked.
+    upstream: Option<Upstream>,
 }
 
 /// How far an attempt has come.
@@ -91,7 +103,14 @@ enum Stage {
     /// It is being answered with 101.
     Agreed(Decision),
     /// It is being answered with a refusal.
-    Refused { failure: OpenFailure, text: String, limit: Option<Limit>, request: Box<RequestFacts> },
+    Refused {
+        failure: OpenFailure,
+        text: String,
+        limit: Option<Limit>,
+        request: Box<RequestFacts>,
+        /// The route whose application refused it.
+        route: Option<Box<Route>>,
+    },
     /// Somebody else sees to its record.
     Over,
 }
@@ -99,6 +118,16 @@ enum Stage {
 impl UnderWay<'_> {
     fn over(&mut self) -> Stage {
         std::mem::replace(&mut self.stage, Stage::Over)
+    }
+
+    fn refuse(&mut self, refusal: &Refusal, limit: Option<Limit>, request: &Request) {
+        let route = match self.over() {
+            Stage::Agreed(decision) => Some(Box::new(decision.route)),
+            Stage::Undecided | Stage::Refused { .. } | Stage::Over => None,
+        };
+        let (failure, text) = (refusal.failure, refusal.text.clone());
+        let request = Box::new(request.facts());
+        self.stage = Stage::Refused { failure, text, limit, request, route };
     }
 }
 
@@ -110,11 +139,12 @@ impl Drop for UnderWay<'_> {
             Stage::Undecided | Stage::Agreed(_) => {
                 (OpenFailure::RefusedDraining, stopped, None, None)
             }
-            Stage::Refused { failure, text, limit, request } => {
+            Stage::Refused { failure, text, limit, request, route: _ } => {
                 (failure, text, limit, Some(request))
             }
         };
-        let origin = self.listener.origin(self.visitor, request.as_deref(), None);
+        let mut origin = self.listener.origin(self.visitor, request.as_deref(), None);
+        origin.upstream = self.upstream.take();
         self.listener.node.record_attempt(Attempt {
             origin,
             began: self.visitor.began,
@@ -188,22 +218,59 @@ impl Listener {
 
     async fn attempt(self: Arc<Self>, socket: AnySocket, visitor: Visitor) {
         let limits = HandshakeLimits { timeout: self.timeout, ..HandshakeLimits::default() };
-        let mut under_way =
-            UnderWay { listener: &self, visitor: &visitor, stage: Stage::Undecided };
-        let decide = |request: &Request| match self.decide(request, &visitor) {
-            Ok((decision, agreement)) => {
-                under_way.stage = Stage::Agreed(decision);
-                Ok(agreement)
-            }
-            Err((refusal, limit)) => {
-                let (failure, text) = (refusal.failure, refusal.text.clone());
-                let request = Box::new(request.facts());
-                under_way.stage = Stage::Refused { failure, text, limit, request };
-                Err(refusal)
-            }
+        let mut under_way = UnderWay {
+            listener: &self,
+            visitor: &visitor,
+            stage: Stage::Undecided,
+            upstream: None,
         };
-        let result = opening_handshake::accept(socket, limits, decide).await;
+        let mut application = None;
+        let result = match opening_handshake::receive(socket, limits).await {
+            Ok(mut received) => match self.decide(received.request(), &visitor) {
+                Ok((decision, None)) => {
+                    // Plain HTTP is the application's: it is neither a connection nor an attempt.
+                    under_way.stage = Stage::Over;
+                    let (socket, read) = received.rewind();
+                    self.proxy(&decision, socket, read, &visitor.peer).await;
+                    return;
+                }
+                Ok((decision, Some(agreement))) => {
+                    let relay = decision.route.application().map(Arc::clone);
+                    under_way.stage = Stage::Agreed(decision);
+                    match relay {
+                        None => received.agree(agreement).await,
+                        Some(relay) => {
+                            let asked =
+                                self.ask(&relay, &mut under_way, received.request(), agreement);
+                            match Box::pin(asked).await {
+                                Ok((opened, agreement)) => {
+                                    application = Some(opened);
+                                    // The application had its own time.
+                                    received.give_time(self.timeout);
+                                    received.agree(agreement).await
+                                }
+                                Err(refusal) => Err(received.refuse(refusal).await),
+                            }
+                        }
+                    }
+                }
+                Err((refusal, limit)) => {
+                    under_way.refuse(&refusal, limit, received.request());
+                    Err(received.refuse(refusal).await)
+                }
+            },
+            Err(failed) => Err(failed),
+        };
+        let upstream = under_way.upstream.take();
         match (result, under_way.over()) {
+            (Ok(accepted), Stage::Agreed(decision)) if application.is_some() => {
+                let request = &accepted.request;
+                let mut origin = self.origin(&visitor, Some(request), Some(&decision.route));
+                origin.upstream = upstream;
+                if let Some(application) = application {
+                    self.adopt_pair(accepted, origin, decision, application);
+                }
+            }
             (Ok(accepted), Stage::Agreed(decision)) => {
                 let subprotocol = accepted.subprotocol.map(String::from);
                 let mut origin =
@@ -223,10 +290,14 @@ impl Listener {
             (Err(failed), stage) => {
                 let (route, limit) = match stage {
                     Stage::Agreed(decision) => (Some(decision.route), None),
-                    Stage::Refused { limit, .. } => (None, limit),
+                    Stage::Refused { limit, route, .. } => (route.map(|route| *route), limit),
                     Stage::Undecided | Stage::Over => (None, None),
                 };
-                let origin = self.origin(&visitor, failed.request.as_ref(), route.as_ref());
+                let mut origin = self.origin(&visitor, failed.request.as_ref(), route.as_ref());
+                if upstream.is_some() {
+                    origin.backend = Some(RELAY.to_owned());
+                }
+                origin.upstream = upstream;
                 self.node.record_attempt(Attempt {
                     origin,
                     began: visitor.began,
@@ -242,12 +313,13 @@ impl Listener {
         }
     }
 
-    /// Checks a request in the order of the contract.
+    /// Checks a request in the order of the contract; it has no agreement if it is plain HTTP that
+    /// goes to an application.
     fn decide(
         &self,
         request: &Request,
         visitor: &Visitor,
-    ) -> Result<(Decision, Agreement), (Refusal, Option<Limit>)> {
+    ) -> Result<(Decision, Option<Agreement>), (Refusal, Option<Limit>)> {
         if self.node.is_draining() {
             return Err((about_to_stop(), None));
         }
@@ -262,10 +334,14 @@ impl Listener {
             .iter()
             .find(|route| route.matches(host, request.path()))
             .ok_or_else(|| (no_route(request.path()), None))?;
+        let proxied = route.application().is_some_and(|relay| relay.takes_plain(request));
+        let decide = || Decision { place, route: route.clone(), id: ConnectionId::new() };
+        if proxied {
+            return Ok((decide(), None));
+        }
         let (agreement, subprotocol) =
             self.agree(request, route).map_err(|refusal| (refusal, None))?;
-        let decision = Decision { place, route: route.clone() };
-        Ok((decision, agreement.subprotocol(subprotocol)))
+        Ok((decide(), Some(agreement.subprotocol(subprotocol))))
     }
 
     fn agree(
@@ -288,10 +364,11 @@ impl Listener {
         mut origin: Origin,
         decision: Decision,
     ) {
-        let Decision { place, route } = decision;
-        let backend = route.backend(request);
+        let Decision { place, route, id } = decision;
+        let Some(backend) = route.backend(request) else { return };
         origin.backend = Some(backend.name().to_owned());
         let adoption = Adoption {
+            id,
             transport: socket.into_transport(),
             read_ahead,
             role: Role::Server,

@@ -27,7 +27,7 @@ use super::now;
 use crate::policy::rate::TokenBucket;
 use crate::protocol::classification::{Loss, LossKind};
 use crate::protocol::closing_handshake::{CloseRequest, Input};
-use crate::protocol::frame_scanner::ScanLimits;
+use crate::protocol::frame_scanner::{Place, ScanLimits};
 use crate::protocol::keepalive::{Due, Keepalive, KeepalivePolicy};
 use crate::transport::socket::{Gone, TcpState, Transport};
 use crate::transport::websocket::MessageReader;
@@ -125,6 +125,16 @@ impl Mover {
         }
     }
 
+    /// Returns where in a frame and a message the stream of the peer stands.
+    fn place(&self) -> Place {
+        match &self.driver {
+            Driver::Relay(leg) => leg.passage.place(),
+            Driver::Echo | Driver::Handler(_) | Driver::Receiver | Driver::Done => {
+                self.reader.place()
+            }
+        }
+    }
+
     fn tell(&self, input: Input) {
         self.connection.tell(ConnectionMessage::Fact(input));
     }
@@ -165,7 +175,11 @@ impl Mover {
     /// Nothing is ready: gives buffers back.
     fn rest(&mut self) {
         self.reader.rest();
-        let held = self.reader.held() + self.carry.len() as u64;
+        let passing = match &self.driver {
+            Driver::Relay(leg) => leg.passage.held().len() as u64,
+            Driver::Echo | Driver::Handler(_) | Driver::Receiver | Driver::Done => 0,
+        };
+        let held = self.reader.held() + passing + self.carry.len() as u64;
         let budget = &self.connection.budget;
         if held > self.charged {
             budget.charge(held - self.charged);
@@ -289,7 +303,7 @@ impl Mover {
     /// Reports, once, that the transport is lost.
     fn lose(&mut self, how: LossKind) {
         if self.reading.end() {
-            let loss = Loss { how, place: self.reader.place() };
+            let loss = Loss { how, place: self.place() };
             self.tell(Input::TransportEnded(loss));
         }
     }
@@ -310,9 +324,8 @@ impl Mover {
             (Driver::Handler(_), false) => {
                 Stage::Settling { until: now + self.connection.settings.close.linger }
             }
-            (Driver::Handler(_), true) | (Driver::Echo | Driver::Receiver | Driver::Done, _) => {
-                Stage::Over
-            }
+            (Driver::Handler(_), true)
+            | (Driver::Echo | Driver::Receiver | Driver::Relay(_) | Driver::Done, _) => Stage::Over,
         };
     }
 

@@ -11,7 +11,7 @@ use super::drain::Jobs;
 use super::handle::ConnectionHandle;
 use super::publication::Publisher;
 use super::registry::Registry;
-use super::supervisor::{Adoption, SupervisorMessage};
+use super::supervisor::{Adoption, Pair, SupervisorMessage};
 use crate::policy::admission::{Admission, NotAdmitted};
 use crate::protocol::classification;
 use crate::vocabulary::{
@@ -64,6 +64,12 @@ impl Node {
         handle.await.map_err(|_| ShutDown)
     }
 
+    /// Hands both legs of a relay to the supervisor.
+    pub(super) fn adopt_pair(&self, pair: Pair) -> Result<(), ShutDown> {
+        let message = SupervisorMessage::AdoptPair(Box::new(pair));
+        self.supervisor.cast(message).map_err(|_| ShutDown)
+    }
+
     /// Refuses new connections from now on.
     pub(super) fn start_draining(&self) {
         self.draining.send_replace(true);
@@ -91,6 +97,12 @@ impl Node {
         }
         lock(&self.admission).admit(super::now(), ip)?;
         Ok(Place { admission: Arc::clone(&self.admission), left: Arc::clone(&self.left), ip })
+    }
+
+    /// Takes a place for the other leg of a relay, which no limit is asked about: its client was.
+    pub(super) fn admit_leg(&self) -> Place {
+        lock(&self.admission).accompany();
+        Place { admission: Arc::clone(&self.admission), left: Arc::clone(&self.left), ip: None }
     }
 
     pub(super) fn present(&self) -> u64 {

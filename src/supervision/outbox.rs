@@ -4,6 +4,7 @@
 //! can follow it (RFC 6455 section 5.5.1). Pings and Pongs wait in places of their own,
 //! few of them, and go between messages: a peer that pings and never reads cannot grow anything.
 
+mod passing;
 mod prepared;
 mod queue;
 
@@ -15,6 +16,7 @@ use tokio::sync::Notify;
 use super::memory::MemoryBudget;
 use crate::protocol::closing_handshake::CloseRequest;
 use crate::vocabulary::{CloseFrame, Message, Role};
+pub(super) use passing::Passable;
 pub(super) use prepared::Prepared;
 pub(super) use queue::{Batch, Left, Lost};
 use queue::{Gate, Queue};
@@ -39,6 +41,8 @@ pub(super) enum Refused {
     Closing,
     /// No room: bytes queued, and the limit.
     Full { queued: usize, limit: usize },
+    /// It is a leg of a relay, and takes only what the other leg passes on.
+    Relayed,
     /// This outbox has room, the memory of all has not: bytes queued here, and the limit of all.
     NoMemory { queued: usize, limit: usize },
 }
@@ -246,7 +250,12 @@ impl Outbox {
 
     /// Takes note that the kernel has `written` bytes more; returns what left whole.
     pub(super) fn advance(&self, written: usize) -> Left {
-        let (left, freed) = self.lock().advance(written);
+        let (left, freed) = {
+            let mut queue = self.lock();
+            let (mut left, freed) = queue.advance(written);
+            left.room = queue.makes_room(self.limit);
+            (left, freed)
+        };
         self.budget.release(freed.charged as u64);
         if freed.bytes > 0 {
             self.room.notify_waiters();
@@ -285,7 +294,11 @@ impl Outbox {
 
     fn lock_open(&self) -> Result<MutexGuard<'_, Queue>, Refused> {
         let queue = self.lock();
-        if queue.gate() == Gate::Open { Ok(queue) } else { Err(Refused::Closing) }
+        match queue.gate() {
+            Gate::Open if queue.passing.is_some() => Err(Refused::Relayed),
+            Gate::Open => Ok(queue),
+            Gate::Refusing | Gate::CloseQueued | Gate::Shut => Err(Refused::Closing),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {

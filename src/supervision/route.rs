@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::backend::Backend;
+use super::relay::Relay;
 use crate::config::{ConnectionSettings, OriginPattern, PathPattern};
 use crate::transport::opening_handshake::RequestFacts;
 
@@ -22,7 +23,16 @@ pub struct Route {
     pub subprotocols: Vec<String>,
     /// What holds for its connections.
     pub settings: Arc<ConnectionSettings>,
-    backend: Arc<dyn Fn(&RequestFacts) -> Backend + Send + Sync>,
+    target: Target,
+}
+
+/// Where the connections of a route go.
+#[derive(Clone)]
+enum Target {
+    /// To a backend of this process.
+    Backend(Arc<dyn Fn(&RequestFacts) -> Backend + Send + Sync>),
+    /// To an application, once it has agreed.
+    Relay(Arc<Relay>),
 }
 
 impl Route {
@@ -43,6 +53,15 @@ impl Route {
         path: PathPattern,
         backend: impl Fn(&RequestFacts) -> Backend + Send + Sync + 'static,
     ) -> Self {
+        Self::to(path, Target::Backend(Arc::new(backend)))
+    }
+
+    /// Makes a route that passes connections on to an application.
+    pub fn relay(path: PathPattern, relay: Arc<Relay>) -> Self {
+        Self::to(path, Target::Relay(relay))
+    }
+
+    fn to(path: PathPattern, target: Target) -> Self {
         Self {
             name: path.to_string(),
             host: None,
@@ -50,7 +69,7 @@ impl Route {
             origins: Vec::new(),
             subprotocols: Vec::new(),
             settings: Arc::default(),
-            backend: Arc::new(backend),
+            target,
         }
     }
 
@@ -79,8 +98,20 @@ impl Route {
         crate::config::origin_allowed(&self.origins, origin)
     }
 
-    pub(super) fn backend(&self, request: &RequestFacts) -> Backend {
-        (self.backend)(request)
+    /// Returns the backend of a connection; `None` where an application is to be asked first.
+    pub(super) fn backend(&self, request: &RequestFacts) -> Option<Backend> {
+        match &self.target {
+            Target::Backend(backend) => Some(backend(request)),
+            Target::Relay(_) => None,
+        }
+    }
+
+    /// Returns the application that its connections are passed on to.
+    pub(super) fn application(&self) -> Option<&Arc<Relay>> {
+        match &self.target {
+            Target::Backend(_) => None,
+            Target::Relay(relay) => Some(relay),
+        }
     }
 }
 

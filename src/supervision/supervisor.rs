@@ -16,10 +16,11 @@ use super::memory::MemoryBudget;
 use super::node::Place;
 use super::publication::Publisher;
 use super::registry::Registry;
+use super::relay::{Link, Losses, Side};
 use crate::config::ConnectionSettings;
 use crate::protocol::closing_handshake::Input;
 use crate::transport::socket::Transport;
-use crate::vocabulary::{Cause, Origin, Role};
+use crate::vocabulary::{Cause, ConnectionId, Origin, Role};
 
 /// The supervisor of all connections of a node.
 pub(super) struct SupervisorActor;
@@ -28,12 +29,15 @@ pub(super) struct SupervisorActor;
 pub(super) enum SupervisorMessage {
     /// Take over a connection whose opening handshake is complete.
     Adopt(Box<Adoption>, oneshot::Sender<ConnectionHandle>),
+    /// Take over both legs of a relay.
+    AdoptPair(Box<Pair>),
     /// Take over no more, abort what is open, then stop.
     Stop,
 }
 
 /// A connection that is to be taken over.
 pub(crate) struct Adoption {
+    pub(crate) id: ConnectionId,
     pub(crate) transport: Box<dyn Transport>,
     pub(crate) read_ahead: Bytes,
     pub(crate) role: Role,
@@ -42,6 +46,13 @@ pub(crate) struct Adoption {
     pub(crate) backend: Backend,
     /// Its place among those that are counted; free again once its ending is recorded.
     pub(crate) place: Option<Place>,
+}
+
+/// The legs of a relay that are to be taken over.
+pub(super) struct Pair {
+    pub(super) client: Adoption,
+    pub(super) application: Adoption,
+    pub(super) losses: Losses,
 }
 
 /// What the supervisor works with.
@@ -94,6 +105,8 @@ impl Actor for SupervisorActor {
                 // Whoever asked may have gone; the connection is there all the same.
                 let _ = adopted.send(handle);
             }
+            SupervisorMessage::AdoptPair(_) if supervising.stopping => {}
+            SupervisorMessage::AdoptPair(pair) => supervising.adopt_pair(*pair, myself).await,
             SupervisorMessage::Stop => {
                 supervising.stopping = true;
                 supervising.abort_all();
@@ -146,9 +159,33 @@ impl Supervising {
         adoption: Adoption,
         myself: ActorRef<SupervisorMessage>,
     ) -> ConnectionHandle {
-        let Adoption { transport, read_ahead, role, origin, settings, mut backend, place } =
+        let (connection, start) = self.prepare(adoption);
+        self.start(connection, start, myself).await
+    }
+
+    /// Takes over both legs of a relay. Whatever becomes of one, the other hears of it.
+    async fn adopt_pair(&mut self, pair: Pair, myself: ActorRef<SupervisorMessage>) {
+        let Pair { client, application, losses } = pair;
+        let (client, mut client_start) = self.prepare(client);
+        let (application, mut application_start) = self.prepare(application);
+        for (leg, start, other, side) in [
+            (&client, &mut client_start, &application, Side::Client),
+            (&application, &mut application_start, &client, Side::Application),
+        ] {
+            leg.outbox.make_leg();
+            let _ = leg.relay_peer.set(other.id);
+            start.backend.join(Link::new(side, Arc::clone(other), losses));
+        }
+        self.start(application, application_start, myself.clone()).await;
+        self.start(client, client_start, myself).await;
+    }
+
+    /// Enters a connection into the books.
+    fn prepare(&self, adoption: Adoption) -> (Arc<Connection>, Start) {
+        let Adoption { id, transport, read_ahead, role, origin, settings, mut backend, place } =
             adoption;
         let connection = Arc::new(Connection::new(Birth {
+            id,
             role,
             origin,
             settings,
@@ -161,7 +198,6 @@ impl Supervising {
         connection.set_watch(backend.take_watch());
         self.registry.insert(Arc::clone(&connection), place);
         self.publisher.opened(&connection);
-        let handle = ConnectionHandle::new(Arc::clone(&connection));
         let start = Start {
             connection: Arc::clone(&connection),
             publisher: Arc::clone(&self.publisher),
@@ -169,6 +205,16 @@ impl Supervising {
             read_ahead,
             backend,
         };
+        (connection, start)
+    }
+
+    async fn start(
+        &mut self,
+        connection: Arc<Connection>,
+        start: Start,
+        myself: ActorRef<SupervisorMessage>,
+    ) -> ConnectionHandle {
+        let handle = ConnectionHandle::new(Arc::clone(&connection));
         match Decider::spawn_linked(None, Decider, start, myself.get_cell()).await {
             Ok((actor, _task)) => {
                 self.children.insert(actor.get_id(), connection);

@@ -124,7 +124,7 @@ pub struct Serve {
     /// The configuration.
     #[command(flatten)]
     pub layers: Layers,
-    /// Relay every path but /echo to this application (not in this version)
+    /// Relay every path that no route takes to this application: ws://host:port or ws+unix:/path
     #[arg(long, value_name = "URL")]
     pub relay: Option<String>,
 }

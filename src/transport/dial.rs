@@ -2,16 +2,17 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
 
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Uri};
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio::time::{Instant, timeout_at};
 
 use super::opening_handshake::ClientRequest;
+use super::source_port;
 use crate::vocabulary::OpenFailure;
 
 /// A WebSocket URL (RFC 6455 section 3): `ws://host[:port][/path][?query]`, or `wss://` for TLS.
@@ -49,6 +50,11 @@ impl WsUrl {
     /// Returns the path and the query.
     pub fn target(&self) -> &PathAndQuery {
         &self.target
+    }
+
+    /// Returns the host, and the port if it was written.
+    pub fn authority(&self) -> &HeaderValue {
+        &self.authority
     }
 
     /// Makes the request that opens it.
@@ -169,10 +175,11 @@ pub struct FailedDial {
 ///
 /// Dropping the future drops the attempt.
 pub async fn dial(url: &WsUrl, timeout: Duration) -> Result<Dialled, FailedDial> {
-    dial_host(&url.host, url.port, timeout).await
+    dial_from(&url.host, url.port, timeout, None).await
 }
 
-/// Likewise, for a host and a port.
+/// Likewise, for a host and a port, and from this address of ours if there is one; the kernel chooses
+/// the port for each destination anew (`IP_BIND_ADDRESS_NO_PORT`).
 ///
 /// # Errors
 ///
@@ -181,7 +188,12 @@ pub async fn dial(url: &WsUrl, timeout: Duration) -> Result<Dialled, FailedDial>
 /// # Cancel safety
 ///
 /// As [`dial`].
-pub async fn dial_host(host: &str, port: u16, timeout: Duration) -> Result<Dialled, FailedDial> {
+pub async fn dial_from(
+    host: &str,
+    port: u16,
+    timeout: Duration,
+    source: Option<IpAddr>,
+) -> Result<Dialled, FailedDial> {
     let began = Instant::now();
     let deadline = began + timeout;
     let addrs = resolve(host, port, deadline, timeout).await?;
@@ -191,7 +203,7 @@ pub async fn dial_host(host: &str, port: u16, timeout: Duration) -> Result<Diall
         let now = Instant::now();
         let left = u32::try_from(addrs.len() - at).unwrap_or(u32::MAX);
         let until = now + deadline.saturating_duration_since(now) / left;
-        match timeout_at(until, TcpStream::connect(addr)).await {
+        match timeout_at(until, connect(addr, source)).await {
             Ok(Ok(socket)) => {
                 // It fails only on a socket that has ended already, which reading will tell.
                 let _ = socket.set_nodelay(true);
@@ -211,6 +223,14 @@ pub async fn dial_host(host: &str, port: u16, timeout: Duration) -> Result<Diall
         }
     }
     Err(FailedDial { failure, detail: format!("cannot connect to {}", tried.join("; ")) })
+}
+
+async fn connect(addr: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
+    let Some(source) = source else { return TcpStream::connect(addr).await };
+    let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    source_port::choose_at_connect(&socket)?;
+    socket.bind(SocketAddr::new(source, 0))?;
+    socket.connect(addr).await
 }
 
 async fn resolve(

@@ -19,11 +19,13 @@ pub mod server;
 use bytes::Bytes;
 
 pub(in crate::transport) use answer::retry_after;
-pub use answer::{Agreement, Refusal};
-pub use client::{ClientRequest, FailedOpening, Opened, ReservedHeader, open};
+pub use answer::{Agreement, Passed, Refusal};
+pub use client::{
+    Answer, ClientRequest, FailedOpening, Opened, ReservedHeader, open, open_or_answer,
+};
 pub use request::{
     AcceptKey, Request, RequestFacts, Subprotocol, check_method, check_origin, check_upgrade,
-    choose_subprotocol,
+    choose_subprotocol, extension_name, extensions,
 };
 pub use server::{Accepted, FailedHandshake, HandshakeLimits, Received, accept, receive};
 

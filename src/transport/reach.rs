@@ -78,7 +78,7 @@ pub async fn reach(way: Way<'_>, facts: &mut Facts) -> Result<Box<dyn Transport>
         Some((proxy, _)) => (proxy.host(), proxy.port()),
         None => (url.host(), url.port()),
     };
-    let dialled = dial::dial_host(host, port, connect_timeout).await.map_err(|failed| {
+    let dialled = dial::dial_from(host, port, connect_timeout, None).await.map_err(|failed| {
         let detail = match &proxy {
             Some((proxy, _)) => format!("the proxy {proxy}: {}", failed.detail),
             None => failed.detail,

@@ -71,6 +71,10 @@ ALLOWED = {
     **dict.fromkeys(["7.1.6", "7.13.1", "7.13.2"], "INFORMATIONAL"),
 }
 
+# The echo behind a relay comes one hop later than the answer to a violation, which is the relay's own:
+# also where the suite leaves a direct server time for it.
+ALLOWED_OF_RELAY = ALLOWED | {"3.4": "NON-STRICT"}
+
 # How many cases each family has in 0.8.2.
 FAMILIES = {"1": 16, "2": 11, "3": 7, "4": 10, "5": 20, "6": 145, "7": 37, "9": 54, "10": 1}
 
@@ -83,12 +87,12 @@ def due(case):
     raise KeyError(case)
 
 
-def faults(case, report):
+def faults(case, report, allowed=ALLOWED):
     """Yields one sentence for each thing that is wrong in the report of one case."""
     behaviour, code = report["behavior"], due(case)
-    if behaviour != "OK" and behaviour != ALLOWED.get(case):
+    if behaviour != "OK" and behaviour != allowed.get(case):
         yield f"behaviour {behaviour}: {report['result']}"
-    if report["behaviorClose"] not in ("OK", ALLOWED.get(case)):
+    if report["behaviorClose"] not in ("OK", allowed.get(case)):
         yield f"close behaviour {report['behaviorClose']}: {report['resultClose']}"
     if report["remoteCloseCode"] != code:
         got = f"{report['remoteCloseCode'] or 'none'} {report['remoteCloseReason'] or ''}".strip()
@@ -113,7 +117,8 @@ def judge(directory, agent):
         case: json.loads((Path(directory) / entry["reportfile"]).read_text())
         for case, entry in index.items()
     }
-    found = {case: list(faults(case, report)) for case, report in reports.items()}
+    allowed = ALLOWED_OF_RELAY if agent == "relay" else ALLOWED
+    found = {case: list(faults(case, report, allowed)) for case, report in reports.items()}
     for family, count in FAMILIES.items():
         present = sum(case.split(".")[0] == family for case in reports)
         if present != count:

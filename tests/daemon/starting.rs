@@ -241,8 +241,12 @@ fn bad_configurations(directory: &TempDir) -> Vec<(Vec<String>, Vec<&'static str
             vec!["auth.toml:5", "routes[0].auth", "not in this version"],
         ),
         (
-            set(r#"routes[0].backend={kind="relay",url="ws://127.0.0.1:3000"}"#),
+            set(r#"routes[0].backend={kind="relay",url="wss://127.0.0.1:3000"}"#),
             vec!["routes[0].backend", "not in this version"],
+        ),
+        (
+            set(r#"routes[0].backend={kind="relay",url="ws://a",tries=0}"#),
+            vec!["routes[0].backend.tries"],
         ),
     ]
 }
@@ -297,7 +301,7 @@ async fn an_address_in_use_is_named_with_exit_code_1() {
 #[tokio::test]
 async fn bad_usage_is_exit_code_2_and_says_what_to_do() {
     for (arguments, words) in [
-        (&["serve", "--relay", "ws://127.0.0.1:3000"][..], &["--relay", "not in this version"][..]),
+        (&["serve", "--relay", "http://127.0.0.1:3000"][..], &["--relay", "ws://"][..]),
         (&["probe", "ws://127.0.0.1"], &["probe", "not in this version"]),
         (&["swerve"], &["swerve", "--help"]),
         (&["serve", "--colour"], &["--colour"]),
@@ -442,4 +446,29 @@ async fn a_socket_that_a_killed_daemon_left_is_no_obstacle() {
         std::os::unix::net::UnixStream::connect(&socket).is_err()
     })
     .await;
+}
+
+#[tokio::test]
+async fn relay_sends_every_other_path_to_the_application() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("ws://{}", listener.local_addr().unwrap());
+    let arguments = ["serve", "--relay", &url, "--set", FREE_PORT, "--set", "log.format=\"json\""];
+    let daemon = Daemon::start_with(PROGRAM, &arguments).await;
+    let mut peer = RawPeer::connect(daemon.listener(), "/echo").await;
+    echo(&mut peer, "hello").await;
+    let (mut client, mut application) =
+        tokio::join!(RawPeer::connect(daemon.listener(), "/any/path"), RawPeer::accept(&listener));
+    assert_eq!(application.head.start_line, "GET /any/path HTTP/1.1");
+    client.text("through").await;
+    application.expect_text("through").await;
+    application.close(1000, "bye").await;
+    assert_eq!(client.expect_close(SOON).await, (Some(1000), "bye".to_owned()));
+    client.close(1000, "bye").await;
+    assert_eq!(application.expect_close(SOON).await, (Some(1000), "bye".to_owned()));
+    assert_eq!(client.expect_end(SOON).await, crate::support::raw_peer::End::Fin);
+    drop(client);
+    let relayed = |ending: &Value| ending["relay_peer"] != Value::Null;
+    let ending = daemon.await_ending(relayed, SOON).await;
+    assert_eq!(ending["upstream"]["status"], 101);
+    assert_eq!(ending["upstream"]["url"], url.as_str());
 }

@@ -1,4 +1,4 @@
-"""A WebSocket echo server for the dialling role: prints its port, serves until SIGTERM."""
+"""A WebSocket echo server: `echo_server.py [PORT] [deflate]` prints its port, serves until SIGTERM."""
 
 import asyncio
 import signal
@@ -16,14 +16,16 @@ async def echo(connection):
         pass  # the peer's deed, and its record
 
 
-async def main(port):
+async def main(port, compression):
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     async with serve(
-        echo, "127.0.0.1", port, compression=None, max_size=64 << 20, ping_interval=None
+        echo, "127.0.0.1", port, compression=compression, max_size=64 << 20, ping_interval=None
     ) as server:
         print(server.sockets[0].getsockname()[1], flush=True)
         await stopped.wait()
 
 
-asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 0))
+arguments = sys.argv[1:]
+compression = "deflate" if "deflate" in arguments else None
+asyncio.run(main(int((arguments or ["0"])[0]), compression))

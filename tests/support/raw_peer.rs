@@ -111,6 +111,10 @@ impl RawPeer {
         &self.stream
     }
 
+    pub fn stream_mut(&mut self) -> &mut TcpStream {
+        &mut self.stream
+    }
+
     pub fn local_addr(&self) -> SocketAddr {
         self.stream.local_addr().expect("local address")
     }

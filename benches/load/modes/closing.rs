@@ -81,7 +81,12 @@ fn storm(subject: &Subject, by: By, count: usize) -> Result<Storm> {
     let (clean, unclean) = endings(&log);
     let unlogged = match subject {
         Subject::Daemon(_) => count as f64 - clean - unclean,
-        Subject::Library | Subject::Raw | Subject::Batch(_) | Subject::Manager => 0.0,
+        Subject::Library
+        | Subject::Relay(_)
+        | Subject::Nginx(_)
+        | Subject::Raw
+        | Subject::Batch(_)
+        | Subject::Manager => 0.0,
     };
     Ok(Storm { seconds, unclean: unclean.max(number(&answer, "unclean")?), unlogged })
 }

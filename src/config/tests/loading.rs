@@ -27,6 +27,7 @@ fn a_later_layer_wins() {
             ("PATH".into(), "/bin".into()),
         ],
         set: vec!["records.query=keep".into()],
+        relay: None,
     };
     let config = load(&sources).unwrap();
     assert_eq!(config.drain.within, Duration::from_secs(1));
@@ -195,7 +196,6 @@ fn what_is_not_built_is_refused_by_name() {
         (format!("{route}{echo}auth = {{ kind = 'jwt' }}"), "routes[0].auth"),
         (format!("{route}{echo}auth = {{ kind = 'jwt', issuer = 'x' }}"), "routes[0].auth"),
         (format!("{route}{echo}inject = true"), "routes[0].inject"),
-        (format!("{route}backend = {{ kind = 'relay', url = 'ws://x' }}"), "routes[0].backend"),
         (format!("{route}backend = {{ kind = 'webhook', url = 'x' }}"), "routes[0].backend"),
         (format!("{route}backend = {{ kind = 'nats', subject = 'x' }}"), "routes[0].backend"),
         (format!("{dialer}backend = {{ kind = 'relay', url = 'ws://x' }}"), "dialers[0].backend"),
@@ -359,4 +359,52 @@ fn a_dialer_that_cannot_work_is_refused_with_its_place() {
     let inline = "headers = { authorization = 'Bearer x' }";
     let error = load_text(&format!("{dialer}url = 'ws://a'\n{inline}")).unwrap_err();
     assert!(error.to_string().contains("dialers[0].headers.authorization"), "{error}");
+}
+
+#[test]
+fn a_relay_has_its_defaults_and_takes_its_keys() {
+    let route = "[[routes]]\nname = 'a'\npath = '/a'\n";
+    let relay = |keys: &str| {
+        let backend = format!("backend = {{ kind = 'relay', url = 'ws://x:1'{keys} }}");
+        match load_text(&format!("{route}{backend}")).unwrap().routes.remove(0).backend {
+            Backend::Relay(relay) => *relay,
+            Backend::Echo => panic!("not a relay"),
+        }
+    };
+    let default = RelayBackend::new("ws://x:1".parse().unwrap());
+    assert_eq!(relay(""), default);
+    assert_eq!((default.tries, default.max_pending), (2, 256));
+    let keys = ", tries = 3, host = 'upstream', on_client_lost = 'close:1001', check_utf8 = false, \
+                connect_timeout = '1s', on_backend_lost = 1013, source_addresses = ['127.0.0.2']";
+    let expected = RelayBackend {
+        tries: 3,
+        host: HostHeader::Upstream,
+        on_client_lost: OnClientLost::Close(crate::vocabulary::CloseCode::GOING_AWAY),
+        check_utf8: false,
+        connect_timeout: std::time::Duration::from_secs(1),
+        on_backend_lost: crate::vocabulary::CloseCode::TRY_AGAIN_LATER,
+        source_addresses: vec!["127.0.0.2".parse().unwrap()],
+        ..default
+    };
+    assert_eq!(relay(keys), expected);
+    for backend in [
+        "{ kind = 'relay' }",
+        "{ kind = 'relay', url = 'http://x' }",
+        "{ kind = 'relay', url = 'ws://x', on_client_lost = 'close:1006' }",
+        "{ kind = 'relay', url = 'ws://x', tries = 0 }",
+        "{ kind = 'relay', url = 'ws://x', connect_timeout = '0s' }",
+        "{ kind = 'echo', tries = 2 }",
+    ] {
+        load_text(&format!("{route}backend = {backend}")).unwrap_err();
+    }
+}
+
+#[test]
+fn relay_the_rest_is_the_last_route() {
+    let with = |relay: &str| load(&Sources { relay: Some(relay.to_owned()), ..Sources::default() });
+    let config = with("ws://127.0.0.1:3000").unwrap();
+    let last = config.routes.last().unwrap();
+    assert_eq!((config.routes.len(), last.name.as_str()), (2, "relay"));
+    assert!(last.matches(None, "/") && last.matches(None, "/any/thing"));
+    assert!(matches!(with("3000"), Err(ConfigError::Assignment { .. })));
 }

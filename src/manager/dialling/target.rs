@@ -18,7 +18,7 @@ use crate::transport::reach::{self, Facts, FailedReach, Way};
 use crate::transport::socket::Transport;
 use crate::transport::tls::Trust;
 use crate::vocabulary::{
-    Direction, Ending, OpenFailure, Origin, Role, Secret, TransportEnd, Upstream,
+    ConnectionId, Direction, Ending, OpenFailure, Origin, Role, Secret, TransportEnd, Upstream,
 };
 
 /// How long TCP may take unless something else is said.
@@ -196,6 +196,7 @@ impl Target {
 impl Connected {
     pub(in crate::manager) fn adoption(self, backend: Backend) -> Adoption {
         Adoption {
+            id: ConnectionId::new(),
             transport: self.transport,
             read_ahead: self.read_ahead,
             role: Role::Client,
@@ -238,7 +239,8 @@ impl From<FailedReach> for Failure {
 
 impl From<FailedOpening> for Failure {
     fn from(failed: FailedOpening) -> Self {
-        let FailedOpening { failure, status: _, retry_after, detail, transport_end } = failed;
+        let FailedOpening { failure, status: _, answer: _, retry_after, detail, transport_end } =
+            failed;
         Self { failure, transport_end: Some(transport_end), retry_after, detail }
     }
 }

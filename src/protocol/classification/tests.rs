@@ -145,7 +145,7 @@ fn a_clean_end_is_the_operators_if_asked_and_the_backends_if_it_failed() {
         for code in [1000, 1010, 1011, 1012, 1013, 1014, 3000] {
             let due = match cause {
                 Cause::Api | Cause::Embedder | Cause::Drain => Fault::Operator,
-                Cause::Backend if matches!(code, 1011..=1014) => Fault::Backend,
+                Cause::Backend | Cause::RelayPeer if matches!(code, 1011..=1014) => Fault::Backend,
                 _ => Fault::None,
             };
             let outcome = Outcome { cause, close_sent: sent(code, ""), ..outcome() };

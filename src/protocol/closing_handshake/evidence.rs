@@ -104,6 +104,12 @@ impl Evidence {
         self.trigger.is_some() || self.state() == CloseState::Closed
     }
 
+    /// Returns what fixed the kind of an ending that is not clean.
+    pub(super) fn loss(&self) -> Option<(Kind, &str)> {
+        let trigger = self.trigger.as_ref().filter(|trigger| trigger.kind != Kind::Clean)?;
+        Some((trigger.kind, &trigger.what))
+    }
+
     /// Tells whether the verdict is that nobody is there.
     pub(super) fn is_silent(&self) -> bool {
         self.trigger.as_ref().is_some_and(|trigger| trigger.kind == Kind::PongTimeout)

@@ -2,9 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Action, ClosingHandshake, Phase, Reply};
+use super::{Action, ClosingHandshake, Phase, RelayLoss, Reply};
 use crate::protocol::classification::Breach;
 use crate::vocabulary::{Cause, CloseCode, CloseFrame, Kind, Limit, Requester, TransportEnd};
+
+/// The reason of the Close that tells a peer of the loss of the other leg.
+const RELAY_LOST: &str = "other side lost";
 
 impl ClosingHandshake {
     pub(super) fn handle_violation(
@@ -111,6 +114,50 @@ impl ClosingHandshake {
             | Phase::Failing { .. }
             | Phase::Flushing { .. }
             | Phase::Ended { .. } => {}
+        }
+    }
+
+    /// The other leg of a relay was lost. This one ends correctly as far as it can.
+    pub(super) fn handle_relay_lost(
+        &mut self,
+        now: Instant,
+        loss: RelayLoss,
+        actions: &mut Vec<Action>,
+    ) {
+        let RelayLoss { what, kind, code, cut } = loss;
+        match (self.phase, code) {
+            (Phase::Open, Some(code)) if !cut => {
+                self.evidence.acts(Cause::RelayPeer);
+                // A code that was chosen for a leg that left is a Close like any other.
+                if kind != Kind::Aborted {
+                    self.evidence.trigger(kind, what, None);
+                    actions.push(Action::StopDelivery);
+                }
+                let frame = self.own_frame(code, RELAY_LOST);
+                self.phase = Phase::CloseSent { deadline: now + self.policy.timeout };
+                self.send_close(frame, false, actions);
+            }
+            (Phase::Open, None) => self.cut(kind, Cause::RelayPeer, None, &what, actions),
+            // It asked to close, and whoever was to answer is gone.
+            (Phase::CloseReceived { reply: Reply::Awaited { .. }, .. }, _) if !cut => {
+                self.reply_in_kind(actions);
+            }
+            (Phase::Open | Phase::CloseSent { .. } | Phase::CloseReceived { .. }, _) if cut => {
+                let what =
+                    format!("{what}; a frame was passed on in part, so no Close could follow");
+                self.cut(kind, Cause::RelayPeer, None, &what, actions);
+            }
+            // The closing handshake is under way, and ends by itself.
+            (
+                Phase::Open
+                | Phase::CloseSent { .. }
+                | Phase::CloseReceived { .. }
+                | Phase::AwaitingTransportEnd { .. }
+                | Phase::Failing { .. }
+                | Phase::Flushing { .. }
+                | Phase::Ended { .. },
+                _,
+            ) => {}
         }
     }
 

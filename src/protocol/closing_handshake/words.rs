@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::protocol::classification::{Breach, Loss};
-use crate::vocabulary::{Cause, CloseCode, CloseFrame, Limit, Outcome, Requester};
+use crate::vocabulary::{Cause, CloseCode, CloseFrame, Kind, Limit, Outcome, Requester};
 
 /// How a connection closes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +71,21 @@ pub enum Input {
     },
     /// The drain's deadline passed.
     DrainDeadline(Option<Requester>),
+    /// The other leg of a relay was lost: it ended, or is about to, without a Close to pass on.
+    RelayLost(RelayLoss),
+}
+
+/// What the loss of the other leg of a relay means for this one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RelayLoss {
+    /// What was lost, as half a sentence.
+    pub what: String,
+    /// The kind of this leg's ending, unless it can still be clean.
+    pub kind: Kind,
+    /// The code that tells the peer; without one it is dropped.
+    pub code: Option<CloseCode>,
+    /// A frame was passed on in part: nothing can be said behind that, and the peer is dropped.
+    pub cut: bool,
 }
 
 /// A close that this end asks for.

@@ -1,5 +1,7 @@
 //! The reading half of the mover: from the socket to the backend.
 
+mod passing;
+
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -148,9 +150,10 @@ impl Mover {
         if self.orders.stop_delivery || self.writing.has_failed() || self.hurries(now) {
             return true;
         }
-        let room = match self.driver {
+        let room = match &self.driver {
             Driver::Echo => self.connection.outbox.has_room(),
             Driver::Handler(_) | Driver::Receiver => self.connection.inbox.has_room(),
+            Driver::Relay(leg) => leg.link.other.outbox.has_room_to_pass(),
             Driver::Done => true,
         };
         room && (!self.connection.budget.is_exhausted() || self.holds_nothing())
@@ -167,12 +170,23 @@ impl Mover {
     /// A connection that holds nothing may always take one message in, or all would wait for each
     /// other when the budget is spent.
     fn holds_nothing(&self) -> bool {
-        self.connection.inbox.is_empty() && self.connection.outbox.is_empty()
+        let target = match &self.driver {
+            Driver::Relay(leg) => &leg.link.other,
+            Driver::Echo | Driver::Handler(_) | Driver::Receiver | Driver::Done => &self.connection,
+        };
+        self.connection.inbox.is_empty() && target.outbox.is_empty()
     }
 
     /// Takes bytes apart until there are none, or no room for what is in them; returns how many
     /// were taken.
     fn absorb(&mut self, bytes: &[u8], now: Instant) -> usize {
+        if let Driver::Relay(_) = self.driver
+            && let Driver::Relay(mut leg) = std::mem::replace(&mut self.driver, Driver::Done)
+        {
+            self.absorb_passing(&mut leg, bytes, now);
+            self.driver = Driver::Relay(leg);
+            return bytes.len();
+        }
         let mut taken = 0;
         while taken < bytes.len() && self.reading.state == State::Open {
             let (consumed, piece) = self.reader.read(&bytes[taken..]);
@@ -233,7 +247,8 @@ impl Mover {
                 let message = Incoming::Message(unpinned(message));
                 self.connection.inbox.push(message).is_err()
             }
-            Driver::Done => true,
+            // A relay has no messages: `absorb` passes its frames on.
+            Driver::Relay(_) | Driver::Done => true,
         };
         if refused {
             self.connection.counters.discarded(1);

@@ -9,6 +9,7 @@ use tokio::io::AsyncWrite;
 use super::Mover;
 use crate::protocol::classification::{Loss, LossKind};
 use crate::protocol::closing_handshake::Input;
+use crate::supervision::backend::Driver;
 use crate::supervision::connection::Connection;
 use crate::supervision::outbox::{Batch, Left};
 use crate::supervision::scratch;
@@ -92,6 +93,11 @@ impl Mover {
                     self.writing.written += len as u64;
                     self.writing.stalled_since = None;
                     let left = self.connection.outbox.advance(len);
+                    if left.room
+                        && let Driver::Relay(leg) = &self.driver
+                    {
+                        leg.link.other.mover.wake();
+                    }
                     self.account(left, now);
                     if !left.more {
                         break;
@@ -195,7 +201,7 @@ impl Mover {
     /// Writing is over. Reading goes on: the peer's Close may still be there to be read.
     fn fail_writing(&mut self, how: LossKind, now: Instant) {
         if self.reading.has_ended() {
-            let loss = Loss { how: how.clone(), place: self.reader.place() };
+            let loss = Loss { how: how.clone(), place: self.place() };
             self.tell(Input::TransportEnded(loss));
         }
         self.writing.stalled_since = None;

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 
+use super::passing::{Passed, Passing};
 use super::prepared::Prepared;
 use crate::protocol::closing_handshake::CloseRequest;
 use crate::protocol::frame_encoder::{EncodedHeader, Opcode, apply_mask};
@@ -22,16 +23,16 @@ const MAX_PONGS: usize = 16;
 #[derive(Debug)]
 pub(super) struct Queue {
     role: Role,
-    items: VecDeque<Item>,
+    pub(super) items: VecDeque<Item>,
     /// Bytes of the first item that the kernel has.
     begun: usize,
     /// Bytes of frames that hold data.
-    bytes: usize,
+    pub(super) bytes: usize,
     /// Of those, how many the memory budget was not charged with.
     uncharged: usize,
-    ping: Option<[u8; 4]>,
+    pub(super) ping: Option<[u8; 4]>,
     /// Pongs that wait for their place.
-    pongs: VecDeque<Box<[u8]>>,
+    pub(super) pongs: VecDeque<Box<[u8]>>,
     /// Pongs that have it.
     pongs_placed: usize,
     gate: Gate,
@@ -42,6 +43,8 @@ pub(super) struct Queue {
     /// `request` was accepted after that.
     answers: bool,
     shed: Lost,
+    /// What a relay passes on, if this is a leg of one.
+    pub(super) passing: Option<Box<Passing>>,
 }
 
 /// Who may still put something in: it only ever narrows.
@@ -57,15 +60,19 @@ pub(super) enum Gate {
 }
 
 #[derive(Debug)]
-struct Item {
+pub(super) struct Item {
     header: EncodedHeader,
     payload: Bytes,
-    carries: Carries,
+    pub(super) carries: Carries,
 }
 
-#[derive(Debug, Clone, Copy)]
-enum Carries {
-    Data { queued_at: Instant },
+#[derive(Debug)]
+pub(super) enum Carries {
+    Data {
+        queued_at: Instant,
+    },
+    /// Frames of the other leg of a relay, as they came.
+    Passed(Box<Passed>),
     Ping,
     Pong,
     Close,
@@ -107,6 +114,8 @@ pub(in crate::supervision) struct Left {
     pub(in crate::supervision) close: bool,
     /// Something waits behind it.
     pub(in crate::supervision) more: bool,
+    /// There is room again for the other leg of a relay, which waits for it.
+    pub(in crate::supervision) room: bool,
 }
 
 impl Queue {
@@ -125,6 +134,7 @@ impl Queue {
             peer_closed: false,
             answers: false,
             shed: Lost::default(),
+            passing: None,
         }
     }
 
@@ -149,8 +159,9 @@ impl Queue {
 
     /// Returns since when the oldest message waits.
     pub(super) fn oldest(&self) -> Option<Instant> {
-        self.items.iter().find_map(|item| match item.carries {
-            Carries::Data { queued_at } => Some(queued_at),
+        self.items.iter().find_map(|item| match &item.carries {
+            Carries::Data { queued_at } => Some(*queued_at),
+            Carries::Passed(passed) => Some(passed.queued_at),
             Carries::Ping | Carries::Pong | Carries::Close => None,
         })
     }
@@ -230,7 +241,10 @@ impl Queue {
         }
         self.gate = Gate::CloseQueued;
         let payload = frame.payload().into();
-        self.items.push_back(Item::encode(self.role, Opcode::Close, payload, Carries::Close));
+        let close = Item::encode(self.role, Opcode::Close, payload, Carries::Close);
+        if let Some(close) = self.hold_close(close) {
+            self.items.push_back(close);
+        }
         true
     }
 
@@ -318,10 +332,18 @@ impl Queue {
                     left.payload_bytes += item.payload.len() as u64;
                     freed += size;
                 }
+                Carries::Passed(mut passed) => {
+                    passed.settle(size, &mut left);
+                    freed += size;
+                    self.settle_passed(&passed);
+                }
                 Carries::Ping => left.ping = Some(size as u64),
                 Carries::Pong => self.pongs_placed -= 1,
                 Carries::Close => left.close = true,
             }
+        }
+        if let Some(Item { carries: Carries::Passed(passed), .. }) = self.items.front_mut() {
+            passed.settle(self.begun, &mut left);
         }
         left.more = !self.is_empty();
         let freed = self.free(freed);
@@ -335,7 +357,7 @@ impl Queue {
     /// Tells whether nothing waits to be written.
     pub(super) fn is_empty(&self) -> bool {
         let silent = self.ping.is_none() && self.pongs.is_empty();
-        self.items.is_empty() && (silent || self.close_has_begun())
+        self.items.is_empty() && (silent || self.close_has_begun() || self.is_mid_frame())
     }
 
     /// Returns the messages that wait.
@@ -344,6 +366,7 @@ impl Queue {
         for item in self.items.iter().filter(|item| item.is_data()) {
             waiting.add(item.payload.len());
         }
+        self.add_passed(&mut waiting);
         waiting
     }
 
@@ -353,6 +376,8 @@ impl Queue {
         self.narrow(Gate::Shut);
         let oldest = self.oldest();
         let mut lost = std::mem::take(&mut self.shed);
+        self.add_passed(&mut lost);
+        self.end_passing(&mut lost);
         for item in std::mem::take(&mut self.items).iter().filter(|item| item.is_data()) {
             lost.add(item.payload.len());
         }
@@ -369,7 +394,7 @@ impl Queue {
         if self.close_has_begun() {
             return;
         }
-        let at = usize::from(self.begun > 0);
+        let Some(at) = self.first_gap(usize::from(self.begun > 0)) else { return };
         if let Some(payload) = self.ping.take() {
             let payload = Bytes::copy_from_slice(&payload);
             self.items.insert(at, Item::encode(self.role, Opcode::Ping, payload, Carries::Ping));
@@ -393,7 +418,7 @@ impl Queue {
     fn close_has_begun(&self) -> bool {
         self.gate == Gate::CloseQueued
             && match self.items.front() {
-                None => true,
+                None => !self.holds_close(),
                 Some(item) => matches!(item.carries, Carries::Close) && self.begun > 0,
             }
     }
@@ -422,7 +447,11 @@ impl Item {
         }
     }
 
-    fn size(&self) -> usize {
+    pub(super) fn passed(payload: Bytes, passed: Passed) -> Self {
+        Self { header: EncodedHeader::none(), payload, carries: Carries::Passed(Box::new(passed)) }
+    }
+
+    pub(super) fn size(&self) -> usize {
         self.header.as_bytes().len() + self.payload.len()
     }
 
@@ -436,7 +465,7 @@ impl Item {
 }
 
 impl Lost {
-    fn add(&mut self, payload: usize) {
+    pub(super) fn add(&mut self, payload: usize) {
         self.messages += 1;
         self.bytes += payload as u64;
     }

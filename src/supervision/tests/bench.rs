@@ -62,6 +62,7 @@ impl Bench {
             Role::Client => Direction::Outbound,
         };
         let adoption = Adoption {
+            id: crate::vocabulary::ConnectionId::new(),
             transport: Box::new(transport),
             read_ahead: Bytes::new(),
             role,

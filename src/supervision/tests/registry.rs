@@ -16,6 +16,7 @@ fn connection(direction: Direction, route: Option<&str>) -> Arc<Connection> {
     let mut origin = Origin::new(direction);
     origin.route = route.map(str::to_owned);
     Arc::new(Connection::new(Birth {
+        id: crate::vocabulary::ConnectionId::new(),
         role: Role::Server,
         origin: Arc::new(origin),
         settings: Arc::new(ConnectionSettings::default()),

@@ -71,6 +71,7 @@ async fn stopping_ends_what_a_drain_has_left() {
     }
     let (_peer, transport) = Peer::new(64);
     let adoption = crate::supervision::Adoption {
+        id: crate::vocabulary::ConnectionId::new(),
         transport: Box::new(transport),
         read_ahead: bytes::Bytes::new(),
         role: Role::Server,

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use http::header::{HeaderValue, RETRY_AFTER};
 use http::{HeaderMap, StatusCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -25,12 +26,13 @@ pub struct Agreement {
     accept: AcceptKey,
     subprotocol: Option<Subprotocol>,
     headers: Vec<(&'static str, HeaderValue)>,
+    passed: HeaderMap,
 }
 
 impl Agreement {
     /// Makes an agreement without a subprotocol. Extensions are declined by silence.
     pub fn new(accept: AcceptKey) -> Self {
-        Self { accept, subprotocol: None, headers: Vec::new() }
+        Self { accept, subprotocol: None, headers: Vec::new(), passed: HeaderMap::new() }
     }
 
     /// Agrees on a subprotocol, which must be one that was offered; `None` answers without the
@@ -48,6 +50,14 @@ impl Agreement {
         self
     }
 
+    /// Adds the header lines of an application's answer, as a relay passes them on; none of them may
+    /// belong to the handshake itself, but for the extensions that were agreed on.
+    #[must_use]
+    pub fn passing(mut self, headers: HeaderMap) -> Self {
+        self.passed = headers;
+        self
+    }
+
     pub(super) fn agreed_subprotocol(self) -> Option<Subprotocol> {
         self.subprotocol
     }
@@ -62,6 +72,7 @@ impl Agreement {
             head.line("Sec-WebSocket-Protocol", subprotocol.as_str().as_bytes());
         }
         head.lines(&self.headers);
+        head.passed(&self.passed);
         head.end()
     }
 }
@@ -77,12 +88,23 @@ pub struct Refusal {
     pub headers: Vec<(&'static str, HeaderValue)>,
     /// What is wrong and how to right it, in one line; the peer reads it and so does the record.
     pub text: String,
+    /// The answer that goes to the peer instead of the text: an application's, which a relay passes on.
+    pub passed: Option<Box<Passed>>,
+}
+
+/// An answer of somebody else, without the lines that every refusal has.
+#[derive(Debug, Clone)]
+pub struct Passed {
+    /// Its header lines.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: Bytes,
 }
 
 impl Refusal {
     /// Makes a refusal without header lines of its own.
     pub fn new(status: StatusCode, failure: OpenFailure, text: impl Into<String>) -> Self {
-        Self { status, failure, headers: Vec::new(), text: text.into() }
+        Self { status, failure, headers: Vec::new(), text: text.into(), passed: None }
     }
 
     /// Adds a header line.
@@ -103,6 +125,13 @@ impl Refusal {
     pub(super) fn to_bytes(&self, now: SystemTime, to_head: bool) -> Vec<u8> {
         let mut head = Head::new(self.status, now);
         head.line("Connection", b"close");
+        if let Some(passed) = &self.passed {
+            head.line("Content-Length", passed.body.len().to_string().as_bytes());
+            head.passed(&passed.headers);
+            let mut bytes = head.end();
+            bytes.extend_from_slice(if to_head { &[] } else { &passed.body });
+            return bytes;
+        }
         head.line("Content-Type", b"text/plain; charset=utf-8");
         head.line("Content-Length", (self.text.len() + 1).to_string().as_bytes());
         head.lines(&self.headers);
@@ -196,6 +225,12 @@ impl Head {
     fn lines(&mut self, lines: &[(&'static str, HeaderValue)]) {
         for (name, value) in lines {
             self.line(name, value.as_bytes());
+        }
+    }
+
+    fn passed(&mut self, lines: &HeaderMap) {
+        for (name, value) in lines {
+            self.line(name.as_str(), value.as_bytes());
         }
     }
 

@@ -1,14 +1,15 @@
 //! The client's half: send a request, judge the answer (RFC 6455 section 4.1).
 
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header};
 use http_body_util::Empty;
+use hyper::body::Body;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWriteExt;
@@ -17,7 +18,10 @@ use tokio::time::{Instant, timeout_at};
 use super::answer::retry_after;
 use super::cut;
 use super::muted::{Muted, ReadEnd};
-use super::request::{ACCEPT, EXTENSIONS, KEY, PROTOCOL, Subprotocol, VERSION, has_token, only};
+use super::request::{
+    ACCEPT, EXTENSIONS, KEY, PROTOCOL, Subprotocol, VERSION, extension_name, extensions, has_token,
+    only,
+};
 use super::unpinned;
 use crate::transport::handshake_key::{derive_accept_key, generate_key};
 use crate::transport::socket::Transport;
@@ -33,12 +37,19 @@ pub struct ClientRequest {
     target: PathAndQuery,
     headers: HeaderMap,
     subprotocols: Vec<Subprotocol>,
+    extensions: Vec<String>,
 }
 
 impl ClientRequest {
     /// Makes a request without header lines of its own.
     pub fn new(host: HeaderValue, target: PathAndQuery) -> Self {
-        Self { host, target, headers: HeaderMap::new(), subprotocols: Vec::new() }
+        Self {
+            host,
+            target,
+            headers: HeaderMap::new(),
+            subprotocols: Vec::new(),
+            extensions: Vec::new(),
+        }
     }
 
     /// Adds header lines.
@@ -61,6 +72,14 @@ impl ClientRequest {
         self
     }
 
+    /// Offers extensions with their parameters, for a relay: whoever asks for them must read the
+    /// frames that they change.
+    #[must_use]
+    pub fn with_extensions(mut self, extensions: Vec<String>) -> Self {
+        self.extensions = extensions;
+        self
+    }
+
     fn to_bytes(&self, key: &str) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(256);
         let mut line = |parts: &[&[u8]]| {
@@ -78,6 +97,10 @@ impl ClientRequest {
         if !self.subprotocols.is_empty() {
             let names: Vec<_> = self.subprotocols.iter().map(Subprotocol::as_str).collect();
             line(&[b"Sec-WebSocket-Protocol: ", names.join(", ").as_bytes()]);
+        }
+        if !self.extensions.is_empty() {
+            let offers = self.extensions.join(", ");
+            line(&[b"Sec-WebSocket-Extensions: ", offers.as_bytes()]);
         }
         for (name, value) in &self.headers {
             line(&[name.as_str().as_bytes(), b": ", value.as_bytes()]);
@@ -103,6 +126,8 @@ pub struct Opened<T> {
     pub subprotocol: Option<Subprotocol>,
     /// The HTTP status of the answer: 101.
     pub status: u16,
+    /// The header lines of the answer.
+    pub headers: HeaderMap,
 }
 
 /// An attempt to open a connection on a dialled socket that failed.
@@ -119,6 +144,17 @@ pub struct FailedOpening {
     pub detail: String,
     /// How the transport ended.
     pub transport_end: TransportEnd,
+    /// The answer, where it was asked for and there was one.
+    pub answer: Option<Answer>,
+}
+
+/// An answer other than 101.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// Its header lines.
+    pub headers: HeaderMap,
+    /// Its body; `None` if that is longer than was asked for.
+    pub body: Option<Bytes>,
 }
 
 /// Sends a request and hands on the raw socket once the server has answered 101.
@@ -132,9 +168,28 @@ pub struct FailedOpening {
 ///
 /// Dropping the future drops the socket, with whatever was read or written so far.
 pub async fn open<T: Transport>(
+    socket: T,
+    request: ClientRequest,
+    timeout: Duration,
+) -> Result<Opened<T>, Box<FailedOpening>> {
+    open_or_answer(socket, request, timeout, 0).await
+}
+
+/// Like [`open`], for a relay: of an answer other than 101 the body is read too, of at most so many
+/// bytes.
+///
+/// # Errors
+///
+/// As [`open`].
+///
+/// # Cancel safety
+///
+/// As [`open`].
+pub async fn open_or_answer<T: Transport>(
     mut socket: T,
     request: ClientRequest,
     timeout: Duration,
+    max_body: usize,
 ) -> Result<Opened<T>, Box<FailedOpening>> {
     let deadline = Instant::now() + timeout;
     let key = generate_key();
@@ -149,21 +204,32 @@ pub async fn open<T: Transport>(
         Ok(Err(_)) => {}
         Err(_) => return Err(too_slow(timeout)),
     }
-    let Ok(read) = timeout_at(deadline, read_answer(socket)).await else {
+    let Ok(read) = timeout_at(deadline, read_answer(socket, max_body)).await else {
         return Err(too_slow(timeout));
     };
-    let (socket, read_ahead, answer) = read?;
-    let subprotocol = judge(&answer, &key, &request.subprotocols)?;
-    Ok(Opened { socket, read_ahead, subprotocol, status: answer.status.as_u16() })
+    let (socket, read_ahead, answer, body) = read?;
+    match judge(&answer, &key, &request) {
+        Ok(subprotocol) => {
+            let (status, headers) = (answer.status.as_u16(), answer.headers);
+            Ok(Opened { socket, read_ahead, subprotocol, status, headers })
+        }
+        Err(mut failed) => {
+            if answer.status != StatusCode::SWITCHING_PROTOCOLS && max_body > 0 {
+                failed.answer = Some(Answer { headers: answer.headers, body });
+            }
+            Err(failed)
+        }
+    }
 }
 
 /// Judges an answer, pure, in the order of RFC 6455 section 4.1.
 fn judge(
     answer: &http::response::Parts,
     key: &str,
-    offered: &[Subprotocol],
+    request: &ClientRequest,
 ) -> Result<Option<Subprotocol>, Box<FailedOpening>> {
     let headers = &answer.headers;
+    let offered = &request.subprotocols;
     if answer.status != StatusCode::SWITCHING_PROTOCOLS {
         let location =
             headers.get(header::LOCATION).map(|to| String::from_utf8_lossy(to.as_bytes()));
@@ -188,7 +254,9 @@ fn judge(
     {
         return Err(violation("does not answer our Sec-WebSocket-Key"));
     }
-    if headers.get_all(EXTENSIONS).iter().any(|line| !line.is_empty()) {
+    if !extensions(headers).all(|agreed| {
+        request.extensions.iter().any(|offer| extension_name(offer) == extension_name(&agreed))
+    }) {
         return Err(violation("names an extension that was not offered"));
     }
     if !headers.contains_key(PROTOCOL) {
@@ -205,7 +273,8 @@ fn judge(
 /// Lets hyper read one answer, and takes the socket back the moment it is there.
 async fn read_answer<T: Transport>(
     socket: T,
-) -> Result<(T, Bytes, http::response::Parts), Box<FailedOpening>> {
+    max_body: usize,
+) -> Result<(T, Bytes, http::response::Parts, Option<Bytes>), Box<FailedOpening>> {
     let (mut sender, http) = http1::Builder::new()
         .max_header_size(MAX_ANSWER)
         .max_buf_size(MAX_ANSWER)
@@ -233,12 +302,39 @@ async fn read_answer<T: Transport>(
             Poll::Pending => Poll::Pending,
         }
     });
-    let response = response.await;
+    let mut response = response.await;
+    let mut body = Some(BytesMut::new());
+    if let Some(Ok(response)) = &mut response
+        && response.status() != StatusCode::SWITCHING_PROTOCOLS
+        && max_body > 0
+    {
+        let mut incoming = Pin::new(response.body_mut());
+        while let Some(read) = &mut body {
+            let frame = poll_fn(|cx| {
+                if !http_is_done {
+                    http_is_done = http.poll_without_shutdown(cx).is_ready();
+                }
+                incoming.as_mut().poll_frame(cx)
+            });
+            match frame.await {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) if read.len() + data.len() <= max_body => {
+                        read.extend_from_slice(&data)
+                    }
+                    Ok(_too_long) => body = None,
+                    Err(_trailers) => {}
+                },
+                // A body that ends too early is passed on as far as it came.
+                Some(Err(_)) | None => break,
+            }
+        }
+    }
     let parts = http.into_parts();
     let heard = parts.io.into_inner().into_heard();
     match response {
         Some(Ok(response)) => {
-            Ok((heard.socket, unpinned(&parts.read_buf), response.into_parts().0))
+            let body = body.map(BytesMut::freeze);
+            Ok((heard.socket, unpinned(&parts.read_buf), response.into_parts().0, body))
         }
         Some(Err(error)) => Err(no_answer(heard.end, Some(error))),
         None => Err(no_answer(heard.end, None)),
@@ -261,7 +357,14 @@ fn no_answer(end: Option<ReadEnd>, error: Option<hyper::Error>) -> Box<FailedOpe
             (OpenFailure::PeerGone, detail, TransportEnd::Fin)
         }
     };
-    Box::new(FailedOpening { failure, status: None, retry_after: None, detail, transport_end })
+    Box::new(FailedOpening {
+        failure,
+        status: None,
+        retry_after: None,
+        detail,
+        transport_end,
+        answer: None,
+    })
 }
 
 fn rejected(answer: &http::response::Parts, detail: String) -> Box<FailedOpening> {
@@ -272,6 +375,7 @@ fn rejected(answer: &http::response::Parts, detail: String) -> Box<FailedOpening
         retry_after: retry_after(&answer.headers),
         detail,
         transport_end: TransportEnd::Local,
+        answer: None,
     })
 }
 
@@ -282,6 +386,7 @@ fn too_slow(timeout: Duration) -> Box<FailedOpening> {
         retry_after: None,
         detail: format!("the server did not answer within {timeout:?}"),
         transport_end: TransportEnd::Local,
+        answer: None,
     })
 }
 

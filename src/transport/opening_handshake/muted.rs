@@ -20,6 +20,7 @@ pub(super) struct Muted<T> {
     socket: T,
     said: Vec<u8>,
     opening: Vec<u8>,
+    all_read: Vec<u8>,
     received: u64,
     end: Option<ReadEnd>,
     /// Nothing is read before something was written.
@@ -42,6 +43,8 @@ pub(super) struct Heard<T> {
     pub(super) status: Option<StatusCode>,
     /// What the peer began with.
     pub(super) opening: Vec<u8>,
+    /// All that came, unless this end spoke first.
+    pub(super) all_read: Vec<u8>,
     /// How many bytes came.
     pub(super) received: u64,
     /// How reading ended, if it did.
@@ -50,8 +53,8 @@ pub(super) struct Heard<T> {
 
 impl<T> Muted<T> {
     pub(super) fn new(socket: T) -> Self {
-        let (said, opening) = (Vec::new(), Vec::new());
-        Self { socket, said, opening, received: 0, end: None, speaks_first: false }
+        let (said, opening, all_read) = (Vec::new(), Vec::new(), Vec::new());
+        Self { socket, said, opening, all_read, received: 0, end: None, speaks_first: false }
     }
 
     /// Makes a stream of which nothing is read before something was written: hyper takes an answer
@@ -65,8 +68,8 @@ impl<T> Muted<T> {
     pub(super) fn into_heard(self) -> Heard<T> {
         let status = self.said.get(STATUS_LINE - 3..STATUS_LINE);
         let status = status.and_then(|digits| StatusCode::from_bytes(digits).ok());
-        let Self { socket, said: _, opening, received, end, speaks_first: _ } = self;
-        Heard { socket, status, opening, received, end }
+        let Self { socket, said: _, opening, all_read, received, end, speaks_first: _ } = self;
+        Heard { socket, status, opening, all_read, received, end }
     }
 }
 
@@ -91,6 +94,9 @@ impl<T: AsyncRead + Unpin> AsyncRead for Muted<T> {
         }
         let missing = OPENING.saturating_sub(this.opening.len()).min(read.len());
         this.opening.extend_from_slice(&read[..missing]);
+        if !this.speaks_first {
+            this.all_read.extend_from_slice(read);
+        }
         this.received += read.len() as u64;
         Poll::Ready(Ok(()))
     }

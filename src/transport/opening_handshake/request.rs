@@ -92,6 +92,11 @@ impl Request {
         }
     }
 
+    /// Tells whether it asks for a WebSocket, rightly or not.
+    pub fn asks_for_websocket(&self) -> bool {
+        has_token(&self.parts.headers, UPGRADE, "websocket")
+    }
+
     /// Checks what every HTTP/1.1 request must have (RFC 9112 section 3.2): one `Host`.
     pub(super) fn check_host(&self) -> Result<(), Refusal> {
         let hosts = self.parts.headers.get_all(HOST).iter().count();
@@ -253,6 +258,25 @@ pub fn check_origin(
 pub fn choose_subprotocol(offered: &[Subprotocol], supported: &[String]) -> Option<Subprotocol> {
     let offers = |ours: &&String| offered.iter().any(|theirs| theirs.as_str() == ours.as_str());
     supported.iter().find(offers)?.parse().ok()
+}
+
+/// Returns the extensions that the lines of `Sec-WebSocket-Extensions` name, with their parameters;
+/// a comma inside of a quoted parameter separates nothing.
+pub fn extensions(headers: &HeaderMap) -> impl Iterator<Item = String> {
+    let lines = headers.get_all(EXTENSIONS).into_iter();
+    lines.filter_map(|line| line.to_str().ok()).flat_map(|line| {
+        let mut quoted = false;
+        let parts = line.split(move |c| {
+            quoted ^= c == '"';
+            c == ',' && !quoted
+        });
+        parts.map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned)
+    })
+}
+
+/// Returns the name of an extension without its parameters.
+pub fn extension_name(extension: &str) -> &str {
+    extension.split(';').next().unwrap_or_default().trim()
 }
 
 /// Tells whether one of the lines of this name, each a comma-separated list, has this token, in

@@ -111,7 +111,7 @@ pub async fn receive<T: Transport>(
     limits: HandshakeLimits,
 ) -> Result<Received<T>, Box<FailedHandshake>> {
     let deadline = Instant::now() + limits.timeout;
-    let (socket, read_ahead, head) = read_head(socket, &limits, deadline).await;
+    let (socket, read_ahead, all_read, head) = read_head(socket, &limits, deadline).await;
     let request = match head {
         HeadRead::Request(request) => Request::new(*request),
         HeadRead::Refused(refusal) => return Err(refuse(socket, refusal, None).await),
@@ -125,7 +125,7 @@ pub async fn receive<T: Transport>(
             }));
         }
     };
-    let received = Received { socket, read_ahead, request, deadline };
+    let received = Received { socket, read_ahead, all_read, request, deadline };
     if received.request.target().len() > limits.max_target_bytes {
         return Err(received.refuse(target_too_long(&limits)).await);
     }
@@ -140,6 +140,9 @@ pub async fn receive<T: Transport>(
 pub struct Received<T> {
     socket: T,
     read_ahead: Bytes,
+    /// The request and what came behind it, as it was on the wire: hyper may have begun to take a
+    /// body apart.
+    all_read: Vec<u8>,
     request: Request,
     deadline: Instant,
 }
@@ -153,6 +156,17 @@ impl<T: Transport> Received<T> {
     /// Returns when the 101 must have left.
     pub fn deadline(&self) -> Instant {
         self.deadline
+    }
+
+    /// Hands the socket on with the request in front, as if nothing had been read: for a request that
+    /// opens no WebSocket and is somebody else's.
+    pub fn rewind(self) -> (T, Bytes) {
+        (self.socket, self.all_read.into())
+    }
+
+    /// Gives the peer this long, from now on, to take its answer.
+    pub fn give_time(&mut self, timeout: Duration) {
+        self.deadline = Instant::now() + timeout;
     }
 
     /// Answers 101 and hands on the raw socket, once the answer has left whole.
@@ -235,7 +249,7 @@ async fn read_head<T: Transport>(
     socket: T,
     limits: &HandshakeLimits,
     deadline: Instant,
-) -> (T, Bytes, HeadRead) {
+) -> (T, Bytes, Vec<u8>, HeadRead) {
     let slot = Arc::new(OnceLock::new());
     let service = {
         let slot = Arc::clone(&slot);
@@ -263,14 +277,15 @@ async fn read_head<T: Transport>(
     let ran = timeout_at(deadline, run).await;
     let parts = http.into_parts();
     drop(parts.service);
-    let heard = parts.io.into_inner().into_heard();
+    let mut heard = parts.io.into_inner().into_heard();
+    let all_read = std::mem::take(&mut heard.all_read);
 
     let head = match (Arc::into_inner(slot).and_then(OnceLock::into_inner), ran) {
         (Some(request), _) => HeadRead::Request(Box::new(request)),
         (None, Err(_)) => HeadRead::Refused(too_slow(limits, heard.received)),
         (None, Ok(ran)) => judge_failure(&heard, &parts.read_buf, ran.err(), limits),
     };
-    (heard.socket, unpinned(&parts.read_buf), head)
+    (heard.socket, unpinned(&parts.read_buf), all_read, head)
 }
 
 /// hyper panics when told less.

@@ -245,7 +245,15 @@ impl World {
                 }
                 Some(Kind::BackendFailed)
             }
-            Input::PeerClose(_)
+            Input::RelayLost(RelayLoss { kind, code, cut, .. }) if quiet || *cut => {
+                if quiet {
+                    causes(Cause::RelayPeer);
+                }
+                let closes_cleanly = !cut && code.is_some() && *kind == Kind::Aborted;
+                (!closes_cleanly && !complete).then_some(*kind)
+            }
+            Input::RelayLost(_)
+            | Input::PeerClose(_)
             | Input::Violation(_)
             | Input::PongOverdue { .. }
             | Input::WriteStalled(_)

@@ -68,7 +68,16 @@ fn any_fact() -> impl Strategy<Value = Input> {
         1 => Just(Input::OutboxOverflow(limit("outbox_bytes", 1, 2))),
         2 => code.prop_map(|code| Input::BackendFailed { code, what: "x".into(), limit: None }),
         1 => Just(Input::DrainDeadline(None)),
+        2 => any_relay_loss(),
     ]
+}
+
+fn any_relay_loss() -> impl Strategy<Value = Input> {
+    let code = prop_oneof![Just(None), Just(Some(CloseCode::SERVICE_RESTART))];
+    (code, any::<bool>(), any::<bool>()).prop_map(|(code, cut, aborts)| {
+        let kind = if aborts { Kind::Aborted } else { Kind::BackendFailed };
+        Input::RelayLost(RelayLoss { what: "x".into(), kind, code, cut })
+    })
 }
 
 /// Anything at all, also what no outbox would ever tell.

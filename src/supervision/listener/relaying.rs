@@ -1,0 +1,117 @@
+//! Clients of a relay: the application is asked first, and both legs are handed over together.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{Decision, Listener, RELAY, Stage, UnderWay, about_to_stop};
+use crate::supervision::backend::Backend;
+use crate::supervision::relay::{Application, Offer, Relay, Unopened};
+use crate::supervision::supervisor::{Adoption, Pair};
+use crate::transport::opening_handshake::{Accepted, Agreement, Refusal, Request};
+use crate::transport::socket::{AnySocket, SocketName};
+use crate::vocabulary::{ConnectionId, Direction, Origin, Role};
+
+impl Listener {
+    /// Asks the application behind a route whether it takes a client; what becomes of it is kept in
+    /// `under_way`.
+    pub(super) async fn ask(
+        &self,
+        relay: &Relay,
+        under_way: &mut UnderWay<'_>,
+        request: &Request,
+        agreement: Agreement,
+    ) -> Result<(Application, Agreement), Refusal> {
+        let Stage::Agreed(decision) = &under_way.stage else { return Err(about_to_stop()) };
+        let offer = Offer {
+            id: decision.id,
+            peer: &under_way.visitor.peer,
+            request,
+            agreement,
+            subprotocols: &decision.route.subprotocols,
+            settings: &decision.route.settings,
+        };
+        match relay.open(offer).await {
+            Ok(application) => {
+                under_way.upstream = Some(application.upstream.clone());
+                let agreement = application.agreement.clone();
+                Ok((application, agreement))
+            }
+            Err(unopened) => {
+                let Unopened { refusal, limit, upstream } = *unopened;
+                under_way.upstream = Some(upstream);
+                under_way.refuse(&refusal, limit, request);
+                Err(refusal)
+            }
+        }
+    }
+
+    /// Passes a plain request on to the application of a route; it holds its place meanwhile.
+    pub(super) async fn proxy(
+        &self,
+        decision: &Decision,
+        socket: AnySocket,
+        read: Bytes,
+        peer: &SocketName,
+    ) {
+        if let Some(relay) = decision.route.application() {
+            Box::pin(relay.proxy(socket, read, peer)).await;
+        }
+    }
+
+    /// Hands over both legs of a relay.
+    pub(super) fn adopt_pair(
+        &self,
+        accepted: Accepted<AnySocket>,
+        mut origin: Origin,
+        decision: Decision,
+        application: Application,
+    ) {
+        let Decision { place, route, id } = decision;
+        let Some(relay) = route.application() else { return };
+        let leg = || Backend::leg(application.allowed_rsv, relay.checks_utf8());
+        let addr = application.upstream.addr.clone();
+        origin.backend = Some(RELAY.to_owned());
+        origin.subprotocol = application.subprotocol;
+        let mut theirs = Origin::new(Direction::Outbound);
+        theirs.peer = addr;
+        theirs.local_addr = application.socket.local_addr().as_ref().map(ToString::to_string);
+        theirs.upstream = origin.upstream.clone();
+        for (to, from) in [
+            (&mut theirs.route, &origin.route),
+            (&mut theirs.backend, &origin.backend),
+            (&mut theirs.host, &origin.host),
+            (&mut theirs.path, &origin.path),
+            (&mut theirs.subprotocol, &origin.subprotocol),
+            (&mut theirs.traceparent, &origin.traceparent),
+        ] {
+            to.clone_from(from);
+        }
+        let settings = relay.settings_of_leg(&route.settings);
+        let pair = Pair {
+            client: Adoption {
+                id,
+                transport: accepted.socket.into_transport(),
+                read_ahead: accepted.read_ahead,
+                role: Role::Server,
+                origin: Arc::new(origin),
+                settings: Arc::clone(&route.settings),
+                backend: leg(),
+                place: Some(place),
+            },
+            application: Adoption {
+                id: ConnectionId::new(),
+                transport: application.socket.into_transport(),
+                read_ahead: application.read_ahead,
+                role: Role::Client,
+                origin: Arc::new(theirs),
+                settings: Arc::new(settings),
+                backend: leg(),
+                place: Some(self.node.admit_leg()),
+            },
+            losses: relay.losses(),
+        };
+        // The supervisor was shut down: so is everything else.
+        let _ = self.node.adopt_pair(pair);
+    }
+}

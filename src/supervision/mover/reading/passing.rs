@@ -1,0 +1,79 @@
+//! Reading for a relay: frames pass on to the other leg, control frames stay here.
+
+use std::time::Instant;
+
+use super::{Mover, State};
+use crate::protocol::classification;
+use crate::protocol::closing_handshake::Input;
+use crate::protocol::frame_scanner::{ControlFrame, ControlOpcode};
+use crate::protocol::passage::{Piece, Run, RunSource};
+use crate::supervision::outbox::Passable;
+use crate::supervision::relay::Leg;
+
+impl Mover {
+    /// Passes on what may pass of `bytes`. All of them are taken: there was room before they were
+    /// read, and a read is never large.
+    pub(super) fn absorb_passing(&mut self, leg: &mut Leg, bytes: &[u8], now: Instant) {
+        let mut taken = 0;
+        while (taken < bytes.len() || leg.passage.has_pending())
+            && self.reading.state == State::Open
+        {
+            let rest = &bytes[taken..];
+            let (consumed, piece) = leg.passage.read(rest);
+            taken += consumed;
+            match piece {
+                Piece::Part => {}
+                Piece::Run(run) => self.pass_on(leg, &run, rest, now),
+                Piece::Control(frame) => self.take_control(leg, frame, now),
+                Piece::Breach(breach) => self.tell(Input::Violation(breach)),
+            }
+        }
+        if let Some(keepalive) = &mut self.keepalive {
+            keepalive.handle_bytes();
+        }
+    }
+
+    fn take_control(&mut self, leg: &Leg, frame: ControlFrame, now: Instant) {
+        match frame.opcode {
+            ControlOpcode::Ping => self.connection.outbox.pong(frame.payload()),
+            ControlOpcode::Pong => self.take_pong(now, frame.payload()),
+            ControlOpcode::Close => {
+                let (close, breach) = classification::read_close(frame.payload());
+                self.take_close(frame.into_payload());
+                if breach.is_none() {
+                    leg.link.pass_close(close.in_kind());
+                }
+            }
+        }
+    }
+
+    fn pass_on(&mut self, leg: &mut Leg, run: &Run, read: &[u8], now: Instant) {
+        let ends = leg.passage.ends();
+        for end in ends {
+            self.connection.counters.received(usize::try_from(end.payload).unwrap_or(usize::MAX));
+            if let Some(rate) = &mut self.rate
+                && !rate.take(now)
+            {
+                self.refuse_rate();
+            }
+        }
+        if !ends.is_empty() {
+            self.note_data(now);
+        }
+        // A frame that has begun to pass must pass whole.
+        if self.orders.stop_delivery || self.muted && !leg.mid_frame {
+            self.connection.counters.discarded(ends.len() as u64);
+            return;
+        }
+        let bytes = match &run.source {
+            RunSource::Read(range) => &read[range.clone()],
+            RunSource::Held => leg.passage.held(),
+        };
+        let passable =
+            Passable { bytes, ends_frame: run.ends_frame, ends, unfinished: run.unfinished };
+        match leg.link.other.pass(passable, now) {
+            Ok(()) => leg.mid_frame = !run.ends_frame,
+            Err(_refused) => self.connection.counters.discarded(ends.len() as u64),
+        }
+    }
+}

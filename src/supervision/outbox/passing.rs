@@ -1,0 +1,375 @@
+//! What the other leg of a relay passes on: its frames as they came, in pieces where they are large.
+//!
+//! Frames of our own go in only where a frame ends (RFC 6455 section 5.4 lets control frames come
+//! between fragments, never inside a frame). So a Close that is accepted while a frame is half
+//! passed on is held until the rest of it has come; until then, and only then, that is still taken.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::queue::{Carries, Gate, Item, Left, Lost, Queue};
+use super::{Outbox, Refused};
+use crate::protocol::passage::MessageEnd;
+
+/// What passes on.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::supervision) struct Passable<'a> {
+    pub(in crate::supervision) bytes: &'a [u8],
+    /// The last of them is the last of a frame.
+    pub(in crate::supervision) ends_frame: bool,
+    /// The messages that end in them.
+    pub(in crate::supervision) ends: &'a [MessageEnd],
+    /// The payload that has passed of the message in progress behind them.
+    pub(in crate::supervision) unfinished: Option<u64>,
+}
+
+/// What became of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::supervision) struct PassedOn {
+    /// What has left already.
+    pub(in crate::supervision) left: Left,
+    /// The owner of the outbox has something to write.
+    pub(in crate::supervision) queued: bool,
+}
+
+/// The state of an outbox that a relay passes frames through.
+#[derive(Debug, Default)]
+pub(super) struct Passing {
+    /// What has left last did not end its frame.
+    head_cut: bool,
+    /// What was taken last did not end its frame.
+    tail_cut: bool,
+    /// The payload that was taken of the message in progress.
+    unfinished: Option<u64>,
+    /// A Close that waits for the end of a frame.
+    close: Option<Item>,
+    /// Nothing more will be passed on.
+    ended: bool,
+    /// Somebody waits for room.
+    awaited: bool,
+}
+
+/// A piece that waits.
+#[derive(Debug)]
+pub(super) struct Passed {
+    pub(super) queued_at: Instant,
+    ends_frame: bool,
+    ends: Box<[MessageEnd]>,
+    /// How many of these have left.
+    left: usize,
+}
+
+impl Passed {
+    /// Counts the messages that end in the first `begun` bytes.
+    pub(super) fn settle(&mut self, begun: usize, left: &mut Left) {
+        while let Some(end) = self.ends.get(self.left)
+            && end.at <= begun
+        {
+            self.left += 1;
+            left.messages += 1;
+            left.payload_bytes += end.payload;
+        }
+    }
+}
+
+impl Outbox {
+    /// Takes only what the other leg of a relay passes on, from now on.
+    pub(in crate::supervision) fn make_leg(&self) {
+        self.lock().passing = Some(Box::default());
+    }
+
+    /// Takes bytes of the other leg. Where nothing waits before them `write` may take them right
+    /// away; what it does not take is queued, whatever its size: the caller has looked for room
+    /// before it read them.
+    pub(in crate::supervision) fn pass(
+        &self,
+        passable: Passable<'_>,
+        now: Instant,
+        write: impl FnOnce(&[u8]) -> usize,
+    ) -> Result<PassedOn, Refused> {
+        let mut queue = self.lock();
+        let before = queue.bytes;
+        let passed = queue.pass(passable, now, write)?;
+        let queued = (queue.bytes - before) as u64;
+        if queued > 0 {
+            self.budget.charge(queued);
+        }
+        Ok(passed)
+    }
+
+    /// Tells whether what is read for this leg would find room, or need none because nobody takes
+    /// it; if not, room will be told of.
+    pub(in crate::supervision) fn has_room_to_pass(&self) -> bool {
+        let mut queue = self.lock();
+        let full = queue.bytes >= self.limit && queue.takes_passed();
+        if let Some(passing) = &mut queue.passing {
+            passing.awaited = full;
+        }
+        !full
+    }
+
+    /// Takes nothing more of the other leg; tells whether that leaves a frame cut in half.
+    pub(in crate::supervision) fn end_passing(&self) -> bool {
+        let mut queue = self.lock();
+        match &mut queue.passing {
+            Some(passing) => {
+                passing.ended = true;
+                passing.tail_cut
+            }
+            None => false,
+        }
+    }
+
+    /// Tells whether our Close waits for the rest of a frame, and for nothing else.
+    pub(in crate::supervision) fn awaits_frame_end(&self) -> bool {
+        let queue = self.lock();
+        queue.items.is_empty() && queue.holds_close()
+    }
+}
+
+impl Queue {
+    fn pass(
+        &mut self,
+        passable: Passable<'_>,
+        now: Instant,
+        write: impl FnOnce(&[u8]) -> usize,
+    ) -> Result<PassedOn, Refused> {
+        if !self.takes_passed() {
+            return Err(Refused::Closing);
+        }
+        let Passable { bytes, ends_frame, ends, unfinished } = passable;
+        let controls = self.ping.is_some() || !self.pongs.is_empty();
+        let idle = self.items.is_empty() && (!controls || self.is_mid_frame());
+        let Some(passing) = &mut self.passing else { return Err(Refused::Closing) };
+        (passing.tail_cut, passing.unfinished) = (!ends_frame, unfinished);
+        let written = if idle { write(bytes) } else { 0 };
+        let mut left = Left::default();
+        let mut passed = Passed { queued_at: now, ends_frame, ends: Box::default(), left: 0 };
+        let gone = ends.iter().take_while(|end| end.at <= written);
+        for end in gone {
+            left.messages += 1;
+            left.payload_bytes += end.payload;
+        }
+        if written > 0 {
+            // Where in a frame the kernel stopped is not looked for: own frames wait for the end.
+            passing.head_cut = written < bytes.len() || !ends_frame;
+        }
+        let mut queued = false;
+        if written < bytes.len() {
+            passed.ends = ends[left.messages as usize..]
+                .iter()
+                .map(|end| MessageEnd { at: end.at - written, ..*end })
+                .collect();
+            let item = Item::passed(Bytes::copy_from_slice(&bytes[written..]), passed);
+            self.bytes += item.size();
+            self.items.push_back(item);
+            queued = true;
+        }
+        if ends_frame
+            && let Some(close) = self.passing.as_mut().and_then(|passing| passing.close.take())
+        {
+            self.items.push_back(close);
+            queued = true;
+        }
+        Ok(PassedOn { left, queued: queued || controls })
+    }
+
+    /// Tells whether what is passed on is taken: also the rest of a frame that a Close waits for.
+    fn takes_passed(&self) -> bool {
+        match &self.passing {
+            Some(passing) if !passing.ended => self.gate() == Gate::Open || passing.close.is_some(),
+            Some(_) | None => false,
+        }
+    }
+
+    /// Keeps a Close that would stand inside of a frame; gives any other back.
+    pub(super) fn hold_close(&mut self, close: Item) -> Option<Item> {
+        match &mut self.passing {
+            Some(passing) if passing.tail_cut => {
+                passing.close = Some(close);
+                None
+            }
+            Some(_) | None => Some(close),
+        }
+    }
+
+    /// Tells whether a Close waits for the end of a frame.
+    pub(super) fn holds_close(&self) -> bool {
+        self.passing.as_ref().is_some_and(|passing| passing.close.is_some())
+    }
+
+    /// Tells whether what has left last did not end its frame.
+    pub(super) fn is_mid_frame(&self) -> bool {
+        self.passing.as_ref().is_some_and(|passing| passing.head_cut)
+    }
+
+    /// Returns the first place from `from` on where a frame of our own may stand.
+    pub(super) fn first_gap(&self, from: usize) -> Option<usize> {
+        if from == 0 && !self.is_mid_frame() {
+            return Some(0);
+        }
+        let before = from.saturating_sub(1);
+        let ends = self.items.iter().skip(before).position(|item| match &item.carries {
+            Carries::Passed(passed) => passed.ends_frame,
+            Carries::Data { .. } | Carries::Ping | Carries::Pong | Carries::Close => true,
+        });
+        ends.map(|at| before + at + 1)
+    }
+
+    /// Takes note that a piece has left whole.
+    pub(super) fn settle_passed(&mut self, passed: &Passed) {
+        if let Some(passing) = &mut self.passing {
+            passing.head_cut = !passed.ends_frame;
+        }
+    }
+
+    /// Tells whether somebody who waits for room has it now.
+    pub(super) fn makes_room(&mut self, limit: usize) -> bool {
+        let bytes = self.bytes;
+        self.passing
+            .as_mut()
+            .is_some_and(|passing| bytes < limit && std::mem::take(&mut passing.awaited))
+    }
+
+    /// Adds the messages that wait.
+    pub(super) fn add_passed(&self, lost: &mut Lost) {
+        for item in &self.items {
+            if let Carries::Passed(passed) = &item.carries {
+                for end in &passed.ends[passed.left..] {
+                    lost.add(usize::try_from(end.payload).unwrap_or(usize::MAX));
+                }
+            }
+        }
+    }
+
+    /// Takes nothing more, holds no Close, and adds a message of which only a part has passed.
+    pub(super) fn end_passing(&mut self, lost: &mut Lost) {
+        if let Some(passing) = &mut self.passing {
+            passing.ended = true;
+            passing.close = None;
+            if let Some(unfinished) = passing.unfinished.take() {
+                lost.add(usize::try_from(unfinished).unwrap_or(usize::MAX));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::Batch;
+    use super::*;
+    use crate::protocol::closing_handshake::CloseRequest;
+    use crate::supervision::memory::MemoryBudget;
+    use crate::supervision::now;
+    use crate::vocabulary::{Cause, CloseCode, CloseFrame, Message, Role};
+
+    fn leg() -> (Outbox, Arc<MemoryBudget>) {
+        let budget = Arc::new(MemoryBudget::new(1 << 20));
+        let outbox = Outbox::new(Role::Server, 100, Arc::clone(&budget));
+        outbox.make_leg();
+        (outbox, budget)
+    }
+
+    fn pass(outbox: &Outbox, bytes: &[u8], ends_frame: bool, taken: usize) -> Option<PassedOn> {
+        let ends = [MessageEnd { at: bytes.len(), payload: bytes.len() as u64 }];
+        let passable = Passable {
+            bytes,
+            ends_frame,
+            ends: if ends_frame { &ends } else { &[] },
+            unfinished: (!ends_frame).then_some(bytes.len() as u64),
+        };
+        outbox.pass(passable, now(), |bytes| taken.min(bytes.len())).ok()
+    }
+
+    fn close(outbox: &Outbox) -> bool {
+        let frame = CloseFrame::coded(CloseCode::NORMAL, "");
+        outbox.close(CloseRequest { frame, cause: Cause::Api, by: None, limit: None })
+    }
+
+    /// Writes all that waits; returns it with what left whole.
+    fn drain(outbox: &Outbox) -> (Vec<u8>, Left) {
+        let (mut all, mut total) = (Vec::new(), Left::default());
+        let mut scratch = [0; 16];
+        loop {
+            let bytes = match outbox.gather(&mut scratch) {
+                Batch::Empty => return (all, total),
+                Batch::Scratch(len) => scratch[..len].to_vec(),
+                Batch::Direct(bytes) => bytes.to_vec(),
+            };
+            let left = outbox.advance(bytes.len());
+            total.messages += left.messages;
+            total.payload_bytes += left.payload_bytes;
+            total.close |= left.close;
+            total.room |= left.room;
+            all.extend(bytes);
+        }
+    }
+
+    #[test]
+    fn what_the_kernel_takes_at_once_is_not_queued() {
+        let (outbox, budget) = leg();
+        let passed = pass(&outbox, b"frame", true, usize::MAX).unwrap();
+        assert_eq!((passed.left.messages, passed.queued), (1, false));
+        let passed = pass(&outbox, b"frame", true, 2).unwrap();
+        assert_eq!((passed.left.messages, passed.queued, budget.used()), (0, true, 3));
+        // Behind what waits nothing is written beside the owner.
+        assert_eq!(pass(&outbox, b"next", true, usize::MAX).unwrap().left.messages, 0);
+        let (bytes, left) = drain(&outbox);
+        assert_eq!((&*bytes, left.messages, left.payload_bytes), (&b"amenext"[..], 2, 9));
+        assert!(budget.used() == 0 && outbox.is_empty());
+    }
+
+    #[test]
+    fn our_frames_wait_for_the_end_of_a_frame() {
+        let (outbox, _) = leg();
+        pass(&outbox, b"begun ", false, usize::MAX);
+        outbox.pong(b"!");
+        assert_eq!(drain(&outbox).0, b"");
+        pass(&outbox, b"ended", true, 0);
+        assert_eq!(drain(&outbox).0, b"ended\x8a\x01!");
+    }
+
+    #[test]
+    fn a_close_waits_for_the_rest_of_a_frame_and_for_nothing_else() {
+        let (outbox, _) = leg();
+        pass(&outbox, b"begun ", false, usize::MAX);
+        assert!(close(&outbox) && outbox.awaits_frame_end() && !outbox.is_open());
+        assert_eq!(drain(&outbox).0, b"");
+        assert!(pass(&outbox, b"ended", true, usize::MAX).unwrap().queued);
+        assert_eq!(pass(&outbox, b"more", true, usize::MAX), None);
+        let (bytes, left) = drain(&outbox);
+        assert_eq!((&*bytes, left.close), (&b"\x88\x02\x03\xe8"[..], true));
+    }
+
+    #[test]
+    fn whoever_waits_for_room_is_told_once_there_is_some() {
+        let (outbox, _) = leg();
+        assert!(outbox.has_room_to_pass());
+        pass(&outbox, &[0; 100], true, 0);
+        assert!(!outbox.has_room_to_pass());
+        assert!(drain(&outbox).1.room);
+        pass(&outbox, &[0; 10], true, 0);
+        assert!(!drain(&outbox).1.room);
+    }
+
+    #[test]
+    fn what_was_cut_is_told_and_counted_as_lost() {
+        let (outbox, budget) = leg();
+        pass(&outbox, b"whole", true, 0);
+        pass(&outbox, b"half", false, 0);
+        assert!(outbox.end_passing());
+        assert_eq!(pass(&outbox, b"late", true, usize::MAX), None);
+        let (lost, oldest) = outbox.end();
+        assert_eq!((lost.messages, lost.bytes), (2, 9));
+        assert!(oldest.is_some() && budget.used() == 0);
+    }
+
+    #[test]
+    fn nobody_else_sends_here() {
+        let (outbox, _) = leg();
+        assert_eq!(outbox.try_push(&Message::text("x"), now()), Err(Refused::Relayed));
+    }
+}

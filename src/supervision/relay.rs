@@ -1,0 +1,119 @@
+//! A relay: two connections, a client's and one to an application, that pass frames to each other.
+//!
+//! Both are connections of their own, with one actor and one ending each. What joins them is a
+//! [`Link`] in each direction: the mover of a leg passes frames and the peer's Close along it, its
+//! decider tells along it that the leg is lost. A Close goes to the other side with the same code
+//! and reason, and so does the answer that comes back: both are a Close that was read here and is to
+//! be sent there.
+
+mod opening;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+pub use opening::Relay;
+pub(super) use opening::{Application, Offer, Unopened};
+
+use super::connection::Connection;
+use super::decider::ConnectionMessage;
+use crate::protocol::closing_handshake::{CloseRequest, Input, RelayLoss};
+use crate::protocol::passage::Passage;
+use crate::vocabulary::{Cause, CloseCode, CloseFrame, Kind};
+
+/// Whose leg it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
+    /// The client's.
+    Client,
+    /// The application's.
+    Application,
+}
+
+/// What the loss of a leg means for the other.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Losses {
+    /// The code that the application gets when its client is lost; without one it is dropped.
+    pub(super) on_client_lost: Option<CloseCode>,
+    /// The code that the client gets when the application is lost.
+    pub(super) on_backend_lost: CloseCode,
+}
+
+/// A leg at work: what may pass, and where it goes.
+pub(super) struct Leg {
+    pub(super) passage: Passage,
+    pub(super) link: Arc<Link>,
+    /// What was passed on last did not end its frame.
+    pub(super) mid_frame: bool,
+}
+
+/// The way from one leg of a relay to the other. Dropped with the actor and the mover of the leg, it
+/// tells that the leg is lost, unless that was told, or its Close went before.
+pub(super) struct Link {
+    pub(super) other: Arc<Connection>,
+    side: Side,
+    losses: Losses,
+    told: AtomicBool,
+}
+
+impl Link {
+    /// Makes the way from the leg of this side to the `other`.
+    pub(super) fn new(side: Side, other: Arc<Connection>, losses: Losses) -> Arc<Self> {
+        Arc::new(Self { other, side, losses, told: AtomicBool::new(false) })
+    }
+
+    /// Passes the peer's Close on: as a Close of its own, or as the answer that the other side
+    /// waits for.
+    pub(super) fn pass_close(&self, frame: CloseFrame) {
+        let request = CloseRequest { frame, cause: Cause::RelayPeer, by: None, limit: None };
+        self.other.close(request);
+    }
+
+    /// Tells, once, that this leg cannot go on.
+    pub(super) fn lose(&self, kind: Kind, what: &str) {
+        if self.told.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let cut = self.other.outbox.end_passing();
+        let code = match (self.side, kind) {
+            (Side::Client, _) => self.losses.on_client_lost,
+            // It did not leave, it failed.
+            (
+                Side::Application,
+                Kind::ProtocolViolation | Kind::InvalidPayload | Kind::MessageTooBig,
+            ) => Some(CloseCode::INTERNAL_ERROR),
+            (Side::Application, _) => Some(self.losses.on_backend_lost),
+        };
+        let who = match self.side {
+            Side::Client => "client",
+            Side::Application => "application",
+        };
+        let what = format!("the {who} was lost ({kind}: {what})");
+        let loss = RelayLoss { what, kind: kind_for_other(self.side), code, cut };
+        self.other.tell(ConnectionMessage::Fact(Input::RelayLost(loss)));
+    }
+
+    /// Makes of a Close that waited in vain for the rest of a frame what it is: the other side's
+    /// doing.
+    pub(super) fn loss_for_want_of_a_frame_end(&self) -> RelayLoss {
+        let (kind, who) = match self.side {
+            Side::Client => (Kind::BackendFailed, "application"),
+            Side::Application => (Kind::Aborted, "client"),
+        };
+        let what = format!("the {who} did not complete its frame in time");
+        RelayLoss { what, kind, code: None, cut: true }
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.lose(Kind::ActorFailed, "its connection ended");
+    }
+}
+
+/// The kind of the other leg's ending when the leg of this side is lost.
+fn kind_for_other(side: Side) -> Kind {
+    match side {
+        Side::Client => Kind::Aborted,
+        Side::Application => Kind::BackendFailed,
+    }
+}

@@ -1,0 +1,17 @@
+//! A relay from outside: a client on one side, an application on the other, both of raw bytes or real
+//! ones; what each sees on the wire, and what the two endings say.
+
+// What fails in a helper of a test fails the test, and nothing here is exported.
+#![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+mod relay {
+    mod closing;
+    mod flowing;
+    mod losses;
+    mod opening;
+    mod plain_http;
+    mod repairing;
+    mod stage;
+}

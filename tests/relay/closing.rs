@@ -1,0 +1,139 @@
+//! Closes pass as what they are, and so do the answers to them.
+
+use std::time::Duration;
+
+use lastword::vocabulary::{Cause, CloseCode, CloseFrame, Fault, FirstClose, Kind};
+
+use super::stage::{Scene, sent};
+use crate::support::SOON;
+use crate::support::frame::Frame;
+
+#[tokio::test]
+async fn a_clients_close_reaches_the_application_and_its_answer_comes_back() {
+    let mut scene = Scene::open().await;
+    scene.client.close(3001, "enough").await;
+    assert_eq!(scene.application.expect_close(SOON).await, (Some(3001), "enough".into()));
+    // Until the application has answered, it may still send.
+    scene.client.expect_silence().await;
+    scene.application.text("one more").await;
+    scene.client.expect_text("one more").await;
+    scene.application.close(3002, "fine").await;
+    assert_eq!(scene.client.expect_close(SOON).await, (Some(3002), "fine".into()));
+    scene.part().await;
+    let legs = scene.endings().await;
+    legs.assert(
+        (Kind::Clean, Cause::Peer, Fault::None),
+        (Kind::Clean, Cause::RelayPeer, Fault::None),
+    );
+    assert_eq!(legs.client.outcome.first_close, FirstClose::Peer);
+    assert_eq!(legs.application.outcome.first_close, FirstClose::Local);
+    assert_eq!(sent(&legs.client), Some(3002));
+    assert_eq!(sent(&legs.application), Some(3001));
+}
+
+#[tokio::test]
+async fn an_applications_close_reaches_the_client_and_its_answer_comes_back() {
+    let mut scene = Scene::open().await;
+    scene.application.send_frames([Frame::text("last"), Frame::close(4000, "go")]).await;
+    scene.client.expect_text("last").await;
+    assert_eq!(scene.client.expect_close(SOON).await, (Some(4000), "go".into()));
+    scene.client.close(4000, "go").await;
+    assert_eq!(scene.application.expect_close(SOON).await, (Some(4000), "go".into()));
+    scene.part().await;
+    scene.endings().await.assert(
+        (Kind::Clean, Cause::RelayPeer, Fault::None),
+        (Kind::Clean, Cause::Peer, Fault::None),
+    );
+}
+
+#[tokio::test]
+async fn an_empty_close_stays_empty() {
+    let mut scene = Scene::open().await;
+    scene.client.close_empty().await;
+    assert_eq!(scene.application.expect_close(SOON).await, (None, String::new()));
+    scene.application.close_empty().await;
+    assert_eq!(scene.client.expect_close(SOON).await, (None, String::new()));
+    scene.part().await;
+    let legs = scene.endings().await;
+    assert_eq!(legs.client.outcome.close_code(), Some(1005));
+}
+
+#[tokio::test]
+async fn crossing_closes_answer_each_other() {
+    let mut scene = Scene::open().await;
+    tokio::join!(scene.client.close(1001, ""), scene.application.close(1000, "bye"));
+    assert_eq!(scene.client.expect_close(SOON).await, (Some(1000), "bye".into()));
+    assert_eq!(scene.application.expect_close(SOON).await, (Some(1001), String::new()));
+    scene.part().await;
+    let legs = scene.endings().await;
+    assert!(legs.client.is_clean() && legs.application.is_clean());
+}
+
+#[tokio::test]
+async fn an_application_that_fails_says_so_with_its_code() {
+    let mut scene = Scene::open().await;
+    scene.application.close(1011, "oops").await;
+    assert_eq!(scene.client.expect_close(SOON).await, (Some(1011), "oops".into()));
+    scene.client.close(1011, "").await;
+    scene.application.expect_close(SOON).await;
+    scene.part().await;
+    scene.endings().await.assert(
+        (Kind::Clean, Cause::RelayPeer, Fault::Backend),
+        (Kind::Clean, Cause::Peer, Fault::None),
+    );
+}
+
+#[tokio::test]
+async fn a_missing_answer_is_given_in_kind_in_time() {
+    let mut scene = Scene::with(
+        |settings| {
+            settings.close.timeout = Duration::from_millis(600);
+            settings.close.linger = Duration::from_millis(200);
+        },
+        |_| {},
+    )
+    .await;
+    scene.client.close(1000, "bye").await;
+    scene.application.expect_close(SOON).await;
+    assert_eq!(scene.client.expect_close(SOON).await, (Some(1000), "bye".into()));
+    scene.endings().await.assert(
+        (Kind::Clean, Cause::Peer, Fault::None),
+        (Kind::CloseTimeout, Cause::RelayPeer, Fault::Peer),
+    );
+}
+
+#[tokio::test]
+async fn a_leg_that_is_closed_here_takes_the_other_with_it() {
+    let mut scene = Scene::open().await;
+    let leg = scene.house.supervisor.connections();
+    let client = leg.iter().find(|leg| leg.origin().listener.is_some()).unwrap();
+    let frame = CloseFrame::coded(CloseCode::SERVICE_RESTART, "moving");
+    client.close_with(frame, Cause::Api, None);
+    assert_eq!(scene.client.expect_close(SOON).await, (Some(1012), "moving".into()));
+    // What the client still sends is delivered until its own Close comes.
+    scene.client.text("late").await;
+    scene.application.expect_text("late").await;
+    scene.client.close(1012, "moving").await;
+    assert_eq!(scene.application.expect_close(SOON).await, (Some(1012), "moving".into()));
+    scene.application.close(1012, "moving").await;
+    scene.part().await;
+    scene.endings().await.assert(
+        (Kind::Clean, Cause::Api, Fault::Operator),
+        (Kind::Clean, Cause::RelayPeer, Fault::None),
+    );
+}
+
+#[tokio::test]
+async fn a_drain_closes_both_legs() {
+    let mut scene = Scene::open().await;
+    let supervisor = scene.house.supervisor.clone();
+    let drain = tokio::spawn(async move { supervisor.drain(Default::default()).await });
+    assert_eq!(scene.client.expect_close(SOON).await.0, Some(1012));
+    assert_eq!(scene.application.expect_close(SOON).await.0, Some(1012));
+    scene.client.close(1012, "").await;
+    scene.application.close(1012, "").await;
+    scene.part().await;
+    let legs = scene.endings().await;
+    assert!(legs.client.is_clean() && legs.application.is_clean());
+    assert_eq!(drain.await.unwrap().cut, 0);
+}

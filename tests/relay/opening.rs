@@ -1,0 +1,220 @@
+//! The opening: the client hears what the application says.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lastword::Ending;
+use lastword::config::HostHeader;
+use lastword::vocabulary::{Fault, Kind, OpenFailure};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
+
+use super::stage::{House, Scene, settings};
+use crate::support::SOON;
+use crate::support::http::{Head, read_request, upgrade_request};
+use crate::support::raw_peer::RawPeer;
+
+#[tokio::test]
+async fn what_belongs_to_both_ends_passes_both_ways() {
+    let request = "Cookie: a=b\r\nAuthorization: Bearer t\r\nOrigin: https://o.example\r\n\
+                   Sec-WebSocket-Protocol: v1, v2\r\nX-Forwarded-For: 10.9.8.7\r\n\
+                   Lastword-Connection-Id: forged\r\nKeep-Alive: 5\r\n";
+    let answer = "Set-Cookie: s=1\r\nSet-Cookie: t=2\r\nSec-WebSocket-Protocol: v2\r\n\
+                  Keep-Alive: 5\r\n";
+    let mut scene = Scene::between(|_| {}, |_| {}, request, answer).await;
+    let asked = &scene.application.head;
+    assert_eq!(asked.start_line, "GET /chat?room=7 HTTP/1.1");
+    let host = scene.house.address.to_string();
+    for (name, value) in [
+        ("host", host.as_str()),
+        ("cookie", "a=b"),
+        ("authorization", "Bearer t"),
+        ("origin", "https://o.example"),
+        ("sec-websocket-protocol", "v1, v2"),
+        ("x-forwarded-for", "10.9.8.7, 127.0.0.1"),
+        ("x-forwarded-host", host.as_str()),
+        ("x-forwarded-proto", "http"),
+        ("forwarded", format!("for=127.0.0.1;host=\"{host}\";proto=http").as_str()),
+    ] {
+        assert_eq!(asked.header(name), Some(value), "{name}");
+    }
+    assert_eq!(asked.header("keep-alive"), None);
+    let id = asked.header("lastword-connection-id").unwrap().to_owned();
+    let answered = &scene.client.head;
+    assert_eq!(answered.header("sec-websocket-protocol"), Some("v2"));
+    assert_eq!(all(answered, "set-cookie"), ["s=1", "t=2"]);
+    assert_eq!(answered.header("keep-alive"), None);
+
+    scene.client.close(1000, "").await;
+    scene.application.expect_close(SOON).await;
+    scene.application.close(1000, "").await;
+    scene.client.expect_close(SOON).await;
+    scene.part().await;
+    let legs = scene.endings().await;
+    assert_eq!(legs.client.id.to_string(), id);
+    let upstream = legs.client.origin.upstream.as_ref().unwrap();
+    assert_eq!((upstream.status, &upstream.addr), (Some(101), &legs.application.origin.peer));
+    assert!(upstream.connect.is_some());
+    for leg in [&legs.client, &legs.application] {
+        assert_eq!(leg.origin.backend.as_deref(), Some("relay"));
+        assert_eq!(leg.origin.route.as_deref(), Some("/*"));
+        assert_eq!(leg.origin.subprotocol.as_deref(), Some("v2"));
+    }
+}
+
+fn all(head: &Head, name: &str) -> Vec<String> {
+    let lines = head.headers.iter().filter(|(line, _)| line.eq_ignore_ascii_case(name));
+    lines.map(|(_, value)| value.clone()).collect()
+}
+
+#[tokio::test]
+async fn bytes_glued_to_either_handshake_are_not_lost() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("ws://{}", listener.local_addr().unwrap());
+    let house = House::open(&url, settings(|_| {}), |_| {}).await;
+    let (mut client, mut application) = tokio::join!(
+        RawPeer::connect_with(house.address, "/", "", b"\x81\x82\0\0\0\0hi"),
+        RawPeer::accept_with(&listener, "", b"\x81\x02ho"),
+    );
+    client.expect_text("ho").await;
+    application.expect_text("hi").await;
+}
+
+#[tokio::test]
+async fn the_host_can_be_the_applications_and_the_path_the_urls() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let url = format!("ws://{address}/feed?x=1");
+    let house =
+        House::open(&url, settings(|_| {}), |relay| relay.host = HostHeader::Upstream).await;
+    let (_client, application) =
+        tokio::join!(RawPeer::connect(house.address, "/any"), RawPeer::accept(&listener));
+    assert_eq!(application.head.header("host"), Some(&*address));
+    assert_eq!(application.head.start_line, "GET /feed?x=1 HTTP/1.1");
+}
+
+/// Sends a request and reads all of the answer; returns it with the record of the attempt.
+async fn refused(house: &mut House) -> (String, Arc<Ending>) {
+    let mut client = TcpStream::connect(house.address).await.unwrap();
+    client.write_all(upgrade_request("here", "/x", "").as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    let read = client.read_to_string(&mut answer);
+    tokio::time::timeout(SOON, read).await.expect("awaited an answer").unwrap();
+    drop(client);
+    let ending = house.next_ending().await;
+    assert!(house.supervisor.accounting().opened == 0);
+    (answer, ending)
+}
+
+/// An application that answers every request so.
+async fn answering(answer: &'static [u8]) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("ws://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            read_request(&mut socket, &mut Vec::new()).await;
+            socket.write_all(answer).await.unwrap();
+        }
+    });
+    url
+}
+
+#[tokio::test]
+async fn a_refusal_passes_through() {
+    let answer = b"HTTP/1.1 403 Forbidden\r\nContent-Type: application/json\r\nX-Why: no\r\n\
+                   Connection: close\r\nContent-Length: 12\r\n\r\n{\"no\":\"way\"}";
+    let mut house = House::open(&answering(answer).await, settings(|_| {}), |_| {}).await;
+    let (answer, ending) = refused(&mut house).await;
+    assert!(answer.starts_with("HTTP/1.1 403 Forbidden\r\n"), "{answer}");
+    assert!(answer.ends_with("\r\n\r\n{\"no\":\"way\"}"), "{answer}");
+    assert!(answer.contains("x-why: no\r\n"), "{answer}");
+    assert!(answer.contains("content-type: application/json\r\n"), "{answer}");
+    let outcome = &ending.outcome;
+    assert_eq!(outcome.kind, Kind::OpenFailed(OpenFailure::BackendRefused));
+    assert_eq!(outcome.fault, Fault::Backend);
+    assert_eq!(ending.origin.upstream.as_ref().unwrap().status, Some(403));
+    assert_eq!(ending.origin.route.as_deref(), Some("/*"));
+}
+
+#[tokio::test]
+async fn a_wrong_101_is_a_refusal() {
+    let answer = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
+                   Connection: Upgrade\r\nSec-WebSocket-Accept: wrong\r\n\r\n";
+    let mut house = House::open(&answering(answer).await, settings(|_| {}), |_| {}).await;
+    let (answer, ending) = refused(&mut house).await;
+    assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
+    assert_eq!(ending.outcome.kind, Kind::OpenFailed(OpenFailure::BackendRefused));
+}
+
+#[tokio::test]
+async fn nobody_there_is_502_and_nobody_answering_504() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("ws://{}", listener.local_addr().unwrap());
+    let mut house = House::open(&url, settings(|_| {}), |relay| {
+        relay.response_timeout = Duration::from_millis(200);
+    })
+    .await;
+    let (answer, ending) = refused(&mut house).await;
+    assert!(answer.starts_with("HTTP/1.1 504 "), "{answer}");
+    assert_eq!(ending.outcome.kind, Kind::OpenFailed(OpenFailure::BackendUnreachable));
+    drop(listener);
+    let (answer, ending) = refused(&mut house).await;
+    assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
+    let url = url.trim_start_matches("ws://");
+    assert!(!answer.contains(url), "addresses are nobody's business: {answer}");
+    assert_eq!(ending.outcome.kind, Kind::OpenFailed(OpenFailure::BackendUnreachable));
+    assert!(ending.outcome.detail.contains(url), "{ending}");
+}
+
+#[tokio::test]
+async fn more_than_max_pending_are_refused_with_503() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("ws://{}", listener.local_addr().unwrap());
+    let mut house = House::open(&url, settings(|_| {}), |relay| relay.max_pending = 1).await;
+    let mut waiting = TcpStream::connect(house.address).await.unwrap();
+    waiting.write_all(upgrade_request("here", "/", "").as_bytes()).await.unwrap();
+    let (mut socket, _) = listener.accept().await.unwrap();
+    read_request(&mut socket, &mut Vec::new()).await;
+    let (answer, ending) = refused(&mut house).await;
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("Retry-After"), "{answer}");
+    assert_eq!(ending.outcome.kind, Kind::OpenFailed(OpenFailure::RefusedLimit));
+    assert_eq!(ending.outcome.limit.as_ref().unwrap().name, "max_pending");
+}
+
+#[tokio::test]
+async fn an_application_can_listen_on_a_unix_socket() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("app.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    let url = format!("ws+unix:{}", path.display());
+    let house = House::open(&url, settings(|_| {}), |_| {}).await;
+    let serve = async {
+        let (socket, _) = listener.accept().await.unwrap();
+        let mut socket = tokio_tungstenite::accept_async(socket).await.unwrap();
+        use futures_util::{SinkExt, StreamExt};
+        let message = socket.next().await.unwrap().unwrap();
+        socket.send(message).await.unwrap();
+    };
+    let talk = async {
+        let mut client = RawPeer::connect(house.address, "/").await;
+        client.text("through a file").await;
+        client.expect_text("through a file").await;
+    };
+    tokio::join!(serve, talk);
+}
+
+#[tokio::test]
+async fn it_dials_from_the_addresses_that_it_is_given() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("ws://{}", listener.local_addr().unwrap());
+    let sources = ["127.0.0.2".parse().unwrap(), "127.0.0.3".parse().unwrap()];
+    let house = House::open(&url, settings(|_| {}), |relay| {
+        relay.source_addresses = sources.to_vec();
+    })
+    .await;
+    for source in sources {
+        let (_client, application) =
+            tokio::join!(RawPeer::connect(house.address, "/"), RawPeer::accept(&listener));
+        assert_eq!(application.stream().peer_addr().unwrap().ip(), source);
+    }
+}

@@ -1,0 +1,137 @@
+//! A client, a relay and an application.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lastword::config::{ConnectionSettings, RelayBackend};
+use lastword::vocabulary::{Cause, CloseCode, Direction, Fault, Kind, ListenAddress};
+use lastword::{Ending, EndingStream, Listening, Relay, Route, Supervisor};
+use tokio::net::TcpListener;
+use tokio::time::timeout;
+
+use crate::support::SOON;
+use crate::support::raw_peer::{End, RawPeer};
+
+/// A supervisor that relays every path to one application.
+pub struct House {
+    pub supervisor: Supervisor,
+    pub endings: EndingStream,
+    pub address: SocketAddr,
+    _listening: Listening,
+}
+
+impl House {
+    pub async fn open(
+        url: &str,
+        settings: ConnectionSettings,
+        change: impl FnOnce(&mut RelayBackend),
+    ) -> Self {
+        let mut backend = RelayBackend::new(url.parse().unwrap());
+        change(&mut backend);
+        let relay = Relay::new(backend).unwrap();
+        let route = Route::relay("/*".parse().unwrap(), relay).with_settings(settings);
+        let supervisor = Supervisor::builder().start().await.unwrap();
+        let endings = supervisor.endings();
+        let anywhere = "127.0.0.1:0".parse().unwrap();
+        let listening = supervisor.listen("public", &anywhere, vec![route]).await.unwrap();
+        let ListenAddress::Tcp(address) = *listening.address() else { panic!("no port") };
+        Self { supervisor, endings, address, _listening: listening }
+    }
+
+    pub async fn next_ending(&mut self) -> Arc<Ending> {
+        timeout(SOON, self.endings.next()).await.expect("awaited an ending in vain").unwrap()
+    }
+}
+
+/// A house, and one pair of peers that talk through it.
+pub struct Scene {
+    pub house: House,
+    pub client: RawPeer,
+    pub application: RawPeer,
+}
+
+/// How a leg ended.
+#[derive(Debug)]
+pub struct Legs {
+    pub client: Arc<Ending>,
+    pub application: Arc<Ending>,
+}
+
+/// Settings without Pings and with room to wait, but for what the test changes.
+pub fn settings(change: impl FnOnce(&mut ConnectionSettings)) -> ConnectionSettings {
+    let mut settings = ConnectionSettings::default();
+    settings.keepalive.ping_interval = Duration::ZERO;
+    settings.close.linger = Duration::from_secs(1);
+    change(&mut settings);
+    settings
+}
+
+impl Scene {
+    pub async fn open() -> Self {
+        Self::with(|_| {}, |_| {}).await
+    }
+
+    pub async fn with(
+        change: impl FnOnce(&mut ConnectionSettings),
+        backend: impl FnOnce(&mut RelayBackend),
+    ) -> Self {
+        Self::between(change, backend, "", "").await
+    }
+
+    /// Likewise, with header lines of the client's request and the application's answer.
+    pub async fn between(
+        change: impl FnOnce(&mut ConnectionSettings),
+        backend: impl FnOnce(&mut RelayBackend),
+        request: &str,
+        answer: &str,
+    ) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("ws://{}", listener.local_addr().unwrap());
+        let house = House::open(&url, settings(change), backend).await;
+        let (client, application) = tokio::join!(
+            RawPeer::connect_with(house.address, "/chat?room=7", request, &[]),
+            RawPeer::accept_with(&listener, answer, &[]),
+        );
+        Self { house, client, application }
+    }
+
+    /// Waits for both endings, and holds them to each other and to the books.
+    pub async fn endings(&mut self) -> Legs {
+        let (a, b) = (self.house.next_ending().await, self.house.next_ending().await);
+        let (client, application) =
+            if a.origin.direction == Direction::Inbound { (a, b) } else { (b, a) };
+        assert_eq!(client.origin.direction, Direction::Inbound);
+        assert_eq!(application.origin.direction, Direction::Outbound);
+        assert_eq!(client.relay_peer, Some(application.id));
+        assert_eq!(application.relay_peer, Some(client.id));
+        assert_eq!(client.origin.upstream, application.origin.upstream);
+        let books = self.house.supervisor.accounting();
+        assert!(books.balances() && books.open == 0 && books.ended == 2, "{books:?}");
+        Legs { client, application }
+    }
+
+    /// Sees both legs off after a closing handshake on each: the server ends TCP first.
+    pub async fn part(&mut self) {
+        assert_eq!(self.client.expect_end(SOON).await, End::Fin);
+        self.client.fin().await;
+        self.application.fin().await;
+        assert_eq!(self.application.expect_end(SOON).await, End::Fin);
+    }
+}
+
+impl Legs {
+    /// Asserts kind, cause and fault of both legs.
+    pub fn assert(&self, client: (Kind, Cause, Fault), application: (Kind, Cause, Fault)) {
+        let of = |ending: &Ending| {
+            let outcome = &ending.outcome;
+            (outcome.kind, outcome.cause, outcome.fault)
+        };
+        assert_eq!(of(&self.client), client, "{}", self.client);
+        assert_eq!(of(&self.application), application, "{}", self.application);
+    }
+}
+
+pub fn sent(ending: &Ending) -> Option<u16> {
+    ending.outcome.close_sent.as_ref()?.code().map(CloseCode::get)
+}
