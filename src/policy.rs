@@ -1,6 +1,7 @@
 //! What we choose, pure: time comes in as an argument, nothing is awaited.
 
 pub mod admission;
+pub mod balance;
 pub mod drain;
 pub mod rate;
 pub mod reconnect;

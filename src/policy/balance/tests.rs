@@ -1,0 +1,199 @@
+//! Instances that come, fail, return and drain, without a clock or a socket.
+
+mod ejecting;
+mod properties;
+mod signs;
+
+use super::*;
+
+const HALF_A_MINUTE: Duration = Duration::from_secs(30);
+
+/// Ejects after five failures for half a minute.
+fn ejection() -> Ejection {
+    Ejection { after: NonZeroU32::new(5).unwrap(), lasting: HALF_A_MINUTE }
+}
+
+fn pool(len: usize, balance: Balance) -> Pool {
+    Pool::new(NonZeroUsize::new(len).unwrap(), balance, Some(ejection()))
+}
+
+/// Chooses for a client that is in no hurry to leave.
+fn enter(pool: &mut Pool, now: Instant) -> usize {
+    pool.choose(now, &[]).unwrap().instance()
+}
+
+/// Chooses this instance and no other.
+fn choose(pool: &mut Pool, now: Instant, n: usize) -> Choice {
+    let others: Vec<_> = (0..pool.instances.len()).filter(|other| *other != n).collect();
+    pool.choose(now, &others).unwrap()
+}
+
+/// Shows this sign by one client of this instance, so many times in a row.
+fn show(pool: &mut Pool, now: Instant, n: usize, sign: Sign, times: u32) -> Vec<Change> {
+    let mut changes = Vec::new();
+    for _ in 0..times {
+        let choice = choose(pool, now, n);
+        changes.extend(pool.report(&choice, now, sign));
+        pool.release(choice);
+    }
+    changes
+}
+
+fn eject(pool: &mut Pool, now: Instant, n: usize) {
+    let changes = show(pool, now, n, Sign::Unanswered, 5);
+    let ejected = matches!(changes[..], [Change::Ejected { instance, .. }] if instance == n);
+    assert!(ejected, "{changes:?}");
+}
+
+fn words(pool: &Pool, now: Instant) -> Vec<&'static str> {
+    pool.view(now).iter().map(|instance| instance.state.as_str()).collect()
+}
+
+#[test]
+fn clients_go_round() {
+    let now = Instant::now();
+    let mut pool = pool(3, Balance::RoundRobin);
+    let chosen: Vec<_> = (0..7).map(|_| enter(&mut pool, now)).collect();
+    assert_eq!(chosen, [0, 1, 2, 0, 1, 2, 0]);
+}
+
+#[test]
+fn the_neighbour_of_one_that_is_out_gets_no_more_than_the_others() {
+    let now = Instant::now();
+    let mut pool = pool(4, Balance::RoundRobin);
+    pool.drain(1).unwrap();
+    let chosen: Vec<_> = (0..7).map(|_| enter(&mut pool, now)).collect();
+    assert_eq!(chosen, [0, 2, 3, 0, 2, 3, 0]);
+}
+
+#[test]
+fn the_fewest_connections_win_and_equals_take_turns() {
+    let now = Instant::now();
+    let mut pool = pool(3, Balance::LeastConnections);
+    let mut choices: Vec<_> = (0..6).map(|_| pool.choose(now, &[]).unwrap()).collect();
+    assert_eq!(choices.iter().map(Choice::instance).collect::<Vec<_>>(), [0, 1, 2, 0, 1, 2]);
+    // Instance 1 loses both of its connections, instance 2 one.
+    for place in [4, 2, 1] {
+        pool.release(choices.remove(place));
+    }
+    let chosen: Vec<_> = (0..5).map(|_| enter(&mut pool, now)).collect();
+    assert_eq!(chosen, [1, 2, 1, 0, 2]);
+}
+
+#[test]
+fn a_client_is_not_sent_where_it_was() {
+    let now = Instant::now();
+    let mut pool = pool(3, Balance::RoundRobin);
+    let mut tried = Vec::new();
+    for _ in 0..3 {
+        tried.push(pool.choose(now, &tried).unwrap().instance());
+    }
+    assert_eq!(tried, [0, 1, 2]);
+    assert_eq!(pool.choose(now, &tried), Err(NoApplication::Exhausted));
+    // What is not chosen is not counted.
+    assert_eq!(pool.view(now).iter().map(|at| at.chosen).collect::<Vec<_>>(), [1, 1, 1]);
+}
+
+#[test]
+fn one_that_drains_gets_nobody_and_keeps_count_of_whom_it_has() {
+    let now = Instant::now();
+    let mut pool = pool(2, Balance::LeastConnections);
+    let first = choose(&mut pool, now, 0);
+    let second = choose(&mut pool, now, 0);
+    assert_eq!(pool.drain(0), Ok(Some(Change::Draining { instance: 0 })));
+    assert_eq!(pool.drain(0), Ok(None));
+    assert!((0..5).all(|_| enter(&mut pool, now) == 1));
+    assert_eq!(pool.choose(now, &[1]), Err(NoApplication::Exhausted));
+    pool.release(first);
+    assert_eq!(pool.view(now)[0].connections, 1);
+    pool.release(second);
+    assert_eq!(pool.view(now)[0].connections, 0);
+
+    pool.drain(1).unwrap();
+    assert_eq!(pool.choose(now, &[]), Err(NoApplication::AllDraining));
+    assert_eq!(pool.choose(now, &[0, 1]), Err(NoApplication::AllDraining));
+
+    assert_eq!(pool.resume(0), Ok(Some(Change::Resumed { instance: 0 })));
+    assert_eq!(pool.resume(0), Ok(None));
+    assert_eq!(enter(&mut pool, now), 0);
+}
+
+#[test]
+fn one_that_is_resumed_begins_anew() {
+    let now = Instant::now();
+    let mut pool = pool(2, Balance::RoundRobin);
+    eject(&mut pool, now, 0);
+    pool.drain(0).unwrap();
+    assert_eq!((words(&pool, now), pool.poll_deadline()), (vec!["draining", "serving"], None));
+    pool.resume(0).unwrap();
+    // It is not on probation.
+    assert_eq!(show(&mut pool, now, 0, Sign::Unanswered, 4), []);
+    assert_eq!(words(&pool, now), ["serving", "serving"]);
+}
+
+#[test]
+fn what_its_predecessor_left_is_not_held_against_it() {
+    let now = Instant::now();
+    let mut pool = pool(2, Balance::RoundRobin);
+    let old: Vec<_> = (0..9).map(|_| choose(&mut pool, now, 0)).collect();
+    pool.drain(0).unwrap();
+    pool.resume(0).unwrap();
+    for choice in &old {
+        assert_eq!(pool.report(choice, now, Sign::BrokenOff), []);
+    }
+    assert_eq!(pool.view(now)[0].failures, 0);
+}
+
+#[test]
+fn an_unhealthy_one_gets_nobody_until_it_is_healthy() {
+    let now = Instant::now();
+    let mut pool = pool(2, Balance::RoundRobin);
+    assert_eq!(pool.probed(0, true), Ok(None));
+    assert_eq!(pool.probed(0, false), Ok(Some(Change::Unhealthy { instance: 0 })));
+    assert_eq!(pool.probed(0, false), Ok(None));
+    assert!((0..5).all(|_| enter(&mut pool, now) == 1));
+    assert_eq!(words(&pool, now), ["unhealthy", "serving"]);
+    assert_eq!(pool.probed(0, true), Ok(Some(Change::Healthy { instance: 0 })));
+    assert_eq!(enter(&mut pool, now), 0);
+}
+
+#[test]
+fn health_and_ejection_are_apart() {
+    let now = Instant::now();
+    let mut pool = pool(2, Balance::RoundRobin);
+    eject(&mut pool, now, 0);
+    pool.probed(0, false).unwrap();
+    pool.probed(0, true).unwrap();
+    assert_eq!(words(&pool, now), ["ejected", "serving"]);
+    pool.probed(0, false).unwrap();
+    let later = now + HALF_A_MINUTE;
+    assert_eq!(pool.handle_deadline(later), [Change::Returned { instance: 0 }]);
+    assert_eq!(words(&pool, later), ["unhealthy", "serving"]);
+    // Bad answers to probes are no failures in the row.
+    assert_eq!(pool.view(later)[1].failures, 0);
+}
+
+#[test]
+fn where_nothing_is_good_anything_that_does_not_drain_will_do() {
+    let now = Instant::now();
+    let mut pool = pool(3, Balance::RoundRobin);
+    eject(&mut pool, now, 0);
+    pool.probed(1, false).unwrap();
+    let only = pool.choose(now, &[]).unwrap();
+    assert_eq!((only.instance(), only.fails_open()), (2, false));
+    // The good one was tried in vain.
+    let second = pool.choose(now, &[2]).unwrap();
+    assert_eq!((second.instance(), second.fails_open()), (1, true));
+    pool.drain(2).unwrap();
+    let mut chosen: Vec<_> = (0..4).map(|_| enter(&mut pool, now)).collect();
+    chosen.sort_unstable();
+    assert_eq!(chosen, [0, 0, 1, 1]);
+    assert_eq!(pool.choose(now, &[0, 1]), Err(NoApplication::Exhausted));
+}
+
+#[test]
+fn what_is_not_there_cannot_be_drained_resumed_or_probed() {
+    let mut pool = pool(2, Balance::RoundRobin);
+    let none = Err(NoInstance { instance: 2, len: 2 });
+    assert_eq!([pool.drain(2), pool.resume(2), pool.probed(2, true)], [none; 3]);
+}
