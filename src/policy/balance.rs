@@ -10,6 +10,8 @@ mod sign;
 mod tests;
 mod words;
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::IpAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::{Duration, Instant};
 
@@ -33,9 +35,9 @@ const LONGEST: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
 ///
 /// let mut pool = Pool::new(NonZeroUsize::new(2).unwrap(), Balance::RoundRobin, None);
 /// let now = Instant::now();
-/// let first = pool.choose(now, &[])?;
+/// let first = pool.choose(now, None, &[])?;
 /// pool.report(&first, now, Sign::Unanswered);
-/// let second = pool.choose(now, &[first.instance()])?;
+/// let second = pool.choose(now, None, &[first.instance()])?;
 /// pool.release(first);
 /// assert_eq!(second.instance(), 1);
 /// # Ok::<(), lastword::policy::balance::NoApplication>(())
@@ -91,24 +93,31 @@ impl Pool {
         Self { balance, ejection, instances, turns: 0 }
     }
 
-    /// Chooses an instance for a client that tried these before; [`Pool::release`] must follow, once.
+    /// Chooses an instance for a client, by its address if that is known, that tried these before;
+    /// [`Pool::release`] must follow, once.
     ///
     /// One that serves, if there is one that was not tried: in turn, or the one with the fewest
     /// connections, and in turn among equals. Else any that is not draining and was not tried.
     ///
     /// # Errors
     /// All drain, or the client has tried all that do not. Nothing is counted then.
-    pub fn choose(&mut self, now: Instant, tried: &[usize]) -> Result<Choice, NoApplication> {
+    pub fn choose(
+        &mut self,
+        now: Instant,
+        client: Option<IpAddr>,
+        tried: &[usize],
+    ) -> Result<Choice, NoApplication> {
         let balance = self.balance;
-        let load = |instance: &Instance| match balance {
+        let rank = |n: usize, instance: &Instance| match balance {
             Balance::RoundRobin => 0,
             Balance::LeastConnections => instance.connections,
+            Balance::ClientAddress => client.map_or(0, |client| affinity(client, n)),
         };
         let open = self.instances.iter_mut().enumerate().filter(|(_, at)| !at.is_draining());
         // Whose last turn is longest ago is next: this is fair whoever comes and goes.
         let best = open
             .filter(|(n, _)| !tried.contains(n))
-            .min_by_key(|(_, at)| (!at.serves(now), load(at), at.last_turn));
+            .min_by_key(|(n, at)| (!at.serves(now), rank(*n, at), at.last_turn));
         let Some((n, instance)) = best else {
             let all_drain = self.instances.iter().all(Instance::is_draining);
             return Err(match all_drain {
@@ -348,4 +357,12 @@ impl Row {
     fn failures(&self) -> u32 {
         self.unanswered.max(self.broken_off)
     }
+}
+
+/// Ranks instances for a client: alike for each of its connections, unlike for other clients.
+fn affinity(client: IpAddr, n: usize) -> u64 {
+    // Its keys are fixed, so every process ranks alike.
+    let mut hasher = DefaultHasher::new();
+    (client, n).hash(&mut hasher);
+    hasher.finish()
 }

@@ -5,6 +5,7 @@ mod properties;
 mod signs;
 
 use super::*;
+use crate::vocabulary::BackendState;
 
 const HALF_A_MINUTE: Duration = Duration::from_secs(30);
 
@@ -19,13 +20,13 @@ fn pool(len: usize, balance: Balance) -> Pool {
 
 /// Chooses for a client that is in no hurry to leave.
 fn enter(pool: &mut Pool, now: Instant) -> usize {
-    pool.choose(now, &[]).unwrap().instance()
+    pool.choose(now, None, &[]).unwrap().instance()
 }
 
 /// Chooses this instance and no other.
 fn choose(pool: &mut Pool, now: Instant, n: usize) -> Choice {
     let others: Vec<_> = (0..pool.instances.len()).filter(|other| *other != n).collect();
-    pool.choose(now, &others).unwrap()
+    pool.choose(now, None, &others).unwrap()
 }
 
 /// Shows this sign by one client of this instance, so many times in a row.
@@ -46,7 +47,31 @@ fn eject(pool: &mut Pool, now: Instant, n: usize) {
 }
 
 fn words(pool: &Pool, now: Instant) -> Vec<&'static str> {
-    pool.view(now).iter().map(|instance| instance.state.as_str()).collect()
+    pool.view(now).iter().map(|at| BackendState::from(at.state).as_str()).collect()
+}
+
+#[test]
+fn an_address_stays_where_it_is_while_that_serves() {
+    let now = Instant::now();
+    let mut pool = pool(4, Balance::ClientAddress);
+    let address = |n: u8| Some(IpAddr::from([10, 0, 0, n]));
+    let homes = |pool: &mut Pool| -> Vec<usize> {
+        (0..200).map(|n| pool.choose(now, address(n), &[]).unwrap().instance()).collect()
+    };
+    let before = homes(&mut pool);
+    assert_eq!(homes(&mut pool), before);
+    for n in 0..4 {
+        let share = before.iter().filter(|home| **home == n).count();
+        assert!((25..=75).contains(&share), "{n} has {share} of 200");
+    }
+    eject(&mut pool, now, 2);
+    for (was, is) in before.iter().zip(homes(&mut pool)) {
+        assert!(if *was == 2 { is != 2 } else { is == *was }, "{was} moved to {is}");
+    }
+    // A client without an address has its turn, and one that has tried its own another.
+    assert_eq!((0..3).map(|_| enter(&mut pool, now)).filter(|home| *home == 2).count(), 0);
+    let other = pool.choose(now, address(7), &[before[7]]).unwrap();
+    assert_ne!(other.instance(), before[7]);
 }
 
 #[test]
@@ -70,7 +95,7 @@ fn the_neighbour_of_one_that_is_out_gets_no_more_than_the_others() {
 fn the_fewest_connections_win_and_equals_take_turns() {
     let now = Instant::now();
     let mut pool = pool(3, Balance::LeastConnections);
-    let mut choices: Vec<_> = (0..6).map(|_| pool.choose(now, &[]).unwrap()).collect();
+    let mut choices: Vec<_> = (0..6).map(|_| pool.choose(now, None, &[]).unwrap()).collect();
     assert_eq!(choices.iter().map(Choice::instance).collect::<Vec<_>>(), [0, 1, 2, 0, 1, 2]);
     // Instance 1 loses both of its connections, instance 2 one.
     for place in [4, 2, 1] {
@@ -86,10 +111,10 @@ fn a_client_is_not_sent_where_it_was() {
     let mut pool = pool(3, Balance::RoundRobin);
     let mut tried = Vec::new();
     for _ in 0..3 {
-        tried.push(pool.choose(now, &tried).unwrap().instance());
+        tried.push(pool.choose(now, None, &tried).unwrap().instance());
     }
     assert_eq!(tried, [0, 1, 2]);
-    assert_eq!(pool.choose(now, &tried), Err(NoApplication::Exhausted));
+    assert_eq!(pool.choose(now, None, &tried), Err(NoApplication::Exhausted));
     // What is not chosen is not counted.
     assert_eq!(pool.view(now).iter().map(|at| at.chosen).collect::<Vec<_>>(), [1, 1, 1]);
 }
@@ -103,15 +128,15 @@ fn one_that_drains_gets_nobody_and_keeps_count_of_whom_it_has() {
     assert_eq!(pool.drain(0), Ok(Some(Change::Draining { instance: 0 })));
     assert_eq!(pool.drain(0), Ok(None));
     assert!((0..5).all(|_| enter(&mut pool, now) == 1));
-    assert_eq!(pool.choose(now, &[1]), Err(NoApplication::Exhausted));
+    assert_eq!(pool.choose(now, None, &[1]), Err(NoApplication::Exhausted));
     pool.release(first);
     assert_eq!(pool.view(now)[0].connections, 1);
     pool.release(second);
     assert_eq!(pool.view(now)[0].connections, 0);
 
     pool.drain(1).unwrap();
-    assert_eq!(pool.choose(now, &[]), Err(NoApplication::AllDraining));
-    assert_eq!(pool.choose(now, &[0, 1]), Err(NoApplication::AllDraining));
+    assert_eq!(pool.choose(now, None, &[]), Err(NoApplication::AllDraining));
+    assert_eq!(pool.choose(now, None, &[0, 1]), Err(NoApplication::AllDraining));
 
     assert_eq!(pool.resume(0), Ok(Some(Change::Resumed { instance: 0 })));
     assert_eq!(pool.resume(0), Ok(None));
@@ -179,16 +204,16 @@ fn where_nothing_is_good_anything_that_does_not_drain_will_do() {
     let mut pool = pool(3, Balance::RoundRobin);
     eject(&mut pool, now, 0);
     pool.probed(1, false).unwrap();
-    let only = pool.choose(now, &[]).unwrap();
+    let only = pool.choose(now, None, &[]).unwrap();
     assert_eq!((only.instance(), only.fails_open()), (2, false));
     // The good one was tried in vain.
-    let second = pool.choose(now, &[2]).unwrap();
+    let second = pool.choose(now, None, &[2]).unwrap();
     assert_eq!((second.instance(), second.fails_open()), (1, true));
     pool.drain(2).unwrap();
     let mut chosen: Vec<_> = (0..4).map(|_| enter(&mut pool, now)).collect();
     chosen.sort_unstable();
     assert_eq!(chosen, [0, 0, 1, 1]);
-    assert_eq!(pool.choose(now, &[0, 1]), Err(NoApplication::Exhausted));
+    assert_eq!(pool.choose(now, None, &[0, 1]), Err(NoApplication::Exhausted));
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use super::Sign;
+use crate::vocabulary::BackendState;
 
 /// How one of several instances is chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -14,17 +15,21 @@ pub enum Balance {
     RoundRobin,
     /// The one with the fewest connections; in turn among equals.
     LeastConnections,
+    /// The same for each address of a client, as long as it serves; where one comes or goes, only its
+    /// own clients move (rendezvous hashing).
+    ClientAddress,
 }
 
 impl Balance {
     /// Every value.
-    pub const ALL: [Self; 2] = [Self::RoundRobin, Self::LeastConnections];
+    pub const ALL: [Self; 3] = [Self::RoundRobin, Self::LeastConnections, Self::ClientAddress];
 
     /// Returns the word of the configuration.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::RoundRobin => "round_robin",
             Self::LeastConnections => "least_connections",
+            Self::ClientAddress => "client_address",
         }
     }
 }
@@ -198,23 +203,13 @@ pub enum InstanceState {
     Draining,
 }
 
-impl InstanceState {
-    /// Every word.
-    pub const WORDS: [&'static str; 4] = ["serving", "ejected", "unhealthy", "draining"];
-
-    /// Returns the word for it.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Serving => "serving",
-            Self::Ejected { .. } => "ejected",
-            Self::Unhealthy => "unhealthy",
-            Self::Draining => "draining",
+impl From<InstanceState> for BackendState {
+    fn from(state: InstanceState) -> Self {
+        match state {
+            InstanceState::Serving => Self::Serving,
+            InstanceState::Ejected { .. } => Self::Ejected,
+            InstanceState::Unhealthy => Self::Unhealthy,
+            InstanceState::Draining => Self::Draining,
         }
-    }
-}
-
-impl fmt::Display for InstanceState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
     }
 }

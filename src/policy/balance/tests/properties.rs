@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::vocabulary::BackendState;
 
 #[derive(Debug, Clone)]
 enum Event {
@@ -151,7 +152,7 @@ impl World {
         let serves = |n: usize| before[n].state == InstanceState::Serving;
         let open: Vec<_> =
             (0..before.len()).filter(|n| !drains(*n) && !tried.contains(n)).collect();
-        let choice = match self.pool.choose(self.now, tried) {
+        let choice = match self.pool.choose(self.now, None, tried) {
             Ok(choice) => choice,
             Err(why) => {
                 assert!(open.is_empty(), "{open:?} would do");
@@ -210,13 +211,15 @@ impl World {
     /// Nobody is ejected beyond half of those that do not drain.
     fn assert_half(&self) {
         let view = self.view();
-        let of = |word| view.iter().filter(|at| at.state.as_str() == word).count();
+        let of =
+            |word| view.iter().filter(|at| BackendState::from(at.state).as_str() == word).count();
         assert!(of("ejected") <= (view.len() - of("draining")) / 2, "{view:?}");
     }
 
     fn assert_sound(&self) {
         let view = self.view();
-        let ejected = view.iter().filter(|at| at.state.as_str() == "ejected").count();
+        let ejected =
+            view.iter().filter(|at| BackendState::from(at.state).as_str() == "ejected").count();
         assert!(ejected <= view.len() / 2, "{view:?}");
         assert_eq!(view.iter().map(|at| at.chosen).sum::<u64>(), self.chosen);
         for (n, (at, told)) in view.iter().zip(&self.told).enumerate() {
