@@ -34,7 +34,10 @@ pub use limits::{Limits, MemoryLimit, OnFull};
 pub use loading::{Sources, load};
 pub use overrides::{ConnectionSettings, RouteClose, RouteKeepalive, RouteLimits};
 pub use patterns::{HostName, OriginPattern, PathPattern, host_matches, origin_allowed};
-pub use relay::{HostHeader, InvalidUpstream, OnClientLost, PlainHttp, RelayBackend, UpstreamUrl};
+pub use relay::{
+    HealthPath, HostHeader, InvalidHealthPath, InvalidUpstream, OnClientLost, PlainHttp,
+    RelayBackend, UpstreamUrl,
+};
 pub use reserved::{Auth, RouteAuth, Tls};
 pub use routing::{Backend, BackendKind, Listener, Route};
 pub use schema::{

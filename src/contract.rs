@@ -4,6 +4,7 @@
 //! cannot be renamed on the wire by tidying a type. What is written here changes only by adding.
 
 mod answers;
+mod backend;
 mod connection;
 mod dialer;
 mod drain;
@@ -19,6 +20,7 @@ pub use answers::{
     AcceptedRecord, AccountingRecord, BroadcastRecord, CountRecord, EndingPageRecord, LedgerRecord,
     ProblemRecord, StatusRecord, SummaryRecord,
 };
+pub use backend::{BackendRecord, BackendsRecord};
 pub use connection::{ConnectionPage, ConnectionRecord};
 pub use dialer::{
     DialerNewsRecord, DialerRecord, DialersRecord, LastEndingRecord, ReconnectingRecord, SpanRecord,

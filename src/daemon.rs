@@ -17,7 +17,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
-use crate::config::{Backend as BackendChoice, Config, ConfigError, LogFormat, Sources, Spread};
+use crate::config::{
+    Backend as BackendChoice, Config, ConfigError, LogFormat, Sources, Spread, UpstreamUrl,
+};
 use crate::contract::masking::{self, Masking};
 use crate::manager::{
     Accounting, Backend, DialerOptions, DrainOptions, DrainReport, KeepError, Listening, Relay,
@@ -117,7 +119,10 @@ pub fn check(files: Vec<PathBuf>, set: Vec<String>) -> ExitCode {
                 let host = route.host.as_deref().unwrap_or("any host");
                 let backend = match &route.backend {
                     BackendChoice::Echo => "echo".to_owned(),
-                    BackendChoice::Relay(relay) => format!("relay to {}", relay.url),
+                    BackendChoice::Relay(relay) => {
+                        let urls: Vec<&str> = relay.urls.iter().map(UpstreamUrl::as_str).collect();
+                        format!("relay to {}", urls.join(", "))
+                    }
                 };
                 say(&format!("route {}: {} at {host} to {}", route.name, route.path, backend));
             }

@@ -66,8 +66,9 @@ pub mod vocabulary;
 
 pub use manager::{
     Accounting, Adopt, Backend, BroadcastReport, Builder, CloseReply, ConnectionHandle, Dial,
-    DialError, DialerHandle, DialerOptions, DrainOptions, DrainReport, DrainUnderWay, EndingStream,
-    EventStream, Handler, HandlerFailure, Incoming, KeepError, Listening, Receiver, Relay, Route,
-    SendError, ShutDown, StartError, Supervisor, TrySendError,
+    DialError, DialerHandle, DialerOptions, DrainBackendError, DrainOptions, DrainReport,
+    DrainUnderWay, EndingStream, EventStream, Handler, HandlerFailure, Incoming, KeepError,
+    Listening, NoBackend, Receiver, Relay, Route, SendError, ShutDown, StartError, Supervisor,
+    TrySendError,
 };
 pub use vocabulary::{Ending, Event, Message};

@@ -33,9 +33,9 @@ use std::time::Duration;
 use bytes::Bytes;
 
 pub use crate::supervision::{
-    Accounting, Backend, BroadcastReport, CloseReply, ConnectionHandle, DrainOptions, DrainReport,
-    DrainUnderWay, Handler, HandlerFailure, Incoming, Listening, Receiver, Relay, Route, SendError,
-    ShutDown, TrySendError,
+    Accounting, Backend, BroadcastReport, CloseReply, ConnectionHandle, DrainBackendError,
+    DrainOptions, DrainReport, DrainUnderWay, Handler, HandlerFailure, Incoming, Listening,
+    NoBackend, Receiver, Relay, Route, SendError, ShutDown, TrySendError,
 };
 pub use builder::{Builder, StartError};
 pub use dialers::{DialerHandle, DialerOptions, KeepError};
@@ -49,8 +49,8 @@ use crate::supervision::{Adoption, Core};
 use crate::transport::bind::BindError;
 use crate::transport::socket::Transport;
 use crate::vocabulary::{
-    Census, ConnectionId, ConnectionName, DialerStatus, Direction, DrainProgress, ListenAddress,
-    Message, Origin, Role,
+    BackendStatus, Census, ConnectionId, ConnectionName, DialerStatus, Direction, DrainProgress,
+    ListenAddress, Message, Origin, Role,
 };
 use dialers::Dialers;
 
@@ -290,6 +290,35 @@ impl Supervisor {
     /// [`DrainUnderWay`]: there is one at a time.
     pub fn start_drain(&self, options: DrainOptions) -> Result<Arc<DrainProgress>, DrainUnderWay> {
         self.core.start_drain(options)
+    }
+
+    /// Returns how the applications behind relays fare, by the names of their routes.
+    pub fn backends(&self) -> Vec<BackendStatus> {
+        self.core.backends()
+    }
+
+    /// Sends no new clients to an application of a route, the `number`th from 0, and drains those
+    /// that it has, as [`Supervisor::start_drain`] does; `options.select` is not looked at. It gets
+    /// no new clients until it is resumed.
+    ///
+    /// # Errors
+    /// There is no such application, or another drain is under way; then nothing has changed.
+    pub fn drain_backend(
+        &self,
+        route: &str,
+        number: usize,
+        options: DrainOptions,
+    ) -> Result<Arc<DrainProgress>, DrainBackendError> {
+        self.core.drain_backend((route, number), options)
+    }
+
+    /// Sends new clients to an application again, as if it had never failed. A drain that closes
+    /// its clients goes on.
+    ///
+    /// # Errors
+    /// There is no such application.
+    pub fn resume_backend(&self, route: &str, number: usize) -> Result<(), NoBackend> {
+        self.core.resume_backend(route, number)
     }
 
     /// Returns how far the drain is that runs, or what the last one came to.

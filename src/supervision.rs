@@ -39,7 +39,7 @@ pub use listener::Listening;
 pub use memory::MemoryBudget;
 pub use node::ShutDown;
 pub use registry::Accounting;
-pub use relay::Relay;
+pub use relay::{DrainBackendError, NoBackend, Relay};
 pub use route::Route;
 
 pub(crate) use core::{Core, Parts};

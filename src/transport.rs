@@ -6,6 +6,7 @@
 pub mod bind;
 pub mod dial;
 mod handshake_key;
+pub mod http_probe;
 pub mod http_proxy;
 mod io_end;
 pub mod opening_handshake;

@@ -31,6 +31,7 @@ macro_rules! words {
     };
 }
 
+mod backend;
 mod census;
 mod close;
 mod dialer;
@@ -46,6 +47,7 @@ mod secret;
 mod selector;
 mod status;
 
+pub use backend::{BackendState, BackendStatus};
 pub use census::{Census, CensusLine, OpenByState, Verdict};
 pub use close::{CloseCode, CloseFrame, CloseReason, CloseState, IllegalClose, ReceivedClose};
 pub use dialer::{DialerChange, DialerNews, DialerPhase, DialerStatus, Reconnecting, Span};

@@ -8,6 +8,7 @@ mod support;
 /// One file per question.
 mod control {
     mod access;
+    mod backends;
     mod client;
     mod commanding;
     mod daemon;

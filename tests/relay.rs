@@ -7,11 +7,13 @@
 mod support;
 
 mod relay {
+    mod app;
     mod closing;
     mod flowing;
     mod losses;
     mod opening;
     mod plain_http;
     mod repairing;
+    mod several;
     mod stage;
 }

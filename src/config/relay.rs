@@ -1,25 +1,58 @@
-//! The relay backend: an application that connections are passed on to.
+//! The relay backend: applications that connections are passed on to.
 
 use std::fmt;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use http::Uri;
+use http::uri::PathAndQuery;
 use serde::Deserialize;
 use serde::de::{self, Deserializer};
 
-use super::values::ByteSize;
+use super::routing::{Backend, BackendKind};
+use super::values::{self, ByteSize};
+use crate::policy::balance::Balance;
 use crate::vocabulary::CloseCode;
 
-/// How connections are passed on to an application.
+/// How connections are passed on to an application, or to one of several that do the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RelayBackend {
-    /// Sets the application.
+    /// Sets the application (`url`), or several that do the same (`urls`).
     ///
-    /// Unit: `ws://host:port`, to ask for the client's own path, or `ws://host:port/path`, to ask for
-    /// this one; `ws+unix:/run/app.sock`. Required. Cost: one more connection for each connection.
-    pub url: UpstreamUrl,
+    /// Unit: `ws://host:port` or `wss://host:port`, to ask for the client's own path, or with a
+    /// `/path`, to ask for this one; `ws+unix:/run/app.sock`. Required. Cost: one more connection for
+    /// each connection.
+    pub urls: Vec<UpstreamUrl>,
+    /// Chooses among several applications.
+    ///
+    /// One of `round_robin`, `least_connections`, `client_address` (the same for each address of a
+    /// client, as Socket.IO's polling needs). Default: round_robin. Cost: with `client_address` all
+    /// clients behind one address go to one application.
+    pub balance: Balance,
+    /// Sets after how many failures in a row (it cannot be reached, answers 5xx, loses its
+    /// connections) an application gets no new clients for a while; at most half of them at once.
+    ///
+    /// Unit: failures; 0 = off. Default: 5. Cost: fewer do the work of all.
+    pub eject_after: u32,
+    /// Sets for how long.
+    ///
+    /// Unit: duration, above zero. Default: 30s. Cost: one that is well again waits for as long.
+    pub eject_for: Duration,
+    /// Asks each application at this path (GET) whether it is well: any 2xx is yes.
+    ///
+    /// Unit: path. Default: none, nobody asks. Cost: a request per application and `health_interval`.
+    pub health_path: Option<HealthPath>,
+    /// Sets how often it is asked.
+    ///
+    /// Unit: duration, above zero. Default: 10s. Cost: one that has failed gets clients for as long.
+    pub health_interval: Duration,
+    /// Names the authorities whose certificates the applications may show, in place of the machine's.
+    ///
+    /// Unit: path to PEM, read anew for every dial. Default: none, the machine's authorities. Cost:
+    /// reading it.
+    pub ca_file: Option<PathBuf>,
     /// Bounds a try to connect, the name's resolution included.
     ///
     /// Unit: duration, above zero. Default: 3s. Cost: clients wait up to as long for each try; then
@@ -33,7 +66,7 @@ pub struct RelayBackend {
     ///
     /// Unit: tries, above zero. Default: 2. Cost: as many times `connect_timeout`.
     pub tries: u32,
-    /// Bounds the opening handshakes with the application that are under way.
+    /// Bounds the opening handshakes with each application that are under way.
     ///
     /// Unit: handshakes, above zero. Default: 256. Cost: a descriptor each; beyond it clients get 503.
     pub max_pending: u32,
@@ -80,8 +113,19 @@ pub struct RelayBackend {
 impl RelayBackend {
     /// Makes the backend of an application with defaults for everything else.
     pub fn new(url: UpstreamUrl) -> Self {
+        Self::of_all(vec![url])
+    }
+
+    /// Likewise, of several that do the same; without any, every client gets 503.
+    pub fn of_all(urls: Vec<UpstreamUrl>) -> Self {
         Self {
-            url,
+            urls,
+            balance: Balance::default(),
+            eject_after: 5,
+            eject_for: Duration::from_secs(30),
+            health_path: None,
+            health_interval: Duration::from_secs(10),
+            ca_file: None,
             connect_timeout: Duration::from_secs(3),
             response_timeout: Duration::from_secs(10),
             tries: 2,
@@ -98,61 +142,113 @@ impl RelayBackend {
     }
 }
 
-/// The keys that only a relay backend takes, as they are written; each may be missing.
-#[derive(Default)]
+/// A backend as it is written: its kind decides which other keys it takes, each of which may be missing.
+#[derive(Deserialize)]
+#[serde(rename = "backend", deny_unknown_fields)]
 pub(super) struct Written {
-    pub(super) connect_timeout: Option<Duration>,
-    pub(super) response_timeout: Option<Duration>,
-    pub(super) tries: Option<u32>,
-    pub(super) max_pending: Option<u32>,
-    pub(super) host: Option<HostHeader>,
-    pub(super) check_utf8: Option<bool>,
-    pub(super) on_client_lost: Option<OnClientLost>,
-    pub(super) on_backend_lost: Option<CloseCode>,
-    pub(super) source_addresses: Option<Vec<IpAddr>>,
-    pub(super) max_message_size: Option<ByteSize>,
-    pub(super) http: Option<PlainHttp>,
-    pub(super) http_timeout: Option<Duration>,
+    kind: BackendKind,
+    url: Option<UpstreamUrl>,
+    urls: Option<Vec<UpstreamUrl>>,
+    balance: Option<Balance>,
+    eject_after: Option<u32>,
+    #[serde(default, deserialize_with = "values::some_duration")]
+    eject_for: Option<Duration>,
+    health_path: Option<Option<HealthPath>>,
+    #[serde(default, deserialize_with = "values::some_duration")]
+    health_interval: Option<Duration>,
+    ca_file: Option<Option<PathBuf>>,
+    #[serde(default, deserialize_with = "values::some_duration")]
+    connect_timeout: Option<Duration>,
+    #[serde(default, deserialize_with = "values::some_duration")]
+    response_timeout: Option<Duration>,
+    tries: Option<u32>,
+    max_pending: Option<u32>,
+    host: Option<HostHeader>,
+    check_utf8: Option<bool>,
+    on_client_lost: Option<OnClientLost>,
+    #[serde(default, deserialize_with = "some_close_code")]
+    on_backend_lost: Option<CloseCode>,
+    source_addresses: Option<Vec<IpAddr>>,
+    max_message_size: Option<ByteSize>,
+    http: Option<PlainHttp>,
+    #[serde(default, deserialize_with = "values::some_duration")]
+    http_timeout: Option<Duration>,
+}
+
+fn some_close_code<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<CloseCode>, D::Error> {
+    values::close_code(deserializer).map(Some)
 }
 
 impl Written {
-    /// Returns the backend, with the defaults of what is missing.
-    pub(super) fn with(self, url: UpstreamUrl) -> RelayBackend {
-        let default = RelayBackend::new(url);
-        RelayBackend {
-            connect_timeout: self.connect_timeout.unwrap_or(default.connect_timeout),
-            response_timeout: self.response_timeout.unwrap_or(default.response_timeout),
-            tries: self.tries.unwrap_or(default.tries),
-            max_pending: self.max_pending.unwrap_or(default.max_pending),
-            host: self.host.unwrap_or(default.host),
-            check_utf8: self.check_utf8.unwrap_or(default.check_utf8),
-            on_client_lost: self.on_client_lost.unwrap_or(default.on_client_lost),
-            on_backend_lost: self.on_backend_lost.unwrap_or(default.on_backend_lost),
-            source_addresses: self.source_addresses.unwrap_or(default.source_addresses),
-            max_message_size: self.max_message_size.unwrap_or(default.max_message_size),
-            http: self.http.unwrap_or(default.http),
-            http_timeout: self.http_timeout.unwrap_or(default.http_timeout),
-            url: default.url,
+    /// Returns what was written, or what is wrong with it.
+    pub(super) fn backend(mut self) -> Result<Backend, String> {
+        match (self.kind, self.url.take(), self.urls.take()) {
+            (BackendKind::Echo, None, None) => match self.first_key() {
+                None => Ok(Backend::Echo),
+                Some(key) => Err(format!("an echo backend takes no {key}: remove it")),
+            },
+            (BackendKind::Echo, _, _) => Err("an echo backend takes no url: remove it".to_owned()),
+            (BackendKind::Relay, Some(_), Some(_)) => {
+                Err("a relay backend has either url or urls: remove one".to_owned())
+            }
+            (BackendKind::Relay, Some(url), None) => Ok(self.relay(vec![url])),
+            (BackendKind::Relay, None, Some(urls)) => Ok(self.relay(urls)),
+            (BackendKind::Relay, None, None) => {
+                Err("a relay backend needs the url of the application".to_owned())
+            }
+            // The refusal by name replaces this message.
+            (BackendKind::Webhook | BackendKind::Nats, _, _) => {
+                Err("not in this version".to_owned())
+            }
         }
     }
 
-    /// Returns the name of a key that is there.
-    pub(super) fn first_key(&self) -> Option<&'static str> {
-        let keys = [
-            ("connect_timeout", self.connect_timeout.is_some()),
-            ("response_timeout", self.response_timeout.is_some()),
-            ("tries", self.tries.is_some()),
-            ("max_pending", self.max_pending.is_some()),
-            ("host", self.host.is_some()),
-            ("check_utf8", self.check_utf8.is_some()),
-            ("on_client_lost", self.on_client_lost.is_some()),
-            ("on_backend_lost", self.on_backend_lost.is_some()),
-            ("source_addresses", self.source_addresses.is_some()),
-            ("max_message_size", self.max_message_size.is_some()),
-            ("http", self.http.is_some()),
-            ("http_timeout", self.http_timeout.is_some()),
-        ];
-        keys.into_iter().find_map(|(key, there)| there.then_some(key))
+    fn relay(self, urls: Vec<UpstreamUrl>) -> Backend {
+        Backend::Relay(Box::new(self.over(RelayBackend::of_all(urls))))
+    }
+}
+
+/// Lists the keys that only a relay backend takes.
+macro_rules! keys {
+    ($($key:ident),* $(,)?) => {
+        impl Written {
+            /// Returns the backend, with these defaults of what is missing.
+            fn over(self, default: RelayBackend) -> RelayBackend {
+                RelayBackend { $($key: self.$key.unwrap_or(default.$key),)* urls: default.urls }
+            }
+
+            /// Returns the name of a key that is there.
+            fn first_key(&self) -> Option<&'static str> {
+                [$((stringify!($key), self.$key.is_some())),*]
+                    .into_iter()
+                    .find_map(|(key, there)| there.then_some(key))
+            }
+        }
+    };
+}
+
+keys! {
+    balance, eject_after, eject_for, health_path, health_interval, ca_file, connect_timeout,
+    response_timeout, tries, max_pending, host, check_utf8, on_client_lost, on_backend_lost,
+    source_addresses, max_message_size, http, http_timeout,
+}
+
+impl<'de> Deserialize<'de> for Balance {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        enum Word {
+            RoundRobin,
+            LeastConnections,
+            ClientAddress,
+        }
+        Ok(match Word::deserialize(deserializer)? {
+            Word::RoundRobin => Self::RoundRobin,
+            Word::LeastConnections => Self::LeastConnections,
+            Word::ClientAddress => Self::ClientAddress,
+        })
     }
 }
 
@@ -202,7 +298,38 @@ impl<'de> Deserialize<'de> for OnClientLost {
     }
 }
 
-/// Where an application is: `ws://host:port[/path]` or `ws+unix:/path/to.sock`.
+/// A path at which an application says whether it is well.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct HealthPath(PathAndQuery);
+
+impl HealthPath {
+    /// Returns what is asked for.
+    pub fn target(&self) -> &PathAndQuery {
+        &self.0
+    }
+}
+
+impl FromStr for HealthPath {
+    type Err = InvalidHealthPath;
+
+    fn from_str(text: &str) -> Result<Self, InvalidHealthPath> {
+        let path = text.parse().ok().filter(|_| text.starts_with('/'));
+        path.map(Self).ok_or(InvalidHealthPath)
+    }
+}
+
+impl<'de> Deserialize<'de> for HealthPath {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+/// Tells that a text is no path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("this is no path: write \"/healthz\"")]
+pub struct InvalidHealthPath;
+
+/// Where an application is: `ws://host:port[/path]`, `wss://…` or `ws+unix:/path/to.sock`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct UpstreamUrl(String);
 
@@ -220,9 +347,6 @@ pub enum InvalidUpstream {
     /// It is not as it should be.
     #[error("the URL {0}: write \"ws://127.0.0.1:3000\" or \"ws+unix:/run/app.sock\"")]
     Malformed(&'static str),
-    /// TLS is yet to come.
-    #[error("wss:// to an application is not in this version: use ws://")]
-    TlsNotInThisVersion,
 }
 
 /// What `sockaddr_un` holds on Linux, less the final zero.
@@ -244,9 +368,10 @@ impl FromStr for UpstreamUrl {
         }
         let uri: Uri = text.parse().map_err(|_| malformed("cannot be parsed"))?;
         match uri.scheme_str().map(str::to_ascii_lowercase).as_deref() {
-            Some("ws") => {}
-            Some("wss") => return Err(InvalidUpstream::TlsNotInThisVersion),
-            Some(_) | None => return Err(malformed("begins with neither ws:// nor ws+unix:")),
+            Some("ws" | "wss") => {}
+            Some(_) | None => {
+                return Err(malformed("begins with none of ws://, wss:// and ws+unix:"));
+            }
         }
         let authority = uri.authority().ok_or_else(|| malformed("has no host"))?;
         let (host, whole) = (authority.host(), authority.as_str());
@@ -280,7 +405,9 @@ mod tests {
 
     #[test]
     fn urls_of_applications_are_held_to_their_form() {
-        for good in ["ws://a", "ws://[::1]:3000/", "WS://a:1/b?c", "ws+unix:/run/app.sock"] {
+        for good in
+            ["ws://a", "wss://a", "ws://[::1]:3000/", "WS://a:1/b?c", "ws+unix:/run/app.sock"]
+        {
             assert_eq!(good.parse::<UpstreamUrl>().unwrap().as_str(), good);
         }
         for bad in ["", "a:1", "http://a", "ws://", "ws://a:0", "ws://u@a", "ws://a#b", "ws+unix:a"]
@@ -288,7 +415,5 @@ mod tests {
             let error = bad.parse::<UpstreamUrl>().unwrap_err();
             assert!(matches!(error, InvalidUpstream::Malformed(_)), "{bad}");
         }
-        let tls = "wss://a".parse::<UpstreamUrl>();
-        assert_eq!(tls, Err(InvalidUpstream::TlsNotInThisVersion));
     }
 }

@@ -1,18 +1,14 @@
 //! Listeners and routes: which address accepts, and what becomes of a path.
 
-use std::net::IpAddr;
-use std::time::Duration;
-
 use serde::Deserialize;
 use serde::de::{self, Deserializer};
 
 use super::overrides::{ConnectionSettings, RouteClose, RouteKeepalive, RouteLimits};
 use super::patterns::{OriginPattern, PathPattern, host, host_matches, origin_allowed};
-use super::relay::{HostHeader, OnClientLost, PlainHttp, RelayBackend, UpstreamUrl, Written};
+use super::relay::{RelayBackend, Written};
 use super::reserved::{Auth, Tls};
 use super::schema::Config;
-use super::values::{self, ByteSize};
-use crate::vocabulary::{CloseCode, ListenAddress};
+use crate::vocabulary::ListenAddress;
 
 /// An address that accepts connections.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -173,74 +169,9 @@ pub enum BackendKind {
     Nats,
 }
 
-/// A backend as it is written: its kind decides which other keys it takes.
-#[derive(Deserialize)]
-#[serde(rename = "backend", deny_unknown_fields)]
-struct WrittenBackend {
-    kind: BackendKind,
-    url: Option<UpstreamUrl>,
-    #[serde(default, deserialize_with = "values::some_duration")]
-    connect_timeout: Option<Duration>,
-    #[serde(default, deserialize_with = "values::some_duration")]
-    response_timeout: Option<Duration>,
-    tries: Option<u32>,
-    max_pending: Option<u32>,
-    host: Option<HostHeader>,
-    check_utf8: Option<bool>,
-    on_client_lost: Option<OnClientLost>,
-    #[serde(default, deserialize_with = "some_close_code")]
-    on_backend_lost: Option<CloseCode>,
-    source_addresses: Option<Vec<IpAddr>>,
-    max_message_size: Option<ByteSize>,
-    http: Option<PlainHttp>,
-    #[serde(default, deserialize_with = "values::some_duration")]
-    http_timeout: Option<Duration>,
-}
-
-fn some_close_code<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<CloseCode>, D::Error> {
-    values::close_code(deserializer).map(Some)
-}
-
 impl<'de> Deserialize<'de> for Backend {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let written = WrittenBackend::deserialize(deserializer)?;
-        let (kind, url) = (written.kind, written.url);
-        let written = Written {
-            connect_timeout: written.connect_timeout,
-            response_timeout: written.response_timeout,
-            tries: written.tries,
-            max_pending: written.max_pending,
-            host: written.host,
-            check_utf8: written.check_utf8,
-            on_client_lost: written.on_client_lost,
-            on_backend_lost: written.on_backend_lost,
-            source_addresses: written.source_addresses,
-            max_message_size: written.max_message_size,
-            http: written.http,
-            http_timeout: written.http_timeout,
-        };
-        match (kind, url) {
-            (BackendKind::Echo, None) => match written.first_key() {
-                None => Ok(Self::Echo),
-                Some(key) => {
-                    let why = format!("an echo backend takes no {key}: remove it");
-                    Err(de::Error::custom(why))
-                }
-            },
-            (BackendKind::Echo, Some(_)) => {
-                Err(de::Error::custom("an echo backend takes no url: remove it"))
-            }
-            (BackendKind::Relay, Some(url)) => Ok(Self::Relay(Box::new(written.with(url)))),
-            (BackendKind::Relay, None) => {
-                Err(de::Error::custom("a relay backend needs the url of the application"))
-            }
-            // The refusal by name stands in `reserved`; it replaces this message.
-            (BackendKind::Webhook | BackendKind::Nats, _) => {
-                Err(de::Error::custom("not in this version"))
-            }
-        }
+        Written::deserialize(deserializer)?.backend().map_err(de::Error::custom)
     }
 }
 

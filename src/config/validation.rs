@@ -56,9 +56,9 @@ pub enum Violation {
         "{0:?} is no subprotocol: write letters, digits and !#$%&'*+-.^_`|~ (RFC 6455 section 4.1)"
     )]
     Subprotocol(String),
-    /// A subprotocol is listed twice.
+    /// A subprotocol or an application is listed twice.
     #[error("{0:?} is listed twice: remove one")]
-    DuplicateSubprotocol(String),
+    ListedTwice(String),
     /// An upstream could not be dialled.
     #[error("the URL cannot be dialled: {0}; write ws://host:port/path or wss://host/path")]
     DialerUrl(&'static str),
@@ -261,14 +261,22 @@ fn check_routes(config: &Config) -> Check {
 }
 
 fn check_relay(key: &str, relay: &RelayBackend) -> Check {
+    for (index, url) in relay.urls.iter().enumerate() {
+        // Its failures would be counted apart, and it would be drained by halves.
+        let twice = || Violation::ListedTwice(url.to_string());
+        ensure(!relay.urls[..index].contains(url), [format!("{key}.urls")], twice)?;
+    }
     for (name, duration) in [
         ("connect_timeout", relay.connect_timeout),
         ("response_timeout", relay.response_timeout),
         ("http_timeout", relay.http_timeout),
+        ("eject_for", relay.eject_for),
+        ("health_interval", relay.health_interval),
     ] {
         ensure(!duration.is_zero(), [format!("{key}.{name}")], || Violation::NoDeadline)?;
     }
     for (name, number) in [
+        ("urls", relay.urls.len() as u64),
         ("tries", u64::from(relay.tries)),
         ("max_pending", u64::from(relay.max_pending)),
         ("max_message_size", relay.max_message_size.0),
@@ -304,7 +312,7 @@ fn check_subprotocols(prefix: &str, subprotocols: &[String]) -> Check {
         let key = [format!("{prefix}subprotocols[{at}]")];
         ensure(is_token(subprotocol), key.clone(), || Violation::Subprotocol(subprotocol.clone()))?;
         ensure(!subprotocols[..at].contains(subprotocol), key, || {
-            Violation::DuplicateSubprotocol(subprotocol.clone())
+            Violation::ListedTwice(subprotocol.clone())
         })?;
     }
     Ok(())
@@ -493,7 +501,7 @@ mod tests {
             let key = "routes[0].subprotocols[0]".to_owned();
             assert_eq!(with(&[text]), Some((key, Violation::Subprotocol(text.to_owned()))));
         }
-        assert!(matches!(with(&["a", "a"]), Some((_, Violation::DuplicateSubprotocol(_)))));
+        assert!(matches!(with(&["a", "a"]), Some((_, Violation::ListedTwice(_)))));
     }
 
     #[test]

@@ -56,6 +56,8 @@ pub struct SelectorRecord<'a> {
     pub subject: Option<Cow<'a, str>>,
     /// A label that they have, as `name:value`.
     pub tag: Option<Cow<'a, str>>,
+    /// The application that they are passed on to, by its URL as it is recorded.
+    pub upstream: Option<Cow<'a, str>>,
 }
 
 /// Connections that are left, by where their closing handshake stands.
@@ -100,6 +102,7 @@ impl<'a> From<&'a Selector> for SelectorRecord<'a> {
             route: selector.route.as_deref().map(Cow::Borrowed),
             subject: selector.subject.as_deref().map(Cow::Borrowed),
             tag: tag.map(|(name, value)| format!("{name}:{value}").into()),
+            upstream: selector.upstream.as_deref().map(Cow::Borrowed),
         }
     }
 }

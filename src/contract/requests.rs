@@ -157,7 +157,12 @@ impl SelectorRecord<'_> {
     pub fn selector(&self) -> Result<Selector, RequestError> {
         let tag = self.tag.as_deref().map(split_tag).transpose()?;
         let owned = |text: &Option<Cow<'_, str>>| text.as_deref().map(str::to_owned);
-        Ok(Selector { route: owned(&self.route), subject: owned(&self.subject), tag })
+        Ok(Selector {
+            route: owned(&self.route),
+            subject: owned(&self.subject),
+            tag,
+            upstream: owned(&self.upstream),
+        })
     }
 }
 

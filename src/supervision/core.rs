@@ -17,6 +17,7 @@ use super::memory::MemoryBudget;
 use super::node::{Attempt, Node, ShutDown};
 use super::publication::{Observer, Publisher};
 use super::registry::{Accounting, Registry};
+use super::relay::{DrainBackendError, NoBackend, Relays};
 use super::route::Route;
 use super::supervisor::{Adoption, Supervising, SupervisorActor, SupervisorMessage};
 use crate::config::Records;
@@ -25,8 +26,8 @@ use crate::policy::admission::{Admission, AdmissionLimits};
 use crate::protocol::closing_handshake::Input;
 use crate::transport::bind::{self, Arrivals, BindError};
 use crate::vocabulary::{
-    Cause, Census, ConnectionId, ConnectionName, DrainProgress, Ending, Event, ListenAddress,
-    Message, Origin, Published, Requester,
+    BackendStatus, Cause, Census, ConnectionId, ConnectionName, DrainProgress, Ending, Event,
+    ListenAddress, Message, Origin, Published, Requester, Selector,
 };
 
 /// How long the end of a supervisor waits for the last endings to be told: for longer than a ledger
@@ -42,6 +43,7 @@ pub(crate) struct Core {
     /// The drain that was started and left to itself.
     drainer: Mutex<JoinSet<DrainReport>>,
     budget: Arc<MemoryBudget>,
+    relays: Relays,
 }
 
 /// What a core is made of.
@@ -78,6 +80,7 @@ impl Core {
             max_connections: parts.admission.max_connections,
             drainer: Mutex::default(),
             budget,
+            relays: Relays::default(),
         })
     }
 
@@ -89,6 +92,7 @@ impl Core {
     ) -> Result<Listening, BindError> {
         let acceptor = bind::bind(address)?;
         let address = acceptor.local_addr().unwrap_or_else(|_| address.clone());
+        routes.iter().for_each(|route| self.relays.enter(route));
         let listener = Listener {
             name: name.to_owned(),
             node: Arc::clone(&self.node),
@@ -207,6 +211,36 @@ impl Core {
         *drainer = JoinSet::new();
         drainer.spawn(async move { drain::drain(&node, prepared).await });
         Ok(Arc::new(progress))
+    }
+
+    pub(crate) fn backends(&self) -> Vec<BackendStatus> {
+        self.relays.statuses()
+    }
+
+    /// Sends no new clients to an application, and closes those that it has.
+    pub(crate) fn drain_backend(
+        &self,
+        (route, number): (&str, usize),
+        options: DrainOptions,
+    ) -> Result<Arc<DrainProgress>, DrainBackendError> {
+        let entry = self.relays.get(route)?;
+        let was_draining = entry.drain(number)?;
+        let select = Selector {
+            route: Some(route.to_owned()),
+            upstream: entry.url(number),
+            ..Selector::default()
+        };
+        self.start_drain(DrainOptions { select, ..options }).map_err(|error| {
+            if !was_draining {
+                // There is such an application: it was just found.
+                let _ = entry.resume(number);
+            }
+            error.into()
+        })
+    }
+
+    pub(crate) fn resume_backend(&self, route: &str, number: usize) -> Result<(), NoBackend> {
+        Ok(self.relays.get(route)?.resume(number)?)
     }
 
     pub(crate) fn cancel_drain(&self) -> Option<Arc<DrainProgress>> {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tokio::sync::{Notify, broadcast, oneshot};
 
 use super::connection::Connection;
-use super::registry::Registry;
+use super::registry::{Registry, Removed};
 use crate::ledger::{Committed, Entry, Ledger};
 use crate::vocabulary::{Closing, ConnectionId, Ending, Event, Opened, Published, Record};
 
@@ -168,7 +168,10 @@ impl Committed for Publisher {
             let _ = awaited.send(());
         }
         if let Some(ending) = ended {
-            if let Some((connection, place)) = removed {
+            if let Some(Removed { connection, place, lease }) = removed {
+                if let Some(lease) = lease {
+                    lease.ended(&ending.outcome);
+                }
                 connection.publish(ending);
                 // Only now: until it is recorded, an ending takes up room, and so a place.
                 drop(place);

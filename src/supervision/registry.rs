@@ -8,6 +8,7 @@ use dashmap::DashMap;
 use super::books::{Books, Carried, CensusUnderWay, Departed, LineNumber};
 use super::connection::Connection;
 use super::node::Place;
+use super::relay::Lease;
 use crate::vocabulary::{Census, CloseState, ConnectionId, Ending};
 
 /// Into how many parts the connections are split, each under a lock of its own. A census reads one
@@ -27,12 +28,21 @@ struct Entry {
     connection: Arc<Connection>,
     /// Its place among those that are counted.
     place: Option<Place>,
+    /// Its share of an application, if it is the leg to one.
+    lease: Option<Lease>,
     /// Where the books have it.
     line: LineNumber,
     /// How many had opened when it had.
     number: u64,
     /// The last census that has counted it.
     counted_in: AtomicU64,
+}
+
+/// A connection that has ended, and what it had.
+pub(super) struct Removed {
+    pub(super) connection: Arc<Connection>,
+    pub(super) place: Option<Place>,
+    pub(super) lease: Option<Lease>,
 }
 
 #[derive(Debug, Default)]
@@ -70,20 +80,25 @@ impl Default for Registry {
 }
 
 impl Registry {
-    pub(super) fn insert(&self, connection: Arc<Connection>, place: Option<Place>) {
+    pub(super) fn insert(
+        &self,
+        connection: Arc<Connection>,
+        place: Option<Place>,
+        lease: Option<Lease>,
+    ) {
         // The books and the map change together, so that nobody ever sees one without the other.
         let mut books = self.lock();
         let line = books.open(&connection.origin);
         let (number, counted_in) = (books.opened, AtomicU64::new(0));
-        let entry = Entry { connection, place, line, number, counted_in };
+        let entry = Entry { connection, place, lease, line, number, counted_in };
         self.connections.insert(entry.connection.id, entry);
     }
 
     /// Removes a connection that has ended; `None` if that was done before.
-    pub(super) fn remove(&self, ending: &Ending) -> Option<(Arc<Connection>, Option<Place>)> {
+    pub(super) fn remove(&self, ending: &Ending) -> Option<Removed> {
         let mut books = self.lock();
         let (_, entry) = self.connections.remove(&ending.id)?;
-        let Entry { connection, place, line, number, counted_in } = entry;
+        let Entry { connection, place, lease, line, number, counted_in } = entry;
         let carried = connection.counters.carried();
         books.end(line, &ending.outcome, carried);
         if let Some(census) = &mut books.census
@@ -92,7 +107,7 @@ impl Registry {
             let state = ending.outcome.state.unwrap_or(CloseState::Closed);
             census.departed.push(Departed { line, state, carried });
         }
-        Some((connection, place))
+        Some(Removed { connection, place, lease })
     }
 
     pub(super) fn get(&self, id: ConnectionId) -> Option<Arc<Connection>> {

@@ -6,13 +6,19 @@
 //! and reason, and so does the answer that comes back: both are a Close that was read here and is to
 //! be sent there.
 
+mod applications;
+mod health;
 mod opening;
+mod relays;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+pub(super) use applications::Lease;
 pub use opening::Relay;
-pub(super) use opening::{Application, Offer, Unopened};
+pub(super) use opening::{Offer, Opened, Unopened};
+pub(super) use relays::Relays;
+pub use relays::{DrainBackendError, NoBackend};
 
 use super::connection::Connection;
 use super::decider::ConnectionMessage;

@@ -16,11 +16,11 @@ use super::memory::MemoryBudget;
 use super::node::Place;
 use super::publication::Publisher;
 use super::registry::Registry;
-use super::relay::{Link, Losses, Side};
+use super::relay::{Lease, Link, Losses, Side};
 use crate::config::ConnectionSettings;
 use crate::protocol::closing_handshake::Input;
 use crate::transport::socket::Transport;
-use crate::vocabulary::{Cause, ConnectionId, Origin, Role};
+use crate::vocabulary::{Cause, CloseCode, CloseFrame, ConnectionId, Origin, Role};
 
 /// The supervisor of all connections of a node.
 pub(super) struct SupervisorActor;
@@ -53,6 +53,8 @@ pub(super) struct Pair {
     pub(super) client: Adoption,
     pub(super) application: Adoption,
     pub(super) losses: Losses,
+    /// The share of the application that the connection to it takes.
+    pub(super) lease: Lease,
 }
 
 /// What the supervisor works with.
@@ -159,15 +161,17 @@ impl Supervising {
         adoption: Adoption,
         myself: ActorRef<SupervisorMessage>,
     ) -> ConnectionHandle {
-        let (connection, start) = self.prepare(adoption);
+        let (connection, start) = self.prepare(adoption, None);
         self.start(connection, start, myself).await
     }
 
     /// Takes over both legs of a relay. Whatever becomes of one, the other hears of it.
     async fn adopt_pair(&mut self, pair: Pair, myself: ActorRef<SupervisorMessage>) {
-        let Pair { client, application, losses } = pair;
-        let (client, mut client_start) = self.prepare(client);
-        let (application, mut application_start) = self.prepare(application);
+        let Pair { client, application, losses, lease } = pair;
+        let (client, mut client_start) = self.prepare(client, None);
+        // A drain that begins behind this finds the client, which is in the registry.
+        let drains = lease.drains();
+        let (application, mut application_start) = self.prepare(application, Some(lease));
         for (leg, start, other, side) in [
             (&client, &mut client_start, &application, Side::Client),
             (&application, &mut application_start, &client, Side::Application),
@@ -177,11 +181,16 @@ impl Supervising {
             start.backend.join(Link::new(side, Arc::clone(other), losses));
         }
         self.start(application, application_start, myself.clone()).await;
-        self.start(client, client_start, myself).await;
+        let client = self.start(client, client_start, myself).await;
+        if drains {
+            // One that began while the application answered may have looked for it before.
+            let close = CloseFrame::coded(CloseCode::SERVICE_RESTART, "service restart");
+            client.close_with(close, Cause::Drain, None);
+        }
     }
 
     /// Enters a connection into the books.
-    fn prepare(&self, adoption: Adoption) -> (Arc<Connection>, Start) {
+    fn prepare(&self, adoption: Adoption, lease: Option<Lease>) -> (Arc<Connection>, Start) {
         let Adoption { id, transport, read_ahead, role, origin, settings, mut backend, place } =
             adoption;
         let connection = Arc::new(Connection::new(Birth {
@@ -196,7 +205,7 @@ impl Supervising {
         }));
         // Before anything is read: what is watched for may come with the opening handshake.
         connection.set_watch(backend.take_watch());
-        self.registry.insert(Arc::clone(&connection), place);
+        self.registry.insert(Arc::clone(&connection), place, lease);
         self.publisher.opened(&connection);
         let start = Start {
             connection: Arc::clone(&connection),

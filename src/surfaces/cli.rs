@@ -5,6 +5,7 @@
 
 mod api;
 mod arguments;
+mod backends;
 mod closing;
 mod console;
 mod draining;
@@ -31,8 +32,8 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 pub use arguments::{
-    Abort, Broadcast, Close, Completion, Control, Dial, Drain, Endings, Events, Ls, Man, Payload,
-    Send, Show, Status, Why,
+    Abort, Backends, Broadcast, Close, Completion, Control, Dial, Drain, Endings, Events, Ls, Man,
+    Payload, Send, Show, Status, Why,
 };
 pub use selector::{InvalidSelector, Selected, Tag};
 pub use words::{InvalidMoment, Moment};
@@ -95,6 +96,8 @@ pub enum ClientCommand {
     Abort(Abort),
     /// Close all connections, or a selection, at a pace, and watch it
     Drain(Drain),
+    /// List the applications behind relays, and how they fare
+    Backends(Backends),
     /// Open a connection from the daemon to a server
     Dial(Dial),
     /// Follow what happens, as it happens
@@ -124,7 +127,7 @@ pub struct Serve {
     /// The configuration.
     #[command(flatten)]
     pub layers: Layers,
-    /// Relay every path that no route takes to this application: ws://host:port or ws+unix:/path
+    /// Relay every path that no route takes to this application: ws://host:port, wss://… or ws+unix:/path
     #[arg(long, value_name = "URL")]
     pub relay: Option<String>,
 }
@@ -150,6 +153,7 @@ impl ClientCommand {
             Self::Close(close) => Some(&close.control),
             Self::Abort(abort) => Some(&abort.control),
             Self::Drain(drain) => Some(&drain.control),
+            Self::Backends(backends) => Some(&backends.control),
             Self::Dial(dial) => Some(&dial.control),
             Self::Events(events) => Some(&events.control),
             Self::Status(status) => Some(&status.control),
@@ -198,6 +202,7 @@ async fn ask(command: ClientCommand, console: &mut Console) -> Result<u8, Failur
         ClientCommand::Close(close) => closing::close(&close, console).await,
         ClientCommand::Abort(abort) => closing::abort(&abort, console).await,
         ClientCommand::Drain(drain) => draining::drain(&drain, console).await,
+        ClientCommand::Backends(backends) => backends::list(&backends, console).await,
         ClientCommand::Dial(dial) => closing::dial(&dial, console).await,
         ClientCommand::Events(events) => events::follow(&events, console).await,
         ClientCommand::Status(status) => status::status(&status, console).await,

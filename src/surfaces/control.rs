@@ -5,6 +5,7 @@
 //! token. What it says is read in `reading`, what it is refused for is a `problem`.
 
 mod access;
+mod backends;
 mod commands;
 mod connections;
 mod description;
@@ -186,6 +187,8 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(endings::show))
         .routes(routes!(events::follow))
         .routes(routes!(drains::start, drains::show, drains::cancel))
+        .routes(routes!(backends::list))
+        .routes(routes!(backends::drain, backends::resume))
         .routes(routes!(dialers::list))
         .routes(routes!(dialers::command))
         .routes(routes!(node::metrics))

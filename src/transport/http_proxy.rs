@@ -20,7 +20,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, timeout_at};
 
-use super::socket::{AnySocket, Transport};
+use super::socket::Transport;
 
 /// Why a request is not passed on: what its sender is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +40,7 @@ pub trait Forwarding {
     fn connect(
         &self,
         request: &mut request::Parts,
-    ) -> impl Future<Output = Result<AnySocket, NotPassed>>;
+    ) -> impl Future<Output = Result<Box<dyn Transport>, NotPassed>>;
 
     /// Changes the answer for the client.
     fn answer(&self, answer: &mut response::Parts);
@@ -122,7 +122,7 @@ impl NotPassed {
     }
 }
 
-type Driver = Pin<Box<client_http1::Connection<TokioIo<Watched<AnySocket>>, Incoming>>>;
+type Driver = Pin<Box<client_http1::Connection<TokioIo<Watched<Box<dyn Transport>>>, Incoming>>>;
 
 /// An answer's body, and the connection that it comes from: that runs while somebody reads.
 struct Driven {

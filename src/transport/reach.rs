@@ -1,6 +1,6 @@
 //! The way to a server: TCP, through a proxy if there is one, and TLS if the URL says so.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
@@ -21,6 +21,8 @@ pub struct Way<'a> {
     pub trust: &'a Trust,
     /// The proxy on the way, and `user:password` for it.
     pub proxy: Option<(&'a ProxyUrl, Option<Secret>)>,
+    /// Our address; the kernel's choice, if there is none.
+    pub source: Option<IpAddr>,
     /// How long TCP may take.
     pub connect_timeout: Duration,
     /// By when the proxy must have answered and TLS be open.
@@ -63,7 +65,7 @@ pub struct FailedReach {
 /// Dropping the future drops the attempt.
 pub async fn reach(way: Way<'_>, facts: &mut Facts) -> Result<Box<dyn Transport>, FailedReach> {
     let began = Instant::now();
-    let Way { url, trust, proxy, connect_timeout, handshake_timeout } = way;
+    let Way { url, trust, proxy, source, connect_timeout, handshake_timeout } = way;
     // Before anything is dialled: what is wrong on this end bothers nobody else.
     let tls = match url.is_secure() {
         true => Some(
@@ -78,7 +80,7 @@ pub async fn reach(way: Way<'_>, facts: &mut Facts) -> Result<Box<dyn Transport>
         Some((proxy, _)) => (proxy.host(), proxy.port()),
         None => (url.host(), url.port()),
     };
-    let dialled = dial::dial_from(host, port, connect_timeout, None).await.map_err(|failed| {
+    let dialled = dial::dial_from(host, port, connect_timeout, source).await.map_err(|failed| {
         let detail = match &proxy {
             Some((proxy, _)) => format!("the proxy {proxy}: {}", failed.detail),
             None => failed.detail,
@@ -125,7 +127,7 @@ pub async fn reach(way: Way<'_>, facts: &mut Facts) -> Result<Box<dyn Transport>
 }
 
 impl FailedReach {
-    fn before_tcp(failure: OpenFailure, detail: String) -> Self {
+    pub(super) fn before_tcp(failure: OpenFailure, detail: String) -> Self {
         Self { failure, transport_end: None, retry_after: None, detail }
     }
 }

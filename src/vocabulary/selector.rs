@@ -1,6 +1,6 @@
 //! Which connections are meant.
 
-use super::Origin;
+use super::{Direction, Origin};
 
 /// Selects connections; what is `None` is not asked for, so the default selects all.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -11,6 +11,9 @@ pub struct Selector {
     pub subject: Option<String>,
     /// A label that they have: its name and its value.
     pub tag: Option<(String, String)>,
+    /// The application that they are passed on to, by its URL as it is recorded: its clients, not
+    /// the connections to it.
+    pub upstream: Option<String>,
 }
 
 impl Selector {
@@ -21,18 +24,24 @@ impl Selector {
 
     /// Tells whether a connection of this origin is meant.
     pub fn matches(&self, origin: &Origin) -> bool {
-        let Self { route, subject, tag } = self;
+        let Self { route, subject, tag, upstream } = self;
         let tagged = |(name, value): &(String, String)| origin.tags.get(name) == Some(value);
         (route.is_none() || *route == origin.route)
             && (subject.is_none() || *subject == origin.subject)
             && tag.as_ref().is_none_or(tagged)
+            && upstream.as_ref().is_none_or(|url| is_client_of(origin, url))
     }
+}
+
+fn is_client_of(origin: &Origin, url: &str) -> bool {
+    let upstream = origin.upstream.as_ref();
+    origin.direction == Direction::Inbound && upstream.is_some_and(|upstream| upstream.url == url)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vocabulary::Direction;
+    use crate::vocabulary::Upstream;
 
     #[test]
     fn every_part_that_is_given_must_match() {
@@ -48,5 +57,13 @@ mod tests {
         assert!(!Selector { subject: Some("ann".to_owned()), ..chat }.matches(&origin));
         let echo = Selector { route: Some("echo".to_owned()), ..Selector::default() };
         assert!(!echo.matches(&origin));
+        let app = |url: &str| Selector { upstream: Some(url.to_owned()), ..Selector::default() };
+        assert!(!app("ws://a").matches(&origin));
+        let upstream =
+            |url: &str| Upstream { url: url.to_owned(), addr: None, connect: None, status: None };
+        origin.upstream = Some(upstream("ws://a"));
+        assert!(app("ws://a").matches(&origin) && !app("ws://b").matches(&origin));
+        origin.direction = Direction::Outbound;
+        assert!(!app("ws://a").matches(&origin), "it is the connection to the application");
     }
 }

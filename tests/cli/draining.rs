@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::PROGRAM;
 use super::fake::{Fake, Reply};
-use super::records::{connection, drain, page, status};
+use super::records::{backend, connection, drain, page, status};
 
 fn begun(id: &str) -> Reply {
     Reply::Json(202, drain(id, "running", 10, 0))
@@ -104,4 +104,43 @@ fn an_interrupted_watch_leaves_the_drain_running() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("the drain goes on") && said.contains("--cancel"), "{said}");
     assert_eq!(fake.lines(), ["POST /v1/drain", "GET /v1/drain"], "nothing was called off");
+}
+
+#[test]
+fn one_application_is_drained_and_resumed() {
+    let finished = drain("d1", "finished", 0, 0);
+    let fake = Fake::new([Reply::Json(202, finished)]);
+    let ran = fake.run(&["drain", "--backend", "my app/1", "--within", "9s"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert_eq!(fake.lines(), ["POST /v1/backends/my%20app/1/drain"]);
+    assert_eq!(fake.asked()[0].json(), json!({"within": "9s"}));
+
+    let fake = Fake::new([Reply::ok(backend("chat", 1, "serving"))]);
+    let ran = fake.run(&["drain", "--backend", "chat/1", "--cancel"]);
+    assert_eq!((ran.code, &*ran.stdout), (Some(0), "chat/1 (ws://app:1) is serving\n"));
+    assert_eq!(fake.lines(), ["DELETE /v1/backends/chat/1/drain"]);
+
+    for wrong in ["chat", "/0", "chat/", "chat/x", "chat/-1"] {
+        let ran = Fake::new([]).run(&["drain", "--backend", wrong]);
+        assert!(ran.code == Some(2) && ran.stderr.contains("such as chat/0"), "{ran:?}");
+    }
+}
+
+#[test]
+fn applications_are_listed() {
+    let all = format!(
+        r#"{{"backends":[{},{}]}}"#,
+        backend("a", 0, "serving"),
+        backend("b", 7, "draining")
+    );
+    let fake = Fake::new([Reply::ok(&all), Reply::ok(&all), Reply::ok(r#"{"backends":[]}"#)]);
+    let ran = fake.run(&["backends"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let lines: Vec<&str> = ran.stdout.lines().collect();
+    assert!(lines.len() == 3 && lines[0].starts_with("BACKEND"), "{ran:?}");
+    assert!(lines[2].starts_with("b/7") && lines[2].contains("draining"), "{ran:?}");
+    assert_eq!(fake.run(&["backends", "--json"]).stdout, format!("{all}\n"));
+    let ran = fake.run(&["backends"]);
+    assert_eq!((ran.code, &*ran.stdout), (Some(0), ""));
+    assert!(ran.stderr.contains("no route passes"), "{ran:?}");
 }

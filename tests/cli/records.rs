@@ -68,3 +68,13 @@ pub(super) fn status() -> String {
 
 pub(super) const SUMMARY: &str =
     r#"{"by":"kind", "counts":[{"value":"clean","count":3},{"value":null,"count":1}],"total":4}"#;
+
+/// An application behind a relay.
+pub(super) fn backend(route: &str, number: u64, state: &str) -> String {
+    serde_json::json!({
+        "route": route, "number": number, "url": "ws://app:1", "state": state,
+        "ejected_until": null, "healthy": true, "connections": 3, "failures": 0, "chosen": 17,
+        "ejections": 0
+    })
+    .to_string()
+}

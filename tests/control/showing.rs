@@ -193,7 +193,7 @@ async fn dialers_are_listed_paused_resumed_and_rotated() {
 }
 
 /// Every call of CONTRACT section 5.
-const CALLS: [&str; 21] = [
+const CALLS: [&str; 24] = [
     "get /v1/status",
     "get /v1/connections",
     "post /v1/connections",
@@ -209,6 +209,9 @@ const CALLS: [&str; 21] = [
     "post /v1/drain",
     "get /v1/drain",
     "delete /v1/drain",
+    "get /v1/backends",
+    "post /v1/backends/{route}/{number}/drain",
+    "delete /v1/backends/{route}/{number}/drain",
     "get /v1/dialers",
     "post /v1/dialers/{name}/{command}",
     "get /metrics",
@@ -238,6 +241,8 @@ async fn the_description_has_every_call_and_every_record() {
     let schemas = &described["components"]["schemas"];
     for record in [
         "StatusRecord",
+        "BackendsRecord",
+        "BackendRecord",
         "ConnectionPage",
         "ConnectionRecord",
         "EndingPageRecord",

@@ -241,8 +241,8 @@ fn bad_configurations(directory: &TempDir) -> Vec<(Vec<String>, Vec<&'static str
             vec!["auth.toml:5", "routes[0].auth", "not in this version"],
         ),
         (
-            set(r#"routes[0].backend={kind="relay",url="wss://127.0.0.1:3000"}"#),
-            vec!["routes[0].backend", "not in this version"],
+            set(r#"routes[0].backend={kind="relay",urls=["ws://a","ws://b","ws://a"]}"#),
+            vec!["routes[0].backend.urls", "ws://a", "listed twice"],
         ),
         (
             set(r#"routes[0].backend={kind="relay",url="ws://a",tries=0}"#),

@@ -4,15 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lastword::Ending;
-use lastword::config::HostHeader;
-use lastword::vocabulary::{Fault, Kind, OpenFailure};
+use lastword::config::{HostHeader, RelayBackend};
+use lastword::vocabulary::{Direction, Fault, Kind, OpenFailure};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 
 use super::stage::{House, Scene, settings};
 use crate::support::SOON;
-use crate::support::http::{Head, read_request, upgrade_request};
+use crate::support::http::{Head, exchange, read_request, upgrade_request};
 use crate::support::raw_peer::RawPeer;
+use crate::support::tls::{Authority, Flaw};
 
 #[tokio::test]
 async fn what_belongs_to_both_ends_passes_both_ways() {
@@ -201,6 +202,57 @@ async fn an_application_can_listen_on_a_unix_socket() {
         client.expect_text("through a file").await;
     };
     tokio::join!(serve, talk);
+}
+
+#[tokio::test]
+async fn an_application_can_have_tls_and_is_held_to_its_certificate() {
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    let acceptor = authority.acceptor(Flaw::None);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("wss://localhost:{}", listener.local_addr().unwrap().port());
+    let ca_file = |file| move |relay: &mut RelayBackend| relay.ca_file = Some(file);
+    let mut house = House::open(&url, settings(|_| {}), ca_file(authority.file())).await;
+    let serve = async {
+        let (socket, _) = listener.accept().await.unwrap();
+        let socket = acceptor.accept(socket).await.unwrap();
+        let mut socket = tokio_tungstenite::accept_async(socket).await.unwrap();
+        use futures_util::{SinkExt, StreamExt};
+        while let Some(Ok(message)) = socket.next().await {
+            if message.is_text() {
+                socket.send(message).await.unwrap();
+            }
+        }
+    };
+    let talk = async {
+        let mut client = RawPeer::connect(house.address, "/").await;
+        client.text("through TLS").await;
+        client.expect_text("through TLS").await;
+        client.close(1000, "").await;
+        client.expect_close(SOON).await;
+        client.fin().await;
+    };
+    tokio::join!(serve, talk);
+    for _leg in 0..2 {
+        let ending = house.next_ending().await;
+        assert_eq!(ending.outcome.kind, Kind::Clean, "{ending}");
+        let tls = ending.origin.tls.as_deref();
+        let expected = (ending.origin.direction == Direction::Outbound).then_some("TLSv1.3");
+        assert_eq!(tls, expected);
+    }
+
+    let mut house = House::open(&url, settings(|_| {}), ca_file(stranger.file())).await;
+    let request = upgrade_request("house", "/", "");
+    let accept = async {
+        for _try in 0..2 {
+            let (socket, _) = listener.accept().await.unwrap();
+            assert!(acceptor.accept(socket).await.is_err());
+        }
+    };
+    let (answer, ()) = tokio::join!(exchange(house.address, request, SOON), accept);
+    assert_eq!(answer.head.status(), 502);
+    let ending = house.next_ending().await;
+    assert_eq!(ending.outcome.kind, Kind::OpenFailed(OpenFailure::BackendUnreachable));
+    assert!(ending.outcome.detail.contains("certificate"), "{ending}");
 }
 
 #[tokio::test]

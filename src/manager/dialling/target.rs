@@ -126,6 +126,7 @@ impl Target {
             None => None,
         };
         let way = Way {
+            source: None,
             url: &url,
             trust: &self.trust,
             proxy: proxy.as_ref().map(|proxy| (proxy, credentials)),

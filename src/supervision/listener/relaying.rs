@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{Decision, Listener, RELAY, Stage, UnderWay, about_to_stop};
 use crate::supervision::backend::Backend;
-use crate::supervision::relay::{Application, Offer, Relay, Unopened};
+use crate::supervision::relay::{Offer, Opened, Relay, Unopened};
 use crate::supervision::supervisor::{Adoption, Pair};
 use crate::transport::opening_handshake::{Accepted, Agreement, Refusal, Request};
 use crate::transport::socket::{AnySocket, SocketName};
@@ -21,7 +21,7 @@ impl Listener {
         under_way: &mut UnderWay<'_>,
         request: &Request,
         agreement: Agreement,
-    ) -> Result<(Application, Agreement), Refusal> {
+    ) -> Result<(Opened, Agreement), Refusal> {
         let Stage::Agreed(decision) = &under_way.stage else { return Err(about_to_stop()) };
         let offer = Offer {
             id: decision.id,
@@ -39,7 +39,7 @@ impl Listener {
             }
             Err(unopened) => {
                 let Unopened { refusal, limit, upstream } = *unopened;
-                under_way.upstream = Some(upstream);
+                under_way.upstream = upstream;
                 under_way.refuse(&refusal, limit, request);
                 Err(refusal)
             }
@@ -65,17 +65,19 @@ impl Listener {
         accepted: Accepted<AnySocket>,
         mut origin: Origin,
         decision: Decision,
-        application: Application,
+        application: Opened,
     ) {
         let Decision { place, route, id } = decision;
         let Some(relay) = route.application() else { return };
-        let leg = || Backend::leg(application.allowed_rsv, relay.checks_utf8());
+        let allowed_rsv = application.allowed_rsv;
+        let leg = || Backend::leg(allowed_rsv, relay.checks_utf8());
         let addr = application.upstream.addr.clone();
         origin.backend = Some(RELAY.to_owned());
         origin.subprotocol = application.subprotocol;
         let mut theirs = Origin::new(Direction::Outbound);
         theirs.peer = addr;
-        theirs.local_addr = application.socket.local_addr().as_ref().map(ToString::to_string);
+        theirs.local_addr = application.local_addr;
+        theirs.tls = application.tls.map(str::to_owned);
         theirs.upstream = origin.upstream.clone();
         for (to, from) in [
             (&mut theirs.route, &origin.route),
@@ -101,7 +103,7 @@ impl Listener {
             },
             application: Adoption {
                 id: ConnectionId::new(),
-                transport: application.socket.into_transport(),
+                transport: application.transport,
                 read_ahead: application.read_ahead,
                 role: Role::Client,
                 origin: Arc::new(theirs),
@@ -109,6 +111,7 @@ impl Listener {
                 backend: leg(),
                 place: Some(self.node.admit_leg()),
             },
+            lease: application.lease,
             losses: relay.losses(),
         };
         // The supervisor was shut down: so is everything else.

@@ -4,25 +4,26 @@ mod headers;
 mod proxying;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use tokio::sync::Semaphore;
 
-use super::Losses;
+use super::applications::{Application, Applications, Lease, NotReached, Reached};
+use super::{Losses, health};
 use crate::config::{ConnectionSettings, HostHeader, OnClientLost, PlainHttp, RelayBackend};
 use crate::contract::masking;
+use crate::policy::balance::{InstanceView, NoInstance, Sign};
 use crate::supervision::listener::masking_of;
-use crate::transport::dial::{FailedDial, InvalidUrl};
+use crate::transport::dial::InvalidUrl;
 use crate::transport::opening_handshake::{
-    self, Agreement, FailedOpening, Opened, Passed, Refusal, Request, Subprotocol, extension_name,
+    self, Agreement, FailedOpening, Passed, Refusal, Request, Subprotocol, extension_name,
     extensions,
 };
-use crate::transport::socket::{AnySocket, SocketName};
-use crate::transport::upstream::{self, Connected};
+use crate::transport::reach::FailedReach;
+use crate::transport::socket::{SocketName, Transport};
 use crate::vocabulary::{ConnectionId, Limit, OpenFailure, Upstream};
 
 /// How much of the body of a refusal is passed on, in bytes.
@@ -31,14 +32,13 @@ const REFUSAL_BODY: usize = 64 * 1024;
 /// How a client is asked to wait when the application has too much to do.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// An application that connections are passed on to, and what is under way there.
+/// Applications that connections are passed on to, and what is under way there.
 #[derive(Debug)]
 pub struct Relay {
-    upstream: upstream::Upstream,
-    settings: RelayBackend,
-    pending: Semaphore,
-    /// The source address whose turn it is.
-    turn: AtomicUsize,
+    settings: Arc<RelayBackend>,
+    applications: Arc<Applications>,
+    /// Somebody watches over the applications.
+    watched: AtomicBool,
 }
 
 /// A client that is to be passed on.
@@ -54,11 +54,16 @@ pub(in crate::supervision) struct Offer<'a> {
     pub(in crate::supervision) settings: &'a ConnectionSettings,
 }
 
-/// An application that has answered 101.
-pub(in crate::supervision) struct Application {
-    pub(in crate::supervision) socket: AnySocket,
+/// The way to an application that has answered 101.
+pub(in crate::supervision) struct Opened {
+    pub(in crate::supervision) transport: Box<dyn Transport>,
     pub(in crate::supervision) read_ahead: Bytes,
     pub(in crate::supervision) upstream: Upstream,
+    pub(in crate::supervision) local_addr: Option<String>,
+    /// The version of TLS.
+    pub(in crate::supervision) tls: Option<&'static str>,
+    /// Held as long as it is connected.
+    pub(in crate::supervision) lease: Lease,
     /// What the client is to be answered.
     pub(in crate::supervision) agreement: Agreement,
     pub(in crate::supervision) subprotocol: Option<String>,
@@ -70,21 +75,52 @@ pub(in crate::supervision) struct Application {
 pub(in crate::supervision) struct Unopened {
     pub(in crate::supervision) refusal: Refusal,
     pub(in crate::supervision) limit: Option<Limit>,
-    pub(in crate::supervision) upstream: Upstream,
+    /// The application that was tried last.
+    pub(in crate::supervision) upstream: Option<Upstream>,
 }
 
 impl Relay {
-    /// Makes the relay to an application.
+    /// Makes the relay to an application, or to one of several.
     ///
     /// # Errors
-    /// A URL that cannot be dialled.
+    /// A URL that cannot be dialled, or none.
     pub fn new(settings: RelayBackend) -> Result<Arc<Self>, InvalidUrl> {
-        Ok(Arc::new(Self {
-            upstream: settings.url.as_str().parse()?,
-            pending: Semaphore::new(settings.max_pending as usize),
-            turn: AtomicUsize::new(0),
-            settings,
-        }))
+        let settings = Arc::new(settings);
+        let applications = Arc::new(Applications::new(Arc::clone(&settings))?);
+        Ok(Arc::new(Self { settings, applications, watched: AtomicBool::new(false) }))
+    }
+
+    /// Watches over the applications from now on, as long as somebody has this.
+    pub(in crate::supervision) fn watch(&self) {
+        if !self.watched.swap(true, Ordering::Relaxed) {
+            tokio::spawn(health::watch(Arc::downgrade(&self.applications)));
+        }
+    }
+
+    /// Returns how the applications fare, in the order of the configuration.
+    pub(super) fn view(&self) -> Vec<InstanceView> {
+        self.applications.view()
+    }
+
+    /// Returns their URLs, as they were configured.
+    pub(super) fn urls(&self) -> impl Iterator<Item = &str> {
+        self.applications.all().iter().map(|application| &*application.url)
+    }
+
+    /// Sends no new clients to an application; tells whether that was so before.
+    ///
+    /// # Errors
+    /// There is no such application.
+    pub(super) fn drain(&self, n: usize) -> Result<bool, NoInstance> {
+        Ok(!self.applications.try_change(|pool| pool.drain(n))?)
+    }
+
+    /// Sends clients to an application again.
+    ///
+    /// # Errors
+    /// There is no such application.
+    pub(super) fn resume(&self, n: usize) -> Result<(), NoInstance> {
+        self.applications.try_change(|pool| pool.resume(n)).map(drop)
     }
 
     pub(in crate::supervision) fn losses(&self) -> Losses {
@@ -117,70 +153,85 @@ impl Relay {
         settings
     }
 
-    /// Asks the application. Cancel safe: dropped, the attempt is dropped with it.
+    /// Asks an application. Cancel safe: dropped, the attempt is dropped with it.
     pub(in crate::supervision) async fn open(
         &self,
         offer: Offer<'_>,
-    ) -> Result<Application, Box<Unopened>> {
-        let records = &offer.settings.records;
-        let url = self.settings.url.as_str();
-        let url = masking::record_url(url, masking_of(records), &records.query_keep);
-        let mut upstream = Upstream { url, addr: None, connect: None, status: None };
-        match self.ask(&offer, &mut upstream).await {
-            Ok(opened) => {
-                let deflates = extensions(&opened.headers).next().is_some();
-                let agreement = offer
-                    .agreement
-                    .subprotocol(opened.subprotocol.clone())
-                    .passing(headers::of_agreement(&opened.headers));
-                Ok(Application {
-                    socket: opened.socket,
-                    read_ahead: opened.read_ahead,
-                    upstream,
-                    agreement,
-                    subprotocol: opened.subprotocol.map(String::from),
-                    // The only extension that is offered on uses RSV1 (RFC 7692 section 6).
-                    allowed_rsv: if deflates { 0b100 } else { 0 },
-                })
-            }
-            Err((refusal, limit)) => Err(Box::new(Unopened { refusal, limit, upstream })),
-        }
+    ) -> Result<Opened, Box<Unopened>> {
+        let mut asked = None;
+        self.ask(offer, &mut asked)
+            .await
+            .map_err(|(refusal, limit)| Box::new(Unopened { refusal, limit, upstream: asked }))
     }
 
     async fn ask(
         &self,
-        offer: &Offer<'_>,
-        upstream: &mut Upstream,
-    ) -> Result<Opened<AnySocket>, (Refusal, Option<Limit>)> {
-        let Ok(_pending) = self.pending.try_acquire() else {
-            let limit = u64::from(self.settings.max_pending);
-            let limit = Limit { name: "max_pending", limit, observed: limit };
-            return Err((too_many(&limit), Some(limit)));
+        offer: Offer<'_>,
+        asked: &mut Option<Upstream>,
+    ) -> Result<Opened, (Refusal, Option<Limit>)> {
+        let records = &offer.settings.records;
+        let record = |application: &Application| {
+            let url =
+                masking::record_url(&application.url, masking_of(records), &records.query_keep);
+            Upstream { url, addr: None, connect: None, status: None }
         };
-        let request = self.request(offer).map_err(|refusal| (refusal, None))?;
-        let connected = self.connect().await.map_err(|failed| (unreachable(failed), None))?;
-        upstream.addr = Some(connected.addr);
-        upstream.connect = Some(connected.connect);
-        let opened = opening_handshake::open_or_answer(
-            connected.socket,
+        let Reached { application, connected, lease, _pending } =
+            match self.applications.reach(offer.peer.ip()).await {
+                Ok(reached) => reached,
+                Err(NotReached::Draining) => return Err((all_draining(), None)),
+                Err(NotReached::TooMany(limit)) => return Err((too_many(&limit), Some(limit))),
+                Err(NotReached::Failed(application, failed)) => {
+                    *asked = Some(record(application));
+                    return Err((unreachable(failed), None));
+                }
+            };
+        let upstream = asked.insert(record(application));
+        (upstream.addr, upstream.connect) = (connected.addr, connected.connect);
+        let request = self.request(&offer, application).map_err(|refusal| (refusal, None))?;
+        let answered = opening_handshake::open_or_answer(
+            connected.transport,
             request,
             self.settings.response_timeout,
             REFUSAL_BODY,
         );
-        match opened.await {
-            Ok(opened) => {
-                upstream.status = Some(opened.status);
-                Ok(opened)
+        match answered.await {
+            Ok(answered) => {
+                lease.saw(Sign::Answered);
+                upstream.status = Some(answered.status);
+                let deflates = extensions(&answered.headers).next().is_some();
+                let agreement = offer
+                    .agreement
+                    .subprotocol(answered.subprotocol.clone())
+                    .passing(headers::of_agreement(&answered.headers));
+                Ok(Opened {
+                    transport: answered.socket,
+                    read_ahead: answered.read_ahead,
+                    upstream: upstream.clone(),
+                    local_addr: connected.local_addr,
+                    tls: connected.tls,
+                    lease,
+                    agreement,
+                    subprotocol: answered.subprotocol.map(String::from),
+                    // The only extension that is offered on uses RSV1 (RFC 7692 section 6).
+                    allowed_rsv: if deflates { 0b100 } else { 0 },
+                })
             }
             Err(failed) => {
+                if let Some(sign) = Sign::of_dial(failed.failure) {
+                    lease.saw(sign);
+                }
                 upstream.status = failed.status;
                 Err((refused(*failed), None))
             }
         }
     }
 
-    /// Makes the request to the application of the client's.
-    fn request(&self, offer: &Offer<'_>) -> Result<opening_handshake::ClientRequest, Refusal> {
+    /// Makes the request to an application of the client's.
+    fn request(
+        &self,
+        offer: &Offer<'_>,
+        application: &Application,
+    ) -> Result<opening_handshake::ClientRequest, Refusal> {
         let request = offer.request;
         let bad = |what: &str| Refusal::new(StatusCode::BAD_REQUEST, OpenFailure::BadRequest, what);
         let target: PathAndQuery =
@@ -206,28 +257,17 @@ impl Relay {
             offer.peer,
             Some(offer.id),
         );
-        let request = self.upstream.request(target, host);
+        let request = application.upstream.request(target, host);
         let request = request.with_headers(headers).map_err(|error| bad(&error.to_string()))?;
         Ok(request.with_subprotocols(subprotocols).with_extensions(extensions))
     }
+}
 
-    async fn connect(&self) -> Result<Connected, FailedDial> {
-        let mut tries = self.settings.tries;
-        loop {
-            tries = tries.saturating_sub(1);
-            let sources = &self.settings.source_addresses;
-            let source = match sources.len() {
-                0 => None,
-                len => sources.get(self.turn.fetch_add(1, Ordering::Relaxed) % len).copied(),
-            };
-            let within = self.settings.connect_timeout;
-            match upstream::connect(&self.upstream, within, source).await {
-                Ok(connected) => return Ok(connected),
-                Err(failed) if tries == 0 => return Err(failed),
-                Err(_) => {}
-            }
-        }
-    }
+/// All applications drain: nothing is wrong, and nobody takes clients.
+fn all_draining() -> Refusal {
+    let text = "the application is about to stop: connect again in a moment";
+    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, OpenFailure::RefusedDraining, text)
+        .retry_after(RETRY_AFTER)
 }
 
 fn too_many(limit: &Limit) -> Refusal {
@@ -236,9 +276,9 @@ fn too_many(limit: &Limit) -> Refusal {
         .retry_after(RETRY_AFTER)
 }
 
-fn unreachable(failed: FailedDial) -> Refusal {
+fn unreachable(failed: FailedReach) -> Refusal {
     let (status, failure) = match failed.failure {
-        OpenFailure::ConnectTimeout => {
+        OpenFailure::ConnectTimeout | OpenFailure::HandshakeTimeout => {
             (StatusCode::GATEWAY_TIMEOUT, OpenFailure::BackendUnreachable)
         }
         OpenFailure::PortsExhausted => {

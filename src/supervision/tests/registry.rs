@@ -49,7 +49,7 @@ fn opened_is_open_and_ended_at_every_instant() {
             for _ in 0..EACH {
                 let connection = connection(Direction::Inbound, None);
                 let ending = ending_of(&connection);
-                registry.insert(Arc::clone(&connection), None);
+                registry.insert(Arc::clone(&connection), None, None);
                 assert!(registry.get(connection.id).is_some());
                 assert!(registry.remove(&ending).is_some());
                 assert!(registry.remove(&ending).is_none());
@@ -77,7 +77,7 @@ fn every_line_of_every_census_balances_and_no_message_is_lost_or_counted_twice()
     const STAYING: u64 = 500;
     let registry = Registry::default();
     let staying = || connection(Direction::Outbound, Some("stays"));
-    (0..STAYING).for_each(|_| registry.insert(staying(), None));
+    (0..STAYING).for_each(|_| registry.insert(staying(), None, None));
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let come_and_go = |direction, route| {
@@ -87,7 +87,7 @@ fn every_line_of_every_census_balances_and_no_message_is_lost_or_counted_twice()
                     let connection = connection(direction, route);
                     connection.counters.received(1);
                     let ending = ending_of(&connection);
-                    registry.insert(Arc::clone(&connection), None);
+                    registry.insert(Arc::clone(&connection), None, None);
                     connection.counters.received(1);
                     registry.remove(&ending).unwrap();
                     // As a broadcast may that had written just before the end.
@@ -144,7 +144,7 @@ fn routes_without_number_share_a_line_and_the_books_stay_small() {
     let registry = Registry::default();
     for n in 0..5000 {
         let connection = connection(Direction::Inbound, Some(&format!("route-{n}")));
-        registry.insert(Arc::clone(&connection), None);
+        registry.insert(Arc::clone(&connection), None, None);
         registry.remove(&ending_of(&connection)).unwrap();
     }
     let census = registry.census();

@@ -1,6 +1,7 @@
 //! What each client command takes.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::builder::PossibleValuesParser;
@@ -226,6 +227,8 @@ Examples:
   lastword drain --within 10m --spread 8m     slowly, so that not all come back at once
   lastword drain --within 1h --rate 50        50 a second
   lastword drain --select route=chat --code 1001 --reason 'moving house'
+  lastword drain --backend chat/0             one application of a relay, before it is stopped
+  lastword drain --backend chat/0 --cancel    send clients there again
   lastword drain --cancel                     call off the drain that runs
 
 Interrupting the command (Ctrl-C) leaves the drain running. It exits with 0 when the drain has
@@ -251,13 +254,53 @@ pub struct Drain {
     /// Only these: all, or route=NAME, subject=NAME, tag=NAME:VALUE, joined by commas
     #[arg(long, value_name = "SELECTOR")]
     pub select: Option<Selected>,
-    /// Call off the drain that runs
+    /// Send no new clients to this application, and close those that it has: ROUTE/NUMBER, as
+    /// `lastword backends` lists it
+    #[arg(long, value_name = "BACKEND", conflicts_with = "select")]
+    pub backend: Option<BackendName>,
+    /// Call off the drain that runs; with --backend, send clients there again
     #[arg(long,
           conflicts_with_all = ["within", "spread", "rate", "code", "reason", "select"])]
     pub cancel: bool,
     /// Do not watch it
     #[arg(long)]
     pub no_wait: bool,
+    /// The control API.
+    #[command(flatten)]
+    pub control: Control,
+}
+
+/// An application of a route: `chat/0`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackendName {
+    /// The name of the route.
+    pub route: String,
+    /// Its place among the route's.
+    pub number: u32,
+}
+
+/// Tells that a text names no application.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("write ROUTE/NUMBER, such as chat/0: `lastword backends` lists them")]
+pub struct InvalidBackendName;
+
+impl FromStr for BackendName {
+    type Err = InvalidBackendName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidBackendName> {
+        let (route, number) = text.rsplit_once('/').ok_or(InvalidBackendName)?;
+        let number = number.parse().map_err(|_| InvalidBackendName)?;
+        if route.is_empty() {
+            Err(InvalidBackendName)
+        } else {
+            Ok(Self { route: route.to_owned(), number })
+        }
+    }
+}
+
+/// `lastword backends`
+#[derive(Debug, Args)]
+pub struct Backends {
     /// The control API.
     #[command(flatten)]
     pub control: Control,

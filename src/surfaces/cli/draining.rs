@@ -6,14 +6,14 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use super::api::{Answer, Daemon};
-use super::arguments::Drain;
+use super::api::{Answer, Daemon, path};
+use super::arguments::{BackendName, Drain};
 use super::console::Console;
 use super::failure::Failure;
 use super::selector::Selected;
 use super::words::{count, lasting, millis, safe};
 use super::{DONE, FAILED};
-use crate::contract::{ConnectionPage, DrainRecord, StatusRecord};
+use crate::contract::{BackendRecord, BackendsRecord, ConnectionPage, DrainRecord, StatusRecord};
 
 /// What a shell gives to a command that was interrupted.
 const INTERRUPTED: u8 = 130;
@@ -30,11 +30,10 @@ const AFTER_THE_LAST: Duration = Duration::from_secs(60);
 pub(super) async fn drain(drain: &Drain, console: &mut Console) -> Result<u8, Failure> {
     let daemon = Daemon::of(&drain.control)?;
     if drain.cancel {
-        let answer = daemon.delete("/v1/drain").await?;
-        return console.show(&answer, |_| Ok(conclusion(&answer.read()?)));
+        return cancel(drain, &daemon, console).await;
     }
     let within = within(drain, &daemon).await?;
-    let answer = daemon.post("/v1/drain", &body(drain, within)).await?;
+    let answer = daemon.post(&target(drain), &body(drain, within)).await?;
     let begun: DrainRecord<'static> = answer.read()?;
     if drain.no_wait {
         return console.show(&answer, |_| {
@@ -59,11 +58,43 @@ pub(super) async fn drain(drain: &Drain, console: &mut Console) -> Result<u8, Fa
     }
 }
 
+/// Returns what is asked for.
+fn target(drain: &Drain) -> String {
+    match &drain.backend {
+        Some(BackendName { route, number }) => {
+            path("/v1/backends", route, &format!("/{number}/drain"))
+        }
+        None => "/v1/drain".to_owned(),
+    }
+}
+
+async fn cancel(drain: &Drain, daemon: &Daemon, console: &mut Console) -> Result<u8, Failure> {
+    let answer = daemon.delete(&target(drain)).await?;
+    console.show(&answer, |_| match drain.backend {
+        Some(_) => {
+            let backend: BackendRecord<'static> = answer.read()?;
+            let (route, url) = (safe(&backend.route), safe(&backend.url));
+            Ok(format!("{route}/{} ({url}) is {}", backend.number, safe(&backend.state)))
+        }
+        None => Ok(conclusion(&answer.read()?)),
+    })
+}
+
 /// Returns how long the drain may take, if that is for this end to say.
 ///
 /// With a rate it is: what the rate does not get done in time would be cut off.
 async fn within(drain: &Drain, daemon: &Daemon) -> Result<Option<Duration>, Failure> {
     let Some(rate) = drain.rate else { return Ok(drain.within) };
+    if let Some(BackendName { route, number }) = &drain.backend {
+        let backends: BackendsRecord<'static> = daemon.get("/v1/backends").await?.read()?;
+        let mut of_it = backends
+            .backends
+            .iter()
+            .filter(|backend| backend.route == *route && backend.number == u64::from(*number));
+        // If there is none, the daemon will say so.
+        let open = of_it.next().map_or(0, |backend| backend.connections);
+        return within_rate(open, rate, drain.within).map(Some);
+    }
     let open = match &drain.select {
         Some(select) if *select != Selected::default() => {
             let (path, filters) = ("/v1/connections", select.query());

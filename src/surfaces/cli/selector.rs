@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use crate::contract::SelectorRecord;
 
-/// A selection of connections: `all`, or `route=chat,subject=ann,tag=room:7`.
+/// A selection of connections: `all`, or `route=chat,subject=ann,tag=room:7,upstream=ws://app`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Selected {
     /// The name of their route.
@@ -13,6 +13,8 @@ pub struct Selected {
     pub subject: Option<String>,
     /// A label that they have.
     pub tag: Option<Tag>,
+    /// The application that they are passed on to.
+    pub upstream: Option<String>,
 }
 
 /// A label: its name and its value.
@@ -29,8 +31,8 @@ pub struct Tag {
 pub enum InvalidSelector {
     /// A part without a name that can be selected by.
     #[error(
-        "{0:?} selects nothing: write all, or route=NAME, subject=NAME and tag=NAME:VALUE, joined \
-         by commas"
+        "{0:?} selects nothing: write all, or route=NAME, subject=NAME, tag=NAME:VALUE and \
+         upstream=URL, joined by commas"
     )]
     Part(String),
     /// Two parts of one name.
@@ -43,11 +45,12 @@ pub enum InvalidSelector {
 
 impl Selected {
     /// Returns the pairs of a query.
-    pub fn query(&self) -> [(&'static str, Option<String>); 3] {
+    pub fn query(&self) -> [(&'static str, Option<String>); 4] {
         [
             ("route", self.route.clone()),
             ("subject", self.subject.clone()),
             ("tag", self.tag.as_ref().map(Tag::to_contract)),
+            ("upstream", self.upstream.clone()),
         ]
     }
 
@@ -60,7 +63,12 @@ impl Selected {
 
     /// Writes a selection as people write it.
     pub fn describe(select: &SelectorRecord<'_>) -> String {
-        let parts = [("route", &select.route), ("subject", &select.subject), ("tag", &select.tag)];
+        let parts = [
+            ("route", &select.route),
+            ("subject", &select.subject),
+            ("tag", &select.tag),
+            ("upstream", &select.upstream),
+        ];
         let given: Vec<String> = parts
             .into_iter()
             .filter_map(|(name, value)| Some(format!("{name}={}", value.as_ref()?)))
@@ -93,6 +101,9 @@ impl FromStr for Selected {
                 }
                 Some(("subject", name)) if !name.is_empty() => {
                     once(selected.subject.replace(name.to_owned()).is_some(), "subject")?;
+                }
+                Some(("upstream", url)) if !url.is_empty() => {
+                    once(selected.upstream.replace(url.to_owned()).is_some(), "upstream")?;
                 }
                 Some(("tag", tag)) => once(selected.tag.replace(tag.parse()?).is_some(), "tag")?,
                 Some(_) | None => return Err(InvalidSelector::Part(part.to_owned())),
@@ -151,6 +162,7 @@ mod tests {
     fn a_selection_is_written_as_it_is_read() {
         let select = SelectorRecord {
             route: Some("chat".into()),
+            upstream: None,
             subject: None,
             tag: Some("room:7".into()),
         };

@@ -33,6 +33,8 @@ pub(super) struct Filter {
     path: Option<String>,
     /// Those with this label, as `name:value`.
     tag: Option<String>,
+    /// Those that are passed on to this application, by its URL as it is recorded.
+    upstream: Option<String>,
     /// How many at most: 1 to 1000; 100 if it is not given.
     limit: Option<u32>,
     /// Where the page before ended: its `next`.
@@ -122,7 +124,8 @@ struct Wanted {
 
 impl Wanted {
     fn read(filter: Filter) -> Result<Self, Problem> {
-        let Filter { route, state, direction, subject, path, tag, limit: _, cursor } = filter;
+        let Filter { route, state, direction, subject, path, tag, upstream, limit: _, cursor } =
+            filter;
         let state = reading::word("state", state.as_deref(), CloseState::ALL, CloseState::as_str)?;
         let direction =
             reading::word("direction", direction.as_deref(), Direction::ALL, Direction::as_str)?;
@@ -131,6 +134,7 @@ impl Wanted {
             route: route.map(Into::into),
             subject: subject.map(Into::into),
             tag: tag.map(Into::into),
+            upstream: upstream.map(Into::into),
         };
         Ok(Self { select: select.selector()?, state, direction, path, after })
     }

@@ -57,7 +57,7 @@ pub(super) async fn cancel(State(api): State<Api>) -> Result<Response, Problem> 
     }
 }
 
-fn options(
+pub(super) fn options(
     request: DrainRequest<'_>,
     defaults: &config::Drain,
     by: Requester,

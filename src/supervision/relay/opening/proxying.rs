@@ -1,13 +1,17 @@
 //! Plain HTTP beside the relay: Socket.IO's polling, SignalR's negotiation, the page itself.
 
+use std::sync::OnceLock;
+
 use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, StatusCode, Uri, header, request, response};
 
 use super::{Relay, headers};
 use crate::config::HostHeader;
+use crate::policy::balance::Sign;
+use crate::supervision::relay::applications::{Lease, NotReached, Reached};
 use crate::transport::http_proxy::{self, Forwarding, NotPassed};
-use crate::transport::socket::{AnySocket, SocketName};
+use crate::transport::socket::{AnySocket, SocketName, Transport};
 use crate::vocabulary::OpenFailure;
 
 impl Relay {
@@ -18,7 +22,7 @@ impl Relay {
         read_ahead: Bytes,
         peer: &SocketName,
     ) {
-        let forwarding = Proxying { relay: self, peer };
+        let forwarding = Proxying { relay: self, peer, lease: OnceLock::new() };
         http_proxy::pass(client, read_ahead, self.settings.http_timeout, &forwarding).await;
     }
 }
@@ -27,11 +31,12 @@ impl Relay {
 struct Proxying<'a> {
     relay: &'a Relay,
     peer: &'a SocketName,
+    /// There once an application is connected to.
+    lease: OnceLock<Lease>,
 }
 
 impl Forwarding for Proxying<'_> {
-    async fn connect(&self, request: &mut request::Parts) -> Result<AnySocket, NotPassed> {
-        let settings = &self.relay.settings;
+    async fn connect(&self, request: &mut request::Parts) -> Result<Box<dyn Transport>, NotPassed> {
         let not_passed = |status, text| NotPassed { status, text };
         let host = match (request.uri.authority(), request.headers.get(header::HOST)) {
             (Some(authority), _) => authority.to_string(),
@@ -42,27 +47,35 @@ impl Forwarding for Proxying<'_> {
         let target = request.uri.path_and_query().cloned();
         let target = target.unwrap_or_else(|| PathAndQuery::from_static("/"));
         request.headers = headers::of_request(&request.headers, &host, self.peer, None);
-        let preserved = HeaderValue::from_str(&host).ok().filter(|host| !host.is_empty());
-        let host = match settings.host {
-            HostHeader::Preserve => preserved,
-            HostHeader::Upstream => None,
-        };
-        let host = host.unwrap_or_else(|| self.relay.upstream.authority());
-        request.headers.insert(header::HOST, host);
         request.uri = Uri::from(target);
         request.version = http::Version::HTTP_11;
 
-        let Ok(_pending) = self.relay.pending.try_acquire() else {
-            let text = "too many requests wait for the application: try again";
-            return Err(not_passed(StatusCode::SERVICE_UNAVAILABLE, text));
-        };
-        match self.relay.connect().await {
-            Ok(connected) => Ok(connected.socket),
-            Err(failed) => {
-                tracing::debug!(upstream = %settings.url, detail = failed.detail, "not proxied");
+        let unavailable = StatusCode::SERVICE_UNAVAILABLE;
+        match self.relay.applications.reach(self.peer.ip()).await {
+            Ok(Reached { application, connected, lease, .. }) => {
+                let preserved = HeaderValue::from_str(&host).ok().filter(|host| !host.is_empty());
+                let host = match self.relay.settings.host {
+                    HostHeader::Preserve => preserved,
+                    HostHeader::Upstream => None,
+                };
+                let host = host.unwrap_or_else(|| application.upstream.authority());
+                request.headers.insert(header::HOST, host);
+                // There is one request.
+                let _ = self.lease.set(lease);
+                Ok(connected.transport)
+            }
+            Err(NotReached::Draining) => {
+                Err(not_passed(unavailable, "the application is about to stop: try again"))
+            }
+            Err(NotReached::TooMany(_)) => {
+                let text = "too many requests wait for the application: try again";
+                Err(not_passed(unavailable, text))
+            }
+            Err(NotReached::Failed(_, failed)) => {
+                tracing::debug!(detail = failed.detail, "not proxied");
                 let status = match failed.failure {
                     OpenFailure::ConnectTimeout => StatusCode::GATEWAY_TIMEOUT,
-                    OpenFailure::PortsExhausted => StatusCode::SERVICE_UNAVAILABLE,
+                    OpenFailure::PortsExhausted => unavailable,
                     _ => StatusCode::BAD_GATEWAY,
                 };
                 Err(not_passed(status, "the application cannot be reached"))
@@ -71,6 +84,10 @@ impl Forwarding for Proxying<'_> {
     }
 
     fn answer(&self, answer: &mut response::Parts) {
+        // Its status is about one page, not about the application.
+        if let Some(lease) = self.lease.get() {
+            lease.saw(Sign::Answered);
+        }
         let length = answer.headers.get(header::CONTENT_LENGTH).cloned();
         answer.headers = headers::of_answer(&answer.headers);
         // The answer to HEAD says how long another would be.

@@ -1,0 +1,271 @@
+//! The applications behind a relay: which of them gets a client, and what was seen of each.
+
+use std::net::IpAddr;
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::config::{RelayBackend, UpstreamUrl};
+use crate::contract::masking::{self, Masking};
+use crate::policy::balance::{
+    Change, Choice, Ejection, InstanceState, InstanceView, NoApplication, NoInstance, Pool, Sign,
+};
+use crate::supervision::now;
+use crate::transport::dial::InvalidUrl;
+use crate::transport::reach::FailedReach;
+use crate::transport::tls::Trust;
+use crate::transport::upstream::{Connected, Terms, Upstream};
+use crate::vocabulary::{Limit, OpenFailure, Outcome};
+
+/// The applications behind a relay, which all do the same.
+#[derive(Debug)]
+pub(super) struct Applications {
+    all: Vec<Application>,
+    settings: Arc<RelayBackend>,
+    /// The source address whose turn it is.
+    turn: AtomicUsize,
+    pool: Mutex<Pool>,
+}
+
+/// One of them.
+#[derive(Debug)]
+pub(super) struct Application {
+    /// As it was configured.
+    pub(super) url: String,
+    pub(super) upstream: Upstream,
+    /// The opening handshakes and requests that it has not answered.
+    pending: Semaphore,
+}
+
+/// A client's share of an application: until it is dropped, it counts as a connection there.
+#[derive(Debug)]
+pub(in crate::supervision) struct Lease {
+    applications: Arc<Applications>,
+    /// There until it is dropped.
+    choice: Option<Choice>,
+}
+
+/// An application that was connected to.
+pub(super) struct Reached<'a> {
+    pub(super) application: &'a Application,
+    pub(super) connected: Connected,
+    pub(super) lease: Lease,
+    /// Held until it has answered.
+    pub(super) _pending: SemaphorePermit<'a>,
+}
+
+/// Why none was.
+#[derive(Debug)]
+pub(super) enum NotReached<'a> {
+    /// All of them drain.
+    Draining,
+    /// Each that there is has too much to do already.
+    TooMany(Limit),
+    /// The last that was tried could not be reached.
+    Failed(&'a Application, FailedReach),
+}
+
+impl Applications {
+    pub(super) fn new(settings: Arc<RelayBackend>) -> Result<Self, InvalidUrl> {
+        let application = |url: &UpstreamUrl| {
+            let trust = settings.ca_file.as_ref().map_or(Trust::Platform, Trust::file);
+            Ok(Application {
+                url: url.as_str().to_owned(),
+                upstream: Upstream::new(url.as_str(), trust)?,
+                pending: Semaphore::new(settings.max_pending as usize),
+            })
+        };
+        let all = settings.urls.iter().map(application).collect::<Result<Vec<_>, _>>()?;
+        let len = NonZeroUsize::new(all.len())
+            .ok_or(InvalidUrl::Malformed("there is none: name an application"))?;
+        let ejection = NonZeroU32::new(settings.eject_after)
+            .map(|after| Ejection { after, lasting: settings.eject_for });
+        let pool = Mutex::new(Pool::new(len, settings.balance, ejection));
+        Ok(Self { all, turn: AtomicUsize::new(0), pool, settings })
+    }
+
+    pub(super) fn all(&self) -> &[Application] {
+        &self.all
+    }
+
+    pub(super) fn settings(&self) -> &RelayBackend {
+        &self.settings
+    }
+
+    pub(super) fn view(&self) -> Vec<InstanceView> {
+        self.pool().view(now())
+    }
+
+    /// Connects to one of them for a client: where one cannot be reached, to another.
+    ///
+    /// # Cancel safety
+    /// Dropped, the attempt is dropped with it.
+    pub(super) async fn reach(
+        self: &Arc<Self>,
+        client: Option<IpAddr>,
+    ) -> Result<Reached<'_>, NotReached<'_>> {
+        let (mut tried, mut failed) = (Vec::new(), None);
+        let mut tries = self.settings.tries;
+        loop {
+            let (application, lease) = match self.choose(client, &tried) {
+                Ok(chosen) => chosen,
+                Err(NoApplication::AllDraining) => return Err(NotReached::Draining),
+                // Each was tried: from the beginning, if one of them may yet be reached.
+                Err(NoApplication::Exhausted) if failed.is_some() => {
+                    tried.clear();
+                    continue;
+                }
+                Err(NoApplication::Exhausted) => return Err(NotReached::TooMany(self.crowd())),
+            };
+            tried.extend(lease.instance());
+            let Ok(pending) = application.pending.try_acquire() else {
+                if failed.is_some() {
+                    return Err(NotReached::TooMany(self.crowd()));
+                }
+                continue;
+            };
+            tries = tries.saturating_sub(1);
+            match application.upstream.connect(self.terms()).await {
+                Ok(connected) => {
+                    return Ok(Reached { application, connected, lease, _pending: pending });
+                }
+                Err(why) => {
+                    // Authorities that cannot be read are this end's fault: nothing was dialled.
+                    let ours = why.failure == OpenFailure::Tls && why.transport_end.is_none();
+                    if let Some(sign) = Sign::of_dial(why.failure).filter(|_| !ours) {
+                        lease.saw(sign);
+                    }
+                    if tries == 0 {
+                        return Err(NotReached::Failed(application, why));
+                    }
+                    failed = Some(why);
+                }
+            }
+        }
+    }
+
+    /// Returns how to connect this time.
+    pub(super) fn terms(&self) -> Terms {
+        let sources = &self.settings.source_addresses;
+        let source = match sources.len() {
+            0 => None,
+            len => sources.get(self.turn.fetch_add(1, Ordering::Relaxed) % len).copied(),
+        };
+        Terms {
+            connect_timeout: self.settings.connect_timeout,
+            tls_timeout: self.settings.response_timeout,
+            source,
+        }
+    }
+
+    /// Changes the pool, and tells what that has changed.
+    pub(super) fn change<C: IntoIterator<Item = Change>>(&self, with: impl FnOnce(&mut Pool) -> C) {
+        let changes = with(&mut self.pool());
+        changes.into_iter().for_each(|change| self.tell(&change));
+    }
+
+    /// Likewise, where there may be no such application; tells whether anything has changed.
+    pub(super) fn try_change(
+        &self,
+        with: impl FnOnce(&mut Pool) -> Result<Option<Change>, NoInstance>,
+    ) -> Result<bool, NoInstance> {
+        let change = with(&mut self.pool())?;
+        change.iter().for_each(|change| self.tell(change));
+        Ok(change.is_some())
+    }
+
+    /// Returns when the pool next changes by itself.
+    pub(super) fn poll_deadline(&self) -> Option<Instant> {
+        self.pool().poll_deadline()
+    }
+
+    fn choose(
+        self: &Arc<Self>,
+        client: Option<IpAddr>,
+        tried: &[usize],
+    ) -> Result<(&Application, Lease), NoApplication> {
+        let choice = self.pool().choose(now(), client, tried)?;
+        let application = self.all.get(choice.instance());
+        let lease = Lease { applications: Arc::clone(self), choice: Some(choice) };
+        // The pool has as many as there are here.
+        application.map(|application| (application, lease)).ok_or(NoApplication::Exhausted)
+    }
+
+    fn crowd(&self) -> Limit {
+        let limit = u64::from(self.settings.max_pending);
+        Limit { name: "max_pending", limit, observed: limit }
+    }
+
+    fn tell(&self, change: &Change) {
+        let Some(application) = self.all.get(change.instance()) else { return };
+        let url = application.shown_url();
+        match change {
+            Change::Ejected { sign, failures, .. } => tracing::warn!(
+                upstream = %url, %sign, failures,
+                "the application fails: it gets no new clients for a while"
+            ),
+            Change::Spared { sign, failures, .. } => tracing::warn!(
+                upstream = %url, %sign, failures,
+                "the application fails, and too many others do: it gets clients all the same"
+            ),
+            Change::Unhealthy { .. } => {
+                tracing::warn!(upstream = %url, "the application says that it is not well");
+            }
+            Change::Returned { .. }
+            | Change::Healthy { .. }
+            | Change::Draining { .. }
+            | Change::Resumed { .. } => {
+                tracing::info!(upstream = %url, state = change.as_str(), "the application");
+            }
+        }
+    }
+
+    fn pool(&self) -> MutexGuard<'_, Pool> {
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Application {
+    /// Returns its URL without what may be secret in it.
+    pub(super) fn shown_url(&self) -> String {
+        masking::record_url(&self.url, Masking::Mask, &[])
+    }
+}
+
+impl Lease {
+    /// Takes note of what was seen of the application.
+    pub(super) fn saw(&self, sign: Sign) {
+        if let Some(choice) = &self.choice {
+            self.applications.change(|pool| pool.report(choice, now(), sign));
+        }
+    }
+
+    /// Tells whether somebody drains the application.
+    pub(in crate::supervision) fn drains(&self) -> bool {
+        let view = self.applications.view();
+        let of_it = self.instance().and_then(|n| view.get(n));
+        of_it.is_some_and(|view| view.state == InstanceState::Draining)
+    }
+
+    /// Takes note of how the connection to it ended.
+    pub(in crate::supervision) fn ended(self, outcome: &Outcome) {
+        if let Some(sign) = Sign::of_ending(outcome) {
+            self.saw(sign);
+        }
+    }
+
+    fn instance(&self) -> Option<usize> {
+        self.choice.as_ref().map(Choice::instance)
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(choice) = self.choice.take() {
+            self.applications.pool().release(choice);
+        }
+    }
+}
