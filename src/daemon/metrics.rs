@@ -21,7 +21,7 @@ pub(super) fn scrape(
     books: &Books,
     observations: Arc<Observations>,
 ) -> Scrape {
-    let (counted, asked, draining) = (supervisor.clone(), supervisor.clone(), supervisor.clone());
+    let [counted, relaying, asked, draining] = [(); 4].map(|()| supervisor.clone());
     // It is counted as the ledger is opened, and never again.
     let recovered = books.recovered();
     let metrics = Metrics::new(
@@ -30,6 +30,7 @@ pub(super) fn scrape(
             routes: config.routes.iter().map(|route| route.name.clone()).collect(),
             max_connections: resources.max_connections,
             census: Box::new(move || counted.census()),
+            backends: Box::new(move || relaying.backends()),
             ledger: Box::new(move || ledger_facts(&asked, recovered)),
             drain: Box::new(move || drain_facts(&draining)),
         },

@@ -20,7 +20,7 @@ use prometheus_client::registry::Registry;
 
 pub use observations::Observations;
 
-use crate::vocabulary::Census;
+use crate::vocabulary::{BackendStatus, Census};
 
 /// Where the numbers of a scrape come from.
 pub struct MetricsSources {
@@ -30,6 +30,8 @@ pub struct MetricsSources {
     pub max_connections: u64,
     /// Counts all connections.
     pub census: Box<dyn Fn() -> Census + Send + Sync>,
+    /// Says how the applications behind relays fare.
+    pub backends: Box<dyn Fn() -> Vec<BackendStatus> + Send + Sync>,
     /// Says what the ledger knows.
     pub ledger: Box<dyn Fn() -> LedgerFacts + Send + Sync>,
     /// Says how the drain fares.

@@ -3,6 +3,7 @@
 //! No label is one that a peer can choose: routes come from the configuration, all else is a closed
 //! set. The status of an `upgrade_rejected` is the other side's to choose, and so no label.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::SystemTime;
 
@@ -17,7 +18,8 @@ use prometheus_client::registry::Unit;
 use super::process::ProcessFacts;
 use super::{DrainFacts, LedgerFacts, Scraped};
 use crate::vocabulary::{
-    Cause, Census, CensusLine, CloseState, Direction, Ending, Fault, Kind, OpenByState, Verdict,
+    BackendState, BackendStatus, Cause, Census, CensusLine, CloseState, Direction, Ending, Fault,
+    Kind, OpenByState, Verdict,
 };
 
 impl Collector for Scraped {
@@ -38,6 +40,7 @@ impl Collector for Scraped {
             &self.observations.connection,
         )?;
         scrape.queues(&census)?;
+        scrape.backends(&(self.sources.backends)())?;
         scrape.ledger((self.sources.ledger)(), self.observations.unrecorded())?;
         scrape.drain((self.sources.drain)())?;
         scrape.process(self.sources.max_connections, self.started)
@@ -156,6 +159,35 @@ impl Scrape<'_> {
             "Bytes that all inboxes and outboxes may hold (limits.memory).",
             census.memory_limit,
         )
+    }
+
+    fn backends(&mut self, backends: &[BackendStatus]) -> fmt::Result {
+        // A name without a series is none.
+        if backends.is_empty() {
+            return Ok(());
+        }
+        let routes: BTreeSet<&str> = backends.iter().map(|backend| &*backend.route).collect();
+        let mut counted = self.gauges(
+            "lastword_backends",
+            "Applications that a route passes connections on to, by how they fare.",
+        )?;
+        for route in routes {
+            for &state in BackendState::ALL {
+                let of_it = |at: &&BackendStatus| at.route == route && at.state == state;
+                let count = backends.iter().filter(of_it).count();
+                counted.show(&[("route", route), ("state", state.as_str())], count as u64)?;
+            }
+        }
+        let mut clients = self.gauges(
+            "lastword_backend_clients",
+            "Clients that an application has, those included that it has not answered.",
+        )?;
+        for backend in backends {
+            let number = backend.number.to_string();
+            clients
+                .show(&[("route", &*backend.route), ("number", &number)], backend.connections)?;
+        }
+        Ok(())
     }
 
     fn ledger(&mut self, facts: LedgerFacts, unrecorded: u64) -> fmt::Result {

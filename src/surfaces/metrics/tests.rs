@@ -10,8 +10,9 @@ use std::time::{Duration, SystemTime};
 
 use super::{DrainFacts, LedgerFacts, Metrics, MetricsSources, Observations};
 use crate::vocabulary::{
-    Cause, Census, CensusLine, CloseState, ConnectionId, Direction, Ending, Event, Fault,
-    FirstClose, Kind, OpenByState, Origin, Outcome, Published, Record, Retry, Verdict,
+    BackendState, BackendStatus, Cause, Census, CensusLine, CloseState, ConnectionId, Direction,
+    Ending, Event, Fault, FirstClose, Kind, OpenByState, Origin, Outcome, Published, Record, Retry,
+    Verdict,
 };
 
 /// A route as a configuration may name it.
@@ -22,12 +23,34 @@ fn sources() -> MetricsSources {
         routes: vec!["chat".to_owned(), "idle".to_owned()],
         max_connections: 19_744,
         census: Box::new(census),
+        backends: Box::new(|| {
+            vec![
+                backend(0, BackendState::Serving, 3),
+                backend(1, BackendState::Ejected, 0),
+                backend(2, BackendState::Serving, 4),
+            ]
+        }),
         ledger: Box::new(|| LedgerFacts {
             lag: Duration::from_millis(250),
             failing: true,
             recovered: 3,
         }),
         drain: Box::new(|| DrainFacts { draining: true, left: 7 }),
+    }
+}
+
+fn backend(number: usize, state: BackendState, connections: u64) -> BackendStatus {
+    BackendStatus {
+        route: "chat".to_owned(),
+        number,
+        url: "ws://app".to_owned(),
+        state,
+        ejected_until: None,
+        healthy: true,
+        connections,
+        failures: 0,
+        chosen: 9,
+        ejections: 0,
     }
 }
 

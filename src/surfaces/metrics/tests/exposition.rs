@@ -54,6 +54,12 @@ fn a_census_is_told_as_it_is() {
     assert_eq!(scraped.sum(endings, &[&asked[..], &[inbound, CHAT]].concat()), 1.0);
     assert_eq!(scraped.sum("lastword_messages_total", &[("direction", "in")]), 10.0);
     assert_eq!(scraped.sum("lastword_messages_total", &[("direction", "out")]), 9.0);
+    for (state, count) in
+        [("serving", 2.0), ("ejected", 1.0), ("unhealthy", 0.0), ("draining", 0.0)]
+    {
+        assert_eq!(scraped.sum("lastword_backends", &[CHAT, ("state", state)]), count);
+    }
+    assert_eq!(scraped.sum("lastword_backend_clients", &[CHAT, ("number", "2")]), 4.0);
     for (name, value) in [
         ("lastword_outbox_bytes", 4096.0),
         ("lastword_queue_memory_bytes", 5000.0),

@@ -23,6 +23,7 @@ async fn node(recovered: u64) -> (Supervisor, Metrics) {
             routes: vec!["chat".to_owned()],
             max_connections: 0,
             census: Box::new(move || counted.census()),
+            backends: Box::new(Vec::new),
             ledger: Box::new(move || LedgerFacts { recovered, ..LedgerFacts::default() }),
             drain: Box::new(DrainFacts::default),
         },
