@@ -10,13 +10,16 @@ import time
 
 
 class Daemon:
-    """A running daemon with JSON logs and an empty state directory; use it with `with`."""
+    """A running daemon with JSON logs and an empty state directory; use it with `with`.
+
+    `relay` is the URL of an application to stand in front of.
+    """
 
     READY_WITHIN = 30
 
-    def __init__(self, program, *settings):
+    def __init__(self, program, *settings, relay=None):
         self.state = tempfile.TemporaryDirectory(prefix="lastword-")
-        arguments = [str(program), "serve"]
+        arguments = [str(program), "serve", *(["--relay", relay] if relay else [])]
         ours = ["listeners[0].listen", "control.listen"]
         ours = [f'{key}="127.0.0.1:0"' for key in ours] + ['log.format="json"']
         for setting in [*ours, *settings]:
@@ -79,6 +82,19 @@ class Daemon:
             f"the ending of {what}",
             within,
         )
+
+    def await_endings(self, count, fits, what, within=20):
+        """The records that fit, once there are so many."""
+        return self._await(
+            lambda: found if len(found := list(filter(fits, self.endings()))) >= count else None,
+            f"{count} endings of {what}",
+            within,
+        )
+
+    def memory(self):
+        """What it holds in memory, in KiB."""
+        with open(f"/proc/{self.process.pid}/status", encoding="ascii") as status:
+            return next(int(line.split()[1]) for line in status if line.startswith("VmRSS:"))
 
     def signal(self, name):
         self.process.send_signal(getattr(signal, f"SIG{name}"))
