@@ -1,10 +1,10 @@
-"""An application behind the relay: a process that prints its port, and can be killed and started anew."""
+"""An application behind the relay, as a process that can be killed and started anew."""
 
 import subprocess
 
 
 class Application:
-    """Started with its port as the last argument, 0 at first; use it with `with`."""
+    """Prints its port, which is its last argument, 0 at first; use it with `with`."""
 
     def __init__(self, *command):
         self.command, self.port, self.process = [*map(str, command)], 0, None
