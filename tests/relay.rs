@@ -10,10 +10,12 @@ mod relay {
     mod app;
     mod closing;
     mod flowing;
+    mod front;
     mod losses;
     mod opening;
     mod plain_http;
     mod repairing;
     mod several;
     mod stage;
+    mod stalling;
 }
