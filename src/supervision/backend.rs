@@ -216,7 +216,7 @@ impl Backend {
                 };
                 let policy = PassagePolicy { limits, allowed_rsv, check_utf8 };
                 let passage = Passage::new(connection.role, policy);
-                Driver::Relay(Box::new(Leg { passage, link, mid_frame: false }))
+                Driver::Relay(Box::new(Leg { passage, link, mid_frame: false, broken: false }))
             }
         }
     }

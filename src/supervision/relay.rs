@@ -50,6 +50,8 @@ pub(super) struct Leg {
     pub(super) link: Arc<Link>,
     /// What was passed on last did not end its frame.
     pub(super) mid_frame: bool,
+    /// The peer broke the protocol: what it says after that is evidence, and does not pass.
+    pub(super) broken: bool,
 }
 
 /// The way from one leg of a relay to the other. Dropped with the actor and the mover of the leg, it

@@ -98,6 +98,28 @@ async fn what_an_application_does_wrong_reaches_the_client_as_a_right_close() {
 }
 
 #[tokio::test]
+async fn a_close_behind_a_violation_does_not_pass() {
+    let wrong = [Frame::text("x").rsv(4), Frame::close(1000, "all is well")];
+    let mut scene = Scene::open().await;
+    scene.client.send_frames(wrong.clone()).await;
+    assert_eq!(scene.client.expect_close(SOON).await.0, Some(1002));
+    assert_eq!(scene.application.expect_end(SOON).await, End::Reset);
+
+    let mut scene = Scene::open().await;
+    scene.application.send_frames(wrong).await;
+    assert_eq!(scene.client.expect_close(SOON).await.0, Some(1011));
+    assert_eq!(scene.application.expect_close(SOON).await.0, Some(1002));
+    scene.client.close(1011, "").await;
+    assert_eq!(scene.client.expect_end(SOON).await, End::Fin);
+    scene.client.fin().await;
+    scene.application.fin().await;
+    scene.endings().await.assert(
+        (Kind::BackendFailed, Cause::RelayPeer, Fault::Backend),
+        (Kind::ProtocolViolation, Cause::Violation, Fault::Peer),
+    );
+}
+
+#[tokio::test]
 async fn a_naive_application_looks_like_a_correct_one() {
     let url = format!("ws://{}", naive_echo().await);
     let mut house = House::open(&url, settings(|_| {}), |_| {}).await;

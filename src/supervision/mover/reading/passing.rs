@@ -25,7 +25,10 @@ impl Mover {
                 Piece::Part => {}
                 Piece::Run(run) => self.pass_on(leg, &run, rest, now),
                 Piece::Control(frame) => self.take_control(leg, frame, now),
-                Piece::Breach(breach) => self.tell(Input::Violation(breach)),
+                Piece::Breach(breach) => {
+                    leg.broken = true;
+                    self.tell(Input::Violation(breach));
+                }
             }
         }
         if let Some(keepalive) = &mut self.keepalive {
@@ -40,7 +43,7 @@ impl Mover {
             ControlOpcode::Close => {
                 let (close, breach) = classification::read_close(frame.payload());
                 self.take_close(frame.into_payload());
-                if breach.is_none() {
+                if breach.is_none() && !leg.broken {
                     leg.link.pass_close(close.in_kind());
                 }
             }
