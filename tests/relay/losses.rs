@@ -1,5 +1,7 @@
 //! One side is lost: the other is ended correctly, and is not blamed.
 
+use std::time::Duration;
+
 use lastword::config::OnClientLost;
 use lastword::vocabulary::{Cause, CloseCode, Fault, Kind, TransportEnd};
 
@@ -113,6 +115,28 @@ async fn a_frame_that_was_cut_in_half_is_followed_by_nothing() {
     scene.application.send_start(Frame::binary(vec![3; 1000]), 500).await;
     scene.application.fin().await;
     assert_eq!(scene.client.expect_close(SOON).await.0, Some(1012));
+}
+
+#[tokio::test]
+async fn an_answer_that_half_a_frame_bars_is_nobodys_fault() {
+    let mut scene = Scene::with(
+        |settings| {
+            settings.close.timeout = Duration::from_millis(600);
+            settings.close.linger = Duration::from_millis(200);
+        },
+        |_| {},
+    )
+    .await;
+    let half = Frame::binary(vec![3; 100_000]).encode(Side::Client)[..60_000].to_vec();
+    scene.client.send_raw(&half).await;
+    scene.application.stream().readable().await.unwrap();
+    scene.application.close(1000, "bye").await;
+    assert_eq!(scene.client.expect_close(SOON).await, (Some(1000), "bye".into()));
+    assert_eq!(scene.application.read_to_end(SOON).await.end, End::Reset);
+    scene.endings().await.assert(
+        (Kind::CloseTimeout, Cause::RelayPeer, Fault::Peer),
+        (Kind::Aborted, Cause::Peer, Fault::None),
+    );
 }
 
 #[tokio::test]

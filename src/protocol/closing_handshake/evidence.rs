@@ -22,6 +22,8 @@ pub(super) struct Evidence {
     theirs: Option<(ReceivedClose, Instant)>,
     /// How the peer ended its half while our Close was still to leave.
     half_end: Option<TransportEnd>,
+    /// The loss of the other leg of a relay fixed the kind.
+    relay_lost: bool,
 }
 
 /// What fixed the kind of the ending, and what a person should know about it.
@@ -54,6 +56,7 @@ impl Default for Evidence {
             ours: OurClose::None,
             theirs: None,
             half_end: None,
+            relay_lost: false,
         }
     }
 }
@@ -139,6 +142,12 @@ impl Evidence {
         if self.trigger.is_none() {
             self.trigger = Some(Trigger { kind, what: what.into(), limit });
         }
+    }
+
+    /// Likewise, for the loss of the other leg of a relay.
+    pub(super) fn relay_lost(&mut self, kind: Kind, what: impl Into<String>) {
+        self.relay_lost |= self.trigger.is_none();
+        self.trigger(kind, what, None);
     }
 
     /// Adds what came after the trigger, or after both Closes, to what a person should know.
@@ -241,6 +250,10 @@ impl Evidence {
             detail: what,
         };
         classification::judge(&mut outcome, direction(role));
+        if self.relay_lost && outcome.kind == Kind::Aborted {
+            // Whatever this end was doing, nobody here wanted it dropped.
+            outcome.fault = Fault::None;
+        }
         outcome
     }
 }

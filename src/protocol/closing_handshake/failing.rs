@@ -145,6 +145,7 @@ impl ClosingHandshake {
             (Phase::Open | Phase::CloseSent { .. } | Phase::CloseReceived { .. }, _) if cut => {
                 let what =
                     format!("{what}; a frame was passed on in part, so no Close could follow");
+                self.evidence.relay_lost(kind, &*what);
                 self.cut(kind, Cause::RelayPeer, None, &what, actions);
             }
             // The closing handshake is under way, and ends by itself.
