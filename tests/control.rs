@@ -14,6 +14,7 @@ mod control {
     mod daemon;
     mod endings;
     mod events;
+    mod injecting;
     mod resuming;
     mod showing;
     mod stage;

@@ -11,6 +11,7 @@ mod relay {
     mod closing;
     mod flowing;
     mod front;
+    mod injecting;
     mod losses;
     mod opening;
     mod plain_http;

@@ -23,7 +23,6 @@ const NOT_IN_THIS_VERSION: &[Refusal] = &[
     row("listeners[].proxy_protocol", is_true, "the PROXY protocol is"),
     row("listeners[].trusted_proxies", has_entries, "the PROXY protocol is"),
     unsettled("routes[].auth", is_set, "authentication is"),
-    row("routes[].inject", is_true, "sending into relayed connections is"),
     unsettled("routes[].backend", is_webhook, "the webhook backend is"),
     unsettled("routes[].backend", is_nats, "the NATS backend is"),
     unsettled("dialers[].backend", is_relay, "the relay backend of dialers is"),

@@ -84,9 +84,11 @@ pub struct Route {
     /// Says how peers prove who they are. Not in this version.
     #[serde(default)]
     pub auth: Option<Auth>,
-    /// Lets the control API send into relayed connections. Not in this version.
+    /// Lets others than the two ends, such as the control API, send into relayed connections: between
+    /// messages, never inside of one.
     ///
-    /// Unit: true or false. Default: false. Cost: the two ends see messages that neither sent.
+    /// Unit: true or false; only with a relay backend. Default: false. Cost: each end sees messages
+    /// that the other did not send.
     #[serde(default)]
     pub inject: bool,
     /// Chooses where messages go. Required.

@@ -59,6 +59,9 @@ pub enum Violation {
     /// A subprotocol or an application is listed twice.
     #[error("{0:?} is listed twice: remove one")]
     ListedTwice(String),
+    /// A key would change nothing.
+    #[error("is for relay backends only, and this one takes messages anyway: remove it")]
+    InjectWithoutRelay,
     /// An upstream could not be dialled.
     #[error("the URL cannot be dialled: {0}; write ws://host:port/path or wss://host/path")]
     DialerUrl(&'static str),
@@ -253,8 +256,11 @@ fn check_routes(config: &Config) -> Check {
         }
         check_subprotocols(&format!("routes[{index}]."), &route.subprotocols)?;
         check_settings(&format!("routes[{index}]."), &route.settings(config))?;
-        if let Backend::Relay(relay) = &route.backend {
-            check_relay(&format!("routes[{index}].backend"), relay)?;
+        match &route.backend {
+            Backend::Relay(relay) => check_relay(&format!("routes[{index}].backend"), relay)?,
+            Backend::Echo => ensure(!route.inject, [format!("routes[{index}].inject")], || {
+                Violation::InjectWithoutRelay
+            })?,
         }
     }
     Ok(())
@@ -598,5 +604,17 @@ mod tests {
         let (key, violation) = found(|config| config.routes[0].limits = limits).unwrap();
         assert_eq!(key, "routes[0].limits.max_frame_size");
         assert!(matches!(violation, Violation::FrameAboveMessage { .. }));
+    }
+
+    #[test]
+    fn only_relayed_connections_have_to_let_messages_in() {
+        let (key, violation) = found(|config| config.routes[0].inject = true).unwrap();
+        assert_eq!((&*key, violation), ("routes[0].inject", Violation::InjectWithoutRelay));
+        let relay = RelayBackend::new("ws://a".parse().unwrap());
+        let relayed = found(|config| {
+            config.routes[0].inject = true;
+            config.routes[0].backend = Backend::Relay(Box::new(relay));
+        });
+        assert_eq!(relayed, None);
     }
 }

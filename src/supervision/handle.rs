@@ -38,8 +38,11 @@ pub enum SendError {
         /// Where the closing handshake stands.
         state: CloseState,
     },
-    /// It is a leg of a relay: only its two ends speak there.
-    #[error("the connection is relayed: only its two ends send messages there")]
+    /// It is a leg of a relay whose route lets only the two ends speak.
+    #[error(
+        "the connection is relayed, and only its two ends send messages there: set inject = true for \
+         its route"
+    )]
     Relayed,
     /// The outbox, or the memory of all outboxes and inboxes, is full.
     #[error("the outbox is full: {queued} bytes are queued, the limit is {limit}")]

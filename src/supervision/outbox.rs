@@ -41,7 +41,7 @@ pub(super) enum Refused {
     Closing,
     /// No room: bytes queued, and the limit.
     Full { queued: usize, limit: usize },
-    /// It is a leg of a relay, and takes only what the other leg passes on.
+    /// It is a leg of a relay that takes only what the other leg passes on.
     Relayed,
     /// This outbox has room, the memory of all has not: bytes queued here, and the limit of all.
     NoMemory { queued: usize, limit: usize },
@@ -157,13 +157,15 @@ impl Outbox {
     }
 
     /// Like [`Outbox::close`], for the decider, which needs not be told; with `shed`, what has not
-    /// begun to leave is dropped and counted.
+    /// begun to leave is dropped and counted. It waits for nobody's message to end.
     pub(super) fn close_decided(&self, frame: &CloseFrame, shed: bool) -> bool {
         let accepted = {
             let mut queue = self.lock();
             if shed {
                 while self.shed_oldest(&mut queue) > 0 {}
             }
+            let freed = queue.give_up_message_end();
+            self.budget.release(freed.charged as u64);
             queue.append_close(frame)
         };
         self.room.notify_waiters();
@@ -295,8 +297,10 @@ impl Outbox {
     fn lock_open(&self) -> Result<MutexGuard<'_, Queue>, Refused> {
         let queue = self.lock();
         match queue.gate() {
-            Gate::Open if queue.passing.is_some() => Err(Refused::Relayed),
-            Gate::Open => Ok(queue),
+            Gate::Open => match queue.refuses_own() {
+                Some(refused) => Err(refused),
+                None => Ok(queue),
+            },
             Gate::Refusing | Gate::CloseQueued | Gate::Shut => Err(Refused::Closing),
         }
     }

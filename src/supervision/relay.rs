@@ -72,8 +72,12 @@ impl Link {
     /// Passes the peer's Close on: as a Close of its own, or as the answer that the other side
     /// waits for.
     pub(super) fn pass_close(&self, frame: CloseFrame) {
+        // Nothing follows it here: a message that it cut short will not end.
+        self.other.outbox.end_passing();
         let request = CloseRequest { frame, cause: Cause::RelayPeer, by: None, limit: None };
-        self.other.close(request);
+        if !self.other.close(request) {
+            self.other.mover.wake();
+        }
     }
 
     /// Tells, once, that this leg cannot go on.
@@ -100,14 +104,14 @@ impl Link {
         self.other.tell(ConnectionMessage::Fact(Input::RelayLost(loss)));
     }
 
-    /// Makes of a Close that waited in vain for the rest of a frame what it is: the other side's
-    /// doing.
+    /// Makes of a Close that waited in vain for the rest of a frame or message what it is: the other
+    /// side's doing.
     pub(super) fn loss_for_want_of_a_frame_end(&self) -> RelayLoss {
         let (kind, who) = match self.side {
             Side::Client => (Kind::BackendFailed, "application"),
             Side::Application => (Kind::Aborted, "client"),
         };
-        let what = format!("the {who} did not complete its frame in time");
+        let what = format!("the {who} did not complete its message in time");
         RelayLoss { what, kind, code: None, cut: true }
     }
 }

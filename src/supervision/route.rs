@@ -23,6 +23,8 @@ pub struct Route {
     pub subprotocols: Vec<String>,
     /// What holds for its connections.
     pub settings: Arc<ConnectionSettings>,
+    /// Lets others than the two ends of a relayed connection send messages there.
+    pub inject: bool,
     target: Target,
 }
 
@@ -69,6 +71,7 @@ impl Route {
             origins: Vec::new(),
             subprotocols: Vec::new(),
             settings: Arc::default(),
+            inject: false,
             target,
         }
     }

@@ -55,6 +55,8 @@ pub(super) struct Pair {
     pub(super) losses: Losses,
     /// The share of the application that the connection to it takes.
     pub(super) lease: Lease,
+    /// Whether others than the two ends may send messages there.
+    pub(super) injects: bool,
 }
 
 /// What the supervisor works with.
@@ -167,7 +169,7 @@ impl Supervising {
 
     /// Takes over both legs of a relay. Whatever becomes of one, the other hears of it.
     async fn adopt_pair(&mut self, pair: Pair, myself: ActorRef<SupervisorMessage>) {
-        let Pair { client, application, losses, lease } = pair;
+        let Pair { client, application, losses, lease, injects } = pair;
         let (client, mut client_start) = self.prepare(client, None);
         // A drain that begins behind this finds the client, which is in the registry.
         let drains = lease.drains();
@@ -176,7 +178,7 @@ impl Supervising {
             (&client, &mut client_start, &application, Side::Client),
             (&application, &mut application_start, &client, Side::Application),
         ] {
-            leg.outbox.make_leg();
+            leg.outbox.make_leg(injects);
             let _ = leg.relay_peer.set(other.id);
             start.backend.join(Link::new(side, Arc::clone(other), losses));
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lastword::config::{ConnectionSettings, RelayBackend};
 use lastword::vocabulary::{Cause, CloseCode, Direction, Fault, Kind, ListenAddress};
-use lastword::{Ending, EndingStream, Listening, Relay, Route, Supervisor};
+use lastword::{ConnectionHandle, Ending, EndingStream, Listening, Relay, Route, Supervisor};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 
@@ -30,7 +30,18 @@ impl House {
         let mut backend = RelayBackend::new(url.parse().unwrap());
         change(&mut backend);
         let relay = Relay::new(backend).unwrap();
-        let route = Route::relay("/*".parse().unwrap(), relay).with_settings(settings);
+        Self::at(Route::relay("/*".parse().unwrap(), relay).with_settings(settings)).await
+    }
+
+    /// Opens one whose route lets others send, too.
+    pub async fn injecting(url: &str, settings: ConnectionSettings) -> Self {
+        let relay = Relay::new(RelayBackend::new(url.parse().unwrap())).unwrap();
+        let mut route = Route::relay("/*".parse().unwrap(), relay).with_settings(settings);
+        route.inject = true;
+        Self::at(route).await
+    }
+
+    async fn at(route: Route) -> Self {
         let supervisor = Supervisor::builder().start().await.unwrap();
         let endings = supervisor.endings();
         let anywhere = "127.0.0.1:0".parse().unwrap();
@@ -94,6 +105,25 @@ impl Scene {
             RawPeer::accept_with(&listener, answer, &[]),
         );
         Self { house, client, application }
+    }
+
+    /// Opens one whose route lets others send, too.
+    pub async fn injecting(change: impl FnOnce(&mut ConnectionSettings)) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("ws://{}", listener.local_addr().unwrap());
+        let house = House::injecting(&url, settings(change)).await;
+        let (client, application) = tokio::join!(
+            RawPeer::connect(house.address, "/chat?room=7"),
+            RawPeer::accept(&listener),
+        );
+        Self { house, client, application }
+    }
+
+    /// Returns the client's leg and the application's.
+    pub fn legs(&self) -> (ConnectionHandle, ConnectionHandle) {
+        let all = self.house.supervisor.connections();
+        let leg = |direction| all.iter().find(|leg| leg.origin().direction == direction).unwrap();
+        (leg(Direction::Inbound).clone(), leg(Direction::Outbound).clone())
     }
 
     /// Waits for both endings, and holds them to each other and to the books.

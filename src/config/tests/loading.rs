@@ -195,7 +195,6 @@ fn what_is_not_built_is_refused_by_name() {
         ("[[listeners]]\nname='a'\nlisten='systemd:a'".into(), "listeners[0].listen"),
         (format!("{route}{echo}auth = {{ kind = 'jwt' }}"), "routes[0].auth"),
         (format!("{route}{echo}auth = {{ kind = 'jwt', issuer = 'x' }}"), "routes[0].auth"),
-        (format!("{route}{echo}inject = true"), "routes[0].inject"),
         (format!("{route}backend = {{ kind = 'webhook', url = 'x' }}"), "routes[0].backend"),
         (format!("{route}backend = {{ kind = 'nats', subject = 'x' }}"), "routes[0].backend"),
         (format!("{dialer}backend = {{ kind = 'relay', url = 'ws://x' }}"), "dialers[0].backend"),

@@ -113,6 +113,7 @@ impl Listener {
             },
             lease: application.lease,
             losses: relay.losses(),
+            injects: route.inject,
         };
         // The supervisor was shut down: so is everything else.
         let _ = self.node.adopt_pair(pair);

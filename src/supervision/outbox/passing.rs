@@ -3,6 +3,9 @@
 //! Frames of our own go in only where a frame ends (RFC 6455 section 5.4 lets control frames come
 //! between fragments, never inside a frame). So a Close that is accepted while a frame is half
 //! passed on is held until the rest of it has come; until then, and only then, that is still taken.
+//! A message of our own, where the route lets one in, waits for the end of a whole message.
+
+mod own;
 
 use std::time::Instant;
 
@@ -11,6 +14,7 @@ use bytes::Bytes;
 use super::queue::{Carries, Gate, Item, Left, Lost, Queue};
 use super::{Outbox, Refused};
 use crate::protocol::passage::MessageEnd;
+use own::Own;
 
 /// What passes on.
 #[derive(Debug, Clone, Copy)]
@@ -42,7 +46,10 @@ pub(super) struct Passing {
     tail_cut: bool,
     /// The payload that was taken of the message in progress.
     unfinished: Option<u64>,
-    /// A Close that waits for the end of a frame.
+    /// Whether others than the other leg may send.
+    injects: bool,
+    own: Own,
+    /// A Close that waits for the end of a frame, or of the message that keeps our own waiting.
     close: Option<Item>,
     /// Nothing more will be passed on.
     ended: bool,
@@ -60,6 +67,20 @@ pub(super) struct Passed {
     left: usize,
 }
 
+impl<'a> Passable<'a> {
+    /// Returns the front of it, up to the end of the first message.
+    fn first_message(&self, end: &'a MessageEnd) -> Self {
+        let (bytes, ends) = (&self.bytes[..end.at], std::slice::from_ref(end));
+        Self { bytes, ends_frame: true, ends, unfinished: None }
+    }
+
+    /// Returns the messages that end behind `at`, counted from there.
+    fn ends_behind(&self, at: usize) -> Vec<MessageEnd> {
+        let behind = self.ends.iter().filter(|end| end.at > at);
+        behind.map(|end| MessageEnd { at: end.at - at, ..*end }).collect()
+    }
+}
+
 impl Passed {
     /// Counts the messages that end in the first `begun` bytes.
     pub(super) fn settle(&mut self, begun: usize, left: &mut Left) {
@@ -74,9 +95,10 @@ impl Passed {
 }
 
 impl Outbox {
-    /// Takes only what the other leg of a relay passes on, from now on.
-    pub(in crate::supervision) fn make_leg(&self) {
-        self.lock().passing = Some(Box::default());
+    /// Takes what the other leg of a relay passes on, from now on; messages of others only if it
+    /// `injects` them.
+    pub(in crate::supervision) fn make_leg(&self, injects: bool) {
+        self.lock().passing = Some(Box::new(Passing { injects, ..Passing::default() }));
     }
 
     /// Takes bytes of the other leg. Where nothing waits before them `write` may take them right
@@ -102,16 +124,19 @@ impl Outbox {
     /// it; if not, room will be told of.
     pub(in crate::supervision) fn has_room_to_pass(&self) -> bool {
         let mut queue = self.lock();
-        let full = queue.bytes >= self.limit && queue.takes_passed();
+        let full = queue.bytes - queue.own_bytes() >= self.limit && queue.takes_passed();
         if let Some(passing) = &mut queue.passing {
             passing.awaited = full;
         }
         !full
     }
 
-    /// Takes nothing more of the other leg; tells whether that leaves a frame cut in half.
+    /// Takes nothing more of the other leg; tells whether that leaves a frame cut in half. What
+    /// waited for the end of a message that never comes is dropped and counted.
     pub(in crate::supervision) fn end_passing(&self) -> bool {
         let mut queue = self.lock();
+        let freed = queue.give_up_message_end();
+        self.budget.release(freed.charged as u64);
         match &mut queue.passing {
             Some(passing) => {
                 passing.ended = true;
@@ -121,7 +146,7 @@ impl Outbox {
         }
     }
 
-    /// Tells whether our Close waits for the rest of a frame, and for nothing else.
+    /// Tells whether our Close waits for the rest of a frame or message, and for nothing else.
     pub(in crate::supervision) fn awaits_frame_end(&self) -> bool {
         let queue = self.lock();
         queue.items.is_empty() && queue.holds_close()
@@ -138,55 +163,92 @@ impl Queue {
         if !self.takes_passed() {
             return Err(Refused::Closing);
         }
-        let Passable { bytes, ends_frame, ends, unfinished } = passable;
+        let own = self.passing.as_ref().is_some_and(|passing| !passing.own.is_empty());
+        let mut passed = match passable.ends.first().filter(|_| own) {
+            // Our own messages go between this one and the next.
+            Some(end) => {
+                let passed = self.append_passed(&passable.first_message(end), now, write);
+                self.append_own();
+                let ends = passable.ends_behind(end.at);
+                let rest = Passable { bytes: &passable.bytes[end.at..], ends: &ends, ..passable };
+                if !rest.bytes.is_empty() {
+                    self.append_passed(&rest, now, |_| 0);
+                }
+                PassedOn { queued: true, ..passed }
+            }
+            None => self.append_passed(&passable, now, write),
+        };
+        if passable.ends_frame
+            && let Some(passing) = self.passing.as_mut().filter(|passing| passing.own.is_empty())
+            && let Some(close) = passing.close.take()
+        {
+            self.items.push_back(close);
+            passed.queued = true;
+        }
+        Ok(passed)
+    }
+
+    fn append_passed(
+        &mut self,
+        passable: &Passable<'_>,
+        now: Instant,
+        write: impl FnOnce(&[u8]) -> usize,
+    ) -> PassedOn {
+        let Passable { bytes, ends_frame, ends, unfinished } = *passable;
         let controls = self.ping.is_some() || !self.pongs.is_empty();
         let idle = self.items.is_empty() && (!controls || self.is_mid_frame());
-        let Some(passing) = &mut self.passing else { return Err(Refused::Closing) };
-        (passing.tail_cut, passing.unfinished) = (!ends_frame, unfinished);
         let written = if idle { write(bytes) } else { 0 };
+        if let Some(passing) = &mut self.passing {
+            (passing.tail_cut, passing.unfinished) = (!ends_frame, unfinished);
+            if written > 0 {
+                // Where in a frame the kernel stopped is not looked for: own frames wait for the end.
+                passing.head_cut = written < bytes.len() || !ends_frame;
+            }
+        }
         let mut left = Left::default();
-        let mut passed = Passed { queued_at: now, ends_frame, ends: Box::default(), left: 0 };
         let gone = ends.iter().take_while(|end| end.at <= written);
         for end in gone {
             left.messages += 1;
             left.payload_bytes += end.payload;
         }
-        if written > 0 {
-            // Where in a frame the kernel stopped is not looked for: own frames wait for the end.
-            passing.head_cut = written < bytes.len() || !ends_frame;
-        }
-        let mut queued = false;
-        if written < bytes.len() {
-            passed.ends = ends[left.messages as usize..]
-                .iter()
-                .map(|end| MessageEnd { at: end.at - written, ..*end })
-                .collect();
+        let queued = written < bytes.len();
+        if queued {
+            let ends = ends[left.messages as usize..].iter();
+            let ends = ends.map(|end| MessageEnd { at: end.at - written, ..*end }).collect();
+            let passed = Passed { queued_at: now, ends_frame, ends, left: 0 };
             let item = Item::passed(Bytes::copy_from_slice(&bytes[written..]), passed);
             self.bytes += item.size();
             self.items.push_back(item);
-            queued = true;
         }
-        if ends_frame
-            && let Some(close) = self.passing.as_mut().and_then(|passing| passing.close.take())
-        {
-            self.items.push_back(close);
-            queued = true;
-        }
-        Ok(PassedOn { left, queued: queued || controls })
+        PassedOn { left, queued: queued || controls }
     }
 
-    /// Tells whether what is passed on is taken: also the rest of a frame that a Close waits for.
+    /// Tells whether what is passed on is taken: also the rest of what a Close waits for, or is
+    /// about to.
     fn takes_passed(&self) -> bool {
-        match &self.passing {
-            Some(passing) if !passing.ended => self.gate() == Gate::Open || passing.close.is_some(),
-            Some(_) | None => false,
+        match (&self.passing, self.gate()) {
+            (Some(passing), _) if passing.ended => false,
+            (Some(_), Gate::Open | Gate::Refusing) => true,
+            (Some(passing), Gate::Shut | Gate::CloseQueued) => passing.close.is_some(),
+            (None, _) => false,
         }
     }
 
-    /// Keeps a Close that would stand inside of a frame; gives any other back.
+    /// Tells why a message of our own cannot be taken, if it cannot.
+    pub(super) fn refuses_own(&self) -> Option<Refused> {
+        match self.passing.as_deref()? {
+            Passing { injects: false, .. } => Some(Refused::Relayed),
+            // It would wait for what never comes.
+            Passing { ended: true, unfinished: Some(_), .. } => Some(Refused::Closing),
+            Passing { .. } => None,
+        }
+    }
+
+    /// Keeps a Close that would stand inside of a frame, or before a message that was accepted
+    /// earlier; gives any other back.
     pub(super) fn hold_close(&mut self, close: Item) -> Option<Item> {
         match &mut self.passing {
-            Some(passing) if passing.tail_cut => {
+            Some(passing) if passing.tail_cut || !passing.own.is_empty() => {
                 passing.close = Some(close);
                 None
             }
@@ -194,7 +256,7 @@ impl Queue {
         }
     }
 
-    /// Tells whether a Close waits for the end of a frame.
+    /// Tells whether a Close waits for the end of a frame or message.
     pub(super) fn holds_close(&self) -> bool {
         self.passing.as_ref().is_some_and(|passing| passing.close.is_some())
     }
@@ -226,14 +288,15 @@ impl Queue {
 
     /// Tells whether somebody who waits for room has it now.
     pub(super) fn makes_room(&mut self, limit: usize) -> bool {
-        let bytes = self.bytes;
+        let bytes = self.bytes - self.own_bytes();
         self.passing
             .as_mut()
             .is_some_and(|passing| bytes < limit && std::mem::take(&mut passing.awaited))
     }
 
-    /// Adds the messages that wait.
+    /// Adds the messages that wait, passed on or kept waiting by what passes.
     pub(super) fn add_passed(&self, lost: &mut Lost) {
+        self.add_own(lost);
         for item in &self.items {
             if let Carries::Passed(passed) = &item.carries {
                 for end in &passed.ends[passed.left..] {
@@ -248,6 +311,7 @@ impl Queue {
         if let Some(passing) = &mut self.passing {
             passing.ended = true;
             passing.close = None;
+            passing.own = Own::default();
             if let Some(unfinished) = passing.unfinished.take() {
                 lost.add(usize::try_from(unfinished).unwrap_or(usize::MAX));
             }
@@ -269,7 +333,7 @@ mod tests {
     fn leg() -> (Outbox, Arc<MemoryBudget>) {
         let budget = Arc::new(MemoryBudget::new(1 << 20));
         let outbox = Outbox::new(Role::Server, 100, Arc::clone(&budget));
-        outbox.make_leg();
+        outbox.make_leg(false);
         (outbox, budget)
     }
 

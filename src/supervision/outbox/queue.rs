@@ -153,17 +153,24 @@ impl Queue {
 
     /// Returns how many of them are still free to be dropped.
     pub(super) fn sheddable(&self) -> usize {
+        if self.passing.is_some() {
+            // What passes is never dropped, or the other leg's message would have a hole.
+            let first = usize::from(self.begun > 0);
+            let messages = self.items.iter().skip(first).filter(|item| item.is_data());
+            return messages.map(Item::size).sum::<usize>() + self.own_bytes();
+        }
         let begun = self.items.front().filter(|item| self.begun > 0 && item.is_data());
         self.bytes - begun.map_or(0, Item::size)
     }
 
     /// Returns since when the oldest message waits.
     pub(super) fn oldest(&self) -> Option<Instant> {
-        self.items.iter().find_map(|item| match &item.carries {
+        let oldest = self.items.iter().find_map(|item| match &item.carries {
             Carries::Data { queued_at } => Some(*queued_at),
             Carries::Passed(passed) => Some(passed.queued_at),
             Carries::Ping | Carries::Pong | Carries::Close => None,
-        })
+        });
+        oldest.into_iter().chain(self.oldest_own()).min()
     }
 
     /// Returns what the frame of a message takes, in bytes.
@@ -180,7 +187,7 @@ impl Queue {
     pub(super) fn push(&mut self, message: &Message, now: Instant) {
         let item = Item::message(self.role, message, now);
         self.bytes += item.size();
-        self.items.push_back(item);
+        self.append_message(item);
     }
 
     /// Appends a message that the memory budget was not charged with.
@@ -211,6 +218,7 @@ impl Queue {
         write: impl FnOnce(&[u8]) -> usize,
     ) -> bool {
         let idle = self.items.is_empty() && self.ping.is_none() && self.pongs.is_empty();
+        let idle = idle && !self.is_mid_message();
         let message = |queue: &Self| Item::message(queue.role, prepared.message(), now);
         let (item, written) = match (self.role, prepared.frame().filter(|_| idle)) {
             (Role::Server, Some(frame)) => match write(frame) {
@@ -229,7 +237,7 @@ impl Queue {
         // Nothing had begun to leave where something was written.
         self.begun += written;
         self.bytes += item.size();
-        self.items.push_back(item);
+        self.append_message(item);
         false
     }
 
@@ -278,10 +286,17 @@ impl Queue {
     /// Drops the oldest message that has not begun to leave; returns what that frees.
     pub(super) fn shed_oldest(&mut self) -> Option<Freed> {
         let first = usize::from(self.begun > 0);
-        let at = first + self.items.iter().skip(first).position(Item::is_data)?;
-        let item = self.items.remove(at)?;
+        let Some(at) = self.items.iter().skip(first).position(Item::is_data) else {
+            return self.shed_own();
+        };
+        let item = self.items.remove(first + at)?;
+        Some(self.shed(&item))
+    }
+
+    /// Counts a message that was dropped; returns what that frees.
+    pub(super) fn shed(&mut self, item: &Item) -> Freed {
         self.shed.add(item.payload.len());
-        Some(self.free(item.size()))
+        self.free(item.size())
     }
 
     /// Counts a message that was accepted and dropped at once.
@@ -455,12 +470,23 @@ impl Item {
         self.header.as_bytes().len() + self.payload.len()
     }
 
+    pub(super) fn payload_len(&self) -> usize {
+        self.payload.len()
+    }
+
     fn is_pong(&self) -> bool {
         matches!(self.carries, Carries::Pong)
     }
 
     fn is_data(&self) -> bool {
         matches!(self.carries, Carries::Data { .. })
+    }
+}
+
+impl Freed {
+    pub(super) fn add(&mut self, other: Self) {
+        self.bytes += other.bytes;
+        self.charged += other.charged;
     }
 }
 

@@ -43,13 +43,13 @@ fn write_all(outbox: &Outbox) -> Vec<u8> {
 
 /// One frame as the other side reads it.
 #[derive(Debug, PartialEq)]
-enum Seen {
+pub(super) enum Seen {
     Message(Message),
     Control(ControlOpcode, Vec<u8>),
 }
 
 /// Reads what a `role` wrote.
-fn read(role: Role, mut bytes: &[u8]) -> Vec<Seen> {
+pub(super) fn read(role: Role, mut bytes: &[u8]) -> Vec<Seen> {
     let peer = match role {
         Role::Server => Role::Client,
         Role::Client => Role::Server,
