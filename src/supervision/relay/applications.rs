@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 
 use crate::config::{RelayBackend, UpstreamUrl};
 use crate::contract::masking::{self, Masking};
@@ -28,6 +28,8 @@ pub(super) struct Applications {
     /// The source address whose turn it is.
     turn: AtomicUsize,
     pool: Mutex<Pool>,
+    /// Told of every change of the pool, and of the end.
+    changed: Arc<Notify>,
 }
 
 /// One of them.
@@ -84,7 +86,7 @@ impl Applications {
         let ejection = NonZeroU32::new(settings.eject_after)
             .map(|after| Ejection { after, lasting: settings.eject_for });
         let pool = Mutex::new(Pool::new(len, settings.balance, ejection));
-        Ok(Self { all, turn: AtomicUsize::new(0), pool, settings })
+        Ok(Self { all, settings, turn: AtomicUsize::new(0), pool, changed: Arc::default() })
     }
 
     pub(super) fn all(&self) -> &[Application] {
@@ -177,6 +179,11 @@ impl Applications {
         Ok(change.is_some())
     }
 
+    /// Returns the bell that rings when the pool has changed, or is gone.
+    pub(super) fn changed(&self) -> Arc<Notify> {
+        Arc::clone(&self.changed)
+    }
+
     /// Returns when the pool next changes by itself.
     pub(super) fn poll_deadline(&self) -> Option<Instant> {
         self.pool().poll_deadline()
@@ -200,6 +207,7 @@ impl Applications {
     }
 
     fn tell(&self, change: &Change) {
+        self.changed.notify_one();
         let Some(application) = self.all.get(change.instance()) else { return };
         let url = application.shown_url();
         match change {
@@ -225,6 +233,12 @@ impl Applications {
 
     fn pool(&self) -> MutexGuard<'_, Pool> {
         self.pool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Applications {
+    fn drop(&mut self) {
+        self.changed.notify_one();
     }
 }
 

@@ -1,10 +1,10 @@
 //! Watches over the applications behind a relay: asks them whether they are well, and tells when an
 //! ejection is over.
 
+use std::future::pending;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
 
-use http::StatusCode;
+use futures_util::future::join_all;
 use tokio::time::sleep_until;
 
 use super::applications::{Application, Applications};
@@ -12,37 +12,36 @@ use crate::config::HealthPath;
 use crate::supervision::now;
 use crate::transport::http_probe;
 
-/// How often to look whether an ejection is over that had not begun at the last look.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
-
 /// Watches until nobody has the applications any more.
 pub(super) async fn watch(applications: Weak<Applications>) {
     let mut next_probe = now();
     loop {
         let Some(applications) = applications.upgrade() else { return };
         let settings = applications.settings();
-        let asked = settings.health_path.clone();
-        if let Some(path) = &asked
-            && next_probe <= now()
-        {
+        let path = settings.health_path.as_ref();
+        if let Some(path) = path.filter(|_| next_probe <= now()) {
             next_probe = now() + settings.health_interval;
             probe_all(&applications, path).await;
         }
         applications.change(|pool| pool.handle_deadline(now()));
-        let ejection = applications.poll_deadline();
+        let at = [path.map(|_| next_probe), applications.poll_deadline()].into_iter().flatten();
+        let (at, changed) = (at.min(), applications.changed());
+        // Only so can it be the others who let go of them last.
         drop(applications);
-        let at = [asked.map(|_| next_probe), ejection, Some(now() + LOOK_AGAIN)];
-        // The last one is always there.
-        let at = at.into_iter().flatten().min().unwrap_or_else(Instant::now);
-        sleep_until(at.into()).await;
+        tokio::select! {
+            () = changed.notified() => {}
+            () = async { match at {
+                Some(at) => sleep_until(at.into()).await,
+                None => pending().await,
+            } } => {}
+        }
     }
 }
 
 async fn probe_all(applications: &Arc<Applications>, path: &HealthPath) {
-    let probes =
-        applications.all().iter().map(|application| probe(applications, application, path));
-    let healthy = futures_util::future::join_all(probes).await;
-    for (n, healthy) in healthy.into_iter().enumerate() {
+    let probes = applications.all().iter();
+    let probes = probes.map(|application| probe(applications, application, path));
+    for (n, healthy) in join_all(probes).await.into_iter().enumerate() {
         // There are as many as the pool has.
         applications.change(|pool| pool.probed(n, healthy).ok().flatten());
     }
@@ -55,5 +54,5 @@ async fn probe(applications: &Applications, application: &Application, path: &He
     let host = application.upstream.authority();
     let within = applications.settings().response_timeout;
     let status = http_probe::status(connected.transport, host, path.target(), within).await;
-    status.is_some_and(|status: StatusCode| status.is_success())
+    status.is_some_and(|status| status.is_success())
 }
