@@ -138,6 +138,27 @@ async fn a_refusal_passes_through() {
 }
 
 #[tokio::test]
+async fn a_refusal_passes_without_a_body_that_does_not_come() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("ws://{}", listener.local_addr().unwrap());
+    let mut house = House::open(&url, settings(|_| {}), |relay| {
+        relay.response_timeout = Duration::from_millis(200);
+    })
+    .await;
+    let stalling = async {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let answer = b"HTTP/1.1 403 Forbidden\r\nX-Why: no\r\nContent-Length: 12\r\n\r\nhalf";
+        socket.write_all(answer).await.unwrap();
+        socket
+    };
+    let (_socket, (answer, ending)) = tokio::join!(stalling, refused(&mut house));
+    assert!(answer.starts_with("HTTP/1.1 403 Forbidden\r\n"), "{answer}");
+    assert!(answer.contains("x-why: no\r\n") && !answer.contains("half"), "{answer}");
+    assert_eq!(ending.outcome.kind, Kind::OpenFailed(OpenFailure::BackendRefused));
+    assert_eq!(ending.origin.upstream.as_ref().unwrap().status, Some(403));
+}
+
+#[tokio::test]
 async fn a_wrong_101_is_a_refusal() {
     let answer = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
                    Connection: Upgrade\r\nSec-WebSocket-Accept: wrong\r\n\r\n";

@@ -153,7 +153,7 @@ pub struct FailedOpening {
 pub struct Answer {
     /// Its header lines.
     pub headers: HeaderMap,
-    /// Its body; `None` if that is longer than was asked for.
+    /// Its body; `None` if that is longer than was asked for, or did not come in time.
     pub body: Option<Bytes>,
 }
 
@@ -204,7 +204,7 @@ pub async fn open_or_answer<T: Transport>(
         Ok(Err(_)) => {}
         Err(_) => return Err(too_slow(timeout)),
     }
-    let Ok(read) = timeout_at(deadline, read_answer(socket, max_body)).await else {
+    let Some(read) = read_answer(socket, max_body, deadline).await else {
         return Err(too_slow(timeout));
     };
     let (socket, read_ahead, answer, body) = read?;
@@ -270,17 +270,25 @@ fn judge(
     }
 }
 
-/// Lets hyper read one answer, and takes the socket back the moment it is there.
+/// An answer that was read, and what is left of the connection.
+type ReadAnswer<T> = (T, Bytes, http::response::Parts, Option<Bytes>);
+
+/// Lets hyper read one answer, and takes the socket back the moment it is there; `None` if its head
+/// does not come in time.
 async fn read_answer<T: Transport>(
     socket: T,
     max_body: usize,
-) -> Result<(T, Bytes, http::response::Parts, Option<Bytes>), Box<FailedOpening>> {
-    let (mut sender, http) = http1::Builder::new()
+    deadline: Instant,
+) -> Option<Result<ReadAnswer<T>, Box<FailedOpening>>> {
+    let begun = http1::Builder::new()
         .max_header_size(MAX_ANSWER)
         .max_buf_size(MAX_ANSWER)
         .handshake::<_, Empty<Bytes>>(TokioIo::new(Muted::speaking_first(socket)))
-        .await
-        .map_err(|error| no_answer(None, Some(error)))?;
+        .await;
+    let (mut sender, http) = match begun {
+        Ok(begun) => begun,
+        Err(error) => return Some(Err(no_answer(None, Some(error)))),
+    };
     // Boxed: hyper's state is large and needed for a moment, the caller's future is not.
     let mut http = Box::new(http);
     // hyper answers for a request, so it gets one to write to nowhere; ours has been sent.
@@ -302,7 +310,7 @@ async fn read_answer<T: Transport>(
             Poll::Pending => Poll::Pending,
         }
     });
-    let mut response = response.await;
+    let mut response = timeout_at(deadline, response).await.ok()?;
     let mut body = Some(BytesMut::new());
     if let Some(Ok(response)) = &mut response
         && response.status() != StatusCode::SWITCHING_PROTOCOLS
@@ -316,8 +324,10 @@ async fn read_answer<T: Transport>(
                 }
                 incoming.as_mut().poll_frame(cx)
             });
-            match frame.await {
-                Some(Ok(frame)) => match frame.into_data() {
+            match timeout_at(deadline, frame).await {
+                // What was answered is known all the same.
+                Err(_) => body = None,
+                Ok(Some(Ok(frame))) => match frame.into_data() {
                     Ok(data) if read.len() + data.len() <= max_body => {
                         read.extend_from_slice(&data)
                     }
@@ -325,20 +335,20 @@ async fn read_answer<T: Transport>(
                     Err(_trailers) => {}
                 },
                 // A body that ends too early is passed on as far as it came.
-                Some(Err(_)) | None => break,
+                Ok(Some(Err(_)) | None) => break,
             }
         }
     }
     let parts = http.into_parts();
     let heard = parts.io.into_inner().into_heard();
-    match response {
+    Some(match response {
         Some(Ok(response)) => {
             let body = body.map(BytesMut::freeze);
             Ok((heard.socket, unpinned(&parts.read_buf), response.into_parts().0, body))
         }
         Some(Err(error)) => Err(no_answer(heard.end, Some(error))),
         None => Err(no_answer(heard.end, None)),
-    }
+    })
 }
 
 fn no_answer(end: Option<ReadEnd>, error: Option<hyper::Error>) -> Box<FailedOpening> {
