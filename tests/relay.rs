@@ -12,6 +12,7 @@ mod relay {
     mod flowing;
     mod front;
     mod injecting;
+    mod hostile;
     mod losses;
     mod opening;
     mod plain_http;

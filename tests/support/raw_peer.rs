@@ -84,7 +84,12 @@ impl RawPeer {
     /// Likewise, with further header lines in the 101 and with bytes glued to it.
     pub async fn accept_with(listener: &TcpListener, more: &str, glued: &[u8]) -> Self {
         let accepted = timeout(SOON, listener.accept()).await;
-        let (mut stream, _) = accepted.expect("awaited a connection to accept").expect("accept");
+        let (stream, _) = accepted.expect("awaited a connection to accept").expect("accept");
+        Self::answer(stream, more, glued).await
+    }
+
+    /// Answers the upgrade of a connection that was accepted.
+    pub async fn answer(mut stream: TcpStream, more: &str, glued: &[u8]) -> Self {
         stream.set_nodelay(true).expect("set TCP_NODELAY");
         let mut buffer = Vec::new();
         let head = answer_101(&mut stream, &mut buffer, more, glued).await;
