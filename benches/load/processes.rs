@@ -24,6 +24,8 @@ pub(crate) enum Subject {
     Relay(SocketAddr),
     /// nginx in front of it.
     Nginx(SocketAddr),
+    /// HAProxy in front of it.
+    Haproxy(SocketAddr),
     /// lastword as a library, in a program that broadcasts.
     Library,
     /// tokio-tungstenite, `next` and `send`, 4 KiB read buffer.
@@ -48,6 +50,7 @@ impl fmt::Display for Subject {
         match self {
             Self::Daemon(_) | Self::Relay(_) => f.write_str("lastword"),
             Self::Nginx(_) => f.write_str("nginx"),
+            Self::Haproxy(_) => f.write_str("HAProxy"),
             Self::Library => f.write_str("lastword as a library"),
             Self::Raw => f.write_str("raw"),
             Self::Batch(buffer) => write!(f, "batch, {} KiB", buffer / 1024),
@@ -86,6 +89,7 @@ impl Server {
                 command
             }
             Subject::Nginx(to) => nginx(*to, &folder)?,
+            Subject::Haproxy(to) => haproxy(*to, &folder)?,
             Subject::Library => own_server(&["library".to_owned()])?,
             Subject::Raw => own_server(&["raw".to_owned(), "4096".to_owned()])?,
             Subject::Batch(buffer) => own_server(&["batch".to_owned(), buffer.to_string()])?,
@@ -205,15 +209,36 @@ fn nginx(to: SocketAddr, folder: &Path) -> Result<Command> {
              }}"
         ),
     )?;
-    // It does not say when it listens: ask until somebody answers.
+    Ok(proxy(&format!("nginx -c {file}"), address))
+}
+
+/// HAProxy as a proxy of WebSockets is usually set up, likewise in one process, and in one thread.
+fn haproxy(to: SocketAddr, folder: &Path) -> Result<Command> {
+    let address = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    let file = folder.join("haproxy.cfg");
+    fs::write(
+        &file,
+        format!(
+            "global\n  nbthread 1\n  maxconn 8192\n\
+             defaults\n  mode http\n  timeout connect 5s\n  timeout client 60s\n  \
+               timeout server 60s\n  timeout tunnel 60s\n\
+             frontend load\n  bind {address}\n  default_backend application\n\
+             backend application\n  server application {to}\n"
+        ),
+    )?;
+    Ok(proxy(&format!("haproxy -db -f {}", file.display()), address))
+}
+
+/// Runs a proxy that does not say when it listens: asks until somebody answers.
+fn proxy(command: &str, address: SocketAddr) -> Command {
     let script = format!(
         "(until (: </dev/tcp/127.0.0.1/{port}) 2>/dev/null; do sleep 0.02; done; \
-         echo 'listener load ws://{address}'; echo ready) & exec nginx -c {file}",
+         echo 'listener load ws://{address}'; echo ready) & exec {command}",
         port = address.port()
     );
     let mut command = Command::new("bash");
     command.args(["-c", &script]).stdin(Stdio::piped());
-    Ok(command)
+    command
 }
 
 fn own_server(arguments: &[String]) -> Result<Command> {

@@ -84,6 +84,7 @@ fn storm(subject: &Subject, by: By, count: usize) -> Result<Storm> {
         Subject::Library
         | Subject::Relay(_)
         | Subject::Nginx(_)
+        | Subject::Haproxy(_)
         | Subject::Raw
         | Subject::Batch(_)
         | Subject::Manager => 0.0,

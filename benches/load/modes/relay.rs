@@ -1,13 +1,13 @@
-//! The relay: CPU per message beside nginx, both in front of the same echo.
+//! The relay: CPU per message beside nginx and HAProxy, all in front of the same echo.
 
 use std::process::{Command, Stdio};
 
-use super::{Scale, Side, Turn, compare, cpu_of};
+use super::{Cost, Scale, Side, Turn, compare, cpu_of};
 use crate::Result;
 use crate::processes::{Server, Subject, number};
 use crate::report::Row;
 
-/// Size and depth of the load, its name, and the goals: must and stretch.
+/// Size and depth of the load, its name, and the goals against nginx: must and stretch.
 const LOADS: [(usize, usize, &str, (f64, f64)); 3] = [
     (32, 1, "32 B depth 1", (1.7, 1.2)),
     (1024, 16, "1 KiB depth 16", (1.0, 0.8)),
@@ -15,30 +15,53 @@ const LOADS: [(usize, usize, &str, (f64, f64)); 3] = [
 ];
 
 pub(super) fn measure(scale: &Scale) -> Result<Vec<Row>> {
-    let has_nginx = Command::new("nginx").arg("-v").stderr(Stdio::null()).status().is_ok();
     let application = Server::start(&Subject::Batch(16 * 1024))?;
-    let relay = Subject::Relay(application.address());
-    // Without it there is still something to see: the same without a relay between.
-    let base = if has_nginx { Subject::Nginx(application.address()) } else { Subject::Raw };
+    let to = application.address();
+    let relay = Subject::Relay(to);
     let mut rows = Vec::new();
     for (size, depth, name, (must, stretch)) in LOADS {
-        let echo = |side: &mut Side| {
-            let millis = scale.turn.as_millis();
-            let answer = side.client.ask(&format!("echo {size} {depth} {millis}"))?;
-            Ok(Turn { done: number(&answer, "messages")?, p99: number(&answer, "p99_us")? })
+        let title = |base: &Subject| format!("relay, {name}, CPU per message against {base}");
+        let against = |base: &Subject| -> Result<Row> {
+            let cpu = cpu_of(&rounds(scale, (&relay, base), size, depth)?);
+            Ok(Row::ratio(&title(base), "µs", &base.to_string(), &cpu))
         };
-        let prepare = |side: &mut Side| {
-            side.client.ask(&format!("open {}", scale.echoing))?;
-            echo(side).map(drop)
-        };
-        let rounds = compare(scale, (&relay, &base), prepare, echo)?;
-        let title = format!("relay, {name}, CPU per message against {base}");
-        let row = Row::ratio(&title, "µs", &base.to_string(), &cpu_of(&rounds));
-        rows.push(if has_nginx {
-            row.goal(must, stretch)
+        // Without it there is still something to see: the same without a relay between.
+        rows.push(if is_installed("nginx") {
+            against(&Subject::Nginx(to))?.goal(must, stretch)
         } else {
-            row.note("nginx is not installed, so there is nothing to hold it against")
+            against(&Subject::Raw)?
+                .note("nginx is not installed, so there is nothing to hold it against")
+        });
+        // No goal: who is faster than nginx is there to be seen.
+        let haproxy = Subject::Haproxy(to);
+        rows.push(if is_installed("haproxy") {
+            against(&haproxy)?
+        } else {
+            Row::absent(&title(&haproxy), "HAProxy is not installed")
         });
     }
     Ok(rows)
+}
+
+fn rounds(
+    scale: &Scale,
+    sides: (&Subject, &Subject),
+    size: usize,
+    depth: usize,
+) -> Result<Vec<(Cost, Cost)>> {
+    let echo = |side: &mut Side| {
+        let millis = scale.turn.as_millis();
+        let answer = side.client.ask(&format!("echo {size} {depth} {millis}"))?;
+        Ok(Turn { done: number(&answer, "messages")?, p99: number(&answer, "p99_us")? })
+    };
+    let prepare = |side: &mut Side| {
+        side.client.ask(&format!("open {}", scale.echoing))?;
+        echo(side).map(drop)
+    };
+    compare(scale, sides, prepare, echo)
+}
+
+fn is_installed(program: &str) -> bool {
+    let quiet = Stdio::null;
+    Command::new(program).arg("-v").stdout(quiet()).stderr(quiet()).status().is_ok()
 }
