@@ -46,6 +46,7 @@ pub(crate) use core::{Core, Parts};
 pub(crate) use listener::masking_of;
 pub(crate) use node::Attempt;
 pub(crate) use publication::Observer;
+pub(crate) use relay::{NotWaiting, Waiting};
 pub(crate) use supervisor::Adoption;
 pub(crate) use watch::Watch;
 

@@ -10,6 +10,7 @@ mod dialers {
     mod crowd;
     mod feeding;
     mod reconnecting;
+    mod relaying;
     mod rotating;
     mod stage;
     mod stopping;

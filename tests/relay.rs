@@ -11,8 +11,8 @@ mod relay {
     mod closing;
     mod flowing;
     mod front;
-    mod injecting;
     mod hostile;
+    mod injecting;
     mod losses;
     mod opening;
     mod plain_http;

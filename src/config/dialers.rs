@@ -1,6 +1,7 @@
 //! Dialers: named outbound connections that are kept alive.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,9 +9,10 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer};
 
 use super::overrides::{ConnectionSettings, RouteClose, RouteKeepalive, RouteLimits};
+use super::relay::{OnClientLost, RelayBackend, UpstreamUrl, relay_keys, some_close_code};
 use super::schema::Config;
 use super::values::{self, ByteSize};
-use crate::vocabulary::Secret;
+use crate::vocabulary::{CloseCode, Secret};
 
 /// What upstream feeds may send in one message unless something else is said.
 const FEED_MESSAGE: ByteSize = ByteSize::mib(16);
@@ -68,6 +70,13 @@ pub struct Dialer {
     pub connect_timeout: Duration,
     /// Chooses where messages go. Required.
     pub backend: DialerBackend,
+    /// Lets others than the two ends, such as the control API, send into connections that are passed
+    /// on to an application: between messages, never inside of one.
+    ///
+    /// Unit: true or false; only with a relay backend. Default: false. Cost: each end sees messages
+    /// that the other did not send.
+    #[serde(default)]
+    pub inject: bool,
     /// Lists messages to send once the connection is open, in this order.
     ///
     /// Unit: texts. Default: none. Cost: sent after every connect.
@@ -131,6 +140,7 @@ impl Dialer {
             proxy_credentials: None,
             connect_timeout: ten_seconds(),
             backend: DialerBackend::None,
+            inject: false,
             on_open: Vec::new(),
             ready_on: None,
             ready_within: thirty_seconds(),
@@ -188,6 +198,8 @@ pub enum DialerBackend {
     /// Nowhere: the connection is kept, and what comes is counted.
     #[default]
     None,
+    /// To an application, frame by frame; it is asked before each dial.
+    Relay(Box<RelayBackend>),
 }
 
 /// The words that `backend.kind` of a dialer knows.
@@ -206,23 +218,52 @@ enum DialerBackendKind {
 #[serde(rename = "backend", deny_unknown_fields)]
 struct WrittenBackend {
     kind: DialerBackendKind,
-    url: Option<String>,
+    url: Option<UpstreamUrl>,
+    ca_file: Option<Option<PathBuf>>,
+    #[serde(default, deserialize_with = "values::some_duration")]
+    connect_timeout: Option<Duration>,
+    #[serde(default, deserialize_with = "values::some_duration")]
+    response_timeout: Option<Duration>,
+    tries: Option<u32>,
+    check_utf8: Option<bool>,
+    on_client_lost: Option<OnClientLost>,
+    #[serde(default, deserialize_with = "some_close_code")]
+    on_backend_lost: Option<CloseCode>,
+    source_addresses: Option<Vec<IpAddr>>,
+    max_message_size: Option<ByteSize>,
+}
+
+relay_keys! {
+    WrittenBackend:
+    ca_file, connect_timeout, response_timeout, tries, check_utf8, on_client_lost, on_backend_lost,
+    source_addresses, max_message_size,
 }
 
 impl<'de> Deserialize<'de> for DialerBackend {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let WrittenBackend { kind, url } = WrittenBackend::deserialize(deserializer)?;
+        let mut written = WrittenBackend::deserialize(deserializer)?;
+        let (kind, url) = (written.kind, written.url.take());
+        let key = url.as_ref().map(|_| "url").or_else(|| written.first_key());
+        let alone = |backend| match key {
+            None => Ok(backend),
+            Some(key) => Err(de::Error::custom(format!("this backend takes no {key}: remove it"))),
+        };
         match (kind, url) {
-            (DialerBackendKind::Echo, None) => Ok(Self::Echo),
-            (DialerBackendKind::None, None) => Ok(Self::None),
-            (DialerBackendKind::Echo | DialerBackendKind::None, Some(_)) => {
-                Err(de::Error::custom("this backend takes no url: remove it"))
+            (DialerBackendKind::Echo, _) => alone(Self::Echo),
+            (DialerBackendKind::None, _) => alone(Self::None),
+            (DialerBackendKind::Relay, Some(url)) => {
+                // Servers restart; this end is a client, and goes away.
+                let on_backend_lost = CloseCode::GOING_AWAY;
+                let default = RelayBackend { on_backend_lost, ..RelayBackend::new(url) };
+                Ok(Self::Relay(Box::new(written.over(default))))
+            }
+            (DialerBackendKind::Relay, None) => {
+                Err(de::Error::custom("a relay backend needs the url of the application"))
             }
             // The refusal by name stands in `refusals`; it replaces this message.
-            (
-                DialerBackendKind::Relay | DialerBackendKind::Webhook | DialerBackendKind::Nats,
-                _,
-            ) => Err(de::Error::custom("not in this version")),
+            (DialerBackendKind::Webhook | DialerBackendKind::Nats, _) => {
+                Err(de::Error::custom("not in this version"))
+            }
         }
     }
 }
@@ -282,6 +323,31 @@ impl Default for Reconnect {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_relay_has_defaults_of_its_own_and_others_take_none_of_its_keys() {
+        let read = |text: &str| {
+            let value: ::config::Value = ::config::Config::builder()
+                .add_source(::config::File::from_str(text, ::config::FileFormat::Toml))
+                .build()
+                .unwrap()
+                .cache;
+            DialerBackend::deserialize(value)
+        };
+        let DialerBackend::Relay(relay) = read("kind = 'relay'\nurl = 'ws://a/b'").unwrap() else {
+            panic!("no relay")
+        };
+        assert_eq!(relay.on_backend_lost, CloseCode::GOING_AWAY);
+        assert_eq!(relay.urls[0].as_str(), "ws://a/b");
+        for wrong in [
+            "kind = 'relay'",
+            "kind = 'echo'\nurl = 'ws://a'",
+            "kind = 'none'\ntries = 2",
+            "kind = 'relay'\nurl = 'ws://a'\nhttp = 'proxy'",
+        ] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn a_feed_may_send_larger_messages_than_a_client() {

@@ -25,7 +25,6 @@ const NOT_IN_THIS_VERSION: &[Refusal] = &[
     unsettled("routes[].auth", is_set, "authentication is"),
     unsettled("routes[].backend", is_webhook, "the webhook backend is"),
     unsettled("routes[].backend", is_nats, "the NATS backend is"),
-    unsettled("dialers[].backend", is_relay, "the relay backend of dialers is"),
     unsettled("dialers[].backend", is_webhook, "the webhook backend is"),
     unsettled("dialers[].backend", is_nats, "the NATS backend is"),
 ];
@@ -107,10 +106,6 @@ fn is_true(value: &Value) -> bool {
 
 fn is_systemd(value: &Value) -> bool {
     matches!(&value.kind, ValueKind::String(text) if text.starts_with("systemd:"))
-}
-
-fn is_relay(backend: &Value) -> bool {
-    kind_is(backend, "relay")
 }
 
 fn is_webhook(backend: &Value) -> bool {

@@ -175,7 +175,7 @@ pub(super) struct Written {
     http_timeout: Option<Duration>,
 }
 
-fn some_close_code<'de, D: Deserializer<'de>>(
+pub(super) fn some_close_code<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<CloseCode>, D::Error> {
     values::close_code(deserializer).map(Some)
@@ -210,13 +210,13 @@ impl Written {
     }
 }
 
-/// Lists the keys that only a relay backend takes.
-macro_rules! keys {
-    ($($key:ident),* $(,)?) => {
-        impl Written {
+/// Lists the keys of a relay backend that a backend as it is written may have.
+macro_rules! relay_keys {
+    ($written:ident: $($key:ident),* $(,)?) => {
+        impl $written {
             /// Returns the backend, with these defaults of what is missing.
             fn over(self, default: RelayBackend) -> RelayBackend {
-                RelayBackend { $($key: self.$key.unwrap_or(default.$key),)* urls: default.urls }
+                RelayBackend { $($key: self.$key.unwrap_or(default.$key),)* ..default }
             }
 
             /// Returns the name of a key that is there.
@@ -228,8 +228,10 @@ macro_rules! keys {
         }
     };
 }
+pub(super) use relay_keys;
 
-keys! {
+relay_keys! {
+    Written:
     balance, eject_after, eject_for, health_path, health_interval, ca_file, connect_timeout,
     response_timeout, tries, max_pending, host, check_utf8, on_client_lost, on_backend_lost,
     source_addresses, max_message_size, http, http_timeout,

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 
 use crate::policy::reconnect::DialBudget;
 use crate::supervision::{ConnectionHandle, Core, ShutDown};
-use crate::transport::dial::{InvalidUrl, WsUrl};
+use crate::transport::dial::InvalidUrl;
 use crate::vocabulary::{DialerPhase, DialerStatus, Requester};
 use keeper::Keeper;
 pub use plan::DialerOptions;
@@ -41,7 +41,7 @@ pub enum KeepError {
     /// Another has the name.
     #[error("there is a dialer {0:?} already: choose another name")]
     NameTaken(String),
-    /// The URL cannot be dialled.
+    /// The URL, or that of the application, cannot be dialled.
     #[error(transparent)]
     Url(#[from] InvalidUrl),
     /// The supervisor was shut down.
@@ -83,8 +83,7 @@ impl Dialers {
         core: &Arc<Core>,
         options: DialerOptions,
     ) -> Result<DialerHandle, KeepError> {
-        options.dialer.url.parse::<WsUrl>()?;
-        let plan = Arc::new(Plan::from(options));
+        let plan = Arc::new(Plan::try_from(options)?);
         let name: Arc<str> = plan.name.clone();
         let mut kept = self.kept();
         if kept.contains_key(&name) {

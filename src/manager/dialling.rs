@@ -11,7 +11,7 @@ use http::{HeaderName, HeaderValue};
 
 use crate::config::{ConnectionSettings, SecretSource};
 use crate::protocol::closing_handshake::ReplyPolicy;
-use crate::supervision::{Backend, ConnectionHandle, Core, Receiver, ShutDown};
+use crate::supervision::{Backend, ConnectionHandle, Core, Receiver, Relay, ShutDown};
 use crate::transport::tls::Trust;
 use crate::vocabulary::Ending;
 
@@ -102,7 +102,21 @@ impl Dial {
     pub async fn open(self, backend: Backend) -> Result<ConnectionHandle, DialError> {
         let connected = self.target.connect(&self.core, backend.name()).await;
         let connected = connected.map_err(DialError::Failed)?;
-        Ok(self.core.adopt(connected.adoption(backend)).await?)
+        Ok(connected.adopt(&self.core, backend, &[]).await?)
+    }
+
+    /// Asks an application, then dials, and passes frames between the two.
+    ///
+    /// The application goes first, and what it chooses of the subprotocols is what is then offered.
+    ///
+    /// # Errors
+    /// As [`Dial::open`]; with `backend_unreachable` or `backend_refused` it was the application.
+    ///
+    /// # Cancel safety
+    /// A dropped future gives the attempt up.
+    pub async fn relay(mut self, relay: &Arc<Relay>) -> Result<ConnectionHandle, DialError> {
+        self.target.relay = Some(Arc::clone(relay));
+        self.open(relay.backend()).await
     }
 
     /// Dials; messages are taken from a [`Receiver`], and the peer's Close is answered in kind.

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::protocol::classification::{LATER, SOON};
-use crate::vocabulary::{Outcome, Retry};
+use crate::vocabulary::{Cause, CloseCode, CloseFrame, Outcome, Retry};
 
 /// The longest wait that a peer may ask for (`Retry-After`): what asks for more may be a mistake.
 pub const LONGEST_ASKED: Duration = Duration::from_secs(60 * 60);
@@ -83,6 +83,9 @@ impl Reconnect {
         self.attempts = self.attempts.saturating_add(1);
 
         let code = outcome.close_received.as_ref().and_then(|close| close.code);
+        // What comes back behind the Close of a relay's other leg is only its echo.
+        let sent = outcome.close_sent.as_ref().and_then(CloseFrame::code).map(CloseCode::get);
+        let code = code.filter(|_| outcome.cause != Cause::RelayPeer || code != sent);
         if let Some(code) = code.filter(|code| never_on.contains(code)) {
             return Advised::GiveUp(GiveUp::NeverOn(code));
         }

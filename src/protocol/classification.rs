@@ -119,7 +119,7 @@ pub fn after_asking(retry: Retry, wait: Duration) -> Retry {
 fn retry(outcome: &Outcome, direction: Direction) -> Retry {
     retry_by_kind(outcome.kind)
         .or_else(|| retry_by_cause(outcome.cause))
-        .or_else(|| retry_by_codes(outcome))
+        .or_else(|| retry_by_codes(outcome, direction))
         .unwrap_or_else(|| if left_by_itself(outcome, direction) { Retry::Never } else { SOON })
 }
 
@@ -164,9 +164,13 @@ fn retry_by_cause(cause: Cause) -> Option<Retry> {
     }
 }
 
-fn retry_by_codes(outcome: &Outcome) -> Option<Retry> {
+fn retry_by_codes(outcome: &Outcome, direction: Direction) -> Option<Retry> {
+    // What the other leg of a relay closed with, and the echo of it, say nothing of whom was dialled.
+    let passed_on = direction == Direction::Outbound && outcome.cause == Cause::RelayPeer;
     let received = outcome.close_received.as_ref().and_then(|close| close.code);
     let sent = outcome.close_sent.as_ref().and_then(CloseFrame::code).map(CloseCode::get);
+    let received = received.filter(|_| !(passed_on && received == sent));
+    let sent = sent.filter(|_| !passed_on);
     [received, sent].into_iter().flatten().find_map(|code| match code {
         1002 | 1003 | 1007..=1010 => Some(Retry::Never),
         3000 => Some(Retry::Reauthenticate),

@@ -3,13 +3,15 @@
 //!
 //! A relay moves frames, not messages. The scanner finds where they begin and end; their bytes pass
 //! on as they came, header and mask included, because what a client sends arrives masked and an
-//! application expects it masked, and the other way round neither does. Control frames are taken
-//! out: Close, Ping and Pong are each hop's own.
+//! application expects it masked, and the other way round neither does. (Between two servers a
+//! [`Masker`] masks them.) Control frames are taken out: Close, Ping and Pong are each hop's own.
 //!
 //! A frame of at most [`HELD_WHOLE`] bytes passes only when all of it has come and was found good, so
 //! that most of what a sender can do wrong, dying half-way included, leaves nothing half-sent on the
 //! other leg. A larger one is streamed: its pieces pass as they come, in bounded memory.
 
+mod masking;
+mod search;
 mod text;
 
 use std::ops::Range;
@@ -19,6 +21,8 @@ use super::frame_scanner::{
     ControlFrame, DataOpcode, Found, FrameHeader, FrameScanner, Place, ScanLimits,
 };
 use crate::vocabulary::Role;
+pub use masking::Masker;
+use search::Search;
 use text::TextCheck;
 
 /// The largest payload of a frame that passes only when it is whole, in bytes.
@@ -54,6 +58,16 @@ pub struct Passage {
     /// Found behind a run, and told after it.
     pending: Option<Piece>,
     ends: Vec<MessageEnd>,
+    looked_for: LookedFor,
+}
+
+/// A text that somebody waits for.
+#[derive(Debug)]
+enum LookedFor {
+    Nothing,
+    Sought(Box<Search>),
+    /// A message that contains it has come, and nobody was told.
+    Sighted,
 }
 
 /// What the front of some bytes was.
@@ -121,7 +135,24 @@ impl Passage {
             told: false,
             pending: None,
             ends: Vec::new(),
+            looked_for: LookedFor::Nothing,
         }
+    }
+
+    /// Looks for a message that contains a text, uncompressed.
+    #[must_use]
+    pub fn looking_for(mut self, text: &str) -> Self {
+        self.looked_for = LookedFor::Sought(Box::new(Search::new(text)));
+        self
+    }
+
+    /// Tells, once, that a message which contains the text has come.
+    pub fn take_sighting(&mut self) -> bool {
+        let sighted = matches!(self.looked_for, LookedFor::Sighted);
+        if sighted {
+            self.looked_for = LookedFor::Nothing;
+        }
+        sighted
     }
 
     /// Reads one piece off the front of `bytes`; returns how many bytes that took.
@@ -205,6 +236,9 @@ impl Passage {
                     self.check_utf8 && header.opcode == DataOpcode::Text && header.rsv == 0;
                 self.text = checked.then(TextCheck::default);
                 self.message = Some(0);
+                if let LookedFor::Sought(search) = &mut self.looked_for {
+                    search.begin(header.rsv != 0);
+                }
             }
             DataOpcode::Continuation => {}
         }
@@ -244,6 +278,9 @@ impl Passage {
         if !good || message_end && !self.text_is_whole() {
             return Some(self.invalid_text());
         }
+        if let LookedFor::Sought(search) = &mut self.looked_for {
+            search.feed(payload, mask, part.offset);
+        }
         self.message = self.message.map(|bytes| bytes.saturating_add(payload.len() as u64));
         if self.held.is_empty() {
             run.start.get_or_insert(part.at.start);
@@ -260,6 +297,11 @@ impl Passage {
     fn pass(&mut self, end: usize, message_end: bool, run: &mut Building) -> Option<Piece> {
         let held = !self.held.is_empty();
         if message_end {
+            if let LookedFor::Sought(search) = &self.looked_for
+                && search.has_found()
+            {
+                self.looked_for = LookedFor::Sighted;
+            }
             self.text = None;
             let payload = self.message.take().unwrap_or(0);
             let at = if held { self.held.len() } else { end };

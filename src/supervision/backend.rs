@@ -15,8 +15,8 @@ use super::relay::{Leg, Link};
 use super::watch::Watch;
 use crate::protocol::closing_handshake::ReplyPolicy;
 use crate::protocol::frame_scanner::ScanLimits;
-use crate::protocol::passage::{Passage, PassagePolicy};
-use crate::vocabulary::{CloseCode, CloseFrame, Message, ReceivedClose};
+use crate::protocol::passage::{Masker, Passage, PassagePolicy};
+use crate::vocabulary::{CloseCode, CloseFrame, Message, ReceivedClose, Role};
 
 /// The code of an embedder that takes a connection's messages.
 ///
@@ -215,8 +215,15 @@ impl Backend {
                     max_message_size: limits.max_message_size.0,
                 };
                 let policy = PassagePolicy { limits, allowed_rsv, check_utf8 };
-                let passage = Passage::new(connection.role, policy);
-                Driver::Relay(Box::new(Leg { passage, link, mid_frame: false, broken: false }))
+                let mut passage = Passage::new(connection.role, policy);
+                if let Some(watch) = connection.watch() {
+                    passage = passage.looking_for(watch.text());
+                }
+                let both_servers =
+                    (connection.role, link.other.role) == (Role::Client, Role::Client);
+                let masker = both_servers.then(Masker::default);
+                let leg = Leg { passage, link, masker, mid_frame: false, broken: false };
+                Driver::Relay(Box::new(leg))
             }
         }
     }

@@ -4,7 +4,7 @@
 //! registry, and whoever is left can draw up the ending.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -58,6 +58,8 @@ pub(super) struct Connection {
     at_end: Mutex<Option<AtEnd>>,
     ended: OnceLock<Arc<Ending>>,
     told: Notify,
+    /// Its mover does not read, because what it read would find no room.
+    paused: AtomicBool,
     /// The other leg of a relay.
     pub(super) relay_peer: OnceLock<ConnectionId>,
 }
@@ -156,6 +158,7 @@ impl Connection {
             at_end: Mutex::new(None),
             ended: OnceLock::new(),
             told: Notify::new(),
+            paused: AtomicBool::new(false),
             relay_peer: OnceLock::new(),
         }
     }
@@ -179,6 +182,20 @@ impl Connection {
         if let Some(watch) = self.watch.get() {
             watch.look(message);
         }
+    }
+
+    /// Returns who watches what comes.
+    pub(super) fn watch(&self) -> Option<&Arc<Watch>> {
+        self.watch.get()
+    }
+
+    pub(super) fn set_paused(&self, paused: bool) {
+        self.paused.store(paused, Ordering::Relaxed);
+    }
+
+    /// Tells whether reading has paused because what is read would find no room.
+    pub(super) fn has_paused(&self) -> bool {
+        self.paused.load(Ordering::Relaxed)
     }
 
     /// Sends a message if there is room. Where nothing waits it is written here and now, which

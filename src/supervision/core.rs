@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ractor::{Actor, ActorRef};
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{broadcast, oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::broadcast::{BroadcastReport, send_to_all};
@@ -17,7 +17,7 @@ use super::memory::MemoryBudget;
 use super::node::{Attempt, Node, ShutDown};
 use super::publication::{Observer, Publisher};
 use super::registry::{Accounting, Registry};
-use super::relay::{DrainBackendError, NoBackend, Relays};
+use super::relay::{DrainBackendError, NoBackend, Relays, Waiting};
 use super::route::Route;
 use super::supervisor::{Adoption, Supervising, SupervisorActor, SupervisorMessage};
 use crate::config::Records;
@@ -106,6 +106,19 @@ impl Core {
 
     pub(crate) async fn adopt(&self, adoption: Adoption) -> Result<ConnectionHandle, ShutDown> {
         self.node.adopt(adoption).await
+    }
+
+    /// Takes over a feed together with the application that waits for it.
+    pub(crate) async fn adopt_feed(
+        &self,
+        feed: Adoption,
+        application: Waiting,
+        injects: bool,
+        first: Vec<Message>,
+    ) -> Result<ConnectionHandle, ShutDown> {
+        let (adopted, handle) = oneshot::channel();
+        self.node.adopt_pair(application.pair(feed, injects, first, adopted))?;
+        handle.await.map_err(|_| ShutDown)
     }
 
     pub(crate) fn is_draining(&self) -> bool {

@@ -145,6 +145,16 @@ impl ConnectionHandle {
         }
     }
 
+    /// Sends a message of whoever keeps the connection if the outbox has room, also where only the
+    /// two ends of a relay may send; tells whether it had.
+    pub(crate) fn try_send_kept(&self, message: &Message) -> bool {
+        let taken = self.connection.outbox.try_push_kept(message, now()).is_ok();
+        if taken {
+            self.connection.mover.wake();
+        }
+        taken
+    }
+
     /// Like [`ConnectionHandle::try_send`], but a message that nothing waits before is written here
     /// and now: the cheapest way to send one message to many.
     pub(super) fn try_send_directly(
@@ -227,7 +237,9 @@ impl ConnectionHandle {
 
     /// Tells whether something waits on this end, so that reading may have paused for its sake.
     pub(crate) fn has_backlog(&self) -> bool {
-        !self.connection.inbox.is_empty() || self.queued_bytes() > 0
+        // What a leg of a relay sends has nothing to do with what it reads.
+        let echoes = self.connection.relay_peer.get().is_none() && self.queued_bytes() > 0;
+        self.connection.has_paused() || !self.connection.inbox.is_empty() || echoes
     }
 
     /// Closes in our own words, because a limit was reached.

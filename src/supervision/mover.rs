@@ -175,8 +175,13 @@ impl Mover {
     /// Nothing is ready: gives buffers back.
     fn rest(&mut self) {
         self.reader.rest();
-        let passing = match &self.driver {
-            Driver::Relay(leg) => leg.passage.held().len() as u64,
+        let passing = match &mut self.driver {
+            Driver::Relay(leg) => {
+                if let Some(masker) = &mut leg.masker {
+                    masker.rest();
+                }
+                leg.passage.held().len() as u64
+            }
             Driver::Echo | Driver::Handler(_) | Driver::Receiver | Driver::Done => 0,
         };
         let held = self.reader.held() + passing + self.carry.len() as u64;

@@ -55,7 +55,16 @@ impl Outbox {
 
     /// Takes a message if there is room; an empty outbox always has room for one.
     pub(super) fn try_push(&self, message: &Message, now: Instant) -> Result<(), Refused> {
-        let mut queue = self.lock_open()?;
+        let queue = self.lock_open()?;
+        self.push_if_it_fits(queue, message, now)
+    }
+
+    fn push_if_it_fits(
+        &self,
+        mut queue: MutexGuard<'_, Queue>,
+        message: &Message,
+        now: Instant,
+    ) -> Result<(), Refused> {
         let size = queue.size_of(message);
         if !self.fits(&queue, size) {
             return Err(Refused::Full { queued: queue.bytes(), limit: self.limit });
@@ -296,18 +305,23 @@ impl Outbox {
 
     fn lock_open(&self) -> Result<MutexGuard<'_, Queue>, Refused> {
         let queue = self.lock();
-        match queue.gate() {
-            Gate::Open => match queue.refuses_own() {
-                Some(refused) => Err(refused),
-                None => Ok(queue),
-            },
-            Gate::Refusing | Gate::CloseQueued | Gate::Shut => Err(Refused::Closing),
+        match refusal(&queue) {
+            None => Ok(queue),
+            Some(refused) => Err(refused),
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
         // Nothing in here panics half-way through a change; a poisoned lock is as good as new.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Returns why no message is taken, if none is.
+fn refusal(queue: &Queue) -> Option<Refused> {
+    match queue.gate() {
+        Gate::Open => queue.refuses_own(),
+        Gate::Refusing | Gate::CloseQueued | Gate::Shut => Some(Refused::Closing),
     }
 }
 

@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 pub(super) use applications::Lease;
 pub use opening::Relay;
+pub(crate) use opening::{NotWaiting, Waiting};
 pub(super) use opening::{Offer, Opened, Unopened};
 pub(super) use relays::Relays;
 pub use relays::{DrainBackendError, NoBackend};
@@ -23,13 +24,13 @@ pub use relays::{DrainBackendError, NoBackend};
 use super::connection::Connection;
 use super::decider::ConnectionMessage;
 use crate::protocol::closing_handshake::{CloseRequest, Input, RelayLoss};
-use crate::protocol::passage::Passage;
+use crate::protocol::passage::{Masker, Passage};
 use crate::vocabulary::{Cause, CloseCode, CloseFrame, Kind};
 
 /// Whose leg it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Side {
-    /// The client's.
+    /// The client's, or that of a feed that was dialled.
     Client,
     /// The application's.
     Application,
@@ -42,12 +43,16 @@ pub(super) struct Losses {
     pub(super) on_client_lost: Option<CloseCode>,
     /// The code that the client gets when the application is lost.
     pub(super) on_backend_lost: CloseCode,
+    /// What the other end than the application is called.
+    pub(super) caller: &'static str,
 }
 
 /// A leg at work: what may pass, and where it goes.
 pub(super) struct Leg {
     pub(super) passage: Passage,
     pub(super) link: Arc<Link>,
+    /// Masks what passes where both ends are servers.
+    pub(super) masker: Option<Masker>,
     /// What was passed on last did not end its frame.
     pub(super) mid_frame: bool,
     /// The peer broke the protocol: what it says after that is evidence, and does not pass.
@@ -96,7 +101,7 @@ impl Link {
             (Side::Application, _) => Some(self.losses.on_backend_lost),
         };
         let who = match self.side {
-            Side::Client => "client",
+            Side::Client => self.losses.caller,
             Side::Application => "application",
         };
         let what = format!("the {who} was lost ({kind}: {what})");
@@ -109,7 +114,7 @@ impl Link {
     pub(super) fn loss_for_want_of_a_frame_end(&self) -> RelayLoss {
         let (kind, who) = match self.side {
             Side::Client => (Kind::BackendFailed, "application"),
-            Side::Application => (Kind::Aborted, "client"),
+            Side::Application => (Kind::Aborted, self.losses.caller),
         };
         let what = format!("the {who} did not complete its message in time");
         RelayLoss { what, kind, code: None, cut: true }

@@ -14,13 +14,14 @@ use super::failure::ConnectionFailure;
 use super::handle::ConnectionHandle;
 use super::memory::MemoryBudget;
 use super::node::Place;
+use super::now;
 use super::publication::Publisher;
 use super::registry::Registry;
 use super::relay::{Lease, Link, Losses, Side};
 use crate::config::ConnectionSettings;
 use crate::protocol::closing_handshake::Input;
 use crate::transport::socket::Transport;
-use crate::vocabulary::{Cause, CloseCode, CloseFrame, ConnectionId, Origin, Role};
+use crate::vocabulary::{Cause, CloseCode, CloseFrame, ConnectionId, Message, Origin, Role};
 
 /// The supervisor of all connections of a node.
 pub(super) struct SupervisorActor;
@@ -57,6 +58,10 @@ pub(super) struct Pair {
     pub(super) lease: Lease,
     /// Whether others than the two ends may send messages there.
     pub(super) injects: bool,
+    /// What is said to the client before anything that passes.
+    pub(super) first: Vec<Message>,
+    /// Who waits for the client's leg.
+    pub(super) adopted: Option<oneshot::Sender<ConnectionHandle>>,
 }
 
 /// What the supervisor works with.
@@ -169,7 +174,7 @@ impl Supervising {
 
     /// Takes over both legs of a relay. Whatever becomes of one, the other hears of it.
     async fn adopt_pair(&mut self, pair: Pair, myself: ActorRef<SupervisorMessage>) {
-        let Pair { client, application, losses, lease, injects } = pair;
+        let Pair { client, application, losses, lease, injects, first, adopted } = pair;
         let (client, mut client_start) = self.prepare(client, None);
         // A drain that begins behind this finds the client, which is in the registry.
         let drains = lease.drains();
@@ -182,12 +187,17 @@ impl Supervising {
             let _ = leg.relay_peer.set(other.id);
             start.backend.join(Link::new(side, Arc::clone(other), losses));
         }
+        client.outbox.push_first(&first, now());
         self.start(application, application_start, myself.clone()).await;
-        let client = self.start(client, client_start, myself).await;
+        let handle = self.start(client, client_start, myself).await;
         if drains {
             // One that began while the application answered may have looked for it before.
             let close = CloseFrame::coded(CloseCode::SERVICE_RESTART, "service restart");
-            client.close_with(close, Cause::Drain, None);
+            handle.close_with(close, Cause::Drain, None);
+        }
+        if let Some(adopted) = adopted {
+            // Whoever asked may have gone; the connection is there all the same.
+            let _ = adopted.send(handle);
         }
     }
 

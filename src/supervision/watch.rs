@@ -33,9 +33,19 @@ impl Watch {
             }
         };
         if found {
-            self.seen.store(true, Ordering::Release);
-            self.told.notify_waiters();
+            self.tell();
         }
+    }
+
+    /// Returns what is looked for.
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Takes note that such a message has come.
+    pub(super) fn tell(&self) {
+        self.seen.store(true, Ordering::Release);
+        self.told.notify_waiters();
     }
 
     /// Tells whether such a message has come.

@@ -197,7 +197,6 @@ fn what_is_not_built_is_refused_by_name() {
         (format!("{route}{echo}auth = {{ kind = 'jwt', issuer = 'x' }}"), "routes[0].auth"),
         (format!("{route}backend = {{ kind = 'webhook', url = 'x' }}"), "routes[0].backend"),
         (format!("{route}backend = {{ kind = 'nats', subject = 'x' }}"), "routes[0].backend"),
-        (format!("{dialer}backend = {{ kind = 'relay', url = 'ws://x' }}"), "dialers[0].backend"),
         (format!("{dialer}backend = {{ kind = 'webhook', url = 'x' }}"), "dialers[0].backend"),
         (format!("{dialer}backend = {{ kind = 'nats', subject = 'x' }}"), "dialers[0].backend"),
     ] {
@@ -210,6 +209,23 @@ fn what_is_not_built_is_refused_by_name() {
     assert!(matches!(error, ConfigError::NotInThisVersion { .. }), "{error}");
     let harmless = format!("dialers = []\n{listener}proxy_protocol = false\ntrusted_proxies = []");
     load_text(&harmless).unwrap();
+}
+
+#[test]
+fn a_feed_can_be_passed_on_and_takes_only_the_keys_that_mean_something_there() {
+    let dialer = "[[dialers]]\nname = 'a'\nurl = 'ws://x'\ninject = true\n";
+    let with = |more: &str| {
+        load_text(&format!("{dialer}backend = {{ kind = 'relay', url = 'ws://y/feed'{more} }}"))
+    };
+    let config = with(", tries = 3, on_client_lost = 'close:1001'").unwrap();
+    let DialerBackend::Relay(relay) = &config.dialers[0].backend else { panic!("no relay") };
+    assert_eq!((relay.tries, relay.urls[0].as_str()), (3, "ws://y/feed"));
+    for (key, value) in [("host", "'upstream'"), ("max_pending", "1"), ("http", "'proxy'")] {
+        let error = with(&format!(", {key} = {value}")).unwrap_err();
+        let named =
+            matches!(&error, ConfigError::UnknownKey { key: found, .. } if found.ends_with(key));
+        assert!(named, "{error}");
+    }
 }
 
 #[test]

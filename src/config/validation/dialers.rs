@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use http::Uri;
 
-use super::super::dialers::{Dialer, Reconnect};
+use super::super::dialers::{Dialer, DialerBackend, Reconnect};
 use super::super::schema::Config;
-use super::{Check, Violation, check_names, check_settings, check_subprotocols, ensure, is_token};
+use super::{
+    Check, Violation, check_names, check_relay, check_settings, check_subprotocols, ensure,
+    is_token,
+};
 
 /// Header lines that only the opening handshake itself may write.
 const RESERVED: [&str; 6] =
@@ -48,6 +51,12 @@ fn check_dialer(prefix: &str, dialer: &Dialer) -> Check {
         })?;
     }
     check_subprotocols(prefix, &dialer.subprotocols)?;
+    match &dialer.backend {
+        DialerBackend::Relay(relay) => check_relay(&format!("{prefix}backend"), relay)?,
+        DialerBackend::Echo | DialerBackend::None => {
+            ensure(!dialer.inject, key("inject"), || Violation::InjectWithoutRelay)?;
+        }
+    }
     let Reconnect { min, max, ref never_on, stable_after: _ } = dialer.reconnect;
     let mut deadlines = vec![
         ("connect_timeout", dialer.connect_timeout),
@@ -97,7 +106,7 @@ fn url_problem(text: &str, schemes: &[&str]) -> Option<&'static str> {
 mod tests {
     use super::*;
     use crate::config::validation::find_contradiction;
-    use crate::config::{Heartbeat, SecretSource};
+    use crate::config::{Heartbeat, RelayBackend, SecretSource};
 
     /// Returns the key and violation of a configuration with one dialer, after `change`.
     fn found(change: impl FnOnce(&mut Dialer)) -> Option<(String, Violation)> {
@@ -183,6 +192,24 @@ mod tests {
             (&*key, violation),
             ("dialers[0].reconnect.never_on[1]", Violation::CodeOutOfRange(999))
         );
+    }
+
+    #[test]
+    fn a_relay_of_a_dialer_is_held_to_what_one_of_a_route_is() {
+        let relay = |change: fn(&mut RelayBackend)| {
+            let mut relay = RelayBackend::new("ws://127.0.0.1:3000/feed".parse().unwrap());
+            change(&mut relay);
+            found(|dialer| {
+                dialer.inject = true;
+                dialer.backend = DialerBackend::Relay(Box::new(relay));
+            })
+        };
+        assert_eq!(relay(|_| ()), None);
+        let no_deadline = relay(|relay| relay.connect_timeout = Duration::ZERO);
+        let key = "dialers[0].backend.connect_timeout".to_owned();
+        assert_eq!(no_deadline, Some((key, Violation::NoDeadline)));
+        let (key, violation) = found(|dialer| dialer.inject = true).unwrap();
+        assert_eq!((&*key, violation), ("dialers[0].inject", Violation::InjectWithoutRelay));
     }
 
     #[test]

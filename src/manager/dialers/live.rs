@@ -164,7 +164,7 @@ impl Live {
         {
             heartbeat.next = now + heartbeat.every;
             // One that finds no room says nothing that what is queued does not say.
-            let _ = self.connection.try_send(heartbeat.message.clone());
+            let _ = self.connection.try_send_kept(&heartbeat.message);
         }
         match self.rotate_at {
             Some(at) if at <= now && self.is_ready() => {

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use http::HeaderName;
 
-use crate::config::{Config, ConnectionSettings, Dialer, DialerBackend};
+use crate::config::{Config, ConnectionSettings, Dialer, DialerBackend, RelayBackend};
 use crate::manager::dialling::Target;
 use crate::policy::reconnect::ReconnectPolicy;
-use crate::supervision::Backend;
+use crate::supervision::{Backend, Relay};
+use crate::transport::dial::{InvalidUrl, WsUrl};
 use crate::transport::tls::Trust;
 use crate::vocabulary::Message;
 
@@ -21,7 +22,16 @@ pub struct DialerOptions {
     /// been looked at already, and changing them here changes nothing.
     pub dialer: Dialer,
     settings: ConnectionSettings,
-    backend: MakeBackend,
+    destination: Destination,
+}
+
+/// Where messages go.
+#[derive(Clone)]
+enum Destination {
+    /// To what this makes for each connection.
+    Backend(MakeBackend),
+    /// To an application, frame by frame.
+    Relay(Box<RelayBackend>),
 }
 
 impl DialerOptions {
@@ -33,17 +43,25 @@ impl DialerOptions {
     /// Makes a dialer as a configuration describes it.
     pub fn of(dialer: Dialer, config: &Config) -> Self {
         let settings = dialer.settings(config);
-        let backend: MakeBackend = match dialer.backend {
-            DialerBackend::Echo => Arc::new(Backend::echo),
-            DialerBackend::None => Arc::new(Backend::none),
+        let destination = match &dialer.backend {
+            DialerBackend::Echo => Destination::Backend(Arc::new(Backend::echo)),
+            DialerBackend::None => Destination::Backend(Arc::new(Backend::none)),
+            DialerBackend::Relay(relay) => Destination::Relay(relay.clone()),
         };
-        Self { dialer, settings, backend }
+        Self { dialer, settings, destination }
     }
 
     /// Chooses where messages go: `backend` makes what one connection needs.
     #[must_use]
     pub fn backend(mut self, backend: impl Fn() -> Backend + Send + Sync + 'static) -> Self {
-        self.backend = Arc::new(backend);
+        self.destination = Destination::Backend(Arc::new(backend));
+        self
+    }
+
+    /// Passes frames on to an application, which is asked before each dial.
+    #[must_use]
+    pub fn relay(mut self, relay: RelayBackend) -> Self {
+        self.destination = Destination::Relay(Box::new(relay));
         self
     }
 
@@ -69,9 +87,19 @@ pub(super) struct Plan {
     pub(super) stale_after: Option<Duration>,
 }
 
-impl From<DialerOptions> for Plan {
-    fn from(options: DialerOptions) -> Self {
-        let DialerOptions { dialer, settings, backend } = options;
+impl TryFrom<DialerOptions> for Plan {
+    type Error = InvalidUrl;
+
+    fn try_from(options: DialerOptions) -> Result<Self, InvalidUrl> {
+        let DialerOptions { dialer, settings, destination } = options;
+        dialer.url.parse::<WsUrl>()?;
+        let (relay, backend): (_, MakeBackend) = match destination {
+            Destination::Backend(backend) => (None, backend),
+            Destination::Relay(relay) => {
+                let relay = Relay::new(*relay)?;
+                (Some(Arc::clone(&relay)), Arc::new(move || relay.backend()))
+            }
+        };
         let sourced = dialer.headers.into_iter().filter_map(|(name, source)| {
             // A name that is none was refused by validation.
             Some((name.parse::<HeaderName>().ok()?, source))
@@ -86,10 +114,12 @@ impl From<DialerOptions> for Plan {
             proxy_credentials: dialer.proxy_credentials,
             connect_timeout: dialer.connect_timeout,
             dialer: Some(dialer.name.clone()),
+            relay,
+            inject: dialer.inject,
             ..Target::new(&dialer.url)
         };
         let unless_zero = |duration: Duration| (!duration.is_zero()).then_some(duration);
-        Self {
+        Ok(Self {
             name: dialer.name.into(),
             target,
             backend,
@@ -105,6 +135,6 @@ impl From<DialerOptions> for Plan {
             },
             rotate_after: unless_zero(dialer.rotate_after),
             stale_after: unless_zero(dialer.stale_after),
-        }
+        })
     }
 }

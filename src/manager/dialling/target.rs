@@ -10,7 +10,10 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use super::secrets;
 use crate::config::{ConnectionSettings, SecretSource};
 use crate::contract::masking;
-use crate::supervision::{Adoption, Attempt, Backend, Core, masking_of};
+use crate::supervision::{
+    Adoption, Attempt, Backend, ConnectionHandle, Core, NotWaiting, Relay, ShutDown, Waiting,
+    masking_of,
+};
 use crate::transport::dial::{InvalidUrl, WsUrl};
 use crate::transport::opening_handshake::{self, ClientRequest, FailedOpening, Subprotocol};
 use crate::transport::proxy::ProxyUrl;
@@ -18,7 +21,8 @@ use crate::transport::reach::{self, Facts, FailedReach, Way};
 use crate::transport::socket::Transport;
 use crate::transport::tls::Trust;
 use crate::vocabulary::{
-    ConnectionId, Direction, Ending, OpenFailure, Origin, Role, Secret, TransportEnd, Upstream,
+    ConnectionId, Direction, Ending, Message, OpenFailure, Origin, Role, Secret, TransportEnd,
+    Upstream,
 };
 
 /// How long TCP may take unless something else is said.
@@ -40,14 +44,27 @@ pub(in crate::manager) struct Target {
     pub(in crate::manager) connect_timeout: Duration,
     /// The dialer that keeps it.
     pub(in crate::manager) dialer: Option<String>,
+    /// The application that it is passed on to.
+    pub(in crate::manager) relay: Option<Arc<Relay>>,
+    /// Whether others than the two ends may send there.
+    pub(in crate::manager) inject: bool,
 }
 
 /// A server that has answered 101.
 pub(in crate::manager) struct Connected {
-    transport: Box<dyn Transport>,
-    read_ahead: Bytes,
+    id: ConnectionId,
+    opened: Opened,
     origin: Origin,
     settings: Arc<ConnectionSettings>,
+    inject: bool,
+}
+
+/// What an attempt has opened.
+struct Opened {
+    transport: Box<dyn Transport>,
+    read_ahead: Bytes,
+    /// The application that waits for it.
+    application: Option<Waiting>,
 }
 
 /// Why an attempt failed.
@@ -72,6 +89,8 @@ impl Target {
             proxy_credentials: None,
             connect_timeout: CONNECT_TIMEOUT,
             dialer: None,
+            relay: None,
+            inject: false,
         }
     }
 
@@ -91,11 +110,11 @@ impl Target {
         backend: &str,
     ) -> Result<Connected, Arc<Ending>> {
         let began = SystemTime::now();
-        let mut origin = self.origin(core, backend);
-        match self.attempt(core, &mut origin).await {
-            Ok((transport, read_ahead)) => {
+        let (id, mut origin) = (ConnectionId::new(), self.origin(core, backend));
+        match self.attempt(core, id, &mut origin).await {
+            Ok(opened) => {
                 let settings = Arc::clone(&self.settings);
-                Ok(Connected { transport, read_ahead, origin, settings })
+                Ok(Connected { id, opened, origin, settings, inject: self.inject })
             }
             Err(Failure { failure, transport_end, retry_after, detail }) => {
                 let attempt =
@@ -108,8 +127,9 @@ impl Target {
     async fn attempt(
         &self,
         core: &Core,
+        id: ConnectionId,
         origin: &mut Origin,
-    ) -> Result<(Box<dyn Transport>, Bytes), Failure> {
+    ) -> Result<Opened, Failure> {
         if core.is_draining() {
             return Err(Failure::here(OpenFailure::RefusedDraining, "this end is draining"));
         }
@@ -120,7 +140,16 @@ impl Target {
         let proxy = self.proxy.as_deref().map(str::parse::<ProxyUrl>).transpose();
         let proxy =
             proxy.map_err(|error| Failure::here(OpenFailure::BadRequest, error.to_string()))?;
-        let request = self.request(&url).await?;
+        let mut subprotocols = self.offered()?;
+        let application = match &self.relay {
+            Some(relay) => Some(self.await_feed(core, relay, id, &subprotocols, origin).await?),
+            None => None,
+        };
+        let chosen = application.as_ref().and_then(|waiting| waiting.subprotocol.clone());
+        if let Some(chosen) = &chosen {
+            subprotocols = vec![chosen.clone()];
+        }
+        let request = self.request(&url, subprotocols).await?;
         let credentials = match &self.proxy_credentials {
             Some(source) => Some(read("the proxy's credentials", source).await?),
             None => None,
@@ -152,19 +181,53 @@ impl Target {
                 ..Failure::here(OpenFailure::RefusedDraining, "this end has begun to drain")
             });
         }
+        if let (Some(chosen), None) = (chosen, &opened.subprotocol) {
+            let failure = OpenFailure::UpgradeRejected { status: opened.status };
+            let what = format!(
+                "the server agreed to no subprotocol, and the application chose {chosen}: remove it \
+                 from subprotocols if this server knows none"
+            );
+            return Err(Failure {
+                transport_end: Some(TransportEnd::Local),
+                ..Failure::here(failure, what)
+            });
+        }
         origin.subprotocol = opened.subprotocol.map(String::from);
-        Ok((opened.socket, opened.read_ahead))
+        Ok(Opened { transport: opened.socket, read_ahead: opened.read_ahead, application })
     }
 
-    async fn request(&self, url: &WsUrl) -> Result<ClientRequest, Failure> {
+    /// Asks the application to wait for what is about to be dialled.
+    async fn await_feed(
+        &self,
+        core: &Core,
+        relay: &Arc<Relay>,
+        id: ConnectionId,
+        subprotocols: &[Subprotocol],
+        origin: &mut Origin,
+    ) -> Result<Waiting, Failure> {
+        let waiting = relay.await_feed(id, subprotocols.to_vec(), core.records()).await;
+        waiting.map_err(|NotWaiting { failure, upstream, retry_after, detail }| {
+            // That is where it failed; the feed's own place is in `host` and `path`.
+            if upstream.is_some() {
+                origin.upstream = upstream;
+            }
+            Failure { retry_after, ..Failure::here(failure, detail) }
+        })
+    }
+
+    fn offered(&self) -> Result<Vec<Subprotocol>, Failure> {
+        let refuse = |name: &String| {
+            Failure::here(OpenFailure::BadRequest, format!("{name:?} is no subprotocol"))
+        };
+        self.subprotocols.iter().map(|name| name.parse().map_err(|_| refuse(name))).collect()
+    }
+
+    async fn request(
+        &self,
+        url: &WsUrl,
+        subprotocols: Vec<Subprotocol>,
+    ) -> Result<ClientRequest, Failure> {
         let bad_request = |what: String| Failure::here(OpenFailure::BadRequest, what);
-        let subprotocols: Vec<Subprotocol> = self
-            .subprotocols
-            .iter()
-            .map(|name| {
-                name.parse().map_err(|_| bad_request(format!("{name:?} is no subprotocol")))
-            })
-            .collect::<Result<_, _>>()?;
         let mut headers = self.headers.clone();
         for (name, source) in &self.sourced {
             let secret = read(&format!("the header {name}"), source).await?;
@@ -195,17 +258,35 @@ impl Target {
 }
 
 impl Connected {
-    pub(in crate::manager) fn adoption(self, backend: Backend) -> Adoption {
-        Adoption {
-            id: ConnectionId::new(),
-            transport: self.transport,
-            read_ahead: self.read_ahead,
+    /// Hands it over to the supervisor, and says what is to be said first.
+    pub(in crate::manager) async fn adopt(
+        self,
+        core: &Core,
+        backend: Backend,
+        first: &[Message],
+    ) -> Result<ConnectionHandle, ShutDown> {
+        let Self { id, opened, origin, settings, inject } = self;
+        let adoption = Adoption {
+            id,
+            transport: opened.transport,
+            read_ahead: opened.read_ahead,
             role: Role::Client,
-            origin: Arc::new(self.origin),
-            settings: self.settings,
+            origin: Arc::new(origin),
+            settings,
             backend,
             place: None,
+        };
+        if let Some(application) = opened.application {
+            return core.adopt_feed(adoption, application, inject, first.to_vec()).await;
         }
+        let connection = core.adopt(adoption).await?;
+        for message in first {
+            // It ends when the connection does: a write that makes no progress has a deadline.
+            if connection.send(message.clone()).await.is_err() {
+                break;
+            }
+        }
+        Ok(connection)
     }
 }
 

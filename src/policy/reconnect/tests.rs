@@ -5,7 +5,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::protocol::classification::{self, after_asking};
 use crate::vocabulary::{
-    Cause, CloseState, Direction, Fault, FirstClose, Kind, OpenFailure, ReceivedClose,
+    Cause, CloseCode, CloseFrame, CloseState, Direction, Fault, FirstClose, Kind, OpenFailure,
+    ReceivedClose,
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -60,6 +61,23 @@ fn wait(advised: Advised) -> Duration {
         Advised::Wait(wait) => wait,
         Advised::GiveUp(why) => panic!("gave up: {why:?}"),
     }
+}
+
+#[test]
+fn what_the_other_leg_of_a_relay_closed_with_is_not_the_peers_word() {
+    let relayed = |sent: u16, received: u16| {
+        let mut outcome = closed(received);
+        outcome.cause = Cause::RelayPeer;
+        outcome.close_sent = Some(CloseFrame::coded(CloseCode::new(sent).unwrap(), ""));
+        classification::judge(&mut outcome, Direction::Outbound);
+        Reconnect::new(policy()).handle_end(&outcome, HOUR, 0.5)
+    };
+    for echoed in [1000, 1003, 1008, 3000, 4004] {
+        assert!(wait(relayed(echoed, echoed)) <= Duration::from_millis(400), "{echoed}");
+    }
+    // Both Closes crossed: that one is its own.
+    assert_eq!(relayed(1000, 4004), Advised::GiveUp(GiveUp::NeverOn(4004)));
+    assert_eq!(relayed(1000, 1003), Advised::GiveUp(GiveUp::Never));
 }
 
 #[test]

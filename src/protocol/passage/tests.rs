@@ -217,3 +217,69 @@ proptest! {
         prop_assert!(!out.mid_frame && out.unfinished.is_none());
     }
 }
+
+proptest! {
+    /// However the bytes of a server are cut, what is masked of them is what a client could have
+    /// sent: the same messages, fragments and lengths, and the ends where they were.
+    #[test]
+    fn what_is_masked_reads_the_same(
+        payloads in proptest::collection::vec(
+            (prop_oneof![0_usize..10, 120_usize..130, 65_530_usize..65_540, Just(HELD_WHOLE as usize + 7)],
+             any::<bool>()), 1..6),
+        cut in prop_oneof![1_usize..20, 1000_usize..50_000],
+    ) {
+        let (mut bytes, mut begun) = (Vec::new(), false);
+        for (len, fin) in &payloads {
+            let opcode = if begun { 0 } else { 2 } | if *fin { 0x80 } else { 0 };
+            bytes.extend(frame(opcode, &vec![7; *len], None));
+            begun = !fin;
+        }
+        let (mut passage, mut masker, mut keys) = (passage(Role::Client), Masker::default(), 0_u32);
+        let (mut masked, mut told) = (Vec::new(), Vec::new());
+        for chunk in bytes.chunks(cut) {
+            let mut at = 0;
+            while at < chunk.len() || passage.has_pending() {
+                let (taken, piece) = passage.read(&chunk[at..]);
+                if let Piece::Run(run) = piece {
+                    let read = match run.source {
+                        RunSource::Read(range) => &chunk[at..][range],
+                        RunSource::Held => passage.held(),
+                    };
+                    let key = || { keys = keys.wrapping_add(0x0102_0305); keys.to_be_bytes() };
+                    let (more, ends) = masker.mask(read, passage.ends(), key);
+                    told.extend(ends.iter().map(|end| (masked.len() + end.at, end.payload)));
+                    masked.extend_from_slice(more);
+                }
+                at += taken;
+            }
+        }
+        let (plain, out) = (all(Role::Client, &bytes), all(Role::Server, &masked));
+        prop_assert_eq!((&out.messages, out.unfinished), (&plain.messages, plain.unfinished));
+        prop_assert_eq!(out.breach, None);
+        prop_assert_eq!(unmasked(&masked), bytes);
+        let ends: Vec<u64> = told.iter().map(|(_, payload)| *payload).collect();
+        prop_assert_eq!(ends, plain.messages);
+        prop_assert!(told.iter().all(|(at, _)| all(Role::Server, &masked[..*at]).unfinished.is_none()));
+    }
+}
+
+/// Takes the masks off whole frames.
+fn unmasked(mut bytes: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::new();
+    while !bytes.is_empty() {
+        let (head, len) = match bytes[1] & 0x7f {
+            126 => (4, usize::from(u16::from_be_bytes([bytes[2], bytes[3]]))),
+            127 => (10, u64::from_be_bytes(bytes[2..10].try_into().unwrap()) as usize),
+            len => (2, usize::from(len)),
+        };
+        assert_eq!(bytes[1] & 0x80, 0x80);
+        let mask = bytes[head..head + 4].try_into().unwrap();
+        let mut payload = bytes[head + 4..head + 4 + len].to_vec();
+        apply_mask(&mut payload, mask);
+        plain.extend([bytes[0], bytes[1] & 0x7f]);
+        plain.extend(&bytes[2..head]);
+        plain.extend(payload);
+        bytes = &bytes[head + 4 + len..];
+    }
+    plain
+}

@@ -114,6 +114,8 @@ impl Listener {
             lease: application.lease,
             losses: relay.losses(),
             injects: route.inject,
+            first: Vec::new(),
+            adopted: None,
         };
         // The supervisor was shut down: so is everything else.
         let _ = self.node.adopt_pair(pair);

@@ -130,6 +130,7 @@ impl Mover {
             (true, None) | (false, Some(_)) => {}
             (true, Some(_)) => {
                 self.reading.pause = None;
+                self.connection.set_paused(false);
                 if let Some(keepalive) = &mut self.keepalive {
                     keepalive.handle_resume(now);
                 }
@@ -137,6 +138,7 @@ impl Mover {
             (false, None) => {
                 self.reading.pause =
                     Some(Pause { since: now, taken: self.connection.inbox.taken() });
+                self.connection.set_paused(true);
                 if let Some(keepalive) = &mut self.keepalive {
                     keepalive.handle_pause();
                 }

@@ -12,8 +12,9 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::queue::{Carries, Gate, Item, Left, Lost, Queue};
-use super::{Outbox, Refused};
+use super::{Outbox, Refused, refusal};
 use crate::protocol::passage::MessageEnd;
+use crate::vocabulary::Message;
 use own::Own;
 
 /// What passes on.
@@ -99,6 +100,27 @@ impl Outbox {
     /// `injects` them.
     pub(in crate::supervision) fn make_leg(&self, injects: bool) {
         self.lock().passing = Some(Box::new(Passing { injects, ..Passing::default() }));
+    }
+
+    /// Takes what is to be said before anything passes, whatever its size: it is in memory anyway.
+    pub(in crate::supervision) fn push_first(&self, messages: &[Message], now: Instant) {
+        let mut queue = self.lock();
+        messages.iter().for_each(|message| queue.push(message, now));
+        self.budget.charge(queue.bytes as u64);
+    }
+
+    /// Takes a message of whoever keeps the connection, if there is room: also where others may not
+    /// send.
+    pub(in crate::supervision) fn try_push_kept(
+        &self,
+        message: &Message,
+        now: Instant,
+    ) -> Result<(), Refused> {
+        let queue = self.lock();
+        match refusal(&queue) {
+            None | Some(Refused::Relayed) => self.push_if_it_fits(queue, message, now),
+            Some(refused) => Err(refused),
+        }
     }
 
     /// Takes bytes of the other leg. Where nothing waits before them `write` may take them right
@@ -237,9 +259,9 @@ impl Queue {
     /// Tells why a message of our own cannot be taken, if it cannot.
     pub(super) fn refuses_own(&self) -> Option<Refused> {
         match self.passing.as_deref()? {
-            Passing { injects: false, .. } => Some(Refused::Relayed),
             // It would wait for what never comes.
             Passing { ended: true, unfinished: Some(_), .. } => Some(Refused::Closing),
+            Passing { injects: false, .. } => Some(Refused::Relayed),
             Passing { .. } => None,
         }
     }
@@ -328,7 +350,7 @@ mod tests {
     use crate::protocol::closing_handshake::CloseRequest;
     use crate::supervision::memory::MemoryBudget;
     use crate::supervision::now;
-    use crate::vocabulary::{Cause, CloseCode, CloseFrame, Message, Role};
+    use crate::vocabulary::{Cause, CloseCode, CloseFrame, Role};
 
     fn leg() -> (Outbox, Arc<MemoryBudget>) {
         let budget = Arc::new(MemoryBudget::new(1 << 20));

@@ -8,17 +8,17 @@ use std::time::Instant;
 
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 
-use crate::config::{RelayBackend, UpstreamUrl};
+use crate::config::{Records, RelayBackend, UpstreamUrl};
 use crate::contract::masking::{self, Masking};
 use crate::policy::balance::{
     Change, Choice, Ejection, InstanceState, InstanceView, NoApplication, NoInstance, Pool, Sign,
 };
-use crate::supervision::now;
+use crate::supervision::{listener::masking_of, now};
 use crate::transport::dial::InvalidUrl;
 use crate::transport::reach::FailedReach;
 use crate::transport::tls::Trust;
 use crate::transport::upstream::{Connected, Terms, Upstream};
-use crate::vocabulary::{Limit, OpenFailure, Outcome};
+use crate::vocabulary::{Limit, OpenFailure, Outcome, Upstream as RecordedUpstream};
 
 /// The applications behind a relay, which all do the same.
 #[derive(Debug)]
@@ -243,6 +243,12 @@ impl Drop for Applications {
 }
 
 impl Application {
+    /// Returns what is recorded of it before it is dialled.
+    pub(super) fn record(&self, records: &Records) -> RecordedUpstream {
+        let url = masking::record_url(&self.url, masking_of(records), &records.query_keep);
+        RecordedUpstream { url, addr: None, connect: None, status: None }
+    }
+
     /// Returns its URL without what may be secret in it.
     pub(super) fn shown_url(&self) -> String {
         masking::record_url(&self.url, Masking::Mask, &[])

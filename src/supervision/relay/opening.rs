@@ -1,5 +1,6 @@
 //! The opening of a relay: the client gets its 101 only after the application has answered 101.
 
+mod feed;
 mod headers;
 mod proxying;
 
@@ -14,9 +15,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use super::applications::{Application, Applications, Lease, NotReached, Reached};
 use super::{Losses, health};
 use crate::config::{ConnectionSettings, HostHeader, OnClientLost, PlainHttp, RelayBackend};
-use crate::contract::masking;
 use crate::policy::balance::{InstanceView, NoInstance, Sign};
-use crate::supervision::listener::masking_of;
 use crate::transport::dial::InvalidUrl;
 use crate::transport::opening_handshake::{
     self, Agreement, FailedOpening, Passed, Refusal, Request, Subprotocol, extension_name,
@@ -25,6 +24,7 @@ use crate::transport::opening_handshake::{
 use crate::transport::reach::FailedReach;
 use crate::transport::socket::{SocketName, Transport};
 use crate::vocabulary::{ConnectionId, Limit, OpenFailure, Upstream};
+pub(crate) use feed::{NotWaiting, Waiting};
 
 /// How much of the body of a refusal is passed on, in bytes.
 const REFUSAL_BODY: usize = 64 * 1024;
@@ -128,7 +128,8 @@ impl Relay {
             OnClientLost::Abort => None,
             OnClientLost::Close(code) => Some(code),
         };
-        Losses { on_client_lost, on_backend_lost: self.settings.on_backend_lost }
+        let on_backend_lost = self.settings.on_backend_lost;
+        Losses { on_client_lost, on_backend_lost, caller: "client" }
     }
 
     /// Tells whether a request goes to the application as plain HTTP.
@@ -169,12 +170,7 @@ impl Relay {
         offer: Offer<'_>,
         asked: &mut Option<Upstream>,
     ) -> Result<Opened, (Refusal, Option<Limit>)> {
-        let records = &offer.settings.records;
-        let record = |application: &Application| {
-            let url =
-                masking::record_url(&application.url, masking_of(records), &records.query_keep);
-            Upstream { url, addr: None, connect: None, status: None }
-        };
+        let record = |application: &Application| application.record(&offer.settings.records);
         let Reached { application, connected, lease, _pending } =
             match self.applications.reach(offer.peer.ip()).await {
                 Ok(reached) => reached,

@@ -49,13 +49,9 @@ pub(super) async fn attempt(
         Err(ending) => return Attempted::Failed(ending),
     };
     let watch = plan.ready_on.as_deref().map(Watch::new);
-    let adoption = connected.adoption(backend.watched(watch.clone()));
-    let Ok(connection) = core.adopt(adoption).await else { return Attempted::ShutDown };
-    for message in &plan.on_open {
-        // It ends when the connection does: a write that makes no progress has a deadline.
-        if connection.send(message.clone()).await.is_err() {
-            break;
-        }
+    let backend = backend.watched(watch.clone());
+    match connected.adopt(&core, backend, &plan.on_open).await {
+        Ok(connection) => Attempted::Opened(connection, watch),
+        Err(_shut_down) => Attempted::ShutDown,
     }
-    Attempted::Opened(connection, watch)
 }

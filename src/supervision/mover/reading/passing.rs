@@ -21,6 +21,11 @@ impl Mover {
             let rest = &bytes[taken..];
             let (consumed, piece) = leg.passage.read(rest);
             taken += consumed;
+            if leg.passage.take_sighting()
+                && let Some(watch) = self.connection.watch()
+            {
+                watch.tell();
+            }
             match piece {
                 Piece::Part => {}
                 Piece::Run(run) => self.pass_on(leg, &run, rest, now),
@@ -71,6 +76,10 @@ impl Mover {
         let bytes = match &run.source {
             RunSource::Read(range) => &read[range.clone()],
             RunSource::Held => leg.passage.held(),
+        };
+        let (bytes, ends) = match &mut leg.masker {
+            Some(masker) => masker.mask(bytes, ends, rand::random),
+            None => (bytes, ends),
         };
         let passable =
             Passable { bytes, ends_frame: run.ends_frame, ends, unfinished: run.unfinished };
