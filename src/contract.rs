@@ -7,6 +7,7 @@ mod answers;
 mod backend;
 mod connection;
 mod dialer;
+mod dialling;
 mod drain;
 mod ending;
 mod event;
@@ -25,12 +26,12 @@ pub use connection::{ConnectionPage, ConnectionRecord};
 pub use dialer::{
     DialerNewsRecord, DialerRecord, DialersRecord, LastEndingRecord, ReconnectingRecord, SpanRecord,
 };
+pub use dialling::{DialBackend, DialReconnect, DialedRecord};
 pub use drain::{DrainRecord, SelectorRecord, StragglersRecord};
 pub use ending::{CloseRecord, EndingRecord, LimitRecord, OriginRecord, TcpRecord, UpstreamRecord};
 pub use event::{EventRecord, OpenedRecord};
 pub use requests::{
-    BroadcastRequest, CloseRequest, DialBackend, DialRequest, DrainRequest, MessageRequest,
-    RequestError,
+    BroadcastRequest, CloseRequest, DialRequest, DrainRequest, MessageRequest, RequestError,
 };
 
 fn millis(duration: Duration) -> u64 {

@@ -50,7 +50,7 @@ use crate::transport::bind::BindError;
 use crate::transport::socket::Transport;
 use crate::vocabulary::{
     BackendStatus, Census, ConnectionId, ConnectionName, DialerStatus, Direction, DrainProgress,
-    ListenAddress, Message, Origin, Role,
+    ListenAddress, Message, Origin, Requester, Role,
 };
 use dialers::Dialers;
 
@@ -185,6 +185,12 @@ impl Supervisor {
     /// Returns a dialer by its name.
     pub fn dialer(&self, name: &str) -> Option<DialerHandle> {
         self.dialers.get(name)
+    }
+
+    /// Forgets a dialer: it stops dialling, and what is open is closed with 1000. Its name is free at
+    /// once. Returns `false` if it was removed before.
+    pub fn remove_dialer(&self, dialer: &DialerHandle, by: Option<Requester>) -> bool {
+        self.dialers.remove(dialer, by)
     }
 
     /// Returns how all dialers fare, by their names.
@@ -335,7 +341,7 @@ impl Supervisor {
     }
 
     /// Aborts all connections, as a second signal does.
-    pub fn abort_all(&self, by: Option<crate::vocabulary::Requester>) {
+    pub fn abort_all(&self, by: Option<Requester>) {
         self.core.abort_all(by);
     }
 

@@ -12,6 +12,7 @@ mod control {
     mod client;
     mod commanding;
     mod daemon;
+    mod dialing;
     mod endings;
     mod events;
     mod injecting;

@@ -47,6 +47,8 @@ pub struct DialerRecord<'a> {
     pub opened: u64,
     /// Times in which none was ready, after one had been.
     pub gaps: u64,
+    /// Who made it over the API, as `api:<token name>`; null for one of the configuration.
+    pub by: Option<Cow<'a, str>>,
 }
 
 /// What a dialer remembers of an ending; the ledger has all of it.
@@ -88,7 +90,7 @@ pub struct DialerNewsRecord<'a> {
     #[serde(with = "rfc3339_millis")]
     #[schema(value_type = String, format = DateTime)]
     pub at: SystemTime,
-    /// `ready`, `overlapped`, `paused`, `resumed` or `given_up`.
+    /// `ready`, `overlapped`, `paused`, `resumed`, `removed` or `given_up`.
     pub change: Cow<'a, str>,
     /// The id of the connection that is ready, or that is kept.
     pub connection: Option<Cow<'a, str>>,
@@ -134,6 +136,7 @@ impl<'a> From<&'a DialerStatus> for DialerRecord<'a> {
             last_ending: status.last.as_deref().map(Into::into),
             opened: status.opened,
             gaps: status.gaps,
+            by: status.by.as_ref().map(|by| by.to_string().into()),
         }
     }
 }
@@ -190,7 +193,7 @@ impl<'a> From<&'a DialerNews> for DialerNewsRecord<'a> {
                 record.ending = Some(ending.to_string().into());
                 record.why = Some(why.into());
             }
-            DialerChange::Paused | DialerChange::Resumed => {}
+            DialerChange::Paused | DialerChange::Resumed | DialerChange::Removed => {}
         }
         record
     }
@@ -225,11 +228,12 @@ mod tests {
             last: None,
             opened: 3,
             gaps: 2,
+            by: None,
         };
         let record = DialerRecord::from(&status);
         assert_eq!(
             serde_json::to_string(&record).unwrap(),
-            r#"{"name":"feed","url":"wss://feed.example.org/stream","state":"waiting","why":"the peer reset TCP","since":"1970-01-01T00:00:00.000Z","next_try_at":"1970-01-01T00:00:00.250Z","attempts":1,"connection":null,"rotating":false,"last_ending":null,"opened":3,"gaps":2}"#
+            r#"{"name":"feed","url":"wss://feed.example.org/stream","state":"waiting","why":"the peer reset TCP","since":"1970-01-01T00:00:00.000Z","next_try_at":"1970-01-01T00:00:00.250Z","attempts":1,"connection":null,"rotating":false,"last_ending":null,"opened":3,"gaps":2,"by":null}"#
         );
         let read: DialerRecord<'_> =
             serde_json::from_value(serde_json::to_value(&record).unwrap()).unwrap();

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::SelectorRecord;
+use super::{DialBackend, DialReconnect, SelectorRecord};
 use crate::vocabulary::{Message, Selector};
 
 /// A message: `POST /v1/connections/{id}/messages`. Exactly one of the two is given.
@@ -34,7 +34,7 @@ pub struct CloseRequest<'a> {
 }
 
 /// A dial: `POST /v1/connections`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DialRequest<'a> {
     /// The URL: `ws://host:port/path`.
@@ -48,24 +48,15 @@ pub struct DialRequest<'a> {
     /// Labels of the connection.
     #[serde(default)]
     pub tags: BTreeMap<String, String>,
-    /// How to dial again: not in this version, so null.
+    /// How to dial again, which makes it a dialer; without it, it is dialled once.
     #[serde(default)]
-    #[schema(value_type = Option<Object>)]
-    pub reconnect: Option<serde_json::Value>,
+    pub reconnect: DialReconnect,
+    /// The dialer's name; one is made up if there is none.
+    #[serde(default)]
+    pub name: Option<Cow<'a, str>>,
     /// Where its messages go.
     #[serde(default)]
     pub backend: DialBackend,
-}
-
-/// Where the messages of a dialled connection go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum DialBackend {
-    /// Nowhere: they are counted and dropped.
-    #[default]
-    None,
-    /// Back to the peer.
-    Echo,
 }
 
 /// A broadcast: `POST /v1/broadcast`. Exactly one of `text` and `binary` is given.

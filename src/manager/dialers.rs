@@ -65,6 +65,8 @@ struct Wishes {
     by: Option<Requester>,
     resumes: u64,
     rotations: u64,
+    /// Paused for good.
+    removed: bool,
 }
 
 /// Lets dialers dial, each in its turn, as fast as the budget allows.
@@ -102,6 +104,7 @@ impl Dialers {
             last: None,
             opened: 0,
             gaps: 0,
+            by: plan.by.clone(),
         };
         let shared = Arc::new(Shared {
             status: watch::Sender::new(status),
@@ -111,13 +114,31 @@ impl Dialers {
         });
         let handle = DialerHandle { shared: Arc::clone(&shared) };
         let keeper = Keeper::new(Arc::clone(core), plan, shared, Arc::clone(&self.gate));
-        lock(&self.tasks).spawn(keeper.run());
+        let mut tasks = lock(&self.tasks);
+        // Those that were removed have ended.
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(keeper.run());
         kept.insert(name, handle.clone());
         Ok(handle)
     }
 
     pub(super) fn get(&self, name: &str) -> Option<DialerHandle> {
         self.kept().get(name).cloned()
+    }
+
+    /// Forgets a dialer, which stops dialling and closes what is open; tells whether it was kept.
+    pub(super) fn remove(&self, dialer: &DialerHandle, by: Option<Requester>) -> bool {
+        let mut kept = self.kept();
+        let name = dialer.name();
+        let is_kept =
+            kept.get(&name).is_some_and(|other| Arc::ptr_eq(&other.shared, &dialer.shared));
+        if is_kept {
+            kept.remove(&name);
+            dialer.shared.wishes.send_modify(|wishes| {
+                (wishes.paused, wishes.removed, wishes.by) = (true, true, by);
+            });
+        }
+        is_kept
     }
 
     pub(super) fn all(&self) -> Vec<DialerStatus> {
@@ -158,8 +179,8 @@ impl DialerHandle {
         lock(&self.shared.connection).clone()
     }
 
-    /// Waits until its status is as wanted, and returns it; `None` if the supervisor was shut down
-    /// before. Cancel safe.
+    /// Waits until its status is as wanted, and returns it; `None` if it was removed, or the supervisor
+    /// was shut down, before. Cancel safe.
     pub async fn wait_for(
         &self,
         mut wanted: impl FnMut(&DialerStatus) -> bool,
@@ -175,17 +196,22 @@ impl DialerHandle {
 
     /// Stops dialling, and closes what is open with 1000, until it is resumed.
     pub fn pause(&self, by: Option<Requester>) {
-        self.shared.wishes.send_modify(|wishes| {
-            wishes.paused = true;
-            wishes.by = by;
+        self.shared.wishes.send_if_modified(|wishes| {
+            if !wishes.removed {
+                (wishes.paused, wishes.by) = (true, by);
+            }
+            !wishes.removed
         });
     }
 
     /// Dials at once where it was paused, has given up or waits, as if nothing had happened before.
     pub fn resume(&self) {
-        self.shared.wishes.send_modify(|wishes| {
-            wishes.paused = false;
-            wishes.resumes += 1;
+        self.shared.wishes.send_if_modified(|wishes| {
+            if !wishes.removed {
+                wishes.paused = false;
+                wishes.resumes += 1;
+            }
+            !wishes.removed
         });
     }
 

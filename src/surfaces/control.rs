@@ -190,6 +190,7 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(backends::list))
         .routes(routes!(backends::drain, backends::resume))
         .routes(routes!(dialers::list))
+        .routes(routes!(dialers::show, dialers::remove))
         .routes(routes!(dialers::command))
         .routes(routes!(node::metrics))
         .routes(routes!(node::livez))

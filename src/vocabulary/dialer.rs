@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::{ConnectionId, Ending};
+use super::{ConnectionId, Ending, Requester};
 
 words! {
     /// Where a dialer stands.
@@ -50,6 +50,8 @@ pub struct DialerStatus {
     pub opened: u64,
     /// Times in which none was ready, after one had been.
     pub gaps: u64,
+    /// Who made it while the process ran.
+    pub by: Option<Requester>,
 }
 
 /// A dialer that will dial again.
@@ -103,6 +105,8 @@ pub enum DialerChange {
     Paused,
     /// Somebody resumed it.
     Resumed,
+    /// Somebody removed it.
+    Removed,
     /// It does not dial again by itself.
     GivenUp {
         /// What it was that ended.
@@ -120,6 +124,7 @@ impl DialerChange {
             Self::Overlapped { .. } => "overlapped",
             Self::Paused => "paused",
             Self::Resumed => "resumed",
+            Self::Removed => "removed",
             Self::GivenUp { .. } => "given_up",
         }
     }

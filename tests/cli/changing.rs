@@ -120,3 +120,20 @@ fn a_dial_tells_the_connection_or_the_attempt() {
     assert!(failed.stderr.contains("lastword why 5b8f0a6d4c19"), "{failed:?}");
     assert_eq!(fake.asked()[1].json(), json!({"url": "ws://127.0.0.1:9/x"}));
 }
+
+#[test]
+fn a_dial_that_is_to_be_repeated_makes_a_dialer() {
+    let dialer = r#"{"name":"feed","url":"ws://127.0.0.1:9/x?a=***","state":"connecting","why":null,
+        "since":"2026-07-14T09:26:53.589Z","next_try_at":null,"attempts":0,"connection":null,
+        "rotating":false,"last_ending":null,"opened":0,"gaps":0,"by":"api:anonymous"}"#;
+    let taken = problem(409, "name_taken", "there is a dialer of that name already");
+    let fake = Fake::new([Reply::Json(201, dialer.to_owned()), Reply::Json(409, taken)]);
+    let line = ["dial", "ws://127.0.0.1:9/x?a=b", "--reconnect", "--name", "feed"];
+    let made = fake.run(&line);
+    let said = "dialer feed  connecting to ws://127.0.0.1:9/x?a=***\n";
+    assert_eq!((made.code, made.stdout.as_str()), (Some(0), said), "{made:?}");
+    let body = json!({"url": "ws://127.0.0.1:9/x?a=b", "reconnect": true, "name": "feed"});
+    assert_eq!(fake.asked()[0].json(), body);
+    assert_eq!(fake.run(&line).code, Some(1));
+    assert_eq!(fake.run(&["dial", "ws://x", "--name", "feed"]).code, Some(2));
+}

@@ -124,6 +124,10 @@ async fn losses_attempts_and_dials_have_their_stories() {
     assert!(dialled.contains("  open to 127.0.0.1:"), "{dialled}");
     let listed = told(&daemon, &["ls", "--tag", "room:7", "--direction", "outbound"]).await;
     assert_eq!(listed.lines().count(), 2, "{listed}");
+
+    let kept = told(&daemon, &["dial", &url, "--reconnect", "--name", "again"]).await;
+    assert!(kept.starts_with("dialer again  connecting to ws://"), "{kept}");
+    assert_eq!(ask(&daemon, &["dial", &url, "--reconnect", "--name", "again"]).await.code, Some(1));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,6 +3,8 @@
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
+use tokio::net::TcpListener;
+
 use super::PROGRAM;
 use super::client::Client;
 use crate::support::SOON;
@@ -113,4 +115,48 @@ async fn it_dials_with_the_limits_of_the_configuration() {
     let inbound = |ending: &serde_json::Value| ending["direction"] == "inbound";
     let ending = daemon.await_ending(inbound, Duration::from_secs(10)).await;
     assert_eq!(ending["kind"], "message_too_big");
+}
+
+#[tokio::test]
+async fn it_passes_feeds_on_and_lets_messages_in_as_the_configuration_says() {
+    let (feeds, applications) = (listener().await, listener().await);
+    let url = |listener: &TcpListener| format!("ws://{}/", listener.local_addr().unwrap());
+    let routes = format!(
+        "routes=[{{name=\"app\",path=\"/app\",inject=true,backend={{kind=\"relay\",url=\"{0}\"}}}}]",
+        url(&applications)
+    );
+    let dialers = format!(
+        "dialers=[{{name=\"feed\",url=\"{}\",on_open=[\"hello\"],backend={{kind=\"relay\",url=\"{}\"}}}}]",
+        url(&feeds),
+        url(&applications)
+    );
+    let daemon = Daemon::start(PROGRAM, &[&routes, &dialers]).await;
+    let client = Client::new(daemon.control());
+    let mut application = RawPeer::accept(&applications).await;
+    let mut feed = RawPeer::accept(&feeds).await;
+    feed.expect_text("hello").await;
+    feed.text("tick").await;
+    application.expect_text("tick").await;
+    client.delete("/v1/dialers/feed").await.refused(409, "invalid_state");
+    let (mut peer, mut application) =
+        tokio::join!(RawPeer::connect(daemon.listener(), "/app"), RawPeer::accept(&applications));
+
+    let page = client.get("/v1/connections").await.expect(200);
+    let legs = page["connections"].as_array().unwrap().clone();
+    assert_eq!(legs.len(), 4, "{page}");
+    for leg in legs {
+        let target = format!("/v1/connections/{}/messages", leg["id"].as_str().unwrap());
+        let answer = client.post(&target, r#"{"text":"psst"}"#).await;
+        match leg["dialer"].as_str() {
+            Some("feed") => drop(answer.refused(403, "forbidden")),
+            None => drop(answer.expect(202)),
+            Some(other) => panic!("{other}"),
+        }
+    }
+    peer.expect_text("psst").await;
+    application.expect_text("psst").await;
+}
+
+async fn listener() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").await.unwrap()
 }

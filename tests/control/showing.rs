@@ -192,8 +192,8 @@ async fn dialers_are_listed_paused_resumed_and_rotated() {
     soon("ready again", ready).await.unwrap();
 }
 
-/// Every call of CONTRACT section 5.
-const CALLS: [&str; 24] = [
+/// Every call of CONTRACT section 5, and what backends and dialers need beside it.
+const CALLS: [&str; 26] = [
     "get /v1/status",
     "get /v1/connections",
     "post /v1/connections",
@@ -213,6 +213,8 @@ const CALLS: [&str; 24] = [
     "post /v1/backends/{route}/{number}/drain",
     "delete /v1/backends/{route}/{number}/drain",
     "get /v1/dialers",
+    "get /v1/dialers/{name}",
+    "delete /v1/dialers/{name}",
     "post /v1/dialers/{name}/{command}",
     "get /metrics",
     "get /livez",

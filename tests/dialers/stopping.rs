@@ -89,3 +89,40 @@ async fn dropping_the_supervisor_ends_it() {
     assert!(end.is_none_or(|read| read.is_err()));
     feed.is_left_alone().await;
 }
+
+#[tokio::test]
+async fn one_that_is_removed_closes_and_is_never_heard_of_again() {
+    let mut scene = Scene::new(|_| ()).await;
+    let mut socket = scene.feed.accept().await;
+    scene.reaches(DialerPhase::Ready).await;
+    let by = Requester::Api("ops".into());
+    assert!(scene.supervisor.remove_dialer(&scene.dialer, Some(by.clone())));
+    assert!(!scene.supervisor.remove_dialer(&scene.dialer, None), "it is gone");
+    assert!(scene.supervisor.dialer("feed").is_none());
+    // Whoever still holds it cannot wake it.
+    scene.dialer.resume();
+    assert_eq!(closed(&mut socket).await, (1000, "removed".to_owned()));
+    drop(socket);
+    let ending = scene.next_ending().await;
+    assert_eq!((ending.outcome.kind, ending.outcome.cause), (Kind::Clean, Cause::Api));
+    assert_eq!(ending.outcome.by, Some(by));
+    let over = scene.dialer.wait_for(|status| status.phase == DialerPhase::Ready);
+    assert_eq!(soon("its end", over).await, None);
+    scene.feed.is_left_alone().await;
+}
+
+#[tokio::test]
+async fn one_that_is_removed_while_it_dials_or_rests_ends() {
+    for paused in [false, true] {
+        let scene = Scene::new(|_| ()).await;
+        let _socket = scene.feed.tcp().await;
+        if paused {
+            scene.dialer.pause(None);
+            scene.reaches(DialerPhase::Paused).await;
+        }
+        assert!(scene.supervisor.remove_dialer(&scene.dialer, None));
+        let over = scene.dialer.wait_for(|status| status.phase == DialerPhase::Ready);
+        assert_eq!(soon("its end", over).await, None);
+        assert_eq!(scene.supervisor.accounting().open, 0);
+    }
+}

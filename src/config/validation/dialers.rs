@@ -26,6 +26,18 @@ pub(super) fn check_dialers(config: &Config) -> Check {
     Ok(())
 }
 
+impl Dialer {
+    /// Finds the first thing in it that does not go together, and the key to change.
+    ///
+    /// # Errors
+    /// The key, as it stands in the dialer, and what is wrong with it.
+    pub fn check(&self) -> Result<(), (String, Violation)> {
+        let checked = super::check_name("name", &self.name).and_then(|()| check_dialer("", self));
+        checked
+            .map_err(|found| (found.keys.into_iter().next().unwrap_or_default(), found.violation))
+    }
+}
+
 fn check_dialer(prefix: &str, dialer: &Dialer) -> Check {
     let key = |key: &str| [format!("{prefix}{key}")];
     if let Some(why) = url_problem(&dialer.url, &["ws", "wss"]) {

@@ -113,11 +113,14 @@ impl Keeper {
         }
     }
 
-    /// Runs until the supervisor is gone.
+    /// Runs until it was removed, or the supervisor is gone.
     pub(super) async fn run(mut self) {
         self.dial();
         loop {
             self.report();
+            if self.is_gone() {
+                return;
+            }
             match self.news().await {
                 News::Wished => self.heed(),
                 // Whether a wait may end is looked at when it is over.

@@ -11,7 +11,7 @@ use crate::policy::reconnect::ReconnectPolicy;
 use crate::supervision::{Backend, Relay};
 use crate::transport::dial::{InvalidUrl, WsUrl};
 use crate::transport::tls::Trust;
-use crate::vocabulary::Message;
+use crate::vocabulary::{Message, Requester};
 
 type MakeBackend = Arc<dyn Fn() -> Backend + Send + Sync>;
 
@@ -23,6 +23,7 @@ pub struct DialerOptions {
     pub dialer: Dialer,
     settings: ConnectionSettings,
     destination: Destination,
+    by: Option<Requester>,
 }
 
 /// Where messages go.
@@ -48,7 +49,7 @@ impl DialerOptions {
             DialerBackend::None => Destination::Backend(Arc::new(Backend::none)),
             DialerBackend::Relay(relay) => Destination::Relay(relay.clone()),
         };
-        Self { dialer, settings, destination }
+        Self { dialer, settings, destination, by: None }
     }
 
     /// Chooses where messages go: `backend` makes what one connection needs.
@@ -62,6 +63,13 @@ impl DialerOptions {
     #[must_use]
     pub fn relay(mut self, relay: RelayBackend) -> Self {
         self.destination = Destination::Relay(Box::new(relay));
+        self
+    }
+
+    /// Says who makes it, for its status.
+    #[must_use]
+    pub fn by(mut self, by: Requester) -> Self {
+        self.by = Some(by);
         self
     }
 
@@ -85,13 +93,14 @@ pub(super) struct Plan {
     pub(super) reconnect: ReconnectPolicy,
     pub(super) rotate_after: Option<Duration>,
     pub(super) stale_after: Option<Duration>,
+    pub(super) by: Option<Requester>,
 }
 
 impl TryFrom<DialerOptions> for Plan {
     type Error = InvalidUrl;
 
     fn try_from(options: DialerOptions) -> Result<Self, InvalidUrl> {
-        let DialerOptions { dialer, settings, destination } = options;
+        let DialerOptions { dialer, settings, destination, by } = options;
         dialer.url.parse::<WsUrl>()?;
         let (relay, backend): (_, MakeBackend) = match destination {
             Destination::Backend(backend) => (None, backend),
@@ -135,6 +144,7 @@ impl TryFrom<DialerOptions> for Plan {
             },
             rotate_after: unless_zero(dialer.rotate_after),
             stale_after: unless_zero(dialer.stale_after),
+            by,
         })
     }
 }

@@ -323,6 +323,12 @@ pub struct Dial {
     /// Where its messages go
     #[arg(long)]
     pub backend: Option<DialBackend>,
+    /// Make it a dialer: dial again whenever it ends, until it is removed
+    #[arg(long)]
+    pub reconnect: bool,
+    /// The dialer's name; one is made up if there is none
+    #[arg(long, value_name = "NAME", requires = "reconnect")]
+    pub name: Option<String>,
     /// The control API.
     #[command(flatten)]
     pub control: Control,

@@ -11,7 +11,7 @@ use super::console::Console;
 use super::failure::Failure;
 use super::words::{safe, safe_or, short_id};
 use super::{DONE, endings};
-use crate::contract::{ConnectionRecord, EndingRecord};
+use crate::contract::{ConnectionRecord, DialerRecord, EndingRecord};
 
 /// How long a close is waited for: longer than anybody sets `close.timeout`.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5 * 60);
@@ -64,6 +64,12 @@ pub(super) async fn dial(dial: &Dial, console: &mut Console) -> Result<u8, Failu
         return Ok(DONE);
     }
     match answer {
+        Ok(answer) if dial.reconnect => {
+            let dialer: DialerRecord<'static> = answer.read()?;
+            let (name, url) = (safe(&dialer.name), safe(&dialer.url));
+            console.print(&format!("dialer {name}  {} to {url}", safe(&dialer.state)))?;
+            Ok(DONE)
+        }
         Ok(answer) => {
             let connection: ConnectionRecord<'static> = answer.read()?;
             let id = short_id(&connection.id);
@@ -103,6 +109,12 @@ fn body(dial: &Dial) -> Value {
     }
     if let Some(backend) = dial.backend {
         body["backend"] = json!(backend.as_str());
+    }
+    if dial.reconnect {
+        body["reconnect"] = json!(true);
+    }
+    if let Some(name) = &dial.name {
+        body["name"] = json!(name);
     }
     body
 }

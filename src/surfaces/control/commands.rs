@@ -12,10 +12,11 @@ use super::access::Caller;
 use super::connections::{Found, find};
 use super::problem::{Problem, Word};
 use super::reading::{Json, Named};
-use super::{Api, json, json_text};
+use super::{Api, dialers, json, json_text};
+use crate::config::DialerBackend;
 use crate::contract::{
-    AcceptedRecord, BroadcastRecord, BroadcastRequest, CloseRequest, ConnectionRecord, DialBackend,
-    DialRequest, EndingRecord, MessageRequest, ProblemRecord,
+    AcceptedRecord, BroadcastRecord, BroadcastRequest, CloseRequest, ConnectionRecord, DialRequest,
+    DialedRecord, EndingRecord, MessageRequest, ProblemRecord,
 };
 use crate::ledger::Stored;
 use crate::manager::{Backend, ConnectionHandle, DialError, SendError};
@@ -28,27 +29,35 @@ const RECORDED_WITHIN: Duration = Duration::from_secs(5);
 const MAX_TAGS: usize = 32;
 const LONGEST_TAG: usize = 256;
 
-/// Dials; the connection is not dialled again when it ends.
+/// Dials once, or, with `reconnect`, makes a dialer; then the answer is its record, and does not
+/// wait for a connection.
 #[utoipa::path(post, path = "/v1/connections", tag = "connections", request_body = DialRequest,
 responses(
-    (status = 201, body = ConnectionRecord, headers(("location" = String))),
+    (status = 201, body = DialedRecord, headers(("location" = String))),
     (status = "4XX", body = ProblemRecord, content_type = "application/problem+json"),
     (status = 502, body = ProblemRecord, content_type = "application/problem+json"),
 ))]
 pub(super) async fn dial(
     State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
     Json(request): Json<DialRequest<'static>>,
 ) -> Result<Response, Problem> {
     if !api.control.settings.allow_dial {
         let detail = "dialling is not allowed: set control.allow_dial = true";
         return Err(Problem::new(Word::Forbidden, detail));
     }
-    let DialRequest { url, headers, subprotocols, tags, reconnect, backend } = request;
-    if reconnect.is_some() {
-        let detail = "reconnect: not in this version: leave it out";
-        return Err(Problem::new(Word::NotInThisVersion, detail));
+    check_tags(&request.tags)?;
+    for (name, value) in &request.headers {
+        header(name, value)?;
     }
-    check_tags(&tags)?;
+    if request.reconnect.0.is_some() {
+        return dialers::keep(&api, &caller, request);
+    }
+    let DialRequest { url, headers, subprotocols, tags, name, backend, reconnect: _ } = request;
+    if name.is_some() {
+        let detail = "name: is for a dialer: set reconnect, or leave it out";
+        return Err(Problem::invalid(detail));
+    }
     let mut dial = api.control.supervisor.dial(&url).settings(api.control.dialled.clone());
     for (name, value) in &headers {
         let (name, value) = header(name, value)?;
@@ -56,11 +65,12 @@ pub(super) async fn dial(
     }
     dial = subprotocols.iter().fold(dial, |dial, name| dial.subprotocol(name));
     dial = tags.iter().fold(dial, |dial, (name, value)| dial.tag(name, value));
-    let backend = match backend {
-        DialBackend::None => Backend::none(),
-        DialBackend::Echo => Backend::echo(),
+    let opened = match backend.0 {
+        DialerBackend::None => dial.open(Backend::none()).await,
+        DialerBackend::Echo => dial.open(Backend::echo()).await,
+        DialerBackend::Relay(settings) => dial.relay(&dialers::application(*settings)?).await,
     };
-    let connection = match dial.open(backend).await {
+    let connection = match opened {
         Ok(connection) => connection,
         Err(DialError::Failed(ending)) => return Err(Problem::open_failed(&ending)),
         Err(DialError::ShutDown(error)) => return Err(error.into()),

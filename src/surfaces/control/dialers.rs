@@ -1,14 +1,20 @@
 //! Dialers: how they fare, and what can be asked of them.
 
+use std::sync::Arc;
+
 use axum::Extension;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use http::StatusCode;
+use http::header::LOCATION;
+use http::{HeaderValue, StatusCode};
 
 use super::access::Caller;
 use super::problem::{Problem, Word};
 use super::{Api, json};
-use crate::contract::{DialerRecord, DialersRecord, ProblemRecord};
+use crate::config::{Config, Dialer, DialerBackend, RelayBackend, SecretSource};
+use crate::contract::{DialRequest, DialerRecord, DialersRecord, ProblemRecord};
+use crate::manager::{DialerHandle, DialerOptions, Relay};
+use crate::vocabulary::{ConnectionId, Requester, Secret};
 
 /// Lists the dialers, by name.
 #[utoipa::path(get, path = "/v1/dialers", tag = "dialers", responses(
@@ -19,6 +25,110 @@ pub(super) async fn list(State(api): State<Api>) -> Response {
     let dialers = api.control.supervisor.dialers();
     let dialers = dialers.iter().map(DialerRecord::from).collect();
     json(StatusCode::OK, &DialersRecord { dialers })
+}
+
+/// Shows one dialer.
+#[utoipa::path(get, path = "/v1/dialers/{name}", tag = "dialers", params(
+    ("name" = String, Path, description = "The dialer's name"),
+), responses(
+    (status = 200, body = DialerRecord),
+    (status = "4XX", body = ProblemRecord, content_type = "application/problem+json"),
+))]
+pub(super) async fn show(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+) -> Result<Response, Problem> {
+    Ok(json(StatusCode::OK, &DialerRecord::from(&find(&api, &name)?.status())))
+}
+
+/// Removes a dialer that was made over the API: it stops dialling, and what is open is closed with
+/// 1000. Its name is free at once.
+#[utoipa::path(delete, path = "/v1/dialers/{name}", tag = "dialers", params(
+    ("name" = String, Path, description = "The dialer's name"),
+), responses(
+    (status = 202, body = DialerRecord),
+    (status = "4XX", body = ProblemRecord, content_type = "application/problem+json"),
+))]
+pub(super) async fn remove(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+) -> Result<Response, Problem> {
+    let dialer = find(&api, &name)?;
+    let status = dialer.status();
+    if !matches!(status.by, Some(Requester::Api(_))) {
+        let detail = format!(
+            "{name} was not made over the API: remove it from the configuration and restart, or \
+             POST /v1/dialers/{name}/pause"
+        );
+        return Err(Problem::new(Word::InvalidState, detail));
+    }
+    if !api.control.supervisor.remove_dialer(&dialer, Some(caller.requester())) {
+        return Err(not_there(&name));
+    }
+    Ok(json(StatusCode::ACCEPTED, &DialerRecord::from(&status)))
+}
+
+/// Makes a dialer of a dial that wants to be repeated.
+pub(super) fn keep(
+    api: &Api,
+    caller: &Caller,
+    request: DialRequest<'static>,
+) -> Result<Response, Problem> {
+    let DialRequest { url, headers, subprotocols, tags, name, backend, reconnect } = request;
+    let name = match name {
+        Some(name) if name.bytes().all(stands_in_a_path) => name.into_owned(),
+        Some(name) => {
+            let detail = format!("name: {name:?}: write letters, digits and -._~");
+            return Err(Problem::invalid(detail));
+        }
+        None => format!("api-{}", ConnectionId::new().short()),
+    };
+    let literal = |(name, value): (String, String)| (name, SecretSource::Value(Secret::new(value)));
+    let dialer = Dialer {
+        headers: headers.into_iter().map(literal).collect(),
+        subprotocols,
+        tags,
+        backend: backend.0,
+        reconnect: reconnect.0.unwrap_or_default(),
+        ..Dialer::new(name, url)
+    };
+    check(&dialer)?;
+    let options = DialerOptions::of(dialer, &Config::default())
+        .settings(api.control.dialled.clone())
+        .by(caller.requester());
+    let dialer = api.control.supervisor.keep(options)?;
+    let status = dialer.status();
+    let mut response = json(StatusCode::CREATED, &DialerRecord::from(&status));
+    if let Ok(place) = HeaderValue::try_from(format!("/v1/dialers/{}", status.name)) {
+        response.headers_mut().insert(LOCATION, place);
+    }
+    Ok(response)
+}
+
+/// Makes the relay to the application of a single dial.
+pub(super) fn application(settings: RelayBackend) -> Result<Arc<Relay>, Problem> {
+    let backend = DialerBackend::Relay(Box::new(settings.clone()));
+    check(&Dialer { backend, ..Dialer::new("dial", "ws://any") })?;
+    Relay::new(settings).map_err(|error| Problem::invalid(format!("backend.url: {error}")))
+}
+
+/// Tells whether it needs no escape in a path (RFC 3986 section 2.3): whoever makes a name up here
+/// commands by it.
+fn stands_in_a_path(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
+}
+
+fn check(dialer: &Dialer) -> Result<(), Problem> {
+    dialer.check().map_err(|(key, violation)| Problem::invalid(format!("{key}: {violation}")))
+}
+
+fn find(api: &Api, name: &str) -> Result<DialerHandle, Problem> {
+    api.control.supervisor.dialer(name).ok_or_else(|| not_there(name))
+}
+
+fn not_there(name: &str) -> Problem {
+    Problem::not_found(format!("there is no dialer {name:?}"))
 }
 
 /// Pauses, resumes or rotates a dialer; how far it has come, `GET /v1/dialers` and the events say.
@@ -34,9 +144,7 @@ pub(super) async fn command(
     Extension(caller): Extension<Caller>,
     Path((name, command)): Path<(String, String)>,
 ) -> Result<Response, Problem> {
-    let dialer = api.control.supervisor.dialer(&name);
-    let dialer =
-        dialer.ok_or_else(|| Problem::not_found(format!("there is no dialer {name:?}")))?;
+    let dialer = find(&api, &name)?;
     match &*command {
         "pause" => dialer.pause(Some(caller.requester())),
         "resume" => dialer.resume(),

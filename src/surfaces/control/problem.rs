@@ -9,7 +9,7 @@ use http::{HeaderValue, StatusCode};
 
 use crate::contract::{EndingRecord, ProblemRecord};
 use crate::ledger::QueryError;
-use crate::manager::{DrainUnderWay, ShutDown};
+use crate::manager::{DrainUnderWay, KeepError, ShutDown};
 use crate::vocabulary::{CloseState, Ending, IllegalClose};
 
 /// What a request is refused for: `type = "urn:lastword:<word>"`.
@@ -17,7 +17,6 @@ use crate::vocabulary::{CloseState, Ending, IllegalClose};
 pub(super) enum Word {
     InvalidRequest,
     IllegalClose,
-    NotInThisVersion,
     Unauthorized,
     Forbidden,
     CrossSite,
@@ -26,6 +25,7 @@ pub(super) enum Word {
     Timeout,
     InvalidState,
     DrainUnderWay,
+    NameTaken,
     TooLarge,
     UnsupportedMediaType,
     UnlistedHost,
@@ -41,7 +41,6 @@ impl Word {
         match self {
             Self::InvalidRequest => ("invalid_request", 400, "The request means nothing"),
             Self::IllegalClose => ("illegal_close", 400, "This Close may not be sent"),
-            Self::NotInThisVersion => ("not_in_this_version", 400, "Not in this version"),
             Self::Unauthorized => ("unauthorized", 401, "A token is required"),
             Self::Forbidden => ("forbidden", 403, "This is not allowed"),
             Self::CrossSite => ("cross_site", 403, "Another site may change nothing"),
@@ -50,6 +49,7 @@ impl Word {
             Self::Timeout => ("timeout", 408, "The request took too long"),
             Self::InvalidState => ("invalid_state", 409, "It is in no state for this"),
             Self::DrainUnderWay => ("drain_under_way", 409, "A drain is under way"),
+            Self::NameTaken => ("name_taken", 409, "Another has this name"),
             Self::TooLarge => ("too_large", 413, "The request is too large"),
             Self::UnsupportedMediaType => ("unsupported_media_type", 415, "The body is not JSON"),
             Self::UnlistedHost => ("unlisted_host", 421, "The host is not listed"),
@@ -133,6 +133,17 @@ impl From<QueryError> for Problem {
 impl From<ShutDown> for Problem {
     fn from(error: ShutDown) -> Self {
         Self::new(Word::Stopping, error.to_string())
+    }
+}
+
+impl From<KeepError> for Problem {
+    fn from(error: KeepError) -> Self {
+        let detail = error.to_string();
+        match error {
+            KeepError::NameTaken(_) => Self::new(Word::NameTaken, detail),
+            KeepError::Url(_) => Self::invalid(format!("url: {detail}")),
+            KeepError::ShutDown(_) => Self::new(Word::Stopping, detail),
+        }
     }
 }
 

@@ -11,8 +11,12 @@ impl Keeper {
     pub(super) fn heed(&mut self) {
         let wishes = self.wishes.borrow_and_update().clone();
         let before = std::mem::replace(&mut self.heeded, wishes.clone());
-        if wishes.paused && !before.paused {
-            self.pause(wishes.by.as_ref());
+        if wishes.removed && !before.removed {
+            self.rest("removed", wishes.by.as_ref());
+            self.tell(DialerChange::Removed);
+        } else if wishes.paused && !before.paused {
+            self.rest("paused", wishes.by.as_ref());
+            self.tell(DialerChange::Paused);
         } else if wishes.resumes != before.resumes && !wishes.paused {
             self.resume(before.paused);
         }
@@ -21,7 +25,8 @@ impl Keeper {
         }
     }
 
-    fn pause(&mut self, by: Option<&Requester>) {
+    /// Dials no more, and closes what is open for this reason.
+    fn rest(&mut self, reason: &str, by: Option<&Requester>) {
         let cause = match by {
             Some(Requester::Api(_)) => Cause::Api,
             Some(Requester::Signal(_) | Requester::Drain(_)) | None => Cause::Embedder,
@@ -31,19 +36,24 @@ impl Keeper {
                 self.gap_since.get_or_insert(SystemTime::now());
             }
             live.set_closing();
-            close(&live.connection, "paused", cause, by.cloned());
+            close(&live.connection, reason, cause, by.cloned());
         }
         self.next = match std::mem::replace(&mut self.next, Next::Idle) {
             Next::Dialling { attempt, .. } => {
                 Next::Dialling { attempt, unwanted: Some(Rest::Paused) }
             }
             Next::Readying(live) => {
-                close(&live.connection, "paused", cause, by.cloned());
+                close(&live.connection, reason, cause, by.cloned());
                 Next::Resting(Rest::Paused)
             }
             Next::Idle | Next::Waiting { .. } | Next::Resting(_) => Next::Resting(Rest::Paused),
         };
-        self.tell(DialerChange::Paused);
+    }
+
+    /// Tells whether it was removed, and nothing of it is left.
+    pub(super) fn is_gone(&self) -> bool {
+        let rests = matches!(self.next, Next::Resting(_));
+        self.heeded.removed && rests && self.current.is_none() && self.retiring.is_none()
     }
 
     fn resume(&mut self, was_paused: bool) {

@@ -66,6 +66,7 @@ impl Keeper {
             last: self.last.clone(),
             opened: self.opened,
             gaps: self.gaps,
+            by: shown.by.clone(),
         }
     }
 
@@ -84,6 +85,7 @@ impl Keeper {
             }
             DialerChange::Paused => tracing::info!(%dialer, "dialer paused"),
             DialerChange::Resumed => tracing::info!(%dialer, "dialer resumed"),
+            DialerChange::Removed => tracing::info!(%dialer, "dialer removed"),
             DialerChange::GivenUp { ending, why } => {
                 tracing::warn!(%dialer, %ending, why, "dialer gave up: resume it once that is put right");
             }
