@@ -104,7 +104,10 @@ impl Link {
             Side::Client => self.losses.caller,
             Side::Application => "application",
         };
-        let what = format!("the {who} was lost ({kind}: {what})");
+        let what = match cut {
+            true => format!("the {who} was lost inside of a frame ({kind}: {what})"),
+            false => format!("the {who} was lost ({kind}: {what})"),
+        };
         let loss = RelayLoss { what, kind: kind_for_other(self.side), code, cut };
         self.other.tell(ConnectionMessage::Fact(Input::RelayLost(loss)));
     }
@@ -116,7 +119,7 @@ impl Link {
             Side::Client => (Kind::BackendFailed, "application"),
             Side::Application => (Kind::Aborted, self.losses.caller),
         };
-        let what = format!("the {who} did not complete its message in time");
+        let what = format!("the {who} did not complete a message in time");
         RelayLoss { what, kind, code: None, cut: true }
     }
 }

@@ -93,6 +93,19 @@ impl Client {
         self.send(&format!("GET {target}"), None).await
     }
 
+    /// The connections that a query selects, once there are so many.
+    pub async fn selected(&self, query: &str, count: usize) -> Vec<Value> {
+        let deadline = tokio::time::Instant::now() + SOON;
+        loop {
+            let page = self.get(&format!("/v1/connections?{query}")).await.expect(200);
+            let found = page["connections"].as_array().unwrap();
+            if found.len() == count {
+                return found.clone();
+            }
+            assert!(tokio::time::Instant::now() < deadline, "awaited {count}, in vain: {page}");
+        }
+    }
+
     pub async fn delete(&self, target: &str) -> Answer {
         self.send(&format!("DELETE {target}"), None).await
     }

@@ -21,10 +21,7 @@ async fn it_is_refused_unless_the_route_says_otherwise() {
         let ListenAddress::Tcp(address) = *listening.address() else { panic!() };
         let (mut client, mut application) =
             tokio::join!(RawPeer::connect(address, "/"), RawPeer::accept(&listener));
-        let shown = house.client.get(&format!("/v1/connections?route=inject-{inject}")).await;
-        let legs = shown.expect(200)["connections"].clone();
-        assert_eq!(legs.as_array().unwrap().len(), 2);
-        for leg in legs.as_array().unwrap() {
+        for leg in house.client.selected(&format!("route=inject-{inject}"), 2).await {
             let target = format!("/v1/connections/{}/messages", leg["id"].as_str().unwrap());
             let answer = house.client.post(&target, r#"{"text":"psst"}"#).await;
             if inject {

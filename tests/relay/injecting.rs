@@ -5,9 +5,9 @@ use lastword::vocabulary::{Cause, Fault, Kind};
 use lastword::{ConnectionHandle, Message, SendError};
 
 use super::stage::Scene;
-use crate::support::SOON;
 use crate::support::frame::{CONTINUATION, Frame, Side, TEXT};
-use crate::support::raw_peer::RawPeer;
+use crate::support::raw_peer::{End, RawPeer};
+use crate::support::{A_WHILE, SOON};
 
 /// Reads a frame; one that is not masked as is due would fail.
 async fn read(peer: &mut RawPeer) -> (bool, u8, String) {
@@ -41,7 +41,7 @@ async fn say_between(leg: &ConnectionHandle, from: &mut RawPeer, side: Side, to:
 #[tokio::test]
 async fn it_waits_for_the_end_of_a_message_and_goes_before_the_next() {
     let mut scene = Scene::injecting(|_| {}).await;
-    let (client_leg, application_leg) = scene.legs();
+    let (client_leg, application_leg) = scene.legs().await;
     let (client, application) = (&mut scene.client, &mut scene.application);
     say_between(&application_leg, client, Side::Client, application).await;
     say_between(&client_leg, application, Side::Server, client).await;
@@ -62,7 +62,7 @@ async fn it_waits_for_the_end_of_a_message_and_goes_before_the_next() {
 #[tokio::test]
 async fn a_close_comes_after_what_was_accepted_before() {
     let mut scene = Scene::injecting(|_| {}).await;
-    let (_, leg) = scene.legs();
+    let (_, leg) = scene.legs().await;
     scene.client.send_frame(Frame::text("a").unfinished()).await;
     assert!(!scene.application.read_frame(SOON).await.fin);
     leg.try_send("accepted").unwrap();
@@ -79,7 +79,7 @@ async fn a_message_that_never_ends_costs_what_waits_for_it_and_says_so() {
     // The client leaves, or is lost, in the middle of a message.
     for leaves in [true, false] {
         let mut scene = Scene::injecting(|_| {}).await;
-        let (_, leg) = scene.legs();
+        let (_, leg) = scene.legs().await;
         scene.client.send_frame(Frame::text("ab").unfinished()).await;
         assert!(!scene.application.read_frame(SOON).await.fin);
         leg.try_send("waits").unwrap();
@@ -105,12 +105,33 @@ async fn a_message_that_never_ends_costs_what_waits_for_it_and_says_so() {
 }
 
 #[tokio::test]
+async fn a_close_does_not_wait_for_ever_for_the_end_of_a_message() {
+    let mut scene = Scene::injecting(|settings| {
+        settings.close.timeout = A_WHILE;
+        settings.close.linger = A_WHILE;
+    })
+    .await;
+    let (_, leg) = scene.legs().await;
+    scene.client.send_frame(Frame::text("a").unfinished()).await;
+    assert!(!scene.application.read_frame(SOON).await.fin);
+    leg.try_send("accepted").unwrap();
+    leg.close_output(1001, "moving").unwrap();
+    assert_eq!(scene.application.expect_end(SOON).await, End::Reset);
+    drop(std::mem::replace(&mut scene.client, RawPeer::adopted(Side::Client).await.0));
+    let legs = scene.endings().await;
+    let ending = &legs.application;
+    assert_eq!(ending.outcome.kind, Kind::Aborted, "{ending}");
+    assert!(ending.outcome.detail.contains("did not complete a message"), "{ending}");
+    assert_eq!(ending.traffic.as_ref().unwrap().undelivered_messages, 2);
+}
+
+#[tokio::test]
 async fn what_waits_fills_the_outbox_and_does_not_hold_the_message_up() {
     let mut scene = Scene::injecting(|settings| {
         settings.limits.outbox_bytes = ByteSize(1000);
     })
     .await;
-    let (leg, _) = scene.legs();
+    let (leg, _) = scene.legs().await;
     scene.application.send_frame(Frame::binary("a").unfinished()).await;
     scene.client.read_frame(SOON).await;
     leg.try_send(Message::binary(vec![1; 990])).unwrap();
@@ -130,7 +151,7 @@ async fn an_overflow_closes_at_once_if_that_is_wanted() {
         settings.limits.on_full = OnFull::Close;
     })
     .await;
-    let (leg, _) = scene.legs();
+    let (leg, _) = scene.legs().await;
     scene.application.send_frame(Frame::binary("begun").unfinished()).await;
     assert_eq!(scene.client.read_frame(SOON).await.payload, b"begun");
     leg.try_send(Message::binary(vec![1; 990])).unwrap();
@@ -149,6 +170,7 @@ async fn an_overflow_closes_at_once_if_that_is_wanted() {
 #[tokio::test]
 async fn a_broadcast_reaches_both_ends() {
     let mut scene = Scene::injecting(|_| {}).await;
+    scene.legs().await;
     scene.client.send_frame(Frame::text("a").unfinished()).await;
     assert!(!scene.application.read_frame(SOON).await.fin);
     let report = scene.house.supervisor.broadcast(Message::text("all"), |_| true);

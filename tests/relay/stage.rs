@@ -119,9 +119,18 @@ impl Scene {
         Self { house, client, application }
     }
 
-    /// Returns the client's leg and the application's.
-    pub fn legs(&self) -> (ConnectionHandle, ConnectionHandle) {
-        let all = self.house.supervisor.connections();
+    /// Returns the client's leg and the application's, once they are there.
+    pub async fn legs(&self) -> (ConnectionHandle, ConnectionHandle) {
+        let all = timeout(SOON, async {
+            loop {
+                let all = self.house.supervisor.connections();
+                if all.len() == 2 {
+                    return all;
+                }
+                tokio::task::yield_now().await;
+            }
+        });
+        let all = all.await.expect("awaited both legs in vain");
         let leg = |direction| all.iter().find(|leg| leg.origin().direction == direction).unwrap();
         (leg(Direction::Inbound).clone(), leg(Direction::Outbound).clone())
     }

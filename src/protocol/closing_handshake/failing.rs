@@ -143,8 +143,7 @@ impl ClosingHandshake {
                 self.reply_in_kind(actions);
             }
             (Phase::Open | Phase::CloseSent { .. } | Phase::CloseReceived { .. }, _) if cut => {
-                let what =
-                    format!("{what}; a frame was passed on in part, so no Close could follow");
+                let what = format!("{what}; it was passed on in part, so no Close could follow");
                 self.evidence.relay_lost(kind, &*what);
                 self.cut(kind, Cause::RelayPeer, None, &what, actions);
             }
