@@ -13,7 +13,9 @@ use super::node::Node;
 use super::now;
 use crate::policy::drain::{DrainPlan, Pace};
 use crate::protocol::closing_handshake::{CloseRequest, Input};
-use crate::vocabulary::{Cause, CloseCode, CloseReason, DrainPhase, Event, Requester, Selector};
+use crate::vocabulary::{
+    Cause, CloseCode, CloseReason, Direction, DrainPhase, Event, Requester, Selector,
+};
 
 /// How to drain.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -181,8 +183,27 @@ impl Draining<'_> {
         self.job.options.select.is_all()
     }
 
-    /// Asks a connection to close, once. One that is closing already keeps its own reason.
+    /// Asks a connection to close, and with it the other leg of a relay, the client's first: to a
+    /// client, a Close that only passed on would look like the deed of its application.
     fn close(&self, connection: &Arc<Connection>) {
+        let select = &self.job.options.select;
+        let other = connection.relay_peer.get().and_then(|id| self.node.registry.get(*id));
+        let other = other.filter(|other| select.matches(&other.origin));
+        match &other {
+            Some(client) if client.origin.direction == Direction::Inbound => {
+                self.ask(client);
+                self.ask(connection);
+            }
+            Some(application) => {
+                self.ask(connection);
+                self.ask(application);
+            }
+            None => self.ask(connection),
+        }
+    }
+
+    /// Asks a connection to close, once. One that is closing already keeps its own reason.
+    fn ask(&self, connection: &Arc<Connection>) {
         if !self.job.ask(connection.id) {
             return;
         }

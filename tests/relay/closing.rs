@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
-use lastword::vocabulary::{Cause, CloseCode, CloseFrame, Fault, FirstClose, Kind};
+use lastword::DrainOptions;
+use lastword::policy::drain::Pace;
+use lastword::vocabulary::{Cause, CloseCode, CloseFrame, Direction, Fault, FirstClose, Kind};
+use tokio::net::TcpListener;
 
-use super::stage::{Scene, sent};
+use super::stage::{House, Scene, sent, settings};
 use crate::support::SOON;
 use crate::support::frame::Frame;
+use crate::support::raw_peer::RawPeer;
 
 #[tokio::test]
 async fn a_clients_close_reaches_the_application_and_its_answer_comes_back() {
@@ -136,4 +140,37 @@ async fn a_drain_closes_both_legs() {
     let legs = scene.endings().await;
     assert!(legs.client.is_clean() && legs.application.is_clean());
     assert_eq!(drain.await.unwrap().cut, 0);
+}
+
+#[tokio::test]
+async fn a_paced_drain_is_the_operators_and_not_the_applications() {
+    const PAIRS: usize = 8;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("ws://{}", listener.local_addr().unwrap());
+    let mut house = House::open(&url, settings(|_| {}), |_| {}).await;
+    for _ in 0..PAIRS {
+        let (client, application) =
+            tokio::join!(RawPeer::connect(house.address, "/"), RawPeer::accept(&listener));
+        for mut peer in [client, application] {
+            tokio::spawn(async move {
+                assert_eq!(peer.expect_close(SOON).await.0, Some(1012));
+                peer.close(1012, "").await;
+                peer.fin().await;
+                peer.read_to_end(SOON).await;
+            });
+        }
+    }
+    let spread = Duration::from_millis(400);
+    let options = DrainOptions { pace: Pace::Over(spread), within: SOON, ..Default::default() };
+    house.supervisor.drain(options).await;
+    for _ in 0..2 * PAIRS {
+        let ending = house.next_ending().await;
+        let outcome = &ending.outcome;
+        match (ending.origin.direction, outcome.cause) {
+            // The client's answer may be here before the application's leg is asked.
+            (Direction::Outbound, Cause::RelayPeer) => assert_eq!(outcome.fault, Fault::None),
+            (_, cause) => assert_eq!((cause, outcome.fault), (Cause::Drain, Fault::Operator)),
+        }
+        assert!(ending.is_clean(), "{ending}");
+    }
 }
