@@ -163,7 +163,7 @@ impl Listener {
             tokio::select! {
                 arrival = arrivals.next() => match arrival {
                     Arrival::Socket { socket, peer } => {
-                        let local = socket.local_addr();
+                        let local = arrivals.local_addr(&socket);
                         let visitor = Visitor { peer, local, began: SystemTime::now() };
                         if self.is_crowded(attempts.len()) {
                             self.turn_away(socket, visitor);

@@ -19,6 +19,9 @@ pub use arrivals::{Arrival, Arrivals};
 /// How many connections the kernel may keep ready for us; it caps this at `somaxconn`.
 const BACKLOG: i32 = 4096;
 
+/// Whether sockets have `TCP_NODELAY` from the socket that accepts them.
+const HANDS_ON_NODELAY: bool = cfg!(target_os = "linux");
+
 /// Owner and group may connect: the group is how an operator lets a proxy in.
 const UNIX_MODE: u32 = 0o660;
 
@@ -114,8 +117,10 @@ impl Acceptor {
         match self {
             Self::Tcp(listener) => {
                 let (socket, peer) = listener.accept().await?;
-                // It fails only on a socket that has ended already, which reading will tell.
-                let _ = socket.set_nodelay(true);
+                if !HANDS_ON_NODELAY {
+                    // It fails only on a socket that has ended already, which reading will tell.
+                    let _ = socket.set_nodelay(true);
+                }
                 Ok((AnySocket::Tcp(socket), SocketName::tcp(peer)))
             }
             Self::Unix { listener, file: _ } => {
@@ -175,6 +180,7 @@ fn bind_tcp(addr: SocketAddr) -> io::Result<TcpListener> {
         // As most daemons and systemd, and whatever the sysctl bindv6only says.
         socket.set_only_v6(false)?;
     }
+    socket.set_tcp_nodelay(true)?;
     socket.bind(&addr.into())?;
     listen(&socket)?;
     TcpListener::from_std(socket.into())

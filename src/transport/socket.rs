@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -184,11 +184,34 @@ impl SocketName {
 impl fmt::Display for SocketName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tcp(addr) => write!(f, "{addr}"),
+            Self::Tcp(SocketAddr::V4(addr)) => write_v4(f, *addr),
+            Self::Tcp(SocketAddr::V6(addr)) => write!(f, "{addr}"),
             Self::Unix(Some(path)) => write!(f, "unix:{}", path.display()),
             Self::Unix(None) => f.write_str("unix:"),
         }
     }
+}
+
+/// Writes an address as std does, in a quarter of its steps: each connection is recorded with two.
+fn write_v4(f: &mut fmt::Formatter<'_>, addr: SocketAddrV4) -> fmt::Result {
+    let mut text = [0; "255.255.255.255:65535".len()];
+    let mut len = 0;
+    for (number, behind) in addr.ip().octets().into_iter().zip(*b"...:") {
+        push_digits(&mut text, &mut len, number.into());
+        text[len] = behind;
+        len += 1;
+    }
+    push_digits(&mut text, &mut len, addr.port());
+    // It is ASCII.
+    f.write_str(std::str::from_utf8(&text[..len]).unwrap_or_default())
+}
+
+fn push_digits(text: &mut [u8], len: &mut usize, number: u16) {
+    if number >= 10 {
+        push_digits(text, len, number / 10);
+    }
+    text[*len] = b'0' + (number % 10) as u8;
+    *len += 1;
 }
 
 /// What the kernel knows of a TCP socket at this moment.
@@ -340,6 +363,9 @@ mod tests {
     fn an_ipv4_peer_of_an_ipv6_listener_is_shown_as_ipv4() {
         let mapped = "[::ffff:203.0.113.9]:51342".parse().unwrap();
         assert_eq!(SocketName::tcp(mapped).to_string(), "203.0.113.9:51342");
+        for written in ["0.10.99.100:0", "255.255.255.255:65535", "[2001:db8::1]:80"] {
+            assert_eq!(SocketName::tcp(written.parse().unwrap()).to_string(), written);
+        }
     }
 
     #[tokio::test]

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::Acceptor;
 use crate::transport::socket::{AnySocket, SocketName};
+use crate::vocabulary::ListenAddress;
 
 /// How long to wait where there is nothing better to do than to try again.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -49,6 +50,8 @@ pub enum Arrival {
 #[derive(Debug)]
 pub struct Arrivals {
     acceptor: Acceptor,
+    /// Our end of whatever arrives, unless it may come to any address of this machine.
+    local: Option<SocketName>,
     reserve: Reserve,
     /// Not before this is the kernel asked again.
     pause_until: Option<Instant>,
@@ -117,7 +120,18 @@ impl AcceptError {
 impl Arrivals {
     /// Takes what arrives at a listening socket, with one descriptor in reserve.
     pub fn new(acceptor: Acceptor) -> Self {
-        Self { acceptor, reserve: Reserve::take(), pause_until: None, outage: None }
+        let local = match acceptor.local_addr() {
+            Ok(ListenAddress::Tcp(addr)) if !addr.ip().is_unspecified() => {
+                Some(SocketName::tcp(addr))
+            }
+            Ok(ListenAddress::Tcp(_) | ListenAddress::Unix(_)) | Err(_) => None,
+        };
+        Self { acceptor, local, reserve: Reserve::take(), pause_until: None, outage: None }
+    }
+
+    /// Returns our end of a socket that arrived here; asks the kernel only where it must.
+    pub fn local_addr(&self, socket: &AnySocket) -> Option<SocketName> {
+        self.local.clone().or_else(|| socket.local_addr())
     }
 
     /// Returns the listening socket.
@@ -260,7 +274,6 @@ mod tests {
 
     use super::super::bind;
     use super::*;
-    use crate::vocabulary::ListenAddress;
 
     /// Set in the process that has few of them.
     const FEW_DESCRIPTORS: &str = "LASTWORD_TEST_FEW_DESCRIPTORS";
@@ -295,6 +308,21 @@ mod tests {
         let peer = TcpStream::connect(addr).await.unwrap();
         let Arrival::Socket { peer: name, .. } = arrivals.next().await else { panic!() };
         assert_eq!(name, SocketName::Tcp(peer.local_addr().unwrap()));
+    }
+
+    #[tokio::test]
+    async fn our_end_of_what_arrives_is_known() {
+        for (listen, asked) in [("127.0.0.1:0", false), ("0.0.0.0:0", true)] {
+            let mut arrivals = Arrivals::new(bind(&listen.parse().unwrap()).unwrap());
+            let ListenAddress::Tcp(addr) = arrivals.acceptor.local_addr().unwrap() else {
+                panic!()
+            };
+            let peer = TcpStream::connect(("127.0.0.1", addr.port())).await.unwrap();
+            let Arrival::Socket { socket, .. } = arrivals.next().await else { panic!() };
+            let ours = Some(SocketName::Tcp(peer.peer_addr().unwrap()));
+            assert_eq!(arrivals.local_addr(&socket), ours);
+            assert_eq!(arrivals.local.is_none(), asked);
+        }
     }
 
     #[tokio::test]

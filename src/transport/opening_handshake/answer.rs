@@ -1,7 +1,7 @@
 //! What a request is answered with, and how a refused peer is let go.
 
-use std::fmt::Write as _;
-use std::time::{Duration, SystemTime};
+use std::cell::Cell;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http::header::{HeaderValue, RETRY_AFTER};
@@ -201,6 +201,25 @@ fn wait_of(text: &str, now: SystemTime) -> Option<Duration> {
     }
 }
 
+thread_local! {
+    /// The second of the last answer, and how it was written: many are of the same one.
+    static LAST: Cell<(u64, [u8; 29])> = const { Cell::new((u64::MAX, [0; 29])) };
+}
+
+fn date(now: SystemTime) -> [u8; 29] {
+    let second = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let (last, mut written) = LAST.get();
+    if last != second {
+        let fresh = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(second));
+        // Its length is always the same.
+        if let Some(fresh) = fresh.as_bytes().first_chunk() {
+            written = *fresh;
+            LAST.set((second, written));
+        }
+    }
+    written
+}
+
 /// A response head as it is written. Values cannot hold line ends: they are `HeaderValue`s,
 /// tokens, or ours.
 struct Head(Vec<u8>);
@@ -208,11 +227,11 @@ struct Head(Vec<u8>);
 impl Head {
     fn new(status: StatusCode, now: SystemTime) -> Self {
         let reason = status.canonical_reason().unwrap_or_default();
-        let mut line = String::with_capacity(256);
-        // Writing to a String cannot fail.
-        let _ = write!(line, "HTTP/1.1 {} {reason}\r\n", status.as_str());
-        let mut head = Self(line.into_bytes());
-        head.line("Date", httpdate::fmt_http_date(now).as_bytes());
+        let mut head = Self(Vec::with_capacity(256));
+        for part in ["HTTP/1.1 ", status.as_str(), " ", reason, "\r\n"] {
+            head.0.extend_from_slice(part.as_bytes());
+        }
+        head.line("Date", &date(now));
         head
     }
 
@@ -242,9 +261,15 @@ impl Head {
 
 #[cfg(test)]
 mod tests {
-    use std::time::UNIX_EPOCH;
-
     use super::*;
+
+    #[test]
+    fn a_date_is_written_as_http_has_it_whatever_was_written_before() {
+        for seconds in [784_111_777, 784_111_777, 784_111_778, 0, 1_709_208_000] {
+            let now = UNIX_EPOCH + Duration::from_secs(seconds);
+            assert_eq!(date(now), httpdate::fmt_http_date(now).as_bytes());
+        }
+    }
 
     #[test]
     fn a_wait_is_asked_for_in_seconds_or_as_a_date() {
