@@ -57,6 +57,7 @@ pub use ending::{
     Traffic, TransportEnd,
 };
 pub use event::{Closing, Event, Opened, Published, Record};
+pub(crate) use identity::{BuildIdHasher, IdMap, IdSet};
 pub use identity::{ConnectionId, ConnectionName, InvalidId, InvalidName};
 pub use listen_address::{InvalidListenAddress, ListenAddress};
 pub use message::{Message, Text};

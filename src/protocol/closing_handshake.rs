@@ -109,6 +109,11 @@ impl ClosingHandshake {
         }
     }
 
+    /// Returns the kind of the verdict, once the connection has ended.
+    pub fn kind(&self) -> Option<Kind> {
+        self.is_ended().then(|| self.evidence.kind())
+    }
+
     /// Returns when [`ClosingHandshake::handle_deadline`] is due.
     pub fn poll_deadline(&self) -> Option<Instant> {
         match self.phase {

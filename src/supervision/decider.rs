@@ -94,7 +94,8 @@ impl Actor for Decider {
         if !released {
             return Ok(());
         }
-        match deciding.connection.handshake().verdict().map(|outcome| outcome.kind) {
+        let kind = deciding.connection.handshake().kind();
+        match kind {
             Some(Kind::Clean) => {
                 myself.stop(None);
                 Ok(())

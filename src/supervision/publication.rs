@@ -1,6 +1,5 @@
 //! One event per fact, told from one place: here.
 
-use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -9,7 +8,7 @@ use tokio::sync::{Notify, broadcast, oneshot};
 use super::connection::Connection;
 use super::registry::{Registry, Removed};
 use crate::ledger::{Committed, Entry, Ledger};
-use crate::vocabulary::{Closing, ConnectionId, Ending, Event, Opened, Published, Record};
+use crate::vocabulary::{Closing, Ending, Event, IdMap, Opened, Published, Record};
 
 /// How many events a slow reader may be behind before it is told of a gap.
 const BACKLOG: usize = 4096;
@@ -26,7 +25,7 @@ pub(super) struct Publisher {
     /// subscribes knows the place at which its events begin.
     last: Mutex<Option<u64>>,
     /// Who waits for the record of an attempt.
-    awaited: Mutex<HashMap<ConnectionId, oneshot::Sender<()>>>,
+    awaited: Mutex<IdMap<oneshot::Sender<()>>>,
     /// This, as the ledger knows it.
     committed: OnceLock<std::sync::Weak<Self>>,
     /// Told whenever a connection is gone from the registry.
@@ -140,7 +139,7 @@ impl Publisher {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn lock_awaited(&self) -> MutexGuard<'_, HashMap<ConnectionId, oneshot::Sender<()>>> {
+    fn lock_awaited(&self) -> MutexGuard<'_, IdMap<oneshot::Sender<()>>> {
         self.awaited.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -9,7 +9,7 @@ use super::books::{Books, Carried, CensusUnderWay, Departed, LineNumber};
 use super::connection::Connection;
 use super::node::Place;
 use super::relay::Lease;
-use crate::vocabulary::{Census, CloseState, ConnectionId, Ending};
+use crate::vocabulary::{BuildIdHasher, Census, CloseState, ConnectionId, Ending};
 
 /// Into how many parts the connections are split, each under a lock of its own. A census reads one
 /// part at a time: with 20,000 connections nobody waits for more than about 300 of them.
@@ -17,7 +17,7 @@ const PARTS: usize = 64;
 
 /// The open connections, by id.
 pub(super) struct Registry {
-    connections: DashMap<ConnectionId, Entry>,
+    connections: DashMap<ConnectionId, Entry, BuildIdHasher>,
     books: Mutex<Books>,
     /// The last census; locked while the next one is taken.
     last_census: Mutex<LastCensus>,
@@ -72,7 +72,7 @@ impl Accounting {
 impl Default for Registry {
     fn default() -> Self {
         Self {
-            connections: DashMap::with_shard_amount(PARTS),
+            connections: DashMap::with_hasher_and_shard_amount(BuildIdHasher::default(), PARTS),
             books: Mutex::default(),
             last_census: Mutex::default(),
         }

@@ -1,6 +1,8 @@
 //! Who a connection is.
 
+use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::str::FromStr;
 
 use uuid::Uuid;
@@ -8,7 +10,7 @@ use uuid::Uuid;
 /// Identifies one connection or attempt: a UUIDv7, never reused.
 ///
 /// People may name it by its last 12 hexadecimal digits, see [`ConnectionId::short`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ConnectionId(Uuid);
 
 impl ConnectionId {
@@ -21,6 +23,43 @@ impl ConnectionId {
     /// Returns the last 12 hexadecimal digits: what people read out to each other.
     pub fn short(self) -> String {
         format!("{:012x}", self.0.as_u128() & 0xffff_ffff_ffff)
+    }
+}
+
+impl Hash for ConnectionId {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // The half that is random.
+        state.write_u64(self.0.as_u64_pair().1);
+    }
+}
+
+/// A map by connection.
+pub(crate) type IdMap<T> = HashMap<ConnectionId, T, BuildIdHasher>;
+
+/// A set of connections.
+pub(crate) type IdSet = HashSet<ConnectionId, BuildIdHasher>;
+
+/// Makes hashers for ids, of which nobody but this process chooses any.
+pub(crate) type BuildIdHasher = BuildHasherDefault<IdHasher>;
+
+/// Spreads what is random already.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64((*byte).into()));
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        // Maps look at the highest bits and at the lowest: the upper half of the product has to do
+        // with all of them.
+        let product = u128::from(self.0 ^ number) * 0x9e37_79b9_7f4a_7c15;
+        self.0 = (product as u64) ^ ((product >> 64) as u64);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
     }
 }
 
@@ -103,6 +142,22 @@ mod tests {
         assert_eq!(id.to_string().parse::<ConnectionId>(), Ok(id));
         assert!(id.to_string().replace('-', "").ends_with(&id.short()));
         assert_eq!("x".parse::<ConnectionId>(), Err(InvalidId("x".to_owned())));
+    }
+
+    #[test]
+    fn ids_are_spread_over_a_map() {
+        let hash = |id: ConnectionId| {
+            let mut hasher = IdHasher::default();
+            id.hash(&mut hasher);
+            hasher.finish()
+        };
+        let hashes: Vec<u64> = (0..4096).map(|_| hash(ConnectionId::new())).collect();
+        // Which bits a map looks at: the highest seven, those below them, and the lowest.
+        for shift in [57, 51, 0] {
+            let mut counts = [0_u32; 64];
+            hashes.iter().for_each(|hash| counts[(hash >> shift) as usize % 64] += 1);
+            assert!(counts.iter().all(|count| (16..=128).contains(count)), "{shift}: {counts:?}");
+        }
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! What the ledger knows of open connections, whether or not the disk knows it too.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -8,7 +7,7 @@ use super::super::Entry;
 use super::attempts::{Attempts, Group};
 use super::desk::{Batch, Waiting};
 use super::rows::{EndingRow, OpenRow, Plan};
-use crate::vocabulary::{ConnectionId, Opened, Record};
+use crate::vocabulary::{ConnectionId, IdMap, IdSet, Opened, Record};
 
 /// The open connections, and the attempts that were only counted; the watchdog writes in it too.
 pub(super) struct Book {
@@ -18,7 +17,7 @@ pub(super) struct Book {
 }
 
 struct Pages {
-    open: HashMap<ConnectionId, Open>,
+    open: IdMap<Open>,
     attempts: Attempts,
 }
 
@@ -34,7 +33,7 @@ impl Book {
     pub(super) fn new(attempts_per_second: u64) -> Self {
         Self {
             pages: Mutex::new(Pages {
-                open: HashMap::new(),
+                open: IdMap::default(),
                 attempts: Attempts::new(attempts_per_second),
             }),
             unrecorded: AtomicU64::new(0),
@@ -50,8 +49,7 @@ impl Book {
             *sequence
         };
         // A connection that opens and ends in one batch is never seen open.
-        let ended: HashSet<ConnectionId> =
-            entries.iter().filter_map(|waiting| ended_id(&waiting.entry)).collect();
+        let ended: IdSet = entries.iter().filter_map(|waiting| ended_id(&waiting.entry)).collect();
         let mut plan = Plan::default();
         let mut records = Vec::with_capacity(entries.len());
         let mut pages = self.lock();
@@ -155,7 +153,7 @@ impl Book {
     }
 
     /// Returns the connections that are open.
-    pub(super) fn open(&self) -> HashMap<ConnectionId, Open> {
+    pub(super) fn open(&self) -> IdMap<Open> {
         self.lock().open.clone()
     }
 

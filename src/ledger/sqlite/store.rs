@@ -1,6 +1,5 @@
 //! The file: opened, written and kept within its bounds. Everything here waits for the disk.
 
-use std::collections::{HashMap, HashSet};
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -17,7 +16,7 @@ use super::rows::{EndingRow, Leftover, OpenRow, Plan, number, text_of, text_of_m
 use super::schema::{STEPS, migrate};
 use super::trouble::{Trouble, lock_path};
 use crate::config::Synchronous;
-use crate::vocabulary::ConnectionId;
+use crate::vocabulary::{ConnectionId, IdMap, IdSet};
 
 /// How many pages go into the WAL from one checkpoint to the next: 4 MiB.
 const WAL_STEP: i32 = 1000;
@@ -197,7 +196,7 @@ impl Store {
     /// and connections that opened without a row get one.
     pub(super) fn reconcile(
         &mut self,
-        open: &HashMap<ConnectionId, Open>,
+        open: &IdMap<Open>,
         sequence: &mut u64,
     ) -> Result<Reconciled, Trouble> {
         #[cfg(test)]
@@ -251,7 +250,7 @@ impl Store {
                     }
                 }
             }
-            let placed: HashSet<ConnectionId> = done.rows.iter().map(|(id, _)| *id).collect();
+            let placed: IdSet = done.rows.iter().map(|(id, _)| *id).collect();
             let mut insert = transaction.prepare_cached(OpenRow::INSERT)?;
             for (id, Open { opened, .. }) in open.iter().filter(|(id, _)| !placed.contains(id)) {
                 *sequence += 1;

@@ -214,11 +214,16 @@ impl Evidence {
         }
     }
 
+    /// Returns the kind, once it is fixed.
+    pub(super) fn kind(&self) -> Kind {
+        self.trigger.as_ref().map_or(Kind::Clean, |trigger| trigger.kind)
+    }
+
     /// Draws up the verdict of a transport that ended in this way.
     pub(super) fn outcome(&self, role: Role, end: TransportEnd) -> Outcome {
-        let (kind, what, limit) = match &self.trigger {
-            Some(trigger) => (trigger.kind, trigger.what.clone(), trigger.limit.as_ref()),
-            None => (Kind::Clean, String::new(), None),
+        let (what, limit) = match &self.trigger {
+            Some(trigger) => (trigger.what.clone(), trigger.limit.as_ref()),
+            None => (String::new(), None),
         };
         let (close_sent, sent_at) = match &self.ours {
             OurClose::Left(frame, at) => (Some(frame.clone()), Some(*at)),
@@ -235,7 +240,7 @@ impl Evidence {
             (None, _) | (_, None) => None,
         };
         let mut outcome = Outcome {
-            kind,
+            kind: self.kind(),
             fault: Fault::None,
             cause: self.cause,
             first_close: self.first_close,

@@ -1,6 +1,5 @@
 //! What is known of a drain while it runs and afterwards.
 
-use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 
@@ -11,7 +10,9 @@ use crate::supervision::connection::Connection;
 use crate::supervision::node::Node;
 use crate::supervision::now;
 use crate::supervision::registry::Registry;
-use crate::vocabulary::{ConnectionId, DrainPhase, DrainProgress, Event, Requester, Stragglers};
+use crate::vocabulary::{
+    ConnectionId, DrainPhase, DrainProgress, Event, IdSet, Requester, Stragglers,
+};
 
 /// A drain: what it was asked to do, and how far it is.
 pub(in crate::supervision) struct Job {
@@ -27,9 +28,9 @@ struct Tally {
     phase: DrainPhase,
     total: usize,
     /// Those that had not ended when somebody last looked.
-    left: HashSet<ConnectionId>,
-    asked: HashSet<ConnectionId>,
-    cut: HashSet<ConnectionId>,
+    left: IdSet,
+    asked: IdSet,
+    cut: IdSet,
     ended: Option<Instant>,
 }
 
@@ -38,9 +39,9 @@ impl Job {
         let tally = Tally {
             phase: DrainPhase::Running,
             total: 0,
-            left: HashSet::new(),
-            asked: HashSet::new(),
-            cut: HashSet::new(),
+            left: IdSet::default(),
+            asked: IdSet::default(),
+            cut: IdSet::default(),
             ended: None,
         };
         Self {
