@@ -159,6 +159,7 @@ fn start_and_run(sources: &Sources) -> Result<u8, StartupError> {
     let resources = Resources::claim(&config.limits);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .on_thread_start(memory::on_thread_start)
         .build()
         .map_err(StartupError::Runtime)?;
     let code = runtime.block_on(run(&config, &resources, &books, ending_log, tokens));

@@ -1,8 +1,9 @@
-//! Gives memory back to the system after many connections have gone.
+//! How memory is had from the system, and given back after many connections have gone.
 //!
 //! glibc keeps what was freed below the top of its heaps, which after a storm is nearly all of it.
 #![allow(unsafe_code, reason = "malloc_trim is a C function; it takes a number and no pointer")]
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::manager::Supervisor;
@@ -24,11 +25,37 @@ pub(super) async fn look_after(supervisor: &Supervisor) -> std::convert::Infalli
     }
 }
 
+/// Called by each thread of the runtime as it starts; its workers take room for connections.
+pub(super) fn on_thread_start() {
+    static STARTED: AtomicUsize = AtomicUsize::new(0);
+    // The workers are the first; those that may wait come and go.
+    let workers = tokio::runtime::Handle::current().metrics().num_workers();
+    if STARTED.fetch_add(1, Ordering::Relaxed) < workers {
+        take_room();
+    }
+}
+
+/// Lets the heap of this thread grow to its full size, and shrink again.
+///
+/// glibc asks the system for leave to use each further page of a heap (mprotect), which for a
+/// connection is twice; but it keeps the leave where it gives the memory back. So what this costs is
+/// addresses, and a few milliseconds once.
+#[cfg(target_env = "gnu")]
+fn take_room() {
+    // Nearly the 64 MiB that a heap has, in blocks that are not too large to be taken from it.
+    let blocks: Vec<Vec<u8>> = (0..600).map(|_| Vec::with_capacity(100 << 10)).collect();
+    // Freed from the first to the last: only then do they reach the top, and all go back at once.
+    drop(std::hint::black_box(blocks));
+}
+
 #[cfg(target_env = "gnu")]
 fn give_back() {
     // SAFETY: `malloc_trim` may be called at any time, from any thread, and takes its own locks.
     unsafe { libc::malloc_trim(0) };
 }
+
+#[cfg(not(target_env = "gnu"))]
+fn take_room() {}
 
 #[cfg(not(target_env = "gnu"))]
 fn give_back() {}

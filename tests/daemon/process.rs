@@ -32,6 +32,18 @@ pub(super) fn resident_kib(pid: u32) -> u64 {
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
+/// The sizes of the parts of its memory that a process may write to, in bytes.
+pub(super) fn writable(pid: u32) -> Vec<u64> {
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).expect("the process is there");
+    let address = |text: &str| u64::from_str_radix(text, 16).unwrap();
+    let size = |line: &str| {
+        let (range, rest) = line.split_once(' ').unwrap();
+        let (begin, end) = range.split_once('-').unwrap();
+        rest.starts_with("rw").then(|| address(end) - address(begin))
+    };
+    maps.lines().filter_map(size).collect()
+}
+
 /// How many descriptors a process has open.
 pub(super) fn descriptors(pid: u32) -> usize {
     std::fs::read_dir(format!("/proc/{pid}/fd")).expect("the process is there").count()

@@ -12,7 +12,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::time::timeout;
 
 use super::PROGRAM;
-use super::process::{echo, echo_over_unix, until};
+use super::process::{echo, echo_over_unix, until, writable};
 use crate::support::SOON;
 use crate::support::daemon::{Daemon, Refusal, command};
 use crate::support::http::exchange;
@@ -56,6 +56,16 @@ async fn with_nothing_but_another_port_it_says_where_it_listens_and_echoes() {
     // Without a word about format the log is for a person.
     let line = daemon.await_line(|line| line.contains("kind=clean"), SOON).await;
     assert!(line.contains("close_code=1000") && line.contains("bye"), "{line}");
+}
+
+/// Else each connection asks the system, twice, for leave to use another page.
+#[tokio::test]
+#[cfg(target_env = "gnu")]
+async fn the_heaps_of_its_workers_need_not_ask_to_grow() {
+    let daemon = Daemon::start_with(PROGRAM, &["serve", "--set", FREE_PORT]).await;
+    let workers = std::thread::available_parallelism().unwrap().get();
+    let roomy = || writable(daemon.pid()).iter().filter(|size| **size > 48 << 20).count();
+    until("each has a heap", SOON, || roomy() >= workers).await;
 }
 
 #[tokio::test]
