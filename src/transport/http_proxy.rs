@@ -72,7 +72,8 @@ pub async fn pass<T: Transport>(
     });
     let http = server_http1::Builder::new()
         .keep_alive(false)
-        .half_close(true)
+        // Whoever leaves amid a poll is gone, and its application is to know: no half is kept.
+        .half_close(false)
         .header_read_timeout(None)
         .serve_connection(TokioIo::new(client), service);
     // How it went is between the two: neither is a connection of ours.

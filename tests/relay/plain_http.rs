@@ -142,3 +142,45 @@ async fn it_is_refused_unless_it_is_asked_for_and_a_bad_upgrade_always() {
     assert!(rest(&mut client).await.starts_with("HTTP/1.1 426 "));
     assert!(timeout(A_WHILE, listener.accept()).await.is_err());
 }
+
+/// Sends a request, and returns the application's end of it once the request is there.
+async fn asked(house: &House, listener: &TcpListener) -> (TcpStream, TcpStream) {
+    let client = send(house, "GET /poll HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let (mut application, _) = listener.accept().await.unwrap();
+    read_request(&mut application, &mut Vec::new()).await;
+    (client, application)
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_amid_a_poll_frees_the_application() {
+    let (house, listener) = house(PlainHttp::Proxy).await;
+    let (client, mut application) = asked(&house, &listener).await;
+    drop(client);
+    // Well before http_timeout.
+    let end = timeout(Duration::from_millis(700), application.read(&mut [0; 16])).await;
+    assert!(matches!(end, Ok(Ok(0) | Err(_))), "{end:?}");
+}
+
+#[tokio::test]
+async fn an_answer_that_was_cut_does_not_look_whole() {
+    let (house, listener) = house(PlainHttp::Proxy).await;
+    for (head, is_whole) in [
+        ("Transfer-Encoding: chunked\r\n\r\n3\r\none\r\n", "0\r\n\r\n"),
+        ("Content-Length: 6\r\n\r\none", "onetwo"),
+    ] {
+        let (mut client, mut application) = asked(&house, &listener).await;
+        application.write_all(format!("HTTP/1.1 200 OK\r\n{head}").as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        let begins = async {
+            while !answer.ends_with(b"one") && !answer.ends_with(b"one\r\n") {
+                assert_ne!(client.read_buf(&mut answer).await.unwrap(), 0);
+            }
+        };
+        timeout(SOON, begins).await.expect("awaited the beginning");
+        drop(application);
+        let _ = timeout(SOON, client.read_to_end(&mut answer)).await.expect("awaited the end");
+        let answer = String::from_utf8(answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+        assert!(!answer.ends_with(is_whole), "{answer}");
+    }
+}
