@@ -104,6 +104,10 @@ async fn forward(
         return Err(NotPassed { status: StatusCode::GATEWAY_TIMEOUT, text });
     };
     let (mut parts, body) = answer.map_err(|_| NotPassed::bad_gateway())?.into_parts();
+    // Nobody asked it to switch.
+    if parts.status.is_informational() {
+        return Err(NotPassed::bad_gateway());
+    }
     forwarding.answer(&mut parts);
     let driver = (!done).then_some(driver);
     Ok(Response::from_parts(parts, Driven { driver, body }))

@@ -184,3 +184,19 @@ async fn an_answer_that_was_cut_does_not_look_whole() {
         assert!(!answer.ends_with(is_whole), "{answer}");
     }
 }
+
+#[tokio::test]
+async fn an_answer_that_is_none_is_502() {
+    let (house, listener) = house(PlainHttp::Proxy).await;
+    for wrong in [
+        "SSH-2.0-OpenSSH_9.2p1\r\n",
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
+        "",
+    ] {
+        let (mut client, mut application) = asked(&house, &listener).await;
+        application.write_all(wrong.as_bytes()).await.unwrap();
+        drop(application);
+        let answer = rest(&mut client).await;
+        assert!(answer.starts_with("HTTP/1.1 502 "), "{wrong:?}: {answer}");
+    }
+}
