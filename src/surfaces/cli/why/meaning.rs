@@ -1,7 +1,7 @@
 //! What a kind of ending means, and whose deed it was.
 
 use super::facts::Facts;
-use crate::vocabulary::{Fault, Kind, OpenFailure};
+use crate::vocabulary::{Cause, Fault, Kind, OpenFailure};
 
 /// Explains the kind of an ending to somebody who has never heard of it.
 pub(super) fn of(facts: &Facts<'_>) -> String {
@@ -54,6 +54,10 @@ pub(super) fn of(facts: &Facts<'_>) -> String {
         }
         Kind::ActorFailed => {
             "The part of lastword that owned this connection died. It owned no other connection."
+        }
+        Kind::Aborted if facts.cause == Some(Cause::RelayPeer) => {
+            "The other leg of the relay was lost, so this one was cut off too, as it would have been \
+             without lastword between the two."
         }
         Kind::Aborted => {
             "Somebody had it cut off at once, without waiting for the closing handshake."
@@ -127,6 +131,7 @@ fn for_want_of_a_ledger(facts: &Facts<'_>) -> bool {
 /// Tells whose deed it was, and how sure that is.
 pub(super) fn fault(facts: &Facts<'_>) -> String {
     match (facts.fault, facts.kind) {
+        (Some(Fault::None), Some(Kind::Aborted)) => "Nobody's on this leg.",
         (Some(Fault::None), _) => "Nobody's: it ended as it should.",
         (Some(Fault::Peer), Some(Kind::ClosedPrematurely | Kind::ConnectionReset)) => {
             "The peer's, or that of something on the way that ended TCP in its place (a proxy, a \

@@ -63,6 +63,7 @@ pub(super) fn of(facts: &Facts<'_>) -> String {
              drain.within sets how long it may take."
                 .to_owned()
         }
+        Kind::Aborted if facts.cause == Some(Cause::RelayPeer) => other_leg(facts),
         Kind::Aborted => {
             "Nothing: it was asked for. `lastword close` ends a connection gently.".to_owned()
         }
@@ -90,6 +91,15 @@ fn cut_by_a_timeout(facts: &Facts<'_>) -> String {
     )
 }
 
+fn other_leg(facts: &Facts<'_>) -> String {
+    match &facts.record.relay_peer {
+        Some(other) => {
+            format!("Look at the other leg, which ended first: `lastword why {}`.", short_id(other))
+        }
+        None => "Look for the reason at the other leg of the relay, which ended first.".to_owned(),
+    }
+}
+
 fn clean(facts: &Facts<'_>) -> String {
     match facts.cause {
         Some(Cause::Peer) => left_by_peer(facts),
@@ -109,13 +119,7 @@ fn clean(facts: &Facts<'_>) -> String {
             utc(facts.record.ended_at)
         ),
         Some(Cause::Backend) => "Nothing: the backend closed it.".to_owned(),
-        Some(Cause::RelayPeer) => match &facts.record.relay_peer {
-            Some(other) => format!(
-                "Look at the other leg, which ended first: `lastword why {}`.",
-                short_id(other)
-            ),
-            None => "Look for the reason at the other leg of the relay, which ended first.".to_owned(),
-        },
+        Some(Cause::RelayPeer) => other_leg(facts),
         Some(Cause::RateLimited) => {
             "If the peer is meant to send that much, raise limits.messages_per_second for the \
              route; else make it send less."
@@ -283,6 +287,9 @@ fn backend_failed(facts: &Facts<'_>) -> String {
             "Find out what backend {backend} hung on around {at}: it took no message for \
              limits.inbox_timeout."
         );
+    }
+    if facts.cause == Some(Cause::RelayPeer) {
+        return format!("{} Then look at the application's log around {at}.", other_leg(facts));
     }
     format!("Look at the log of backend {backend} around {at}.")
 }

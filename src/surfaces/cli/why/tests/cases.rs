@@ -85,6 +85,8 @@ pub(super) fn cases() -> Vec<Case> {
         ("backend closed with 1000", closed_here(Cause::Backend, 1000, "")),
         ("backend closed with 1012", closed_here(Cause::Backend, 1012, "backend gone")),
         ("other leg of a relay ended", relay_leg()),
+        ("client of a relay lost", lost_leg(Kind::Aborted, "the client was lost")),
+        ("application of a relay lost", lost_leg(Kind::BackendFailed, "the application was lost")),
         ("rate limited", rate_limited()),
         ("authentication ran out", closed_here(Cause::AuthExpired, 3000, "token expired")),
         ("replaced", closed_here(Cause::Replaced, 4409, "replaced")),
@@ -215,6 +217,33 @@ fn relay_leg() -> EndingRecord<'static> {
         status: Some(101),
     });
     ending
+}
+
+/// A leg of which the other was lost: the application's, or the client's.
+fn lost_leg(kind: Kind, what: &'static str) -> EndingRecord<'static> {
+    let row = Row {
+        kind,
+        first: FirstClose::None,
+        cause: Cause::RelayPeer,
+        state: CloseState::Open,
+        end: TransportEnd::Local,
+        sent: None,
+        received: None,
+        what,
+    };
+    let row = match kind {
+        Kind::BackendFailed => Row {
+            first: FirstClose::Local,
+            state: CloseState::Closed,
+            end: TransportEnd::Fin,
+            sent: Some((1012, "relay lost")),
+            received: Some((1012, "")),
+            ..row
+        },
+        _ => row,
+    };
+    let ending = record(&row);
+    EndingRecord { relay_peer: relay_leg().relay_peer, upstream: relay_leg().upstream, ..ending }
 }
 
 fn dialled(mut ending: EndingRecord<'static>) -> EndingRecord<'static> {
