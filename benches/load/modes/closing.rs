@@ -2,8 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
-
 use super::{Scale, take_turns};
 use crate::Result;
 use crate::processes::{ADMIT_ALL, Client, Server, Subject, number};
@@ -30,8 +28,7 @@ pub(super) fn measure(scale: &Scale) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     let count = scale.storm;
     for by in [By::Server, By::Peers] {
-        let daemon =
-            Subject::Daemon(vec![ADMIT_ALL, r#"log.format="json""#, r#"drain.spread="0s""#]);
+        let daemon = Subject::Daemon(vec![ADMIT_ALL, r#"drain.spread="0s""#]);
         let turns = take_turns(
             scale.rounds,
             || storm(&daemon, by, count),
@@ -92,14 +89,13 @@ fn storm(subject: &Subject, by: By, count: usize) -> Result<Storm> {
     Ok(Storm { seconds, unclean: unclean.max(number(&answer, "unclean")?), unlogged })
 }
 
-/// Counts the endings of a JSON log: clean ones, and others.
+/// Counts the endings of a log, in text as shipped: clean ones, and others.
 fn endings(log: &str) -> (f64, f64) {
     let (mut clean, mut unclean) = (0.0, 0.0);
-    for line in log.lines().filter(|line| line.contains(r#""event":"ended""#)) {
-        let line: Value = serde_json::from_str(line).unwrap_or_default();
-        match line["ending"]["kind"].as_str() {
-            Some("clean") => clean += 1.0,
-            Some(_) | None => unclean += 1.0,
+    for line in log.lines().filter(|line| line.contains(" ended: ")) {
+        match line.contains(" kind=clean ") {
+            true => clean += 1.0,
+            false => unclean += 1.0,
         }
     }
     (clean, unclean)
