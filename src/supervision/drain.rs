@@ -81,6 +81,8 @@ const TELL_AGAIN: Duration = Duration::from_secs(1);
 /// A drain that knows whom to close.
 pub(super) struct Prepared {
     job: Arc<Job>,
+    /// How many had ever opened.
+    opened: u64,
     open: Vec<Arc<Connection>>,
 }
 
@@ -90,10 +92,11 @@ pub(super) fn prepare(node: &Node, job: Arc<Job>) -> Prepared {
     if select.is_all() {
         node.start_draining();
     }
-    let mut open = node.registry.all();
+    let opened = node.registry.opened();
+    let mut open = node.registry.oldest_first();
     open.retain(|connection| select.matches(&connection.origin));
     job.found(&open);
-    Prepared { job, open }
+    Prepared { job, opened, open }
 }
 
 /// Closes those that were found.
@@ -101,10 +104,10 @@ pub(super) fn prepare(node: &Node, job: Arc<Job>) -> Prepared {
 /// # Cancel safety
 /// Dropped, it closes no further connections, and its job says that it was cancelled.
 pub(super) async fn drain(node: &Node, prepared: Prepared) -> DrainReport {
-    let Prepared { job, open } = prepared;
+    let Prepared { job, opened, open } = prepared;
     let options = &job.options;
     let plan = DrainPlan::new(job.started, open.len(), options.within, options.pace);
-    let mut draining = Draining { node, job: &job, told: now() };
+    let mut draining = Draining { node, job: &job, opened, told: now() };
     draining.tell();
     let _cancelled_if_dropped = job::CancelledIfDropped { node, job: &job };
 
@@ -141,6 +144,8 @@ enum Progress {
 struct Draining<'a> {
     node: &'a Node,
     job: &'a Job,
+    /// How many had ever opened when it last looked for newcomers.
+    opened: u64,
     /// When it was last told how far it is.
     told: Instant,
 }
@@ -160,8 +165,7 @@ impl Draining<'_> {
         }
         while now() < plan.deadline() {
             if self.is_of_all() {
-                // Attempts that were under way when the drain began may have opened since.
-                self.node.registry.all().iter().for_each(|connection| self.close(connection));
+                self.close_newcomers();
             }
             match self.wait_until((now() + LOOK_AGAIN).min(plan.deadline())).await {
                 Progress::Due => {}
@@ -177,6 +181,14 @@ impl Draining<'_> {
             }
         }
         Progress::Due
+    }
+
+    /// Closes those whose attempts were under way when the drain began.
+    fn close_newcomers(&mut self) {
+        let registry = &self.node.registry;
+        let opened = registry.opened();
+        registry.opened_after(self.opened).iter().for_each(|connection| self.close(connection));
+        self.opened = opened;
     }
 
     fn is_of_all(&self) -> bool {

@@ -29,7 +29,7 @@ pub(super) struct Node {
     pub(super) drains: Jobs,
     /// Whether new connections are refused, here and by dialers.
     draining: watch::Sender<bool>,
-    /// Told whenever a place is free again.
+    /// Told whenever the last place is free again.
     left: Arc<Notify>,
 }
 
@@ -195,8 +195,11 @@ pub(crate) struct Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        lock(&self.admission).leave(self.ip);
-        self.left.notify_waiters();
+        let mut admission = lock(&self.admission);
+        admission.leave(self.ip);
+        if admission.present() == 0 {
+            self.left.notify_waiters();
+        }
     }
 }
 

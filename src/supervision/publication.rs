@@ -28,8 +28,8 @@ pub(super) struct Publisher {
     awaited: Mutex<IdMap<oneshot::Sender<()>>>,
     /// This, as the ledger knows it.
     committed: OnceLock<std::sync::Weak<Self>>,
-    /// Told whenever a connection is gone from the registry.
-    emptier: Notify,
+    /// Told whenever the last connection is gone from the registry.
+    empty: Notify,
     observer: Option<Observer>,
 }
 
@@ -46,7 +46,7 @@ impl Publisher {
             last: Mutex::new(None),
             awaited: Mutex::default(),
             committed: OnceLock::new(),
-            emptier: Notify::new(),
+            empty: Notify::new(),
             observer,
         });
         let _ = publisher.committed.set(Arc::downgrade(&publisher));
@@ -127,11 +127,11 @@ impl Publisher {
     /// Waits until no connection is open. Cancel safe.
     pub(super) async fn none_open(&self) {
         loop {
-            let emptier = self.emptier.notified();
+            let empty = self.empty.notified();
             if self.registry.len() == 0 {
                 return;
             }
-            emptier.await;
+            empty.await;
         }
     }
 
@@ -166,16 +166,18 @@ impl Committed for Publisher {
             // Whoever waited may have gone.
             let _ = awaited.send(());
         }
-        if let Some(ending) = ended {
-            if let Some(Removed { connection, place, lease }) = removed {
-                if let Some(lease) = lease {
-                    lease.ended(&ending.outcome);
-                }
-                connection.publish(ending);
-                // Only now: until it is recorded, an ending takes up room, and so a place.
-                drop(place);
+        if let (Some(ending), Some(Removed { connection, place, lease, none_left })) =
+            (ended, removed)
+        {
+            if let Some(lease) = lease {
+                lease.ended(&ending.outcome);
             }
-            self.emptier.notify_waiters();
+            connection.publish(ending);
+            // Only now: until it is recorded, an ending takes up room, and so a place.
+            drop(place);
+            if none_left {
+                self.empty.notify_waiters();
+            }
         }
     }
 }

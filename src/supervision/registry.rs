@@ -43,6 +43,8 @@ pub(super) struct Removed {
     pub(super) connection: Arc<Connection>,
     pub(super) place: Option<Place>,
     pub(super) lease: Option<Lease>,
+    /// It was the last.
+    pub(super) none_left: bool,
 }
 
 #[derive(Debug, Default)]
@@ -107,7 +109,8 @@ impl Registry {
             let state = ending.outcome.state.unwrap_or(CloseState::Closed);
             census.departed.push(Departed { line, state, carried });
         }
-        Some(Removed { connection, place, lease })
+        let none_left = books.opened == books.ended;
+        Some(Removed { connection, place, lease, none_left })
     }
 
     pub(super) fn get(&self, id: ConnectionId) -> Option<Arc<Connection>> {
@@ -131,6 +134,20 @@ impl Registry {
             .collect();
         all.sort_unstable_by_key(|(id, _)| *id);
         all.into_iter().map(|(_, connection)| connection).collect()
+    }
+
+    /// Returns how many ever opened.
+    pub(super) fn opened(&self) -> u64 {
+        self.lock().opened
+    }
+
+    /// Returns those that are open now and opened when so many others had.
+    pub(super) fn opened_after(&self, opened: u64) -> Vec<Arc<Connection>> {
+        if self.opened() == opened {
+            return Vec::new();
+        }
+        let newer = self.connections.iter().filter(|entry| entry.number > opened);
+        newer.map(|entry| Arc::clone(&entry.connection)).collect()
     }
 
     pub(super) fn len(&self) -> usize {
