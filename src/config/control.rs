@@ -40,6 +40,10 @@ pub struct Control {
     /// Unit: connections, above zero. Default: 256. Cost: a descriptor each, and some 20 KiB while
     /// it is idle; more wait until one is free.
     pub max_connections: u32,
+    /// Bounds the dialers that callers may have made.
+    ///
+    /// Unit: dialers; 0 = none. Default: 1000. Cost: a connection each, and about 20 KiB.
+    pub max_dialers: u32,
     /// Bounds the wait for a request and its headers.
     ///
     /// Unit: duration, above zero. Default: 10s. Cost: an idle client holds its connection for as
@@ -73,6 +77,7 @@ impl Default for Control {
             allow_dial: false,
             hosts: Vec::new(),
             max_connections: 256,
+            max_dialers: 1000,
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(15),

@@ -152,3 +152,28 @@ async fn a_dial_can_be_passed_on_to_an_application() {
     let problem = refused.refused(400, "invalid_request");
     assert!(problem["detail"].as_str().unwrap().contains("backend.tries"), "{problem}");
 }
+
+#[tokio::test]
+async fn only_so_many_dialers_can_be_made() {
+    let house = House::with(InMemory::default(), |control| {
+        (control.settings.allow_dial, control.settings.max_dialers) = (true, 2);
+    })
+    .await;
+    // One of the configuration does not count.
+    house.supervisor.keep(DialerOptions::new("own", "ws://127.0.0.1:9")).unwrap();
+    let make = |name: &str| {
+        json!({"url": "ws://127.0.0.1:9", "name": name, "reconnect": {"min": "1h", "max": "1h"}})
+            .to_string()
+    };
+    for name in ["a", "b"] {
+        house.client.post("/v1/connections", &make(name)).await.expect(201);
+    }
+    let refused = house.client.post("/v1/connections", &make("c")).await;
+    let problem = refused.refused(429, "too_many_dialers");
+    assert!(problem["detail"].as_str().unwrap().contains("control.max_dialers"), "{problem}");
+    house.client.delete("/v1/dialers/a").await.expect(202);
+    let made = timeout(SOON, async {
+        while house.client.post("/v1/connections", &make("c")).await.status != 201 {}
+    });
+    made.await.expect("awaited room for another in vain");
+}

@@ -75,6 +75,15 @@ pub(super) fn keep(
     caller: &Caller,
     request: DialRequest<'static>,
 ) -> Result<Response, Problem> {
+    let max = api.control.settings.max_dialers;
+    let made = api.control.supervisor.dialers();
+    if made.iter().filter(|dialer| dialer.by.is_some()).count() >= max as usize {
+        let detail = format!(
+            "callers have made {max} dialers: remove one (DELETE /v1/dialers/{{name}}), or raise \
+             control.max_dialers"
+        );
+        return Err(Problem::new(Word::TooManyDialers, detail));
+    }
     let DialRequest { url, headers, subprotocols, tags, name, backend, reconnect } = request;
     let name = match name {
         Some(name) if name.bytes().all(stands_in_a_path) => name.into_owned(),
