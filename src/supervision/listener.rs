@@ -1,11 +1,11 @@
 //! A listener: accepts, lets the opening handshake decide, and hands connections over.
 
 mod relaying;
+mod under_way;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
 use http::StatusCode;
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -17,14 +17,14 @@ use crate::contract::masking::{self, Masking};
 use crate::policy::admission::NotAdmitted;
 use crate::transport::bind::{Arrival, Arrivals};
 use crate::transport::opening_handshake::{
-    self, Agreement, HandshakeLimits, Refusal, Request, RequestFacts, check_method, check_origin,
-    check_upgrade, choose_subprotocol,
+    self, Accepted, Agreement, HandshakeLimits, Received, Refusal, Request, RequestFacts,
+    check_method, check_origin, check_upgrade, choose_subprotocol,
 };
 use crate::transport::socket::{AnySocket, SocketName};
 use crate::vocabulary::{
     ConnectionId, Direction, Limit, ListenAddress, OpenFailure, Origin, Role, TransportEnd,
-    Upstream,
 };
+use under_way::{Stage, UnderWay};
 
 /// Attempts under way beyond `max_connections`: so many more peers can be told why they are refused.
 const BEYOND: u64 = 128;
@@ -84,76 +84,6 @@ struct Decision {
     route: Route,
     /// What the connection will be called.
     id: ConnectionId,
-}
-
-/// An attempt until it is recorded, or is a connection. Dropped before, as the listener stops, it
-/// records itself: every attempt leaves a record.
-struct UnderWay<'a> {
-    listener: &'a Listener,
-    visitor: &'a Visitor,
-    stage: Stage,
-    /// What is known of the application that was asked.
-    upstream: Option<Upstream>,
-}
-
-/// How far an attempt has come.
-enum Stage {
-    /// The request is not there yet, or it is none.
-    Undecided,
-    /// It is being answered with 101.
-    Agreed(Decision),
-    /// It is being answered with a refusal.
-    Refused {
-        failure: OpenFailure,
-        text: String,
-        limit: Option<Limit>,
-        request: Box<RequestFacts>,
-        /// The route whose application refused it.
-        route: Option<Box<Route>>,
-    },
-    /// Somebody else sees to its record.
-    Over,
-}
-
-impl UnderWay<'_> {
-    fn over(&mut self) -> Stage {
-        std::mem::replace(&mut self.stage, Stage::Over)
-    }
-
-    fn refuse(&mut self, refusal: &Refusal, limit: Option<Limit>, request: &Request) {
-        let route = match self.over() {
-            Stage::Agreed(decision) => Some(Box::new(decision.route)),
-            Stage::Undecided | Stage::Refused { .. } | Stage::Over => None,
-        };
-        let (failure, text) = (refusal.failure, refusal.text.clone());
-        let request = Box::new(request.facts());
-        self.stage = Stage::Refused { failure, text, limit, request, route };
-    }
-}
-
-impl Drop for UnderWay<'_> {
-    fn drop(&mut self) {
-        let stopped = "the listener stopped before the opening handshake was complete".to_owned();
-        let (failure, detail, limit, request) = match self.over() {
-            Stage::Over => return,
-            Stage::Undecided | Stage::Agreed(_) => {
-                (OpenFailure::RefusedDraining, stopped, None, None)
-            }
-            Stage::Refused { failure, text, limit, request, route: _ } => {
-                (failure, text, limit, Some(request))
-            }
-        };
-        let mut origin = self.listener.origin(self.visitor, request.as_deref(), None);
-        origin.upstream = self.upstream.take();
-        self.listener.node.record_attempt(Attempt {
-            origin,
-            began: self.visitor.began,
-            failure,
-            transport_end: Some(TransportEnd::Local),
-            limit,
-            detail,
-        });
-    }
 }
 
 impl Listener {
@@ -224,93 +154,63 @@ impl Listener {
             stage: Stage::Undecided,
             upstream: None,
         };
-        let mut application = None;
-        let result = match opening_handshake::receive(socket, limits).await {
-            Ok(mut received) => match self.decide(received.request(), &visitor) {
-                Ok((decision, None)) => {
-                    // Plain HTTP is the application's: it is neither a connection nor an attempt.
-                    under_way.stage = Stage::Over;
-                    let (socket, read) = received.rewind();
-                    self.proxy(&decision, socket, read, &visitor.peer).await;
-                    return;
-                }
-                Ok((decision, Some(agreement))) => {
-                    let relay = decision.route.application().map(Arc::clone);
+        let received = match opening_handshake::receive(socket, limits).await {
+            Ok(received) => received,
+            Err(failed) => return under_way.failed(failed),
+        };
+        match self.decide(received.request(), &visitor) {
+            Ok((decision, None)) => {
+                // Plain HTTP is the application's: it is neither a connection nor an attempt.
+                under_way.stage = Stage::Over;
+                let (socket, read) = received.rewind();
+                self.proxy(&decision, socket, read, &visitor.peer).await;
+            }
+            Ok((decision, Some(agreement))) => match decision.route.application().map(Arc::clone) {
+                None => {
                     under_way.stage = Stage::Agreed(decision);
-                    match relay {
-                        None => received.agree(agreement).await,
-                        Some(relay) => {
-                            let asked =
-                                self.ask(&relay, &mut under_way, received.request(), agreement);
-                            match Box::pin(asked).await {
-                                Ok((opened, agreement)) => {
-                                    application = Some(opened);
-                                    // The application had its own time.
-                                    received.give_time(self.timeout);
-                                    received.agree(agreement).await
-                                }
-                                Err(refusal) => Err(received.refuse(refusal).await),
-                            }
-                        }
-                    }
+                    self.open(received, agreement, under_way).await;
                 }
-                Err((refusal, limit)) => {
-                    under_way.refuse(&refusal, limit, received.request());
-                    Err(received.refuse(refusal).await)
+                Some(relay) => {
+                    under_way.stage = Stage::Agreed(decision);
+                    Box::pin(self.relay(&relay, received, agreement, under_way)).await;
                 }
             },
-            Err(failed) => Err(failed),
-        };
-        let upstream = under_way.upstream.take();
-        match (result, under_way.over()) {
-            (Ok(accepted), Stage::Agreed(decision)) if application.is_some() => {
-                let request = &accepted.request;
-                let mut origin = self.origin(&visitor, Some(request), Some(&decision.route));
-                origin.upstream = upstream;
-                if let Some(application) = application {
-                    self.adopt_pair(accepted, origin, decision, application);
-                }
-            }
-            (Ok(accepted), Stage::Agreed(decision)) => {
-                let subprotocol = accepted.subprotocol.map(String::from);
-                let mut origin =
-                    self.origin(&visitor, Some(&accepted.request), Some(&decision.route));
-                origin.subprotocol = subprotocol;
-                self.adopt(
-                    accepted.socket,
-                    accepted.read_ahead,
-                    &accepted.request,
-                    origin,
-                    decision,
-                )
-                .await;
-            }
-            // 101 is answered only where a route was decided on.
-            (Ok(_), Stage::Undecided | Stage::Refused { .. } | Stage::Over) => {}
-            (Err(failed), stage) => {
-                let (route, limit) = match stage {
-                    Stage::Agreed(decision) => (Some(decision.route), None),
-                    Stage::Refused { limit, route, .. } => (route.map(|route| *route), limit),
-                    Stage::Undecided | Stage::Over => (None, None),
-                };
-                let mut origin = self.origin(&visitor, failed.request.as_ref(), route.as_ref());
-                if upstream.is_some() {
-                    origin.backend = Some(RELAY.to_owned());
-                }
-                origin.upstream = upstream;
-                self.node.record_attempt(Attempt {
-                    origin,
-                    began: visitor.began,
-                    failure: failed.failure,
-                    transport_end: Some(failed.transport_end),
-                    limit,
-                    detail: match failed.status {
-                        Some(status) => format!("{}; answered {status}", failed.detail),
-                        None => failed.detail,
-                    },
-                });
+            Err((refusal, limit)) => {
+                under_way.refuse(&refusal, limit, received.request());
+                under_way.failed(received.refuse(refusal).await);
             }
         }
+    }
+
+    /// Answers 101, and hands the connection over.
+    async fn open(
+        &self,
+        received: Received<AnySocket>,
+        agreement: Agreement,
+        mut under_way: UnderWay<'_>,
+    ) {
+        let accepted = match received.agree(agreement).await {
+            Ok(accepted) => accepted,
+            Err(failed) => return under_way.failed(failed),
+        };
+        let Stage::Agreed(Decision { place, route, id }) = under_way.over() else { return };
+        let Accepted { socket, read_ahead, request, subprotocol, .. } = accepted;
+        let Some(backend) = route.backend(&request) else { return };
+        let mut origin = self.origin(under_way.visitor, Some(&request), Some(&route));
+        origin.subprotocol = subprotocol.map(String::from);
+        origin.backend = Some(backend.name().to_owned());
+        let adoption = Adoption {
+            id,
+            transport: socket.into_transport(),
+            read_ahead,
+            role: Role::Server,
+            origin: Arc::new(origin),
+            settings: Arc::clone(&route.settings),
+            backend,
+            place: Some(place),
+        };
+        // The supervisor was shut down: so is everything else.
+        let _ = self.node.adopt(adoption).await;
     }
 
     /// Checks a request in the order of the contract; it has no agreement if it is plain HTTP that
@@ -354,31 +254,6 @@ impl Listener {
         check_origin(request.origin().as_deref(), |origin| route.allows_origin(Some(origin)))?;
         let subprotocol = choose_subprotocol(&request.subprotocols(), &route.subprotocols);
         Ok((Agreement::new(key), subprotocol))
-    }
-
-    async fn adopt(
-        &self,
-        socket: AnySocket,
-        read_ahead: Bytes,
-        request: &RequestFacts,
-        mut origin: Origin,
-        decision: Decision,
-    ) {
-        let Decision { place, route, id } = decision;
-        let Some(backend) = route.backend(request) else { return };
-        origin.backend = Some(backend.name().to_owned());
-        let adoption = Adoption {
-            id,
-            transport: socket.into_transport(),
-            read_ahead,
-            role: Role::Server,
-            origin: Arc::new(origin),
-            settings: Arc::clone(&route.settings),
-            backend,
-            place: Some(place),
-        };
-        // The supervisor was shut down: so is everything else.
-        let _ = self.node.adopt(adoption).await;
     }
 
     fn origin(

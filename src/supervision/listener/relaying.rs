@@ -4,18 +4,45 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Decision, Listener, RELAY, Stage, UnderWay, about_to_stop};
+use super::under_way::{Stage, UnderWay};
+use super::{Decision, Listener, RELAY, about_to_stop};
 use crate::supervision::backend::Backend;
 use crate::supervision::relay::{Offer, Opened, Relay, Unopened};
 use crate::supervision::supervisor::{Adoption, Pair};
-use crate::transport::opening_handshake::{Accepted, Agreement, Refusal, Request};
+use crate::transport::opening_handshake::{Accepted, Agreement, Received, Refusal, Request};
 use crate::transport::socket::{AnySocket, SocketName};
 use crate::vocabulary::{ConnectionId, Direction, Origin, Role};
 
 impl Listener {
+    /// Answers 101 once an application has, and hands both legs over.
+    pub(super) async fn relay(
+        &self,
+        relay: &Relay,
+        mut received: Received<AnySocket>,
+        agreement: Agreement,
+        mut under_way: UnderWay<'_>,
+    ) {
+        let asked = self.ask(relay, &mut under_way, received.request(), agreement).await;
+        let (application, agreement) = match asked {
+            Ok(asked) => asked,
+            Err(refusal) => return under_way.failed(received.refuse(refusal).await),
+        };
+        // The application had its own time.
+        received.give_time(self.timeout);
+        let accepted = match received.agree(agreement).await {
+            Ok(accepted) => accepted,
+            Err(failed) => return under_way.failed(failed),
+        };
+        let Stage::Agreed(decision) = under_way.over() else { return };
+        let request = Some(&accepted.request);
+        let mut origin = self.origin(under_way.visitor, request, Some(&decision.route));
+        origin.upstream = under_way.upstream.take();
+        self.adopt_pair(accepted, origin, decision, application);
+    }
+
     /// Asks the application behind a route whether it takes a client; what becomes of it is kept in
     /// `under_way`.
-    pub(super) async fn ask(
+    async fn ask(
         &self,
         relay: &Relay,
         under_way: &mut UnderWay<'_>,
@@ -60,7 +87,7 @@ impl Listener {
     }
 
     /// Hands over both legs of a relay.
-    pub(super) fn adopt_pair(
+    fn adopt_pair(
         &self,
         accepted: Accepted<AnySocket>,
         mut origin: Origin,

@@ -1,0 +1,103 @@
+//! An attempt that is under way: whatever becomes of it, it leaves a record.
+
+use super::{Decision, Listener, RELAY, Visitor};
+use crate::supervision::node::Attempt;
+use crate::supervision::route::Route;
+use crate::transport::opening_handshake::{FailedHandshake, Refusal, Request, RequestFacts};
+use crate::vocabulary::{Limit, OpenFailure, TransportEnd, Upstream};
+
+/// An attempt until it is recorded, or is a connection. Dropped before, as the listener stops, it
+/// records itself: every attempt leaves a record.
+pub(super) struct UnderWay<'a> {
+    pub(super) listener: &'a Listener,
+    pub(super) visitor: &'a Visitor,
+    pub(super) stage: Stage,
+    /// What is known of the application that was asked.
+    pub(super) upstream: Option<Upstream>,
+}
+
+/// How far an attempt has come.
+pub(super) enum Stage {
+    /// The request is not there yet, or it is none.
+    Undecided,
+    /// It is being answered with 101.
+    Agreed(Decision),
+    /// It is being answered with a refusal.
+    Refused {
+        failure: OpenFailure,
+        text: String,
+        limit: Option<Limit>,
+        request: Box<RequestFacts>,
+        /// The route whose application refused it.
+        route: Option<Box<Route>>,
+    },
+    /// Somebody else sees to its record.
+    Over,
+}
+
+impl UnderWay<'_> {
+    pub(super) fn over(&mut self) -> Stage {
+        std::mem::replace(&mut self.stage, Stage::Over)
+    }
+
+    /// Records that it failed.
+    pub(super) fn failed(mut self, failed: Box<FailedHandshake>) {
+        let (route, limit) = match self.over() {
+            Stage::Agreed(decision) => (Some(decision.route), None),
+            Stage::Refused { limit, route, .. } => (route.map(|route| *route), limit),
+            Stage::Undecided | Stage::Over => (None, None),
+        };
+        let listener = self.listener;
+        let mut origin = listener.origin(self.visitor, failed.request.as_ref(), route.as_ref());
+        origin.upstream = self.upstream.take();
+        if origin.upstream.is_some() {
+            origin.backend = Some(RELAY.to_owned());
+        }
+        listener.node.record_attempt(Attempt {
+            origin,
+            began: self.visitor.began,
+            failure: failed.failure,
+            transport_end: Some(failed.transport_end),
+            limit,
+            detail: match failed.status {
+                Some(status) => format!("{}; answered {status}", failed.detail),
+                None => failed.detail,
+            },
+        });
+    }
+
+    pub(super) fn refuse(&mut self, refusal: &Refusal, limit: Option<Limit>, request: &Request) {
+        let route = match self.over() {
+            Stage::Agreed(decision) => Some(Box::new(decision.route)),
+            Stage::Undecided | Stage::Refused { .. } | Stage::Over => None,
+        };
+        let (failure, text) = (refusal.failure, refusal.text.clone());
+        let request = Box::new(request.facts());
+        self.stage = Stage::Refused { failure, text, limit, request, route };
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        let stopped = "the listener stopped before the opening handshake was complete".to_owned();
+        let (failure, detail, limit, request) = match self.over() {
+            Stage::Over => return,
+            Stage::Undecided | Stage::Agreed(_) => {
+                (OpenFailure::RefusedDraining, stopped, None, None)
+            }
+            Stage::Refused { failure, text, limit, request, route: _ } => {
+                (failure, text, limit, Some(request))
+            }
+        };
+        let mut origin = self.listener.origin(self.visitor, request.as_deref(), None);
+        origin.upstream = self.upstream.take();
+        self.listener.node.record_attempt(Attempt {
+            origin,
+            began: self.visitor.began,
+            failure,
+            transport_end: Some(TransportEnd::Local),
+            limit,
+            detail,
+        });
+    }
+}
