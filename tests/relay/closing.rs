@@ -89,14 +89,7 @@ async fn an_application_that_fails_says_so_with_its_code() {
 
 #[tokio::test]
 async fn a_missing_answer_is_given_in_kind_in_time() {
-    let mut scene = Scene::with(
-        |settings| {
-            settings.close.timeout = Duration::from_millis(600);
-            settings.close.linger = Duration::from_millis(200);
-        },
-        |_| {},
-    )
-    .await;
+    let mut scene = Scene::hasty().await;
     scene.client.close(1000, "bye").await;
     scene.application.expect_close(SOON).await;
     assert_eq!(scene.client.expect_close(SOON).await, (Some(1000), "bye".into()));

@@ -29,12 +29,7 @@ async fn frames_keep_their_order_their_fragments_and_their_mask() {
     scene.application.send_frames([Frame::text("x").unfinished(), Frame::continuation("y")]).await;
     assert!(!scene.client.read_frame(SOON).await.fin);
     assert_eq!(scene.client.read_frame(SOON).await.payload, b"y");
-    scene.client.close(1000, "").await;
-    scene.application.expect_close(SOON).await;
-    scene.application.close(1000, "").await;
-    scene.client.expect_close(SOON).await;
-    scene.part().await;
-    let legs = scene.endings().await;
+    let legs = scene.leave().await;
     let traffic = |ending: &lastword::Ending| {
         let traffic = ending.traffic.as_ref().unwrap();
         let messages = (traffic.messages_in, traffic.messages_out);

@@ -1,7 +1,5 @@
 //! One side is lost: the other is ended correctly, and is not blamed.
 
-use std::time::Duration;
-
 use lastword::config::OnClientLost;
 use lastword::vocabulary::{Cause, CloseCode, Fault, Kind, TransportEnd};
 
@@ -119,14 +117,7 @@ async fn a_frame_that_was_cut_in_half_is_followed_by_nothing() {
 
 #[tokio::test]
 async fn an_answer_that_half_a_frame_bars_is_nobodys_fault() {
-    let mut scene = Scene::with(
-        |settings| {
-            settings.close.timeout = Duration::from_millis(600);
-            settings.close.linger = Duration::from_millis(200);
-        },
-        |_| {},
-    )
-    .await;
+    let mut scene = Scene::hasty().await;
     let half = Frame::binary(vec![3; 100_000]).encode(Side::Client)[..60_000].to_vec();
     scene.client.send_raw(&half).await;
     scene.application.stream().readable().await.unwrap();

@@ -46,12 +46,7 @@ async fn what_belongs_to_both_ends_passes_both_ways() {
     assert_eq!(all(answered, "set-cookie"), ["s=1", "t=2"]);
     assert_eq!(answered.header("keep-alive"), None);
 
-    scene.client.close(1000, "").await;
-    scene.application.expect_close(SOON).await;
-    scene.application.close(1000, "").await;
-    scene.client.expect_close(SOON).await;
-    scene.part().await;
-    let legs = scene.endings().await;
+    let legs = scene.leave().await;
     assert_eq!(legs.client.id.to_string(), id);
     let upstream = legs.client.origin.upstream.as_ref().unwrap();
     assert_eq!((upstream.status, &upstream.addr), (Some(101), &legs.application.origin.peer));

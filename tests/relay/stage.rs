@@ -90,6 +90,15 @@ impl Scene {
         Self::between(change, backend, "", "").await
     }
 
+    /// Likewise, with little time for Closes to be answered.
+    pub async fn hasty() -> Self {
+        let hurry = |settings: &mut ConnectionSettings| {
+            settings.close.timeout = Duration::from_millis(600);
+            settings.close.linger = Duration::from_millis(200);
+        };
+        Self::with(hurry, |_| {}).await
+    }
+
     /// Likewise, with header lines of the client's request and the application's answer.
     pub async fn between(
         change: impl FnOnce(&mut ConnectionSettings),
@@ -148,6 +157,16 @@ impl Scene {
         let books = self.house.supervisor.accounting();
         assert!(books.balances() && books.open == 0 && books.ended == 2, "{books:?}");
         Legs { client, application }
+    }
+
+    /// Lets the client leave in good order, and the application see it off.
+    pub async fn leave(&mut self) -> Legs {
+        self.client.close(1000, "").await;
+        self.application.expect_close(SOON).await;
+        self.application.close(1000, "").await;
+        self.client.expect_close(SOON).await;
+        self.part().await;
+        self.endings().await
     }
 
     /// Sees both legs off after a closing handshake on each: the server ends TCP first.
