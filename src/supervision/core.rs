@@ -20,14 +20,14 @@ use super::registry::{Accounting, Registry};
 use super::relay::{DrainBackendError, NoBackend, Relays, Waiting};
 use super::route::Route;
 use super::supervisor::{Adoption, Supervising, SupervisorActor, SupervisorMessage};
-use crate::config::Records;
+use crate::config::{ConnectionSettings, Records};
 use crate::ledger::{Health, Ledger};
 use crate::policy::admission::{Admission, AdmissionLimits};
 use crate::protocol::closing_handshake::Input;
 use crate::transport::bind::{self, Arrivals, BindError};
 use crate::vocabulary::{
-    BackendStatus, Cause, Census, ConnectionId, ConnectionName, DrainProgress, Ending, Event,
-    ListenAddress, Message, Origin, Published, Requester, Selector,
+    BackendStatus, Cause, Census, CloseCode, CloseFrame, ConnectionId, ConnectionName,
+    DrainProgress, Ending, Event, ListenAddress, Message, Origin, Published, Requester, Selector,
 };
 
 /// How long the end of a supervisor waits for the last endings to be told: for longer than a ledger
@@ -119,6 +119,20 @@ impl Core {
         let (adopted, handle) = oneshot::channel();
         self.node.adopt_pair(application.pair(feed, injects, first, adopted))?;
         handle.await.map_err(|_| ShutDown)
+    }
+
+    /// Closes the connection to an application whose feed could not be opened, as one of its own.
+    pub(crate) async fn dismiss(
+        &self,
+        application: Waiting,
+        feed: &Origin,
+        settings: &ConnectionSettings,
+    ) {
+        // After a shutdown nobody is left to close it: it is dropped.
+        if let Ok(connection) = self.adopt(application.alone(feed, settings)).await {
+            let close = CloseFrame::coded(CloseCode::GOING_AWAY, "the feed did not open");
+            connection.close_with(close, Cause::RelayPeer, None);
+        }
     }
 
     pub(crate) fn is_draining(&self) -> bool {

@@ -285,13 +285,23 @@ async fn the_application_chooses_the_subprotocol() {
     })
     .await;
     // One of a feed that agrees to none is no pair.
-    let application = accept_speaking(&house.application, Some("v2")).await;
+    let (mut waiting, offered) = accept_speaking(&house.application, Some("v2")).await;
     let feed = accept_speaking(&house.scene.feed, None).await;
-    assert_eq!((&*application.1, &*feed.1), ("v1, v2", "v2"));
+    assert_eq!((&*offered, &*feed.1), ("v1, v2", "v2"));
     let ending = house.scene.next_ending().await;
     let kind = Kind::OpenFailed(OpenFailure::UpgradeRejected { status: 101 });
     assert_eq!(ending.outcome.kind, kind, "{ending}");
     assert!(ending.outcome.detail.contains("v2"), "{ending}");
+    // Its application, which had agreed already, is told, and has an ending of its own.
+    assert_eq!(closed(&mut waiting).await, (1001, "the feed did not open".to_owned()));
+    drop(waiting);
+    let ending = house.scene.next_ending().await;
+    assert_eq!(
+        (ending.outcome.kind, ending.outcome.cause, ending.outcome.fault),
+        (Kind::Clean, Cause::RelayPeer, Fault::None)
+    );
+    assert_eq!(ending.origin.dialer.as_deref(), Some("feed"));
+    assert_eq!(ending.origin.subprotocol.as_deref(), Some("v2"));
 
     let _application = accept_speaking(&house.application, Some("v2")).await;
     let _feed = accept_speaking(&house.scene.feed, Some("v2")).await;

@@ -140,23 +140,46 @@ impl Target {
         let proxy = self.proxy.as_deref().map(str::parse::<ProxyUrl>).transpose();
         let proxy =
             proxy.map_err(|error| Failure::here(OpenFailure::BadRequest, error.to_string()))?;
-        let mut subprotocols = self.offered()?;
-        let application = match &self.relay {
-            Some(relay) => Some(self.await_feed(core, relay, id, &subprotocols, origin).await?),
-            None => None,
+        let subprotocols = self.offered()?;
+        let Some(relay) = &self.relay else {
+            let (transport, read_ahead) =
+                self.dial(core, (&url, proxy), subprotocols, false, origin).await?;
+            return Ok(Opened { transport, read_ahead, application: None });
         };
-        let chosen = application.as_ref().and_then(|waiting| waiting.subprotocol.clone());
-        if let Some(chosen) = &chosen {
-            subprotocols = vec![chosen.clone()];
+        let waiting = self.await_feed(core, relay, id, &subprotocols, origin).await?;
+        let (subprotocols, must_agree) = match &waiting.subprotocol {
+            Some(chosen) => (vec![chosen.clone()], true),
+            None => (subprotocols, false),
+        };
+        match self.dial(core, (&url, proxy), subprotocols, must_agree, origin).await {
+            Ok((transport, read_ahead)) => {
+                Ok(Opened { transport, read_ahead, application: Some(waiting) })
+            }
+            Err(failure) => {
+                core.dismiss(waiting, origin, &self.settings).await;
+                Err(failure)
+            }
         }
-        let request = self.request(&url, subprotocols).await?;
+    }
+
+    /// Dials the server; if it must agree to a subprotocol, the one that is offered.
+    async fn dial(
+        &self,
+        core: &Core,
+        (url, proxy): (&WsUrl, Option<ProxyUrl>),
+        subprotocols: Vec<Subprotocol>,
+        must_agree: bool,
+        origin: &mut Origin,
+    ) -> Result<(Box<dyn Transport>, Bytes), Failure> {
+        let chosen = subprotocols.first().filter(|_| must_agree).cloned();
+        let request = self.request(url, subprotocols).await?;
         let credentials = match &self.proxy_credentials {
             Some(source) => Some(read("the proxy's credentials", source).await?),
             None => None,
         };
         let way = Way {
             source: None,
-            url: &url,
+            url,
             trust: &self.trust,
             proxy: proxy.as_ref().map(|proxy| (proxy, credentials)),
             connect_timeout: self.connect_timeout,
@@ -193,7 +216,7 @@ impl Target {
             });
         }
         origin.subprotocol = opened.subprotocol.map(String::from);
-        Ok(Opened { transport: opened.socket, read_ahead: opened.read_ahead, application })
+        Ok((opened.socket, opened.read_ahead))
     }
 
     /// Asks the application to wait for what is about to be dialled.

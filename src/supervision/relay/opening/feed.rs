@@ -3,8 +3,8 @@
 //! It is asked before the feed is dialled. Applications are restarted more often than feeds are
 //! down, and a feed counts sessions, limits and bills them: it is not to be bothered with one that
 //! serves nobody. And what the application chooses of the subprotocols is what the feed is then
-//! offered, so both ends speak the same. The price is a session of the application that ends at once
-//! when the feed cannot be opened.
+//! offered, so both ends speak the same. The price is a session of the application that is closed at
+//! once, with 1001, when the feed cannot be opened.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::sync::oneshot;
 
 use super::Relay;
-use crate::config::Records;
+use crate::config::{ConnectionSettings, Records};
 use crate::policy::balance::Sign;
 use crate::supervision::backend::Backend;
 use crate::supervision::handle::ConnectionHandle;
@@ -125,6 +125,27 @@ impl Waiting {
         first: Vec<Message>,
         adopted: oneshot::Sender<ConnectionHandle>,
     ) -> Pair {
+        let (relay, backend) = (Arc::clone(&self.relay), self.relay.backend());
+        let (application, lease) = self.adoption(&feed.origin, &feed.settings, backend);
+        let losses = Losses { caller: "feed", ..relay.losses() };
+        Pair { client: feed, application, losses, lease, injects, first, adopted: Some(adopted) }
+    }
+
+    /// Makes a connection of it that has no feed and is to be closed.
+    pub(in crate::supervision) fn alone(
+        self,
+        feed: &Origin,
+        settings: &ConnectionSettings,
+    ) -> Adoption {
+        self.adoption(feed, settings, Backend::none()).0
+    }
+
+    fn adoption(
+        self,
+        feed: &Origin,
+        settings: &ConnectionSettings,
+        backend: Backend,
+    ) -> (Adoption, Lease) {
         let Self { transport, read_ahead, upstream, local_addr, tls, lease, subprotocol, relay } =
             self;
         let mut origin = Origin::new(Direction::Outbound);
@@ -135,22 +156,21 @@ impl Waiting {
         origin.peer.clone_from(&upstream.addr);
         origin.local_addr = local_addr;
         origin.tls = tls.map(str::to_owned);
-        origin.dialer.clone_from(&feed.origin.dialer);
-        origin.backend.clone_from(&feed.origin.backend);
+        origin.dialer.clone_from(&feed.dialer);
+        origin.backend.clone_from(&feed.backend);
         origin.subprotocol = subprotocol.map(String::from);
         origin.upstream = Some(upstream);
-        let application = Adoption {
+        let adoption = Adoption {
             id: ConnectionId::new(),
             transport,
             read_ahead,
             role: Role::Client,
             origin: Arc::new(origin),
-            settings: Arc::new(relay.settings_of_leg(&feed.settings)),
-            backend: relay.backend(),
+            settings: Arc::new(relay.settings_of_leg(settings)),
+            backend,
             place: None,
         };
-        let losses = Losses { caller: "feed", ..relay.losses() };
-        Pair { client: feed, application, losses, lease, injects, first, adopted: Some(adopted) }
+        (adoption, lease)
     }
 }
 
