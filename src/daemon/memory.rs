@@ -39,11 +39,15 @@ pub(super) fn on_thread_start() {
 ///
 /// glibc asks the system for leave to use each further page of a heap (mprotect), which for a
 /// connection is twice; but it keeps the leave where it gives the memory back. So what this costs is
-/// addresses, and a few milliseconds once.
+/// addresses, and a few milliseconds once. Where the system grants less (RLIMIT_AS), so be it.
 #[cfg(target_env = "gnu")]
 fn take_room() {
+    let block = |_| {
+        let mut block: Vec<u8> = Vec::new();
+        block.try_reserve_exact(100 << 10).ok().map(|()| block)
+    };
     // Nearly the 64 MiB that a heap has, in blocks that are not too large to be taken from it.
-    let blocks: Vec<Vec<u8>> = (0..600).map(|_| Vec::with_capacity(100 << 10)).collect();
+    let blocks: Vec<Vec<u8>> = (0..600).map_while(block).collect();
     // Freed from the first to the last: only then do they reach the top, and all go back at once.
     drop(std::hint::black_box(blocks));
 }
