@@ -40,16 +40,44 @@ async fn flood(peer: &mut RawPeer, side: Side) -> Vec<u8> {
     frame[sent % frame.len()..].to_vec()
 }
 
+/// Pairs of which one side takes nothing, beside somebody who is not to notice.
+struct Stalled {
+    front: Front,
+    bystander: Bystander,
+    paths: Vec<String>,
+    /// What the daemon held before, in KiB.
+    before: u64,
+}
+
+impl Stalled {
+    async fn begin() -> (Self, Vec<(RawPeer, RawPeer)>) {
+        let front = Front::open(STALL, "").await;
+        let bystander = Bystander::at(&front).await;
+        let paths: Vec<String> = (0..STALLED).map(|n| format!("/slow/{n}")).collect();
+        let mut pairs = Vec::new();
+        for path in &paths {
+            pairs.push(front.pair(path).await);
+        }
+        let (before, _) = front.memory();
+        (Self { front, bystander, paths, before }, pairs)
+    }
+
+    /// The most that the daemon has held, in KiB.
+    fn peak(&self) -> u64 {
+        self.front.memory().1
+    }
+
+    /// Asserts that little was held at this peak, and that nobody else has waited.
+    async fn end(self, peak: u64) {
+        self.bystander.was_not_disturbed().await;
+        let held = peak.saturating_sub(self.before);
+        assert!(held < STALLED as u64 * HELD, "{held} KiB are held");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slow_applications_are_blamed_and_their_clients_told() {
-    let front = Front::open(STALL, "").await;
-    let bystander = Bystander::at(&front).await;
-    let paths: Vec<String> = (0..STALLED).map(|n| format!("/slow/{n}")).collect();
-    let mut pairs = Vec::new();
-    for path in &paths {
-        pairs.push(front.pair(path).await);
-    }
-    let (before, _) = front.memory();
+    let (stalled, pairs) = Stalled::begin().await;
     let clients = pairs.into_iter().map(|(mut client, application)| async move {
         let rest = flood(&mut client, Side::Client).await;
         assert_eq!(client.expect_close(SOON).await.0, Some(1012));
@@ -60,43 +88,32 @@ async fn slow_applications_are_blamed_and_their_clients_told() {
         drop(application);
     });
     join_all(clients).await;
-    let (_, peak) = front.memory();
-    for path in &paths {
-        let (client, application) = front.legs(path).await;
+    let peak = stalled.peak();
+    for path in &stalled.paths {
+        let (client, application) = stalled.front.legs(path).await;
         assert_leg(&client, ("backend_failed", "relay_peer", "backend"));
         assert_eq!(client["state"], "closed", "{client}");
         assert_leg(&application, ("slow_consumer", "slow_consumer", "peer"));
     }
-    bystander.was_not_disturbed().await;
-    let held = peak.saturating_sub(before);
-    assert!(held < STALLED as u64 * HELD, "{held} KiB are held");
+    stalled.end(peak).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slow_clients_are_blamed_and_their_applications_dropped() {
-    let front = Front::open(STALL, "").await;
-    let bystander = Bystander::at(&front).await;
-    let paths: Vec<String> = (0..STALLED).map(|n| format!("/slow/{n}")).collect();
-    let mut pairs = Vec::new();
-    for path in &paths {
-        pairs.push(front.pair(path).await);
-    }
-    let (before, _) = front.memory();
+    let (stalled, pairs) = Stalled::begin().await;
     let applications = pairs.into_iter().map(|(client, mut application)| async move {
         flood(&mut application, Side::Server).await;
         assert_eq!(application.expect_end(SOON).await, End::Reset);
         drop(client);
     });
     join_all(applications).await;
-    let (_, peak) = front.memory();
-    for path in &paths {
-        let (client, application) = front.legs(path).await;
+    let peak = stalled.peak();
+    for path in &stalled.paths {
+        let (client, application) = stalled.front.legs(path).await;
         assert_leg(&client, ("slow_consumer", "slow_consumer", "peer"));
         assert_leg(&application, ("aborted", "relay_peer", "none"));
     }
-    bystander.was_not_disturbed().await;
-    let held = peak.saturating_sub(before);
-    assert!(held < STALLED as u64 * HELD, "{held} KiB are held");
+    stalled.end(peak).await;
 }
 
 /// One message on the wire: what is sent, and how many times in a row.
