@@ -47,22 +47,18 @@ pub(super) async fn dial(
         return Err(Problem::new(Word::Forbidden, detail));
     }
     check_tags(&request.tags)?;
-    for (name, value) in &request.headers {
-        header(name, value)?;
-    }
+    let headers = request.headers.iter().map(|(name, value)| header(name, value));
+    let headers = headers.collect::<Result<Vec<_>, _>>()?;
     if request.reconnect.0.is_some() {
         return dialers::keep(&api, &caller, request);
     }
-    let DialRequest { url, headers, subprotocols, tags, name, backend, reconnect: _ } = request;
+    let DialRequest { url, headers: _, subprotocols, tags, name, backend, reconnect: _ } = request;
     if name.is_some() {
         let detail = "name: is for a dialer: set reconnect, or leave it out";
         return Err(Problem::invalid(detail));
     }
     let mut dial = api.control.supervisor.dial(&url).settings(api.control.dialled.clone());
-    for (name, value) in &headers {
-        let (name, value) = header(name, value)?;
-        dial = dial.header(name, value);
-    }
+    dial = headers.into_iter().fold(dial, |dial, (name, value)| dial.header(name, value));
     dial = subprotocols.iter().fold(dial, |dial, name| dial.subprotocol(name));
     dial = tags.iter().fold(dial, |dial, (name, value)| dial.tag(name, value));
     let opened = match backend.0 {
