@@ -315,7 +315,7 @@ impl Supervisor {
         number: usize,
         options: DrainOptions,
     ) -> Result<Arc<DrainProgress>, DrainBackendError> {
-        self.core.drain_backend((route, number), options)
+        self.core.drain_backend(route, number, options)
     }
 
     /// Sends new clients to an application again, as if it had never failed. A drain that closes

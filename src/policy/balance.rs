@@ -230,6 +230,11 @@ impl Pool {
         instances.filter_map(|(n, instance)| instance.end_ejection(n, now)).collect()
     }
 
+    /// Tells whether somebody drains the instance of a choice of this pool.
+    pub fn is_draining(&self, choice: &Choice) -> bool {
+        self.instances.get(choice.instance).is_some_and(Instance::is_draining)
+    }
+
     /// Returns how all instances fare.
     pub fn view(&self, now: Instant) -> Vec<InstanceView> {
         self.instances.iter().map(|instance| instance.view(now)).collect()

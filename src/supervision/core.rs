@@ -247,7 +247,8 @@ impl Core {
     /// Sends no new clients to an application, and closes those that it has.
     pub(crate) fn drain_backend(
         &self,
-        (route, number): (&str, usize),
+        route: &str,
+        number: usize,
         options: DrainOptions,
     ) -> Result<Arc<DrainProgress>, DrainBackendError> {
         let entry = self.relays.get(route)?;

@@ -11,7 +11,7 @@ use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use crate::config::{Records, RelayBackend, UpstreamUrl};
 use crate::contract::masking::{self, Masking};
 use crate::policy::balance::{
-    Change, Choice, Ejection, InstanceState, InstanceView, NoApplication, NoInstance, Pool, Sign,
+    Change, Choice, Ejection, InstanceView, NoApplication, NoInstance, Pool, Sign,
 };
 use crate::supervision::{listener::masking_of, now};
 use crate::transport::dial::InvalidUrl;
@@ -265,9 +265,8 @@ impl Lease {
 
     /// Tells whether somebody drains the application.
     pub(in crate::supervision) fn drains(&self) -> bool {
-        let view = self.applications.view();
-        let of_it = self.instance().and_then(|n| view.get(n));
-        of_it.is_some_and(|view| view.state == InstanceState::Draining)
+        let pool = self.applications.pool();
+        self.choice.as_ref().is_some_and(|choice| pool.is_draining(choice))
     }
 
     /// Takes note of how the connection to it ended.
