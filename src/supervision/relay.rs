@@ -6,6 +6,7 @@
 //! and reason, and so does the answer that comes back: both are a Close that was read here and is to
 //! be sent there.
 
+mod answered;
 mod applications;
 mod health;
 mod opening;

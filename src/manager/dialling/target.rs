@@ -147,7 +147,7 @@ impl Target {
             return Ok(Opened { transport, read_ahead, application: None });
         };
         let waiting = self.await_feed(core, relay, id, &subprotocols, origin).await?;
-        let (subprotocols, must_agree) = match &waiting.subprotocol {
+        let (subprotocols, must_agree) = match waiting.subprotocol() {
             Some(chosen) => (vec![chosen.clone()], true),
             None => (subprotocols, false),
         };

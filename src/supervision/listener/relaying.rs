@@ -11,7 +11,7 @@ use crate::supervision::relay::{Offer, Opened, Relay, Unopened};
 use crate::supervision::supervisor::{Adoption, Pair};
 use crate::transport::opening_handshake::{Accepted, Agreement, Received, Refusal, Request};
 use crate::transport::socket::{AnySocket, SocketName};
-use crate::vocabulary::{ConnectionId, Direction, Origin, Role};
+use crate::vocabulary::{Direction, Origin, Role};
 
 impl Listener {
     /// Answers 101 once an application has, and hands both legs over.
@@ -23,7 +23,7 @@ impl Listener {
         mut under_way: UnderWay<'_>,
     ) {
         let asked = self.ask(relay, &mut under_way, received.request(), agreement).await;
-        let (application, agreement) = match asked {
+        let (opened, agreement) = match asked {
             Ok(asked) => asked,
             Err(refusal) => return under_way.failed(received.refuse(refusal).await),
         };
@@ -37,7 +37,7 @@ impl Listener {
         let request = Some(&accepted.request);
         let mut origin = self.origin(under_way.visitor, request, Some(&decision.route));
         origin.upstream = under_way.upstream.take();
-        self.adopt_pair(accepted, origin, decision, application);
+        self.adopt_pair(accepted, origin, decision, opened);
     }
 
     /// Asks the application behind a route whether it takes a client; what becomes of it is kept in
@@ -59,10 +59,10 @@ impl Listener {
             settings: &decision.route.settings,
         };
         match relay.open(offer).await {
-            Ok(application) => {
-                under_way.upstream = Some(application.upstream.clone());
-                let agreement = application.agreement.clone();
-                Ok((application, agreement))
+            Ok(opened) => {
+                under_way.upstream = Some(opened.application.upstream.clone());
+                let agreement = opened.agreement.clone();
+                Ok((opened, agreement))
             }
             Err(unopened) => {
                 let Unopened { refusal, limit, upstream } = *unopened;
@@ -92,20 +92,15 @@ impl Listener {
         accepted: Accepted<AnySocket>,
         mut origin: Origin,
         decision: Decision,
-        application: Opened,
+        opened: Opened,
     ) {
         let Decision { place, route, id } = decision;
         let Some(relay) = route.application() else { return };
-        let allowed_rsv = application.allowed_rsv;
+        let Opened { application, agreement: _, allowed_rsv } = opened;
         let leg = || Backend::leg(allowed_rsv, relay.checks_utf8());
-        let addr = application.upstream.addr.clone();
         origin.backend = Some(RELAY.to_owned());
-        origin.subprotocol = application.subprotocol;
+        origin.subprotocol = application.subprotocol.clone().map(String::from);
         let mut theirs = Origin::new(Direction::Outbound);
-        theirs.peer = addr;
-        theirs.local_addr = application.local_addr;
-        theirs.tls = application.tls.map(str::to_owned);
-        theirs.upstream = origin.upstream.clone();
         for (to, from) in [
             (&mut theirs.route, &origin.route),
             (&mut theirs.backend, &origin.backend),
@@ -117,33 +112,21 @@ impl Listener {
             to.clone_from(from);
         }
         let settings = relay.settings_of_leg(&route.settings);
-        let pair = Pair {
-            client: Adoption {
-                id,
-                transport: accepted.socket.into_transport(),
-                read_ahead: accepted.read_ahead,
-                role: Role::Server,
-                origin: Arc::new(origin),
-                settings: Arc::clone(&route.settings),
-                backend: leg(),
-                place: Some(place),
-            },
-            application: Adoption {
-                id: ConnectionId::new(),
-                transport: application.transport,
-                read_ahead: application.read_ahead,
-                role: Role::Client,
-                origin: Arc::new(theirs),
-                settings: Arc::new(settings),
-                backend: leg(),
-                place: Some(self.node.admit_leg()),
-            },
-            lease: application.lease,
-            losses: relay.losses(),
-            injects: route.inject,
-            first: Vec::new(),
-            adopted: None,
+        let place_of_leg = Some(self.node.admit_leg());
+        let (application, lease) = application.leg(theirs, settings, leg(), place_of_leg);
+        let client = Adoption {
+            id,
+            transport: accepted.socket.into_transport(),
+            read_ahead: accepted.read_ahead,
+            role: Role::Server,
+            origin: Arc::new(origin),
+            settings: Arc::clone(&route.settings),
+            backend: leg(),
+            place: Some(place),
         };
+        let (losses, injects) = (relay.losses(), route.inject);
+        let pair =
+            Pair { client, application, losses, lease, injects, first: Vec::new(), adopted: None };
         // The supervisor was shut down: so is everything else.
         let _ = self.node.adopt_pair(pair);
     }

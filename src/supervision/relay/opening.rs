@@ -12,17 +12,18 @@ use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
-use super::applications::{Application, Applications, Lease, NotReached, Reached};
+use super::answered::Answered;
+use super::applications::{Application, Applications, NotReached};
 use super::{Losses, health};
 use crate::config::{ConnectionSettings, HostHeader, OnClientLost, PlainHttp, RelayBackend};
-use crate::policy::balance::{InstanceView, NoInstance, Sign};
+use crate::policy::balance::{InstanceView, NoInstance};
 use crate::transport::dial::InvalidUrl;
 use crate::transport::opening_handshake::{
     self, Agreement, FailedOpening, Passed, Refusal, Request, Subprotocol, extension_name,
     extensions,
 };
 use crate::transport::reach::FailedReach;
-use crate::transport::socket::{SocketName, Transport};
+use crate::transport::socket::SocketName;
 use crate::vocabulary::{ConnectionId, Limit, OpenFailure, Upstream};
 pub(crate) use feed::{NotWaiting, Waiting};
 
@@ -54,19 +55,11 @@ pub(in crate::supervision) struct Offer<'a> {
     pub(in crate::supervision) settings: &'a ConnectionSettings,
 }
 
-/// The way to an application that has answered 101.
+/// An application that takes a client.
 pub(in crate::supervision) struct Opened {
-    pub(in crate::supervision) transport: Box<dyn Transport>,
-    pub(in crate::supervision) read_ahead: Bytes,
-    pub(in crate::supervision) upstream: Upstream,
-    pub(in crate::supervision) local_addr: Option<String>,
-    /// The version of TLS.
-    pub(in crate::supervision) tls: Option<&'static str>,
-    /// Held as long as it is connected.
-    pub(in crate::supervision) lease: Lease,
+    pub(in crate::supervision) application: Answered,
     /// What the client is to be answered.
     pub(in crate::supervision) agreement: Agreement,
-    pub(in crate::supervision) subprotocol: Option<String>,
     /// The reserved bits that were agreed on.
     pub(in crate::supervision) allowed_rsv: u8,
 }
@@ -170,56 +163,30 @@ impl Relay {
         offer: Offer<'_>,
         asked: &mut Option<Upstream>,
     ) -> Result<Opened, (Refusal, Option<Limit>)> {
-        let record = |application: &Application| application.record(&offer.settings.records);
-        let Reached { application, connected, lease, _pending } =
-            match self.applications.reach(offer.peer.ip()).await {
-                Ok(reached) => reached,
-                Err(NotReached::Draining) => return Err((all_draining(), None)),
-                Err(NotReached::TooMany(limit)) => return Err((too_many(&limit), Some(limit))),
-                Err(NotReached::Failed(application, failed)) => {
-                    *asked = Some(record(application));
-                    return Err((unreachable(failed), None));
-                }
-            };
-        let upstream = asked.insert(record(application));
-        (upstream.addr, upstream.connect) = (connected.addr, connected.connect);
-        let request = self.request(&offer, application).map_err(|refusal| (refusal, None))?;
-        let answered = opening_handshake::open_or_answer(
-            connected.transport,
-            request,
-            self.settings.response_timeout,
-            REFUSAL_BODY,
-        );
-        match answered.await {
-            Ok(answered) => {
-                lease.saw(Sign::Answered);
-                upstream.status = Some(answered.status);
-                let deflates = extensions(&answered.headers).next().is_some();
-                let agreement = offer
-                    .agreement
-                    .subprotocol(answered.subprotocol.clone())
-                    .passing(headers::of_agreement(&answered.headers));
-                Ok(Opened {
-                    transport: answered.socket,
-                    read_ahead: answered.read_ahead,
-                    upstream: upstream.clone(),
-                    local_addr: connected.local_addr,
-                    tls: connected.tls,
-                    lease,
-                    agreement,
-                    subprotocol: answered.subprotocol.map(String::from),
-                    // The only extension that is offered on uses RSV1 (RFC 7692 section 6).
-                    allowed_rsv: if deflates { 0b100 } else { 0 },
-                })
+        let records = &offer.settings.records;
+        let reached = match self.applications.reach(offer.peer.ip()).await {
+            Ok(reached) => reached,
+            Err(NotReached::Draining) => return Err((all_draining(), None)),
+            Err(NotReached::TooMany(limit)) => return Err((too_many(&limit), Some(limit))),
+            Err(NotReached::Failed(application, failed)) => {
+                *asked = Some(application.record(records));
+                return Err((unreachable(failed), None));
             }
-            Err(failed) => {
-                if let Some(sign) = Sign::of_dial(failed.failure) {
-                    lease.saw(sign);
-                }
-                upstream.status = failed.status;
-                Err((refused(*failed), None))
-            }
-        }
+        };
+        let upstream = asked.insert(reached.record(records));
+        let request =
+            self.request(&offer, reached.application).map_err(|refusal| (refusal, None))?;
+        let within = self.settings.response_timeout;
+        let answered = reached.ask(request, within, REFUSAL_BODY, upstream).await;
+        let application = answered.map_err(|failed| (refused(*failed), None))?;
+        let deflates = extensions(&application.headers).next().is_some();
+        let agreement = offer
+            .agreement
+            .subprotocol(application.subprotocol.clone())
+            .passing(headers::of_agreement(&application.headers));
+        // The only extension that is offered on uses RSV1 (RFC 7692 section 6).
+        let allowed_rsv = if deflates { 0b100 } else { 0 };
+        Ok(Opened { application, agreement, allowed_rsv })
     }
 
     /// Makes the request to an application of the client's.
@@ -273,16 +240,25 @@ fn too_many(limit: &Limit) -> Refusal {
 }
 
 fn unreachable(failed: FailedReach) -> Refusal {
-    let (status, failure) = match failed.failure {
-        OpenFailure::ConnectTimeout | OpenFailure::HandshakeTimeout => {
-            (StatusCode::GATEWAY_TIMEOUT, OpenFailure::BackendUnreachable)
-        }
-        OpenFailure::PortsExhausted => {
-            (StatusCode::SERVICE_UNAVAILABLE, OpenFailure::PortsExhausted)
-        }
-        _ => (StatusCode::BAD_GATEWAY, OpenFailure::BackendUnreachable),
-    };
+    let (status, failure) = (status_of(&failed), recorded(&failed));
     told(status, failure, "the application cannot be reached", failed.detail)
+}
+
+/// Returns what a client is answered whose application cannot be reached.
+fn status_of(failed: &FailedReach) -> StatusCode {
+    match failed.failure {
+        OpenFailure::ConnectTimeout | OpenFailure::HandshakeTimeout => StatusCode::GATEWAY_TIMEOUT,
+        OpenFailure::PortsExhausted => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::BAD_GATEWAY,
+    }
+}
+
+/// Returns what is recorded of an application that cannot be reached.
+fn recorded(failed: &FailedReach) -> OpenFailure {
+    match failed.failure {
+        OpenFailure::PortsExhausted => OpenFailure::PortsExhausted,
+        _ => OpenFailure::BackendUnreachable,
+    }
 }
 
 fn refused(failed: FailedOpening) -> Refusal {

@@ -9,39 +9,25 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderValue};
 use tokio::sync::oneshot;
 
-use super::Relay;
+use super::headers::CONNECTION_ID;
+use super::{Relay, recorded};
 use crate::config::{ConnectionSettings, Records};
-use crate::policy::balance::Sign;
 use crate::supervision::backend::Backend;
 use crate::supervision::handle::ConnectionHandle;
 use crate::supervision::relay::Losses;
-use crate::supervision::relay::applications::{Lease, NotReached, Reached};
+use crate::supervision::relay::answered::Answered;
+use crate::supervision::relay::applications::{Lease, NotReached};
 use crate::supervision::supervisor::{Adoption, Pair};
-use crate::transport::opening_handshake::{self, FailedOpening, Subprotocol};
-use crate::transport::socket::Transport;
-use crate::vocabulary::{
-    ConnectionId, Direction, Limit, Message, OpenFailure, Origin, Role, Upstream,
-};
-
-const CONNECTION_ID: HeaderName = HeaderName::from_static("lastword-connection-id");
+use crate::transport::opening_handshake::{FailedOpening, Subprotocol};
+use crate::vocabulary::{ConnectionId, Direction, Limit, Message, OpenFailure, Origin, Upstream};
 
 /// An application that has answered 101, and waits for its feed.
 pub(crate) struct Waiting {
-    transport: Box<dyn Transport>,
-    read_ahead: Bytes,
-    upstream: Upstream,
-    local_addr: Option<String>,
-    /// The version of TLS.
-    tls: Option<&'static str>,
-    /// Held as long as it is connected.
-    lease: Lease,
-    /// What it has chosen of what it was offered.
-    pub(crate) subprotocol: Option<Subprotocol>,
+    application: Answered,
     relay: Arc<Relay>,
 }
 
@@ -64,18 +50,16 @@ impl Relay {
         subprotocols: Vec<Subprotocol>,
         records: &Records,
     ) -> Result<Waiting, NotWaiting> {
-        let Reached { application, connected, lease, _pending } =
-            match self.applications.reach(None).await {
-                Ok(reached) => reached,
-                Err(not_reached) => return Err(unreachable(not_reached, records)),
-            };
-        let mut upstream = application.record(records);
-        (upstream.addr, upstream.connect) = (connected.addr, connected.connect);
+        let reached = match self.applications.reach(None).await {
+            Ok(reached) => reached,
+            Err(not_reached) => return Err(unreachable(not_reached, records)),
+        };
+        let mut upstream = reached.record(records);
         let mut headers = HeaderMap::new();
         if let Ok(id) = HeaderValue::try_from(id.to_string()) {
             headers.insert(CONNECTION_ID, id);
         }
-        let request = application.upstream.request(PathAndQuery::from_static("/"), None);
+        let request = reached.application.upstream.request(PathAndQuery::from_static("/"), None);
         let request = match request.with_headers(headers) {
             Ok(request) => request.with_subprotocols(subprotocols),
             Err(error) => {
@@ -84,28 +68,9 @@ impl Relay {
             }
         };
         let within = self.settings.response_timeout;
-        match opening_handshake::open(connected.transport, request, within).await {
-            Ok(opened) => {
-                lease.saw(Sign::Answered);
-                upstream.status = Some(opened.status);
-                Ok(Waiting {
-                    transport: opened.socket,
-                    read_ahead: opened.read_ahead,
-                    upstream,
-                    local_addr: connected.local_addr,
-                    tls: connected.tls,
-                    lease,
-                    subprotocol: opened.subprotocol,
-                    relay: Arc::clone(self),
-                })
-            }
-            Err(failed) => {
-                if let Some(sign) = Sign::of_dial(failed.failure) {
-                    lease.saw(sign);
-                }
-                upstream.status = failed.status;
-                Err(refused(*failed, upstream))
-            }
+        match reached.ask(request, within, 0, &mut upstream).await {
+            Ok(application) => Ok(Waiting { application, relay: Arc::clone(self) }),
+            Err(failed) => Err(refused(*failed, upstream)),
         }
     }
 
@@ -117,6 +82,11 @@ impl Relay {
 }
 
 impl Waiting {
+    /// Returns what it has chosen of the subprotocols that it was offered.
+    pub(crate) fn subprotocol(&self) -> Option<&Subprotocol> {
+        self.application.subprotocol.as_ref()
+    }
+
     /// Pairs it with its feed. `first` is said to the feed before anything that passes.
     pub(in crate::supervision) fn pair(
         self,
@@ -125,9 +95,9 @@ impl Waiting {
         first: Vec<Message>,
         adopted: oneshot::Sender<ConnectionHandle>,
     ) -> Pair {
-        let (relay, backend) = (Arc::clone(&self.relay), self.relay.backend());
-        let (application, lease) = self.adoption(&feed.origin, &feed.settings, backend);
-        let losses = Losses { caller: "feed", ..relay.losses() };
+        let losses = Losses { caller: "feed", ..self.relay.losses() };
+        let backend = self.relay.backend();
+        let (application, lease) = self.leg(&feed.origin, &feed.settings, backend);
         Pair { client: feed, application, losses, lease, injects, first, adopted: Some(adopted) }
     }
 
@@ -137,40 +107,25 @@ impl Waiting {
         feed: &Origin,
         settings: &ConnectionSettings,
     ) -> Adoption {
-        self.adoption(feed, settings, Backend::none()).0
+        self.leg(feed, settings, Backend::none()).0
     }
 
-    fn adoption(
+    fn leg(
         self,
         feed: &Origin,
         settings: &ConnectionSettings,
         backend: Backend,
     ) -> (Adoption, Lease) {
-        let Self { transport, read_ahead, upstream, local_addr, tls, lease, subprotocol, relay } =
-            self;
+        let Self { application, relay } = self;
         let mut origin = Origin::new(Direction::Outbound);
-        if let Ok(uri) = upstream.url.parse::<http::Uri>() {
+        if let Ok(uri) = application.upstream.url.parse::<http::Uri>() {
             origin.host = uri.authority().map(ToString::to_string);
             origin.path = uri.path_and_query().map(ToString::to_string);
         }
-        origin.peer.clone_from(&upstream.addr);
-        origin.local_addr = local_addr;
-        origin.tls = tls.map(str::to_owned);
         origin.dialer.clone_from(&feed.dialer);
         origin.backend.clone_from(&feed.backend);
-        origin.subprotocol = subprotocol.map(String::from);
-        origin.upstream = Some(upstream);
-        let adoption = Adoption {
-            id: ConnectionId::new(),
-            transport,
-            read_ahead,
-            role: Role::Client,
-            origin: Arc::new(origin),
-            settings: Arc::new(relay.settings_of_leg(settings)),
-            backend,
-            place: None,
-        };
-        (adoption, lease)
+        origin.subprotocol = application.subprotocol.clone().map(String::from);
+        application.leg(origin, relay.settings_of_leg(settings), backend, None)
     }
 }
 
@@ -191,10 +146,7 @@ fn unreachable(why: NotReached<'_>, records: &Records) -> NotWaiting {
             NotWaiting::new(OpenFailure::RefusedLimit, None, detail)
         }
         NotReached::Failed(application, failed) => {
-            let failure = match failed.failure {
-                OpenFailure::PortsExhausted => OpenFailure::PortsExhausted,
-                _ => OpenFailure::BackendUnreachable,
-            };
+            let failure = recorded(&failed);
             let detail = format!("the application cannot be reached: {}", failed.detail);
             NotWaiting::new(failure, Some(application.record(records)), detail)
         }

@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue};
 use crate::transport::socket::SocketName;
 use crate::vocabulary::ConnectionId;
 
-const CONNECTION_ID: HeaderName = HeaderName::from_static("lastword-connection-id");
+pub(super) const CONNECTION_ID: HeaderName = HeaderName::from_static("lastword-connection-id");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");

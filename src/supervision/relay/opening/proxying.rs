@@ -6,13 +6,12 @@ use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, StatusCode, Uri, header, request, response};
 
-use super::{Relay, headers};
+use super::{Relay, headers, status_of};
 use crate::config::HostHeader;
 use crate::policy::balance::Sign;
 use crate::supervision::relay::applications::{Lease, NotReached, Reached};
 use crate::transport::http_proxy::{self, Forwarding, NotPassed};
 use crate::transport::socket::{AnySocket, SocketName, Transport};
-use crate::vocabulary::OpenFailure;
 
 impl Relay {
     /// Passes one plain request on, which `read_ahead` begins with, and its answer back.
@@ -73,12 +72,7 @@ impl Forwarding for Proxying<'_> {
             }
             Err(NotReached::Failed(_, failed)) => {
                 tracing::debug!(detail = failed.detail, "not proxied");
-                let status = match failed.failure {
-                    OpenFailure::ConnectTimeout => StatusCode::GATEWAY_TIMEOUT,
-                    OpenFailure::PortsExhausted => unavailable,
-                    _ => StatusCode::BAD_GATEWAY,
-                };
-                Err(not_passed(status, "the application cannot be reached"))
+                Err(not_passed(status_of(&failed), "the application cannot be reached"))
             }
         }
     }
