@@ -59,6 +59,9 @@ pub enum Violation {
     /// A subprotocol or an application is listed twice.
     #[error("{0:?} is listed twice: remove one")]
     ListedTwice(String),
+    /// A relay would have nobody to pass clients on to.
+    #[error("names no application: list at least one URL, such as \"ws://127.0.0.1:3000\"")]
+    NoApplication,
     /// A key would change nothing.
     #[error("is for relay backends only, and this one takes messages anyway: remove it")]
     InjectWithoutRelay,
@@ -267,10 +270,12 @@ fn check_routes(config: &Config) -> Check {
 }
 
 fn check_relay(key: &str, relay: &RelayBackend) -> Check {
+    let urls = || [format!("{key}.urls")];
+    ensure(!relay.urls.is_empty(), urls(), || Violation::NoApplication)?;
     for (index, url) in relay.urls.iter().enumerate() {
         // Its failures would be counted apart, and it would be drained by halves.
         let twice = || Violation::ListedTwice(url.to_string());
-        ensure(!relay.urls[..index].contains(url), [format!("{key}.urls")], twice)?;
+        ensure(!relay.urls[..index].contains(url), urls(), twice)?;
     }
     for (name, duration) in [
         ("connect_timeout", relay.connect_timeout),
@@ -282,7 +287,6 @@ fn check_relay(key: &str, relay: &RelayBackend) -> Check {
         ensure(!duration.is_zero(), [format!("{key}.{name}")], || Violation::NoDeadline)?;
     }
     for (name, number) in [
-        ("urls", relay.urls.len() as u64),
         ("tries", u64::from(relay.tries)),
         ("max_pending", u64::from(relay.max_pending)),
         ("max_message_size", relay.max_message_size.0),

@@ -255,6 +255,10 @@ fn bad_configurations(directory: &TempDir) -> Vec<(Vec<String>, Vec<&'static str
             vec!["routes[0].backend.urls", "ws://a", "listed twice"],
         ),
         (
+            set(r#"routes[0].backend={kind="relay",urls=[]}"#),
+            vec!["routes[0].backend.urls", "names no application", "list at least one"],
+        ),
+        (
             set(r#"routes[0].backend={kind="relay",url="ws://a",tries=0}"#),
             vec!["routes[0].backend.tries"],
         ),
