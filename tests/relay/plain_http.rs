@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
 use super::stage::{House, settings};
-use crate::support::http::read_request;
+use crate::support::http::{exchange, read_request, upgrade_request};
 use crate::support::{A_WHILE, SOON};
 
 async fn house(http: PlainHttp) -> (House, TcpListener) {
@@ -198,5 +198,21 @@ async fn an_answer_that_is_none_is_502() {
         drop(application);
         let answer = rest(&mut client).await;
         assert!(answer.starts_with("HTTP/1.1 502 "), "{wrong:?}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn an_application_that_opens_no_tls_in_time_is_504_for_both() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("wss://localhost:{}", listener.local_addr().unwrap().port());
+    let house = House::open(&url, settings(|_| {}), |relay| {
+        relay.http = PlainHttp::Proxy;
+        relay.response_timeout = Duration::from_millis(100);
+        relay.tries = 1;
+    })
+    .await;
+    let plain = "GET / HTTP/1.1\r\nHost: house\r\nConnection: close\r\n\r\n".to_owned();
+    for request in [plain, upgrade_request("house", "/", "")] {
+        assert_eq!(exchange(house.address, request, SOON).await.head.status(), 504);
     }
 }
