@@ -15,8 +15,7 @@ use super::supervisor::{Adoption, Pair, SupervisorMessage};
 use crate::policy::admission::{Admission, NotAdmitted};
 use crate::protocol::classification;
 use crate::vocabulary::{
-    Cause, ConnectionId, Ending, Fault, FirstClose, Kind, Limit, OpenFailure, Origin, Outcome,
-    Retry, TransportEnd,
+    ConnectionId, Ending, Kind, Limit, OpenFailure, Origin, Outcome, TransportEnd,
 };
 
 /// What all connections of a node share.
@@ -142,21 +141,8 @@ impl Node {
     fn draw_up(&self, attempt: Attempt, wait: Option<Duration>) -> Ending {
         let Attempt { origin, began, failure, transport_end, limit, detail } = attempt;
         let ended_at = SystemTime::now();
-        let mut outcome = Outcome {
-            kind: Kind::OpenFailed(failure),
-            fault: Fault::None,
-            cause: Cause::None,
-            first_close: FirstClose::None,
-            state: None,
-            close_sent: None,
-            close_received: None,
-            transport_end,
-            handshake: None,
-            retry: Retry::Never,
-            limit,
-            by: None,
-            detail,
-        };
+        let mut outcome =
+            Outcome { transport_end, limit, detail, ..Outcome::of(Kind::OpenFailed(failure)) };
         classification::judge(&mut outcome, origin.direction);
         if let Some(wait) = wait {
             outcome.retry = classification::after_asking(outcome.retry, wait);

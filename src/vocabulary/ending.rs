@@ -307,6 +307,25 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Begins an outcome of this kind: nobody has closed, nothing is known and nothing judged yet.
+    pub const fn of(kind: Kind) -> Self {
+        Self {
+            kind,
+            fault: Fault::None,
+            cause: Cause::None,
+            first_close: FirstClose::None,
+            state: None,
+            close_sent: None,
+            close_received: None,
+            transport_end: None,
+            handshake: None,
+            retry: Retry::Never,
+            limit: None,
+            by: None,
+            detail: String::new(),
+        }
+    }
+
     /// Returns the close code of RFC 6455 section 7.1.5: the received code, 1005 if the peer's
     /// Close had none, 1006 if no Close came. An attempt has none.
     pub fn close_code(&self) -> Option<u16> {

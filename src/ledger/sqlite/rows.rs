@@ -9,8 +9,7 @@ use super::attempts::Group;
 use crate::contract::{EndingRecord, OpenedRecord};
 use crate::protocol::classification;
 use crate::vocabulary::{
-    Cause, ConnectionId, Direction, Ending, Fault, FirstClose, Kind, Opened, Origin, Outcome,
-    Retry, TransportEnd,
+    ConnectionId, Direction, Ending, Fault, Kind, Opened, Origin, Outcome, TransportEnd,
 };
 
 /// What one transaction writes.
@@ -169,24 +168,15 @@ fn died(
     now: SystemTime,
 ) -> Ending {
     let mut outcome = Outcome {
-        kind: Kind::ProcessDied,
         fault: Fault::Local,
-        cause: Cause::None,
-        first_close: FirstClose::None,
-        state: None,
-        close_sent: None,
-        close_received: None,
         transport_end: Some(TransportEnd::Unknown),
-        handshake: None,
-        retry: Retry::Never,
-        limit: None,
-        by: None,
         detail: format!(
             "the process died between {}, when it was last known to be alive, and {}, when lastword \
              started again",
             text_of(ended_at),
             text_of(now)
         ),
+        ..Outcome::of(Kind::ProcessDied)
     };
     classification::judge(&mut outcome, direction);
     Ending {

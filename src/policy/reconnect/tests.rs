@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::protocol::classification::{self, after_asking};
 use crate::vocabulary::{
-    Cause, CloseCode, CloseFrame, CloseState, Direction, Fault, FirstClose, Kind, OpenFailure,
+    Cause, CloseCode, CloseFrame, CloseState, Direction, FirstClose, Kind, OpenFailure,
     ReceivedClose,
 };
 
@@ -24,19 +24,11 @@ fn policy() -> ReconnectPolicy {
 fn outcome(kind: Kind, code: Option<u16>) -> Outcome {
     let opened = kind.open_failure().is_none();
     let mut outcome = Outcome {
-        kind,
-        fault: Fault::None,
         cause: if code.is_some() { Cause::Peer } else { Cause::None },
         first_close: if code.is_some() { FirstClose::Peer } else { FirstClose::None },
         state: opened.then_some(CloseState::Closed),
-        close_sent: None,
         close_received: code.map(|code| ReceivedClose { code: Some(code), reason: "".into() }),
-        transport_end: None,
-        handshake: None,
-        retry: Retry::Never,
-        limit: None,
-        by: None,
-        detail: String::new(),
+        ..Outcome::of(kind)
     };
     classification::judge(&mut outcome, Direction::Outbound);
     outcome

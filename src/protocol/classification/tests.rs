@@ -9,19 +9,13 @@ fn limit() -> Limit {
 /// A clean ending that the peer began with 4000, to be changed by each test.
 fn outcome() -> Outcome {
     Outcome {
-        kind: Kind::Clean,
-        fault: Fault::None,
         cause: Cause::Peer,
         first_close: FirstClose::Peer,
         state: Some(CloseState::Closed),
         close_sent: CloseFrame::new(Some(4000), "").ok(),
         close_received: Some(received(4000, "")),
         transport_end: Some(TransportEnd::Fin),
-        handshake: None,
-        retry: Retry::Never,
-        limit: None,
-        by: None,
-        detail: String::new(),
+        ..Outcome::of(Kind::Clean)
     }
 }
 

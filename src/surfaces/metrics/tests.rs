@@ -11,8 +11,7 @@ use std::time::{Duration, SystemTime};
 use super::{DrainFacts, LedgerFacts, Metrics, MetricsSources, Observations};
 use crate::vocabulary::{
     BackendState, BackendStatus, Cause, Census, CensusLine, CloseState, ConnectionId, Direction,
-    Ending, Event, Fault, FirstClose, Kind, OpenByState, Origin, Outcome, Published, Record, Retry,
-    Verdict,
+    Ending, Event, Fault, Kind, OpenByState, Origin, Outcome, Published, Record, Verdict,
 };
 
 /// A route as a configuration may name it.
@@ -97,21 +96,7 @@ fn ending(kind: Kind, route: Option<&str>) -> Ending {
         opened_at: SystemTime::UNIX_EPOCH,
         ended_at: SystemTime::UNIX_EPOCH,
         open_for: Duration::from_secs(90),
-        outcome: Outcome {
-            kind,
-            fault: Fault::None,
-            cause: Cause::None,
-            first_close: FirstClose::None,
-            state: None,
-            close_sent: None,
-            close_received: None,
-            transport_end: None,
-            handshake: Some(Duration::from_millis(3)),
-            retry: Retry::Never,
-            limit: None,
-            by: None,
-            detail: String::new(),
-        },
+        outcome: Outcome { handshake: Some(Duration::from_millis(3)), ..Outcome::of(kind) },
         traffic: None,
         tcp: None,
     }

@@ -3,26 +3,17 @@
 use super::*;
 use crate::protocol::classification;
 use crate::vocabulary::{
-    Cause, CloseState, Direction, Fault, FirstClose, Kind, OpenFailure, Outcome, ReceivedClose,
-    Retry,
+    Cause, CloseState, Direction, FirstClose, Kind, OpenFailure, Outcome, ReceivedClose,
 };
 
 /// How the instance's connection would be recorded.
 fn outcome(kind: Kind, cause: Cause, first_close: FirstClose, code: Option<u16>) -> Outcome {
     let mut outcome = Outcome {
-        kind,
-        fault: Fault::None,
         cause,
         first_close,
         state: Some(CloseState::Closed),
-        close_sent: None,
         close_received: code.map(|code| ReceivedClose { code: Some(code), reason: "".into() }),
-        transport_end: None,
-        handshake: None,
-        retry: Retry::Never,
-        limit: None,
-        by: None,
-        detail: String::new(),
+        ..Outcome::of(kind)
     };
     classification::judge(&mut outcome, Direction::Outbound);
     outcome

@@ -5,7 +5,7 @@ use crate::contract::{EndingRecord, LimitRecord, UpstreamRecord};
 use crate::protocol::classification::judge;
 use crate::surfaces::cli::tests::samples;
 use crate::surfaces::cli::why::facts::open_failures;
-use crate::vocabulary::{Cause, Direction, Fault, FirstClose, Kind, OpenFailure, Outcome, Retry};
+use crate::vocabulary::{Direction, Kind, OpenFailure, Outcome, Retry};
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
@@ -49,21 +49,7 @@ fn directions(failure: OpenFailure) -> &'static [Direction] {
 }
 
 fn attempt(failure: OpenFailure, direction: Direction) -> EndingRecord<'static> {
-    let mut outcome = Outcome {
-        kind: Kind::OpenFailed(failure),
-        fault: Fault::None,
-        cause: Cause::None,
-        first_close: FirstClose::None,
-        state: None,
-        close_sent: None,
-        close_received: None,
-        transport_end: None,
-        handshake: None,
-        retry: Retry::Never,
-        limit: None,
-        by: None,
-        detail: detail(failure),
-    };
+    let mut outcome = Outcome { detail: detail(failure), ..Outcome::of(Kind::OpenFailed(failure)) };
     judge(&mut outcome, direction);
 
     let mut record = samples::attempt(failure.as_str());
