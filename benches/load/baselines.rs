@@ -4,7 +4,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -136,6 +136,7 @@ fn is_data(message: &Message) -> bool {
 struct Manager {
     connections: Arc<DashMap<u64, mpsc::Sender<Order>>>,
     opened: AtomicU64,
+    closing: Arc<AtomicBool>,
 }
 
 enum Order {
@@ -166,12 +167,17 @@ impl Manager {
     }
 
     fn open(&self, socket: TcpStream, config: WebSocketConfig) {
-        let connections = Arc::clone(&self.connections);
+        let (connections, closing) = (Arc::clone(&self.connections), Arc::clone(&self.closing));
         let id = self.opened.fetch_add(1, Ordering::Relaxed);
         tokio::spawn(async move {
             if let Ok(socket) = accept_async_with_config(socket, Some(config)).await {
                 let (sender, receiver) = mpsc::channel(32);
-                connections.insert(id, sender);
+                connections.insert(id, sender.clone());
+                if closing.load(Ordering::SeqCst) {
+                    // Its client had its 101 before whoever closed all could see it here.
+                    let _ = sender.try_send(Order::Close);
+                }
+                drop(sender);
                 let _ = manage(socket, receiver).await;
                 connections.remove(&id);
             }
@@ -187,6 +193,7 @@ impl Manager {
     }
 
     async fn close_all(&self) -> Result<()> {
+        self.closing.store(true, Ordering::SeqCst);
         for connection in self.connections.iter() {
             let _ = connection.try_send(Order::Close);
         }
