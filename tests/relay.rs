@@ -13,6 +13,7 @@ mod relay {
     mod front;
     mod hostile;
     mod injecting;
+    mod leaving;
     mod losses;
     mod opening;
     mod plain_http;

@@ -26,8 +26,8 @@ use crate::policy::admission::{Admission, AdmissionLimits};
 use crate::protocol::closing_handshake::Input;
 use crate::transport::bind::{self, Arrivals, BindError};
 use crate::vocabulary::{
-    BackendStatus, Cause, Census, CloseCode, CloseFrame, ConnectionId, ConnectionName,
-    DrainProgress, Ending, Event, ListenAddress, Message, Origin, Published, Requester, Selector,
+    BackendStatus, Cause, Census, ConnectionId, ConnectionName, DrainProgress, Ending, Event,
+    ListenAddress, Message, Origin, Published, Requester, Selector,
 };
 
 /// How long the end of a supervisor waits for the last endings to be told: for longer than a ledger
@@ -128,11 +128,7 @@ impl Core {
         feed: &Origin,
         settings: &ConnectionSettings,
     ) {
-        // After a shutdown nobody is left to close it: it is dropped.
-        if let Ok(connection) = self.adopt(application.alone(feed, settings)).await {
-            let close = CloseFrame::coded(CloseCode::GOING_AWAY, "the feed did not open");
-            connection.close_with(close, Cause::RelayPeer, None);
-        }
+        self.node.dismiss(application.alone(feed, settings), "the feed did not open").await;
     }
 
     pub(crate) fn is_draining(&self) -> bool {

@@ -15,7 +15,8 @@ use super::supervisor::{Adoption, Pair, SupervisorMessage};
 use crate::policy::admission::{Admission, NotAdmitted};
 use crate::protocol::classification;
 use crate::vocabulary::{
-    ConnectionId, Ending, Kind, Limit, OpenFailure, Origin, Outcome, TransportEnd,
+    Cause, CloseCode, CloseFrame, ConnectionId, Ending, Kind, Limit, OpenFailure, Origin, Outcome,
+    TransportEnd,
 };
 
 /// What all connections of a node share.
@@ -67,6 +68,15 @@ impl Node {
     pub(super) fn adopt_pair(&self, pair: Pair) -> Result<(), ShutDown> {
         let message = SupervisorMessage::AdoptPair(Box::new(pair));
         self.supervisor.cast(message).map_err(|_| ShutDown)
+    }
+
+    /// Takes over a connection to an application whose other end did not open, to close it.
+    pub(super) async fn dismiss(&self, application: Adoption, reason: &str) {
+        // After a shutdown nobody is left to close it: it is dropped.
+        if let Ok(connection) = self.adopt(application).await {
+            let close = CloseFrame::coded(CloseCode::GOING_AWAY, reason);
+            connection.close_with(close, Cause::RelayPeer, None);
+        }
     }
 
     /// Refuses new connections from now on.

@@ -8,6 +8,7 @@
 //! - [`server`]: read a request, answer 101 or a refusal.
 //! - [`client`]: send a request, judge the answer.
 //! - [`request`]: what was asked, and the pure checks of it; the owner puts them in order.
+//! - [`Waiting`]: a peer whose answer takes time, until it leaves.
 //! - [`answer`]: what is answered, and how a refused peer is let go so that it reads the answer.
 
 pub mod answer;
@@ -15,6 +16,7 @@ pub mod client;
 mod muted;
 pub mod request;
 pub mod server;
+mod waiting;
 
 use bytes::Bytes;
 
@@ -28,6 +30,7 @@ pub use request::{
     choose_subprotocol, extension_name, extensions,
 };
 pub use server::{Accepted, FailedHandshake, HandshakeLimits, Received, accept, receive};
+pub use waiting::Waiting;
 
 /// How much of a text that a peer chose is kept in a record.
 const RECORDED: usize = 1024;

@@ -7,11 +7,13 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
+use futures_util::FutureExt;
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, Interest, ReadBuf, Ready};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::shared_tcp::{DirectWriter, SharedTcp};
 use super::tcp_info;
+use crate::protocol::classification::LossKind;
 use crate::vocabulary::TcpFacts;
 
 /// A byte stream that can carry a connection.
@@ -25,6 +27,12 @@ pub trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {
 
     /// Returns what the kernel knows of it; `None` where there is no TCP.
     fn kernel(&self) -> Option<KernelFacts> {
+        None
+    }
+
+    /// Returns how the peer has ended its half, as far as that shows while bytes before the end are
+    /// unread; `None` where it has not, or where only reading tells.
+    fn unread_loss(&self) -> Option<LossKind> {
         None
     }
 
@@ -48,9 +56,34 @@ impl Transport for TcpStream {
     fn kernel(&self) -> Option<KernelFacts> {
         tcp_info::read(self)
     }
+
+    fn unread_loss(&self) -> Option<LossKind> {
+        if !is_read_closed(self.ready(Interest::READABLE)) {
+            return None;
+        }
+        match self.kernel()?.state {
+            TcpState::Closed => Some(LossKind::Reset),
+            TcpState::Established
+            | TcpState::FinSent
+            | TcpState::CloseWait
+            | TcpState::BothFins
+            | TcpState::Other(_) => Some(LossKind::Fin),
+        }
+    }
 }
 
-impl Transport for UnixStream {}
+impl Transport for UnixStream {
+    fn unread_loss(&self) -> Option<LossKind> {
+        is_read_closed(self.ready(Interest::READABLE)).then_some(LossKind::Fin)
+    }
+}
+
+/// Tells whether the runtime has noted the end of the peer's half; it does so beside unread bytes,
+/// which make a socket ready at once.
+fn is_read_closed(ready: impl Future<Output = io::Result<Ready>>) -> bool {
+    let ready = ready.now_or_never();
+    ready.is_some_and(|ready| ready.is_ok_and(Ready::is_read_closed))
+}
 
 impl Transport for DuplexStream {}
 
@@ -61,6 +94,10 @@ impl Transport for Box<dyn Transport> {
 
     fn kernel(&self) -> Option<KernelFacts> {
         (**self).kernel()
+    }
+
+    fn unread_loss(&self) -> Option<LossKind> {
+        (**self).unread_loss()
     }
 
     fn direct_writer(&self) -> Option<DirectWriter> {
@@ -149,6 +186,13 @@ impl Transport for AnySocket {
         match self {
             Self::Tcp(socket) => socket.kernel(),
             Self::Unix(socket) => socket.kernel(),
+        }
+    }
+
+    fn unread_loss(&self) -> Option<LossKind> {
+        match self {
+            Self::Tcp(socket) => socket.unread_loss(),
+            Self::Unix(socket) => socket.unread_loss(),
         }
     }
 }

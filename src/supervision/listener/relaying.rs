@@ -9,7 +9,9 @@ use super::{Decision, Listener, RELAY, about_to_stop};
 use crate::supervision::backend::Backend;
 use crate::supervision::relay::{Offer, Opened, Relay, Unopened};
 use crate::supervision::supervisor::{Adoption, Pair};
-use crate::transport::opening_handshake::{Accepted, Agreement, Received, Refusal, Request};
+use crate::transport::opening_handshake::{
+    Accepted, Agreement, Received, Refusal, Request, RequestFacts,
+};
 use crate::transport::socket::{AnySocket, SocketName};
 use crate::vocabulary::{Direction, Origin, Role};
 
@@ -22,16 +24,26 @@ impl Listener {
         agreement: Agreement,
         mut under_way: UnderWay<'_>,
     ) {
-        let asked = self.ask(relay, &mut under_way, received.request(), agreement).await;
+        let (request, client) = received.waiting();
+        let asked = tokio::select! {
+            biased;
+            asked = self.ask(relay, &mut under_way, request, agreement) => asked,
+            // The application is not asked any longer, and has its place free.
+            loss = client.left() => return under_way.failed(received.gone(&loss)),
+        };
         let (opened, agreement) = match asked {
             Ok(asked) => asked,
             Err(refusal) => return under_way.failed(received.refuse(refusal).await),
         };
         // The application had its own time.
         received.give_time(self.timeout);
-        let accepted = match received.agree(agreement).await {
+        let agreed = received.agree(agreement).await;
+        let accepted = match agreed {
             Ok(accepted) => accepted,
-            Err(failed) => return under_way.failed(failed),
+            Err(failed) => {
+                self.dismiss(opened, relay, failed.request.as_ref(), &under_way).await;
+                return under_way.failed(failed);
+            }
         };
         let Stage::Agreed(decision) = under_way.over() else { return };
         let request = Some(&accepted.request);
@@ -58,19 +70,37 @@ impl Listener {
             subprotocols: &decision.route.subprotocols,
             settings: &decision.route.settings,
         };
-        match relay.open(offer).await {
+        match relay.open(offer, &mut under_way.upstream).await {
             Ok(opened) => {
                 under_way.upstream = Some(opened.application.upstream.clone());
                 let agreement = opened.agreement.clone();
                 Ok((opened, agreement))
             }
             Err(unopened) => {
-                let Unopened { refusal, limit, upstream } = *unopened;
-                under_way.upstream = upstream;
+                let Unopened { refusal, limit } = *unopened;
                 under_way.refuse(&refusal, limit, request);
                 Err(refusal)
             }
         }
+    }
+
+    /// Closes the connection to an application that opened for a client which did not take its 101.
+    async fn dismiss(
+        &self,
+        opened: Opened,
+        relay: &Relay,
+        request: Option<&RequestFacts>,
+        under_way: &UnderWay<'_>,
+    ) {
+        let Stage::Agreed(decision) = &under_way.stage else { return };
+        let route = &decision.route;
+        let mut client = self.origin(under_way.visitor, request, Some(route));
+        client.backend = Some(RELAY.to_owned());
+        let settings = relay.settings_of_leg(&route.settings);
+        let theirs = origin_of_leg(&client, &opened);
+        let place = Some(self.node.admit_leg());
+        let (leg, _lease) = opened.application.leg(theirs, settings, Backend::none(), place);
+        self.node.dismiss(leg, "the client left").await;
     }
 
     /// Passes a plain request on to the application of a route; it holds its place meanwhile.
@@ -96,21 +126,11 @@ impl Listener {
     ) {
         let Decision { place, route, id } = decision;
         let Some(relay) = route.application() else { return };
+        origin.backend = Some(RELAY.to_owned());
+        origin.subprotocol = opened.application.subprotocol.clone().map(String::from);
+        let theirs = origin_of_leg(&origin, &opened);
         let Opened { application, agreement: _, allowed_rsv } = opened;
         let leg = || Backend::leg(allowed_rsv, relay.checks_utf8());
-        origin.backend = Some(RELAY.to_owned());
-        origin.subprotocol = application.subprotocol.clone().map(String::from);
-        let mut theirs = Origin::new(Direction::Outbound);
-        for (to, from) in [
-            (&mut theirs.route, &origin.route),
-            (&mut theirs.backend, &origin.backend),
-            (&mut theirs.host, &origin.host),
-            (&mut theirs.path, &origin.path),
-            (&mut theirs.subprotocol, &origin.subprotocol),
-            (&mut theirs.traceparent, &origin.traceparent),
-        ] {
-            to.clone_from(from);
-        }
         let settings = relay.settings_of_leg(&route.settings);
         let place_of_leg = Some(self.node.admit_leg());
         let (application, lease) = application.leg(theirs, settings, leg(), place_of_leg);
@@ -130,4 +150,20 @@ impl Listener {
         // The supervisor was shut down: so is everything else.
         let _ = self.node.adopt_pair(pair);
     }
+}
+
+/// Returns what an application's leg has in common with its client's.
+fn origin_of_leg(client: &Origin, opened: &Opened) -> Origin {
+    let mut theirs = Origin::new(Direction::Outbound);
+    for (to, from) in [
+        (&mut theirs.route, &client.route),
+        (&mut theirs.backend, &client.backend),
+        (&mut theirs.host, &client.host),
+        (&mut theirs.path, &client.path),
+        (&mut theirs.traceparent, &client.traceparent),
+    ] {
+        to.clone_from(from);
+    }
+    theirs.subprotocol = opened.application.subprotocol.clone().map(String::from);
+    theirs
 }

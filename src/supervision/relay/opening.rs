@@ -68,8 +68,6 @@ pub(in crate::supervision) struct Opened {
 pub(in crate::supervision) struct Unopened {
     pub(in crate::supervision) refusal: Refusal,
     pub(in crate::supervision) limit: Option<Limit>,
-    /// The application that was tried last.
-    pub(in crate::supervision) upstream: Option<Upstream>,
 }
 
 impl Relay {
@@ -147,15 +145,15 @@ impl Relay {
         settings
     }
 
-    /// Asks an application. Cancel safe: dropped, the attempt is dropped with it.
+    /// Asks an application; `asked` is the one that was tried last, also when this is dropped.
+    /// Cancel safe: dropped, the attempt is dropped with it.
     pub(in crate::supervision) async fn open(
         &self,
         offer: Offer<'_>,
+        asked: &mut Option<Upstream>,
     ) -> Result<Opened, Box<Unopened>> {
-        let mut asked = None;
-        self.ask(offer, &mut asked)
-            .await
-            .map_err(|(refusal, limit)| Box::new(Unopened { refusal, limit, upstream: asked }))
+        let opened = self.ask(offer, asked).await;
+        opened.map_err(|(refusal, limit)| Box::new(Unopened { refusal, limit }))
     }
 
     async fn ask(

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{Method, Response, StatusCode};
 use http_body_util::Empty;
 use hyper::body::Incoming;
@@ -20,6 +20,7 @@ use super::answer::{Agreement, Farewell, Refusal, say_farewell};
 use super::muted::{Heard, Muted, ReadEnd};
 use super::request::{Request, RequestFacts, Subprotocol};
 use super::unpinned;
+use super::waiting::Waiting;
 use crate::protocol::classification::LossKind;
 use crate::transport::socket::Transport;
 use crate::vocabulary::{OpenFailure, TransportEnd};
@@ -125,7 +126,8 @@ pub async fn receive<T: Transport>(
             }));
         }
     };
-    let received = Received { socket, read_ahead, all_read, request, deadline };
+    let early = BytesMut::new();
+    let received = Received { socket, read_ahead, early, all_read, request, deadline };
     if received.request.target().len() > limits.max_target_bytes {
         return Err(received.refuse(target_too_long(&limits)).await);
     }
@@ -140,6 +142,8 @@ pub async fn receive<T: Transport>(
 pub struct Received<T> {
     socket: T,
     read_ahead: Bytes,
+    /// What came behind that while the peer waited for its answer.
+    early: BytesMut,
     /// The request and what came behind it, as it was on the wire: hyper may have begun to take a
     /// body apart.
     all_read: Vec<u8>,
@@ -156,6 +160,22 @@ impl<T: Transport> Received<T> {
     /// Returns when the 101 must have left.
     pub fn deadline(&self) -> Instant {
         self.deadline
+    }
+
+    /// Returns the request, and its peer, that waits for the answer.
+    pub fn waiting(&mut self) -> (&Request, Waiting<'_, T>) {
+        (&self.request, Waiting { socket: &mut self.socket, early: &mut self.early })
+    }
+
+    /// Lets go of a peer that has left without an answer.
+    pub fn gone(self, loss: &LossKind) -> Box<FailedHandshake> {
+        Box::new(FailedHandshake {
+            failure: OpenFailure::PeerGone,
+            status: None,
+            request: Some(self.request.facts()),
+            detail: format!("the peer left before it was answered: {loss}"),
+            transport_end: loss.transport_end(),
+        })
     }
 
     /// Hands the socket on with the request in front, as if nothing had been read: for a request that
@@ -191,7 +211,7 @@ impl<T: Transport> Received<T> {
             Ok(Ok(())) => {
                 return Ok(Accepted {
                     socket: self.socket,
-                    read_ahead: self.read_ahead,
+                    read_ahead: joined(self.read_ahead, &self.early),
                     request: self.request.facts(),
                     subprotocol: agreement.agreed_subprotocol(),
                 });
@@ -218,6 +238,11 @@ impl<T: Transport> Received<T> {
     pub async fn refuse(self, refusal: Refusal) -> Box<FailedHandshake> {
         refuse(self.socket, refusal, Some(&self.request)).await
     }
+}
+
+/// Puts what came early behind what was read with the request.
+fn joined(read_ahead: Bytes, early: &[u8]) -> Bytes {
+    if early.is_empty() { read_ahead } else { [&*read_ahead, early].concat().into() }
 }
 
 async fn refuse<T: Transport>(
