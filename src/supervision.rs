@@ -3,6 +3,7 @@
 //! This is the only place that names ractor. Abrupt ends reach the supervisor as typed failures,
 //! clean ends as clean stops; whatever happens, each connection gets exactly one ending.
 
+mod attempt;
 mod backend;
 mod books;
 mod broadcast;
@@ -42,9 +43,10 @@ pub use registry::Accounting;
 pub use relay::{DrainBackendError, NoBackend, Relay};
 pub use route::Route;
 
+pub(crate) use attempt::Attempt;
+pub(crate) use backend::made;
 pub(crate) use core::{Core, Parts};
 pub(crate) use listener::masking_of;
-pub(crate) use node::Attempt;
 pub(crate) use publication::Observer;
 pub(crate) use relay::{NotWaiting, Waiting};
 pub(crate) use supervisor::Adoption;

@@ -153,6 +153,7 @@ impl SelectorRecord<'_> {
             subject: owned(&self.subject),
             tag,
             upstream: owned(&self.upstream),
+            upstream_number: None,
         })
     }
 }

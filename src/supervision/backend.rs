@@ -292,6 +292,17 @@ impl Driver {
     }
 }
 
+/// Calls the code of an embedder that makes a backend.
+///
+/// # Errors
+/// It panicked: what it said.
+pub(crate) fn made(make: impl FnOnce() -> Backend) -> Result<Backend, String> {
+    let made = catch_unwind(AssertUnwindSafe(make));
+    made.map_err(|panic| {
+        format!("the code that makes the backend panicked: {}", panic_text(&*panic))
+    })
+}
+
 fn panic_text(panic: &(dyn Any + Send)) -> &str {
     match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
         (Some(text), _) => text,

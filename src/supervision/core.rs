@@ -8,13 +8,14 @@ use ractor::{Actor, ActorRef};
 use tokio::sync::{broadcast, oneshot, watch};
 use tokio::task::JoinSet;
 
+use super::attempt::Attempt;
 use super::broadcast::{BroadcastReport, send_to_all};
 use super::decider::ConnectionMessage;
 use super::drain::{self, DrainOptions, DrainReport, DrainUnderWay};
 use super::handle::ConnectionHandle;
 use super::listener::{Listener, Listening};
 use super::memory::MemoryBudget;
-use super::node::{Attempt, Node, ShutDown};
+use super::node::{Node, ShutDown};
 use super::publication::{Observer, Publisher};
 use super::registry::{Accounting, Registry};
 use super::relay::{DrainBackendError, NoBackend, Relays, Waiting};
@@ -252,6 +253,7 @@ impl Core {
         let select = Selector {
             route: Some(route.to_owned()),
             upstream: entry.url(number),
+            upstream_number: Some(number),
             ..Selector::default()
         };
         self.start_drain(DrainOptions { select, ..options }).map_err(|error| {

@@ -9,7 +9,9 @@ use std::time::{Duration, SystemTime};
 use http::StatusCode;
 use tokio::task::{JoinHandle, JoinSet};
 
-use super::node::{Attempt, NO_LEDGER, Node, Place};
+use super::attempt::Attempt;
+use super::backend::made;
+use super::node::{NO_LEDGER, Node, Place};
 use super::route::Route;
 use super::supervisor::Adoption;
 use crate::config::{QueryRecording, Records};
@@ -185,17 +187,31 @@ impl Listener {
     /// Answers 101, and hands the connection over.
     async fn open(
         &self,
-        received: Received<AnySocket>,
+        mut received: Received<AnySocket>,
         agreement: Agreement,
         mut under_way: UnderWay<'_>,
     ) {
+        let Stage::Agreed(Decision { route, .. }) = &under_way.stage else { return };
+        // Before the 101: code of an embedder that fails here refuses the client.
+        let backend = match made(|| route.backend(received.facts())) {
+            Ok(backend) => backend,
+            Err(panic) => {
+                let refusal = Refusal::new(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    OpenFailure::BackendRefused,
+                    panic,
+                )
+                .showing("the server failed");
+                under_way.refuse(&refusal, None, received.request());
+                return under_way.failed(received.refuse(refusal).await);
+            }
+        };
         let accepted = match received.agree(agreement).await {
             Ok(accepted) => accepted,
             Err(failed) => return under_way.failed(failed),
         };
         let Stage::Agreed(Decision { place, route, id }) = under_way.over() else { return };
         let Accepted { socket, read_ahead, request, subprotocol, .. } = accepted;
-        let Some(backend) = route.backend(&request) else { return };
         let mut origin = self.origin(under_way.visitor, Some(&request), Some(&route));
         origin.subprotocol = subprotocol.map(String::from);
         origin.backend = Some(backend.name().to_owned());

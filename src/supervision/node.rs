@@ -2,22 +2,19 @@
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use ractor::ActorRef;
 use tokio::sync::{Notify, oneshot, watch};
 
+use super::attempt::{Attempt, Recorder, Unclaimed};
 use super::drain::Jobs;
 use super::handle::ConnectionHandle;
 use super::publication::Publisher;
 use super::registry::Registry;
 use super::supervisor::{Adoption, Pair, SupervisorMessage};
 use crate::policy::admission::{Admission, NotAdmitted};
-use crate::protocol::classification;
-use crate::vocabulary::{
-    Cause, CloseCode, CloseFrame, ConnectionId, Ending, Kind, Limit, OpenFailure, Origin, Outcome,
-    TransportEnd,
-};
+use crate::vocabulary::{Cause, CloseCode, CloseFrame, Ending, Limit, OpenFailure};
 
 /// What all connections of a node share.
 pub(super) struct Node {
@@ -27,6 +24,7 @@ pub(super) struct Node {
     pub(super) admission: Arc<Mutex<Admission>>,
     pub(super) supervisor: ActorRef<SupervisorMessage>,
     pub(super) drains: Jobs,
+    recorder: Arc<Recorder>,
     /// Whether new connections are refused, here and by dialers.
     draining: watch::Sender<bool>,
     /// Told whenever the last place is free again.
@@ -53,20 +51,24 @@ impl Node {
         let draining = watch::Sender::new(false);
         let left = Arc::default();
         let drains = Jobs::default();
-        Self { name, registry, publisher, admission, supervisor, drains, draining, left }
+        let (node, recording) = (Arc::clone(&name), Arc::clone(&publisher));
+        let recorder = Arc::new(Recorder { node, publisher: recording });
+        Self { name, registry, publisher, admission, supervisor, drains, recorder, draining, left }
     }
 
     /// Hands a connection to the supervisor.
     pub(super) async fn adopt(&self, adoption: Adoption) -> Result<ConnectionHandle, ShutDown> {
         let (adopted, handle) = oneshot::channel();
-        let message = SupervisorMessage::Adopt(Box::new(adoption), adopted);
+        let unclaimed = Unclaimed::new(&self.recorder, &adoption.origin);
+        let message = SupervisorMessage::Adopt(Box::new(adoption), unclaimed, adopted);
         self.supervisor.cast(message).map_err(|_| ShutDown)?;
         handle.await.map_err(|_| ShutDown)
     }
 
     /// Hands both legs of a relay to the supervisor.
     pub(super) fn adopt_pair(&self, pair: Pair) -> Result<(), ShutDown> {
-        let message = SupervisorMessage::AdoptPair(Box::new(pair));
+        let unclaimed = Unclaimed::new(&self.recorder, &pair.client.origin);
+        let message = SupervisorMessage::AdoptPair(Box::new(pair), unclaimed);
         self.supervisor.cast(message).map_err(|_| ShutDown)
     }
 
@@ -133,7 +135,7 @@ impl Node {
 
     /// Records an attempt that failed.
     pub(super) fn record_attempt(&self, attempt: Attempt) {
-        self.publisher.open_failed(Arc::new(self.draw_up(attempt, None)));
+        self.recorder.record(attempt);
     }
 
     /// Records an attempt that failed, and returns its record once it is durable or cannot be;
@@ -143,43 +145,8 @@ impl Node {
         attempt: Attempt,
         wait: Option<Duration>,
     ) -> Arc<Ending> {
-        let ending = Arc::new(self.draw_up(attempt, wait));
-        self.publisher.open_failed_durably(Arc::clone(&ending)).await;
-        ending
+        self.recorder.record_durably(attempt, wait).await
     }
-
-    fn draw_up(&self, attempt: Attempt, wait: Option<Duration>) -> Ending {
-        let Attempt { origin, began, failure, transport_end, limit, detail } = attempt;
-        let ended_at = SystemTime::now();
-        let mut outcome =
-            Outcome { transport_end, limit, detail, ..Outcome::of(Kind::OpenFailed(failure)) };
-        classification::judge(&mut outcome, origin.direction);
-        if let Some(wait) = wait {
-            outcome.retry = classification::after_asking(outcome.retry, wait);
-        }
-        Ending {
-            id: ConnectionId::new(),
-            node: Arc::clone(&self.name),
-            origin: Arc::new(origin),
-            relay_peer: None,
-            opened_at: began,
-            ended_at,
-            open_for: Duration::ZERO,
-            outcome,
-            traffic: None,
-            tcp: None,
-        }
-    }
-}
-
-/// An attempt that never became a connection.
-pub(crate) struct Attempt {
-    pub(crate) origin: Origin,
-    pub(crate) began: SystemTime,
-    pub(crate) failure: OpenFailure,
-    pub(crate) transport_end: Option<TransportEnd>,
-    pub(crate) limit: Option<Limit>,
-    pub(crate) detail: String,
 }
 
 /// A place among those that `max_connections` allows.

@@ -101,11 +101,11 @@ impl Route {
         crate::config::origin_allowed(&self.origins, origin)
     }
 
-    /// Returns the backend of a connection; `None` where an application is to be asked first.
-    pub(super) fn backend(&self, request: &RequestFacts) -> Option<Backend> {
+    /// Returns the backend of a connection; none, where an application is to be asked first.
+    pub(super) fn backend(&self, request: &RequestFacts) -> Backend {
         match &self.target {
-            Target::Backend(backend) => Some(backend(request)),
-            Target::Relay(_) => None,
+            Target::Backend(backend) => backend(request),
+            Target::Relay(_) => Backend::none(),
         }
     }
 

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::oneshot;
 
+use super::attempt::Unclaimed;
 use super::backend::Backend;
 use super::connection::{Birth, Connection};
 use super::decider::{ConnectionMessage, Decider, Start};
@@ -29,9 +30,9 @@ pub(super) struct SupervisorActor;
 /// What the supervisor is told.
 pub(super) enum SupervisorMessage {
     /// Take over a connection whose opening handshake is complete.
-    Adopt(Box<Adoption>, oneshot::Sender<ConnectionHandle>),
+    Adopt(Box<Adoption>, Unclaimed, oneshot::Sender<ConnectionHandle>),
     /// Take over both legs of a relay.
-    AdoptPair(Box<Pair>),
+    AdoptPair(Box<Pair>, Unclaimed),
     /// Take over no more, abort what is open, then stop.
     Stop,
 }
@@ -107,15 +108,19 @@ impl Actor for SupervisorActor {
         supervising: &mut Supervising,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            // Dropping the sender says it.
-            SupervisorMessage::Adopt(..) if supervising.stopping => {}
-            SupervisorMessage::Adopt(adoption, adopted) => {
+            // Dropped, each says so to those who wait and is recorded.
+            SupervisorMessage::Adopt(..) | SupervisorMessage::AdoptPair(..)
+                if supervising.stopping => {}
+            SupervisorMessage::Adopt(adoption, unclaimed, adopted) => {
+                unclaimed.claim();
                 let handle = supervising.adopt(*adoption, myself).await;
                 // Whoever asked may have gone; the connection is there all the same.
                 let _ = adopted.send(handle);
             }
-            SupervisorMessage::AdoptPair(_) if supervising.stopping => {}
-            SupervisorMessage::AdoptPair(pair) => supervising.adopt_pair(*pair, myself).await,
+            SupervisorMessage::AdoptPair(pair, unclaimed) => {
+                unclaimed.claim();
+                supervising.adopt_pair(*pair, myself).await;
+            }
             SupervisorMessage::Stop => {
                 supervising.stopping = true;
                 supervising.abort_all();

@@ -92,6 +92,8 @@ impl Origin {
 pub struct Upstream {
     /// The URL, masked as `[records]` says.
     pub url: String,
+    /// Which of the route's applications it is, from 0; two may have one URL once it is masked.
+    pub number: Option<usize>,
     /// The address that answered.
     pub addr: Option<String>,
     /// How long TCP (and TLS) took.

@@ -1,6 +1,6 @@
 //! Which connections are meant.
 
-use super::{Direction, Origin};
+use super::{Direction, Origin, Upstream};
 
 /// Selects connections; what is `None` is not asked for, so the default selects all.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -14,6 +14,8 @@ pub struct Selector {
     /// The application that they are passed on to, by its URL as it is recorded: its clients, not
     /// the connections to it.
     pub upstream: Option<String>,
+    /// Which of a route's applications that is, from 0: two may have one URL as it is recorded.
+    pub upstream_number: Option<usize>,
 }
 
 impl Selector {
@@ -24,24 +26,23 @@ impl Selector {
 
     /// Tells whether a connection of this origin is meant.
     pub fn matches(&self, origin: &Origin) -> bool {
-        let Self { route, subject, tag, upstream } = self;
+        let Self { route, subject, tag, upstream, upstream_number } = self;
         let tagged = |(name, value): &(String, String)| origin.tags.get(name) == Some(value);
         (route.is_none() || *route == origin.route)
             && (subject.is_none() || *subject == origin.subject)
             && tag.as_ref().is_none_or(tagged)
-            && upstream.as_ref().is_none_or(|url| is_client_of(origin, url))
+            && upstream.as_ref().is_none_or(|url| is_client(origin, |of| of.url == *url))
+            && upstream_number.is_none_or(|n| is_client(origin, |of| of.number == Some(n)))
     }
 }
 
-fn is_client_of(origin: &Origin, url: &str) -> bool {
-    let upstream = origin.upstream.as_ref();
-    origin.direction == Direction::Inbound && upstream.is_some_and(|upstream| upstream.url == url)
+fn is_client(origin: &Origin, of: impl FnOnce(&Upstream) -> bool) -> bool {
+    origin.direction == Direction::Inbound && origin.upstream.as_ref().is_some_and(of)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vocabulary::Upstream;
 
     #[test]
     fn every_part_that_is_given_must_match() {
@@ -59,10 +60,12 @@ mod tests {
         assert!(!echo.matches(&origin));
         let app = |url: &str| Selector { upstream: Some(url.to_owned()), ..Selector::default() };
         assert!(!app("ws://a").matches(&origin));
-        let upstream =
-            |url: &str| Upstream { url: url.to_owned(), addr: None, connect: None, status: None };
-        origin.upstream = Some(upstream("ws://a"));
+        let url = "ws://a".to_owned();
+        let upstream = Upstream { url, number: Some(1), addr: None, connect: None, status: None };
+        origin.upstream = Some(upstream);
         assert!(app("ws://a").matches(&origin) && !app("ws://b").matches(&origin));
+        let nth = |n| Selector { upstream_number: Some(n), ..app("ws://a") };
+        assert!(nth(1).matches(&origin) && !nth(0).matches(&origin));
         origin.direction = Direction::Outbound;
         assert!(!app("ws://a").matches(&origin), "it is the connection to the application");
     }

@@ -1,11 +1,13 @@
 //! How the last connection ended decides when, and whether, the next is dialled.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use lastword::config::SecretSource;
 use lastword::vocabulary::{Cause, DialerChange, DialerPhase, Kind, OpenFailure};
+use lastword::{Backend, Supervisor};
 
-use super::stage::{Scene, close, closed, reset, say};
+use super::stage::{Feed, Scene, close, closed, options, reset, say, soon};
 
 #[tokio::test]
 async fn a_reset_is_dialled_again_and_the_gap_is_an_event_with_times() {
@@ -42,6 +44,25 @@ async fn every_attempt_that_fails_is_an_open_failed_ending_of_the_dialer() {
     let _second = scene.feed.accept().await;
     let status = scene.reaches(DialerPhase::Ready).await;
     assert_eq!((status.attempts, status.opened, status.gaps), (1, 1, 0));
+}
+
+#[tokio::test]
+async fn a_backend_that_cannot_be_made_is_an_attempt_that_failed_and_the_next_may_open() {
+    let supervisor = Supervisor::builder().start().await.unwrap();
+    let (feed, mut endings) = (Feed::new().await, supervisor.endings());
+    let made = AtomicUsize::new(0);
+    let options = options("feed", &feed.url()).backend(move || {
+        assert!(made.fetch_add(1, Ordering::Relaxed) > 0, "no backend today");
+        Backend::none()
+    });
+    let dialer = supervisor.keep(options).unwrap();
+    let ending = soon("an attempt", endings.next()).await.unwrap();
+    assert_eq!(ending.outcome.kind, Kind::OpenFailed(OpenFailure::BackendRefused));
+    assert!(ending.outcome.detail.contains("no backend today"), "{ending}");
+    assert_eq!(ending.origin.dialer.as_deref(), Some("feed"));
+    dialer.resume();
+    let _socket = feed.accept().await;
+    soon("the connection", dialer.wait_for(|status| status.phase == DialerPhase::Ready)).await;
 }
 
 #[tokio::test]

@@ -357,6 +357,19 @@ async fn the_query_is_masked_in_records() {
 }
 
 #[tokio::test]
+async fn a_backend_that_cannot_be_made_refuses_before_the_101() {
+    let route = Route::new("/echo", |_| panic!("no backend today")).unwrap();
+    let mut house = House::open(Supervisor::builder(), vec![route]).await;
+    let (answer, ending) = house.refuses_upgrade("/echo", "", 500).await;
+    assert!(!answer.body.contains("today"), "{answer:?}");
+    assert_eq!(failure(&ending), OpenFailure::BackendRefused);
+    assert_eq!(ending.outcome.fault, Fault::Backend);
+    assert!(ending.outcome.detail.contains("no backend today"), "{ending}");
+    assert_eq!(ending.origin.route.as_deref(), Some("/echo"));
+    assert_eq!(house.supervisor.accounting().opened, 0);
+}
+
+#[tokio::test]
 async fn a_frame_glued_to_the_request_is_kept() {
     let mut house = house().await;
     let glued = Frame::text("early").encode(Side::Client);

@@ -234,6 +234,19 @@ async fn one_is_drained_and_comes_back() {
     assert_eq!(enter(&house).await.1, "a");
 }
 
+#[tokio::test]
+async fn of_two_with_one_url_as_it_is_recorded_only_the_one_that_drains_loses_its_clients() {
+    let app = App::start("both").await;
+    let urls = [1, 2].map(|shard| format!("{}/x?shard={shard}", app.url).parse().unwrap());
+    let house = House::open(&app.url, settings(|_| {}), |relay| relay.urls = urls.to_vec()).await;
+    let ((mut on_first, _), (mut on_second, _)) = (enter(&house).await, enter(&house).await);
+    let drain = house.supervisor.drain_backend(ROUTE, 1, DrainOptions::default()).unwrap();
+    assert_eq!(drain.total, 1);
+    assert_eq!(on_second.expect_close(SOON).await.0, Some(1012));
+    on_first.text("still here").await;
+    on_first.expect_text("still here").await;
+}
+
 async fn until_drained(house: &House) {
     let waited = timeout(SOON, async {
         while house

@@ -103,6 +103,7 @@ fn full() -> Ending {
     origin.subject = Some("alice".into());
     origin.tags.insert("room".into(), "7".into());
     origin.upstream = Some(Upstream {
+        number: None,
         url: "ws://127.0.0.1:3000/".into(),
         addr: Some("127.0.0.1:3000".into()),
         connect: Some(Duration::from_micros(2_900)),

@@ -124,6 +124,19 @@ impl Target {
         }
     }
 
+    /// Records, durably, an attempt that failed before anything was dialled.
+    pub(in crate::manager) async fn failed(
+        &self,
+        core: &Core,
+        failure: OpenFailure,
+        detail: String,
+    ) -> Arc<Ending> {
+        let origin = Origin { backend: None, ..self.origin(core, "") };
+        let (began, transport_end, limit) = (SystemTime::now(), None, None);
+        core.record_attempt(Attempt { origin, began, failure, transport_end, limit, detail }, None)
+            .await
+    }
+
     async fn attempt(
         &self,
         core: &Core,
@@ -275,7 +288,8 @@ impl Target {
         origin.dialer.clone_from(&self.dialer);
         origin.backend = Some(backend.to_owned());
         origin.tags = self.tags.clone();
-        origin.upstream = Some(Upstream { url, addr: None, connect: None, status: None });
+        origin.upstream =
+            Some(Upstream { url, number: None, addr: None, connect: None, status: None });
         origin
     }
 }

@@ -1,7 +1,7 @@
 //! An attempt that is under way: whatever becomes of it, it leaves a record.
 
 use super::{Decision, Listener, RELAY, Visitor};
-use crate::supervision::node::Attempt;
+use crate::supervision::attempt::Attempt;
 use crate::supervision::route::Route;
 use crate::transport::opening_handshake::{FailedHandshake, Refusal, Request, RequestFacts};
 use crate::vocabulary::{Limit, OpenFailure, TransportEnd, Upstream};

@@ -35,6 +35,8 @@ pub(super) struct Applications {
 /// One of them.
 #[derive(Debug)]
 pub(super) struct Application {
+    /// Which of them, from 0.
+    number: usize,
     /// As it was configured.
     pub(super) url: String,
     pub(super) upstream: Upstream,
@@ -72,15 +74,17 @@ pub(super) enum NotReached<'a> {
 
 impl Applications {
     pub(super) fn new(settings: Arc<RelayBackend>) -> Result<Self, InvalidUrl> {
-        let application = |url: &UpstreamUrl| {
+        let application = |(number, url): (usize, &UpstreamUrl)| {
             let trust = settings.ca_file.as_ref().map_or(Trust::Platform, Trust::file);
             Ok(Application {
+                number,
                 url: url.as_str().to_owned(),
                 upstream: Upstream::new(url.as_str(), trust)?,
                 pending: Semaphore::new(settings.max_pending as usize),
             })
         };
-        let all = settings.urls.iter().map(application).collect::<Result<Vec<_>, _>>()?;
+        let all =
+            settings.urls.iter().enumerate().map(application).collect::<Result<Vec<_>, _>>()?;
         let len = NonZeroUsize::new(all.len())
             .ok_or(InvalidUrl::Malformed("there is none: name an application"))?;
         let ejection = NonZeroU32::new(settings.eject_after)
@@ -246,7 +250,8 @@ impl Application {
     /// Returns what is recorded of it before it is dialled.
     pub(super) fn record(&self, records: &Records) -> RecordedUpstream {
         let url = masking::record_url(&self.url, masking_of(records), &records.query_keep);
-        RecordedUpstream { url, addr: None, connect: None, status: None }
+        let number = Some(self.number);
+        RecordedUpstream { url, number, addr: None, connect: None, status: None }
     }
 
     /// Returns its URL without what may be secret in it.

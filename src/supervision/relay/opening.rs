@@ -285,11 +285,5 @@ fn refused(failed: FailedOpening) -> Refusal {
 
 /// Makes a refusal whose record says more than the client is told: addresses are nobody's business.
 fn told(status: StatusCode, failure: OpenFailure, public: &str, detail: String) -> Refusal {
-    let mut refusal = Refusal::new(status, failure, detail);
-    let mut headers = HeaderMap::new();
-    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
-    headers.insert(http::header::CONTENT_TYPE, plain);
-    let body = Bytes::from(format!("{public}\n"));
-    refusal.passed = Some(Box::new(Passed { headers, body }));
-    refusal
+    Refusal::new(status, failure, detail).showing(public)
 }

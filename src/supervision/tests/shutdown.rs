@@ -6,7 +6,7 @@ use super::bench::{Bench, Peer, eventually, soon};
 use crate::config::ConnectionSettings;
 use crate::protocol::closing_handshake::ReplyPolicy;
 use crate::supervision::{Backend, ConnectionHandle, DrainOptions};
-use crate::vocabulary::{Cause, Kind, Role};
+use crate::vocabulary::{Cause, Kind, OpenFailure, Role};
 
 async fn open(bench: &Bench, count: usize) -> (Vec<ConnectionHandle>, Vec<Peer>) {
     let (mut handles, mut peers) = (Vec::new(), Vec::new());
@@ -59,7 +59,7 @@ async fn a_supervisor_that_dies_leaves_no_connection_without_an_ending() {
 }
 
 #[tokio::test]
-async fn stopping_ends_what_a_drain_has_left() {
+async fn stopping_ends_what_a_drain_has_left_and_records_what_comes_too_late() {
     let bench = Bench::new().await;
     let (handles, _peers) = open(&bench, 3).await;
     let options = DrainOptions { within: Duration::ZERO, ..DrainOptions::default() };
@@ -81,6 +81,10 @@ async fn stopping_ends_what_a_drain_has_left() {
         place: None,
     };
     assert!(bench.core.adopt(adoption).await.is_err());
+    let refused = Kind::OpenFailed(OpenFailure::RefusedDraining);
+    let kept = || bench.ledger.kept();
+    eventually("a record", || kept().iter().any(|e| e.outcome.kind == refused)).await;
+    assert_eq!(kept().len(), 4);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use http::header::{HeaderValue, RETRY_AFTER};
+use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{HeaderMap, StatusCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout_at};
@@ -119,6 +119,17 @@ impl Refusal {
     pub fn retry_after(self, wait: Duration) -> Self {
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
         self.header("Retry-After", HeaderValue::from(seconds))
+    }
+
+    /// Shows the peer this line instead of the text: what went wrong is not its business.
+    #[must_use]
+    pub fn showing(mut self, public: &str) -> Self {
+        let mut headers = HeaderMap::new();
+        let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+        headers.insert(CONTENT_TYPE, plain);
+        let body = Bytes::from(format!("{public}\n"));
+        self.passed = Some(Box::new(Passed { headers, body }));
+        self
     }
 
     /// Writes the answer; the answer to HEAD has no body, but says how long it would be.

@@ -127,7 +127,7 @@ pub async fn receive<T: Transport>(
         }
     };
     let early = BytesMut::new();
-    let received = Received { socket, read_ahead, early, all_read, request, deadline };
+    let received = Received { socket, read_ahead, early, all_read, request, facts: None, deadline };
     if received.request.target().len() > limits.max_target_bytes {
         return Err(received.refuse(target_too_long(&limits)).await);
     }
@@ -148,6 +148,8 @@ pub struct Received<T> {
     /// body apart.
     all_read: Vec<u8>,
     request: Request,
+    /// What a record keeps of it, once somebody has asked.
+    facts: Option<RequestFacts>,
     deadline: Instant,
 }
 
@@ -155,6 +157,11 @@ impl<T: Transport> Received<T> {
     /// Returns the request.
     pub fn request(&self) -> &Request {
         &self.request
+    }
+
+    /// Returns what a record keeps of the request.
+    pub fn facts(&mut self) -> &RequestFacts {
+        self.facts.get_or_insert_with(|| self.request.facts())
     }
 
     /// Returns when the 101 must have left.
@@ -212,7 +219,7 @@ impl<T: Transport> Received<T> {
                 return Ok(Accepted {
                     socket: self.socket,
                     read_ahead: joined(self.read_ahead, &self.early),
-                    request: self.request.facts(),
+                    request: self.facts.unwrap_or_else(|| self.request.facts()),
                     subprotocol: agreement.agreed_subprotocol(),
                 });
             }

@@ -7,8 +7,8 @@ use tokio::sync::watch;
 
 use crate::manager::dialers::plan::Plan;
 use crate::manager::dialers::{Gate, Wishes};
-use crate::supervision::{ConnectionHandle, Core, Watch};
-use crate::vocabulary::Ending;
+use crate::supervision::{ConnectionHandle, Core, Watch, made};
+use crate::vocabulary::{Ending, OpenFailure};
 
 pub(super) type Attempt = Pin<Box<dyn Future<Output = Attempted> + Send>>;
 
@@ -30,7 +30,13 @@ pub(super) async fn attempt(
     mut wishes: watch::Receiver<Wishes>,
     mut draining: watch::Receiver<bool>,
 ) -> Attempted {
-    let backend = (plan.backend)();
+    let backend = match made(|| (plan.backend)()) {
+        Ok(backend) => backend,
+        Err(panic) => {
+            let failure = OpenFailure::BackendRefused;
+            return Attempted::Failed(plan.target.failed(&core, failure, panic).await);
+        }
+    };
     let name = backend.name().to_owned();
     let connect = async {
         gate.pass().await;

@@ -1,0 +1,102 @@
+//! Attempts that never became a connection, and how they are recorded.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use super::publication::Publisher;
+use crate::protocol::classification;
+use crate::vocabulary::{
+    ConnectionId, Ending, Kind, Limit, OpenFailure, Origin, Outcome, TransportEnd,
+};
+
+/// An attempt that never became a connection.
+pub(crate) struct Attempt {
+    pub(crate) origin: Origin,
+    pub(crate) began: SystemTime,
+    pub(crate) failure: OpenFailure,
+    pub(crate) transport_end: Option<TransportEnd>,
+    pub(crate) limit: Option<Limit>,
+    pub(crate) detail: String,
+}
+
+/// Records attempts that failed.
+pub(super) struct Recorder {
+    pub(super) node: Arc<str>,
+    pub(super) publisher: Arc<Publisher>,
+}
+
+/// The duty to take over a connection whose 101 has been sent. Dropped before somebody claims it, it
+/// records that the attempt failed: a stop may come in between.
+pub(super) struct Unclaimed {
+    recorder: Arc<Recorder>,
+    offered: Option<(Arc<Origin>, SystemTime)>,
+}
+
+impl Recorder {
+    pub(super) fn record(&self, attempt: Attempt) {
+        self.publisher.open_failed(Arc::new(self.draw_up(attempt, None)));
+    }
+
+    /// Likewise, and returns the record once it is durable or cannot be; `wait` is how long the peer
+    /// asked to wait (`Retry-After`).
+    pub(super) async fn record_durably(
+        &self,
+        attempt: Attempt,
+        wait: Option<Duration>,
+    ) -> Arc<Ending> {
+        let ending = Arc::new(self.draw_up(attempt, wait));
+        self.publisher.open_failed_durably(Arc::clone(&ending)).await;
+        ending
+    }
+
+    fn draw_up(&self, attempt: Attempt, wait: Option<Duration>) -> Ending {
+        let Attempt { origin, began, failure, transport_end, limit, detail } = attempt;
+        let ended_at = SystemTime::now();
+        let mut outcome =
+            Outcome { transport_end, limit, detail, ..Outcome::of(Kind::OpenFailed(failure)) };
+        classification::judge(&mut outcome, origin.direction);
+        if let Some(wait) = wait {
+            outcome.retry = classification::after_asking(outcome.retry, wait);
+        }
+        Ending {
+            id: ConnectionId::new(),
+            node: Arc::clone(&self.node),
+            origin: Arc::new(origin),
+            relay_peer: None,
+            opened_at: began,
+            ended_at,
+            open_for: Duration::ZERO,
+            outcome,
+            traffic: None,
+            tcp: None,
+        }
+    }
+}
+
+impl Unclaimed {
+    /// Offers a connection of this origin.
+    pub(super) fn new(recorder: &Arc<Recorder>, origin: &Arc<Origin>) -> Self {
+        let offered = Some((Arc::clone(origin), SystemTime::now()));
+        Self { recorder: Arc::clone(recorder), offered }
+    }
+
+    /// Takes the duty over: the connection is entered into the books.
+    pub(super) fn claim(mut self) {
+        self.offered = None;
+    }
+}
+
+impl Drop for Unclaimed {
+    fn drop(&mut self) {
+        let Some((origin, began)) = self.offered.take() else { return };
+        let detail = "this end stopped when the opening handshake was complete".to_owned();
+        self.recorder.record(Attempt {
+            origin: Origin::clone(&origin),
+            began,
+            failure: OpenFailure::RefusedDraining,
+            transport_end: Some(TransportEnd::Local),
+            limit: None,
+            detail,
+        });
+    }
+}
