@@ -10,6 +10,7 @@ mod flow {
     mod closing;
     mod drain_jobs;
     mod draining;
+    mod in_flight;
     mod memory;
     mod publishing;
     mod receiving;

@@ -4,11 +4,15 @@
 //! can follow it (RFC 6455 section 5.5.1). Pings and Pongs wait in places of their own,
 //! few of them, and go between messages: a peer that pings and never reads cannot grow anything.
 
+mod item;
+mod line;
 mod passing;
 mod prepared;
 mod queue;
 
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::Instant;
 
 use tokio::sync::Notify;
@@ -18,8 +22,8 @@ use crate::protocol::closing_handshake::CloseRequest;
 use crate::vocabulary::{CloseFrame, Message, Role};
 pub(super) use passing::Passable;
 pub(super) use prepared::Prepared;
-pub(super) use queue::{Batch, Left, Lost};
 use queue::{Gate, Queue};
+pub(super) use queue::{Left, Lost};
 
 #[cfg(test)]
 mod tests;
@@ -66,7 +70,7 @@ impl Outbox {
         now: Instant,
     ) -> Result<(), Refused> {
         let size = queue.size_of(message);
-        if !self.fits(&queue, size) {
+        if !self.fits(queue.bytes(), size) {
             return Err(Refused::Full { queued: queue.bytes(), limit: self.limit });
         }
         if !self.budget.try_charge(size as u64) {
@@ -88,7 +92,7 @@ impl Outbox {
     ) -> Result<bool, Refused> {
         let mut queue = self.lock_open()?;
         let size = queue.size_of(prepared.message());
-        if !self.fits(&queue, size) {
+        if !self.fits(queue.bytes(), size) {
             return Err(Refused::Full { queued: queue.bytes(), limit: self.limit });
         }
         if self.budget.is_exhausted() {
@@ -105,30 +109,29 @@ impl Outbox {
     /// Takes a message that is in memory already; the caller has seen [`Outbox::has_room`], and is
     /// about to write.
     ///
-    /// It is charged only once it is seen to stay, see [`Outbox::charge`]: the budget is a piece of
-    /// memory that all threads share, and most echoes leave at once.
+    /// It is charged only once a write of it finds no room: the budget is a piece of memory that all
+    /// threads share, and most echoes leave at once.
     pub(super) fn push_moved(&self, message: &Message, now: Instant) -> Result<(), Refused> {
         let mut queue = self.lock_open()?;
         queue.push_uncharged(message, now);
         Ok(())
     }
 
-    /// Charges the budget with what waits and has not been charged.
-    pub(super) fn charge(&self) {
-        let uncharged = self.lock().take_uncharged();
-        self.budget.charge(uncharged as u64);
-    }
-
-    /// Drops the oldest messages that have not begun to leave until `message` fits, and takes it;
-    /// drops none if that would not be enough.
+    /// Drops the oldest messages that wait until `message` fits, and takes it; drops none if that
+    /// would not be enough.
+    ///
+    /// What is being written at this moment cannot be dropped, and takes no room: it is with the
+    /// kernel, or can be dropped, as soon as that write returns.
     pub(super) fn push_over_oldest(&self, message: &Message, now: Instant) -> Result<(), Refused> {
         let mut queue = self.lock_open()?;
         let size = queue.size_of(message);
-        let stays = queue.bytes() - queue.sheddable();
+        let airborne = queue.airborne();
+        let stays = queue.bytes() - queue.sheddable() - airborne;
         if stays > 0 && stays + size > self.limit {
             return Err(Refused::Full { queued: queue.bytes(), limit: self.limit });
         }
-        while !self.fits(&queue, size) && self.shed_oldest(&mut queue) > 0 {}
+        let full = |queue: &Queue| !self.fits(queue.bytes() - airborne, size);
+        while full(&queue) && self.shed_oldest(&mut queue) > 0 {}
         if !self.budget.try_charge(size as u64) {
             if queue.sheddable() < size {
                 return Err(self.no_memory(&queue));
@@ -165,13 +168,13 @@ impl Outbox {
         accepted
     }
 
-    /// Like [`Outbox::close`], for the decider, which needs not be told; with `shed`, what has not
-    /// begun to leave is dropped and counted. It waits for nobody's message to end.
+    /// Like [`Outbox::close`], for the decider, which needs not be told; with `shed`, what waits is
+    /// dropped and counted. It does not wait for the end of a message that passes.
     pub(super) fn close_decided(&self, frame: &CloseFrame, shed: bool) -> bool {
         let accepted = {
             let mut queue = self.lock();
             if shed {
-                while self.shed_oldest(&mut queue) > 0 {}
+                self.budget.release(queue.shed_all().charged as u64);
             }
             let freed = queue.give_up_message_end();
             self.budget.release(freed.charged as u64);
@@ -254,24 +257,41 @@ impl Outbox {
         self.lock().ping(payload);
     }
 
-    /// Gathers what is to be written next; what is small is copied into `scratch`.
-    pub(super) fn gather(&self, scratch: &mut [u8]) -> Batch {
-        self.lock().gather(scratch)
-    }
-
-    /// Takes note that the kernel has `written` bytes more; returns what left whole.
-    pub(super) fn advance(&self, written: usize) -> Left {
+    /// Writes what is to be written next: gathers it, small items beside each other in `scratch`,
+    /// calls `write` with it once, without the lock, and takes note of what that took. `None` if
+    /// nothing waits.
+    ///
+    /// Until `write` returns, what was gathered stays as it is, whatever others do meanwhile. Where
+    /// it takes nothing (pending, or an error), what had not begun to leave can be dropped again:
+    /// `AsyncWrite` promises that a write which is pending took nothing.
+    ///
+    /// Only the owner of the transport may call it: the frames leave in the order of the calls.
+    pub(super) fn write(
+        &self,
+        scratch: &mut [u8],
+        write: impl FnOnce(&[u8]) -> Poll<io::Result<usize>>,
+    ) -> Poll<Option<io::Result<Left>>> {
+        let Some(flight) = self.lock().gather(scratch) else { return Poll::Ready(None) };
+        let written = write(flight.bytes(scratch));
+        let taken = match &written {
+            Poll::Ready(Ok(taken)) => *taken,
+            Poll::Ready(Err(_)) | Poll::Pending => 0,
+        };
         let (left, freed) = {
             let mut queue = self.lock();
-            let (mut left, freed) = queue.advance(written);
-            left.room = queue.makes_room(self.limit);
+            let (mut left, freed) = queue.land(flight, taken);
+            if written.is_pending() {
+                // What the kernel does not take now is seen to stay.
+                self.budget.charge(queue.take_uncharged() as u64);
+            }
+            left.room = taken > 0 && queue.makes_room(self.limit);
             (left, freed)
         };
         self.budget.release(freed.charged as u64);
         if freed.bytes > 0 {
             self.room.notify_waiters();
         }
-        left
+        written.map(|written| Some(written.map(|_| left)))
     }
 
     /// Tells whether nothing waits to be written.
@@ -287,8 +307,8 @@ impl Outbox {
         (lost, oldest)
     }
 
-    fn fits(&self, queue: &Queue, size: usize) -> bool {
-        queue.bytes() == 0 || queue.bytes() + size <= self.limit
+    fn fits(&self, queued: usize, size: usize) -> bool {
+        queued == 0 || queued + size <= self.limit
     }
 
     fn no_memory(&self, queue: &Queue) -> Refused {

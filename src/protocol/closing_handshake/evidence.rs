@@ -230,8 +230,12 @@ impl Evidence {
             OurClose::None | OurClose::Decided(_) | OurClose::Accepted(_) => (None, None),
         };
         let state = match (self.state(), &self.ours) {
-            // A 1011 to a silent peer is only tried: nobody accepted a close.
-            (CloseState::CloseSent, OurClose::Decided(_)) if self.is_silent() => CloseState::Open,
+            // A 1011 to a silent peer and a 1013 to a slow one are only tried: no close was accepted.
+            (CloseState::CloseSent, OurClose::Decided(_))
+                if matches!(self.kind(), Kind::PongTimeout | Kind::SlowConsumer) =>
+            {
+                CloseState::Open
+            }
             (state, _) => state,
         };
         let (close_received, received_at) = self.theirs.clone().unzip();

@@ -11,7 +11,7 @@ use crate::protocol::classification::{Loss, LossKind};
 use crate::protocol::closing_handshake::Input;
 use crate::supervision::backend::Driver;
 use crate::supervision::connection::Connection;
-use crate::supervision::outbox::{Batch, Left};
+use crate::supervision::outbox::Left;
 use crate::supervision::scratch;
 use crate::transport::socket::Transport;
 
@@ -88,11 +88,10 @@ impl Mover {
         let mut wrote = false;
         while let State::Open = self.writing.state {
             match self.write_batch(cx) {
-                Poll::Ready(Some(Ok(len))) if len > 0 => {
+                Poll::Ready(Some(Ok(left))) if left.bytes > 0 => {
                     wrote = true;
-                    self.writing.written += len as u64;
+                    self.writing.written += left.bytes as u64;
                     self.writing.stalled_since = None;
-                    let left = self.connection.outbox.advance(len);
                     if left.room
                         && let Driver::Relay(leg) = &self.driver
                     {
@@ -114,7 +113,6 @@ impl Mover {
                 }
                 Poll::Pending => {
                     self.writing.stalled_since.get_or_insert(now);
-                    self.connection.outbox.charge();
                     break;
                 }
             }
@@ -125,12 +123,10 @@ impl Mover {
     }
 
     /// Writes the next batch; `None` if there is none.
-    fn write_batch(&mut self, cx: &mut Context<'_>) -> Poll<Option<std::io::Result<usize>>> {
+    fn write_batch(&mut self, cx: &mut Context<'_>) -> Poll<Option<std::io::Result<Left>>> {
         let transport = Pin::new(&mut self.transport);
-        scratch::for_writing(|buffer| match self.connection.outbox.gather(buffer) {
-            Batch::Empty => Poll::Ready(None),
-            Batch::Scratch(len) => transport.poll_write(cx, &buffer[..len]).map(Some),
-            Batch::Direct(bytes) => transport.poll_write(cx, &bytes).map(Some),
+        scratch::for_writing(|buffer| {
+            self.connection.outbox.write(buffer, |bytes| transport.poll_write(cx, bytes))
         })
     }
 

@@ -11,7 +11,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::queue::{Carries, Gate, Item, Left, Lost, Queue};
+use super::item::{Carries, Item};
+use super::queue::{Gate, Left, Lost, Queue};
 use super::{Outbox, Refused, refusal};
 use crate::protocol::passage::MessageEnd;
 use crate::vocabulary::Message;
@@ -62,7 +63,7 @@ pub(super) struct Passing {
 #[derive(Debug)]
 pub(super) struct Passed {
     pub(super) queued_at: Instant,
-    ends_frame: bool,
+    pub(super) ends_frame: bool,
     ends: Box<[MessageEnd]>,
     /// How many of these have left.
     left: usize,
@@ -171,7 +172,7 @@ impl Outbox {
     /// Tells whether our Close waits for the rest of a frame or message, and for nothing else.
     pub(in crate::supervision) fn awaits_frame_end(&self) -> bool {
         let queue = self.lock();
-        queue.items.is_empty() && queue.holds_close()
+        queue.line.is_empty() && queue.holds_close()
     }
 }
 
@@ -204,7 +205,7 @@ impl Queue {
             && let Some(passing) = self.passing.as_mut().filter(|passing| passing.own.is_empty())
             && let Some(close) = passing.close.take()
         {
-            self.items.push_back(close);
+            self.line.push(close);
             passed.queued = true;
         }
         Ok(passed)
@@ -218,7 +219,7 @@ impl Queue {
     ) -> PassedOn {
         let Passable { bytes, ends_frame, ends, unfinished } = *passable;
         let controls = self.ping.is_some() || !self.pongs.is_empty();
-        let idle = self.items.is_empty() && (!controls || self.is_mid_frame());
+        let idle = self.line.is_empty() && (!controls || self.is_mid_frame());
         let written = if idle { write(bytes) } else { 0 };
         if let Some(passing) = &mut self.passing {
             (passing.tail_cut, passing.unfinished) = (!ends_frame, unfinished);
@@ -240,7 +241,7 @@ impl Queue {
             let passed = Passed { queued_at: now, ends_frame, ends, left: 0 };
             let item = Item::passed(Bytes::copy_from_slice(&bytes[written..]), passed);
             self.bytes += item.size();
-            self.items.push_back(item);
+            self.line.push(item);
         }
         PassedOn { left, queued: queued || controls }
     }
@@ -288,19 +289,6 @@ impl Queue {
         self.passing.as_ref().is_some_and(|passing| passing.head_cut)
     }
 
-    /// Returns the first place from `from` on where a frame of our own may stand.
-    pub(super) fn first_gap(&self, from: usize) -> Option<usize> {
-        if from == 0 && !self.is_mid_frame() {
-            return Some(0);
-        }
-        let before = from.saturating_sub(1);
-        let ends = self.items.iter().skip(before).position(|item| match &item.carries {
-            Carries::Passed(passed) => passed.ends_frame,
-            Carries::Data { .. } | Carries::Ping | Carries::Pong | Carries::Close => true,
-        });
-        ends.map(|at| before + at + 1)
-    }
-
     /// Takes note that a piece has left whole.
     pub(super) fn settle_passed(&mut self, passed: &Passed) {
         if let Some(passing) = &mut self.passing {
@@ -319,7 +307,7 @@ impl Queue {
     /// Adds the messages that wait, passed on or kept waiting by what passes.
     pub(super) fn add_passed(&self, lost: &mut Lost) {
         self.add_own(lost);
-        for item in &self.items {
+        for item in self.line.iter() {
             if let Carries::Passed(passed) = &item.carries {
                 for end in &passed.ends[passed.left..] {
                     lost.add(usize::try_from(end.payload).unwrap_or(usize::MAX));
@@ -344,8 +332,8 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::task::Poll;
 
-    use super::super::Batch;
     use super::*;
     use crate::protocol::closing_handshake::CloseRequest;
     use crate::supervision::memory::MemoryBudget;
@@ -380,17 +368,20 @@ mod tests {
         let (mut all, mut total) = (Vec::new(), Left::default());
         let mut scratch = [0; 16];
         loop {
-            let bytes = match outbox.gather(&mut scratch) {
-                Batch::Empty => return (all, total),
-                Batch::Scratch(len) => scratch[..len].to_vec(),
-                Batch::Direct(bytes) => bytes.to_vec(),
-            };
-            let left = outbox.advance(bytes.len());
-            total.messages += left.messages;
-            total.payload_bytes += left.payload_bytes;
-            total.close |= left.close;
-            total.room |= left.room;
-            all.extend(bytes);
+            let written = outbox.write(&mut scratch, |bytes| {
+                all.extend_from_slice(bytes);
+                Poll::Ready(Ok(bytes.len()))
+            });
+            match written {
+                Poll::Ready(None) => return (all, total),
+                Poll::Ready(Some(Ok(left))) => {
+                    total.messages += left.messages;
+                    total.payload_bytes += left.payload_bytes;
+                    total.close |= left.close;
+                    total.room |= left.room;
+                }
+                other => panic!("{other:?}"),
+            }
         }
     }
 

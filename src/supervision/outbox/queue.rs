@@ -1,20 +1,18 @@
-//! The queue of an outbox: frames in the order they leave, a gate at its end, and the two slots
-//! of the control frames that answer and ask. It knows of no lock, no budget and no clock.
+//! The queue of an outbox: a line of frames, a gate at its end, and the two slots of the control
+//! frames that answer and ask. It knows of no lock, no budget and no clock.
 
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
-use super::passing::{Passed, Passing};
+use super::item::{Carries, Item};
+use super::line::{Flight, Line};
+use super::passing::Passing;
 use super::prepared::Prepared;
 use crate::protocol::closing_handshake::CloseRequest;
-use crate::protocol::frame_encoder::{EncodedHeader, Opcode, apply_mask};
+use crate::protocol::frame_encoder::{EncodedHeader, Opcode};
 use crate::vocabulary::{CloseFrame, Message, Role};
-
-/// Payloads up to this size are copied beside each other and written at once; larger ones are
-/// written from where they are. Bytes.
-const COPY_UP_TO: usize = 16 * 1024;
 
 /// So many Pings in a row are each answered, as far as the peer reads its Pongs; of more, the newest
 /// (section 5.5.3 lets us answer only the last).
@@ -23,9 +21,7 @@ const MAX_PONGS: usize = 16;
 #[derive(Debug)]
 pub(super) struct Queue {
     role: Role,
-    pub(super) items: VecDeque<Item>,
-    /// Bytes of the first item that the kernel has.
-    begun: usize,
+    pub(super) line: Line,
     /// Bytes of frames that hold data.
     pub(super) bytes: usize,
     /// Of those, how many the memory budget was not charged with.
@@ -59,25 +55,6 @@ pub(super) enum Gate {
     CloseQueued,
 }
 
-#[derive(Debug)]
-pub(super) struct Item {
-    header: EncodedHeader,
-    payload: Bytes,
-    pub(super) carries: Carries,
-}
-
-#[derive(Debug)]
-pub(super) enum Carries {
-    Data {
-        queued_at: Instant,
-    },
-    /// Frames of the other leg of a relay, as they came.
-    Passed(Box<Passed>),
-    Ping,
-    Pong,
-    Close,
-}
-
 /// Messages that were accepted and did not leave whole.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(in crate::supervision) struct Lost {
@@ -93,20 +70,11 @@ pub(super) struct Freed {
     pub(super) charged: usize,
 }
 
-/// What is to be written next.
-#[derive(Debug)]
-pub(in crate::supervision) enum Batch {
-    /// Nothing.
-    Empty,
-    /// So many bytes of the scratch buffer.
-    Scratch(usize),
-    /// These bytes.
-    Direct(Bytes),
-}
-
 /// What left whole with a write.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(in crate::supervision) struct Left {
+    /// The bytes that the transport took.
+    pub(in crate::supervision) bytes: usize,
     pub(in crate::supervision) messages: u64,
     pub(in crate::supervision) payload_bytes: u64,
     /// The size of a Ping's frame.
@@ -122,8 +90,7 @@ impl Queue {
     pub(super) fn new(role: Role) -> Self {
         Self {
             role,
-            items: VecDeque::new(),
-            begun: 0,
+            line: Line::default(),
             bytes: 0,
             uncharged: 0,
             ping: None,
@@ -153,19 +120,21 @@ impl Queue {
 
     /// Returns how many of them are still free to be dropped.
     pub(super) fn sheddable(&self) -> usize {
-        if self.passing.is_some() {
+        match self.passing {
+            None => self.bytes - data_of(self.line.committed()),
             // What passes is never dropped, or the other leg's message would have a hole.
-            let first = usize::from(self.begun > 0);
-            let messages = self.items.iter().skip(first).filter(|item| item.is_data());
-            return messages.map(Item::size).sum::<usize>() + self.own_bytes();
+            Some(_) => data_of(self.line.waiting()) + self.own_bytes(),
         }
-        let begun = self.items.front().filter(|item| self.begun > 0 && item.is_data());
-        self.bytes - begun.map_or(0, Item::size)
+    }
+
+    /// Returns how many of them are in flight and would be free to be dropped if they were not.
+    pub(super) fn airborne(&self) -> usize {
+        data_of(self.line.airborne())
     }
 
     /// Returns since when the oldest message waits.
     pub(super) fn oldest(&self) -> Option<Instant> {
-        let oldest = self.items.iter().find_map(|item| match &item.carries {
+        let oldest = self.line.iter().find_map(|item| match &item.carries {
             Carries::Data { queued_at } => Some(*queued_at),
             Carries::Passed(passed) => Some(passed.queued_at),
             Carries::Ping | Carries::Pong | Carries::Close => None,
@@ -217,7 +186,7 @@ impl Queue {
         now: Instant,
         write: impl FnOnce(&[u8]) -> usize,
     ) -> bool {
-        let idle = self.items.is_empty() && self.ping.is_none() && self.pongs.is_empty();
+        let idle = self.line.is_empty() && self.ping.is_none() && self.pongs.is_empty();
         let idle = idle && !self.is_mid_message();
         let message = |queue: &Self| Item::message(queue.role, prepared.message(), now);
         let (item, written) = match (self.role, prepared.frame().filter(|_| idle)) {
@@ -234,10 +203,13 @@ impl Queue {
             }
             (Role::Server | Role::Client, None) => (message(self), 0),
         };
-        // Nothing had begun to leave where something was written.
-        self.begun += written;
         self.bytes += item.size();
-        self.append_message(item);
+        if written > 0 {
+            // It was written because nothing waits, so there is nothing that it would wait for.
+            self.line.push_begun(item, written);
+        } else {
+            self.append_message(item);
+        }
         false
     }
 
@@ -251,7 +223,7 @@ impl Queue {
         let payload = frame.payload().into();
         let close = Item::encode(self.role, Opcode::Close, payload, Carries::Close);
         if let Some(close) = self.hold_close(close) {
-            self.items.push_back(close);
+            self.line.push(close);
         }
         true
     }
@@ -283,14 +255,24 @@ impl Queue {
         self.pongs.push_back(payload);
     }
 
-    /// Drops the oldest message that has not begun to leave; returns what that frees.
+    /// Drops the oldest message that waits; returns what that frees.
     pub(super) fn shed_oldest(&mut self) -> Option<Freed> {
-        let first = usize::from(self.begun > 0);
-        let Some(at) = self.items.iter().skip(first).position(Item::is_data) else {
-            return self.shed_own();
-        };
-        let item = self.items.remove(first + at)?;
-        Some(self.shed(&item))
+        match self.line.remove_first(Item::is_data) {
+            Some(item) => Some(self.shed(&item)),
+            None => self.shed_own(),
+        }
+    }
+
+    /// Drops all messages that wait in the line; returns what that frees.
+    pub(super) fn shed_all(&mut self) -> Freed {
+        let (mut lost, mut freed) = (Lost::default(), 0);
+        self.line.remove_all(Item::is_data, |item| {
+            lost.add(item.payload.len());
+            freed += item.size();
+        });
+        self.shed.messages += lost.messages;
+        self.shed.bytes += lost.bytes;
+        self.free(freed)
     }
 
     /// Counts a message that was dropped; returns what that frees.
@@ -305,42 +287,19 @@ impl Queue {
     }
 
     /// Gathers what is to be written next; what is small is copied into `scratch`.
-    pub(super) fn gather(&mut self, scratch: &mut [u8]) -> Batch {
+    pub(super) fn gather(&mut self, scratch: &mut [u8]) -> Option<Flight> {
         self.place_controls();
-        let mut skip = self.begun;
-        let mut filled = 0;
-        for item in &self.items {
-            let head = item.header.as_bytes();
-            let body = &item.payload[skip.saturating_sub(head.len())..];
-            let head = &head[skip.min(head.len())..];
-            skip = 0;
-            if head.is_empty() && filled == 0 && body.len() > COPY_UP_TO {
-                return Batch::Direct(item.payload.slice(item.payload.len() - body.len()..));
-            }
-            filled += copy(head, &mut scratch[filled..]);
-            if body.len() > COPY_UP_TO {
-                // Its header leaves with this batch, its payload with the next.
-                break;
-            }
-            filled += copy(body, &mut scratch[filled..]);
-            if filled == scratch.len() {
-                break;
-            }
-        }
-        if filled == 0 { Batch::Empty } else { Batch::Scratch(filled) }
+        self.line.gather(scratch)
     }
 
-    /// Takes note that the kernel has `written` bytes more; returns what left whole, and what
-    /// that frees.
-    pub(super) fn advance(&mut self, written: usize) -> (Left, Freed) {
-        let mut left = Left::default();
+    /// Takes note that the transport took `taken` bytes of a flight; returns what left whole, and
+    /// what that frees.
+    pub(super) fn land(&mut self, flight: Flight, taken: usize) -> (Left, Freed) {
+        let mut left = Left { bytes: taken, ..Left::default() };
         let mut freed = 0;
-        self.begun += written;
-        while let Some(size) = self.items.front().map(Item::size)
-            && size <= self.begun
-        {
-            self.begun -= size;
-            let Some(item) = self.items.pop_front() else { break };
+        self.line.land(flight, taken);
+        while let Some(item) = self.line.pop_left() {
+            let size = item.size();
             match item.carries {
                 Carries::Data { .. } => {
                     left.messages += 1;
@@ -357,28 +316,24 @@ impl Queue {
                 Carries::Close => left.close = true,
             }
         }
-        if let Some(Item { carries: Carries::Passed(passed), .. }) = self.items.front_mut() {
-            passed.settle(self.begun, &mut left);
+        if let Some((Item { carries: Carries::Passed(passed), .. }, begun)) = self.line.begun() {
+            passed.settle(begun, &mut left);
         }
         left.more = !self.is_empty();
-        let freed = self.free(freed);
-        if self.items.is_empty() && self.items.capacity() > 8 {
-            // A burst is over: an idle connection holds no empty slots.
-            self.items = VecDeque::new();
-        }
-        (left, freed)
+        self.line.shrink();
+        (left, self.free(freed))
     }
 
     /// Tells whether nothing waits to be written.
     pub(super) fn is_empty(&self) -> bool {
         let silent = self.ping.is_none() && self.pongs.is_empty();
-        self.items.is_empty() && (silent || self.close_has_begun() || self.is_mid_frame())
+        self.line.is_empty() && (silent || self.close_has_begun() || self.is_mid_frame())
     }
 
     /// Returns the messages that wait.
     pub(super) fn waiting(&self) -> Lost {
         let mut waiting = Lost::default();
-        for item in self.items.iter().filter(|item| item.is_data()) {
+        for item in self.line.iter().filter(|item| item.is_data()) {
             waiting.add(item.payload.len());
         }
         self.add_passed(&mut waiting);
@@ -393,35 +348,33 @@ impl Queue {
         let mut lost = std::mem::take(&mut self.shed);
         self.add_passed(&mut lost);
         self.end_passing(&mut lost);
-        for item in std::mem::take(&mut self.items).iter().filter(|item| item.is_data()) {
+        for item in self.line.end().iter().filter(|item| item.is_data()) {
             lost.add(item.payload.len());
         }
-        self.begun = 0;
         self.pongs_placed = 0;
         self.pongs.clear();
         self.ping = None;
         (lost, oldest, self.free(self.bytes))
     }
 
-    /// Puts a waiting Ping and Pongs between messages, as near to the front as can be: behind a
-    /// frame that has begun to leave, and never behind our Close.
+    /// Puts a waiting Ping and Pongs between messages, as near to the front as can be: behind what
+    /// has begun to leave, and never behind our Close.
     fn place_controls(&mut self) {
-        if self.close_has_begun() {
+        if self.ping.is_none() && self.pongs.is_empty() || self.close_has_begun() {
             return;
         }
-        let Some(at) = self.first_gap(usize::from(self.begun > 0)) else { return };
+        let Some(gap) = self.line.first_gap(self.is_mid_frame()) else { return };
         if let Some(payload) = self.ping.take() {
             let payload = Bytes::copy_from_slice(&payload);
-            self.items.insert(at, Item::encode(self.role, Opcode::Ping, payload, Carries::Ping));
+            self.line.insert(gap, Item::encode(self.role, Opcode::Ping, payload, Carries::Ping));
         }
         // Placed Pongs keep their order, and their number: a peer that pings and does not read
         // makes nothing grow.
         while self.pongs_placed < MAX_PONGS
             && let Some(payload) = self.pongs.pop_front()
         {
-            let behind = self.items.iter().skip(at).take_while(|item| item.is_pong()).count();
             let pong = Item::encode(self.role, Opcode::Pong, payload.into(), Carries::Pong);
-            self.items.insert(at + behind, pong);
+            self.line.insert(gap, pong);
             self.pongs_placed += 1;
         }
         if self.pongs.is_empty() {
@@ -432,55 +385,16 @@ impl Queue {
     /// A Ping or Pong that still waits never goes.
     fn close_has_begun(&self) -> bool {
         self.gate == Gate::CloseQueued
-            && match self.items.front() {
-                None => !self.holds_close(),
-                Some(item) => matches!(item.carries, Carries::Close) && self.begun > 0,
+            && match self.line.is_empty() {
+                true => !self.holds_close(),
+                false => self.line.has_committed_close(),
             }
     }
 }
 
-impl Item {
-    fn message(role: Role, message: &Message, now: Instant) -> Self {
-        let carries = Carries::Data { queued_at: now };
-        Self::encode(role, Opcode::of(message), message.payload().clone(), carries)
-    }
-
-    /// A client masks what it sends (section 5.3), with a mask nobody can foretell.
-    fn encode(role: Role, opcode: Opcode, payload: Bytes, carries: Carries) -> Self {
-        match role {
-            Role::Server => {
-                let header = EncodedHeader::new(opcode, payload.len(), None);
-                Self { header, payload, carries }
-            }
-            Role::Client => {
-                let mask = rand::random();
-                let header = EncodedHeader::new(opcode, payload.len(), Some(mask));
-                let mut masked = BytesMut::from(payload);
-                apply_mask(&mut masked, mask);
-                Self { header, payload: masked.freeze(), carries }
-            }
-        }
-    }
-
-    pub(super) fn passed(payload: Bytes, passed: Passed) -> Self {
-        Self { header: EncodedHeader::none(), payload, carries: Carries::Passed(Box::new(passed)) }
-    }
-
-    pub(super) fn size(&self) -> usize {
-        self.header.as_bytes().len() + self.payload.len()
-    }
-
-    pub(super) fn payload_len(&self) -> usize {
-        self.payload.len()
-    }
-
-    fn is_pong(&self) -> bool {
-        matches!(self.carries, Carries::Pong)
-    }
-
-    fn is_data(&self) -> bool {
-        matches!(self.carries, Carries::Data { .. })
-    }
+/// Sums up the bytes of the messages among `items`.
+fn data_of<'a>(items: impl Iterator<Item = &'a Item>) -> usize {
+    items.filter(|item| item.is_data()).map(Item::size).sum()
 }
 
 impl Freed {
@@ -495,11 +409,4 @@ impl Lost {
         self.messages += 1;
         self.bytes += payload as u64;
     }
-}
-
-/// Copies as much as fits; returns how much that was.
-fn copy(from: &[u8], to: &mut [u8]) -> usize {
-    let len = from.len().min(to.len());
-    to[..len].copy_from_slice(&from[..len]);
-    len
 }

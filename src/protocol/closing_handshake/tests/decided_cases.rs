@@ -229,6 +229,14 @@ fn cases() -> Vec<Case> {
             detail: "the peer took nothing of what was queued for it for 15004 ms",
         },
         Case {
+            situation: "our Close could not leave whole (overflow)",
+            steps: vec![overflow(), Due],
+            row: "slow_consumer none slow_consumer open timeout 1006",
+            judged: "peer backoff -",
+            done: "shed+1013 reset finish",
+            detail: "the outbox was full: 101 of 100 bytes",
+        },
+        Case {
             situation: "idle_timeout, echoed",
             steps: vec![close(3008, IdleTimeout), left(), Wait(2), peer(3008), fin()],
             row: "clean local idle_timeout closed fin 3008",

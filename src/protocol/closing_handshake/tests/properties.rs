@@ -227,8 +227,11 @@ proptest! {
             (true, true) => CloseState::Closed,
             (false, true) => CloseState::CloseReceived,
             (true, false) => CloseState::CloseSent,
-            // Accepted or decided on, and never left; only to a silent peer is a Close but tried.
-            (false, false) if world.has_close() && outcome.kind != Kind::PongTimeout => {
+            // Accepted or decided on, and never left; to a silent or slow peer a Close is only tried.
+            (false, false)
+                if world.has_close()
+                    && !matches!(outcome.kind, Kind::PongTimeout | Kind::SlowConsumer) =>
+            {
                 CloseState::CloseSent
             }
             (false, false) if outcome.state == Some(CloseState::CloseSent) => {

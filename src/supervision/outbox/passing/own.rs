@@ -8,7 +8,8 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use crate::supervision::outbox::queue::{Carries, Freed, Item, Lost, Queue};
+use crate::supervision::outbox::item::{Carries, Item};
+use crate::supervision::outbox::queue::{Freed, Lost, Queue};
 
 /// Messages that wait for the end of the one that passes.
 #[derive(Debug, Default)]
@@ -31,7 +32,7 @@ impl Queue {
                 passing.own.bytes += item.size();
                 passing.own.items.push_back(item);
             }
-            Some(_) | None => self.items.push_back(item),
+            Some(_) | None => self.line.push(item),
         }
     }
 
@@ -56,7 +57,7 @@ impl Queue {
     /// Appends what waited for the end of a message, which has come.
     pub(super) fn append_own(&mut self) {
         if let Some(passing) = &mut self.passing {
-            self.items.append(&mut std::mem::take(&mut passing.own).items);
+            self.line.append(&mut std::mem::take(&mut passing.own).items);
         }
     }
 
@@ -71,7 +72,7 @@ impl Queue {
     /// Adds those that wait.
     pub(super) fn add_own(&self, lost: &mut Lost) {
         if let Some(passing) = &self.passing {
-            passing.own.items.iter().for_each(|item| lost.add(item.payload_len()));
+            passing.own.items.iter().for_each(|item| lost.add(item.payload.len()));
         }
     }
 
@@ -84,7 +85,7 @@ impl Queue {
         }
         let held = self.passing.as_mut().filter(|passing| !passing.tail_cut);
         if let Some(close) = held.and_then(|passing| passing.close.take()) {
-            self.items.push_back(close);
+            self.line.push(close);
         }
         freed
     }

@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::task::Poll;
 
 use proptest::prelude::*;
 
@@ -9,7 +10,7 @@ use crate::protocol::passage::MessageEnd;
 use crate::supervision::memory::MemoryBudget;
 use crate::supervision::now;
 use crate::supervision::outbox::tests::{Seen, read};
-use crate::supervision::outbox::{Batch, Left, Outbox, Passable, Prepared, Refused};
+use crate::supervision::outbox::{Left, Outbox, Passable, Prepared, Refused};
 use crate::vocabulary::{Cause, CloseCode, CloseFrame, Message, Role};
 
 fn leg(limit: u64) -> (Outbox, Arc<MemoryBudget>) {
@@ -38,11 +39,21 @@ fn close(outbox: &Outbox) -> bool {
 
 fn written(outbox: &Outbox) -> Vec<u8> {
     let (mut all, mut scratch) = (Vec::new(), [0; 1024]);
-    while let Batch::Scratch(len) = outbox.gather(&mut scratch) {
-        all.extend(&scratch[..len]);
-        outbox.advance(len);
-    }
+    while take(outbox, &mut scratch, usize::MAX, &mut all).is_some() {}
     all
+}
+
+/// Takes at most `len` bytes of what is to be written next; returns how many messages left whole.
+fn take(outbox: &Outbox, scratch: &mut [u8], len: usize, bytes: &mut Vec<u8>) -> Option<u64> {
+    let written = outbox.write(scratch, |offered| {
+        let taken = len.min(offered.len());
+        bytes.extend(&offered[..taken]);
+        Poll::Ready(Ok(taken))
+    });
+    match written {
+        Poll::Ready(written) => Some(written?.unwrap().messages),
+        Poll::Pending => panic!("the kernel takes what it is offered"),
+    }
 }
 
 const BYE: &[u8] = b"\x88\x02\x03\xe8";
@@ -258,10 +269,7 @@ proptest! {
                 }
                 Step::Ping => outbox.ping([9; 4]),
                 Step::Write(len) => {
-                    if let Batch::Scratch(filled) = outbox.gather(&mut scratch) {
-                        bytes.extend(&scratch[..filled.min(len)]);
-                        left += outbox.advance(filled.min(len)).messages;
-                    }
+                    left += take(&outbox, &mut scratch, len, &mut bytes).unwrap_or_default();
                 }
             }
         }
@@ -275,9 +283,8 @@ proptest! {
             stream.pass(&outbox, at, to, 0);
             at = to;
         }
-        while let Batch::Scratch(len) = outbox.gather(&mut scratch) {
-            bytes.extend(&scratch[..len]);
-            left += outbox.advance(len).messages;
+        while let Some(messages) = take(&outbox, &mut scratch, usize::MAX, &mut bytes) {
+            left += messages;
         }
         prop_assert_eq!(budget.used(), 0);
         let whole = stream.ends.iter().filter(|end| end.at <= at).count();

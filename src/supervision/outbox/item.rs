@@ -1,0 +1,81 @@
+//! One frame of an outbox, or one piece of what a relay passes on.
+
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+
+use super::passing::Passed;
+use crate::protocol::frame_encoder::{EncodedHeader, Opcode, apply_mask};
+use crate::vocabulary::{Message, Role};
+
+#[derive(Debug)]
+pub(super) struct Item {
+    pub(super) header: EncodedHeader,
+    pub(super) payload: Bytes,
+    pub(super) carries: Carries,
+}
+
+#[derive(Debug)]
+pub(super) enum Carries {
+    Data {
+        queued_at: Instant,
+    },
+    /// Frames of the other leg of a relay, as they came.
+    Passed(Box<Passed>),
+    Ping,
+    Pong,
+    Close,
+}
+
+impl Item {
+    pub(super) fn message(role: Role, message: &Message, now: Instant) -> Self {
+        let carries = Carries::Data { queued_at: now };
+        Self::encode(role, Opcode::of(message), message.payload().clone(), carries)
+    }
+
+    /// Encodes a frame; a client masks what it sends with a key that cannot be predicted (RFC 6455
+    /// section 5.3).
+    pub(super) fn encode(role: Role, opcode: Opcode, payload: Bytes, carries: Carries) -> Self {
+        match role {
+            Role::Server => {
+                let header = EncodedHeader::new(opcode, payload.len(), None);
+                Self { header, payload, carries }
+            }
+            Role::Client => {
+                let mask = rand::random();
+                let header = EncodedHeader::new(opcode, payload.len(), Some(mask));
+                let mut masked = BytesMut::from(payload);
+                apply_mask(&mut masked, mask);
+                Self { header, payload: masked.freeze(), carries }
+            }
+        }
+    }
+
+    pub(super) fn passed(payload: Bytes, passed: Passed) -> Self {
+        Self { header: EncodedHeader::none(), payload, carries: Carries::Passed(Box::new(passed)) }
+    }
+
+    pub(super) fn size(&self) -> usize {
+        self.header.as_bytes().len() + self.payload.len()
+    }
+
+    pub(super) fn is_pong(&self) -> bool {
+        matches!(self.carries, Carries::Pong)
+    }
+
+    pub(super) fn is_close(&self) -> bool {
+        matches!(self.carries, Carries::Close)
+    }
+
+    pub(super) fn is_data(&self) -> bool {
+        matches!(self.carries, Carries::Data { .. })
+    }
+
+    /// Tells whether a frame of our own may stand behind it.
+    pub(super) fn ends_frame(&self) -> bool {
+        match &self.carries {
+            Carries::Passed(passed) => passed.ends_frame,
+            Carries::Data { .. } | Carries::Ping | Carries::Pong | Carries::Close => true,
+        }
+    }
+}
