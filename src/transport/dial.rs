@@ -1,11 +1,14 @@
 //! Dials: from a `ws://` or `wss://` URL to a TCP socket.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Uri};
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
@@ -14,6 +17,9 @@ use tokio::time::{Instant, timeout_at};
 use super::opening_handshake::ClientRequest;
 use super::source_port;
 use crate::vocabulary::OpenFailure;
+
+/// How long an address has before the next one is tried beside it (RFC 8305 section 8).
+const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
 /// A WebSocket URL (RFC 6455 section 3): `ws://host[:port][/path][?query]`, or `wss://` for TLS.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -161,15 +167,12 @@ pub struct FailedDial {
     pub detail: String,
 }
 
-/// Resolves the host and connects to the first of its addresses that answers.
-///
-/// The time that is left is shared out among the addresses that are left, so that one that
-/// swallows packets does not keep the others from being tried.
+/// Resolves the host and connects to the first of its addresses that answers, IPv6 and IPv4 in turn
+/// (RFC 8305).
 ///
 /// # Errors
 ///
-/// The failure is that of the last address that was tried; a local shortage of ports ends the
-/// search.
+/// The failure is that of the address that failed last; a local shortage of ports ends the search.
 ///
 /// # Cancel safety
 ///
@@ -196,30 +199,80 @@ pub async fn dial_from(
 ) -> Result<Dialled, FailedDial> {
     let began = Instant::now();
     let deadline = began + timeout;
-    let addrs = resolve(host, port, deadline, timeout).await?;
-    let mut tried = Vec::new();
-    let mut failure = OpenFailure::Dns;
-    for (at, &addr) in addrs.iter().enumerate() {
-        let now = Instant::now();
-        let left = u32::try_from(addrs.len() - at).unwrap_or(u32::MAX);
-        let until = now + deadline.saturating_duration_since(now) / left;
-        match timeout_at(until, connect(addr, source)).await {
-            Ok(Ok(socket)) => {
-                // It fails only on a socket that has ended already, which reading will tell.
-                let _ = socket.set_nodelay(true);
-                return Ok(Dialled { socket, addr, connect: began.elapsed() });
+    let addrs = in_turn(resolve(host, port, deadline, timeout).await?, source);
+    let (socket, addr) = race(&addrs, deadline, source).await?;
+    // It fails only on a socket that has ended already, which reading will tell.
+    let _ = socket.set_nodelay(true);
+    Ok(Dialled { socket, addr, connect: began.elapsed() })
+}
+
+/// Pure: puts addresses into the order in which they are tried: the families in turn, beginning with
+/// that of the first (RFC 8305 section 4). With an address of ours, those of its family, if there are
+/// any: the others cannot be reached from it.
+fn in_turn(addrs: Vec<SocketAddr>, source: Option<IpAddr>) -> Vec<SocketAddr> {
+    let of_source = |addr: &SocketAddr| source.is_none_or(|ours| ours.is_ipv4() == addr.is_ipv4());
+    let suits = addrs.iter().any(of_source);
+    let addrs = addrs.into_iter().filter(|addr| !suits || of_source(addr));
+    let (mut first, mut second) = (VecDeque::<SocketAddr>::new(), VecDeque::new());
+    for addr in addrs {
+        match first.front() {
+            Some(other) if other.is_ipv4() != addr.is_ipv4() => second.push_back(addr),
+            Some(_) | None => first.push_back(addr),
+        }
+    }
+    let mut ordered = Vec::with_capacity(first.len() + second.len());
+    while !(first.is_empty() && second.is_empty()) {
+        ordered.extend(first.pop_front());
+        ordered.extend(second.pop_front());
+    }
+    ordered
+}
+
+/// Connects to the first of these addresses that answers. The next one is tried as soon as the one
+/// before has failed, or has not answered for a moment, and then beside it (RFC 8305 section 5): an
+/// address that swallows packets costs a moment.
+async fn race(
+    addrs: &[SocketAddr],
+    deadline: Instant,
+    source: Option<IpAddr>,
+) -> Result<(TcpStream, SocketAddr), FailedDial> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    let delay = ATTEMPT_DELAY.min(left / u32::try_from(addrs.len().max(1)).unwrap_or(u32::MAX));
+    let mut waiting = addrs.iter().copied();
+    let (mut attempts, mut under_way) = (FuturesUnordered::new(), Vec::new());
+    let (mut tried, mut failure) = (Vec::new(), OpenFailure::Dns);
+    let mut next_at = Instant::now();
+    loop {
+        if attempts.is_empty() || next_at <= Instant::now() {
+            match waiting.next() {
+                Some(addr) => {
+                    attempts.push(async move { (addr, connect(addr, source).await) });
+                    under_way.push(addr);
+                    next_at = Instant::now() + delay;
+                }
+                None if attempts.is_empty() => break,
+                None => {}
             }
-            Ok(Err(error)) => {
+        }
+        let until = if waiting.len() > 0 { next_at.min(deadline) } else { deadline };
+        match timeout_at(until, attempts.next()).await {
+            Ok(Some((addr, Ok(socket)))) => return Ok((socket, addr)),
+            Ok(Some((addr, Err(error)))) => {
+                under_way.retain(|other| *other != addr);
                 tried.push(format!("{addr}: {error}"));
                 failure = classify(&error);
                 if failure == OpenFailure::PortsExhausted {
                     break;
                 }
+                next_at = Instant::now();
             }
-            Err(_) => {
-                tried.push(format!("{addr}: no answer in time"));
+            Err(_) if Instant::now() >= deadline => {
+                tried.extend(under_way.iter().map(|addr| format!("{addr}: no answer in time")));
                 failure = OpenFailure::ConnectTimeout;
+                break;
             }
+            // Time for the next one.
+            Ok(None) | Err(_) => {}
         }
     }
     Err(FailedDial { failure, detail: format!("cannot connect to {}", tried.join("; ")) })
@@ -351,6 +404,75 @@ mod tests {
             assert!(filling.len() < 10, "the backlog takes one or two");
         };
         assert_eq!(failed.failure, OpenFailure::ConnectTimeout);
+    }
+
+    /// A listener whose backlog is full: it swallows what comes.
+    async fn black_hole(address: &str) -> (tokio::net::TcpListener, Vec<TcpStream>) {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(address.parse().unwrap()).unwrap();
+        let listener = socket.listen(0).unwrap();
+        let (addr, mut filling) = (listener.local_addr().unwrap(), Vec::new());
+        let brief = Duration::from_millis(100);
+        while let Ok(filled) = tokio::time::timeout(brief, TcpStream::connect(addr)).await {
+            filling.push(filled.unwrap());
+            assert!(filling.len() < 10, "the backlog takes one or two");
+        }
+        (listener, filling)
+    }
+
+    #[tokio::test]
+    async fn an_address_that_swallows_packets_costs_a_moment() {
+        let (hole, _filling) = black_hole("127.0.0.2:0").await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (hole, good) = (hole.local_addr().unwrap(), listener.local_addr().unwrap());
+        let began = Instant::now();
+        let (_socket, addr) =
+            race(&[hole, good], began + Duration::from_secs(30), None).await.unwrap();
+        assert_eq!(addr, good);
+        assert!((250..5000).contains(&began.elapsed().as_millis()), "{:?}", began.elapsed());
+        // One that is slow may still win.
+        let (_socket, addr) =
+            race(&[good, hole], Instant::now() + Duration::from_secs(30), None).await.unwrap();
+        assert_eq!(addr, good);
+    }
+
+    #[tokio::test]
+    async fn a_refusal_lets_the_next_be_tried_at_once_and_all_that_failed_are_named() {
+        let (hole, _filling) = black_hole("127.0.0.2:0").await;
+        let closed = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (hole, refusing) = (hole.local_addr().unwrap(), closed.local_addr().unwrap());
+        drop(closed);
+        let began = Instant::now();
+        let within = began + Duration::from_millis(600);
+        let failed = race(&[refusing, hole], within, None).await.unwrap_err();
+        assert_eq!(failed.failure, OpenFailure::ConnectTimeout);
+        for named in [format!("{refusing}: "), format!("{hole}: no answer in time")] {
+            assert!(failed.detail.contains(&named), "{failed}");
+        }
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let good = listener.local_addr().unwrap();
+        let began = Instant::now();
+        race(&[refusing, refusing, good], began + Duration::from_secs(30), None).await.unwrap();
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+        let from = Some("127.0.0.3".parse().unwrap());
+        let (socket, _) =
+            race(&[good], Instant::now() + Duration::from_secs(5), from).await.unwrap();
+        assert_eq!(Some(socket.local_addr().unwrap().ip()), from);
+    }
+
+    #[test]
+    fn families_take_turns_and_a_source_keeps_to_its_own() {
+        let addrs = |texts: &[&str]| -> Vec<SocketAddr> {
+            texts.iter().map(|text| text.parse().unwrap()).collect()
+        };
+        let found = addrs(&["[::1]:1", "[::2]:1", "[::3]:1", "1.1.1.1:1", "2.2.2.2:1"]);
+        let expected = addrs(&["[::1]:1", "1.1.1.1:1", "[::2]:1", "2.2.2.2:1", "[::3]:1"]);
+        assert_eq!(in_turn(found.clone(), None), expected);
+        let source = |ip: &str| Some(ip.parse().unwrap());
+        let expected = addrs(&["1.1.1.1:1", "2.2.2.2:1"]);
+        assert_eq!(in_turn(found.clone(), source("127.0.0.1")), expected);
+        assert_eq!(in_turn(found[..2].to_vec(), source("127.0.0.1")), found[..2]);
+        assert_eq!(in_turn(Vec::new(), None), Vec::new());
     }
 
     #[tokio::test]
