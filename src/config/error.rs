@@ -113,6 +113,8 @@ pub enum Place {
     Variable(String),
     /// In a `--set` argument.
     Argument(String),
+    /// In the argument of `--relay`, which is not repeated: it may hold a secret.
+    Relay,
 }
 
 impl fmt::Display for Place {
@@ -121,8 +123,28 @@ impl fmt::Display for Place {
             Self::BuiltIn => f.write_str("built-in defaults"),
             Self::File { path, line } => write!(f, "{}:{line}", path.display()),
             Self::Variable(name) => write!(f, "environment variable {name}"),
-            Self::Argument(argument) => write!(f, "--set {argument}"),
+            Self::Argument(argument) => write!(f, "--set {}", shown(argument)),
+            Self::Relay => f.write_str("--relay"),
         }
+    }
+}
+
+/// Returns a `--set` argument as it may be shown: a value that may hold a secret is left out.
+fn shown(argument: &str) -> String {
+    let plain = |text: &str, more: &[u8]| {
+        text.bytes().all(|byte| byte.is_ascii_alphanumeric() || more.contains(&byte))
+    };
+    let (key, value) = match argument.split_once('=') {
+        Some((key, value)) => (key.trim(), Some(value.trim())),
+        None => (argument, None),
+    };
+    let key_is_plain = plain(key, b"._-[]");
+    let secret = key.contains("headers") || key.contains("credentials");
+    match value {
+        _ if !key_is_plain => "…".to_owned(),
+        None => key.to_owned(),
+        Some(value) if !secret && plain(value, b"._-:/%") => format!("{key}={value}"),
+        Some(_) => format!("{key}=…"),
     }
 }
 

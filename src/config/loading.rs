@@ -188,10 +188,7 @@ impl Stack {
 
     /// Adds the route of `--relay`, behind all others.
     fn relay_the_rest(&mut self, url: &str) -> Result<(), ConfigError> {
-        let refuse = |why| {
-            let place = Place::Argument(format!("--relay {url}"));
-            ConfigError::Assignment { place, why }
-        };
+        let refuse = |why| ConfigError::Assignment { place: Place::Relay, why };
         let url = url.parse().map_err(|error: InvalidUpstream| refuse(error.to_string()))?;
         let taken = |route: &Route| route.name == RELAY_THE_REST.0;
         if self.config.routes.iter().any(taken) {

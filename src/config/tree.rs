@@ -102,6 +102,12 @@ impl<'de> Tree<'de> {
 
 const ARRAY: &str = "an array";
 
+/// The type of what says where a secret comes from.
+const SECRET_SOURCE: &str = "SecretSource";
+const NO_SECRET_SOURCE: &str = "expected where the text comes from: write { env = \"NAME\" }, \
+    { file = \"PATH\" }, or { value = \"TEXT\" } for what is no secret (the text that stands there \
+    is not repeated: it may be one)";
+
 impl<'de> Deserializer<'de> for Tree<'de> {
     type Error = Misfit;
 
@@ -127,7 +133,15 @@ impl<'de> Deserializer<'de> for Tree<'de> {
         }
     }
 
+    fn deserialize_u8<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misfit> {
+        self.whole_number(visitor)
+    }
+
     fn deserialize_u16<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misfit> {
+        self.whole_number(visitor)
+    }
+
+    fn deserialize_u32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misfit> {
         self.whole_number(visitor)
     }
 
@@ -192,6 +206,10 @@ impl<'de> Deserializer<'de> for Tree<'de> {
         visitor: V,
     ) -> Result<V::Value, Misfit> {
         match &self.0.kind {
+            // Whoever forgot where a secret comes from may have written it right here.
+            ValueKind::String(_) if name == SECRET_SOURCE => {
+                Err(Misfit::Value(NO_SECRET_SOURCE.to_owned()))
+            }
             ValueKind::String(word) => {
                 let word: StrDeserializer<'de, Misfit> = word.as_str().into_deserializer();
                 word.deserialize_enum(name, words, visitor)
@@ -203,7 +221,7 @@ impl<'de> Deserializer<'de> for Tree<'de> {
     }
 
     serde::forward_to_deserialize_any! {
-        i8 i16 i32 i64 i128 u8 u32 u128 f32 f64 char bytes byte_buf unit unit_struct tuple
+        i8 i16 i32 i64 i128 u128 f32 f64 char bytes byte_buf unit unit_struct tuple
         tuple_struct identifier ignored_any
     }
 }

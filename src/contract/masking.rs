@@ -60,6 +60,18 @@ pub fn record_url(url: &str, masking: Masking, keep: &[String]) -> String {
     }
 }
 
+/// Returns where a redirect leads to, as it may be recorded: its query may hold a session.
+pub fn record_location(location: &str) -> String {
+    match location.strip_prefix("//") {
+        // A scheme is inherited.
+        Some(_) => {
+            let recorded = record_url(&format!("http:{location}"), Masking::Mask, &[]);
+            recorded.trim_start_matches("http:").to_owned()
+        }
+        None => record_url(location, Masking::Mask, &[]),
+    }
+}
+
 /// Returns another text that a peer chose, such as a `User-Agent`, as it may be recorded.
 ///
 /// The result has at most [`MAX_RECORDED`] bytes, and control characters are escaped.

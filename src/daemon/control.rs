@@ -3,7 +3,7 @@
 use super::StartupError;
 use super::ledger::Books;
 use super::servers::Servers;
-use crate::config::{self, Config};
+use crate::config::{self, Config, Dialer};
 use crate::manager::Supervisor;
 use crate::surfaces::control::{self, Control, TokenFileError, Tokens};
 use crate::transport::bind;
@@ -34,7 +34,8 @@ pub(super) fn serve(
         tokens,
         settings: config.control.clone(),
         drain: config.drain.clone(),
-        dialled: config.settings(),
+        // What is dialled over the API is a feed, as what a dialer dials.
+        dialled: Dialer::new("", "").settings(config),
     };
     servers.spawn("control", acceptor, |acceptor, stop| control::serve(acceptor, control, stop));
     Ok(())

@@ -93,6 +93,41 @@ fn a_message_names_the_variable_or_the_argument() {
 }
 
 #[test]
+fn no_message_repeats_a_secret() {
+    let dialer = |more: &str| {
+        let start = "name = 'a', url = 'wss://a', backend = { kind = 'none' }";
+        format!("dialers=[{{ {start}, {more} }}]")
+    };
+    for argument in [
+        r#"dialers=[{ name = "a", url = "wss://u:hunter2@a", backend = { kind = "none" } }]"#,
+        "dialers[0].url=wss://u:hunter2@a",
+        "dialers[0].url=wss://a?hunter2",
+        "dialers[0].headers.authorization.value=hunter2",
+        "wss://u:hunter2@a?b=c",
+        "wss://u:hunter2@a",
+        &dialer("headers = { authorization = 'hunter2' }"),
+        &dialer("proxy = 'http://a', proxy_credentials = 'hunter2'"),
+        &dialer("proxy = 'http://u:hunter2@a'"),
+        &dialer("headers = { authorization = { value = 'hunter2' } }, rotate_after = 5"),
+    ] {
+        let error = load_set(&[argument]).unwrap_err().to_string();
+        assert!(!error.contains("hunter2"), "{error}");
+        assert!(error.starts_with("--set "), "{error}");
+    }
+    for url in ["ws://user:hunter2@a", "hunter2"] {
+        let sources = Sources { relay: Some(url.to_owned()), ..Sources::default() };
+        let error = load(&sources).unwrap_err().to_string();
+        assert!(error.starts_with("--relay: ") && !error.contains("hunter2"), "{error}");
+    }
+    assert_eq!(
+        load_set(&["dialers=[{ name = 'a', url = 'wss://u:x@a', backend = { kind = 'none' } }]"])
+            .unwrap_err()
+            .to_string(),
+        "--set dialers=…: dialers[0].url: the URL cannot be dialled: credentials belong into headers or proxy_credentials; write ws://host:port/path or wss://host/path",
+    );
+}
+
+#[test]
 fn a_syntax_error_names_its_line() {
     assert!(
         message("[limits]\nmemory = \n").starts_with("x.toml:2: not TOML: "),

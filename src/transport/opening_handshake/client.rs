@@ -16,13 +16,13 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, timeout_at};
 
 use super::answer::retry_after;
-use super::cut;
 use super::muted::{Muted, ReadEnd};
 use super::request::{
     ACCEPT, EXTENSIONS, KEY, PROTOCOL, Subprotocol, VERSION, extension_name, extensions, has_token,
     only,
 };
 use super::unpinned;
+use crate::contract::masking::record_location;
 use crate::transport::handshake_key::{derive_accept_key, generate_key};
 use crate::transport::socket::Transport;
 use crate::vocabulary::{OpenFailure, TransportEnd};
@@ -234,7 +234,9 @@ fn judge(
         let location =
             headers.get(header::LOCATION).map(|to| String::from_utf8_lossy(to.as_bytes()));
         let detail = match location {
-            Some(to) => format!("the server answered {}, to {}", answer.status, cut(&to)),
+            Some(to) => {
+                format!("the server answered {}, to {}", answer.status, record_location(&to))
+            }
             None => format!("the server answered {}", answer.status),
         };
         return Err(rejected(answer, detail));

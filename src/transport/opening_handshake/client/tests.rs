@@ -125,6 +125,16 @@ async fn what_is_no_answer_is_told_apart() {
     let failed = failure(redirect).await;
     assert_eq!(failed.failure, OpenFailure::UpgradeRejected { status: 302 });
     assert!(failed.detail.contains("/login"));
+    for (location, shown) in [
+        ("/login?token=hunter2#hunter2", "/login?token=***"),
+        ("https://user:hunter2@a/login?hunter2#x", "https://***@a/login?***"),
+        ("//user:hunter2@a/login", "//***@a/login"),
+        ("#hunter2", ""),
+    ] {
+        let redirect = |_: &str| format!("HTTP/1.1 302 Found\r\nLocation: {location}\r\n\r\n");
+        let failed = failure(redirect).await;
+        assert_eq!(failed.detail, format!("the server answered 302 Found, to {shown}"));
+    }
     let failed = failure(|_| "SSH-2.0-OpenSSH\r\n\r\n".to_owned()).await;
     assert_eq!(failed.failure, OpenFailure::UpgradeRejected { status: 0 });
     assert_eq!(failed.status, None);
