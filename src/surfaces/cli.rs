@@ -8,6 +8,7 @@ mod arguments;
 mod backends;
 mod closing;
 mod console;
+mod dialers;
 mod draining;
 mod endings;
 mod events;
@@ -32,8 +33,8 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 pub use arguments::{
-    Abort, Backends, Broadcast, Close, Completion, Control, Dial, Drain, Endings, Events, Ls, Man,
-    Payload, Send, Show, Status, Why,
+    Abort, Backends, Broadcast, Close, Completion, Control, Dial, Dialer, DialerCommand, Dialers,
+    Drain, Endings, Events, Ls, Man, NamedDialer, Payload, Send, Show, Status, Why,
 };
 pub use selector::{InvalidSelector, Selected, Tag};
 pub use words::{InvalidMoment, Moment};
@@ -98,6 +99,10 @@ pub enum ClientCommand {
     Drain(Drain),
     /// List the applications behind relays, and how they fare
     Backends(Backends),
+    /// List the dialers, and how they fare
+    Dialers(Dialers),
+    /// Pause, resume, rotate or remove a dialer
+    Dialer(Dialer),
     /// Open a connection from the daemon to a server
     Dial(Dial),
     /// Follow what happens, as it happens
@@ -154,6 +159,8 @@ impl ClientCommand {
             Self::Abort(abort) => Some(&abort.control),
             Self::Drain(drain) => Some(&drain.control),
             Self::Backends(backends) => Some(&backends.control),
+            Self::Dialers(dialers) => Some(&dialers.control),
+            Self::Dialer(dialer) => Some(dialer.command.control()),
             Self::Dial(dial) => Some(&dial.control),
             Self::Events(events) => Some(&events.control),
             Self::Status(status) => Some(&status.control),
@@ -203,6 +210,8 @@ async fn ask(command: ClientCommand, console: &mut Console) -> Result<u8, Failur
         ClientCommand::Abort(abort) => closing::abort(&abort, console).await,
         ClientCommand::Drain(drain) => draining::drain(&drain, console).await,
         ClientCommand::Backends(backends) => backends::list(&backends, console).await,
+        ClientCommand::Dialers(dialers) => dialers::list(&dialers, console).await,
+        ClientCommand::Dialer(dialer) => dialers::command(&dialer.command, console).await,
         ClientCommand::Dial(dial) => closing::dial(&dial, console).await,
         ClientCommand::Events(events) => events::follow(&events, console).await,
         ClientCommand::Status(status) => status::status(&status, console).await,

@@ -240,6 +240,9 @@ impl fmt::Display for Sentence<'_> {
         if let Some(route) = &ending.origin.route {
             write!(f, " route={route}")?;
         }
+        if let Some(dialer) = &ending.origin.dialer {
+            write!(f, " dialer={dialer}")?;
+        }
         Ok(())
     }
 }

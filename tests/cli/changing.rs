@@ -56,6 +56,65 @@ fn a_broadcast_fails_if_nobody_took_it() {
 }
 
 #[test]
+fn dialers_are_listed_and_commanded_by_name() {
+    let dialer = r#"{"name":"feed","url":"ws://a","state":"ready","why":null,"since":"2026-03-01T12:00:00.000Z","next_try_at":null,"attempts":0,"connection":null,"rotating":false,"last_ending":null,"opened":1,"gaps":0,"by":null}"#;
+    let list = format!(r#"{{"dialers":[{dialer}]}}"#);
+    let taken = || Reply::Json(202, dialer.to_owned());
+    let fake = Fake::new([
+        Reply::ok(&list),
+        Reply::ok(&list),
+        Reply::ok(r#"{"dialers":[]}"#),
+        taken(),
+        taken(),
+        taken(),
+        taken(),
+        taken(),
+        Reply::not_found(),
+        Reply::Problem(
+            409,
+            "invalid_state",
+            "feed is waiting: only one that is ready can be rotated",
+        ),
+    ]);
+    let listed = fake.run(&["dialers"]);
+    assert_eq!(listed.code, Some(0));
+    assert!(listed.stdout.contains("feed") && listed.stdout.contains("ready"), "{listed:?}");
+    assert_eq!(fake.run(&["dialers", "--json"]).stdout, format!("{list}\n"));
+    let none = fake.run(&["dialers"]);
+    assert_eq!((none.code, &*none.stdout, &*none.stderr), (Some(0), "", "no dialers\n"));
+    for (command, said) in [
+        ("pause", "dialer feed pauses\n"),
+        ("resume", "dialer feed resumes\n"),
+        ("rotate", "dialer feed rotates\n"),
+        ("remove", "dialer feed is removed\n"),
+    ] {
+        let ran = fake.run(&["dialer", command, "feed"]);
+        assert_eq!((ran.code, &*ran.stdout, &*ran.stderr), (Some(0), said, ""), "{command}");
+    }
+    let json = fake.run(&["dialer", "pause", "a/b", "--json"]);
+    assert_eq!((json.code, json.stdout), (Some(0), format!("{dialer}\n")));
+    for refused in [["dialer", "remove", "nobody"], ["dialer", "rotate", "feed"]] {
+        let ran = fake.run(&refused);
+        assert_eq!((ran.code, &*ran.stdout), (Some(1), ""), "{ran:?}");
+    }
+    assert_eq!(
+        fake.lines()[3..],
+        [
+            "POST /v1/dialers/feed/pause",
+            "POST /v1/dialers/feed/resume",
+            "POST /v1/dialers/feed/rotate",
+            "DELETE /v1/dialers/feed",
+            "POST /v1/dialers/a%2Fb/pause",
+            "DELETE /v1/dialers/nobody",
+            "POST /v1/dialers/feed/rotate",
+        ]
+    );
+    for usage in [&["dialer"][..], &["dialer", "pause"], &["dialer", "stop", "feed"]] {
+        assert_eq!(fake.run(usage).code, Some(2), "{usage:?}");
+    }
+}
+
+#[test]
 fn a_close_waits_for_the_ending_unless_told_not_to() {
     let fake = Fake::new([Reply::ok(ending("5b8f0a6d4c17")), accepted(), Reply::Silence]);
     let waited = fake.run(&["close", "5b8f0a6d4c17", "--code", "4000", "--reason", "so long"]);

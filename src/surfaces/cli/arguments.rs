@@ -1,5 +1,7 @@
 //! What each client command takes.
 
+mod dialers;
+
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -7,6 +9,8 @@ use std::time::Duration;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum};
 use clap_complete::Shell;
+
+pub use dialers::{Dialer, DialerCommand, Dialers, NamedDialer};
 
 use super::selector::{Selected, Tag};
 use super::words::Moment;

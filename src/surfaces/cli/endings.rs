@@ -9,6 +9,7 @@ use super::arguments::Endings;
 use super::console::{Console, Look};
 use super::failure::Failure;
 use super::listing::Paged;
+use super::live::place;
 use super::table::{Column, Content, Entry, Listing};
 use super::words::{ago, lasting_short, safe, safe_or, short_id, stamp, utc_seconds};
 use crate::contract::{EndingPageRecord, EndingRecord};
@@ -60,7 +61,7 @@ fn table(endings: &[EndingRecord<'_>], look: Look) -> String {
             ending.close_code.map_or("-".to_owned(), |code| code.to_string()).into(),
             safe(&ending.fault).into(),
             lasting_short(ending.open_ms).into(),
-            safe_or(&ending.origin.route, "-").into(),
+            safe_or(place(&ending.origin), "-").into(),
             safe_or(&ending.origin.peer, "-").into(),
             safe_or(&ending.origin.subject, "-").into(),
             safe(&ending.detail).into(),

@@ -92,7 +92,7 @@ fn state(state: &str) -> Entry {
 }
 
 /// The route of an inbound connection, the dialer of an outbound one.
-fn place<'a, 'b>(origin: &'a OriginRecord<'b>) -> &'a Option<std::borrow::Cow<'b, str>> {
+pub(super) fn place<'a, 'b>(origin: &'a OriginRecord<'b>) -> &'a Option<std::borrow::Cow<'b, str>> {
     if origin.route.is_some() { &origin.route } else { &origin.dialer }
 }
 

@@ -89,8 +89,17 @@ fn an_ending_is_one_sentence_in_text() {
     let lines = logged(Format::Text, "info", |endings| {
         endings.log(&ending(Kind::Clean, Fault::None));
         endings.log(&attempt());
+        let mut dialled = attempt();
+        let origin = Origin {
+            route: None,
+            dialer: Some("feed".to_owned()),
+            ..Origin::clone(&dialled.origin)
+        };
+        dialled.origin = origin.into();
+        endings.log(&dialled);
     });
-    assert_eq!(lines.len(), 2);
+    assert_eq!(lines.len(), 3);
+    assert!(lines[2].ends_with(" peer=203.0.113.9:51342 dialer=feed"), "{}", lines[2]);
     assert_eq!(
         untimed(&lines[0]),
         "  INFO ended: the peer closed first, with 1000 \"bye\" kind=clean close_code=1000 \

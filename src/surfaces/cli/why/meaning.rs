@@ -85,6 +85,9 @@ fn attempt(facts: &Facts<'_>, failure: OpenFailure) -> String {
         OpenFailure::RefusedRate => {
             "It was turned away: too many connections were being opened at the same time."
         }
+        OpenFailure::RefusedDraining if facts.outbound => {
+            "It was called off at this end: its dialer was paused or removed, or the daemon drained."
+        }
         OpenFailure::RefusedDraining => "It was turned away: the daemon was draining.",
         OpenFailure::RefusedOrigin => {
             "It was turned away: the web page that opened it (its Origin) is not among those that \

@@ -15,6 +15,11 @@ pub(super) fn remedy(facts: &Facts<'_>, failure: OpenFailure) -> String {
                  to come at once, raise limits.{limit}."
             )
         }
+        OpenFailure::RefusedDraining if facts.outbound => {
+            "Nothing: a dialer that is paused dials again once it is resumed (`lastword dialer resume \
+             NAME`), and others when the drain is over."
+                .to_owned()
+        }
         OpenFailure::RefusedDraining => {
             "Nothing: clients should come back later, or be sent to another node.".to_owned()
         }
