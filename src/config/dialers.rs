@@ -1,11 +1,13 @@
 //! Dialers: named outbound connections that are kept alive.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserializer};
 
 use super::overrides::{ConnectionSettings, RouteClose, RouteKeepalive, RouteLimits};
@@ -77,11 +79,24 @@ pub struct Dialer {
     /// that the other did not send.
     #[serde(default)]
     pub inject: bool,
-    /// Lists messages to send once the connection is open, in this order.
+    /// Lists what to send once the connection is open, in this order, and what to wait for in between:
+    /// a message that contains the text. All of it has `ready_within`; with waits, the connection is
+    /// ready only once they are over. With a relay backend, what is sent before the first wait goes to
+    /// the upstream before any message of the application, the rest between those.
     ///
-    /// Unit: texts. Default: none. Cost: sent after every connect.
+    /// Unit: texts, or `{ send = "TEXT", wait_for = "TEXT" }` with one of the two at least; 32 waits
+    /// at most. Default: none. Cost: sent after every connect; a search in each message until the last
+    /// wait is over.
     #[serde(default)]
-    pub on_open: Vec<String>,
+    pub on_open: Vec<OpeningStep>,
+    /// Lists texts of the upstream that are answered at once, such as pings of its own, and with
+    /// what. A message is answered if all of it is the text; it goes to the backend as well, and does
+    /// not count for `stale_after`. An answer that finds the outbox full is left out.
+    ///
+    /// Unit: `{ when = "TEXT", send = "TEXT" }`, 16 at most. Default: none. Cost: a comparison of each
+    /// text message with each of them.
+    #[serde(default)]
+    pub reply: Vec<Reply>,
     /// Says what a message must contain before the connection counts as ready.
     ///
     /// Unit: text. Default: none, open is ready. Cost: a search in each message until it is found.
@@ -142,6 +157,7 @@ impl Dialer {
             backend: DialerBackend::None,
             inject: false,
             on_open: Vec::new(),
+            reply: Vec::new(),
             ready_on: None,
             ready_within: thirty_seconds(),
             heartbeat: None,
@@ -266,6 +282,67 @@ impl<'de> Deserialize<'de> for DialerBackend {
             }
         }
     }
+}
+
+/// One step of what is said when a connection has opened.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct OpeningStep {
+    /// What is sent, if anything.
+    pub send: Option<String>,
+    /// What a later message must contain before the next step, or before the connection is ready.
+    pub wait_for: Option<String>,
+}
+
+impl<T: Into<String>> From<T> for OpeningStep {
+    /// Makes a step that sends a text and waits for nothing.
+    fn from(text: T) -> Self {
+        Self { send: Some(text.into()), wait_for: None }
+    }
+}
+
+/// A step as a table.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenStep {
+    send: Option<String>,
+    wait_for: Option<String>,
+}
+
+impl<'de> Deserialize<'de> for OpeningStep {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Forms;
+        impl<'de> de::Visitor<'de> for Forms {
+            type Value = OpeningStep;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text, or { send = \"TEXT\", wait_for = \"TEXT\" }")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<OpeningStep, E> {
+                Ok(text.into())
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<OpeningStep, A::Error> {
+                let step = WrittenStep::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(OpeningStep { send: step.send, wait_for: step.wait_for })
+            }
+        }
+        deserializer.deserialize_any(Forms)
+    }
+}
+
+/// A text of the upstream, and what answers it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reply {
+    /// Sets the text that is answered: all of a text message.
+    ///
+    /// Unit: text, not empty. Required. Cost: none.
+    pub when: String,
+    /// Sets the answer.
+    ///
+    /// Unit: text. Required. Cost: its bytes.
+    pub send: String,
 }
 
 /// A message that is sent at an interval.

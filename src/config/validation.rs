@@ -77,6 +77,20 @@ pub enum Violation {
     /// A header could not be sent, or belongs to the opening handshake.
     #[error("{0:?} is no header to set: write a token that the opening handshake does not use")]
     Header(String),
+    /// A step of the opening would do nothing.
+    #[error("does nothing: set send, wait_for, or both, to a text that is not empty")]
+    IdleStep,
+    /// A message could not be looked for.
+    #[error("no message is empty: write all of the text that is to be answered")]
+    EmptyWhen,
+    /// Too much would be looked for in each message.
+    #[error("there are {found}, and {most} at most: leave some out")]
+    TooManyTexts {
+        /// How many there are.
+        found: usize,
+        /// How many there may be.
+        most: usize,
+    },
     /// The shortest wait would be the longest.
     #[error("min ({}) is above max ({}): lower it, or raise the other", shown(min), shown(max))]
     WaitsUpsideDown {

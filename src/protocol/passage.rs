@@ -10,6 +10,7 @@
 //! that most of what a sender can do wrong, dying half-way included, leaves nothing half-sent on the
 //! other leg. A larger one is streamed: its pieces pass as they come, in bounded memory.
 
+mod lookout;
 mod masking;
 mod search;
 mod text;
@@ -21,8 +22,8 @@ use super::frame_scanner::{
     ControlFrame, DataOpcode, Found, FrameHeader, FrameScanner, Place, ScanLimits,
 };
 use crate::vocabulary::Role;
+pub use lookout::{Lookout, MOST_TEXTS, Sighted};
 pub use masking::Masker;
-use search::Search;
 use text::TextCheck;
 
 /// The largest payload of a frame that passes only when it is whole, in bytes.
@@ -58,16 +59,7 @@ pub struct Passage {
     /// Found behind a run, and told after it.
     pending: Option<Piece>,
     ends: Vec<MessageEnd>,
-    looked_for: LookedFor,
-}
-
-/// A text that somebody waits for.
-#[derive(Debug)]
-enum LookedFor {
-    Nothing,
-    Sought(Box<Search>),
-    /// A message that contains it has come, and nobody was told.
-    Sighted,
+    lookout: Option<Box<Lookout>>,
 }
 
 /// What the front of some bytes was.
@@ -135,24 +127,19 @@ impl Passage {
             told: false,
             pending: None,
             ends: Vec::new(),
-            looked_for: LookedFor::Nothing,
+            lookout: None,
         }
     }
 
-    /// Looks for a message that contains a text, uncompressed.
-    #[must_use]
-    pub fn looking_for(mut self, text: &str) -> Self {
-        self.looked_for = LookedFor::Sought(Box::new(Search::new(text)));
-        self
+    /// Looks for texts in the messages that pass, uncompressed, from the next one on; `None` for
+    /// nothing any more.
+    pub fn look_for(&mut self, lookout: Option<Lookout>) {
+        self.lookout = lookout.map(Box::new);
     }
 
-    /// Tells, once, that a message which contains the text has come.
-    pub fn take_sighting(&mut self) -> bool {
-        let sighted = matches!(self.looked_for, LookedFor::Sighted);
-        if sighted {
-            self.looked_for = LookedFor::Nothing;
-        }
-        sighted
+    /// Returns, once, what of the texts was in each message in which there was any.
+    pub fn take_sighted(&mut self) -> Vec<Sighted> {
+        self.lookout.as_deref_mut().map(Lookout::take_sighted).unwrap_or_default()
     }
 
     /// Reads one piece off the front of `bytes`; returns how many bytes that took.
@@ -236,8 +223,8 @@ impl Passage {
                     self.check_utf8 && header.opcode == DataOpcode::Text && header.rsv == 0;
                 self.text = checked.then(TextCheck::default);
                 self.message = Some(0);
-                if let LookedFor::Sought(search) = &mut self.looked_for {
-                    search.begin(header.rsv != 0);
+                if let Some(lookout) = &mut self.lookout {
+                    lookout.begin(header.opcode == DataOpcode::Text, header.rsv != 0);
                 }
             }
             DataOpcode::Continuation => {}
@@ -278,8 +265,8 @@ impl Passage {
         if !good || message_end && !self.text_is_whole() {
             return Some(self.invalid_text());
         }
-        if let LookedFor::Sought(search) = &mut self.looked_for {
-            search.feed(payload, mask, part.offset);
+        if let Some(lookout) = &mut self.lookout {
+            lookout.feed(payload, mask, part.offset);
         }
         self.message = self.message.map(|bytes| bytes.saturating_add(payload.len() as u64));
         if self.held.is_empty() {
@@ -297,10 +284,8 @@ impl Passage {
     fn pass(&mut self, end: usize, message_end: bool, run: &mut Building) -> Option<Piece> {
         let held = !self.held.is_empty();
         if message_end {
-            if let LookedFor::Sought(search) = &self.looked_for
-                && search.has_found()
-            {
-                self.looked_for = LookedFor::Sighted;
+            if let Some(lookout) = &mut self.lookout {
+                lookout.end();
             }
             self.text = None;
             let payload = self.message.take().unwrap_or(0);

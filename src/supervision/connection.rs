@@ -177,10 +177,20 @@ impl Connection {
         }
     }
 
-    /// Shows a message that came to whoever watches.
-    pub(super) fn look(&self, message: &Message) {
-        if let Some(watch) = self.watch.get() {
-            watch.look(message);
+    /// Shows a message that came to whoever watches, and answers it if it is to be answered.
+    pub(super) fn look(&self, message: &Message, now: Instant) {
+        if let Some(reply) = self.watch.get().and_then(|watch| watch.look(message)) {
+            self.answer(reply, now);
+        }
+    }
+
+    /// Sends what a message is to be answered, also where only the two ends of a relay may send.
+    pub(super) fn answer(&self, reply: &Message, now: Instant) {
+        if self.outbox.try_push_kept(reply, now).is_err() {
+            tracing::debug!(
+                connection = %self.id,
+                "an answer was left out: the outbox is full, or the connection closes"
+            );
         }
     }
 

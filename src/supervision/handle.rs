@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::connection::Connection;
 use super::decider::ConnectionMessage;
 use super::now;
-use super::outbox::{Prepared, Refused};
+use super::outbox::{Outbox, Prepared, Refused};
 use crate::config::OnFull;
 use crate::protocol::closing_handshake::{CloseRequest, Input};
 use crate::vocabulary::{
@@ -106,9 +106,16 @@ impl ConnectionHandle {
     /// Cancel safe: a message whose future was dropped before it was ready was not sent.
     pub async fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
         let message = message.into();
+        self.push_with(|outbox| outbox.try_push(&message, now())).await
+    }
+
+    async fn push_with(
+        &self,
+        push: impl Fn(&Outbox) -> Result<(), Refused>,
+    ) -> Result<(), SendError> {
         loop {
             let room = self.connection.outbox.room();
-            match self.connection.outbox.try_push(&message, now()) {
+            match push(&self.connection.outbox) {
                 Ok(()) => {
                     self.connection.mover.wake();
                     return Ok(());
@@ -143,6 +150,18 @@ impl ConnectionHandle {
             }
             Err(error) => Err(TrySendError { error, message }),
         }
+    }
+
+    /// Sends a message of whoever keeps the connection, waiting for room, also where only the two ends
+    /// of a relay may send.
+    ///
+    /// # Errors
+    /// [`SendError::InvalidState`], as [`ConnectionHandle::send`].
+    ///
+    /// # Cancel safety
+    /// As [`ConnectionHandle::send`].
+    pub(crate) async fn send_kept(&self, message: &Message) -> Result<(), SendError> {
+        self.push_with(|outbox| outbox.try_push_kept(message, now())).await
     }
 
     /// Sends a message of whoever keeps the connection if the outbox has room, also where only the

@@ -129,9 +129,11 @@ impl Mover {
     fn place(&self) -> Place {
         match &self.driver {
             Driver::Relay(leg) => leg.passage.place(),
-            Driver::Echo | Driver::Handler(_) | Driver::Receiver | Driver::Done => {
-                self.reader.place()
-            }
+            Driver::Echo
+            | Driver::Handler(_)
+            | Driver::Receiver
+            | Driver::Nowhere
+            | Driver::Done => self.reader.place(),
         }
     }
 
@@ -182,7 +184,11 @@ impl Mover {
                 }
                 leg.passage.held().len() as u64
             }
-            Driver::Echo | Driver::Handler(_) | Driver::Receiver | Driver::Done => 0,
+            Driver::Echo
+            | Driver::Handler(_)
+            | Driver::Receiver
+            | Driver::Nowhere
+            | Driver::Done => 0,
         };
         let held = self.reader.held() + passing + self.carry.len() as u64;
         let budget = &self.connection.budget;
@@ -330,7 +336,10 @@ impl Mover {
                 Stage::Settling { until: now + self.connection.settings.close.linger }
             }
             (Driver::Handler(_), true)
-            | (Driver::Echo | Driver::Receiver | Driver::Relay(_) | Driver::Done, _) => Stage::Over,
+            | (
+                Driver::Echo | Driver::Receiver | Driver::Relay(_) | Driver::Nowhere | Driver::Done,
+                _,
+            ) => Stage::Over,
         };
     }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::config::{OpeningStep, Reply};
 use crate::vocabulary::ListenAddress;
 
 #[test]
@@ -128,6 +129,31 @@ fn raw_text_has_the_type_its_key_wants() {
     assert_eq!(config.drain.code.get(), 1001);
     let error = load_variable("LASTWORD__LIMITS__MAX_CONNECTIONS", "many").unwrap_err();
     assert!(matches!(error, ConfigError::InvalidValue { .. }), "{error}");
+}
+
+#[test]
+fn every_number_can_be_set_by_text() {
+    let set = load_set(&[
+        "control.max_connections=64",
+        "control.max_dialers=7",
+        "limits.max_connections=8",
+        "drain.code=4000",
+        "routes[0].backend={ kind = 'relay', url = 'ws://a' }",
+        "routes[0].backend.tries=3",
+        "routes[0].backend.eject_after=4",
+        "routes[0].backend.max_pending=5",
+    ]);
+    let set = set.unwrap();
+    assert_eq!((set.control.max_connections, set.control.max_dialers), (64, 7));
+    assert_eq!((set.limits.max_connections, set.drain.code.get()), (8, 4000));
+    let Backend::Relay(relay) = &set.routes[0].backend else { panic!("not a relay") };
+    assert_eq!((relay.tries, relay.eject_after, relay.max_pending), (3, 4, 5));
+    let variable = load_variable("LASTWORD__CONTROL__MAX_CONNECTIONS", "64").unwrap();
+    assert_eq!(variable.control.max_connections, 64);
+    for wrong in ["-1", "4294967296", "x", "1.5"] {
+        let error = load_variable("LASTWORD__CONTROL__MAX_CONNECTIONS", wrong).unwrap_err();
+        assert!(matches!(error, ConfigError::InvalidValue { .. }), "{wrong}: {error}");
+    }
 }
 
 #[test]
@@ -326,7 +352,8 @@ fn a_dialer_is_read_whole() {
         proxy = "http://proxy:3128"
         proxy_credentials = { file = "secret" }
         backend = { kind = "none" }
-        on_open = ["a", "b"]
+        on_open = ["a", { send = "b", wait_for = "ack" }, { wait_for = "c" }]
+        reply = [{ when = "2", send = "3" }]
         ready_on = "subscribed"
         heartbeat = { send = "ping", every = "15s" }
         reconnect = { min = "1s", never_on = [1008, 4004] }
@@ -345,7 +372,12 @@ fn a_dialer_is_read_whole() {
     expected.ca_file = Some("ca.pem".into());
     expected.proxy = Some("http://proxy:3128".to_owned());
     expected.proxy_credentials = Some(SecretSource::File("secret".into()));
-    expected.on_open = vec!["a".to_owned(), "b".to_owned()];
+    let step = |send: Option<&str>, wait_for: &str| OpeningStep {
+        send: send.map(str::to_owned),
+        wait_for: Some(wait_for.to_owned()),
+    };
+    expected.on_open = vec!["a".into(), step(Some("b"), "ack"), step(None, "c")];
+    expected.reply = vec![Reply { when: "2".to_owned(), send: "3".to_owned() }];
     expected.ready_on = Some("subscribed".to_owned());
     let every = Duration::from_secs(15);
     expected.heartbeat = Some(Heartbeat { send: "ping".to_owned(), every });

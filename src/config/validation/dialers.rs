@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::Uri;
 
-use super::super::dialers::{Dialer, DialerBackend, Reconnect};
+use super::super::dialers::{Dialer, DialerBackend, OpeningStep, Reconnect};
 use super::super::schema::Config;
 use super::{
     Check, Violation, check_names, check_relay, check_settings, check_subprotocols, ensure,
@@ -14,6 +14,10 @@ use super::{
 /// Header lines that only the opening handshake itself may write.
 const RESERVED: [&str; 6] =
     ["host", "upgrade", "connection", "content-length", "transfer-encoding", "sec-websocket-"];
+
+/// How many texts `on_open` may wait for, and `reply` may answer: each is looked for in each message.
+const MOST_WAITS: usize = 32;
+const MOST_REPLIES: usize = 16;
 
 pub(super) fn check_dialers(config: &Config) -> Check {
     let names: Vec<_> = config.dialers.iter().map(|dialer| dialer.name.as_str()).collect();
@@ -69,6 +73,7 @@ fn check_dialer(prefix: &str, dialer: &Dialer) -> Check {
             ensure(!dialer.inject, key("inject"), || Violation::InjectWithoutRelay)?;
         }
     }
+    check_texts(prefix, dialer)?;
     let Reconnect { min, max, ref never_on, stable_after: _ } = dialer.reconnect;
     let mut deadlines = vec![
         ("connect_timeout", dialer.connect_timeout),
@@ -89,6 +94,30 @@ fn check_dialer(prefix: &str, dialer: &Dialer) -> Check {
         ensure((1000..=4999).contains(code), key(&format!("reconnect.never_on[{at}]")), || {
             Violation::CodeOutOfRange(*code)
         })?;
+    }
+    Ok(())
+}
+
+/// Checks what is said when a connection opens, and what is answered.
+fn check_texts(prefix: &str, dialer: &Dialer) -> Check {
+    for (at, OpeningStep { send, wait_for }) in dialer.on_open.iter().enumerate() {
+        let idle = send.is_none() && wait_for.is_none() || wait_for.as_deref() == Some("");
+        ensure(!idle, [format!("{prefix}on_open[{at}]")], || Violation::IdleStep)?;
+    }
+    let waits = dialer.on_open.iter().filter(|step| step.wait_for.is_some()).count();
+    for (key, found, most) in
+        [("on_open", waits, MOST_WAITS), ("reply", dialer.reply.len(), MOST_REPLIES)]
+    {
+        ensure(found <= most, [format!("{prefix}{key}")], || Violation::TooManyTexts {
+            found,
+            most,
+        })?;
+    }
+    for (at, reply) in dialer.reply.iter().enumerate() {
+        let key = || [format!("{prefix}reply[{at}].when")];
+        ensure(!reply.when.is_empty(), key(), || Violation::EmptyWhen)?;
+        let before = dialer.reply[..at].iter().any(|other| other.when == reply.when);
+        ensure(!before, key(), || Violation::ListedTwice(reply.when.clone()))?;
     }
     Ok(())
 }
@@ -118,7 +147,7 @@ fn url_problem(text: &str, schemes: &[&str]) -> Option<&'static str> {
 mod tests {
     use super::*;
     use crate::config::validation::find_contradiction;
-    use crate::config::{Heartbeat, RelayBackend, SecretSource};
+    use crate::config::{Heartbeat, RelayBackend, Reply, SecretSource};
 
     /// Returns the key and violation of a configuration with one dialer, after `change`.
     fn found(change: impl FnOnce(&mut Dialer)) -> Option<(String, Violation)> {
@@ -204,6 +233,37 @@ mod tests {
             (&*key, violation),
             ("dialers[0].reconnect.never_on[1]", Violation::CodeOutOfRange(999))
         );
+    }
+
+    #[test]
+    fn steps_do_something_and_what_is_looked_for_is_bounded() {
+        let step = |send: Option<&str>, wait_for: Option<&str>| OpeningStep {
+            send: send.map(str::to_owned),
+            wait_for: wait_for.map(str::to_owned),
+        };
+        let steps = |steps: Vec<OpeningStep>| found(|dialer| dialer.on_open = steps);
+        let ack = || step(Some("init"), Some("ack"));
+        assert_eq!(steps(vec!["a".into(), ack(), step(None, Some("hello"))]), None);
+        for idle in [step(None, None), step(Some("a"), Some(""))] {
+            let (key, violation) = steps(vec!["a".into(), idle]).unwrap();
+            assert_eq!((&*key, violation), ("dialers[0].on_open[1]", Violation::IdleStep));
+        }
+        let (key, violation) = steps(vec![ack(); 33]).unwrap();
+        let too_many = Violation::TooManyTexts { found: 33, most: 32 };
+        assert_eq!((&*key, violation), ("dialers[0].on_open", too_many));
+        let replies = |when: &[&str]| {
+            let reply = |when: &&str| Reply { when: (*when).to_owned(), send: "3".to_owned() };
+            found(|dialer| dialer.reply = when.iter().map(reply).collect())
+        };
+        assert_eq!(replies(&["2", "ping"]), None);
+        let (key, violation) = replies(&["2", ""]).unwrap();
+        assert_eq!((&*key, violation), ("dialers[0].reply[1].when", Violation::EmptyWhen));
+        let (key, violation) = replies(&["2", "2"]).unwrap();
+        let twice = Violation::ListedTwice("2".to_owned());
+        assert_eq!((&*key, violation), ("dialers[0].reply[1].when", twice));
+        let many: Vec<String> = (0..17).map(|n| n.to_string()).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        assert_eq!(replies(&many).unwrap().0, "dialers[0].reply");
     }
 
     #[test]

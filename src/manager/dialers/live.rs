@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::plan::Plan;
+use super::plan::{Opening, Plan};
 use crate::supervision::{ConnectionHandle, Watch};
 use crate::vocabulary::{Cause, CloseCode, Ending, Limit, Message};
 
@@ -13,6 +13,7 @@ const LOOKS: u32 = 8;
 /// One open connection of a dialer.
 pub(super) struct Live {
     pub(super) connection: ConnectionHandle,
+    watch: Option<Arc<Watch>>,
     readiness: Readiness,
     freshness: Option<Freshness>,
     heartbeat: Option<Heartbeat>,
@@ -20,9 +21,11 @@ pub(super) struct Live {
 }
 
 enum Readiness {
-    /// What makes it ready has not come; by when it must.
+    /// What is to be said and heard before it is ready has not been; by when it must.
     Awaited {
-        watch: Arc<Watch>,
+        opening: Arc<Opening>,
+        /// How much of what is to be said behind a wait was.
+        said: usize,
         by: Instant,
         within: Duration,
     },
@@ -71,12 +74,10 @@ impl Live {
         now: Instant,
         jitter: f64,
     ) -> Self {
-        let readiness = match watch {
-            Some(watch) => {
-                let within = plan.ready_within;
-                Readiness::Awaited { watch, by: now + within, within }
-            }
-            None => Readiness::Ready,
+        let (opening, within) = (Arc::clone(&plan.opening), plan.ready_within);
+        let readiness = match opening.is_awaited() {
+            true => Readiness::Awaited { opening, said: 0, by: now + within, within },
+            false => Readiness::Ready,
         };
         let freshness = plan.stale_after.map(|stale_after| Freshness {
             stale_after,
@@ -89,7 +90,7 @@ impl Live {
             heartbeat.map(|(message, every)| Heartbeat { message, every, next: now + every });
         let early = 0.1 * jitter.clamp(0.0, 1.0);
         let rotate_at = plan.rotate_after.map(|age| now + age - age.mul_f64(early));
-        Self { connection, readiness, freshness, heartbeat, rotate_at }
+        Self { connection, watch, readiness, freshness, heartbeat, rotate_at }
     }
 
     pub(super) fn is_ready(&self) -> bool {
@@ -115,19 +116,22 @@ impl Live {
         self.rotate_at = at;
     }
 
-    /// Waits for its end, or for what makes it ready. Cancel safe.
-    pub(super) async fn news(&self) -> LiveNews {
+    /// Waits for its end, or for what makes it ready, and says what is to be said before. Cancel safe.
+    pub(super) async fn news(&mut self) -> LiveNews {
+        let Self { connection, watch, readiness, .. } = self;
         let ready = async {
-            match &self.readiness {
-                Readiness::Awaited { watch, .. } => watch.seen().await,
-                Readiness::Ready | Readiness::Closing => std::future::pending().await,
+            match (readiness, watch) {
+                (Readiness::Awaited { opening, said, .. }, Some(watch)) => {
+                    open(connection, opening, said, watch).await;
+                }
+                _ => std::future::pending().await,
             }
         };
         tokio::select! {
             // A connection that was ready for a moment and is gone was ready.
             biased;
             () = ready => LiveNews::Ready,
-            ending = self.connection.ended() => LiveNews::Ended(ending),
+            ending = connection.ended() => LiveNews::Ended(ending),
         }
     }
 
@@ -183,7 +187,9 @@ impl Live {
     /// Looks whether messages came; returns for how long none did, if that is too long.
     fn look(&mut self, now: Instant) -> Option<(Duration, Duration)> {
         let freshness = self.freshness.as_mut().filter(|freshness| freshness.look_at <= now)?;
-        let messages = self.connection.status().traffic.messages_in;
+        // What is answered like a Ping counts as little as a Ping.
+        let answered = self.watch.as_ref().map_or(0, |watch| watch.answered());
+        let messages = self.connection.status().traffic.messages_in.saturating_sub(answered);
         // While this end does not read, silence is not the feed's fault.
         if messages != freshness.messages || self.connection.has_backlog() {
             (freshness.messages, freshness.since) = (messages, now);
@@ -199,4 +205,19 @@ impl Live {
         self.connection.close_for(CloseCode::GOING_AWAY, reason, Cause::Stale, Some(limit));
         self.readiness = Readiness::Closing;
     }
+}
+
+/// Says what is to be said, each once what it waits for has come, and returns when the connection is
+/// ready. Cancel safe: `said` counts what was.
+async fn open(connection: &ConnectionHandle, opening: &Opening, said: &mut usize, watch: &Watch) {
+    while let Some((waits, message)) = opening.later.get(*said) {
+        watch.met(*waits).await;
+        if connection.send_kept(message).await.is_err() {
+            // It closes, and its end is what comes next.
+            return std::future::pending().await;
+        }
+        *said += 1;
+    }
+    watch.met(opening.waits()).await;
+    watch.ready().await;
 }

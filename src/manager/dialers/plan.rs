@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use http::HeaderName;
 
-use crate::config::{Config, ConnectionSettings, Dialer, DialerBackend, RelayBackend};
+use crate::config::{
+    Config, ConnectionSettings, Dialer, DialerBackend, OpeningStep, RelayBackend, Reply,
+};
 use crate::manager::dialling::Target;
 use crate::policy::reconnect::ReconnectPolicy;
-use crate::supervision::{Backend, Relay};
+use crate::supervision::{Backend, Relay, Sought, Watch};
 use crate::transport::dial::{InvalidUrl, WsUrl};
 use crate::transport::tls::Trust;
 use crate::vocabulary::{Message, Requester};
@@ -81,13 +83,53 @@ impl DialerOptions {
     }
 }
 
+/// What is said when a connection opens, what is waited for in between, and what is answered.
+pub(super) struct Opening {
+    /// What is sent before anything is waited for.
+    pub(super) first: Vec<Message>,
+    /// What is sent afterwards, each once so many of the waits have been met.
+    pub(super) later: Vec<(usize, Message)>,
+    sought: Sought,
+}
+
+impl Opening {
+    fn new(steps: Vec<OpeningStep>, ready_on: Option<String>, replies: Vec<Reply>) -> Self {
+        let (mut first, mut later, mut waits) = (Vec::new(), Vec::new(), Vec::new());
+        for OpeningStep { send, wait_for } in steps {
+            match send.map(Message::text) {
+                Some(message) if waits.is_empty() => first.push(message),
+                Some(message) => later.push((waits.len(), message)),
+                None => {}
+            }
+            waits.extend(wait_for);
+        }
+        let replies = replies.into_iter().map(|Reply { when, send }| (when, Message::text(send)));
+        let sought = Sought { waits, ready_on, replies: replies.collect() };
+        Self { first, later, sought }
+    }
+
+    /// Returns what looks at the messages of one connection, if there is something to look for.
+    pub(super) fn watch(&self) -> Option<Arc<Watch>> {
+        Watch::new(self.sought.clone())
+    }
+
+    /// Returns how many waits there are.
+    pub(super) fn waits(&self) -> usize {
+        self.sought.waits.len()
+    }
+
+    /// Tells whether a connection that opens is not ready yet.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.waits() > 0 || self.sought.ready_on.is_some()
+    }
+}
+
 /// The options, taken apart for use.
 pub(super) struct Plan {
     pub(super) name: Arc<str>,
     pub(super) target: Target,
     pub(super) backend: MakeBackend,
-    pub(super) on_open: Vec<Message>,
-    pub(super) ready_on: Option<String>,
+    pub(super) opening: Arc<Opening>,
     pub(super) ready_within: Duration,
     pub(super) heartbeat: Option<(Message, Duration)>,
     pub(super) reconnect: ReconnectPolicy,
@@ -132,8 +174,7 @@ impl TryFrom<DialerOptions> for Plan {
             name: dialer.name.into(),
             target,
             backend,
-            on_open: dialer.on_open.into_iter().map(Message::text).collect(),
-            ready_on: dialer.ready_on,
+            opening: Arc::new(Opening::new(dialer.on_open, dialer.ready_on, dialer.reply)),
             ready_within: dialer.ready_within,
             heartbeat: dialer.heartbeat.map(|beat| (Message::text(beat.send), beat.every)),
             reconnect: ReconnectPolicy {

@@ -156,7 +156,7 @@ impl Mover {
             Driver::Echo => self.connection.outbox.has_room(),
             Driver::Handler(_) | Driver::Receiver => self.connection.inbox.has_room(),
             Driver::Relay(leg) => leg.link.other.outbox.has_room_to_pass(),
-            Driver::Done => true,
+            Driver::Nowhere | Driver::Done => true,
         };
         room && (!self.connection.budget.is_exhausted() || self.holds_nothing())
     }
@@ -174,7 +174,11 @@ impl Mover {
     fn holds_nothing(&self) -> bool {
         let target = match &self.driver {
             Driver::Relay(leg) => &leg.link.other,
-            Driver::Echo | Driver::Handler(_) | Driver::Receiver | Driver::Done => &self.connection,
+            Driver::Echo
+            | Driver::Handler(_)
+            | Driver::Receiver
+            | Driver::Nowhere
+            | Driver::Done => &self.connection,
         };
         self.connection.inbox.is_empty() && target.outbox.is_empty()
     }
@@ -227,7 +231,7 @@ impl Mover {
 
     fn deliver(&mut self, message: Message, now: Instant) {
         self.connection.counters.received(message.len());
-        self.connection.look(&message);
+        self.connection.look(&message, now);
         self.note_data(now);
         if let Some(rate) = &mut self.rate
             && !rate.take(now)
@@ -249,6 +253,8 @@ impl Mover {
                 let message = Incoming::Message(unpinned(message));
                 self.connection.inbox.push(message).is_err()
             }
+            // That is where they were to go.
+            Driver::Nowhere => false,
             // A relay has no messages: `absorb` passes its frames on.
             Driver::Relay(_) | Driver::Done => true,
         };

@@ -21,11 +21,7 @@ impl Mover {
             let rest = &bytes[taken..];
             let (consumed, piece) = leg.passage.read(rest);
             taken += consumed;
-            if leg.passage.take_sighting()
-                && let Some(watch) = self.connection.watch()
-            {
-                watch.tell();
-            }
+            self.note_sighted(leg, now);
             match piece {
                 Piece::Part => {}
                 Piece::Run(run) => self.pass_on(leg, &run, rest, now),
@@ -38,6 +34,19 @@ impl Mover {
         }
         if let Some(keepalive) = &mut self.keepalive {
             keepalive.handle_bytes();
+        }
+    }
+
+    /// Takes note of texts that somebody looks for in what passes.
+    fn note_sighted(&self, leg: &mut Leg, now: Instant) {
+        for sighted in leg.passage.take_sighted() {
+            let Some(watch) = self.connection.watch() else { return };
+            if let Some(reply) = watch.note(sighted) {
+                self.connection.answer(reply, now);
+            }
+            if watch.is_done() {
+                leg.passage.look_for(None);
+            }
         }
     }
 
