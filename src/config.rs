@@ -27,7 +27,7 @@ mod values;
 mod tests;
 
 pub use control::Control;
-pub use dialers::{Dialer, DialerBackend, Heartbeat, Reconnect, SecretSource};
+pub use dialers::{Dialer, DialerBackend, Heartbeat, OpeningStep, Reconnect, Reply, SecretSource};
 pub use error::{ConfigError, Place, Remedy};
 pub use ledger::{FailurePolicy, Ledger, Synchronous};
 pub use limits::{Limits, MemoryLimit, OnFull};

@@ -27,6 +27,7 @@ use crate::manager::{
 };
 use crate::policy::admission::AdmissionLimits;
 use crate::policy::drain::Pace;
+use crate::supervision::{Task, catch};
 use crate::surfaces::control::{TokenFileError, Tokens};
 use crate::surfaces::log::{self, EndingLog, Format, LogError};
 use crate::surfaces::metrics::Observations;
@@ -162,7 +163,11 @@ fn start_and_run(sources: &Sources) -> Result<u8, StartupError> {
         .on_thread_start(memory::on_thread_start)
         .build()
         .map_err(StartupError::Runtime)?;
-    let code = runtime.block_on(run(&config, &resources, &books, ending_log, tokens));
+    let running = catch(run(&config, &resources, &books, ending_log, tokens));
+    let code = runtime.block_on(running).unwrap_or_else(|panic| {
+        error!(panic, "the daemon panicked, and stops: please report this");
+        Ok(FAILED)
+    });
     // What is still under way, such as an answer to a refused attempt, is not worth waiting for.
     runtime.shutdown_timeout(Duration::from_millis(100));
     // Behind the last ending.
@@ -206,9 +211,16 @@ async fn run(
         "ready"
     );
 
+    let mut trimming = Task::new("trim");
     let signal = tokio::select! {
         signal = signals.stop() => signal,
-        never = memory::look_after(&supervisor) => match never {},
+        never = trimming.keep(|| memory::look_after(&supervisor)) => match never {},
+        // It has logged why. What restarts this process makes all of it anew.
+        () = supervisor.gone() => {
+            servers.stop().await;
+            error!("the daemon stops, since its supervisor has died");
+            return Ok(FAILED);
+        }
     };
     phase.send_replace(Phase::Stopping);
     notifier.stopping();

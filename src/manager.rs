@@ -340,6 +340,12 @@ impl Supervisor {
         self.core.cancel_drain()
     }
 
+    /// Waits until it has ended: it was shut down, or its actor died, and every connection with it.
+    /// Cancel safe.
+    pub async fn gone(&self) {
+        self.core.gone().await;
+    }
+
     /// Aborts all connections, as a second signal does.
     pub fn abort_all(&self, by: Option<Requester>) {
         self.core.abort_all(by);

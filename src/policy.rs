@@ -5,4 +5,5 @@ pub mod balance;
 pub mod drain;
 pub mod rate;
 pub mod reconnect;
+pub mod restarting;
 pub mod trimming;

@@ -25,6 +25,7 @@ mod relay;
 mod route;
 mod scratch;
 mod supervisor;
+mod tasks;
 mod watch;
 
 #[cfg(test)]
@@ -50,7 +51,10 @@ pub(crate) use listener::masking_of;
 pub(crate) use publication::Observer;
 pub(crate) use relay::{NotWaiting, Waiting};
 pub(crate) use supervisor::Adoption;
-pub(crate) use watch::Watch;
+#[cfg(test)]
+pub(crate) use tasks::mines;
+pub(crate) use tasks::{Panicked, Task, catch};
+pub(crate) use watch::{Sought, Watch};
 
 /// Reads the clock that tests can pause.
 fn now() -> std::time::Instant {

@@ -3,6 +3,8 @@
 mod keeper;
 mod live;
 mod plan;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;

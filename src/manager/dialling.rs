@@ -2,6 +2,7 @@
 
 mod secrets;
 mod target;
+mod under_way;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -53,7 +54,8 @@ impl Dial {
         self
     }
 
-    /// Sets what holds for the connection; `limits.handshake_timeout` for its opening, too.
+    /// Sets what holds for the connection; `limits.handshake_timeout` for its opening, too. By default
+    /// it is what holds for a dialer: a message of the peer may have 16 MiB.
     pub fn settings(mut self, settings: ConnectionSettings) -> Self {
         self.target.settings = Arc::new(settings.bounded());
         self

@@ -97,8 +97,9 @@ impl Reconnect {
                 (least, least.saturating_mul(2).clamp(least, max.max(least)).max(bound.min(max)))
             }
             Retry::Backoff { min: asked, max: until } if asked > usual() => {
-                let asked = asked.min(LONGEST_ASKED);
-                (asked.max(min), until.clamp(asked.max(min), LONGEST_ASKED + LONGEST_ASKED / 10))
+                let least = asked.min(LONGEST_ASKED).max(min);
+                // A dialer that is told to wait for longer than anybody may ask for does so.
+                (least, until.min(LONGEST_ASKED + LONGEST_ASKED / 10).max(least))
             }
             Retry::Backoff { .. } => (min, bound.min(max)),
         };

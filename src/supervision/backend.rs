@@ -1,6 +1,5 @@
 //! Where a connection's messages go.
 
-use std::any::Any;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,6 +11,7 @@ use super::connection::Connection;
 use super::handle::ConnectionHandle;
 use super::inbox::Incoming;
 use super::relay::{Leg, Link};
+use super::tasks::panic_text;
 use super::watch::Watch;
 use crate::protocol::closing_handshake::ReplyPolicy;
 use crate::protocol::frame_scanner::ScanLimits;
@@ -95,6 +95,7 @@ pub struct Backend {
 enum BackendKind {
     Echo,
     None,
+    Discarding,
     Handler(Box<dyn FnOnce(ConnectionHandle) -> Running + Send>),
     Receiver,
     Leg(LegParts),
@@ -121,7 +122,7 @@ impl Backend {
         }
     }
 
-    /// Drops every message; they are counted, as received and as discarded.
+    /// Takes every message and does nothing with it: they are counted as received.
     pub fn none() -> Self {
         Self {
             name: "none".into(),
@@ -129,6 +130,11 @@ impl Backend {
             kind: BackendKind::None,
             watch: None,
         }
+    }
+
+    /// Takes no message, where there is nothing that could: they are counted as discarded.
+    pub(super) fn discarding() -> Self {
+        Self { kind: BackendKind::Discarding, ..Self::none() }
     }
 
     /// Gives messages to a handler; `name` is recorded as the ending's `backend`.
@@ -171,6 +177,7 @@ impl Backend {
             BackendKind::Leg(parts) => parts.link.clone(),
             BackendKind::Echo
             | BackendKind::None
+            | BackendKind::Discarding
             | BackendKind::Handler(_)
             | BackendKind::Receiver => None,
         }
@@ -195,6 +202,7 @@ impl Backend {
             BackendKind::Receiver => true,
             BackendKind::Echo
             | BackendKind::None
+            | BackendKind::Discarding
             | BackendKind::Handler(_)
             | BackendKind::Leg(_) => false,
         }
@@ -203,7 +211,8 @@ impl Backend {
     pub(super) fn start(self, connection: &ConnectionHandle) -> Driver {
         match self.kind {
             BackendKind::Echo => Driver::Echo,
-            BackendKind::None => Driver::Done,
+            BackendKind::None => Driver::Nowhere,
+            BackendKind::Discarding => Driver::Done,
             BackendKind::Handler(run) => Driver::Handler(run(connection.clone())),
             BackendKind::Receiver => Driver::Receiver,
             BackendKind::Leg(LegParts { allowed_rsv, check_utf8, link }) => {
@@ -216,9 +225,7 @@ impl Backend {
                 };
                 let policy = PassagePolicy { limits, allowed_rsv, check_utf8 };
                 let mut passage = Passage::new(connection.role, policy);
-                if let Some(watch) = connection.watch() {
-                    passage = passage.looking_for(watch.text());
-                }
+                passage.look_for(connection.watch().map(|watch| watch.lookout()));
                 let both_servers =
                     (connection.role, link.other.role) == (Role::Client, Role::Client);
                 let masker = both_servers.then(Masker::default);
@@ -268,6 +275,8 @@ pub(super) enum Driver {
     Receiver,
     /// Frames pass to the other leg.
     Relay(Box<Leg>),
+    /// Messages are counted.
+    Nowhere,
     /// It has returned, or failed, or there never was one.
     Done,
 }
@@ -301,14 +310,6 @@ pub(crate) fn made(make: impl FnOnce() -> Backend) -> Result<Backend, String> {
     made.map_err(|panic| {
         format!("the code that makes the backend panicked: {}", panic_text(&*panic))
     })
-}
-
-fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
-        (Some(text), _) => text,
-        (None, Some(text)) => text,
-        (None, None) => "(no message)",
-    }
 }
 
 /// Takes a connection's messages, in order.

@@ -123,13 +123,14 @@ impl Core {
     }
 
     /// Closes the connection to an application whose feed could not be opened, as one of its own.
-    pub(crate) async fn dismiss(
+    pub(crate) fn dismiss(
         &self,
         application: Waiting,
         feed: &Origin,
         settings: &ConnectionSettings,
+        reason: &str,
     ) {
-        self.node.dismiss(application.alone(feed, settings), "the feed did not open").await;
+        self.node.dismiss(application.alone(feed, settings), reason);
     }
 
     pub(crate) fn is_draining(&self) -> bool {
@@ -146,7 +147,11 @@ impl Core {
         self.node.publisher.announce(event);
     }
 
-    pub(crate) async fn record_attempt(
+    pub(crate) fn record_attempt(&self, attempt: Attempt) {
+        self.node.record_attempt(attempt);
+    }
+
+    pub(crate) async fn record_attempt_durably(
         &self,
         attempt: Attempt,
         wait: Option<Duration>,
@@ -283,6 +288,12 @@ impl Core {
             let input = Input::Abort { cause: Cause::Drain, by: by.clone() };
             connection.tell(ConnectionMessage::Fact(input));
         }
+    }
+
+    /// Waits until the supervisor's actor has ended, as it does when it is stopped, or dies.
+    pub(crate) async fn gone(&self) {
+        // Without a timeout there is no error.
+        let _ = self.node.supervisor.wait(None).await;
     }
 
     pub(crate) async fn stop(&self) {

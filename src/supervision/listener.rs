@@ -3,17 +3,19 @@
 mod relaying;
 mod under_way;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 
 use super::attempt::Attempt;
 use super::backend::made;
 use super::node::{NO_LEDGER, Node, Place};
 use super::route::Route;
 use super::supervisor::Adoption;
+use super::tasks::{Owned, Panicked, Task};
 use crate::config::{QueryRecording, Records};
 use crate::contract::masking::{self, Masking};
 use crate::policy::admission::NotAdmitted;
@@ -42,7 +44,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Listening {
     address: ListenAddress,
-    task: JoinHandle<()>,
+    _task: Owned,
 }
 
 impl Listening {
@@ -52,14 +54,8 @@ impl Listening {
     }
 
     pub(super) fn start(listener: Listener, arrivals: Arrivals, address: ListenAddress) -> Self {
-        let task = tokio::spawn(Arc::new(listener).run(arrivals));
-        Self { address, task }
-    }
-}
-
-impl Drop for Listening {
-    fn drop(&mut self) {
-        self.task.abort();
+        let task = Owned::spawn(Arc::new(listener).run(arrivals));
+        Self { address, _task: task }
     }
 }
 
@@ -89,8 +85,23 @@ struct Decision {
 }
 
 impl Listener {
+    /// Accepts for as long as it is polled. A panic costs neither the socket, with the peers that
+    /// wait there, nor the attempts under way.
     async fn run(self: Arc<Self>, mut arrivals: Arrivals) {
-        let mut attempts = JoinSet::new();
+        let (mut attempts, mut task) =
+            (JoinSet::new(), Task::new(format!("listener {}", self.name)));
+        loop {
+            let accepting = self.accept(&mut arrivals, &mut attempts);
+            let Err(Panicked { wait, .. }) = task.run(accepting).await;
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    async fn accept(
+        self: &Arc<Self>,
+        arrivals: &mut Arrivals,
+        attempts: &mut JoinSet<()>,
+    ) -> Infallible {
         loop {
             tokio::select! {
                 arrival = arrivals.next() => match arrival {
@@ -101,7 +112,7 @@ impl Listener {
                             self.turn_away(socket, visitor);
                         } else {
                             // Boxed: it is large, and gone once the connection is open.
-                            attempts.spawn(Box::pin(Arc::clone(&self).attempt(socket, visitor)));
+                            attempts.spawn(Box::pin(Arc::clone(self).attempt(socket, visitor)));
                         }
                     }
                     Arrival::RefusedForDescriptors { peer } => {
@@ -111,6 +122,8 @@ impl Listener {
                 },
                 Some(_done) = attempts.join_next() => {}
             }
+            #[cfg(test)]
+            super::tasks::mines::step_on(&self.name);
         }
     }
 

@@ -14,7 +14,7 @@ use super::publication::Publisher;
 use super::registry::Registry;
 use super::supervisor::{Adoption, Pair, SupervisorMessage};
 use crate::policy::admission::{Admission, NotAdmitted};
-use crate::vocabulary::{Cause, CloseCode, CloseFrame, Ending, Limit, OpenFailure};
+use crate::vocabulary::{CloseCode, CloseFrame, Ending, Limit, OpenFailure};
 
 /// What all connections of a node share.
 pub(super) struct Node {
@@ -72,13 +72,13 @@ impl Node {
         self.supervisor.cast(message).map_err(|_| ShutDown)
     }
 
-    /// Takes over a connection to an application whose other end did not open, to close it.
-    pub(super) async fn dismiss(&self, application: Adoption, reason: &str) {
-        // After a shutdown nobody is left to close it: it is dropped.
-        if let Ok(connection) = self.adopt(application).await {
-            let close = CloseFrame::coded(CloseCode::GOING_AWAY, reason);
-            connection.close_with(close, Cause::RelayPeer, None);
-        }
+    /// Hands the connection to an application whose other end did not open to the supervisor, which
+    /// closes it at once. After a shutdown, which leaves nothing to close it, it is dropped.
+    pub(super) fn dismiss(&self, application: Adoption, reason: &str) {
+        let unclaimed = Unclaimed::new(&self.recorder, &application.origin);
+        let close = CloseFrame::coded(CloseCode::GOING_AWAY, reason);
+        let message = SupervisorMessage::Dismiss(Box::new(application), unclaimed, close);
+        let _ = self.supervisor.cast(message);
     }
 
     /// Refuses new connections from now on.

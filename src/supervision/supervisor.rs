@@ -31,6 +31,8 @@ pub(super) struct SupervisorActor;
 pub(super) enum SupervisorMessage {
     /// Take over a connection whose opening handshake is complete.
     Adopt(Box<Adoption>, Unclaimed, oneshot::Sender<ConnectionHandle>),
+    /// Take over a connection whose other leg did not come, and close it with this.
+    Dismiss(Box<Adoption>, Unclaimed, CloseFrame),
     /// Take over both legs of a relay.
     AdoptPair(Box<Pair>, Unclaimed),
     /// Take over no more, abort what is open, then stop.
@@ -109,13 +111,20 @@ impl Actor for SupervisorActor {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             // Dropped, each says so to those who wait and is recorded.
-            SupervisorMessage::Adopt(..) | SupervisorMessage::AdoptPair(..)
+            SupervisorMessage::Adopt(..)
+            | SupervisorMessage::Dismiss(..)
+            | SupervisorMessage::AdoptPair(..)
                 if supervising.stopping => {}
             SupervisorMessage::Adopt(adoption, unclaimed, adopted) => {
                 unclaimed.claim();
                 let handle = supervising.adopt(*adoption, myself).await;
                 // Whoever asked may have gone; the connection is there all the same.
                 let _ = adopted.send(handle);
+            }
+            SupervisorMessage::Dismiss(adoption, unclaimed, close) => {
+                unclaimed.claim();
+                let handle = supervising.adopt(*adoption, myself).await;
+                handle.close_with(close, Cause::RelayPeer, None);
             }
             SupervisorMessage::AdoptPair(pair, unclaimed) => {
                 unclaimed.claim();
@@ -287,6 +296,13 @@ impl Supervising {
 /// However the supervisor ends, ractor kills its children, and nobody is left to hear of it.
 impl Drop for Supervising {
     fn drop(&mut self) {
+        if !self.stopping {
+            tracing::error!(
+                open = self.children.len(),
+                "the supervisor of all connections ended unasked, and they with it: its runtime was \
+                 dropped, or this is a fault to report"
+            );
+        }
         for child in std::mem::take(&mut self.children).into_values() {
             self.publish(&child, Death::Orphaned);
         }

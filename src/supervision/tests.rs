@@ -2,6 +2,7 @@
 
 mod bench;
 mod deaths;
+mod panics;
 mod registry;
 mod shutdown;
 mod waking;

@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::supervision::{Panicked, Task};
 use crate::transport::bind::{Acceptor, Arrival, Arrivals};
 use crate::transport::socket::{AnySocket, SocketName};
 use stalling::Stalling;
@@ -91,17 +92,33 @@ async fn serve_arrivals<S, F, B>(
     B::Error: Into<Box<dyn StdError + Send + Sync>>,
 {
     let mut clients = JoinSet::new();
+    let name = arrivals.address();
+    let mut task = Task::new(format!("HTTP server {name}"));
     loop {
-        tokio::select! {
-            arrival = arrivals.next(), if clients.len() < limits.max_connections => match arrival {
-                Arrival::Socket { socket, peer } => {
-                    clients.spawn(serve_one(socket, peer, limits, service.clone(), stop.clone()));
+        let accepting = async {
+            loop {
+                tokio::select! {
+                    arrival = arrivals.next(), if clients.len() < limits.max_connections => {
+                        if let Arrival::Socket { socket, peer } = arrival {
+                            let stop = stop.clone();
+                            clients.spawn(serve_one(socket, peer, limits, service.clone(), stop));
+                        }
+                    }
+                    // How a client ended, and be it by a panic, is no concern of the others.
+                    Some(_) = clients.join_next() => {}
+                    () = stopped(&mut stop) => return,
                 }
-                Arrival::RefusedForDescriptors { .. } => {}
+                #[cfg(test)]
+                crate::supervision::mines::step_on(&name);
+            }
+        };
+        // A panic costs neither the socket nor those who are served.
+        match task.run(accepting).await {
+            Ok(()) => break,
+            Err(Panicked { wait, .. }) => tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = stopped(&mut stop) => break,
             },
-            // How a client ended, and be it by a panic, is no concern of the others.
-            Some(_) = clients.join_next() => {}
-            () = stopped(&mut stop) => break,
         }
     }
     drop(arrivals);

@@ -23,6 +23,21 @@ async fn feed() -> (TcpListener, String) {
     (listener, url)
 }
 
+#[tokio::test]
+async fn what_a_dial_receives_may_be_as_large_as_with_a_dialer() {
+    let (listener, url) = feed().await;
+    // By the library, whose default is the same.
+    let supervisor = lastword::Supervisor::builder().start().await.unwrap();
+    let (dialled, mut server) =
+        tokio::join!(supervisor.dial(&url).receive(), RawPeer::accept(&listener));
+    let (_connection, mut messages) = dialled.unwrap();
+    let large = "x".repeat(3 << 20);
+    let sent = server.text(&large);
+    let (received, ()) = tokio::join!(timeout(SOON, messages.receive()), sent);
+    let lastword::Incoming::Message(message) = received.unwrap().unwrap() else { panic!() };
+    assert_eq!(message.len(), large.len());
+}
+
 async fn accept(listener: &TcpListener) -> RawPeer {
     timeout(SOON, RawPeer::accept(listener)).await.expect("awaited a dial in vain")
 }

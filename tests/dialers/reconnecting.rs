@@ -66,6 +66,18 @@ async fn a_backend_that_cannot_be_made_is_an_attempt_that_failed_and_the_next_ma
 }
 
 #[tokio::test]
+async fn a_wait_that_begins_behind_more_than_an_hour_is_no_fault() {
+    let day = Duration::from_secs(24 * 3600);
+    let mut scene = Scene::new(|options| {
+        (options.dialer.reconnect.min, options.dialer.reconnect.max) = (day / 12, day);
+    })
+    .await;
+    scene.feed.refuse("503 Service Unavailable\r\nRetry-After: 5").await;
+    assert_eq!(scene.next_reconnecting().await.wait, day / 12);
+    assert_eq!(scene.reaches(DialerPhase::Waiting).await.attempts, 1);
+}
+
+#[tokio::test]
 async fn retry_after_of_a_refused_upgrade_is_respected_and_resume_is_now() {
     let date = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(100));
     for (header, least) in [("60".to_owned(), 59), (date, 95)] {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use lastword::config::{Heartbeat, OnClientLost, RelayBackend};
+use lastword::config::{Heartbeat, OnClientLost, OpeningStep, RelayBackend, Reply};
 use lastword::vocabulary::{Cause, CloseCode, DialerPhase, Direction, Fault, Kind, OpenFailure};
 use lastword::{ConnectionHandle, DialError, DialerOptions, Relay, SendError, Supervisor};
 use tokio_tungstenite::tungstenite::Message as Wire;
@@ -51,7 +51,7 @@ impl House {
 #[tokio::test]
 async fn frames_pass_and_what_is_to_be_said_comes_first() {
     let mut house = House::new(|options, _| {
-        options.dialer.on_open = vec!["subscribe a".to_owned(), "subscribe b".to_owned()];
+        options.dialer.on_open = vec!["subscribe a".into(), "subscribe b".into()];
         options.dialer.ready_on = Some("subscribed".to_owned());
     })
     .await;
@@ -127,6 +127,96 @@ async fn a_feed_is_left_alone_while_its_application_is_away() {
     assert_eq!(ending.outcome.kind, Kind::OpenFailed(OpenFailure::BackendUnreachable));
     assert!(ending.outcome.detail.contains("application"), "{ending}");
     scene.feed.is_left_alone().await;
+}
+
+#[tokio::test]
+async fn steps_and_replies_go_between_the_messages_of_the_application() {
+    let house = House::new(|options, _| {
+        let step = |send: &str, wait_for: &str| OpeningStep {
+            send: Some(send.to_owned()),
+            wait_for: Some(wait_for.to_owned()),
+        };
+        options.dialer.on_open = vec![step("init", "ack"), "subscribe".into()];
+        options.dialer.reply = vec![Reply { when: "2".to_owned(), send: "3".to_owned() }];
+    })
+    .await;
+    let mut application = house.application.accept().await;
+    say(&mut application, "early").await;
+    let mut feed = house.scene.feed.accept().await;
+    assert_eq!((&*text(&mut feed).await, &*text(&mut feed).await), ("init", "early"));
+    let piece = |text: &'static str, opcode, fin| {
+        Wire::Frame(Frame::message(text.as_bytes(), OpCode::Data(opcode), fin))
+    };
+    // What is waited for may come in pieces.
+    feed.send(piece("a", Data::Text, false)).await.unwrap();
+    feed.send(piece("ck", Data::Continue, true)).await.unwrap();
+    assert_eq!(text(&mut feed).await, "subscribe");
+    house.scene.reaches(DialerPhase::Ready).await;
+    // An answer does not go into a message of the application.
+    application.send(piece("be", Data::Text, false)).await.unwrap();
+    soon("the pieces", application.flush()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    for _ in 0..2 {
+        say(&mut feed, "2").await;
+    }
+    say(&mut feed, "22").await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    application.send(piece("gun", Data::Continue, true)).await.unwrap();
+    for said in ["begun", "3", "3"] {
+        assert_eq!(text(&mut feed).await, said);
+    }
+    // The application sees all of it.
+    for said in ["ack", "2", "2", "22"] {
+        assert_eq!(text(&mut application).await, said);
+    }
+}
+
+#[tokio::test]
+async fn an_application_whose_feed_is_called_off_is_told_and_recorded() {
+    for drained in [false, true] {
+        let mut house = House::new(|_, _| {}).await;
+        let mut application = house.application.accept().await;
+        let _feed = house.scene.feed.tcp().await;
+        match drained {
+            true => {
+                let options = lastword::DrainOptions::default();
+                drop(house.scene.supervisor.start_drain(options).unwrap());
+            }
+            false => house.scene.dialer.pause(None),
+        }
+        let told = closed(&mut application).await;
+        assert_eq!(told, (1001, "the feed is not dialled any more".to_owned()));
+        drop(application);
+        let endings = [house.scene.next_ending().await, house.scene.next_ending().await];
+        let feed = endings.iter().find(|ending| ending.outcome.kind.open_failure().is_some());
+        assert_eq!(
+            feed.unwrap().outcome.kind,
+            Kind::OpenFailed(OpenFailure::RefusedDraining),
+            "{feed:?}"
+        );
+        let leg = endings.iter().find(|ending| ending.outcome.kind == Kind::Clean).unwrap();
+        assert_eq!(leg.outcome.cause, Cause::RelayPeer);
+        assert_eq!(leg.origin.dialer.as_deref(), Some("feed"));
+    }
+}
+
+#[tokio::test]
+async fn a_dial_that_is_dropped_tells_its_application() {
+    let (application, feed) = (Feed::new().await, Feed::new().await);
+    let supervisor = Supervisor::builder().start().await.unwrap();
+    let mut endings = supervisor.endings();
+    let relay = Relay::new(RelayBackend::new(application.url().parse().unwrap())).unwrap();
+    let (dial, url) = (supervisor.clone(), feed.url());
+    let dialling = tokio::spawn(async move { dial.dial(&url).relay(&relay).await });
+    let mut application = application.accept().await;
+    let _feed = feed.tcp().await;
+    dialling.abort();
+    assert_eq!(closed(&mut application).await.0, 1001);
+    drop(application);
+    let kinds = [soon("an ending", endings.next()).await, soon("an ending", endings.next()).await];
+    let kinds = kinds.map(|ending| ending.unwrap().outcome.kind);
+    assert!(kinds.contains(&Kind::Clean), "{kinds:?}");
+    assert!(kinds.contains(&Kind::OpenFailed(OpenFailure::RefusedDraining)), "{kinds:?}");
 }
 
 /// A port that nobody listens on.

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use lastword::DrainOptions;
-use lastword::vocabulary::{Cause, DialerChange, DialerPhase, Kind, Requester};
+use lastword::vocabulary::{
+    Cause, DialerChange, DialerPhase, Event, Fault, Kind, OpenFailure, Requester,
+};
+use tokio::time::timeout;
 
 use super::stage::{Scene, closed, soon};
 
@@ -57,9 +60,34 @@ async fn a_drain_stops_dialling_first_and_one_that_is_called_off_lets_it_go_on()
     let status = scene.reaches(DialerPhase::Waiting).await;
     assert_eq!((status.next_try_at, status.why.as_deref()), (None, Some("this end is draining")));
     scene.feed.is_left_alone().await;
+    // That it dials again is announced once it will, and not while the drain lasts.
+    let mut early = Vec::new();
+    while let Ok(event) = timeout(Duration::ZERO, scene.events.next()).await {
+        early.extend(event.filter(|event| matches!(event, Event::Reconnecting(_))));
+    }
+    assert!(early.is_empty(), "{early:?}");
     scene.supervisor.cancel_drain();
+    assert_eq!(scene.next_reconnecting().await.ending.outcome.cause, Cause::Drain);
     let _socket = scene.feed.accept().await;
     scene.reaches(DialerPhase::Ready).await;
+}
+
+#[tokio::test]
+async fn an_attempt_that_is_called_off_is_recorded() {
+    for drained in [false, true] {
+        let mut scene = Scene::new(|_| ()).await;
+        let _socket = scene.feed.tcp().await;
+        match drained {
+            true => drop(scene.supervisor.start_drain(DrainOptions::default()).unwrap()),
+            false => scene.dialer.pause(None),
+        }
+        let ending = scene.next_ending().await;
+        let failure = OpenFailure::RefusedDraining;
+        assert_eq!(ending.outcome.kind, Kind::OpenFailed(failure), "{ending}");
+        assert_eq!(ending.outcome.fault, Fault::Operator);
+        assert_eq!(ending.outcome.detail.contains("drain"), drained, "{ending}");
+        assert_eq!(ending.origin.dialer.as_deref(), Some("feed"));
+    }
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@
 
 mod attempt;
 mod heeding;
+mod recovery;
 mod report;
 
 use std::future::pending;
@@ -52,7 +53,13 @@ enum Next {
     /// Nothing: there is one.
     Idle,
     /// It is dialled after a while.
-    Waiting { until: Instant, at: SystemTime, why: String },
+    Waiting {
+        until: Instant,
+        at: SystemTime,
+        why: String,
+        /// The ending behind which it waits, if that it will dial again was not announced.
+        unannounced: Option<Arc<Ending>>,
+    },
     /// It is dialled; what it opens may have become unwanted meanwhile.
     Dialling { attempt: Attempt, unwanted: Option<Rest> },
     /// It is open, and replaces the one that serves once it is ready.
@@ -113,18 +120,19 @@ impl Keeper {
         }
     }
 
-    /// Runs until it was removed, or the supervisor is gone.
-    pub(super) async fn run(mut self) {
-        self.dial();
+    /// Keeps the connection until the dialer was removed, or the supervisor is gone.
+    async fn work(&mut self) {
         loop {
             self.report();
             if self.is_gone() {
                 return;
             }
+            #[cfg(test)]
+            crate::supervision::mines::step_on(&self.plan.name);
             match self.news().await {
                 News::Wished => self.heed(),
                 // Whether a wait may end is looked at when it is over.
-                News::Drained => {}
+                News::Drained => self.announce_wait(),
                 News::Current(LiveNews::Ready) => self.current_ready(),
                 News::Current(LiveNews::Ended(ending)) => self.lost(ending),
                 News::Attempted(attempted) => {
@@ -150,7 +158,7 @@ impl Keeper {
                 Ok(()) => News::Wished,
                 Err(_) => News::ShutDown,
             },
-            news = of_current(self.current.as_ref()) => News::Current(news),
+            news = of_current(self.current.as_mut()) => News::Current(news),
             news = of_next(&mut self.next) => news,
             () = end_of(self.retiring.as_ref()) => News::Retired,
             changed = self.draining.changed() => match changed {
@@ -305,7 +313,11 @@ impl Keeper {
         match self.advise(&ending) {
             Ok(wait) => {
                 self.wait(wait, &ending.to_string());
-                self.tell_reconnecting(ending, wait);
+                if !self.is_draining() {
+                    self.tell_reconnecting(ending, wait);
+                } else if let Next::Waiting { unannounced, .. } = &mut self.next {
+                    *unannounced = Some(ending);
+                }
             }
             // What serves goes on, and is replaced another time.
             Err(_) if self.current.is_some() => {
@@ -343,7 +355,20 @@ impl Keeper {
 
     fn wait(&mut self, wait: Duration, why: &str) {
         let (until, at) = (now() + wait, SystemTime::now() + wait);
-        self.next = Next::Waiting { until, at, why: why.to_owned() };
+        self.next = Next::Waiting { until, at, why: why.to_owned(), unannounced: None };
+    }
+
+    /// Announces that it dials again, now that this end no longer drains.
+    fn announce_wait(&mut self) {
+        if self.is_draining() {
+            return;
+        }
+        if let Next::Waiting { until, unannounced, .. } = &mut self.next
+            && let Some(ending) = unannounced.take()
+        {
+            let wait = until.saturating_duration_since(now());
+            self.tell_reconnecting(ending, wait);
+        }
     }
 
     /// Does what is due.
@@ -414,7 +439,7 @@ fn close(connection: &ConnectionHandle, reason: &str, cause: Cause, by: Option<R
     connection.close_with(CloseFrame::Coded { code: CloseCode::NORMAL, reason }, cause, by);
 }
 
-async fn of_current(current: Option<&Live>) -> LiveNews {
+async fn of_current(current: Option<&mut Live>) -> LiveNews {
     match current {
         Some(live) => live.news().await,
         None => pending().await,

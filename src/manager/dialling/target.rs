@@ -2,17 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::secrets;
-use crate::config::{ConnectionSettings, SecretSource};
+use super::under_way::UnderWay;
+use crate::config::{Config, ConnectionSettings, Dialer, SecretSource};
 use crate::contract::masking;
 use crate::supervision::{
-    Adoption, Attempt, Backend, ConnectionHandle, Core, NotWaiting, Relay, ShutDown, Waiting,
-    masking_of,
+    Adoption, Backend, ConnectionHandle, Core, NotWaiting, Relay, ShutDown, Waiting, masking_of,
 };
 use crate::transport::dial::{InvalidUrl, WsUrl};
 use crate::transport::opening_handshake::{self, ClientRequest, FailedOpening, Subprotocol};
@@ -68,11 +68,11 @@ struct Opened {
 }
 
 /// Why an attempt failed.
-struct Failure {
-    failure: OpenFailure,
-    transport_end: Option<TransportEnd>,
-    retry_after: Option<Duration>,
-    detail: String,
+pub(super) struct Failure {
+    pub(super) failure: OpenFailure,
+    pub(super) transport_end: Option<TransportEnd>,
+    pub(super) retry_after: Option<Duration>,
+    pub(super) detail: String,
 }
 
 impl Target {
@@ -82,7 +82,7 @@ impl Target {
             headers: HeaderMap::new(),
             sourced: Vec::new(),
             subprotocols: Vec::new(),
-            settings: Arc::default(),
+            settings: Arc::new(Dialer::new("", url).settings(&Config::default())),
             tags: BTreeMap::new(),
             trust: Trust::Platform,
             proxy: None,
@@ -103,46 +103,43 @@ impl Target {
     /// Dials once; a failure is on record, durably, when this returns.
     ///
     /// # Cancel safety
-    /// Dropping the future gives the attempt up; it may be on record all the same.
+    /// Dropping the future calls the attempt off, which is recorded.
     pub(in crate::manager) async fn connect(
         &self,
         core: &Core,
         backend: &str,
     ) -> Result<Connected, Arc<Ending>> {
-        let began = SystemTime::now();
-        let (id, mut origin) = (ConnectionId::new(), self.origin(core, backend));
-        match self.attempt(core, id, &mut origin).await {
-            Ok(opened) => {
+        let id = ConnectionId::new();
+        let mut under_way = UnderWay::new(core, &self.settings, self.origin(core, backend));
+        match self.attempt(core, id, &mut under_way).await {
+            Ok((transport, read_ahead)) => {
+                let (origin, application) = under_way.opened();
+                let opened = Opened { transport, read_ahead, application };
                 let settings = Arc::clone(&self.settings);
                 Ok(Connected { id, opened, origin, settings, inject: self.inject })
             }
-            Err(Failure { failure, transport_end, retry_after, detail }) => {
-                let attempt =
-                    Attempt { origin, began, failure, transport_end, limit: None, detail };
-                Err(core.record_attempt(attempt, retry_after).await)
-            }
+            Err(failure) => Err(under_way.failed(failure).await),
         }
     }
 
     /// Records, durably, an attempt that failed before anything was dialled.
-    pub(in crate::manager) async fn failed(
+    pub(in crate::manager) async fn fail(
         &self,
         core: &Core,
         failure: OpenFailure,
         detail: String,
     ) -> Arc<Ending> {
         let origin = Origin { backend: None, ..self.origin(core, "") };
-        let (began, transport_end, limit) = (SystemTime::now(), None, None);
-        core.record_attempt(Attempt { origin, began, failure, transport_end, limit, detail }, None)
-            .await
+        let under_way = UnderWay::new(core, &self.settings, origin);
+        under_way.failed(Failure::here(failure, detail)).await
     }
 
     async fn attempt(
         &self,
         core: &Core,
         id: ConnectionId,
-        origin: &mut Origin,
-    ) -> Result<Opened, Failure> {
+        under_way: &mut UnderWay<'_>,
+    ) -> Result<(Box<dyn Transport>, Bytes), Failure> {
         if core.is_draining() {
             return Err(Failure::here(OpenFailure::RefusedDraining, "this end is draining"));
         }
@@ -155,24 +152,19 @@ impl Target {
             proxy.map_err(|error| Failure::here(OpenFailure::BadRequest, error.to_string()))?;
         let subprotocols = self.offered()?;
         let Some(relay) = &self.relay else {
-            let (transport, read_ahead) =
-                self.dial(core, (&url, proxy), subprotocols, false, origin).await?;
-            return Ok(Opened { transport, read_ahead, application: None });
+            return self
+                .dial(core, (&url, proxy), subprotocols, false, &mut under_way.origin)
+                .await;
         };
+        let origin = &mut under_way.origin;
         let waiting = self.await_feed(core, relay, id, &subprotocols, origin).await?;
         let (subprotocols, must_agree) = match waiting.subprotocol() {
             Some(chosen) => (vec![chosen.clone()], true),
             None => (subprotocols, false),
         };
-        match self.dial(core, (&url, proxy), subprotocols, must_agree, origin).await {
-            Ok((transport, read_ahead)) => {
-                Ok(Opened { transport, read_ahead, application: Some(waiting) })
-            }
-            Err(failure) => {
-                core.dismiss(waiting, origin, &self.settings).await;
-                Err(failure)
-            }
-        }
+        under_way.application = Some(waiting);
+        let origin = &mut under_way.origin;
+        self.dial(core, (&url, proxy), subprotocols, must_agree, origin).await
     }
 
     /// Dials the server; if it must agree to a subprotocol, the one that is offered.
@@ -344,7 +336,7 @@ async fn read(what: &str, source: &SecretSource) -> Result<Secret, Failure> {
 }
 
 impl Failure {
-    fn here(failure: OpenFailure, detail: impl Into<String>) -> Self {
+    pub(super) fn here(failure: OpenFailure, detail: impl Into<String>) -> Self {
         Self { failure, transport_end: None, retry_after: None, detail: detail.into() }
     }
 }

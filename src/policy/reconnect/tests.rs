@@ -11,6 +11,9 @@ use crate::vocabulary::{
 
 const HOUR: Duration = Duration::from_secs(3600);
 
+/// The longest duration that the configuration takes, in milliseconds.
+const TEN_YEARS: u64 = 3650 * 24 * 3_600_000;
+
 fn policy() -> ReconnectPolicy {
     ReconnectPolicy {
         min: Duration::from_millis(200),
@@ -126,6 +129,13 @@ fn a_peer_that_asks_for_time_gets_it() {
     assert_eq!(after(&asked(Duration::from_secs(300)), 0.0), Duration::from_secs(300));
     assert_eq!(after(&asked(HOUR * 24), 0.0), LONGEST_ASKED);
     assert!(after(&asked(HOUR * 24), 1.0) <= LONGEST_ASKED + LONGEST_ASKED / 10);
+    // A dialer that waits for longer than anybody may ask for does so.
+    let rare = ReconnectPolicy { min: HOUR * 2, max: HOUR * 24, ..policy() };
+    let mut rare = Reconnect::new(rare);
+    for jitter in [0.0, 1.0] {
+        let advised = rare.handle_end(&asked(Duration::from_secs(5)), Duration::ZERO, jitter);
+        assert_eq!(advised, Advised::Wait(HOUR * 2));
+    }
     // One that asks for less than a dialer waits anyway changes nothing.
     assert!(after(&asked(Duration::ZERO), 0.0) >= policy().min);
     let short = ReconnectPolicy { max: Duration::from_secs(1), ..policy() };
@@ -155,11 +165,12 @@ proptest! {
     #[test]
     fn whatever_happens_waits_stay_within_their_bounds(
         ends in proptest::collection::vec((any_outcome(), 0..200_u64, 0.0..=1.0_f64), 1..60),
-        min in 1..5_000_u64,
-        longer in 0..100_000_u64,
+        // Up to what the configuration takes, ten years, and often as short as it mostly is.
+        min in prop_oneof![1..5_000_u64, 1..TEN_YEARS],
+        longer in prop_oneof![0..100_000_u64, 0..TEN_YEARS],
     ) {
         let min = Duration::from_millis(min);
-        let max = min + Duration::from_millis(longer);
+        let max = (min + Duration::from_millis(longer)).min(Duration::from_millis(TEN_YEARS));
         let mut reconnect = Reconnect::new(ReconnectPolicy { min, max, ..policy() });
         let mut unstable = 0_u32;
         for (outcome, held, jitter) in ends {

@@ -41,7 +41,7 @@ impl Listener {
         let accepted = match agreed {
             Ok(accepted) => accepted,
             Err(failed) => {
-                self.dismiss(opened, relay, failed.request.as_ref(), &under_way).await;
+                self.dismiss(opened, relay, failed.request.as_ref(), &under_way);
                 return under_way.failed(failed);
             }
         };
@@ -85,7 +85,7 @@ impl Listener {
     }
 
     /// Closes the connection to an application that opened for a client which did not take its 101.
-    async fn dismiss(
+    fn dismiss(
         &self,
         opened: Opened,
         relay: &Relay,
@@ -99,8 +99,8 @@ impl Listener {
         let settings = relay.settings_of_leg(&route.settings);
         let theirs = origin_of_leg(&client, &opened);
         let place = Some(self.node.admit_leg());
-        let (leg, _lease) = opened.application.leg(theirs, settings, Backend::none(), place);
-        self.node.dismiss(leg, "the client left").await;
+        let (leg, _lease) = opened.application.leg(theirs, settings, Backend::discarding(), place);
+        self.node.dismiss(leg, "the client left");
     }
 
     /// Passes a plain request on to the application of a route; it holds its place meanwhile.

@@ -4,8 +4,7 @@ mod feed;
 mod headers;
 mod proxying;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,6 +16,7 @@ use super::applications::{Application, Applications, NotReached};
 use super::{Losses, health};
 use crate::config::{ConnectionSettings, HostHeader, OnClientLost, PlainHttp, RelayBackend};
 use crate::policy::balance::{InstanceView, NoInstance};
+use crate::supervision::tasks::{Owned, Task};
 use crate::transport::dial::InvalidUrl;
 use crate::transport::opening_handshake::{
     self, Agreement, FailedOpening, Passed, Refusal, Request, Subprotocol, extension_name,
@@ -38,8 +38,8 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 pub struct Relay {
     settings: Arc<RelayBackend>,
     applications: Arc<Applications>,
-    /// Somebody watches over the applications.
-    watched: AtomicBool,
+    /// Watches over the applications, once somebody wants that.
+    watcher: OnceLock<Owned>,
 }
 
 /// A client that is to be passed on.
@@ -78,14 +78,17 @@ impl Relay {
     pub fn new(settings: RelayBackend) -> Result<Arc<Self>, InvalidUrl> {
         let settings = Arc::new(settings);
         let applications = Arc::new(Applications::new(Arc::clone(&settings))?);
-        Ok(Arc::new(Self { settings, applications, watched: AtomicBool::new(false) }))
+        Ok(Arc::new(Self { settings, applications, watcher: OnceLock::new() }))
     }
 
     /// Watches over the applications from now on, as long as somebody has this.
     pub(in crate::supervision) fn watch(&self) {
-        if !self.watched.swap(true, Ordering::Relaxed) {
-            tokio::spawn(health::watch(Arc::downgrade(&self.applications)));
-        }
+        self.watcher.get_or_init(|| {
+            let applications = Arc::downgrade(&self.applications);
+            Owned::spawn(async move {
+                Task::new("health").keep(|| health::watch(applications.clone())).await;
+            })
+        });
     }
 
     /// Returns how the applications fare, in the order of the configuration.

@@ -45,6 +45,7 @@ async fn a_supervisor_that_dies_leaves_no_connection_without_an_ending() {
             true => bench.core.supervisor().kill(),
             false => bench.core.supervisor().stop(None),
         }
+        soon("the end to be seen", bench.core.gone()).await;
         for handle in &handles {
             let ending = soon("an ending", handle.ended()).await;
             assert_eq!(ending.outcome.kind, Kind::ActorFailed);

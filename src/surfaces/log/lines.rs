@@ -1,6 +1,7 @@
 //! The queue of lines between those who log and a stderr that may be slow, blocked or gone.
 
 use std::io::{self, ErrorKind, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -54,9 +55,11 @@ impl Lines {
         let writer = Arc::clone(&queue);
         // The thread ends with `Lines`, but for a stderr that blocks for good: then it is left
         // behind, as a blocked write cannot be called off, and ends with the process.
-        std::thread::Builder::new()
-            .name("log".to_owned())
-            .spawn(move || writer.write_out(&mut sink, &describe))?;
+        std::thread::Builder::new().name("log".to_owned()).spawn(move || {
+            // After a panic the thread goes on: the panic hook has queued a line about it.
+            let mut write_out = || writer.write_out(&mut sink, &describe);
+            while catch_unwind(AssertUnwindSafe(&mut write_out)).is_err() {}
+        })?;
         Ok(Self { queue })
     }
 
@@ -280,6 +283,36 @@ mod tests {
         let sink = Sink { orders, written: Arc::clone(&written) };
         let lines = Lines::with_capacity(capacity, sink, |n| format!("{n} lost\n")).unwrap();
         (lines, order, written)
+    }
+
+    /// A sink that panics at its first write.
+    struct Mined {
+        stepped_on: bool,
+        written: Arc<Mutex<Vec<u8>>>,
+    }
+
+    impl Write for Mined {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            assert!(std::mem::replace(&mut self.stepped_on, true), "a test asked for it");
+            self.written.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_thread_that_panics_goes_on_writing() {
+        let written = Arc::new(Mutex::new(Vec::new()));
+        let sink = Mined { stepped_on: false, written: Arc::clone(&written) };
+        let lines = Lines::with_capacity(1024, sink, |n| format!("{n} lost\n")).unwrap();
+        lines.sender().send(b"lost\n");
+        until(&lines, |state| state.queued.is_empty());
+        lines.sender().send(b"written\n");
+        drop(lines);
+        assert!(written.lock().unwrap().ends_with(b"written\n"));
     }
 
     fn until(lines: &Lines, condition: impl Fn(&State) -> bool) {

@@ -230,7 +230,8 @@ impl Arrivals {
         }
     }
 
-    fn address(&self) -> String {
+    /// Returns the address of the listening socket, as text.
+    pub fn address(&self) -> String {
         self.acceptor.local_addr().map(|addr| addr.to_string()).unwrap_or_default()
     }
 }

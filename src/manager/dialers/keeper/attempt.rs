@@ -34,7 +34,7 @@ pub(super) async fn attempt(
         Ok(backend) => backend,
         Err(panic) => {
             let failure = OpenFailure::BackendRefused;
-            return Attempted::Failed(plan.target.failed(&core, failure, panic).await);
+            return Attempted::Failed(plan.target.fail(&core, failure, panic).await);
         }
     };
     let name = backend.name().to_owned();
@@ -54,9 +54,9 @@ pub(super) async fn attempt(
         Ok(connected) => connected,
         Err(ending) => return Attempted::Failed(ending),
     };
-    let watch = plan.ready_on.as_deref().map(Watch::new);
+    let watch = plan.opening.watch();
     let backend = backend.watched(watch.clone());
-    match connected.adopt(&core, backend, &plan.on_open).await {
+    match connected.adopt(&core, backend, &plan.opening.first).await {
         Ok(connection) => Attempted::Opened(connection, watch),
         Err(_shut_down) => Attempted::ShutDown,
     }

@@ -107,7 +107,7 @@ impl Waiting {
         feed: &Origin,
         settings: &ConnectionSettings,
     ) -> Adoption {
-        self.leg(feed, settings, Backend::none()).0
+        self.leg(feed, settings, Backend::discarding()).0
     }
 
     fn leg(

@@ -1,0 +1,60 @@
+//! A keeper panics: that is seen, and it begins anew.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::{DialerHandle, DialerOptions};
+use crate::manager::{Route, Supervisor};
+use crate::supervision::mines;
+use crate::vocabulary::{DialerPhase, DialerStatus};
+
+const SOON: Duration = Duration::from_secs(10);
+
+async fn until(dialer: &DialerHandle, fits: impl Fn(&DialerStatus) -> bool) -> DialerStatus {
+    let found = timeout(SOON, dialer.wait_for(fits)).await;
+    found.unwrap_or_else(|_| panic!("in vain: {:?}", dialer.status())).unwrap()
+}
+
+/// A supervisor whose dialer keeps a connection to itself.
+async fn house(name: &str) -> (Supervisor, crate::manager::Listening, DialerHandle) {
+    let supervisor = Supervisor::builder().start().await.unwrap();
+    let routes = vec![Route::echo("/echo").unwrap()];
+    let listening =
+        supervisor.listen("public", &"127.0.0.1:0".parse().unwrap(), routes).await.unwrap();
+    let options = DialerOptions::new(name, format!("ws://{}/echo", listening.address()));
+    let dialer = supervisor.keep(options).unwrap();
+    until(&dialer, |status| status.phase == DialerPhase::Ready).await;
+    (supervisor, listening, dialer)
+}
+
+#[tokio::test]
+async fn a_keeper_that_panics_says_so_and_dials_again() {
+    let (_supervisor, _listening, dialer) = house("mined").await;
+    let old = dialer.connection().unwrap();
+    mines::lay("mined");
+    // Whatever it hears, it goes round once.
+    dialer.resume();
+    let status = until(&dialer, |status| status.phase == DialerPhase::Waiting).await;
+    assert_eq!(status.why.as_deref(), Some("its task panicked: a test asked for it"));
+    assert!(status.next_try_at.is_some());
+    let ending = timeout(SOON, old.ended()).await.unwrap();
+    assert_eq!(ending.outcome.close_sent.as_ref().unwrap().code().unwrap().get(), 1001);
+    let status = until(&dialer, |status| status.phase == DialerPhase::Ready).await;
+    assert_eq!((status.opened, status.gaps), (2, 1));
+    assert_ne!(dialer.connection().unwrap().id(), old.id());
+}
+
+#[tokio::test]
+async fn a_keeper_that_panics_may_be_paused_and_removed() {
+    let (supervisor, _listening, dialer) = house("mined and paused").await;
+    mines::lay("mined and paused");
+    dialer.pause(None);
+    until(&dialer, |status| status.phase == DialerPhase::Paused).await;
+    dialer.resume();
+    until(&dialer, |status| status.phase == DialerPhase::Ready).await;
+    mines::lay("mined and paused");
+    assert!(supervisor.remove_dialer(&dialer, None));
+    let over = dialer.wait_for(|status| status.phase == DialerPhase::Connecting);
+    assert_eq!(timeout(SOON, over).await.unwrap(), None);
+}

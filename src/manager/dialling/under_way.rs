@@ -1,0 +1,74 @@
+//! An attempt under way: whatever becomes of it, it is recorded, and an application that waits for it
+//! is told.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::target::Failure;
+use crate::config::ConnectionSettings;
+use crate::supervision::{Attempt, Core, Waiting};
+use crate::vocabulary::{Direction, Ending, OpenFailure, Origin, TransportEnd};
+
+/// An attempt under way. Dropped before it has opened or failed, it was called off.
+pub(super) struct UnderWay<'a> {
+    core: &'a Core,
+    settings: &'a ConnectionSettings,
+    began: SystemTime,
+    pub(super) origin: Origin,
+    /// The application that waits for it.
+    pub(super) application: Option<Waiting>,
+    over: bool,
+}
+
+impl<'a> UnderWay<'a> {
+    pub(super) fn new(core: &'a Core, settings: &'a ConnectionSettings, origin: Origin) -> Self {
+        let began = SystemTime::now();
+        Self { core, settings, began, origin, application: None, over: false }
+    }
+
+    /// Takes note that it has opened; from now on the connection is what is recorded.
+    pub(super) fn opened(mut self) -> (Origin, Option<Waiting>) {
+        self.over = true;
+        (self.take_origin(), self.application.take())
+    }
+
+    /// Records that it failed, and returns the record once it is durable or cannot be.
+    pub(super) async fn failed(mut self, why: Failure) -> Arc<Ending> {
+        let retry_after = why.retry_after;
+        let attempt = self.end(why, "the feed did not open");
+        self.core.record_attempt_durably(attempt, retry_after).await
+    }
+
+    /// Closes the connection to an application that waits in vain, and returns what to record.
+    fn end(&mut self, why: Failure, to_application: &str) -> Attempt {
+        self.over = true;
+        if let Some(application) = self.application.take() {
+            self.core.dismiss(application, &self.origin, self.settings, to_application);
+        }
+        let Failure { failure, transport_end, retry_after: _, detail } = why;
+        let (origin, began) = (self.take_origin(), self.began);
+        Attempt { origin, began, failure, transport_end, limit: None, detail }
+    }
+
+    fn take_origin(&mut self) -> Origin {
+        std::mem::replace(&mut self.origin, Origin::new(Direction::Outbound))
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        if self.over {
+            return;
+        }
+        let detail = match self.core.is_draining() {
+            true => "this end has begun to drain",
+            false => "it was called off at this end before it opened",
+        };
+        let why = Failure {
+            transport_end: Some(TransportEnd::Local),
+            ..Failure::here(OpenFailure::RefusedDraining, detail)
+        };
+        let attempt = self.end(why, "the feed is not dialled any more");
+        self.core.record_attempt(attempt);
+    }
+}

@@ -1,0 +1,187 @@
+//! Tasks that run as long as their owner, and what is done when one of them panics.
+//!
+//! A panic ends a task, and who does not join the task does not hear of it. Each long-lived task of
+//! this program is therefore run by a [`Task`]: it catches the panic, logs it with the task's name,
+//! and says after which wait to run the task again. What the task works on (a listening socket, the
+//! state of a dialer) stays with its owner, and outlives the panic.
+
+use std::any::Any;
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+
+use super::now;
+use crate::policy::restarting::Restarts;
+
+/// A long-lived task, by its name.
+#[derive(Debug)]
+pub(crate) struct Task {
+    name: String,
+    restarts: Restarts,
+}
+
+/// A task panicked.
+#[derive(Debug)]
+pub(crate) struct Panicked {
+    /// What the panic said.
+    pub(crate) what: String,
+    /// How long to wait before the task is run again.
+    pub(crate) wait: Duration,
+}
+
+impl Task {
+    /// Names a task as the log will.
+    pub(crate) fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into(), restarts: Restarts::default() }
+    }
+
+    /// Runs the task to its end, or until it panics, which is logged.
+    ///
+    /// The wait is for the caller, who may have something to put right first.
+    pub(crate) async fn run<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Panicked> {
+        let began = now();
+        let panic = match catch(work).await {
+            Ok(done) => return Ok(done),
+            Err(what) => what,
+        };
+        let wait = self.restarts.handle_panic(now().saturating_duration_since(began));
+        tracing::error!(
+            task = self.name,
+            panic,
+            again_in_ms = wait.as_millis(),
+            "a task panicked, and is run again: please report this"
+        );
+        Err(Panicked { what: panic, wait })
+    }
+
+    /// Runs the task to its end; after a panic it is run again.
+    pub(crate) async fn keep<T, F>(&mut self, mut work: impl FnMut() -> F) -> T
+    where
+        F: Future<Output = T>,
+    {
+        loop {
+            match self.run(async { work().await }).await {
+                Ok(done) => return done,
+                Err(Panicked { wait, .. }) => tokio::time::sleep(wait).await,
+            }
+        }
+    }
+}
+
+/// Runs a future to its end; an error is what its panic said.
+pub(crate) async fn catch<T>(work: impl Future<Output = T>) -> Result<T, String> {
+    let mut work = pin!(work);
+    // What a future leaves half-done when it panics is dropped with it.
+    poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx))) {
+        Ok(Poll::Pending) => Poll::Pending,
+        Ok(Poll::Ready(done)) => Poll::Ready(Ok(done)),
+        Err(panic) => Poll::Ready(Err(panic_text(&*panic).to_owned())),
+    })
+    .await
+}
+
+/// Returns what a panic said.
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
+        (Some(text), _) => text,
+        (None, Some(text)) => text,
+        (None, None) => "(no message)",
+    }
+}
+
+/// A task that was spawned, and ends with its owner.
+#[derive(Debug)]
+pub(crate) struct Owned(JoinHandle<()>);
+
+impl Owned {
+    pub(crate) fn spawn(work: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self(tokio::spawn(work))
+    }
+}
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Lets tests make a task panic the next time that it comes to a place of this name.
+#[cfg(test)]
+pub(crate) mod mines {
+    use std::sync::{Mutex, PoisonError};
+
+    static LAID: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+    /// Lays a mine; each goes off once.
+    pub(crate) fn lay(place: &str) {
+        LAID.lock().unwrap_or_else(PoisonError::into_inner).push(place.to_owned());
+    }
+
+    /// Panics if a mine was laid here.
+    pub(crate) fn step_on(place: &str) {
+        let mut laid = LAID.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = laid.iter().position(|other| other == place);
+        let found = found.map(|at| laid.swap_remove(at));
+        drop(laid);
+        assert!(found.is_none(), "a test asked for it");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_is_run_again_until_it_ends_and_waits_longer_each_time() {
+        let mut runs = 0;
+        let began = now();
+        let mut task = Task::new("test");
+        let done = task.keep(|| {
+            runs += 1;
+            let run = runs;
+            async move {
+                tokio::task::yield_now().await;
+                assert!(run > 3, "run {run}");
+                run
+            }
+        });
+        assert_eq!(done.await, 4);
+        assert_eq!((now() - began).as_millis(), 100 + 200 + 400);
+    }
+
+    #[tokio::test]
+    async fn what_the_panic_said_is_passed_on() {
+        let mut task = Task::new("test");
+        let Panicked { what, wait } =
+            task.run(async { panic!("a test asked for {}", "it") }).await.unwrap_err();
+        assert_eq!((&*what, wait.as_millis()), ("a test asked for it", 100));
+        let panicked = task.run(async { std::panic::panic_any(7) }).await.unwrap_err();
+        assert_eq!(panicked.what, "(no message)");
+        assert_eq!(task.run(async { 7 }).await.unwrap(), 7);
+    }
+
+    #[tokio::test]
+    async fn a_spawned_task_ends_with_its_owner() {
+        let alive = Arc::new(AtomicU32::new(0));
+        let held = Arc::clone(&alive);
+        let owned = Owned::spawn(async move {
+            held.fetch_add(1, Ordering::Relaxed);
+            std::future::pending::<()>().await;
+        });
+        drop(owned);
+        tokio::time::timeout(Duration::from_secs(5), async {
+            while Arc::strong_count(&alive) > 1 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
+        .unwrap();
+    }
+}
