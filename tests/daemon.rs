@@ -8,6 +8,7 @@ mod support;
 /// One file per question.
 mod daemon {
     mod dialling;
+    mod fairness;
     mod hostile;
     mod notify;
     mod process;

@@ -89,7 +89,8 @@ pub struct Limits {
     /// Unit: percentage of the cgroup's limit, or of the machine's memory without one, or a size.
     /// Default: 60%. Cost: what is left is for connections, buffers and the rest of the machine.
     pub memory: MemoryLimit,
-    /// Bounds the messages received per second on one connection.
+    /// Bounds the messages received per second on one connection. A fragment, a Ping, and a Pong
+    /// that nobody asked for count as messages.
     ///
     /// Unit: messages per second; 0 = no limit. Default: 0. Cost: one counter per connection; a
     /// peer that exceeds it is closed with 1013 and cause `rate_limited`.

@@ -99,14 +99,16 @@ impl Keepalive {
         self.last_data = self.last_data.max(at);
     }
 
-    /// Takes note of a Pong. Call it before [`Keepalive::handle_bytes`], which forgets the Ping.
-    pub fn handle_pong(&mut self, now: Instant, payload: &[u8]) {
-        if let Ping::Left { at, .. } = self.ping
-            && payload == self.count.to_be_bytes()
-        {
+    /// Takes note of a Pong; tells whether it answers the Ping that is under way. Call it before
+    /// [`Keepalive::handle_bytes`], which forgets the Ping.
+    pub fn handle_pong(&mut self, now: Instant, payload: &[u8]) -> bool {
+        let Ping::Left { at, .. } = self.ping else { return false };
+        let answers = payload == self.count.to_be_bytes();
+        if answers {
             self.rtt = Some(now - at);
             self.ping = Ping::None;
         }
+        answers
     }
 
     /// Takes note that the Ping was handed to the kernel, as `own` bytes; the peer's kernel has
@@ -253,9 +255,9 @@ mod tests {
         let start = Instant::now();
         let mut keepalive = Keepalive::new(policy(), start, 1);
         let at = pinged(&mut keepalive);
-        keepalive.handle_pong(at + SECOND, b"other");
+        assert!(!keepalive.handle_pong(at + SECOND, b"other"));
         assert_eq!(keepalive.rtt(), None);
-        keepalive.handle_pong(at + SECOND, &1u32.to_be_bytes());
+        assert!(keepalive.handle_pong(at + SECOND, &1u32.to_be_bytes()));
         assert_eq!(keepalive.rtt(), Some(SECOND));
         let again = pinged(&mut keepalive);
         keepalive.handle_bytes();

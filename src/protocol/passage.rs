@@ -59,6 +59,8 @@ pub struct Passage {
     /// Found behind a run, and told after it.
     pending: Option<Piece>,
     ends: Vec<MessageEnd>,
+    /// Frames of the last read that others of their message follow.
+    fragments: u32,
     lookout: Option<Box<Lookout>>,
 }
 
@@ -127,6 +129,7 @@ impl Passage {
             told: false,
             pending: None,
             ends: Vec::new(),
+            fragments: 0,
             lookout: None,
         }
     }
@@ -146,7 +149,14 @@ impl Passage {
     ///
     /// Call it while bytes are left or [`Passage::has_pending`].
     pub fn read(&mut self, bytes: &[u8]) -> (usize, Piece) {
+        let mut all = u32::MAX;
+        self.read_frames(bytes, &mut all)
+    }
+
+    /// Likewise, but reads no more than that many `frames`, which it counts down.
+    pub fn read_frames(&mut self, bytes: &[u8], frames: &mut u32) -> (usize, Piece) {
         self.ends.clear();
+        self.fragments = 0;
         if std::mem::take(&mut self.told) {
             // An idle connection holds no buffer.
             self.held = Vec::new();
@@ -156,12 +166,19 @@ impl Passage {
         }
         let mut run = Building::default();
         let mut at = 0;
-        while at < bytes.len() {
+        while at < bytes.len() && *frames > 0 {
             let scanned = self.scanner.scan(&bytes[at..]);
             at += scanned.consumed;
+            // A header is never left behind its payload: both are one frame, counted at its end.
+            if !matches!(&scanned.found, Found::Header(header) if header.len > 0) {
+                *frames -= 1;
+            }
             let found = match scanned.found {
                 Found::Nothing => None,
-                Found::Header(header) => self.begin(&header, bytes.len(), at, &mut run),
+                Found::Header(header) => {
+                    self.fragments += u32::from(!header.fin);
+                    self.begin(&header, bytes.len(), at, &mut run)
+                }
                 Found::Payload { frame_end, message_end, offset } => {
                     let part = Part { bytes, at: at - scanned.consumed..at, offset };
                     self.take(&part, frame_end, message_end, &mut run)
@@ -184,6 +201,11 @@ impl Passage {
     /// Returns the messages that end in the run that was read last.
     pub fn ends(&self) -> &[MessageEnd] {
         &self.ends
+    }
+
+    /// Returns how many frames began, in what was read last, that others of their message follow.
+    pub fn fragments(&self) -> u32 {
+        self.fragments
     }
 
     /// Returns the bytes of the run that was read last, if they are not among those at hand.

@@ -9,6 +9,7 @@
 //! than its state.
 
 mod reading;
+mod turn;
 mod writing;
 
 use std::future::Future;
@@ -33,10 +34,8 @@ use crate::transport::socket::{Gone, TcpState, Transport};
 use crate::transport::websocket::MessageReader;
 use crate::vocabulary::{Cause, CloseCode, Limit};
 use reading::Reading;
+use turn::Turn;
 use writing::Writing;
-
-/// After this many rounds of reading and writing, other connections get their turn.
-const ROUNDS: usize = 16;
 
 /// How often a connection that does not read looks whether TCP was reset.
 const LOOK: Duration = Duration::from_millis(250);
@@ -46,8 +45,9 @@ pub(super) struct Mover {
     transport: Box<dyn Transport>,
     reader: MessageReader,
     /// Bytes that were read and not yet taken apart: what came behind the opening handshake, and
-    /// what was left when the backend had no room.
+    /// what was left when the backend had no room, or the turn was over.
     carry: Bytes,
+    turn: Turn,
     driver: Driver,
     keepalive: Option<Keepalive>,
     rate: Option<TokenBucket>,
@@ -110,6 +110,7 @@ impl Mover {
             reader: MessageReader::new(connection.role, scan),
             transport,
             carry: read_ahead,
+            turn: Turn::new(),
             driver,
             keepalive,
             rate,
@@ -141,9 +142,11 @@ impl Mover {
         self.connection.tell(ConnectionMessage::Fact(input));
     }
 
-    /// Moves what is ready, both ways, until nothing is.
+    /// Moves what is ready, both ways, until nothing is, or the turn is over.
     fn poll_moving(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<()> {
-        for _ in 0..ROUNDS {
+        self.turn = Turn::new();
+        while !self.turn.is_over() {
+            self.turn.spend_round();
             self.orders = self.connection.orders();
             if self.orders.closing {
                 self.keepalive = None;
@@ -160,6 +163,7 @@ impl Mover {
                 return Poll::Pending;
             }
         }
+        self.charge_held();
         cx.waker().wake_by_ref();
         Poll::Pending
     }
@@ -177,13 +181,18 @@ impl Mover {
     /// Nothing is ready: gives buffers back.
     fn rest(&mut self) {
         self.reader.rest();
-        let passing = match &mut self.driver {
-            Driver::Relay(leg) => {
-                if let Some(masker) = &mut leg.masker {
-                    masker.rest();
-                }
-                leg.passage.held().len() as u64
-            }
+        if let Driver::Relay(leg) = &mut self.driver
+            && let Some(masker) = &mut leg.masker
+        {
+            masker.rest();
+        }
+        self.charge_held();
+    }
+
+    /// Charges the memory budget with what has come and was not passed on.
+    fn charge_held(&mut self) {
+        let passing = match &self.driver {
+            Driver::Relay(leg) => leg.passage.held().len() as u64,
             Driver::Echo
             | Driver::Handler(_)
             | Driver::Receiver

@@ -41,6 +41,8 @@ pub struct MessageReader {
 pub enum Piece {
     /// A part of something; more is needed.
     Part,
+    /// The beginning of a frame that others of its message follow; likewise.
+    Fragment,
     /// A whole message.
     Message(Message),
     /// A Ping with its payload.
@@ -66,10 +68,17 @@ impl MessageReader {
         let scanned = self.scanner.scan(bytes);
         let piece = match scanned.found {
             Found::Nothing => Piece::Part,
-            Found::Header(header) if header.len == 0 => self.assemble(&header, &[]),
             Found::Header(header) => {
-                self.header = Some(header);
-                Piece::Part
+                let begun = if header.len == 0 {
+                    self.assemble(&header, &[])
+                } else {
+                    self.header = Some(header);
+                    Piece::Part
+                };
+                match begun {
+                    Piece::Part if !header.fin => Piece::Fragment,
+                    begun => begun,
+                }
             }
             Found::Payload { message_end, .. } => {
                 let payload = &bytes[..scanned.consumed];
@@ -249,7 +258,7 @@ mod tests {
                 let (consumed, piece) = reader.read(bytes);
                 bytes = &bytes[consumed..];
                 match piece {
-                    Piece::Part => {}
+                    Piece::Part | Piece::Fragment => {}
                     breach @ Piece::Breach(_) => {
                         seen.push(format!("{breach:?}"));
                         return seen;

@@ -10,7 +10,7 @@ use lastword::{Backend, ConnectionHandle, Handler, HandlerFailure, Incoming, Mes
 use super::stage::{
     assert_limit, ended, piped, piped_to, sent_code, settings, soon, supervisor, text_of,
 };
-use crate::support::frame::Frame;
+use crate::support::frame::{CLOSE, Frame, PING};
 
 #[tokio::test(start_paused = true)]
 async fn too_many_messages_are_closed_with_1013_and_not_delivered() {
@@ -33,6 +33,58 @@ async fn too_many_messages_are_closed_with_1013_and_not_delivered() {
     for n in 0..5 {
         assert_eq!(text_of(messages.receive().await), n.to_string());
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn control_frames_and_fragments_count_as_messages() {
+    let begin = || Frame::text("").unfinished();
+    let fragment = || Frame::continuation([]).unfinished();
+    let floods = [
+        vec![Frame::ping([]); 6],
+        vec![Frame::pong([]); 6],
+        [vec![begin()], vec![fragment(); 5]].concat(),
+        [vec![begin()], vec![fragment(); 4], vec![Frame::continuation("x")]].concat(),
+    ];
+    for flood in floods {
+        let supervisor = supervisor().await;
+        let settings = settings(|s| s.limits.messages_per_second = 5);
+        let (connection, _messages, mut peer) =
+            piped(&supervisor, Role::Server, 4096, settings).await;
+        for frame in &flood[..5] {
+            peer.send(frame.clone()).await;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        assert_eq!(connection.state(), CloseState::Open, "{flood:?}");
+        peer.send(flood[5].clone()).await;
+        let code = loop {
+            let frame = peer.read().await;
+            if frame.opcode == CLOSE {
+                break frame.close_code_and_reason().0;
+            }
+        };
+        assert_eq!(code, Some(1013), "{flood:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pong_that_answers_our_ping_is_not_counted() {
+    let supervisor = supervisor().await;
+    let settings = settings(|s| {
+        s.limits.messages_per_second = 1;
+        s.keepalive.ping_interval = Duration::from_millis(500);
+    });
+    let (connection, mut messages, mut peer) =
+        piped(&supervisor, Role::Server, 4096, settings).await;
+    for n in 0..10 {
+        let ping = peer.read().await;
+        assert_eq!(ping.opcode, PING);
+        peer.send(Frame::pong(ping.payload)).await;
+        if n % 3 == 0 {
+            peer.text("in between").await;
+            messages.receive().await.unwrap();
+        }
+    }
+    assert_eq!(connection.state(), CloseState::Open);
 }
 
 #[tokio::test(start_paused = true)]

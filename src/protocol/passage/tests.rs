@@ -40,15 +40,23 @@ struct Out {
     /// Where frames were known to end.
     mid_frame: bool,
     messages: Vec<u64>,
+    fragments: u32,
     unfinished: Option<u64>,
     controls: Vec<(usize, ControlOpcode, Vec<u8>)>,
     breach: Option<Breach>,
 }
 
 fn run(passage: &mut Passage, bytes: &[u8], out: &mut Out) {
+    run_frames(passage, bytes, u32::MAX, out);
+}
+
+/// Reads so many frames at a time.
+fn run_frames(passage: &mut Passage, bytes: &[u8], frames: u32, out: &mut Out) {
     let mut at = 0;
     while at < bytes.len() || passage.has_pending() {
-        let (taken, piece) = passage.read(&bytes[at..]);
+        let (taken, piece) = passage.read_frames(&bytes[at..], &mut frames.clone());
+        assert!(passage.ends().len() <= frames as usize && passage.fragments() <= frames);
+        out.fragments += passage.fragments();
         match piece {
             Piece::Part => {}
             Piece::Run(run) => {
@@ -173,8 +181,9 @@ fn too_large_a_message_is_refused_at_its_header() {
 
 prop_compose! {
     fn messages()(sizes in prop::collection::vec((0_usize..40_000, 1_usize..4, any::<bool>()), 1..6))
-        -> (Vec<u8>, Vec<u8>, Vec<u64>) {
+        -> (Vec<u8>, Vec<u8>, Vec<u64>, u32) {
         let (mut sent, mut passes, mut payloads) = (Vec::new(), Vec::new(), Vec::new());
+        let mut unfinished = 0;
         for (size, fragments, ping) in sizes {
             let payload = "aäa€".repeat(size / 7);
             let parts: Vec<&[u8]> = payload.as_bytes().chunks(payload.len() / fragments + 1).collect();
@@ -189,29 +198,33 @@ prop_compose! {
                 }
             }
             payloads.push(payload.len() as u64);
+            unfinished += parts.len() as u32 - 1;
         }
-        (sent, passes, payloads)
+        (sent, passes, payloads, unfinished)
     }
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
-    /// However the stream is cut, the same bytes pass, and the same messages are counted.
+    /// However the stream is cut, and however few frames are read at a time, the same bytes pass,
+    /// and the same messages are counted.
     #[test]
     fn cuts_change_nothing(
-        (sent, passes, payloads) in messages(),
+        (sent, passes, payloads, fragments) in messages(),
         cuts in prop::collection::vec(1_usize..70_000, 0..12),
+        frames in prop_oneof![1_u32..4, Just(u32::MAX)],
     ) {
         let mut passage = passage(Role::Server);
         let (mut out, mut rest) = (Out::default(), &sent[..]);
         for cut in cuts {
             let (now, later) = rest.split_at(cut.min(rest.len()));
-            run(&mut passage, now, &mut out);
+            run_frames(&mut passage, now, frames, &mut out);
             rest = later;
         }
-        run(&mut passage, rest, &mut out);
+        run_frames(&mut passage, rest, frames, &mut out);
         prop_assert_eq!(&out.breach, &None);
+        prop_assert_eq!(out.fragments, fragments);
         prop_assert!(out.passed == passes);
         prop_assert_eq!(out.messages, payloads);
         prop_assert!(!out.mid_frame && out.unfinished.is_none());

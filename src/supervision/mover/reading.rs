@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, ReadBuf};
 
+use super::turn::Turn;
 use super::{LOOK, Mover, close_for};
 use crate::protocol::classification::{self, LossKind};
 use crate::protocol::closing_handshake::Input;
@@ -189,39 +190,52 @@ impl Mover {
         if let Driver::Relay(_) = self.driver
             && let Driver::Relay(mut leg) = std::mem::replace(&mut self.driver, Driver::Done)
         {
-            self.absorb_passing(&mut leg, bytes, now);
+            let taken = self.absorb_passing(&mut leg, bytes, now);
             self.driver = Driver::Relay(leg);
-            return bytes.len();
+            return self.count_absorbed(taken, bytes.len());
         }
         let mut taken = 0;
-        while taken < bytes.len() && self.reading.state == State::Open {
+        while taken < bytes.len() && self.reading.state == State::Open && !self.turn.is_over() {
             let (consumed, piece) = self.reader.read(&bytes[taken..]);
             taken += consumed;
+            self.turn.spend_frame();
             match piece {
                 Piece::Part => {}
+                Piece::Fragment => {
+                    self.turn.spend_fragment();
+                    self.take_from_rate(1, now);
+                }
                 Piece::Message(message) => {
                     self.deliver(message, now);
                     if !self.has_room(now) {
                         break;
                     }
                 }
-                Piece::Ping(payload) => self.connection.outbox.pong(&payload),
+                Piece::Ping(payload) => self.take_ping(now, &payload),
                 Piece::Pong(payload) => self.take_pong(now, &payload),
                 Piece::Close(payload) => self.take_close(payload),
                 Piece::Breach(breach) => self.tell(Input::Violation(breach)),
             }
         }
+        self.count_absorbed(taken, bytes.len())
+    }
+
+    /// Counts what was taken apart of so many bytes that were read; returns how many need not be
+    /// kept.
+    fn count_absorbed(&mut self, taken: usize, read: usize) -> usize {
+        self.turn.spend_bytes(taken);
         if let Some(keepalive) = &mut self.keepalive {
             keepalive.handle_bytes();
         }
         match self.reading.state {
             State::Open => taken,
-            State::Ignoring | State::Ended => bytes.len(),
+            State::Ignoring | State::Ended => read,
         }
     }
 
-    /// Takes apart what was left for want of room: at the end, there is nothing to wait for.
+    /// Takes apart what was left for want of room or time: at the end, there is nothing to wait for.
     pub(super) fn absorb_carry(&mut self, now: Instant) {
+        self.turn = Turn::unbounded();
         let mut carry = std::mem::take(&mut self.carry);
         while !carry.is_empty() {
             let taken = self.absorb(&carry, now);
@@ -233,11 +247,7 @@ impl Mover {
         self.connection.counters.received(message.len());
         self.connection.look(&message, now);
         self.note_data(now);
-        if let Some(rate) = &mut self.rate
-            && !rate.take(now)
-        {
-            self.refuse_rate();
-        }
+        self.take_from_rate(1, now);
         if self.orders.stop_delivery || self.muted || self.writing.has_failed() {
             self.connection.counters.discarded(1);
             return;
@@ -271,6 +281,16 @@ impl Mover {
         }
     }
 
+    /// Counts frames against `messages_per_second`: control frames and fragments cost what messages
+    /// do.
+    fn take_from_rate(&mut self, frames: u32, now: Instant) {
+        if let Some(rate) = &mut self.rate
+            && !(0..frames).all(|_| rate.take(now))
+        {
+            self.refuse_rate();
+        }
+    }
+
     fn refuse_rate(&mut self) {
         if !std::mem::replace(&mut self.muted, true) {
             let limit = self.connection.settings.limits.messages_per_second;
@@ -285,12 +305,21 @@ impl Mover {
         }
     }
 
+    fn take_ping(&mut self, now: Instant, payload: &[u8]) {
+        self.take_from_rate(1, now);
+        self.connection.outbox.pong(payload);
+    }
+
     fn take_pong(&mut self, now: Instant, payload: &[u8]) {
+        let mut asked_for = false;
         if let Some(keepalive) = &mut self.keepalive {
-            keepalive.handle_pong(now, payload);
+            asked_for = keepalive.handle_pong(now, payload);
             if let Some(rtt) = keepalive.rtt() {
                 self.connection.counters.round_trip(rtt);
             }
+        }
+        if !asked_for {
+            self.take_from_rate(1, now);
         }
     }
 

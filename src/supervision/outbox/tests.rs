@@ -89,7 +89,7 @@ pub(super) fn read(role: Role, mut bytes: &[u8]) -> Vec<Seen> {
         bytes = &bytes[taken..];
         let control = |opcode, payload: Box<[u8]>| Seen::Control(opcode, payload.into());
         seen.push(match piece {
-            Piece::Part => continue,
+            Piece::Part | Piece::Fragment => continue,
             Piece::Message(message) => Seen::Message(message),
             Piece::Ping(payload) => control(ControlOpcode::Ping, payload),
             Piece::Pong(payload) => control(ControlOpcode::Pong, payload),

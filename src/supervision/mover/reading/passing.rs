@@ -11,16 +11,18 @@ use crate::supervision::outbox::Passable;
 use crate::supervision::relay::Leg;
 
 impl Mover {
-    /// Passes on what may pass of `bytes`. All of them are taken: there was room before they were
-    /// read, and a read is never large.
-    pub(super) fn absorb_passing(&mut self, leg: &mut Leg, bytes: &[u8], now: Instant) {
+    /// Passes on what may pass of `bytes`, as far as the turn goes; returns how many were taken.
+    /// Room is not asked for again: there was some before they were read, and a read is never large.
+    pub(super) fn absorb_passing(&mut self, leg: &mut Leg, bytes: &[u8], now: Instant) -> usize {
         let mut taken = 0;
-        while (taken < bytes.len() || leg.passage.has_pending())
+        // What is pending was found in bytes that are taken: it does not wait for the next turn.
+        while (taken < bytes.len() && !self.turn.is_over() || leg.passage.has_pending())
             && self.reading.state == State::Open
         {
             let rest = &bytes[taken..];
-            let (consumed, piece) = leg.passage.read(rest);
+            let (consumed, piece) = leg.passage.read_frames(rest, self.turn.frames());
             taken += consumed;
+            self.take_from_rate(leg.passage.fragments(), now);
             self.note_sighted(leg, now);
             match piece {
                 Piece::Part => {}
@@ -32,9 +34,7 @@ impl Mover {
                 }
             }
         }
-        if let Some(keepalive) = &mut self.keepalive {
-            keepalive.handle_bytes();
-        }
+        taken
     }
 
     /// Takes note of texts that somebody looks for in what passes.
@@ -52,7 +52,7 @@ impl Mover {
 
     fn take_control(&mut self, leg: &Leg, frame: ControlFrame, now: Instant) {
         match frame.opcode {
-            ControlOpcode::Ping => self.connection.outbox.pong(frame.payload()),
+            ControlOpcode::Ping => self.take_ping(now, frame.payload()),
             ControlOpcode::Pong => self.take_pong(now, frame.payload()),
             ControlOpcode::Close => {
                 let (close, breach) = classification::read_close(frame.payload());
@@ -68,12 +68,8 @@ impl Mover {
         let ends = leg.passage.ends();
         for end in ends {
             self.connection.counters.received(usize::try_from(end.payload).unwrap_or(usize::MAX));
-            if let Some(rate) = &mut self.rate
-                && !rate.take(now)
-            {
-                self.refuse_rate();
-            }
         }
+        self.take_from_rate(u32::try_from(ends.len()).unwrap_or(u32::MAX), now);
         if !ends.is_empty() {
             self.note_data(now);
         }
