@@ -13,6 +13,7 @@ mod endings {
     mod decided_cases;
     mod dialling;
     mod keepalive;
+    mod late_resets;
     mod listening;
     mod losses;
     mod passive;

@@ -35,7 +35,7 @@ use crate::transport::websocket::MessageReader;
 use crate::vocabulary::{Cause, CloseCode, Limit};
 use reading::Reading;
 use turn::Turn;
-use writing::Writing;
+use writing::{Failure, Writing};
 
 /// How often a connection that does not read looks whether TCP was reset.
 const LOOK: Duration = Duration::from_millis(250);
@@ -211,8 +211,8 @@ impl Mover {
 
     /// Does what is due, and sets the timer for what will be.
     fn poll_time(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
-        let acted = self.keep_alive(now);
-        self.watch(now);
+        let mut acted = self.keep_alive(now);
+        acted |= self.watch(now);
         if let Some(deadline) = self.orders.deadline
             && deadline <= now
             && self.told.deadline != Some(deadline)
@@ -276,7 +276,9 @@ impl Mover {
     }
 
     /// Watches over what does not move: a write, a backend, a peer that went while nobody read.
-    fn watch(&mut self, now: Instant) {
+    /// Tells whether there is something to do.
+    fn watch(&mut self, now: Instant) -> bool {
+        let mut acted = false;
         let limits = &self.connection.settings.limits;
         if let Some(deadline) = self.writing.deadline(&self.connection)
             && deadline <= now
@@ -306,11 +308,16 @@ impl Mover {
             });
         }
         if self.reading.is_paused()
+            && !self.writing.has_failed()
             && self.transport.kernel().is_some_and(|kernel| kernel.state == TcpState::Closed)
         {
-            // What had come before the end comes before it.
+            // What had come before the end comes before it. What the kernel still holds is read, for
+            // the peer's Close and the place of the end, and finds no room.
             self.absorb_carry(now);
-            self.lose(LossKind::Reset);
+            let reset = || std::io::ErrorKind::ConnectionReset.into();
+            let error = self.transport.take_error().unwrap_or_else(reset);
+            self.fail_writing(Failure::of(&error, now));
+            acted = true;
         }
         // Once a write has failed, reading says soon enough how it ended; else nobody will.
         if let Some(failure) =
@@ -318,14 +325,18 @@ impl Mover {
         {
             self.lose(failure);
         }
+        acted
     }
 
     /// Reports, once, that the transport is lost.
     fn lose(&mut self, how: LossKind) {
         if self.reading.end() {
-            let loss = Loss { how, place: self.place() };
-            self.tell(Input::TransportEnded(loss));
+            self.tell_loss(how);
         }
+    }
+
+    fn tell_loss(&self, how: LossKind) {
+        self.tell(Input::TransportEnded(Loss { how, place: self.place() }));
     }
 
     /// Lets the transport go, and gives the backend what has come while it still may take it.

@@ -2,6 +2,7 @@
 
 use std::io::{self, Read};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 
@@ -14,14 +15,22 @@ use super::tcp_info;
 
 /// A TCP socket of which [`DirectWriter`]s may be had. Dropping it closes the socket.
 #[derive(Debug)]
-pub struct SharedTcp(Arc<TcpStream>);
+pub struct SharedTcp(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    socket: TcpStream,
+    /// The error that the socket failed with, 0 before that. The kernel tells it once, to the first
+    /// who reads or writes; later reads find the end of the stream, and later writes EPIPE.
+    failed: AtomicI32,
+}
 
 /// Says what the owner's socket says already, and that no signal is wanted where the peer is gone.
 const AT_ONCE: i32 = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
 
 /// Writes to a socket that somebody else owns, for as long as that keeps it.
 #[derive(Debug, Clone)]
-pub struct DirectWriter(Weak<TcpStream>);
+pub struct DirectWriter(Weak<Shared>);
 
 impl DirectWriter {
     /// Writes what the kernel takes at once, and returns how many bytes that were.
@@ -29,27 +38,65 @@ impl DirectWriter {
     /// None were taken also where the socket failed or is gone: its owner will see. The kernel is
     /// asked, not the runtime, whose notes on each socket are memory that nobody has touched lately.
     pub fn try_write(&self, bytes: &[u8]) -> usize {
-        match self.0.upgrade() {
-            Some(socket) => SockRef::from(&*socket).send_with_flags(bytes, AT_ONCE).unwrap_or(0),
-            None => 0,
+        let Some(shared) = self.0.upgrade() else { return 0 };
+        match SockRef::from(&shared.socket).send_with_flags(bytes, AT_ONCE) {
+            Ok(written) => written,
+            Err(error) => {
+                shared.failed_with(error);
+                0
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// Takes note of an error; returns the first of those that the kernel told.
+    #[cold]
+    fn failed_with(&self, error: io::Error) -> io::Error {
+        match error.raw_os_error() {
+            None | Some(libc::EAGAIN | libc::EINTR) => error,
+            Some(errno) => {
+                let first =
+                    self.failed.compare_exchange(0, errno, Ordering::AcqRel, Ordering::Acquire);
+                io::Error::from_raw_os_error(first.err().unwrap_or(errno))
+            }
+        }
+    }
+
+    /// Tells what the end of the stream is: an error, if another than EPIPE was told before. EPIPE
+    /// is told only behind the peer's FIN.
+    #[cold]
+    fn end(&self) -> io::Result<()> {
+        match self.failed.load(Ordering::Acquire) {
+            0 | libc::EPIPE => Ok(()),
+            errno => Err(io::Error::from_raw_os_error(errno)),
         }
     }
 }
 
 impl From<TcpStream> for SharedTcp {
     fn from(socket: TcpStream) -> Self {
-        Self(Arc::new(socket))
+        Self(Arc::new(Shared { socket, failed: AtomicI32::new(0) }))
     }
 }
 
 impl Transport for SharedTcp {
     fn reset_on_drop(&mut self) {
         // It fails only on a socket that has nothing left to reset.
-        let _ = self.0.set_zero_linger();
+        let _ = self.0.socket.set_zero_linger();
     }
 
     fn kernel(&self) -> Option<KernelFacts> {
-        tcp_info::read(&self.0)
+        tcp_info::read(&self.0.socket)
+    }
+
+    fn take_error(&self) -> Option<io::Error> {
+        let told = self.0.socket.take_error().ok().flatten();
+        match (told, self.0.failed.load(Ordering::Acquire)) {
+            (Some(error), _) => Some(self.0.failed_with(error)),
+            (None, 0) => None,
+            (None, errno) => Some(io::Error::from_raw_os_error(errno)),
+        }
     }
 
     fn direct_writer(&self) -> Option<DirectWriter> {
@@ -66,23 +113,24 @@ impl AsyncRead for SharedTcp {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         loop {
-            ready!(self.0.poll_read_ready(cx))?;
+            ready!(self.0.socket.poll_read_ready(cx))?;
             let mut read = None;
             let unfilled = buf.initialize_unfilled();
             let asked = unfilled.len();
-            let tried = self.0.try_io(Interest::READABLE, || {
-                let len = (&*SockRef::from(&*self.0)).read(unfilled)?;
+            let tried = self.0.socket.try_io(Interest::READABLE, || {
+                let len = (&*SockRef::from(&self.0.socket)).read(unfilled)?;
                 read = Some(len);
                 // Said within the attempt, this clears only the readiness that was there before it.
                 if len > 0 && len < asked { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
             });
             match (read, tried) {
+                (Some(0), _) => return Poll::Ready(self.0.end()),
                 (Some(len), _) => {
                     buf.advance(len);
                     return Poll::Ready(Ok(()));
                 }
                 (None, Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
-                (None, Err(error)) => return Poll::Ready(Err(error)),
+                (None, Err(error)) => return Poll::Ready(Err(self.0.failed_with(error))),
                 // Without an error something was read; asking again is as good as saying so.
                 (None, Ok(())) => {}
             }
@@ -97,10 +145,11 @@ impl AsyncWrite for SharedTcp {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         loop {
-            ready!(self.0.poll_write_ready(cx))?;
-            match self.0.try_write(bytes) {
+            ready!(self.0.socket.poll_write_ready(cx))?;
+            match self.0.socket.try_write(bytes) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                done => return Poll::Ready(done),
+                Err(error) => return Poll::Ready(Err(self.0.failed_with(error))),
+                written => return Poll::Ready(written),
             }
         }
     }
@@ -110,7 +159,7 @@ impl AsyncWrite for SharedTcp {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(SockRef::from(&*self.0).shutdown(std::net::Shutdown::Write))
+        Poll::Ready(SockRef::from(&self.0.socket).shutdown(std::net::Shutdown::Write))
     }
 }
 
@@ -158,6 +207,39 @@ mod tests {
             ours.read_exact(&mut number).await.unwrap();
             assert_eq!(u32::from_be_bytes(number), n);
         }
+    }
+
+    #[tokio::test]
+    async fn the_owner_learns_of_a_reset_that_a_direct_writer_met() {
+        for reads in [true, false] {
+            let (mut ours, theirs) = pair().await;
+            let writer = ours.direct_writer().unwrap();
+            SockRef::from(&theirs).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+            drop(theirs);
+            while ours.kernel().unwrap().state != crate::transport::socket::TcpState::Closed {
+                tokio::task::yield_now().await;
+            }
+            // Twice: only the first is told what happened.
+            assert_eq!((writer.try_write(b"x"), writer.try_write(b"x")), (0, 0));
+            let met = match reads {
+                true => ours.read(&mut [0; 1]).await,
+                false => ours.write(b"x").await,
+            };
+            assert_eq!(met.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+            assert_eq!(ours.take_error().unwrap().kind(), io::ErrorKind::ConnectionReset);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_reset_behind_fin_is_still_the_end_of_the_stream() {
+        let (mut ours, theirs) = pair().await;
+        drop(theirs);
+        // The first is answered with RST.
+        while ours.write(b"x").await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(ours.write(b"x").await.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        assert_eq!(ours.read(&mut [0; 1]).await.unwrap(), 0);
     }
 
     #[tokio::test]

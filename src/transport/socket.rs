@@ -36,6 +36,13 @@ pub trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {
         None
     }
 
+    /// Returns the error that it failed with, where the kernel says; `None` where it did not fail.
+    ///
+    /// The kernel tells an error once: whoever asks keeps the answer.
+    fn take_error(&self) -> Option<io::Error> {
+        None
+    }
+
     /// Returns a way to write beside its owner; `None` where there is none.
     fn direct_writer(&self) -> Option<DirectWriter> {
         None
@@ -70,6 +77,10 @@ impl Transport for TcpStream {
             | TcpState::Other(_) => Some(LossKind::Fin),
         }
     }
+
+    fn take_error(&self) -> Option<io::Error> {
+        Self::take_error(self).ok().flatten()
+    }
 }
 
 impl Transport for UnixStream {
@@ -98,6 +109,10 @@ impl Transport for Box<dyn Transport> {
 
     fn unread_loss(&self) -> Option<LossKind> {
         (**self).unread_loss()
+    }
+
+    fn take_error(&self) -> Option<io::Error> {
+        (**self).take_error()
     }
 
     fn direct_writer(&self) -> Option<DirectWriter> {
@@ -193,6 +208,13 @@ impl Transport for AnySocket {
         match self {
             Self::Tcp(socket) => socket.unread_loss(),
             Self::Unix(socket) => socket.unread_loss(),
+        }
+    }
+
+    fn take_error(&self) -> Option<io::Error> {
+        match self {
+            Self::Tcp(socket) => Transport::take_error(socket),
+            Self::Unix(socket) => Transport::take_error(socket),
         }
     }
 }

@@ -207,6 +207,10 @@ impl Transport for TlsSocket {
         self.stream.get_ref().0.kernel()
     }
 
+    fn take_error(&self) -> Option<io::Error> {
+        Transport::take_error(self.stream.get_ref().0)
+    }
+
     fn overhead(&self) -> u64 {
         match self.stream.get_ref().1.protocol_version() {
             Some(ProtocolVersion::TLSv1_2) => RECORD_OVERHEAD_1_2,

@@ -76,6 +76,34 @@ async fn a_lost_applications_client_gets_1012() {
 }
 
 #[tokio::test]
+async fn how_the_application_went_is_known_though_the_clients_frames_met_it_first() {
+    for round in 0..20 {
+        let mut scene = Scene::open().await;
+        scene.client.text("one").await;
+        scene.application.expect_text("one").await;
+        // The client's leg is woken before the application's, and writes into its socket.
+        scene.client.text("two").await;
+        let mut application = std::mem::replace(&mut scene.application, nobody().await);
+        let kind = if round % 2 == 0 {
+            Kind::ConnectionReset
+        } else {
+            application.fin().await;
+            Kind::ClosedPrematurely
+        };
+        application.reset();
+        scene.client.text("three").await;
+        assert_eq!(scene.client.expect_close(SOON).await.0, Some(1012));
+        scene.client.close(1012, "").await;
+        assert_eq!(scene.client.expect_end(SOON).await, End::Fin);
+        scene.client.fin().await;
+        scene.endings().await.assert(
+            (Kind::BackendFailed, Cause::RelayPeer, Fault::Backend),
+            (kind, Cause::None, Fault::Peer),
+        );
+    }
+}
+
+#[tokio::test]
 async fn an_application_lost_instead_of_answering_leaves_the_client_its_clean_close() {
     let mut scene = Scene::open().await;
     scene.client.close(1001, "tab closed").await;

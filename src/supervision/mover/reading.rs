@@ -106,10 +106,7 @@ impl Mover {
             let mut buf = ReadBuf::new(buffer);
             match Pin::new(&mut self.transport).poll_read(cx, &mut buf) {
                 Poll::Pending => return false,
-                Poll::Ready(Ok(())) if buf.filled().is_empty() => {
-                    // A write that failed knows better how it ended.
-                    self.lose(self.writing.failure().cloned().unwrap_or(LossKind::Fin));
-                }
+                Poll::Ready(Ok(())) if buf.filled().is_empty() => self.end_reading(LossKind::Fin),
                 Poll::Ready(Ok(())) => {
                     let filled = buf.filled();
                     let taken = self.absorb(filled, now);
@@ -117,10 +114,27 @@ impl Mover {
                         self.carry = Bytes::copy_from_slice(&filled[taken..]);
                     }
                 }
-                Poll::Ready(Err(error)) => self.lose(LossKind::from(&error)),
+                Poll::Ready(Err(error)) => self.end_reading(LossKind::from(&error)),
             }
             true
         })
+    }
+
+    /// Tells how the transport ended, as reading saw it, with what a failed write knows of that.
+    fn end_reading(&mut self, seen: LossKind) {
+        let half = matches!(seen, LossKind::Fin | LossKind::TlsTruncated);
+        match self.writing.failure() {
+            None => self.lose(seen),
+            // The error was told to the write; what is left to read is an end of the stream.
+            Some(failure) if half && !failure.behind_fin => self.lose(failure.how.clone()),
+            Some(failure) => {
+                let reset = failure.how.clone();
+                let fin_came_first = failure.behind_fin && seen == LossKind::Reset;
+                self.lose(if fin_came_first { LossKind::Fin } else { seen });
+                // With the peer's half only its half is over; with the failed write, both are.
+                self.tell_loss(reset);
+            }
+        }
     }
 
     /// Tells whether what is read would find room; if not, reading pauses, and the wait for a Pong

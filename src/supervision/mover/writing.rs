@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::io::AsyncWrite;
 
 use super::Mover;
-use crate::protocol::classification::{Loss, LossKind};
+use crate::protocol::classification::LossKind;
 use crate::protocol::closing_handshake::Input;
 use crate::supervision::backend::Driver;
 use crate::supervision::connection::Connection;
@@ -33,8 +33,23 @@ enum State {
     Open,
     /// FIN is on its way.
     Shut,
-    /// A write failed, and when.
-    Failed(LossKind, Instant),
+    Failed(Failure),
+}
+
+/// How a write failed.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) how: LossKind,
+    /// The error was EPIPE, which the kernel tells of a reset that came behind the peer's FIN.
+    pub(super) behind_fin: bool,
+    at: Instant,
+}
+
+impl Failure {
+    pub(super) fn of(error: &std::io::Error, now: Instant) -> Self {
+        let behind_fin = error.kind() == std::io::ErrorKind::BrokenPipe;
+        Self { how: LossKind::from(error), behind_fin, at: now }
+    }
 }
 
 impl Writing {
@@ -52,25 +67,22 @@ impl Writing {
     }
 
     /// Returns how a write failed, if one did.
-    pub(super) fn failure(&self) -> Option<&LossKind> {
+    pub(super) fn failure(&self) -> Option<&Failure> {
         match &self.state {
-            State::Failed(how, _) => Some(how),
+            State::Failed(failure) => Some(failure),
             State::Open | State::Shut => None,
         }
     }
 
     /// Returns until when reading may tell how a failed transport ended.
     pub(super) fn failure_deadline(&self, patience: Duration) -> Option<Instant> {
-        match &self.state {
-            State::Failed(_, since) => Some(*since + patience),
-            State::Open | State::Shut => None,
-        }
+        Some(self.failure()?.at + patience)
     }
 
     /// Returns how a write failed, if reading has had its time.
     pub(super) fn failure_since(&self, now: Instant, patience: Duration) -> Option<LossKind> {
         self.failure_deadline(patience).filter(|deadline| *deadline <= now)?;
-        self.failure().cloned()
+        self.failure().map(|failure| failure.how.clone())
     }
 
     /// Returns how many bytes the peer's kernel has acknowledged, of ours and of the `direct` ones
@@ -102,8 +114,11 @@ impl Mover {
                         break;
                     }
                 }
-                Poll::Ready(Some(Ok(_none))) => self.fail_writing(LossKind::Reset, now),
-                Poll::Ready(Some(Err(error))) => self.fail_writing(LossKind::from(&error), now),
+                Poll::Ready(Some(Ok(_none))) => {
+                    let error = std::io::ErrorKind::ConnectionReset.into();
+                    self.fail_writing(Failure::of(&error, now));
+                }
+                Poll::Ready(Some(Err(error))) => self.fail_writing(Failure::of(&error, now)),
                 Poll::Ready(None) => {
                     // What a layer such as TLS holds back still waits for the peer.
                     if self.writing.unflushed.is_none() {
@@ -151,7 +166,7 @@ impl Mover {
             }
             Poll::Ready(Err(error)) => {
                 self.writing.unflushed = None;
-                self.fail_writing(LossKind::from(&error), now);
+                self.fail_writing(Failure::of(&error, now));
             }
             Poll::Ready(Ok(())) => {
                 self.writing.unflushed = None;
@@ -195,12 +210,11 @@ impl Mover {
     }
 
     /// Writing is over. Reading goes on: the peer's Close may still be there to be read.
-    fn fail_writing(&mut self, how: LossKind, now: Instant) {
+    pub(super) fn fail_writing(&mut self, failure: Failure) {
         if self.reading.has_ended() {
-            let loss = Loss { how: how.clone(), place: self.place() };
-            self.tell(Input::TransportEnded(loss));
+            self.tell_loss(failure.how.clone());
         }
         self.writing.stalled_since = None;
-        self.writing.state = State::Failed(how, now);
+        self.writing.state = State::Failed(failure);
     }
 }
