@@ -11,7 +11,7 @@ mod signals;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -50,6 +50,9 @@ const STOPPED: u8 = 0;
 const FAILED: u8 = 1;
 /// The command line or the configuration is wrong.
 const BAD_USAGE: u8 = 2;
+
+/// How long the end of the process waits for the last endings to be logged.
+const LAST_LINES: Duration = Duration::from_secs(2);
 
 /// Why the daemon did not start.
 #[derive(Debug, thiserror::Error)]
@@ -168,7 +171,8 @@ fn start_and_run(sources: &Sources) -> Result<u8, StartupError> {
         .on_thread_start(memory::on_thread_start)
         .build()
         .map_err(StartupError::Runtime)?;
-    let running = catch(run(&config, &resources, &books, ending_log, tokens));
+    let (told, all_told) = mpsc::channel();
+    let running = catch(run(&config, &resources, &books, ending_log, told, tokens));
     let code = runtime.block_on(running).unwrap_or_else(|panic| {
         error!(panic, "the daemon panicked, and stops: please report this");
         Ok(FAILED)
@@ -177,6 +181,8 @@ fn start_and_run(sources: &Sources) -> Result<u8, StartupError> {
     runtime.shutdown_timeout(Duration::from_millis(100));
     // Behind the last ending.
     books.close();
+    // The observer is dropped, and its end of the channel with it, once the last line is logged.
+    let _ = all_told.recv_timeout(LAST_LINES);
     code
 }
 
@@ -185,14 +191,21 @@ async fn run(
     resources: &Resources,
     books: &Books,
     ending_log: EndingLog,
+    told: mpsc::Sender<()>,
     tokens: Tokens,
 ) -> Result<u8, StartupError> {
     // From here on a signal is an orderly stop, even before the daemon is ready.
     let mut signals = Signals::install().map_err(StartupError::Runtime)?;
     let notifier = Notifier::from_env();
     let observations = Arc::new(Observations::default());
-    let supervisor =
-        supervisor(config, resources, books, ending_log, Arc::clone(&observations)).await?;
+    let observed = Arc::clone(&observations);
+    let observer = move |published: &Published| {
+        // Dropped with the observer: it says that the last event is told.
+        let _ = &told;
+        observed.observe(published);
+        log_event(&ending_log, published);
+    };
+    let supervisor = supervisor(config, resources, books, observer).await?;
     let scrape = metrics::scrape(config, resources, &supervisor, books, observations);
     let (phase, current) = watch::channel(Phase::Starting);
     let listening = listen(config, &supervisor).await?;
@@ -270,8 +283,7 @@ async fn supervisor(
     config: &Config,
     resources: &Resources,
     books: &Books,
-    ending_log: EndingLog,
-    observations: Arc<Observations>,
+    observer: impl Fn(&Published) + Send + Sync + 'static,
 ) -> Result<Supervisor, StartError> {
     let limits = &config.limits;
     Supervisor::builder()
@@ -287,10 +299,7 @@ async fn supervisor(
         .handshake_timeout(limits.handshake_timeout)
         .dials_per_second(limits.dials_per_second)
         .records(config.records.clone())
-        .observer(move |published| {
-            observations.observe(published);
-            log_event(&ending_log, published);
-        })
+        .observer(observer)
         .start()
         .await
 }
@@ -310,15 +319,11 @@ fn log_event(ending_log: &EndingLog, published: &Published) {
             sequence = published.record.sequence(),
             "opened"
         ),
+        (Event::Gap(missed), _) => {
+            warn!(missed, "events are missing in this log and in the metrics: there were too many");
+        }
         // Dialers have lines of their own.
-        (
-            Event::Closing(_)
-            | Event::Reconnecting(_)
-            | Event::Dialer(_)
-            | Event::Drain(_)
-            | Event::Gap(_),
-            _,
-        ) => {}
+        (Event::Closing(_) | Event::Reconnecting(_) | Event::Dialer(_) | Event::Drain(_), _) => {}
     }
 }
 

@@ -60,7 +60,14 @@ impl Builder {
         self
     }
 
-    /// Lets `observer` see every event, in the order of its record. It must not block.
+    /// Tells `observer` of every event, in the order of its record, on a thread of its own.
+    ///
+    /// Nothing waits for it: no connection, no ending and no reader of events, however slow it is.
+    /// It is told a little later than others are, so `close(…).await` may return before it has been
+    /// told of that ending. Up to 16 MiB of events wait for it; those beyond are dropped, and in
+    /// their place it is told [`Event::Gap`](crate::Event::Gap) with their number. So it sees every
+    /// event, or how many it missed; what the ledger keeps is complete either way. A shutdown waits
+    /// for it, but for 2 seconds at most; it is dropped once it has been told the last event.
     pub fn observer(mut self, observer: impl Fn(&Published) + Send + Sync + 'static) -> Self {
         self.observer = Some(Box::new(observer));
         self

@@ -16,7 +16,8 @@ use super::handle::ConnectionHandle;
 use super::listener::{Listener, Listening};
 use super::memory::MemoryBudget;
 use super::node::{Node, ShutDown};
-use super::publication::{Observer, Publisher};
+use super::observing::Observer;
+use super::publication::Publisher;
 use super::registry::{Accounting, Registry};
 use super::relay::{DrainBackendError, NoBackend, Relays, Waiting};
 use super::route::Route;
@@ -58,11 +59,21 @@ pub(crate) struct Parts {
     pub(crate) records: Records,
 }
 
+/// Why a core could not be started.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotStarted {
+    #[error(transparent)]
+    Actor(#[from] ractor::SpawnErr),
+    #[error("the system has no thread for its observer ({0})")]
+    Observer(std::io::Error),
+}
+
 impl Core {
-    pub(crate) async fn start(parts: Parts) -> Result<Self, ractor::SpawnErr> {
+    pub(crate) async fn start(parts: Parts) -> Result<Self, NotStarted> {
         let name: Arc<str> = parts.name.into();
         let registry = Arc::new(Registry::default());
-        let publisher = Publisher::new(Arc::clone(&registry), parts.ledger, parts.observer);
+        let publisher = Publisher::new(Arc::clone(&registry), parts.ledger, parts.observer)
+            .map_err(NotStarted::Observer)?;
         let budget = Arc::new(MemoryBudget::new(parts.memory));
         let supervising = Supervising::new(
             Arc::clone(&name),
@@ -307,6 +318,7 @@ impl Core {
         }
         // The last endings are with the ledger, which bounds its own waits.
         let _ = tokio::time::timeout(LEDGER_PATIENCE, self.node.publisher.none_open()).await;
+        self.node.publisher.observed().await;
     }
 }
 

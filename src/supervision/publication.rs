@@ -1,11 +1,14 @@
 //! One event per fact, told from one place: here.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{Notify, broadcast, oneshot};
 
 use super::connection::Connection;
+use super::observing::{Observer, Observing};
 use super::registry::{Registry, Removed};
 use crate::ledger::{Committed, Entry, Ledger};
 use crate::vocabulary::{Closing, Ending, Event, IdMap, Opened, Published, Record};
@@ -13,8 +16,8 @@ use crate::vocabulary::{Closing, Ending, Event, IdMap, Opened, Published, Record
 /// How many events a slow reader may be behind before it is told of a gap.
 const BACKLOG: usize = 4096;
 
-/// Sees every event, in the order of its record.
-pub(crate) type Observer = Box<dyn Fn(&Published) + Send + Sync>;
+/// How long the end of a supervisor waits for its observer to be told of the last events.
+const OBSERVER_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Takes facts to the ledger, and from there to all who want to know.
 pub(super) struct Publisher {
@@ -30,15 +33,19 @@ pub(super) struct Publisher {
     committed: OnceLock<std::sync::Weak<Self>>,
     /// Told whenever the last connection is gone from the registry.
     empty: Notify,
-    observer: Option<Observer>,
+    /// How many endings are on their way from the registry to those who are told.
+    leaving: AtomicUsize,
+    observing: Option<Observing>,
 }
 
 impl Publisher {
+    /// # Errors
+    /// When the system has no thread left for the observer.
     pub(super) fn new(
         registry: Arc<Registry>,
         ledger: Arc<dyn Ledger>,
         observer: Option<Observer>,
-    ) -> Arc<Self> {
+    ) -> io::Result<Arc<Self>> {
         let publisher = Arc::new(Self {
             registry,
             ledger,
@@ -47,10 +54,11 @@ impl Publisher {
             awaited: Mutex::default(),
             committed: OnceLock::new(),
             empty: Notify::new(),
-            observer,
+            leaving: AtomicUsize::new(0),
+            observing: observer.map(Observing::start).transpose()?,
         });
         let _ = publisher.committed.set(Arc::downgrade(&publisher));
-        publisher
+        Ok(publisher)
     }
 
     /// Records that a connection opened.
@@ -97,16 +105,15 @@ impl Publisher {
         self.tell(Published { event, record: Record::None });
     }
 
+    /// Tells observer and readers. Waits for neither: it runs on the ledger's thread.
     fn tell(&self, published: Published) {
-        if let Some(observer) = &self.observer
-            && catch_unwind(AssertUnwindSafe(|| observer(&published))).is_err()
-        {
-            // It is not ours, and no connection is to suffer for it.
-            tracing::error!("the observer of events panicked");
+        // One lock for both, so that they hear of everything in the same order.
+        let mut last = self.lock_last();
+        if let Some(observing) = &self.observing {
+            observing.push(published.clone());
         }
         // A flood of attempts that are only counted must not push events out of slow readers' queues.
         if published.record != Record::Counted {
-            let mut last = self.lock_last();
             *last = published.record.sequence().or(*last);
             // Without readers there is nobody to tell.
             let _ = self.events.send(published);
@@ -124,15 +131,32 @@ impl Publisher {
         (self.events.subscribe(), *last)
     }
 
-    /// Waits until no connection is open. Cancel safe.
+    /// Waits until no connection is open, and the readers of events have been told of every ending.
+    /// Cancel safe.
     pub(super) async fn none_open(&self) {
         loop {
             let empty = self.empty.notified();
-            if self.registry.len() == 0 {
+            if self.nobody_is_left() {
                 return;
             }
             empty.await;
         }
+    }
+
+    /// Waits until the observer has been told of everything so far, for a bounded time.
+    pub(super) async fn observed(&self) {
+        let Some(observing) = &self.observing else { return };
+        if tokio::time::timeout(OBSERVER_PATIENCE, observing.idle()).await.is_err() {
+            tracing::warn!(
+                events = observing.behind(),
+                "the observer of events does not return: it has not been told of the last events"
+            );
+        }
+    }
+
+    fn nobody_is_left(&self) -> bool {
+        // The registry first: what is removed from it was counted as leaving before.
+        self.registry.is_empty() && self.leaving.load(Ordering::SeqCst) == 0
     }
 
     fn lock_last(&self) -> MutexGuard<'_, Option<u64>> {
@@ -153,6 +177,8 @@ impl Publisher {
 }
 
 impl Committed for Publisher {
+    /// Lets go of what has ended and tells who wants to know. Runs on the ledger's thread, and waits
+    /// for no observer, reader or log.
     fn committed(&self, entry: Entry, record: Record) {
         let (mut ended, mut awaited) = (None, None);
         match &entry {
@@ -160,24 +186,28 @@ impl Committed for Publisher {
             Entry::OpenFailed(ending) => awaited = self.lock_awaited().remove(&ending.id),
             Entry::Ended(ending) => ended = Some(Arc::clone(ending)),
         }
-        let removed = ended.as_ref().and_then(|ending| self.registry.remove(ending));
+        let Some(ending) = ended else {
+            self.tell(Published { event: entry.into(), record });
+            if let Some(awaited) = awaited {
+                // Whoever waited may have gone.
+                let _ = awaited.send(());
+            }
+            return;
+        };
+        // Counted until it is told: a stop that finds nobody left must not overtake its last event.
+        self.leaving.fetch_add(1, Ordering::SeqCst);
+        let removed = self.registry.remove(&ending);
         self.tell(Published { event: entry.into(), record });
-        if let Some(awaited) = awaited {
-            // Whoever waited may have gone.
-            let _ = awaited.send(());
-        }
-        if let (Some(ending), Some(Removed { connection, place, lease, none_left })) =
-            (ended, removed)
-        {
+        if let Some(Removed { connection, place, lease }) = removed {
             if let Some(lease) = lease {
                 lease.ended(&ending.outcome);
             }
             connection.publish(ending);
             // Only now: until it is recorded, an ending takes up room, and so a place.
             drop(place);
-            if none_left {
-                self.empty.notify_waiters();
-            }
+        }
+        if self.leaving.fetch_sub(1, Ordering::SeqCst) == 1 && self.registry.is_empty() {
+            self.empty.notify_waiters();
         }
     }
 }

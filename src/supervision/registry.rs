@@ -43,8 +43,6 @@ pub(super) struct Removed {
     pub(super) connection: Arc<Connection>,
     pub(super) place: Option<Place>,
     pub(super) lease: Option<Lease>,
-    /// It was the last.
-    pub(super) none_left: bool,
 }
 
 #[derive(Debug, Default)]
@@ -109,8 +107,7 @@ impl Registry {
             let state = ending.outcome.state.unwrap_or(CloseState::Closed);
             census.departed.push(Departed { line, state, carried });
         }
-        let none_left = books.opened == books.ended;
-        Some(Removed { connection, place, lease, none_left })
+        Some(Removed { connection, place, lease })
     }
 
     pub(super) fn get(&self, id: ConnectionId) -> Option<Arc<Connection>> {
@@ -150,8 +147,9 @@ impl Registry {
         newer.map(|entry| Arc::clone(&entry.connection)).collect()
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.connections.len()
+    pub(super) fn is_empty(&self) -> bool {
+        let books = self.lock();
+        books.opened == books.ended
     }
 
     pub(super) fn accounting(&self) -> Accounting {

@@ -406,6 +406,11 @@ impl Ending {
     pub fn is_clean(&self) -> bool {
         self.outcome.kind == Kind::Clean
     }
+
+    /// Returns about how much memory it holds.
+    pub(crate) fn held_bytes(&self) -> usize {
+        size_of::<Self>() + self.origin.held_bytes() + self.outcome.detail.len() + 64
+    }
 }
 
 /// Writes the sentence that a log line carries.

@@ -29,6 +29,21 @@ pub enum Event {
     Gap(u64),
 }
 
+impl Event {
+    /// Returns about how much memory it holds.
+    pub(crate) fn held_bytes(&self) -> usize {
+        /// News of dialers and drains: some short texts.
+        const NEWS: usize = 512;
+        size_of::<Published>()
+            + match self {
+                Self::Closing(_) | Self::Gap(_) => 0,
+                Self::Opened(opened) => opened.held_bytes(),
+                Self::Ended(ending) | Self::OpenFailed(ending) => ending.held_bytes(),
+                Self::Reconnecting(_) | Self::Dialer(_) | Self::Drain(_) => NEWS,
+            }
+    }
+}
+
 /// An event, and what became of its record.
 #[derive(Debug, Clone)]
 pub struct Published {
@@ -72,6 +87,13 @@ pub struct Opened {
     pub origin: Arc<Origin>,
     /// When it opened.
     pub opened_at: SystemTime,
+}
+
+impl Opened {
+    /// Returns about how much memory it holds; its origin is the connection's own.
+    pub(crate) fn held_bytes(&self) -> usize {
+        size_of::<Self>()
+    }
 }
 
 /// A closing handshake that began, or went on.

@@ -20,6 +20,14 @@ impl ConnectionId {
         Self(Uuid::now_v7())
     }
 
+    pub(crate) fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(Uuid::from_bytes(bytes))
+    }
+
+    pub(crate) fn to_bytes(self) -> [u8; 16] {
+        self.0.into_bytes()
+    }
+
     /// Returns the last 12 hexadecimal digits: what people read out to each other.
     pub fn short(self) -> String {
         format!("{:012x}", self.0.as_u128() & 0xffff_ffff_ffff)

@@ -85,6 +85,16 @@ impl Origin {
             upstream: None,
         }
     }
+
+    /// Returns about how much memory it holds.
+    pub(crate) fn held_bytes(&self) -> usize {
+        let Self { path, user_agent, host, peer, local_addr, subject, traceparent, .. } = self;
+        let texts =
+            [path, user_agent, host, peer, local_addr, subject, traceparent, &self.subprotocol];
+        let texts = texts.into_iter().flatten().map(|text| text.len() + 16).sum::<usize>();
+        let tags = self.tags.iter().map(|(key, value)| key.len() + value.len() + 64).sum::<usize>();
+        size_of::<Self>() + texts + tags
+    }
 }
 
 /// What a dialled connection was dialled to.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lastword::ledger::{Committed, Entry, Health, Ledger};
 use lastword::vocabulary::{CloseState, ConnectionId, Record, Role};
-use lastword::{Adopt, Backend, DialError, Event, Supervisor};
+use lastword::{Adopt, Backend, DialError, DrainOptions, Event, Supervisor};
 
 use super::stage::{ended, piped, settings, soon, supervisor};
 use crate::support::frame::Frame;
@@ -126,4 +126,52 @@ async fn nothing_is_shown_as_ended_before_it_is_durable() {
     assert!(matches!(soon("the dial", dialling).await.unwrap(), Err(DialError::Failed(_))));
     soon("the ending", connection.ended()).await;
     assert_eq!(supervisor.accounting().ended, 1);
+}
+
+#[tokio::test]
+async fn an_observer_that_blocks_for_good_delays_nobody() {
+    let (release, blocks) = std::sync::mpsc::channel::<()>();
+    let blocks = Mutex::new(blocks);
+    let observer = move |_: &_| {
+        let _ = blocks.lock().unwrap().recv();
+    };
+    let supervisor = Supervisor::builder().observer(observer).start().await.unwrap();
+    let mut events = supervisor.events();
+    for _ in 0..3 {
+        let (peer, transport) = tokio::io::duplex(64);
+        let adopt = Adopt::new(Role::Server, transport);
+        let connection = supervisor.adopt(adopt, Backend::echo()).await.unwrap();
+        drop(peer);
+        let within = Duration::from_secs(5);
+        let ended = tokio::time::timeout(within, connection.ended()).await;
+        ended.expect("an ending waits for no observer");
+    }
+    assert_eq!(supervisor.accounting().open, 0);
+    let mut ended = 0;
+    while ended < 3 {
+        ended += u32::from(matches!(events.next().await, Some(Event::Ended(_))));
+    }
+    let stopping = supervisor.shutdown(DrainOptions::default());
+    let stopped = tokio::time::timeout(Duration::from_secs(10), stopping).await;
+    stopped.expect("a stop waits for its observer for 2 s");
+    drop(release);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_ending_is_told_before_a_stop_is_over() {
+    let slow = |published: &lastword::vocabulary::Published| {
+        if matches!(published.event, Event::Ended(_)) {
+            std::thread::sleep(Duration::from_millis(300));
+        }
+    };
+    let supervisor = Supervisor::builder().observer(slow).start().await.unwrap();
+    let mut events = supervisor.events();
+    // Outbound: no place is taken that a drain would wait for.
+    let adopt = Adopt::new(Role::Client, tokio::io::duplex(64).0);
+    let connection = supervisor.adopt(adopt, Backend::echo()).await.unwrap();
+    connection.abort();
+    supervisor.shutdown(DrainOptions::default()).await;
+    let mut told = std::iter::from_fn(|| events.try_next_published());
+    let last = told.find(|published| matches!(published.event, Event::Ended(_)));
+    assert!(last.is_some(), "readers have been told of it");
 }
