@@ -4,6 +4,10 @@
 //! At any time one of the two tells, so that every entry is told once and in order: the writer,
 //! unless the watchdog has taken over. It takes over while the writer waits for the disk, and gives
 //! back when the writer has come back and the watchdog is between two rounds.
+//!
+//! Entries are charged until they are told, and more than the bound is never held: whoever would
+//! exceed it waits until something is told. That is no wait for the disk: the watchdog takes over
+//! from a writer that is waiting for it, and telling waits for nobody.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use super::super::{Committed, Entry};
 use super::trouble::Trouble;
-use crate::vocabulary::{Origin, Record};
+use crate::vocabulary::Record;
 
 /// How many entries go into one transaction: short enough that the disk is seen to make progress.
 pub(super) const MOST_AT_ONCE: usize = 2048;
@@ -79,6 +83,8 @@ pub(super) struct Desk {
     watchdog: Condvar,
     /// Told when the writer is gone.
     gone: Condvar,
+    /// Told when entries have been told, so that others find room.
+    room: Condvar,
     bound: usize,
     stall_timeout: Duration,
 }
@@ -86,7 +92,14 @@ pub(super) struct Desk {
 #[derive(Default)]
 struct State {
     queue: VecDeque<Waiting>,
-    bytes: usize,
+    /// What the entries in the queue hold.
+    queued: usize,
+    /// What the entries hold that the writer has taken and not told.
+    writing: usize,
+    /// What the entries hold that the watchdog has taken and not told.
+    refusing: usize,
+    /// How many wait for room.
+    crowd: usize,
     /// When the oldest entry came that the writer has taken and not told.
     taken: Option<Instant>,
     /// Since when the writer has been waiting for the disk, and with what, unless that is told.
@@ -106,24 +119,36 @@ impl Desk {
             writer: Condvar::new(),
             watchdog: Condvar::new(),
             gone: Condvar::new(),
+            room: Condvar::new(),
             bound,
             stall_timeout,
         }
     }
 
-    /// Queues an entry, or gives it back if nobody will come for it.
+    /// Queues an entry, or gives it back if nobody will come for it. Waits, briefly, while more is
+    /// held than may be.
     pub(super) fn push(&self, waiting: Waiting) -> Result<(), Waiting> {
         let mut state = self.lock();
-        if state.writer_gone && !state.taken_over {
-            return Err(waiting);
+        loop {
+            if state.writer_gone && !state.taken_over {
+                return Err(waiting);
+            }
+            if state.held() == 0 || state.held() + waiting.bytes <= self.bound {
+                break;
+            }
+            state.crowd += 1;
+            self.watchdog.notify_one();
+            self.writer.notify_one();
+            state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.crowd -= 1;
         }
-        state.bytes += waiting.bytes;
+        state.queued += waiting.bytes;
         state.queue.push_back(waiting);
         // Between the first and the last of a batch the writer needs no waking.
         if state.queue.len() == 1 || state.queue.len() == MOST_AT_ONCE {
             self.writer.notify_one();
         }
-        if state.taken_over && !state.telling || state.bytes > self.bound {
+        if state.taken_over && !state.telling {
             self.watchdog.notify_one();
         }
         Ok(())
@@ -137,11 +162,11 @@ impl Desk {
             let now = Instant::now();
             let until = if let Some(oldest) = state.queue.front() {
                 let due = last.map_or(now, |last| oldest.since.max(last + GATHER));
-                if due <= now || state.closing || state.queue.len() >= MOST_AT_ONCE {
+                let full = state.crowd > 0 || state.queue.len() >= MOST_AT_ONCE;
+                if due <= now || state.closing || full {
                     state.taken = Some(oldest.since);
-                    let count = state.queue.len().min(MOST_AT_ONCE);
-                    let entries: Vec<Waiting> = state.queue.drain(..count).collect();
-                    state.bytes -= entries.iter().map(|waiting| waiting.bytes).sum::<usize>();
+                    let (entries, bytes) = state.take_some();
+                    state.writing = bytes;
                     return Work::Entries(entries);
                 }
                 due
@@ -174,7 +199,10 @@ impl Desk {
 
     /// Says that the writer has told all that it took.
     pub(super) fn told(&self) {
-        self.lock().taken = None;
+        let mut state = self.lock();
+        state.taken = None;
+        state.writing = 0;
+        self.room.notify_all();
     }
 
     /// Waits until the watchdog has something to do.
@@ -183,7 +211,7 @@ impl Desk {
         let pause = (self.stall_timeout / 10).max(Duration::from_millis(5));
         let mut state = self.lock();
         loop {
-            let over = state.bytes > self.bound;
+            let over = state.crowd > 0;
             if state.taken_over {
                 // A writer that panicked left its batch behind.
                 let left = state.writer_gone.then(|| state.on_disk.take()).flatten();
@@ -225,14 +253,20 @@ impl Desk {
     ) -> Watch {
         state.telling = true;
         state.taken = None;
-        state.bytes = 0;
-        Watch::Tell { batch, queue: state.queue.drain(..).collect(), why }
+        // In small steps, so that there is room soon.
+        let (queue, bytes) = state.take_some();
+        // The batch is told in this round, and if there is none it was told before.
+        state.refusing = bytes + std::mem::take(&mut state.writing);
+        Watch::Tell { batch, queue, why }
     }
 
     /// Says that the watchdog has told what it took.
     pub(super) fn round_over(&self) {
-        self.lock().telling = false;
+        let mut state = self.lock();
+        state.telling = false;
+        state.refusing = 0;
         self.writer.notify_one();
+        self.room.notify_all();
     }
 
     /// Says that there will be no writer any more; after a panic the watchdog takes over for good.
@@ -240,8 +274,13 @@ impl Desk {
         let mut state = self.lock();
         state.writer_gone = true;
         state.taken_over |= panicked;
+        if state.on_disk.is_none() {
+            // What a writer that panicked had not told, nobody can.
+            state.writing = 0;
+        }
         self.watchdog.notify_one();
         self.gone.notify_all();
+        self.room.notify_all();
     }
 
     /// Has the writer deal with what is queued, then go; waits for that at most so long.
@@ -277,6 +316,22 @@ impl Desk {
     }
 }
 
+impl State {
+    /// Returns what all entries hold that are not told yet.
+    fn held(&self) -> usize {
+        self.queued + self.writing + self.refusing
+    }
+
+    /// Takes as many entries as go into one transaction, and returns what they hold.
+    fn take_some(&mut self) -> (Vec<Waiting>, usize) {
+        let count = self.queue.len().min(MOST_AT_ONCE);
+        let entries: Vec<Waiting> = self.queue.drain(..count).collect();
+        let bytes = entries.iter().map(|waiting| waiting.bytes).sum::<usize>();
+        self.queued -= bytes;
+        (entries, bytes)
+    }
+}
+
 fn wait<'a>(
     condition: &Condvar,
     state: MutexGuard<'a, State>,
@@ -285,23 +340,12 @@ fn wait<'a>(
     condition.wait_timeout(state, within).unwrap_or_else(PoisonError::into_inner).0
 }
 
-/// About how much memory an entry holds.
+/// Returns about how much memory an entry holds.
 fn weight(entry: &Entry) -> usize {
-    let text = |text: &Option<String>| text.as_ref().map_or(0, |text| text.len() + 16);
-    let of = |origin: &Origin| {
-        let Origin { path, user_agent, host, peer, local_addr, subject, traceparent, .. } = origin;
-        let texts = [path, user_agent, host, peer, local_addr, subject, traceparent];
-        size_of::<Origin>()
-            + texts.into_iter().map(text).sum::<usize>()
-            + origin.tags.iter().map(|(key, value)| key.len() + value.len() + 64).sum::<usize>()
-    };
     size_of::<Waiting>()
         + match entry {
             Entry::Closing(_) => 0,
-            // Its origin is the connection's own.
-            Entry::Opened(opened) => size_of_val(&**opened),
-            Entry::Ended(ending) | Entry::OpenFailed(ending) => {
-                size_of_val(&**ending) + of(&ending.origin) + ending.outcome.detail.len() + 64
-            }
+            Entry::Opened(opened) => opened.held_bytes(),
+            Entry::Ended(ending) | Entry::OpenFailed(ending) => ending.held_bytes(),
         }
 }

@@ -178,3 +178,42 @@ fn key(entry: &Entry) -> (bool, ConnectionId) {
         Entry::Closing(_) | Entry::OpenFailed(_) => panic!("{entry:?} was not appended"),
     }
 }
+
+/// Is told nothing more until the test lets it.
+struct Held {
+    heard: Arc<Heard>,
+    leave: Mutex<std::sync::mpsc::Receiver<()>>,
+}
+
+impl Committed for Held {
+    fn committed(&self, entry: Entry, record: Record) {
+        let _ = self.leave.lock().unwrap().recv();
+        self.heard.committed(entry, record);
+    }
+}
+
+#[test]
+fn no_more_waits_than_may_though_telling_is_slow() {
+    const COUNT: usize = 2000;
+    let mut bench = Bench::new();
+    bench.options.queue_bytes = ByteSize::kib(64);
+    let ledger = bench.open();
+    let (let_go, leave) = std::sync::mpsc::channel();
+    let held = Held { heard: Arc::clone(&bench.heard), leave: Mutex::new(leave) };
+    let held: Arc<dyn Committed> = Arc::new(held);
+    let appended = std::sync::atomic::AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..COUNT {
+                ledger.append(clean(ConnectionId::new()), &held);
+                appended.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        std::thread::sleep(Duration::from_millis(300));
+        let waiting = appended.load(Ordering::Relaxed);
+        assert!(waiting > 10 && waiting < 200, "{waiting} endings in 64 KiB");
+        drop(let_go);
+    });
+    bench.heard.wait_for(COUNT);
+    assert_eq!(bench.heard.count(), COUNT, "told once");
+}
