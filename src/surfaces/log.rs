@@ -1,10 +1,9 @@
 //! Logs: one line per event on stderr, as text or JSON, or the journal.
 //!
 //! A connection never waits for its log: lines go through a bounded queue to a thread of their own
-//! (see [`Lines`]), and what did not fit is counted and said. The journal is the exception: each
-//! event is one datagram, sent where it was logged, and a journald that has stopped reading is
-//! waited for once its socket is full.
+//! (see [`Lines`]), and what did not fit is counted and said. So do those for the journal.
 
+mod journal;
 mod json;
 mod lines;
 
@@ -26,6 +25,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use crate::contract::EndingRecord;
 use crate::vocabulary::{Ending, Fault, Kind};
 
+use journal::Journal;
 pub use lines::Lines;
 
 /// How logs are written (CONTRACT: `log.format`).
@@ -61,7 +61,7 @@ pub enum LogError {
          answer ({0}); use \"text\" or \"json\" where systemd-journald does not run"
     )]
     Journal(#[source] io::Error),
-    /// Stderr cannot be written to.
+    /// Stderr cannot be written to, or there is no thread to write.
     #[error("stderr cannot be used for logs ({0})")]
     Stderr(#[source] io::Error),
     /// This process already logs.
@@ -75,19 +75,19 @@ pub enum LogError {
 ///
 /// # Errors
 /// [`LogError`], each with its remedy.
-pub fn install(format: Format, filter: &str) -> Result<(EndingLog, Option<Lines>), LogError> {
+pub fn install(format: Format, filter: &str) -> Result<(EndingLog, Lines), LogError> {
     let filter = parse_filter(filter)?;
     let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let (dispatch, lines) = match format {
         Format::Text => {
             let lines = Lines::spawn(own_stderr()?, dropped_as_text).map_err(LogError::Stderr)?;
-            (to_text(filter, &lines, colours), Some(lines))
+            (to_text(filter, &lines, colours), lines)
         }
         Format::Json => {
             let lines = Lines::spawn(own_stderr()?, dropped_as_json).map_err(LogError::Stderr)?;
-            (to_json(filter, &lines), Some(lines))
+            (to_json(filter, &lines), lines)
         }
-        Format::Journald => (to_journal(filter)?, None),
+        Format::Journald => to_journal(filter, journal::SOCKET)?,
     };
     tracing::dispatcher::set_global_default(dispatch).map_err(|_| LogError::AlreadySetUp)?;
     std::panic::set_hook(Box::new(log_panic));
@@ -269,12 +269,11 @@ fn to_json(filter: EnvFilter, lines: &Lines) -> Dispatch {
     Dispatch::new(Registry::default().with(filter).with(json::JsonLayer::new(lines)))
 }
 
-fn to_journal(filter: EnvFilter) -> Result<Dispatch, LogError> {
-    let layer = tracing_journald::layer()
-        .map_err(LogError::Journal)?
-        .with_syslog_identifier("lastword".to_owned())
-        .with_field_prefix(None);
-    Ok(Dispatch::new(Registry::default().with(filter).with(layer)))
+fn to_journal(filter: EnvFilter, socket: &str) -> Result<(Dispatch, Lines), LogError> {
+    let journal = Journal::connect(socket).map_err(LogError::Journal)?;
+    let lines = Lines::spawn(journal, dropped_as_json).map_err(LogError::Stderr)?;
+    let layer = json::JsonLayer::new(&lines).with_place();
+    Ok((Dispatch::new(Registry::default().with(filter).with(layer)), lines))
 }
 
 fn dropped_as_text(dropped: u64) -> String {
@@ -289,7 +288,7 @@ fn dropped_as_json(dropped: u64) -> String {
     )
 }
 
-const DROPPED: &str = "log lines are missing before this one: stderr was too slow or broken";
+const DROPPED: &str = "log lines are missing before this one: who reads them was too slow or gone";
 
 fn now() -> humantime::Rfc3339Timestamp {
     humantime::format_rfc3339_millis(SystemTime::now())

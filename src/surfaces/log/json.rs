@@ -19,11 +19,18 @@ use super::lines::{LineSender, Lines};
 /// is put in as it is.
 pub(super) struct JsonLayer {
     lines: LineSender,
+    /// Whether a line says where in the source it was logged.
+    place: bool,
 }
 
 impl JsonLayer {
     pub(super) fn new(lines: &Lines) -> Self {
-        Self { lines: lines.sender() }
+        Self { lines: lines.sender(), place: false }
+    }
+
+    /// Adds `code.file` and `code.line`, as the journal has them.
+    pub(super) fn with_place(self) -> Self {
+        Self { place: true, ..self }
     }
 }
 
@@ -74,6 +81,9 @@ where
         line.push_str(metadata.level().as_str());
         line.push_str("\",\"target\":");
         line.push_str(&json(metadata.target()));
+        if let (true, Some(file), Some(number)) = (self.place, metadata.file(), metadata.line()) {
+            let _ = write!(line, ",\"code.file\":{},\"code.line\":{number}", json(file));
+        }
         if let Some(message) = fields.take("message") {
             line.push_str(",\"message\":");
             line.push_str(&message);

@@ -1,4 +1,5 @@
-//! The queue of lines between those who log and a stderr that may be slow, blocked or gone.
+//! The queue of lines between those who log and a stderr or journal that may be slow, blocked or
+//! gone.
 
 use std::io::{self, ErrorKind, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -252,9 +252,44 @@ fn a_filter_that_would_silence_by_mistake_is_refused() {
 
 #[test]
 fn the_journal_is_missed_clearly() {
-    if std::path::Path::new("/run/systemd/journal/socket").exists() {
-        return;
-    }
-    let error = to_journal(parse_filter("info").unwrap()).unwrap_err();
-    assert!(matches!(error, LogError::Journal(_)));
+    let refused = to_journal(parse_filter("info").unwrap(), "/nonexistent/socket");
+    assert!(matches!(refused.map(drop), Err(LogError::Journal(_))));
+}
+
+#[test]
+fn a_journald_that_has_stopped_reading_holds_up_nobody_and_the_loss_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("socket");
+    let journald = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    journald.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let (dispatch, lines) =
+        to_journal(parse_filter("info").unwrap(), path.to_str().unwrap()).unwrap();
+    let (done, over) = std::sync::mpsc::channel();
+    let logging = std::thread::spawn(move || {
+        let log = EndingLog { format: Format::Journald };
+        let ending = ending(Kind::Clean, Fault::None);
+        tracing::dispatcher::with_default(&dispatch, || {
+            // More than socket and queue hold.
+            (0..40_000).for_each(|_| log.log(&ending));
+        });
+        let _ = done.send(());
+    });
+    over.recv_timeout(Duration::from_secs(20)).expect("logging does not wait for journald");
+    logging.join().unwrap();
+    let reader = std::thread::spawn(move || {
+        let mut buffer = vec![0; 64 * 1024];
+        let (mut endings, mut missing) = (0_u64, 0);
+        while endings + missing < 40_000 {
+            let length = journald.recv(&mut buffer).unwrap();
+            let entry = String::from_utf8_lossy(&buffer[..length]);
+            let field = |name: &str| entry.lines().find_map(|line| line.strip_prefix(name));
+            endings += u64::from(field("EVENT=") == Some("ended"));
+            missing += field("DROPPED=").map_or(0, |count| count.parse::<u64>().unwrap());
+        }
+        (endings, missing)
+    });
+    let (endings, missing) = reader.join().unwrap();
+    assert_eq!(endings + missing, 40_000);
+    assert!(endings > 0 && missing > 0, "{endings} {missing}");
+    drop(lines);
 }
