@@ -18,6 +18,7 @@ mod listener;
 mod memory;
 mod mover;
 mod node;
+mod observing;
 mod outbox;
 mod publication;
 mod registry;
@@ -48,7 +49,7 @@ pub(crate) use attempt::Attempt;
 pub(crate) use backend::made;
 pub(crate) use core::{Core, Parts};
 pub(crate) use listener::masking_of;
-pub(crate) use publication::Observer;
+pub(crate) use observing::Observer;
 pub(crate) use relay::{NotWaiting, Waiting};
 pub(crate) use supervisor::Adoption;
 #[cfg(test)]

@@ -11,7 +11,7 @@ use super::values::{self, ByteSize};
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Ledger {
-    /// Places the store; beside it live `PATH-wal`, `PATH-shm` and `PATH.lock`.
+    /// Places the store; beside it live `PATH-wal`, `PATH-shm`, `PATH.lock` and `PATH.ended`.
     ///
     /// Unit: path; "" = no ledger, the newest 1,000 endings stay in memory. Default: `ledger.db` in
     /// `$STATE_DIRECTORY`, else `$XDG_STATE_HOME/lastword`, else `~/.local/state/lastword`. Cost:

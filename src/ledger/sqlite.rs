@@ -4,18 +4,21 @@
 //! that lies there, writes it in one transaction, and tells. An open connection is a row that its
 //! ending replaces; rows that a process left behind become `process_died` when the file is next
 //! opened. While the file cannot be written entries are told as lost at once, and the writer tries
-//! again; then the rows of open connections are made right. A watchdog does the telling when the
-//! writer hangs in a write.
+//! again; then the rows of open connections are made right. Connections that end meanwhile are marked
+//! in a file beside, should the process end before that. A watchdog does the telling when the writer
+//! hangs in a write.
 
 mod attempts;
 mod book;
 mod checkpoint;
 mod desk;
+mod marks;
 mod queries;
 mod reader;
 mod retention;
 mod rows;
 mod schema;
+mod sight;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -32,7 +35,6 @@ use std::time::{Duration, SystemTime};
 use self::book::Book;
 use self::checkpoint::Checkpointer;
 use self::desk::{Desk, Waiting};
-use self::reader::Readers;
 use self::retention::Bounds;
 use self::store::Place;
 use self::writer::{Shared, Writer, watch};
@@ -96,7 +98,6 @@ pub struct Recovery {
 /// The durable ledger.
 pub struct Sqlite {
     shared: Arc<Shared>,
-    readers: Readers,
 }
 
 impl Sqlite {
@@ -152,7 +153,7 @@ impl Sqlite {
             shared.desk.writer_is_gone(false);
             OpenError::Threads(error)
         })?;
-        Ok((Arc::new(Self { shared, readers: Readers::new(path) }), Recovery { died }))
+        Ok((Arc::new(Self { shared }), Recovery { died }))
     }
 
     /// Stores what waits, says in the file that the process stopped in order, and lets go of it.
@@ -198,7 +199,7 @@ impl Sqlite {
                 Health::Failing { problem, .. } => problem,
                 Health::Good => format!("{}: it is not open yet", self.path().display()),
             })),
-            generation => self.readers.ask(generation, question),
+            generation => self.shared.readers.ask(generation, question),
         }
     }
 }

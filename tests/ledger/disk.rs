@@ -166,3 +166,57 @@ async fn new_connections_are_refused_while_endings_cannot_be_stored() {
     until("it is in the ledger", || books.kinds().len() == 1).await;
     assert_eq!(books.number("SELECT count(*) FROM open_connections"), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_on_a_full_disk_leaves_one_ending_each() {
+    const STAY: usize = 200;
+    let Some(volume) = Volume::mount("4m") else { return };
+    let books = Books::at(volume.path().join("ledger.db"));
+    let mut daemon = books.daemon(&["drain.within=\"5s\""]).await;
+    let address = daemon.listener();
+    let mut guests = Vec::new();
+    for _ in 0..STAY {
+        guests.push(Guest::at(address).await.unwrap());
+    }
+    until("they have their rows", || {
+        books.number("SELECT count(*) FROM open_connections") == STAY as i64
+    })
+    .await;
+    let filler = volume.fill();
+    for _ in 0..400 {
+        come_and_go(address, 5).await;
+        if !ids(&daemon, is_lost).is_empty() {
+            break;
+        }
+    }
+    assert!(!ids(&daemon, is_lost).is_empty(), "the disk is full");
+    // It is tried again every second, and some bytes fit each time.
+    for _ in 0..7 {
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        come_and_go(address, 10).await;
+    }
+    let again = daemon.log().iter().filter(|line| line.contains("are stored again")).count();
+    assert!(again <= 1, "{again} times it was said that endings are stored again");
+    for guest in guests.drain(..STAY / 2) {
+        guest.leave().await.unwrap();
+    }
+    daemon.signal("TERM").await;
+    for guest in guests {
+        drop(guest);
+    }
+    daemon.await_exit(2 * SOON).await;
+    let (ended, lost) = (ids(&daemon, is_ended), ids(&daemon, is_lost));
+    std::fs::remove_file(filler).unwrap();
+
+    let restarted = books.daemon(&[]).await;
+    books.are_whole();
+    let kinds = books.kinds();
+    let died = kinds.iter().filter(|(_, kind)| kind == "process_died").count();
+    assert_eq!(died, 0, "all had their endings");
+    let stored: HashSet<&String> = kinds.iter().map(|(id, _)| id).collect();
+    assert_eq!(stored.len(), kinds.len());
+    for id in &ended {
+        assert!(stored.contains(id) != lost.contains(id), "{id} has one ending");
+    }
+    drop(restarted);
+}

@@ -18,15 +18,51 @@ pub(super) struct Book {
 
 struct Pages {
     open: IdMap<Open>,
+    /// Who ended without a record and may have a row in the file, and is not marked yet.
+    unmarked: IdSet,
+    /// How many of the open ones have a row, or may have one.
+    rows: usize,
     attempts: Attempts,
+}
+
+impl Pages {
+    fn insert(&mut self, open: Open) {
+        let before = self.open.insert(open.opened.id, open.clone());
+        self.rows += usize::from(open.row != Row::None);
+        self.rows -= usize::from(before.is_some_and(|before| before.row != Row::None));
+    }
+
+    fn remove(&mut self, id: ConnectionId) -> Option<Open> {
+        let open = self.open.remove(&id)?;
+        self.rows -= usize::from(open.row != Row::None);
+        Some(open)
+    }
 }
 
 /// A connection that is open.
 #[derive(Clone)]
 pub(super) struct Open {
     pub(super) opened: Arc<Opened>,
-    /// Its row in the table of open connections, if it has one.
-    pub(super) row: Option<u64>,
+    pub(super) row: Row,
+}
+
+/// Where in the table of open connections a connection is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Row {
+    /// It has none.
+    None,
+    At(u64),
+    /// It was being written when the ledger failed.
+    Perhaps,
+}
+
+impl Row {
+    fn number(self) -> Option<u64> {
+        match self {
+            Self::At(row) => Some(row),
+            Self::None | Self::Perhaps => None,
+        }
+    }
 }
 
 impl Book {
@@ -34,6 +70,8 @@ impl Book {
         Self {
             pages: Mutex::new(Pages {
                 open: IdMap::default(),
+                unmarked: IdSet::default(),
+                rows: 0,
                 attempts: Attempts::new(attempts_per_second),
             }),
             unrecorded: AtomicU64::new(0),
@@ -65,7 +103,8 @@ impl Book {
                 }
                 Entry::Ended(ending) => {
                     let sequence = next();
-                    plan.closed.extend(pages.open.get(&ending.id).and_then(|open| open.row));
+                    plan.closed
+                        .extend(pages.open.get(&ending.id).and_then(|open| open.row.number()));
                     plan.endings.push(EndingRow { sequence, ending: Arc::clone(ending) });
                     Record::Durable(sequence)
                 }
@@ -92,10 +131,11 @@ impl Book {
             match &waiting.entry {
                 Entry::Opened(opened) => {
                     let opened = Arc::clone(opened);
-                    pages.open.insert(opened.id, Open { opened, row: record.sequence() });
+                    let row = record.sequence().map_or(Row::None, Row::At);
+                    pages.insert(Open { opened, row });
                 }
                 Entry::Ended(ending) => {
-                    pages.open.remove(&ending.id);
+                    pages.remove(ending.id);
                 }
                 Entry::Closing(_) | Entry::OpenFailed(_) => {}
             }
@@ -105,10 +145,17 @@ impl Book {
     /// Notes that a batch that was to be written is lost, and changes what is to be told of it.
     pub(super) fn lost(&self, batch: &Batch) -> Vec<Record> {
         let mut pages = self.lock();
+        // Those got no row.
+        let ended: IdSet = batch.entries.iter().filter_map(|it| ended_id(&it.entry)).collect();
         let planned = batch.entries.iter().zip(&batch.records);
         planned
             .map(|(waiting, record)| match record {
-                Record::Durable(_) | Record::Failed => self.give_up(&mut pages, &waiting.entry),
+                Record::Durable(_) | Record::Failed => {
+                    let opened = opened_id(&waiting.entry);
+                    let over = opened.is_some_and(|id| ended.contains(&id));
+                    let row = if over { Row::None } else { Row::Perhaps };
+                    self.give_up(&mut pages, &waiting.entry, row)
+                }
                 Record::Counted | Record::None => *record,
             })
             .collect()
@@ -128,21 +175,24 @@ impl Book {
                 self.counted.fetch_add(1, Ordering::Relaxed);
                 Record::Counted
             } else {
-                self.give_up(&mut pages, &waiting.entry)
+                self.give_up(&mut pages, &waiting.entry, Row::None)
             });
         }
         records
     }
 
-    fn give_up(&self, pages: &mut Pages, entry: &Entry) -> Record {
+    /// `row` is what is known of the row of one that opened.
+    fn give_up(&self, pages: &mut Pages, entry: &Entry, row: Row) -> Record {
         match entry {
             Entry::Closing(_) => return Record::None,
             Entry::Opened(opened) => {
-                let open = Open { opened: Arc::clone(opened), row: None };
-                pages.open.insert(opened.id, open);
+                pages.insert(Open { opened: Arc::clone(opened), row });
             }
             Entry::Ended(ending) => {
-                pages.open.remove(&ending.id);
+                let open = pages.remove(ending.id);
+                if open.is_some_and(|open| open.row != Row::None) {
+                    pages.unmarked.insert(ending.id);
+                }
                 self.unrecorded.fetch_add(1, Ordering::Relaxed);
             }
             Entry::OpenFailed(_) => {
@@ -157,6 +207,29 @@ impl Book {
         self.lock().open.clone()
     }
 
+    /// Returns how many rows of open connections the file may have, those to be marked among them.
+    pub(super) fn rows(&self) -> usize {
+        let pages = self.lock();
+        pages.rows + pages.unmarked.len()
+    }
+
+    /// Takes those that are to be marked, and those that will be once these entries are given up.
+    pub(super) fn take_unmarked(&self, entries: &[Waiting]) -> IdSet {
+        let mut pages = self.lock();
+        let mut ids = std::mem::take(&mut pages.unmarked);
+        for id in entries.iter().filter_map(|waiting| ended_id(&waiting.entry)) {
+            if pages.open.get(&id).is_some_and(|open| open.row != Row::None) {
+                ids.insert(id);
+            }
+        }
+        ids
+    }
+
+    /// Gives back those that could not be marked.
+    pub(super) fn put_back_unmarked(&self, ids: IdSet) {
+        self.lock().unmarked.extend(ids);
+    }
+
     pub(super) fn none_open(&self) -> bool {
         self.lock().open.is_empty()
     }
@@ -165,8 +238,9 @@ impl Book {
     pub(super) fn placed(&self, rows: &[(ConnectionId, u64)]) {
         let mut pages = self.lock();
         for (id, row) in rows {
-            if let Some(open) = pages.open.get_mut(id) {
-                open.row = Some(*row);
+            if let Some(open) = pages.open.get(id) {
+                let opened = Arc::clone(&open.opened);
+                pages.insert(Open { opened, row: Row::At(*row) });
             }
         }
     }
@@ -193,6 +267,13 @@ impl Book {
 
     fn lock(&self) -> MutexGuard<'_, Pages> {
         self.pages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn opened_id(entry: &Entry) -> Option<ConnectionId> {
+    match entry {
+        Entry::Opened(opened) => Some(opened.id),
+        Entry::Ended(_) | Entry::Closing(_) | Entry::OpenFailed(_) => None,
     }
 }
 

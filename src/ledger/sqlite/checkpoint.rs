@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
+use super::sight::{Inode, inode_at};
+
 /// Asks for a checkpoint.
-pub(super) struct Checkpointer(SyncSender<()>);
+pub(super) struct Checkpointer(SyncSender<Inode>);
 
 /// The other end: what the thread works on.
 pub(super) struct Requests {
-    asked: Receiver<()>,
+    asked: Receiver<Inode>,
     path: PathBuf,
 }
 
@@ -21,28 +23,35 @@ impl Checkpointer {
         (Self(ask), Requests { asked, path: path.to_owned() })
     }
 
-    /// Asks for one; if one is asked for already, that will do.
-    pub(super) fn ask(&self) {
-        let _ = self.0.try_send(());
+    /// Asks for one of this file; if one is asked for already, that will do.
+    pub(super) fn ask(&self, file: Inode) {
+        let _ = self.0.try_send(file);
     }
 }
 
 impl Requests {
     /// Does what is asked, until nobody is left to ask.
     pub(super) fn serve(self) {
-        while self.asked.recv().is_ok() {
-            if let Err(error) = self.checkpoint() {
+        while let Ok(file) = self.asked.recv() {
+            if let Err(error) = self.checkpoint(file) {
                 // The writer meets the same trouble, and says so.
                 tracing::debug!("a checkpoint of the ledger failed: {error}");
             }
         }
     }
 
-    /// Opens the file anew each time: it may be another one by now.
-    fn checkpoint(&self) -> rusqlite::Result<()> {
+    /// Opens the file anew each time: it may be another one by now, which is left alone.
+    fn checkpoint(&self, file: Inode) -> rusqlite::Result<()> {
+        let is_there = || inode_at(&self.path) == Some(file);
+        if !is_there() {
+            return Ok(());
+        }
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(&self.path, flags)?;
         connection.busy_timeout(Duration::from_secs(1))?;
+        if !is_there() {
+            return Ok(());
+        }
         connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
     }
 }

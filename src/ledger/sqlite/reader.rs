@@ -64,6 +64,13 @@ impl Readers {
         }
     }
 
+    /// Lets go of all connections, which must not be asked meanwhile; `false` while some are busy.
+    pub(super) fn let_go(&self) -> bool {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.idle.clear();
+        state.busy == 0
+    }
+
     fn borrow(&self, generation: u64, deadline: Instant) -> Result<Option<Connection>, QueryError> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         while state.busy >= MOST {

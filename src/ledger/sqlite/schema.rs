@@ -5,7 +5,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::trouble::Trouble;
 
 /// What makes a file ours, in its header: "lstw".
-const APPLICATION: i32 = 0x6c73_7477;
+pub(super) const APPLICATION: i32 = 0x6c73_7477;
 
 /// One step per version: the first makes version 1 of an empty file. What was released is never
 /// edited; a change is another step.

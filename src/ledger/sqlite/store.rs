@@ -1,12 +1,13 @@
 //! The file: opened, written and kept within its bounds. Everything here waits for the disk.
 
-use std::fs::{self, DirBuilder, File, TryLockError};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::fs::{DirBuilder, File, TryLockError};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Duration, SystemTime};
 
+use rusqlite::config::DbConfig;
 use rusqlite::hooks::Wal;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
 
@@ -14,6 +15,7 @@ use super::book::Open;
 use super::checkpoint::Checkpointer;
 use super::rows::{EndingRow, Leftover, OpenRow, Plan, number, text_of, text_of_minute, time_of};
 use super::schema::{STEPS, migrate};
+use super::sight::Sight;
 use super::trouble::{Trouble, lock_path};
 use crate::config::Synchronous;
 use crate::vocabulary::{ConnectionId, IdMap, IdSet};
@@ -23,6 +25,9 @@ const WAL_STEP: i32 = 1000;
 
 /// How long the WAL may become before the writer waits for it: 64 MiB.
 const WAL_AT_MOST: i32 = 16_000;
+
+/// How much must fit before a store that failed counts as mended, in bytes: some 100 endings.
+const ROOM: i64 = 256 * 1024;
 
 /// After a death a power loss may have cost numbers that were told: none of them is given again.
 const LEAP: u64 = 1_000_000;
@@ -40,9 +45,7 @@ pub(super) struct Place {
 /// An open file.
 pub(super) struct Store {
     pub(super) connection: Connection,
-    path: PathBuf,
-    /// Which file it is, should another take its name.
-    inode: Option<(u64, u64)>,
+    sight: Sight,
     /// How many pages the WAL had after the last commit.
     wal_pages: Arc<AtomicI32>,
     /// How many there were at the last checkpoint.
@@ -58,6 +61,8 @@ pub(super) struct Store {
 pub(super) struct Reconciled {
     /// How many connections of a process that died have their endings now.
     pub(super) died: u64,
+    /// How many had ended without a record.
+    pub(super) unrecorded: u64,
     /// Where the open connections are now.
     pub(super) rows: Vec<(ConnectionId, u64)>,
 }
@@ -83,8 +88,9 @@ pub(super) fn lock(path: &Path) -> Result<File, Trouble> {
 }
 
 impl Store {
-    /// Opens the file, which the caller has locked; makes it if it is not there.
-    pub(super) fn open(place: &Place, run: i64) -> Result<Self, Trouble> {
+    /// Opens the file, which the caller has locked; makes it if it is not there. `sight` is that of
+    /// the store before this one.
+    pub(super) fn open(place: &Place, run: i64, sight: Option<Sight>) -> Result<Self, Trouble> {
         let path = &place.path;
         // Only if it is not there: closing a descriptor of our own would drop SQLite's locks.
         let made = File::options().write(true).create_new(true).mode(0o640).open(path);
@@ -93,6 +99,12 @@ impl Store {
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(Trouble::Io("it cannot be made", error)),
         }
+        // Of the same file it is the same descriptor, for the sake of those locks.
+        let mut sight = match sight.filter(|sight| sight.is_of(path)) {
+            Some(sight) => sight,
+            None => Sight::open(path)?,
+        };
+        sight.look_whole()?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut connection = Connection::open_with_flags(path, flags)?;
         connection.busy_timeout(place.busy_timeout)?;
@@ -114,10 +126,10 @@ impl Store {
             Ok(())
         }))?;
         connection.set_prepared_statement_cache_capacity(32);
+        sight.remember();
         Ok(Self {
             connection,
-            path: path.clone(),
-            inode: inode_of(path),
+            sight,
             wal_pages,
             checkpointed: 0,
             run,
@@ -197,6 +209,7 @@ impl Store {
     pub(super) fn reconcile(
         &mut self,
         open: &IdMap<Open>,
+        marked: &IdSet,
         sequence: &mut u64,
     ) -> Result<Reconciled, Trouble> {
         #[cfg(test)]
@@ -234,6 +247,13 @@ impl Store {
                 found.push((row.get(0)?, leftover, id));
             }
             for (row, leftover, id) in found {
+                let id: Option<ConnectionId> = id.parse().ok();
+                if leftover.is_some() && id.is_some_and(|id| marked.contains(&id)) {
+                    // Its ending was told, and is in the log.
+                    delete.execute([row])?;
+                    done.unrecorded += 1;
+                    continue;
+                }
                 if let Some(leftover) = leftover {
                     *sequence += 1;
                     leftover.insert_ending(&mut insert, *sequence, time_of(&alive_at), now)?;
@@ -241,8 +261,8 @@ impl Store {
                     done.died += 1;
                     continue;
                 }
-                match id.parse() {
-                    Ok(id) if open.contains_key(&id) => {
+                match id {
+                    Some(id) if open.contains_key(&id) => {
                         done.rows.push((id, u64::try_from(row).unwrap_or(0)));
                     }
                     _ => {
@@ -264,6 +284,7 @@ impl Store {
             params![number(*sequence), number(removed), text_of(now)],
         )?;
         transaction.commit()?;
+        self.sight.remember();
         #[cfg(test)]
         self.faults.after()?;
         Ok(done)
@@ -274,9 +295,44 @@ impl Store {
         Ok(self.connection.execute_batch("PRAGMA shrink_memory")?)
     }
 
-    /// Tells whether the file is still the one of that name.
-    pub(super) fn check_place(&self) -> Result<(), Trouble> {
-        if inode_of(&self.path) == self.inode { Ok(()) } else { Err(Trouble::Gone) }
+    /// Tells whether the file is still the one of that name, and ours.
+    pub(super) fn check_place(&mut self) -> Result<(), Trouble> {
+        self.sight.check()
+    }
+
+    /// Shows that there is room for a good many endings, and not only for the next few bytes.
+    pub(super) fn prove_room(&mut self) -> Result<(), Trouble> {
+        #[cfg(test)]
+        self.faults.before()?;
+        let step = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        step.execute_batch("CREATE TABLE IF NOT EXISTS room (filler BLOB)")?;
+        step.execute("INSERT INTO room VALUES (zeroblob(?))", [ROOM])?;
+        step.commit()?;
+        Ok(self.connection.execute_batch("DROP TABLE room")?)
+    }
+
+    /// Lets go of a file that is no longer where it was or no longer ours, so that its log is not
+    /// applied to what is there now.
+    pub(super) fn abandon(self, why: &Trouble) -> Sight {
+        let Self { connection, sight, .. } = self;
+        match why {
+            // What the log still holds goes to the file that it belongs to, wherever that is now.
+            Trouble::Gone => {
+                let moved = "PRAGMA wal_checkpoint(PASSIVE)";
+                let _ = connection.query_row(moved, [], |_| Ok(()));
+            }
+            _ => {
+                let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+            }
+        }
+        drop(connection);
+        sight.remove_log();
+        sight
+    }
+
+    /// Lets go of a file that is to be opened again.
+    pub(super) fn let_go(self) -> Sight {
+        self.sight
     }
 
     /// Has the WAL moved into the file once it has grown: beside the writer, and only where that
@@ -291,8 +347,9 @@ impl Store {
             return Ok(());
         }
         self.checkpointed = pages;
+        self.check_place()?;
         if pages < WAL_AT_MOST {
-            beside.ask();
+            beside.ask(self.sight.inode());
         } else {
             self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
         }
@@ -301,14 +358,10 @@ impl Store {
 
     /// Says in the file that the process stopped in order, and leaves no WAL behind.
     pub(super) fn close(&mut self, plan: &Plan) -> Result<(), Trouble> {
+        self.check_place()?;
         self.commit(plan)?;
         self.connection.execute("UPDATE ledger SET closed = 1", [])?;
         self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
         Ok(())
     }
-}
-
-/// Returns which file has this name.
-fn inode_of(path: &Path) -> Option<(u64, u64)> {
-    fs::metadata(path).ok().map(|found| (found.dev(), found.ino()))
 }

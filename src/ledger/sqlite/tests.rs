@@ -5,12 +5,14 @@ mod failing;
 mod opening;
 mod queries;
 mod recovery;
+mod replaced;
 mod retention;
 mod schema;
 mod speed;
 mod telling;
 
 use std::fmt;
+use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, Weak};
@@ -153,7 +155,7 @@ impl Bench {
     /// Has a process die: its file as it is now, in a place of its own.
     fn after_death(&self) -> Self {
         let after = Self::new();
-        for suffix in ["", "-wal"] {
+        for suffix in ["", "-wal", ".ended"] {
             let name = |path: &Path| PathBuf::from(format!("{}{suffix}", path.display()));
             if name(self.path()).exists() {
                 std::fs::copy(name(self.path()), name(after.path())).unwrap();

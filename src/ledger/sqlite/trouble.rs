@@ -51,6 +51,10 @@ pub(super) enum Trouble {
     },
     Locked,
     Foreign,
+    /// The file is no database, or not a whole one.
+    Damaged,
+    /// Somebody else wrote to the file, or cut it off.
+    Overwritten,
     Sqlite(rusqlite::Error),
     Io(&'static str, io::Error),
     /// The file is no longer where it was.
@@ -97,6 +101,12 @@ impl Trouble {
                 "this is no ledger of lastword".to_owned(),
                 "set ledger.path to another file (this one was not touched)",
             ),
+            Self::Damaged => ("the ledger cannot be read".to_owned(), DAMAGED),
+            Self::Overwritten => (
+                "another program wrote to the ledger or cut it off".to_owned(),
+                "what is there now is left as it is, or used if it is a ledger; stop the daemon \
+                 before its ledger is replaced",
+            ),
             Self::Gone => (
                 "the ledger is no longer there".to_owned(),
                 "a new one is begun; stop the daemon before its ledger is moved or removed",
@@ -132,10 +142,7 @@ impl Trouble {
                         "make sure that the path is a file in a directory which the daemon may \
                          write to"
                     }
-                    Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-                        "it is damaged or no ledger: move it away, and a new one is begun (this \
-                         one is left as it is)"
-                    }
+                    Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => DAMAGED,
                     Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
                         "another program has it locked: end its transaction"
                     }
@@ -151,6 +158,10 @@ impl Trouble {
         (what, remedy.to_owned())
     }
 }
+
+/// What helps where the file is no ledger that can be used.
+const DAMAGED: &str =
+    "it is damaged or no ledger: move it away, and a new one is begun (this one is left as it is)";
 
 fn remedy_of(error: &io::Error, path: &Path) -> String {
     let folder = path.parent().unwrap_or(Path::new(".")).display();

@@ -10,11 +10,15 @@ use super::super::Health;
 use super::book::Book;
 use super::checkpoint::Checkpointer;
 use super::desk::{Batch, Desk, Waiting, Watch, Work};
+use super::marks::Marks;
+use super::reader::Readers;
 use super::retention::Bounds;
 use super::rows::Plan;
+use super::sight::Sight;
 use super::store::{self, Place, Store};
 use super::trouble::Trouble;
-use crate::vocabulary::Record;
+use crate::config::Synchronous;
+use crate::vocabulary::{IdSet, Record};
 
 /// How often the writer says that it is alive, and looks after what is too old.
 const TICK: Duration = Duration::from_secs(1);
@@ -34,8 +38,9 @@ pub(super) struct Shared {
     failure: Mutex<Option<Failure>>,
     /// How many connections have their endings only because a process died.
     pub(super) recovered: AtomicU64,
-    /// Which opening of the file readers should see.
+    /// Which opening of the file readers should see; 0 while there is none.
     pub(super) generation: AtomicU64,
+    pub(super) readers: Readers,
 }
 
 struct Failure {
@@ -47,7 +52,9 @@ struct Failure {
 
 impl Shared {
     pub(super) fn new(place: Place, bounds: Bounds, desk: Desk, book: Book, refuse: bool) -> Self {
+        let readers = Readers::new(place.path.clone());
         Self {
+            readers,
             place,
             bounds,
             desk,
@@ -114,6 +121,13 @@ pub(super) struct Writer {
     checkpointer: Checkpointer,
     lock: Option<File>,
     store: Option<Store>,
+    /// The file of the last store, while there is none.
+    sight: Option<Sight>,
+    /// How often the file was opened.
+    openings: u64,
+    marks: Option<Marks>,
+    /// Marks could not be written, and that was said.
+    unmarkable: bool,
     /// Tells the open connections of this process from those of others.
     run: i64,
     /// The last number that was given away.
@@ -135,6 +149,10 @@ impl Writer {
             checkpointer,
             lock: None,
             store: None,
+            sight: None,
+            openings: 0,
+            marks: None,
+            unmarkable: false,
             run,
             sequence: 0,
             last: None,
@@ -148,13 +166,39 @@ impl Writer {
         if self.lock.is_none() {
             self.lock = Some(store::lock(&self.shared.place.path)?);
         }
-        self.store = None;
-        let mut opened = Store::open(&self.shared.place, self.run)?;
+        if let Some(store) = self.store.take() {
+            self.sight = Some(store.let_go());
+        }
+        let book = &self.shared.book;
+        // Whoever ends from here on is still open below, and is marked another time.
+        let unmarked = book.take_unmarked(&[]);
+        if let Err(trouble) = self.write_marks(unmarked) {
+            self.say_unmarkable(&trouble);
+        }
+        // Of one file SQLite has one index of the log in a process, and theirs is of another time.
+        if self.shared.generation.load(Ordering::Acquire) == 0 && !self.shared.readers.let_go() {
+            return Err(Trouble::Overwritten);
+        }
+        let mut opened = Store::open(&self.shared.place, self.run, self.sight.take())?;
         let open = self.shared.book.open();
-        let done = opened.reconcile(&open, &mut self.sequence)?;
+        let marks = self.marks()?;
+        marks.reserve(marks.marked().len() + open.len()).map_err(no_room)?;
+        let marked = marks.marked().clone();
+        let done = opened.reconcile(&open, &marked, &mut self.sequence)?;
+        // All that was marked was not open any more, and now has no row either.
+        self.marks()?.clear().map_err(no_room)?;
+        self.unmarkable = false;
+        if done.unrecorded > 0 {
+            tracing::info!(
+                unrecorded = done.unrecorded,
+                "connections had ended while the ledger could not be written: their endings are in \
+                 the log of that time"
+            );
+        }
         self.shared.book.placed(&done.rows);
         self.shared.recovered.fetch_add(done.died, Ordering::Relaxed);
-        self.shared.generation.fetch_add(1, Ordering::Release);
+        self.openings += 1;
+        self.shared.generation.store(self.openings, Ordering::Release);
         self.store = Some(opened);
         Ok(done.died)
     }
@@ -174,7 +218,7 @@ impl Writer {
                 Some(again) => (None, again),
             };
             match shared.desk.take(last, until) {
-                Work::Entries(entries) if self.again.is_some() => self.turn_away(&entries),
+                Work::Entries(entries) if self.again.is_some() => self.turn_away(entries),
                 Work::Entries(entries) => self.store(entries),
                 Work::Tick => {}
                 Work::Close => return self.close(),
@@ -192,7 +236,20 @@ impl Writer {
         self.last = Some(Instant::now());
         let (plan, batch) = self.shared.book.plan(entries, &mut self.sequence);
         let batch = Arc::new(batch);
-        let written = self.on_disk(&batch, |store, _| store.commit(&plan));
+        // No row is written without room to mark it.
+        let rows = match plan.opened.len() {
+            0 => 0,
+            opened => self.shared.book.rows() + opened,
+        };
+        let Self { marks, .. } = self;
+        let mut marks = marks.take();
+        let written = self.on_disk(&batch, |store, _| {
+            if let Some(marks) = &mut marks {
+                marks.reserve(marks.marked().len() + rows).map_err(no_room)?;
+            }
+            store.commit(&plan)
+        });
+        self.marks = marks;
         match written {
             Some(Ok(())) => {
                 self.shared.book.stored(&batch);
@@ -203,19 +260,75 @@ impl Writer {
             }
             Some(Err(trouble)) => {
                 self.fail(&trouble);
-                let records = self.shared.book.lost(&batch);
-                tell(&batch.entries, &records);
-                self.shared.desk.told();
+                if self.mark(&batch) {
+                    let records = self.shared.book.lost(&batch);
+                    tell(&batch.entries, &records);
+                    self.shared.desk.told();
+                }
             }
             // The watchdog has told it.
             None => self.again = Some(Instant::now()),
         }
     }
 
-    fn turn_away(&mut self, entries: &[Waiting]) {
-        let records = self.shared.book.refused(entries);
-        tell(entries, &records);
-        self.shared.desk.told();
+    fn turn_away(&mut self, entries: Vec<Waiting>) {
+        // Should the watchdog have to tell them, they are all lost.
+        let records = vec![Record::Failed; entries.len()];
+        let batch = Arc::new(Batch { entries, records });
+        if self.mark(&batch) {
+            let records = self.shared.book.refused(&batch.entries);
+            tell(&batch.entries, &records);
+            self.shared.desk.told();
+        }
+    }
+
+    /// Marks those of a lost batch that have ended and may have rows; `false` if the watchdog has
+    /// told the batch meanwhile.
+    #[must_use]
+    fn mark(&mut self, batch: &Arc<Batch>) -> bool {
+        let unmarked = self.shared.book.take_unmarked(&batch.entries);
+        if unmarked.is_empty() {
+            return true;
+        }
+        self.shared.desk.begin(batch);
+        let marked = self.write_marks(unmarked);
+        let in_time = self.shared.desk.end();
+        if let Err(trouble) = marked {
+            self.say_unmarkable(&trouble);
+        }
+        in_time
+    }
+
+    fn write_marks(&mut self, ids: IdSet) -> Result<(), Trouble> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let durably = self.shared.place.synchronous == Synchronous::Full;
+        let written = self
+            .marks()
+            .and_then(|marks| marks.mark(ids.iter().copied(), durably).map_err(no_room));
+        if written.is_err() {
+            self.shared.book.put_back_unmarked(ids);
+        }
+        written
+    }
+
+    fn say_unmarkable(&mut self, trouble: &Trouble) {
+        if !std::mem::replace(&mut self.unmarkable, true) {
+            tracing::warn!(
+                "connections that end now may be recorded once more, as process_died, should the \
+                 daemon stop before the ledger is mended: {}",
+                trouble.sentence(&self.shared.place.path)
+            );
+        }
+    }
+
+    fn marks(&mut self) -> Result<&mut Marks, Trouble> {
+        let marks = match self.marks.take() {
+            Some(marks) => marks,
+            None => Marks::open(&self.shared.place.path).map_err(no_room)?,
+        };
+        Ok(self.marks.insert(marks))
     }
 
     /// Does something that waits for the disk; `None` if the watchdog lost its patience meanwhile.
@@ -247,12 +360,21 @@ impl Writer {
 
     fn fail(&mut self, trouble: &Trouble) {
         self.shared.fails(trouble);
+        if matches!(trouble, Trouble::Gone | Trouble::Overwritten) && self.store.is_some() {
+            self.shared.generation.store(0, Ordering::Release);
+            self.shared.readers.let_go();
+            self.sight = self.store.take().map(|store| store.abandon(trouble));
+        }
         self.again = Some(Instant::now() + AGAIN);
     }
 
     fn try_again(&mut self) {
         self.shared.desk.begin(&Arc::default());
-        let opened = self.open();
+        let opened = self.open().and_then(|died| {
+            // Not before there is room again: else it would be said whenever a few bytes fit.
+            self.store.as_mut().map_or(Ok(()), Store::prove_room)?;
+            Ok(died)
+        });
         let in_time = self.shared.desk.end();
         match opened {
             Ok(died) if in_time => {
@@ -297,6 +419,7 @@ impl Writer {
         }
     }
 
+    /// Stores the last, or marks who has ended if nothing can be stored.
     fn close(mut self) {
         if self.again.is_some() {
             // The last chance to say which connections are no longer open.
@@ -307,9 +430,14 @@ impl Writer {
         if self.again.is_none()
             && let Some(Err(trouble)) = self.on_disk(&Arc::default(), |store, _| store.close(&plan))
         {
-            self.shared.fails(&trouble);
+            self.fail(&trouble);
         }
     }
+}
+
+/// The file of marks cannot be used.
+fn no_room(error: std::io::Error) -> Trouble {
+    Trouble::Io("its file of marks (PATH.ended) cannot be written", error)
 }
 
 /// Runs the watchdog until the writer is gone.

@@ -134,3 +134,68 @@ fn another_programs_transaction_passes() {
     other.execute_batch("COMMIT").unwrap();
     until("it is well again", || ledger.health() == Health::Good);
 }
+
+#[test]
+fn an_ending_that_was_told_is_not_told_again_after_a_stop() {
+    let bench = Bench::new();
+    let ledger = bench.open();
+    let ids: Vec<ConnectionId> = (0..500).map(|_| ConnectionId::new()).collect();
+    bench.store(&ledger, ids.iter().map(|id| opened(*id)).collect());
+    bench.options.faults.fail_all();
+    let told = bench.store(&ledger, ids.iter().map(|id| clean(*id)).collect());
+    assert_eq!(told, [Record::Failed; 500]);
+    ledger.close();
+    drop(ledger);
+    assert_eq!(bench.number("SELECT count(*) FROM open_connections"), 500, "nothing was removed");
+
+    bench.options.faults.heal();
+    let (ledger, died) = bench.recover();
+    assert_eq!(died, 0, "their endings are in the log");
+    assert_eq!(bench.number("SELECT count(*) FROM open_connections"), 0);
+    assert_eq!(bench.number("SELECT count(*) FROM endings"), 0);
+    // What is marked is forgotten with its row.
+    let id = ConnectionId::new();
+    bench.store(&ledger, vec![opened(id)]);
+    assert_eq!(bench.after_death().recover().1, 1);
+}
+
+#[test]
+fn an_ending_that_was_told_is_not_told_again_after_a_death() {
+    let bench = Bench::new();
+    let ledger = bench.open();
+    let ids: Vec<ConnectionId> = (0..20).map(|_| ConnectionId::new()).collect();
+    bench.store(&ledger, ids.iter().map(|id| opened(*id)).collect());
+    bench.options.faults.fail_all();
+    // One batch that fails on the way to the disk, and others that are not even tried.
+    bench.store(&ledger, ids[..3].iter().map(|id| clean(*id)).collect());
+    bench.store(&ledger, ids[3..8].iter().map(|id| clean(*id)).collect());
+    let died = bench.after_death();
+    let (_recovered, count) = died.recover();
+    assert_eq!(count, 12, "those that were open");
+    let ids: std::collections::HashSet<String> = ids[8..].iter().map(|id| id.to_string()).collect();
+    let found = died.texts("SELECT id FROM endings WHERE kind = 'process_died'");
+    assert_eq!(found.into_iter().collect::<std::collections::HashSet<_>>(), ids);
+}
+
+#[test]
+fn it_is_well_again_only_once_there_is_room() {
+    let bench = Bench::new();
+    let ledger = bench.open();
+    let id = ConnectionId::new();
+    bench.store(&ledger, vec![opened(id)]);
+    bench.options.faults.fail_all();
+    assert_eq!(bench.store(&ledger, vec![clean(id)]), [Record::Failed]);
+    // The rows of open connections can be made right, and then no more fits.
+    let mut tried = 0;
+    bench.options.faults.script(move |moment| {
+        tried += u32::from(moment == Moment::Before);
+        if moment == Moment::Before && tried % 2 == 0 { Err(broken()) } else { Ok(()) }
+    });
+    until("it was tried", || bench.number("SELECT count(*) FROM open_connections") == 0);
+    for _ in 0..20 {
+        std::thread::sleep(Duration::from_millis(10));
+        assert!(matches!(ledger.health(), Health::Failing { .. }));
+    }
+    bench.options.faults.heal();
+    until("it is well again", || ledger.health() == Health::Good);
+}
