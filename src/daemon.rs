@@ -295,6 +295,7 @@ async fn supervisor(
             max_connections_per_ip: limits.max_connections_per_ip,
             handshakes_per_second: limits.handshakes_per_second,
             accept_rate_per_ip: limits.accept_rate_per_ip,
+            half_open_per_ip: limits.half_open_per_ip,
         })
         .handshake_timeout(limits.handshake_timeout)
         .dials_per_second(limits.dials_per_second)

@@ -13,17 +13,25 @@ use super::values::{self, ByteSize, InvalidValue};
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Bounds the open connections of the node.
+    /// Bounds the open connections of the node: those of clients, those to applications (so a
+    /// relayed client takes two) and those that were dialled, which are never refused.
     ///
     /// Unit: connections; 0 = what the descriptor limit allows, less 256 (the effective value is
     /// logged). Default: 0. Cost: a descriptor and about 15 KiB for each idle connection; beyond
     /// the limit handshakes get 503.
     pub max_connections: u64,
-    /// Bounds the open connections from one IP address.
+    /// Bounds the open connections from one IP address; an IPv6 network (/64) counts as one.
     ///
     /// Unit: connections; 0 = no limit. Default: 0. Cost: one counter per address that is
     /// connected; users behind one NAT share it. Beyond the limit handshakes get 503.
     pub max_connections_per_ip: u64,
+    /// Bounds the sockets from one IP address whose request has not come after a quarter of a
+    /// second; an IPv6 network (/64) counts as one. When half of the room for handshakes is taken,
+    /// newer ones count as well.
+    ///
+    /// Unit: sockets; 0 = no limit. Default: 64. Cost: one counter per address; users behind one NAT
+    /// share it, and so does all that comes through a proxy. Beyond the limit they get 503.
+    pub half_open_per_ip: u64,
     /// Bounds the opening handshakes that begin per second, over all listeners.
     ///
     /// Unit: handshakes per second; 0 = no limit. Default: 1000. Cost: after a mass disconnect
@@ -34,7 +42,8 @@ pub struct Limits {
     /// Unit: dials per second; 0 = no limit. Default: 50. Cost: when an upstream of many dialers
     /// comes back, they are back after their number divided by this, in seconds.
     pub dials_per_second: u64,
-    /// Bounds the connections accepted per second from one IP address.
+    /// Bounds the connections accepted per second from one IP address; an IPv6 network (/64) counts
+    /// as one.
     ///
     /// Unit: connections per second; 0 = no limit. Default: 0. Cost: one counter per address seen
     /// of late; users behind one NAT share it. Beyond the limit handshakes get 429.
@@ -102,6 +111,7 @@ impl Default for Limits {
         Self {
             max_connections: 0,
             max_connections_per_ip: 0,
+            half_open_per_ip: 64,
             handshakes_per_second: 1000,
             dials_per_second: 50,
             accept_rate_per_ip: 0,

@@ -1,16 +1,18 @@
-//! Who may connect: numbers and rates, over the node and by address. Pure.
+//! Who may connect: numbers and rates, over the node and by network. Pure.
 
-use std::collections::HashMap;
-use std::net::IpAddr;
+mod arrivals;
+mod recent;
+
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::Instant;
 
 use super::rate::TokenBucket;
 use crate::vocabulary::{Limit, OpenFailure};
+use arrivals::Arrivals;
+use recent::{Counts, Recent};
 
-/// How many addresses are remembered before those of no further interest are forgotten.
-const REMEMBERED: usize = 16_384;
-
-/// The bounds of a node; 0 is no limit.
+/// The bounds of a node; 0 is no limit. An IPv6 network (/64) counts as one address: that much is one
+/// subscriber's, who could use another address for each connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct AdmissionLimits {
     /// Connections, and attempts that were admitted and are not open yet.
@@ -21,6 +23,8 @@ pub struct AdmissionLimits {
     pub handshakes_per_second: u64,
     /// The same from one address.
     pub accept_rate_per_ip: u64,
+    /// Sockets from one address whose request is not there yet.
+    pub half_open_per_ip: u64,
 }
 
 /// Counts who is there and who came of late.
@@ -29,13 +33,9 @@ pub struct Admission {
     limits: AdmissionLimits,
     present: u64,
     rate: Option<TokenBucket>,
-    by_ip: HashMap<IpAddr, Address>,
-}
-
-#[derive(Debug)]
-struct Address {
-    present: u64,
-    rate: Option<TokenBucket>,
+    present_by_ip: Counts,
+    rates_by_ip: Recent,
+    arrivals: Arrivals,
 }
 
 /// Why somebody was not admitted.
@@ -50,13 +50,47 @@ pub struct NotAdmitted {
 impl Admission {
     /// Starts with nobody there.
     pub fn new(limits: AdmissionLimits, now: Instant) -> Self {
-        let rate = TokenBucket::per_second(limits.handshakes_per_second, now);
-        Self { limits, present: 0, rate, by_ip: HashMap::new() }
+        Self {
+            limits,
+            present: 0,
+            rate: TokenBucket::per_second(limits.handshakes_per_second, now),
+            present_by_ip: Counts::default(),
+            rates_by_ip: Recent::new(limits.accept_rate_per_ip, now),
+            arrivals: Arrivals::default(),
+        }
     }
 
     /// Returns how many are there.
     pub fn present(&self) -> u64 {
         self.present
+    }
+
+    /// Takes note of a socket that was accepted and whose request is to be read;
+    /// [`Admission::settle`] must follow, once.
+    ///
+    /// # Errors
+    /// There is no room to read it. Nothing is counted then.
+    pub fn arrive(&mut self, ip: Option<IpAddr>) -> Result<(), NotAdmitted> {
+        self.arrivals.arrive(&self.limits, self.present, ip.map(network))
+    }
+
+    /// Takes note that the request of a socket that has arrived is overdue; it counts as half-open
+    /// until [`Admission::heard`].
+    ///
+    /// # Errors
+    /// Too many of its network are. It is not counted then.
+    pub fn overdue(&mut self, ip: IpAddr) -> Result<(), NotAdmitted> {
+        self.arrivals.overdue(&self.limits, network(ip))
+    }
+
+    /// Takes note that an overdue request has come, or never will.
+    pub fn heard(&mut self, ip: IpAddr) {
+        self.arrivals.heard(network(ip));
+    }
+
+    /// Takes note that a socket that had arrived is admitted, or gone.
+    pub fn settle(&mut self, ip: Option<IpAddr>) {
+        self.arrivals.settle(&self.limits, ip.map(network));
     }
 
     /// Admits one, from an address if it has one; [`Admission::leave`] must follow, once.
@@ -65,59 +99,58 @@ impl Admission {
     /// The limits before the rates, as the contract orders the answers. Nothing is counted then.
     pub fn admit(&mut self, now: Instant, ip: Option<IpAddr>) -> Result<(), NotAdmitted> {
         let limits = self.limits;
+        let network = ip.map(network);
         within("max_connections", limits.max_connections, self.present)?;
-        let by_ip = limits.max_connections_per_ip > 0 || limits.accept_rate_per_ip > 0;
-        let address = match ip {
-            Some(ip) if by_ip => Some(self.address(now, ip)),
-            Some(_) | None => None,
-        };
-        if let Some(address) = &address {
-            within("max_connections_per_ip", limits.max_connections_per_ip, address.present)?;
+        let counted = network.filter(|_| limits.max_connections_per_ip > 0);
+        if let Some(network) = counted {
+            let present = self.present_by_ip.of(network);
+            within("max_connections_per_ip", limits.max_connections_per_ip, present)?;
+        }
+        // One's own rate first: who is too fast must not use up what is there for all.
+        if network.is_some_and(|network| !self.rates_by_ip.take(network, now)) {
+            return Err(too_fast("accept_rate_per_ip", limits.accept_rate_per_ip));
         }
         if self.rate.as_mut().is_some_and(|rate| !rate.take(now)) {
             return Err(too_fast("handshakes_per_second", limits.handshakes_per_second));
         }
-        if let Some(ip) = ip
-            && let Some(address) = self.by_ip.get_mut(&ip)
-        {
-            if address.rate.as_mut().is_some_and(|rate| !rate.take(now)) {
-                return Err(too_fast("accept_rate_per_ip", limits.accept_rate_per_ip));
-            }
-            address.present += 1;
+        if let Some(network) = counted {
+            self.present_by_ip.add(network);
         }
         self.present += 1;
         Ok(())
     }
 
-    /// Counts one in that comes with another; [`Admission::leave`] must follow, once.
-    pub fn accompany(&mut self) {
+    /// Counts one in that comes with another that was admitted: the connection to its application.
+    /// [`Admission::leave`] must follow, once.
+    ///
+    /// # Errors
+    /// There is no room for it.
+    pub fn accompany(&mut self) -> Result<(), NotAdmitted> {
+        within("max_connections", self.limits.max_connections, self.present)?;
+        self.present += 1;
+        Ok(())
+    }
+
+    /// Counts one in that this end has dialled, whatever the limits say: those who ask to be let in
+    /// have so much less room. [`Admission::leave`] must follow, once.
+    pub fn count_in(&mut self) {
         self.present += 1;
     }
 
     /// Counts one out that was admitted from this address.
     pub fn leave(&mut self, ip: Option<IpAddr>) {
         self.present = self.present.saturating_sub(1);
-        if let Some(ip) = ip
-            && let Some(address) = self.by_ip.get_mut(&ip)
-        {
-            address.present = address.present.saturating_sub(1);
-            if address.present == 0 && address.rate.is_none() {
-                self.by_ip.remove(&ip);
-            }
+        if let Some(ip) = ip.filter(|_| self.limits.max_connections_per_ip > 0) {
+            self.present_by_ip.subtract(network(ip));
         }
     }
+}
 
-    fn address(&mut self, now: Instant, ip: IpAddr) -> &Address {
-        if self.by_ip.len() >= REMEMBERED && !self.by_ip.contains_key(&ip) {
-            self.by_ip.retain(|_, address| {
-                address.present > 0 || address.rate.as_ref().is_some_and(|rate| !rate.is_full(now))
-            });
-        }
-        let per_second = self.limits.accept_rate_per_ip;
-        self.by_ip.entry(ip).or_insert_with(|| Address {
-            present: 0,
-            rate: TokenBucket::per_second(per_second, now),
-        })
+/// What counts as one address.
+fn network(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(_) => ip,
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << 64)).into(),
     }
 }
 
@@ -135,72 +168,4 @@ fn too_fast(name: &'static str, limit: u64) -> NotAdmitted {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    const HERE: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
-    const THERE: Option<IpAddr> = Some(IpAddr::V6(std::net::Ipv6Addr::LOCALHOST));
-
-    fn refusal(result: Result<(), NotAdmitted>) -> &'static str {
-        result.unwrap_err().limit.name
-    }
-
-    #[test]
-    fn numbers_are_counted_over_the_node_and_by_address() {
-        let now = Instant::now();
-        let limits =
-            AdmissionLimits { max_connections: 3, max_connections_per_ip: 2, ..Default::default() };
-        let mut admission = Admission::new(limits, now);
-        admission.admit(now, HERE).unwrap();
-        admission.admit(now, HERE).unwrap();
-        assert_eq!(refusal(admission.admit(now, HERE)), "max_connections_per_ip");
-        admission.admit(now, THERE).unwrap();
-        assert_eq!(refusal(admission.admit(now, THERE)), "max_connections");
-        admission.leave(HERE);
-        admission.admit(now, HERE).unwrap();
-        for ip in [HERE, HERE, THERE] {
-            admission.leave(ip);
-        }
-        assert_eq!((admission.present(), admission.by_ip.len()), (0, 0));
-    }
-
-    #[test]
-    fn rates_come_back_with_time() {
-        let now = Instant::now();
-        let limits = AdmissionLimits {
-            handshakes_per_second: 2,
-            accept_rate_per_ip: 1,
-            ..Default::default()
-        };
-        let mut admission = Admission::new(limits, now);
-        admission.admit(now, HERE).unwrap();
-        assert_eq!(refusal(admission.admit(now, HERE)), "accept_rate_per_ip");
-        assert_eq!(refusal(admission.admit(now, THERE)), "handshakes_per_second");
-        admission.admit(now + Duration::from_secs(1), HERE).unwrap();
-    }
-
-    #[test]
-    fn a_flood_of_addresses_is_forgotten_again() {
-        let limits = AdmissionLimits { accept_rate_per_ip: 1, ..Default::default() };
-        let mut now = Instant::now();
-        let mut admission = Admission::new(limits, now);
-        for n in 0..3 * REMEMBERED as u32 {
-            now += Duration::from_millis(1);
-            let ip = Some(IpAddr::V4(n.into()));
-            admission.admit(now, ip).unwrap();
-            admission.leave(ip);
-        }
-        assert!(admission.by_ip.len() <= REMEMBERED);
-    }
-
-    #[test]
-    fn without_limits_everybody_is_admitted() {
-        let now = Instant::now();
-        let mut admission = Admission::new(AdmissionLimits::default(), now);
-        for _ in 0..10_000 {
-            admission.admit(now, HERE).unwrap();
-        }
-    }
-}
+mod tests;

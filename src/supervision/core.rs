@@ -15,7 +15,7 @@ use super::drain::{self, DrainOptions, DrainReport, DrainUnderWay};
 use super::handle::ConnectionHandle;
 use super::listener::{Listener, Listening};
 use super::memory::MemoryBudget;
-use super::node::{Node, ShutDown};
+use super::node::{Node, Place, ShutDown};
 use super::observing::Observer;
 use super::publication::Publisher;
 use super::registry::{Accounting, Registry};
@@ -116,6 +116,11 @@ impl Core {
         Ok(Listening::start(listener, Arrivals::new(acceptor), address))
     }
 
+    /// Takes a place for a connection that was dialled.
+    pub(crate) fn place_of_dialled(&self) -> Place {
+        self.node.place_of_dialled()
+    }
+
     pub(crate) async fn adopt(&self, adoption: Adoption) -> Result<ConnectionHandle, ShutDown> {
         self.node.adopt(adoption).await
     }
@@ -129,7 +134,8 @@ impl Core {
         first: Vec<Message>,
     ) -> Result<ConnectionHandle, ShutDown> {
         let (adopted, handle) = oneshot::channel();
-        self.node.adopt_pair(application.pair(feed, injects, first, adopted))?;
+        let place = self.node.place_of_dialled();
+        self.node.adopt_pair(application.pair(feed, injects, first, adopted, place))?;
         handle.await.map_err(|_| ShutDown)
     }
 
@@ -141,7 +147,8 @@ impl Core {
         settings: &ConnectionSettings,
         reason: &str,
     ) {
-        self.node.dismiss(application.alone(feed, settings), reason);
+        let application = application.alone(feed, settings, self.node.place_of_dialled());
+        self.node.dismiss(application, reason);
     }
 
     pub(crate) fn is_draining(&self) -> bool {

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use super::attempt::Attempt;
 use super::backend::made;
-use super::node::{NO_LEDGER, Node, Place};
+use super::node::{Arrived, NO_LEDGER, Node, Place};
 use super::route::Route;
 use super::supervisor::Adoption;
 use super::tasks::{Owned, Panicked, Task};
@@ -30,8 +30,9 @@ use crate::vocabulary::{
 };
 use under_way::{Stage, UnderWay};
 
-/// Attempts under way beyond `max_connections`: so many more peers can be told why they are refused.
-const BEYOND: u64 = 128;
+/// When a request that has not come counts as overdue: most come with the socket. Until then a burst
+/// from one address, such as a proxy's, is no crowd of silent sockets.
+const OVERDUE: Duration = Duration::from_millis(250);
 
 /// What is recorded as the backend of a relayed connection.
 const RELAY: &str = "relay";
@@ -79,6 +80,8 @@ struct Visitor {
 /// What the checks of a request came to.
 struct Decision {
     place: Place,
+    /// The place of the connection to the application that the route passes on to.
+    place_of_leg: Option<Place>,
     route: Route,
     /// What the connection will be called.
     id: ConnectionId,
@@ -108,16 +111,21 @@ impl Listener {
                     Arrival::Socket { socket, peer } => {
                         let local = arrivals.local_addr(&socket);
                         let visitor = Visitor { peer, local, began: SystemTime::now() };
-                        if self.is_crowded(attempts.len()) {
-                            self.turn_away(socket, visitor);
-                        } else {
-                            // Boxed: it is large, and gone once the connection is open.
-                            attempts.spawn(Box::pin(Arc::clone(self).attempt(socket, visitor)));
+                        match self.node.arrive(visitor.peer.ip()) {
+                            Ok(arrived) => {
+                                let attempt = Arc::clone(self).attempt(socket, visitor, arrived);
+                                // Boxed: it is large, and gone once the connection is open.
+                                attempts.spawn(Box::pin(attempt));
+                            }
+                            Err(why) => self.turn_away(socket, visitor, why.limit),
                         }
                     }
                     Arrival::RefusedForDescriptors { peer } => {
                         let visitor = Visitor { peer, local: None, began: SystemTime::now() };
-                        self.record_turned_away(visitor, "no descriptor was left, so 503 was answered unread");
+                        let (limit, observed) = (self.max_connections, self.node.present());
+                        let limit = Limit { name: "max_connections", limit, observed };
+                        let why = "no descriptor was left, so 503 was answered unread";
+                        self.record_turned_away(visitor, limit, why);
                     }
                 },
                 Some(_done) = attempts.join_next() => {}
@@ -127,13 +135,7 @@ impl Listener {
         }
     }
 
-    /// Attempts that take descriptors and are counted nowhere yet must not starve connections.
-    fn is_crowded(&self, attempts: usize) -> bool {
-        self.max_connections > 0
-            && self.node.present() + attempts as u64 >= self.max_connections + BEYOND
-    }
-
-    fn turn_away(&self, socket: AnySocket, visitor: Visitor) {
+    fn turn_away(&self, socket: AnySocket, visitor: Visitor, limit: Limit) {
         let answer = "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 5\r\n\
                       Content-Type: text/plain; charset=utf-8\r\nContent-Length: 26\r\n\r\n\
                       too many connections here\n";
@@ -142,38 +144,49 @@ impl Listener {
             AnySocket::Tcp(socket) => drop(socket.try_write(answer.as_bytes())),
             AnySocket::Unix(socket) => drop(socket.try_write(answer.as_bytes())),
         }
-        self.record_turned_away(
-            visitor,
-            "too many attempts were under way, so 503 was answered unread",
-        );
+        let why = "too many attempts were under way, so 503 was answered unread";
+        self.record_turned_away(visitor, limit, why);
     }
 
-    fn record_turned_away(&self, visitor: Visitor, why: &str) {
+    fn record_turned_away(&self, visitor: Visitor, limit: Limit, why: &str) {
         let origin = self.origin(&visitor, None, None);
-        let observed = self.node.present();
         self.node.record_attempt(Attempt {
             origin,
             began: visitor.began,
             failure: OpenFailure::RefusedLimit,
             transport_end: Some(TransportEnd::Local),
-            limit: Some(Limit { name: "max_connections", limit: self.max_connections, observed }),
+            limit: Some(limit),
             detail: why.to_owned(),
         });
     }
 
-    async fn attempt(self: Arc<Self>, socket: AnySocket, visitor: Visitor) {
+    async fn attempt(self: Arc<Self>, socket: AnySocket, visitor: Visitor, mut arrived: Arrived) {
         let limits = HandshakeLimits { timeout: self.timeout, ..HandshakeLimits::default() };
         let mut under_way = UnderWay {
             listener: &self,
             visitor: &visitor,
             stage: Stage::Undecided,
             upstream: None,
+            limit: None,
         };
-        let received = match opening_handshake::receive(socket, limits).await {
+        let overdue = || {
+            arrived.overdue().map_err(|why| {
+                let (refusal, limit) = not_admitted(why);
+                under_way.limit = limit;
+                refusal
+            })
+        };
+        let received = opening_handshake::receive_unless(socket, limits, OVERDUE, overdue).await;
+        let received = match received {
             Ok(received) => received,
             Err(failed) => return under_way.failed(failed),
         };
-        match self.decide(received.request(), &visitor) {
+        let decided = self.decide(received.request(), &visitor);
+        if decided.is_ok() {
+            // Its place counts from now on.
+            drop(arrived);
+        }
+        match decided {
             Ok((decision, None)) => {
                 // Plain HTTP is the application's: it is neither a connection nor an attempt.
                 under_way.stage = Stage::Over;
@@ -223,7 +236,7 @@ impl Listener {
             Ok(accepted) => accepted,
             Err(failed) => return under_way.failed(failed),
         };
-        let Stage::Agreed(Decision { place, route, id }) = under_way.over() else { return };
+        let Stage::Agreed(Decision { place, route, id, .. }) = under_way.over() else { return };
         let Accepted { socket, read_ahead, request, subprotocol, .. } = accepted;
         let mut origin = self.origin(under_way.visitor, Some(&request), Some(&route));
         origin.subprotocol = subprotocol.map(String::from);
@@ -264,13 +277,18 @@ impl Listener {
             .find(|route| route.matches(host, request.path()))
             .ok_or_else(|| (no_route(request.path()), None))?;
         let proxied = route.application().is_some_and(|relay| relay.takes_plain(request));
-        let decide = || Decision { place, route: route.clone(), id: ConnectionId::new() };
+        let (place_of_leg, route, id) = (None, route.clone(), ConnectionId::new());
+        let mut decision = Decision { place, place_of_leg, route, id };
         if proxied {
-            return Ok((decide(), None));
+            return Ok((decision, None));
         }
         let (agreement, subprotocol) =
-            self.agree(request, route).map_err(|refusal| (refusal, None))?;
-        Ok((decide(), Some(agreement.subprotocol(subprotocol))))
+            self.agree(request, &decision.route).map_err(|refusal| (refusal, None))?;
+        if decision.route.application().is_some() {
+            // Before it is asked: a burst of handshakes takes no more descriptors than are counted.
+            decision.place_of_leg = Some(self.node.admit_leg().map_err(not_admitted)?);
+        }
+        Ok((decision, Some(agreement.subprotocol(subprotocol))))
     }
 
     fn agree(
@@ -331,10 +349,15 @@ fn not_admitted(why: NotAdmitted) -> (Refusal, Option<Limit>) {
         OpenFailure::RefusedRate => StatusCode::TOO_MANY_REQUESTS,
         _ => StatusCode::SERVICE_UNAVAILABLE,
     };
-    let text = if limit == NO_LEDGER {
-        "endings cannot be recorded at the moment: try again later".to_owned()
-    } else {
-        format!("{} is {}, and that many are here: try again later", limit.name, limit.limit)
+    let text = match limit.name {
+        _ if limit == NO_LEDGER => {
+            "endings cannot be recorded at the moment: try again later".to_owned()
+        }
+        "half_open_per_ip" => format!(
+            "{} is {}, and so many sockets from this address wait for their request: send it at once",
+            limit.name, limit.limit
+        ),
+        _ => format!("{} is {}, and that many are here: try again later", limit.name, limit.limit),
     };
     (Refusal::new(status, failure, text).retry_after(RETRY_AFTER), Some(limit))
 }

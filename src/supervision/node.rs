@@ -107,13 +107,29 @@ impl Node {
             return Err(NotAdmitted { failure: OpenFailure::RefusedLimit, limit: NO_LEDGER });
         }
         lock(&self.admission).admit(super::now(), ip)?;
-        Ok(Place { admission: Arc::clone(&self.admission), left: Arc::clone(&self.left), ip })
+        Ok(self.place(ip))
     }
 
-    /// Takes a place for the other leg of a relay, which no limit is asked about: its client was.
-    pub(super) fn admit_leg(&self) -> Place {
-        lock(&self.admission).accompany();
-        Place { admission: Arc::clone(&self.admission), left: Arc::clone(&self.left), ip: None }
+    /// Takes a place for the connection to an application that a client needs.
+    pub(super) fn admit_leg(&self) -> Result<Place, NotAdmitted> {
+        lock(&self.admission).accompany()?;
+        Ok(self.place(None))
+    }
+
+    /// Takes a place for a connection that this end dialled: it counts, and is not refused.
+    pub(super) fn place_of_dialled(&self) -> Place {
+        lock(&self.admission).count_in();
+        self.place(None)
+    }
+
+    fn place(&self, ip: Option<IpAddr>) -> Place {
+        Place { admission: Arc::clone(&self.admission), left: Arc::clone(&self.left), ip }
+    }
+
+    /// Takes note of a socket that was accepted and has no place yet.
+    pub(super) fn arrive(&self, ip: Option<IpAddr>) -> Result<Arrived, NotAdmitted> {
+        lock(&self.admission).arrive(ip)?;
+        Ok(Arrived { admission: Arc::clone(&self.admission), ip, is_overdue: false })
     }
 
     pub(super) fn present(&self) -> u64 {
@@ -163,6 +179,33 @@ impl Drop for Place {
         if admission.present() == 0 {
             self.left.notify_waiters();
         }
+    }
+}
+
+/// A socket that was accepted and has no place yet: dropped once it has one, or is gone.
+pub(super) struct Arrived {
+    admission: Arc<Mutex<Admission>>,
+    ip: Option<IpAddr>,
+    is_overdue: bool,
+}
+
+impl Arrived {
+    /// Takes note that its request is overdue.
+    pub(super) fn overdue(&mut self) -> Result<(), NotAdmitted> {
+        let Some(ip) = self.ip.filter(|_| !self.is_overdue) else { return Ok(()) };
+        lock(&self.admission).overdue(ip)?;
+        self.is_overdue = true;
+        Ok(())
+    }
+}
+
+impl Drop for Arrived {
+    fn drop(&mut self) {
+        let mut admission = lock(&self.admission);
+        if let Some(ip) = self.ip.filter(|_| self.is_overdue) {
+            admission.heard(ip);
+        }
+        admission.settle(self.ip);
     }
 }
 

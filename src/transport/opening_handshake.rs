@@ -29,7 +29,9 @@ pub use request::{
     AcceptKey, Request, RequestFacts, Subprotocol, check_method, check_origin, check_upgrade,
     choose_subprotocol, extension_name, extensions,
 };
-pub use server::{Accepted, FailedHandshake, HandshakeLimits, Received, accept, receive};
+pub use server::{
+    Accepted, FailedHandshake, HandshakeLimits, Received, accept, receive, receive_unless,
+};
 pub use waiting::Waiting;
 
 /// How much of a text that a peer chose is kept in a record.

@@ -287,7 +287,11 @@ fn half_open(address: SocketAddr) -> TcpStream {
 
 #[tokio::test]
 async fn hundreds_of_half_open_handshakes_stop_nobody() {
-    let settings = ["limits.handshake_timeout=\"3s\"", "ledger.open_failed_per_second=1000"];
+    let settings = [
+        "limits.handshake_timeout=\"3s\"",
+        "limits.half_open_per_ip=0",
+        "ledger.open_failed_per_second=1000",
+    ];
     let daemon = Daemon::start(PROGRAM, &settings).await;
     let bystander = Bystander::at(daemon.listener()).await;
     let half: Vec<TcpStream> = (0..300).map(|_| half_open(daemon.listener())).collect();
@@ -304,7 +308,8 @@ async fn hundreds_of_half_open_handshakes_stop_nobody() {
 /// 128 attempts beyond `max_connections` are heard out; more are told 503 unread.
 #[tokio::test]
 async fn a_crowd_at_the_door_is_turned_away_and_counted() {
-    let daemon = Daemon::start(PROGRAM, &["limits.max_connections=1"]).await;
+    let settings = ["limits.max_connections=1", "limits.half_open_per_ip=0"];
+    let daemon = Daemon::start(PROGRAM, &settings).await;
     let bystander = Bystander::at(daemon.listener()).await;
     let mut half: Vec<TcpStream> = (0..140).map(|_| half_open(daemon.listener())).collect();
     let turned_away = |ending: &Value| ending["open_failure"] == "refused_limit";
@@ -321,6 +326,51 @@ async fn a_crowd_at_the_door_is_turned_away_and_counted() {
     bystander.was_not_disturbed().await;
     let mut peer = comes_in(&daemon).await;
     echo(&mut peer, "in at last").await;
+}
+
+/// Connects from another address of this machine.
+async fn connect_from(ip: [u8; 4], to: SocketAddr) -> tokio::net::TcpStream {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind((ip, 0).into()).unwrap();
+    socket.connect(to).await.unwrap()
+}
+
+#[tokio::test]
+async fn silent_sockets_of_one_host_keep_nobody_else_out() {
+    let settings = ["limits.max_connections=4", "ledger.open_failed_per_second=1000"];
+    let daemon = Daemon::start(PROGRAM, &settings).await;
+    // More than are heard beyond `max_connections`.
+    let mut silent: Vec<TcpStream> =
+        (0..300).map(|_| TcpStream::connect(daemon.listener()).unwrap()).collect();
+    let refused = |ending: &Value| ending["open_failure"] == "refused_limit";
+    let records = daemon.await_endings(300 - 66, refused, 4 * SOON).await;
+    for record in &records {
+        let limit = (&record["limit"]["name"], &record["limit"]["limit"]);
+        assert_eq!(limit, (&"half_open_per_ip".into(), &64.into()), "{record}");
+    }
+    for n in 0..2 {
+        let stream = connect_from([127, 0, 0, 2], daemon.listener()).await;
+        let mut peer = upgraded(stream).await.expect("another host is let in");
+        echo(&mut peer, &n.to_string()).await;
+    }
+    silent.clear();
+    let mut peer = comes_in(&daemon).await;
+    echo(&mut peer, "in at last").await;
+}
+
+#[tokio::test]
+async fn a_burst_from_one_address_is_no_crowd_of_silent_sockets() {
+    let daemon = Daemon::start(PROGRAM, &["limits.half_open_per_ip=4"]).await;
+    let mut burst: Vec<tokio::net::TcpStream> = Vec::new();
+    for _ in 0..100 {
+        burst.push(tokio::net::TcpStream::connect(daemon.listener()).await.unwrap());
+    }
+    for stream in burst {
+        // On a slow machine the last are overdue.
+        let _ = upgraded(stream).await;
+    }
+    let mut peer = comes_in(&daemon).await;
+    echo(&mut peer, "hello").await;
 }
 
 async fn answer_before_the_end(address: SocketAddr) -> String {

@@ -9,6 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, timeout};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
+use super::front::Front;
 use super::stage::{House, sent, settings};
 use crate::support::SOON;
 use crate::support::frame::{Frame, Side};
@@ -137,4 +138,24 @@ async fn an_application_that_opened_for_a_client_that_left_is_closed_and_recorde
     assert_eq!((leg.outcome.cause, sent(&leg)), (Cause::RelayPeer, Some(1001)));
     assert_eq!(leg.origin.path.as_deref(), Some("/"));
     assert!(asked.house.supervisor.accounting().balances());
+}
+
+#[tokio::test]
+async fn a_client_takes_the_place_of_its_application_s_connection_before_that_is_asked() {
+    let front = Front::open(&["limits.max_connections=3"], "").await;
+    let ask = async |path: &str| {
+        let mut client = TcpStream::connect(front.address()).await.unwrap();
+        client.write_all(upgrade_request("here", path, "").as_bytes()).await.unwrap();
+        client
+    };
+    let mut first = ask("/first").await;
+    let asked = timeout(SOON, front.application.accept()).await.expect("awaited a dial");
+    let _second = ask("/second").await;
+    let record = front.daemon.await_ending(|e| e["path"] == "/second", SOON).await;
+    assert_eq!(record["open_failure"], "refused_limit", "{record}");
+    assert_eq!(record["limit"]["name"], "max_connections", "{record}");
+    let _application = RawPeer::answer(asked.unwrap().0, "", &[]).await;
+    let mut status = [0; 12];
+    first.read_exact(&mut status).await.unwrap();
+    assert!(status.ends_with(b"101"));
 }

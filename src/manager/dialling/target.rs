@@ -303,7 +303,7 @@ impl Connected {
             origin: Arc::new(origin),
             settings,
             backend,
-            place: None,
+            place: Some(core.place_of_dialled()),
         };
         if let Some(application) = opened.application {
             return core.adopt_feed(adoption, application, inject, first.to_vec()).await;

@@ -98,7 +98,7 @@ impl Listener {
         client.backend = Some(RELAY.to_owned());
         let settings = relay.settings_of_leg(&route.settings);
         let theirs = origin_of_leg(&client, &opened);
-        let place = Some(self.node.admit_leg());
+        let place = Some(self.node.place_of_dialled());
         let (leg, _lease) = opened.application.leg(theirs, settings, Backend::discarding(), place);
         self.node.dismiss(leg, "the client left");
     }
@@ -124,7 +124,7 @@ impl Listener {
         decision: Decision,
         opened: Opened,
     ) {
-        let Decision { place, route, id } = decision;
+        let Decision { place, place_of_leg, route, id } = decision;
         let Some(relay) = route.application() else { return };
         origin.backend = Some(RELAY.to_owned());
         origin.subprotocol = opened.application.subprotocol.clone().map(String::from);
@@ -132,7 +132,6 @@ impl Listener {
         let Opened { application, agreement: _, allowed_rsv } = opened;
         let leg = || Backend::leg(allowed_rsv, relay.checks_utf8());
         let settings = relay.settings_of_leg(&route.settings);
-        let place_of_leg = Some(self.node.admit_leg());
         let (application, lease) = application.leg(theirs, settings, leg(), place_of_leg);
         let client = Adoption {
             id,

@@ -14,6 +14,8 @@ pub(super) struct UnderWay<'a> {
     pub(super) stage: Stage,
     /// What is known of the application that was asked.
     pub(super) upstream: Option<Upstream>,
+    /// Which limit it was that no request was waited for.
+    pub(super) limit: Option<Limit>,
 }
 
 /// How far an attempt has come.
@@ -45,7 +47,7 @@ impl UnderWay<'_> {
         let (route, limit) = match self.over() {
             Stage::Agreed(decision) => (Some(decision.route), None),
             Stage::Refused { limit, route, .. } => (route.map(|route| *route), limit),
-            Stage::Undecided | Stage::Over => (None, None),
+            Stage::Undecided | Stage::Over => (None, self.limit.take()),
         };
         let listener = self.listener;
         let mut origin = listener.origin(self.visitor, failed.request.as_ref(), route.as_ref());

@@ -111,8 +111,28 @@ pub async fn receive<T: Transport>(
     socket: T,
     limits: HandshakeLimits,
 ) -> Result<Received<T>, Box<FailedHandshake>> {
-    let deadline = Instant::now() + limits.timeout;
-    let (socket, read_ahead, all_read, head) = read_head(socket, &limits, deadline).await;
+    receive_unless(socket, limits, limits.timeout, || Ok(())).await
+}
+
+/// Like [`receive`]; where the request is not there after so long, `overdue` says whether to go on.
+///
+/// # Errors
+///
+/// As [`receive`], and the refusal of `overdue`.
+///
+/// # Cancel safety
+///
+/// As [`accept`].
+pub async fn receive_unless<T: Transport>(
+    socket: T,
+    limits: HandshakeLimits,
+    after: Duration,
+    overdue: impl FnOnce() -> Result<(), Refusal>,
+) -> Result<Received<T>, Box<FailedHandshake>> {
+    let began = Instant::now();
+    let deadline = began + limits.timeout;
+    let patience = Patience { until: deadline.min(began + after), overdue, deadline };
+    let (socket, read_ahead, all_read, head) = read_head(socket, &limits, patience).await;
     let request = match head {
         HeadRead::Request(request) => Request::new(*request),
         HeadRead::Refused(refusal) => return Err(refuse(socket, refusal, None).await),
@@ -276,11 +296,20 @@ enum HeadRead {
     Gone { detail: String, transport_end: TransportEnd },
 }
 
+/// How long a request is waited for.
+struct Patience<F> {
+    /// When it is overdue.
+    until: Instant,
+    /// Asked then whether to go on.
+    overdue: F,
+    deadline: Instant,
+}
+
 /// Lets hyper read one request, and takes the socket back the moment it is there.
 async fn read_head<T: Transport>(
     socket: T,
     limits: &HandshakeLimits,
-    deadline: Instant,
+    patience: Patience<impl FnOnce() -> Result<(), Refusal>>,
 ) -> (T, Bytes, Vec<u8>, HeadRead) {
     let slot = Arc::new(OnceLock::new());
     let service = {
@@ -302,11 +331,22 @@ async fn read_head<T: Transport>(
             .max_buf_size(limits.max_header_bytes.max(HYPER_MIN_BUFFER))
             .serve_connection(TokioIo::new(Muted::new(socket)), service),
     );
-    let run = poll_fn(|cx| {
+    let mut run = poll_fn(|cx| {
         let polled = http.poll_without_shutdown(cx);
         if slot.get().is_some() { Poll::Ready(Ok(())) } else { polled }
     });
-    let ran = timeout_at(deadline, run).await;
+    let Patience { until, overdue, deadline } = patience;
+    let mut refused = None;
+    let ran = match timeout_at(until, &mut run).await {
+        Err(elapsed) if until < deadline => match overdue() {
+            Ok(()) => timeout_at(deadline, run).await,
+            Err(refusal) => {
+                refused = Some(refusal);
+                Err(elapsed)
+            }
+        },
+        ran => ran,
+    };
     let parts = http.into_parts();
     drop(parts.service);
     let mut heard = parts.io.into_inner().into_heard();
@@ -314,6 +354,7 @@ async fn read_head<T: Transport>(
 
     let head = match (Arc::into_inner(slot).and_then(OnceLock::into_inner), ran) {
         (Some(request), _) => HeadRead::Request(Box::new(request)),
+        (None, _) if let Some(refusal) = refused => HeadRead::Refused(refusal),
         (None, Err(_)) => HeadRead::Refused(too_slow(limits, heard.received)),
         (None, Ok(ran)) => judge_failure(&heard, &parts.read_buf, ran.err(), limits),
     };

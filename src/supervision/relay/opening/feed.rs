@@ -18,6 +18,7 @@ use super::{Relay, recorded};
 use crate::config::{ConnectionSettings, Records};
 use crate::supervision::backend::Backend;
 use crate::supervision::handle::ConnectionHandle;
+use crate::supervision::node::Place;
 use crate::supervision::relay::Losses;
 use crate::supervision::relay::answered::Answered;
 use crate::supervision::relay::applications::{Lease, NotReached};
@@ -94,10 +95,11 @@ impl Waiting {
         injects: bool,
         first: Vec<Message>,
         adopted: oneshot::Sender<ConnectionHandle>,
+        place: Place,
     ) -> Pair {
         let losses = Losses { caller: "feed", ..self.relay.losses() };
         let backend = self.relay.backend();
-        let (application, lease) = self.leg(&feed.origin, &feed.settings, backend);
+        let (application, lease) = self.leg(&feed.origin, &feed.settings, backend, place);
         Pair { client: feed, application, losses, lease, injects, first, adopted: Some(adopted) }
     }
 
@@ -106,8 +108,9 @@ impl Waiting {
         self,
         feed: &Origin,
         settings: &ConnectionSettings,
+        place: Place,
     ) -> Adoption {
-        self.leg(feed, settings, Backend::discarding()).0
+        self.leg(feed, settings, Backend::discarding(), place).0
     }
 
     fn leg(
@@ -115,6 +118,7 @@ impl Waiting {
         feed: &Origin,
         settings: &ConnectionSettings,
         backend: Backend,
+        place: Place,
     ) -> (Adoption, Lease) {
         let Self { application, relay } = self;
         let mut origin = Origin::new(Direction::Outbound);
@@ -125,7 +129,7 @@ impl Waiting {
         origin.dialer.clone_from(&feed.dialer);
         origin.backend.clone_from(&feed.backend);
         origin.subprotocol = application.subprotocol.clone().map(String::from);
-        application.leg(origin, relay.settings_of_leg(settings), backend, None)
+        application.leg(origin, relay.settings_of_leg(settings), backend, Some(place))
     }
 }
 

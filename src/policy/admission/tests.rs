@@ -1,0 +1,179 @@
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use super::*;
+
+const HERE: Option<IpAddr> = Some(IpAddr::V4(Ipv4Addr::LOCALHOST));
+const THERE: Option<IpAddr> = Some(IpAddr::V6(Ipv6Addr::LOCALHOST));
+
+fn refusal(result: Result<(), NotAdmitted>) -> &'static str {
+    result.unwrap_err().limit.name
+}
+
+fn v6(text: &str) -> Option<IpAddr> {
+    Some(text.parse().unwrap())
+}
+
+#[test]
+fn numbers_are_counted_over_the_node_and_by_address() {
+    let now = Instant::now();
+    let limits =
+        AdmissionLimits { max_connections: 3, max_connections_per_ip: 2, ..Default::default() };
+    let mut admission = Admission::new(limits, now);
+    admission.admit(now, HERE).unwrap();
+    admission.admit(now, HERE).unwrap();
+    assert_eq!(refusal(admission.admit(now, HERE)), "max_connections_per_ip");
+    admission.admit(now, THERE).unwrap();
+    assert_eq!(refusal(admission.admit(now, THERE)), "max_connections");
+    admission.leave(HERE);
+    admission.admit(now, HERE).unwrap();
+    for ip in [HERE, HERE, THERE] {
+        admission.leave(ip);
+    }
+    assert!(admission.present() == 0 && admission.present_by_ip.is_empty());
+}
+
+#[test]
+fn an_ipv6_network_counts_as_one_address() {
+    let now = Instant::now();
+    let (one, same, other) = (v6("2001:db8::1"), v6("2001:db8::ffff:1:2"), v6("2001:db8:0:1::1"));
+    let limits = AdmissionLimits { max_connections_per_ip: 1, ..Default::default() };
+    let mut admission = Admission::new(limits, now);
+    admission.admit(now, one).unwrap();
+    assert_eq!(refusal(admission.admit(now, same)), "max_connections_per_ip");
+    admission.admit(now, other).unwrap();
+    admission.leave(one);
+    admission.admit(now, same).unwrap();
+
+    let limits = AdmissionLimits { accept_rate_per_ip: 1, ..Default::default() };
+    let mut admission = Admission::new(limits, now);
+    admission.admit(now, one).unwrap();
+    assert_eq!(refusal(admission.admit(now, same)), "accept_rate_per_ip");
+    admission.admit(now, other).unwrap();
+
+    let limits = AdmissionLimits { half_open_per_ip: 1, ..Default::default() };
+    let mut admission = Admission::new(limits, now);
+    admission.overdue(one.unwrap()).unwrap();
+    assert_eq!(refusal(admission.overdue(same.unwrap())), "half_open_per_ip");
+    admission.overdue(other.unwrap()).unwrap();
+    admission.heard(same.unwrap());
+    admission.overdue(one.unwrap()).unwrap();
+}
+
+#[test]
+fn rates_come_back_with_time_and_who_is_too_fast_costs_others_nothing() {
+    let now = Instant::now();
+    let limits =
+        AdmissionLimits { handshakes_per_second: 2, accept_rate_per_ip: 1, ..Default::default() };
+    let mut admission = Admission::new(limits, now);
+    admission.admit(now, HERE).unwrap();
+    for _ in 0..10 {
+        assert_eq!(refusal(admission.admit(now, HERE)), "accept_rate_per_ip");
+    }
+    admission.admit(now, THERE).unwrap();
+    assert_eq!(refusal(admission.admit(now, v6("2001:db8::1"))), "handshakes_per_second");
+    admission.admit(now + Duration::from_secs(1), HERE).unwrap();
+}
+
+#[test]
+fn a_rate_is_held_to_across_generations() {
+    let limits = AdmissionLimits { accept_rate_per_ip: 4, ..Default::default() };
+    let start = Instant::now();
+    let mut admission = Admission::new(limits, start);
+    let tries = (0..10_000).map(|ms| start + Duration::from_millis(ms));
+    let admitted = tries.filter(|now| admission.admit(*now, HERE).is_ok()).count();
+    // Four at once, and four in each of the ten seconds.
+    assert!((40..=44).contains(&admitted), "{admitted}");
+}
+
+#[test]
+fn a_flood_of_addresses_is_forgotten_again() {
+    let limits = AdmissionLimits { accept_rate_per_ip: 1, ..Default::default() };
+    let mut now = Instant::now();
+    let mut admission = Admission::new(limits, now);
+    for n in 0..100_000_u32 {
+        now += Duration::from_millis(1);
+        let ip = Some(IpAddr::V4(n.into()));
+        admission.admit(now, ip).unwrap();
+        admission.leave(ip);
+        assert!(admission.rates_by_ip.remembered() <= 2_000);
+    }
+}
+
+#[test]
+fn without_limits_everybody_is_admitted() {
+    let now = Instant::now();
+    let mut admission = Admission::new(AdmissionLimits::default(), now);
+    for _ in 0..10_000 {
+        admission.arrive(HERE).unwrap();
+        admission.overdue(HERE.unwrap()).unwrap();
+        admission.admit(now, HERE).unwrap();
+    }
+}
+
+#[test]
+fn an_attempt_that_is_admitted_counts_once() {
+    let now = Instant::now();
+    let limits = AdmissionLimits { max_connections: 200, ..Default::default() };
+    let mut admission = Admission::new(limits, now);
+    for _ in 0..200 {
+        admission.arrive(HERE).unwrap();
+        admission.admit(now, HERE).unwrap();
+        admission.settle(HERE);
+    }
+    // Each further one is heard, and told why it is refused.
+    for _ in 0..128 {
+        admission.arrive(HERE).unwrap();
+        assert_eq!(refusal(admission.admit(now, HERE)), "max_connections");
+    }
+    let refused = admission.arrive(HERE).unwrap_err().limit;
+    assert_eq!((refused.name, refused.limit, refused.observed), ("max_connections", 200, 201));
+}
+
+#[test]
+fn silent_sockets_of_one_host_leave_room_for_others() {
+    let limits =
+        AdmissionLimits { max_connections: 100, half_open_per_ip: 10, ..Default::default() };
+    let mut admission = Admission::new(limits, Instant::now());
+    // A burst is heard as long as there is room enough.
+    let heard = (0..1_000).filter(|_| admission.arrive(HERE).is_ok()).count();
+    assert_eq!(heard, 114);
+    assert_eq!(refusal(admission.arrive(HERE)), "half_open_per_ip");
+    admission.arrive(THERE).unwrap();
+    admission.arrive(None).unwrap();
+    // Those that stay silent are refused but for a few.
+    let stay = (0..114).filter(|_| match admission.overdue(HERE.unwrap()) {
+        Ok(()) => true,
+        Err(_) => {
+            admission.settle(HERE);
+            false
+        }
+    });
+    assert_eq!(stay.count(), 10);
+    admission.arrive(HERE).unwrap();
+    for ip in [HERE, THERE, None] {
+        admission.settle(ip);
+    }
+    for _ in 0..10 {
+        admission.heard(HERE.unwrap());
+        admission.settle(HERE);
+    }
+    assert!(admission.arrivals.is_empty());
+}
+
+#[test]
+fn those_that_come_with_others_and_those_that_were_dialled_take_places() {
+    let now = Instant::now();
+    let limits = AdmissionLimits { max_connections: 3, ..Default::default() };
+    let mut admission = Admission::new(limits, now);
+    admission.admit(now, HERE).unwrap();
+    admission.accompany().unwrap();
+    admission.count_in();
+    admission.count_in();
+    assert_eq!(refusal(admission.accompany()), "max_connections");
+    assert_eq!(refusal(admission.admit(now, HERE)), "max_connections");
+    for _ in 0..2 {
+        admission.leave(None);
+    }
+    admission.admit(now, HERE).unwrap();
+}
