@@ -27,6 +27,15 @@ pub fn judge(outcome: &mut Outcome, direction: Direction) {
     outcome.detail = sentence(outcome);
 }
 
+/// Judges the refusal of an application that has answered a client with this status: that is an
+/// answer like any other server's, and only what is not the client's is the backend's fault.
+pub fn judge_refusal(outcome: &mut Outcome, status: u16) {
+    if (200..500).contains(&status) {
+        outcome.fault = Fault::Peer;
+    }
+    outcome.retry = retry_attempt(OpenFailure::UpgradeRejected { status });
+}
+
 fn fault(outcome: &Outcome, direction: Direction) -> Fault {
     match outcome.kind {
         Kind::Clean => clean_fault(outcome, direction),

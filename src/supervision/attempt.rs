@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use super::publication::Publisher;
 use crate::protocol::classification;
 use crate::vocabulary::{
-    ConnectionId, Ending, Kind, Limit, OpenFailure, Origin, Outcome, TransportEnd,
+    ConnectionId, Direction, Ending, Kind, Limit, OpenFailure, Origin, Outcome, TransportEnd,
 };
 
 /// An attempt that never became a connection.
@@ -16,6 +16,8 @@ pub(crate) struct Attempt {
     pub(crate) failure: OpenFailure,
     pub(crate) transport_end: Option<TransportEnd>,
     pub(crate) limit: Option<Limit>,
+    /// How long the other side asked to wait (`Retry-After`).
+    pub(crate) wait: Option<Duration>,
     pub(crate) detail: String,
 }
 
@@ -34,27 +36,28 @@ pub(super) struct Unclaimed {
 
 impl Recorder {
     pub(super) fn record(&self, attempt: Attempt) {
-        self.publisher.open_failed(Arc::new(self.draw_up(attempt, None)));
+        self.publisher.open_failed(Arc::new(self.draw_up(attempt)));
     }
 
-    /// Likewise, and returns the record once it is durable or cannot be; `wait` is how long the peer
-    /// asked to wait (`Retry-After`).
-    pub(super) async fn record_durably(
-        &self,
-        attempt: Attempt,
-        wait: Option<Duration>,
-    ) -> Arc<Ending> {
-        let ending = Arc::new(self.draw_up(attempt, wait));
+    /// Likewise, and returns the record once it is durable or cannot be.
+    pub(super) async fn record_durably(&self, attempt: Attempt) -> Arc<Ending> {
+        let ending = Arc::new(self.draw_up(attempt));
         self.publisher.open_failed_durably(Arc::clone(&ending)).await;
         ending
     }
 
-    fn draw_up(&self, attempt: Attempt, wait: Option<Duration>) -> Ending {
-        let Attempt { origin, began, failure, transport_end, limit, detail } = attempt;
+    fn draw_up(&self, attempt: Attempt) -> Ending {
+        let Attempt { origin, began, failure, transport_end, limit, wait, detail } = attempt;
         let ended_at = SystemTime::now();
         let mut outcome =
             Outcome { transport_end, limit, detail, ..Outcome::of(Kind::OpenFailed(failure)) };
         classification::judge(&mut outcome, origin.direction);
+        let answered = origin.upstream.as_ref().and_then(|upstream| upstream.status);
+        if let (OpenFailure::BackendRefused, Direction::Inbound, Some(status)) =
+            (failure, origin.direction, answered)
+        {
+            classification::judge_refusal(&mut outcome, status);
+        }
         if let Some(wait) = wait {
             outcome.retry = classification::after_asking(outcome.retry, wait);
         }
@@ -96,6 +99,7 @@ impl Drop for Unclaimed {
             failure: OpenFailure::RefusedDraining,
             transport_end: Some(TransportEnd::Local),
             limit: None,
+            wait: None,
             detail,
         });
     }

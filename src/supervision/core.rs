@@ -169,12 +169,8 @@ impl Core {
         self.node.record_attempt(attempt);
     }
 
-    pub(crate) async fn record_attempt_durably(
-        &self,
-        attempt: Attempt,
-        wait: Option<Duration>,
-    ) -> Arc<Ending> {
-        self.node.record_attempt_durably(attempt, wait).await
+    pub(crate) async fn record_attempt_durably(&self, attempt: Attempt) -> Arc<Ending> {
+        self.node.record_attempt_durably(attempt).await
     }
 
     pub(crate) fn records(&self) -> &Records {

@@ -22,7 +22,7 @@ use crate::policy::admission::NotAdmitted;
 use crate::transport::bind::{Arrival, Arrivals};
 use crate::transport::opening_handshake::{
     self, Accepted, Agreement, HandshakeLimits, Received, Refusal, Request, RequestFacts,
-    check_method, check_origin, check_upgrade, choose_subprotocol,
+    Subprotocol, check_method, check_origin, check_upgrade, choose_subprotocol,
 };
 use crate::transport::socket::{AnySocket, SocketName};
 use crate::vocabulary::{
@@ -156,6 +156,7 @@ impl Listener {
             failure: OpenFailure::RefusedLimit,
             transport_end: Some(TransportEnd::Local),
             limit: Some(limit),
+            wait: None,
             detail: why.to_owned(),
         });
     }
@@ -239,7 +240,7 @@ impl Listener {
         let Stage::Agreed(Decision { place, route, id, .. }) = under_way.over() else { return };
         let Accepted { socket, read_ahead, request, subprotocol, .. } = accepted;
         let mut origin = self.origin(under_way.visitor, Some(&request), Some(&route));
-        origin.subprotocol = subprotocol.map(String::from);
+        origin.subprotocol = subprotocol.as_ref().map(Subprotocol::recorded);
         origin.backend = Some(backend.name().to_owned());
         let adoption = Adoption {
             id,
@@ -295,7 +296,7 @@ impl Listener {
         &self,
         request: &Request,
         route: &Route,
-    ) -> Result<(Agreement, Option<opening_handshake::Subprotocol>), Refusal> {
+    ) -> Result<(Agreement, Option<Subprotocol>), Refusal> {
         check_method(request)?;
         let key = check_upgrade(request)?;
         check_origin(request.origin().as_deref(), |origin| route.allows_origin(Some(origin)))?;

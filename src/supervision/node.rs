@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use ractor::ActorRef;
 use tokio::sync::{Notify, oneshot, watch};
@@ -154,14 +153,9 @@ impl Node {
         self.recorder.record(attempt);
     }
 
-    /// Records an attempt that failed, and returns its record once it is durable or cannot be;
-    /// `wait` is how long the peer asked to wait (`Retry-After`).
-    pub(super) async fn record_attempt_durably(
-        &self,
-        attempt: Attempt,
-        wait: Option<Duration>,
-    ) -> Arc<Ending> {
-        self.recorder.record_durably(attempt, wait).await
+    /// Records an attempt that failed, and returns its record once it is durable or cannot be.
+    pub(super) async fn record_attempt_durably(&self, attempt: Attempt) -> Arc<Ending> {
+        self.recorder.record_durably(attempt).await
     }
 }
 

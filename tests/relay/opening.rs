@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lastword::Ending;
 use lastword::config::{HostHeader, RelayBackend};
-use lastword::vocabulary::{Direction, Fault, Kind, OpenFailure};
+use lastword::vocabulary::{Direction, Fault, Kind, OpenFailure, Retry};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 
@@ -127,9 +127,93 @@ async fn a_refusal_passes_through() {
     assert!(answer.contains("content-type: application/json\r\n"), "{answer}");
     let outcome = &ending.outcome;
     assert_eq!(outcome.kind, Kind::OpenFailed(OpenFailure::BackendRefused));
-    assert_eq!(outcome.fault, Fault::Backend);
+    assert_eq!(outcome.fault, Fault::Peer);
+    assert_eq!(outcome.retry, Retry::Reauthenticate);
     assert_eq!(ending.origin.upstream.as_ref().unwrap().status, Some(403));
     assert_eq!(ending.origin.route.as_deref(), Some("/*"));
+}
+
+#[tokio::test]
+async fn whose_fault_a_refusal_is_and_whether_to_come_back_follows_its_status() {
+    for (status, more, fault, retry) in [
+        ("302 Found", "Location: /login\r\n", Fault::Peer, (1, 30)),
+        ("404 Not Found", "", Fault::Peer, (0, 0)),
+        ("429 Too Many Requests", "Retry-After: 90\r\n", Fault::Peer, (90, 99)),
+        ("500 Internal Server Error", "", Fault::Backend, (1, 30)),
+        ("503 Service Unavailable", "Retry-After: 7\r\n", Fault::Backend, (7, 30)),
+    ] {
+        let answer = format!("HTTP/1.1 {status}\r\n{more}Content-Length: 0\r\n\r\n");
+        let url = answering(answer.leak().as_bytes()).await;
+        let mut house = House::open(&url, settings(|_| {}), |_| {}).await;
+        let (_, ending) = refused(&mut house).await;
+        let outcome = &ending.outcome;
+        assert_eq!(outcome.kind, Kind::OpenFailed(OpenFailure::BackendRefused));
+        assert_eq!(outcome.fault, fault, "{status}");
+        let wait = match outcome.retry {
+            Retry::Never => (0, 0),
+            Retry::Backoff { min, max } => (min.as_secs(), max.as_secs()),
+            Retry::Reauthenticate => panic!("{status}"),
+        };
+        assert_eq!(wait, retry, "{status}");
+    }
+    let url = answering(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n").await;
+    let mut house = House::open(&url, settings(|_| {}), |_| {}).await;
+    assert_eq!(refused(&mut house).await.1.outcome.retry, Retry::Reauthenticate);
+}
+
+#[tokio::test]
+async fn a_refusal_passes_as_it_is_framed_and_says_what_would_be_taken() {
+    let no_content = answering(b"HTTP/1.1 204 No Content\r\nX-Why: no\r\n\r\n").await;
+    let mut house = House::open(&no_content, settings(|_| {}), |_| {}).await;
+    let (answer, _) = refused(&mut house).await;
+    assert!(answer.starts_with("HTTP/1.1 204 ") && answer.ends_with("x-why: no\r\n\r\n"));
+    assert!(!answer.to_ascii_lowercase().contains("content-length"), "{answer}");
+
+    let upgrade = b"HTTP/1.1 426 Upgrade Required\r\nUpgrade: websocket\r\n\
+                    Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nContent-Length: 0\r\n\r\n";
+    let mut house = House::open(&answering(upgrade).await, settings(|_| {}), |_| {}).await;
+    let answer = refused(&mut house).await.0.to_ascii_lowercase();
+    for line in ["upgrade: websocket", "sec-websocket-version: 13", "connection: upgrade"] {
+        assert!(answer.contains(&format!("\r\n{line}\r\n")), "{line} of {answer}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_may_have_hundreds_of_header_lines() {
+    let cookies: String = (0..300).map(|n| format!("Set-Cookie: c{n}=1\r\n")).collect();
+    let scene = Scene::between(|_| {}, |_| {}, "", &cookies).await;
+    assert_eq!(all(&scene.client.head, "set-cookie").len(), 300);
+
+    let refusal = format!("HTTP/1.1 403 Forbidden\r\n{cookies}Content-Length: 2\r\n\r\nno");
+    let url = answering(refusal.leak().as_bytes()).await;
+    let mut house = House::open(&url, settings(|_| {}), |_| {}).await;
+    let (answer, _) = refused(&mut house).await;
+    assert!(answer.starts_with("HTTP/1.1 403 ") && answer.ends_with("\r\n\r\nno"), "{answer}");
+    assert!(answer.contains("c299=1"));
+}
+
+#[tokio::test]
+async fn what_a_proxy_in_front_says_of_the_client_passes_on() {
+    let request = "X-Forwarded-Proto: https\r\nX-Forwarded-Host: chat.example.org\r\n";
+    let scene = Scene::between(|_| {}, |_| {}, request, "").await;
+    let asked = &scene.application.head;
+    assert_eq!(asked.header("x-forwarded-proto"), Some("https"));
+    assert_eq!(asked.header("x-forwarded-host"), Some("chat.example.org"));
+    let forwarded = "for=127.0.0.1;host=\"chat.example.org\";proto=https";
+    assert_eq!(asked.header("forwarded"), Some(forwarded));
+}
+
+#[tokio::test]
+async fn subprotocols_pass_whole_whatever_they_look_like_and_are_recorded_in_part() {
+    let token = format!("bearer.{}", "x".repeat(3000));
+    let request = format!("Sec-WebSocket-Protocol: {token}, not a token, v1\r\n");
+    let answer = format!("Sec-WebSocket-Protocol: {token}\r\n");
+    let mut scene = Scene::between(|_| {}, |_| {}, &request, &answer).await;
+    let offered = scene.application.head.header("sec-websocket-protocol").unwrap();
+    assert_eq!(offered, format!("{token}, not a token, v1"));
+    assert_eq!(scene.client.head.header("sec-websocket-protocol"), Some(&*token));
+    let legs = scene.leave().await;
+    assert!(legs.client.origin.subprotocol.as_ref().unwrap().len() <= 1024);
 }
 
 #[tokio::test]

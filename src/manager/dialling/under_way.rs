@@ -34,9 +34,8 @@ impl<'a> UnderWay<'a> {
 
     /// Records that it failed, and returns the record once it is durable or cannot be.
     pub(super) async fn failed(mut self, why: Failure) -> Arc<Ending> {
-        let retry_after = why.retry_after;
         let attempt = self.end(why, "the feed did not open");
-        self.core.record_attempt_durably(attempt, retry_after).await
+        self.core.record_attempt_durably(attempt).await
     }
 
     /// Closes the connection to an application that waits in vain, and returns what to record.
@@ -45,9 +44,9 @@ impl<'a> UnderWay<'a> {
         if let Some(application) = self.application.take() {
             self.core.dismiss(application, &self.origin, self.settings, to_application);
         }
-        let Failure { failure, transport_end, retry_after: _, detail } = why;
+        let Failure { failure, transport_end, retry_after: wait, detail } = why;
         let (origin, began) = (self.take_origin(), self.began);
-        Attempt { origin, began, failure, transport_end, limit: None, detail }
+        Attempt { origin, began, failure, transport_end, limit: None, wait, detail }
     }
 
     fn take_origin(&mut self) -> Origin {

@@ -10,7 +10,7 @@ use crate::supervision::backend::Backend;
 use crate::supervision::relay::{Offer, Opened, Relay, Unopened};
 use crate::supervision::supervisor::{Adoption, Pair};
 use crate::transport::opening_handshake::{
-    Accepted, Agreement, Received, Refusal, Request, RequestFacts,
+    Accepted, Agreement, Received, Refusal, Request, RequestFacts, Subprotocol,
 };
 use crate::transport::socket::{AnySocket, SocketName};
 use crate::vocabulary::{Direction, Origin, Role};
@@ -127,7 +127,7 @@ impl Listener {
         let Decision { place, place_of_leg, route, id } = decision;
         let Some(relay) = route.application() else { return };
         origin.backend = Some(RELAY.to_owned());
-        origin.subprotocol = opened.application.subprotocol.clone().map(String::from);
+        origin.subprotocol = opened.application.subprotocol.as_ref().map(Subprotocol::recorded);
         let theirs = origin_of_leg(&origin, &opened);
         let Opened { application, agreement: _, allowed_rsv } = opened;
         let leg = || Backend::leg(allowed_rsv, relay.checks_utf8());
@@ -163,6 +163,6 @@ fn origin_of_leg(client: &Origin, opened: &Opened) -> Origin {
     ] {
         to.clone_from(from);
     }
-    theirs.subprotocol = opened.application.subprotocol.clone().map(String::from);
+    theirs.subprotocol = opened.application.subprotocol.as_ref().map(Subprotocol::recorded);
     theirs
 }

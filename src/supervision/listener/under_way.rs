@@ -1,5 +1,7 @@
 //! An attempt that is under way: whatever becomes of it, it leaves a record.
 
+use std::time::Duration;
+
 use super::{Decision, Listener, RELAY, Visitor};
 use crate::supervision::attempt::Attempt;
 use crate::supervision::route::Route;
@@ -29,6 +31,8 @@ pub(super) enum Stage {
         failure: OpenFailure,
         text: String,
         limit: Option<Limit>,
+        /// How long the application asked to wait.
+        wait: Option<Duration>,
         request: Box<RequestFacts>,
         /// The route whose application refused it.
         route: Option<Box<Route>>,
@@ -44,10 +48,10 @@ impl UnderWay<'_> {
 
     /// Records that it failed.
     pub(super) fn failed(mut self, failed: Box<FailedHandshake>) {
-        let (route, limit) = match self.over() {
-            Stage::Agreed(decision) => (Some(decision.route), None),
-            Stage::Refused { limit, route, .. } => (route.map(|route| *route), limit),
-            Stage::Undecided | Stage::Over => (None, self.limit.take()),
+        let (route, limit, wait) = match self.over() {
+            Stage::Agreed(decision) => (Some(decision.route), None, None),
+            Stage::Refused { limit, wait, route, .. } => (route.map(|route| *route), limit, wait),
+            Stage::Undecided | Stage::Over => (None, self.limit.take(), None),
         };
         let listener = self.listener;
         let mut origin = listener.origin(self.visitor, failed.request.as_ref(), route.as_ref());
@@ -61,6 +65,7 @@ impl UnderWay<'_> {
             failure: failed.failure,
             transport_end: Some(failed.transport_end),
             limit,
+            wait,
             detail: match failed.status {
                 Some(status) => format!("{}; answered {status}", failed.detail),
                 None => failed.detail,
@@ -73,22 +78,22 @@ impl UnderWay<'_> {
             Stage::Agreed(decision) => Some(Box::new(decision.route)),
             Stage::Undecided | Stage::Refused { .. } | Stage::Over => None,
         };
-        let (failure, text) = (refusal.failure, refusal.text.clone());
+        let (failure, text, wait) = (refusal.failure, refusal.text.clone(), refusal.wait);
         let request = Box::new(request.facts());
-        self.stage = Stage::Refused { failure, text, limit, request, route };
+        self.stage = Stage::Refused { failure, text, limit, wait, request, route };
     }
 }
 
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
         let stopped = "the listener stopped before the opening handshake was complete".to_owned();
-        let (failure, detail, limit, request) = match self.over() {
+        let (failure, detail, limit, wait, request) = match self.over() {
             Stage::Over => return,
             Stage::Undecided | Stage::Agreed(_) => {
-                (OpenFailure::RefusedDraining, stopped, None, None)
+                (OpenFailure::RefusedDraining, stopped, None, None, None)
             }
-            Stage::Refused { failure, text, limit, request, route: _ } => {
-                (failure, text, limit, Some(request))
+            Stage::Refused { failure, text, limit, wait, request, route: _ } => {
+                (failure, text, limit, wait, Some(request))
             }
         };
         let mut origin = self.listener.origin(self.visitor, request.as_deref(), None);
@@ -99,6 +104,7 @@ impl Drop for UnderWay<'_> {
             failure,
             transport_end: Some(TransportEnd::Local),
             limit,
+            wait,
             detail,
         });
     }

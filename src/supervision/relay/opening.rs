@@ -14,7 +14,9 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use super::answered::Answered;
 use super::applications::{Application, Applications, NotReached};
 use super::{Losses, health};
-use crate::config::{ConnectionSettings, HostHeader, OnClientLost, PlainHttp, RelayBackend};
+use crate::config::{
+    ConnectionSettings, HostHeader, OnClientLost, PlainHttp, RelayBackend,
+};
 use crate::policy::balance::{InstanceView, NoInstance};
 use crate::supervision::tasks::{Owned, Task};
 use crate::transport::dial::InvalidUrl;
@@ -210,6 +212,7 @@ impl Relay {
             let allowed = offer.subprotocols;
             allowed.is_empty() || allowed.iter().any(|allowed| allowed == name.as_str())
         };
+        request.check_subprotocols()?;
         let subprotocols = request.subprotocols().into_iter().filter(offered).collect();
         // Any other extension could change frames in ways that the relay cannot follow.
         let extensions = extensions(request.headers())
@@ -279,6 +282,7 @@ fn refused(failed: FailedOpening) -> Refusal {
             let mut refusal = Refusal::new(status, OpenFailure::BackendRefused, text);
             let headers = headers::of_refusal(&answer.headers, answer.body.is_some());
             let body = answer.body.unwrap_or_else(|| Bytes::from(format!("{status}\n")));
+            refusal.wait = failed.retry_after;
             refusal.passed = Some(Box::new(Passed { headers, body }));
             refusal
         }

@@ -88,6 +88,8 @@ pub struct Refusal {
     pub headers: Vec<(&'static str, HeaderValue)>,
     /// What is wrong and how to right it, in one line; the peer reads it and so does the record.
     pub text: String,
+    /// How long an application asked to wait whose answer it is.
+    pub wait: Option<Duration>,
     /// The answer that goes to the peer instead of the text: an application's, which a relay passes on.
     pub passed: Option<Box<Passed>>,
 }
@@ -104,7 +106,8 @@ pub struct Passed {
 impl Refusal {
     /// Makes a refusal without header lines of its own.
     pub fn new(status: StatusCode, failure: OpenFailure, text: impl Into<String>) -> Self {
-        Self { status, failure, headers: Vec::new(), text: text.into(), passed: None }
+        let (headers, text) = (Vec::new(), text.into());
+        Self { status, failure, headers, text, wait: None, passed: None }
     }
 
     /// Adds a header line.
@@ -137,10 +140,14 @@ impl Refusal {
         let mut head = Head::new(self.status, now);
         head.line("Connection", b"close");
         if let Some(passed) = &self.passed {
-            head.line("Content-Length", passed.body.len().to_string().as_bytes());
+            // RFC 9110 sections 8.6 and 6.4.1: these have no body, and 204 no length either.
+            let has_body = !matches!(self.status.as_u16(), 204 | 304);
+            if has_body {
+                head.line("Content-Length", passed.body.len().to_string().as_bytes());
+            }
             head.passed(&passed.headers);
             let mut bytes = head.end();
-            bytes.extend_from_slice(if to_head { &[] } else { &passed.body });
+            bytes.extend_from_slice(if has_body && !to_head { &passed.body } else { &[] });
             return bytes;
         }
         head.line("Content-Type", b"text/plain; charset=utf-8");

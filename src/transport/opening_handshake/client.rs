@@ -30,6 +30,9 @@ use crate::vocabulary::{OpenFailure, TransportEnd};
 /// How large the head of an answer may be.
 const MAX_ANSWER: usize = 16 * 1024;
 
+/// How many header lines it may have: applications set many cookies, and 32 bytes each are few.
+const MAX_LINES: usize = 512;
+
 /// What this end asks a server for.
 #[derive(Debug, Clone)]
 pub struct ClientRequest {
@@ -285,6 +288,7 @@ async fn read_answer<T: Transport>(
     let begun = http1::Builder::new()
         .max_header_size(MAX_ANSWER)
         .max_buf_size(MAX_ANSWER)
+        .max_headers(MAX_LINES)
         .handshake::<_, Empty<Bytes>>(TokioIo::new(Muted::speaking_first(socket)))
         .await;
     let (mut sender, http) = match begun {
@@ -356,6 +360,12 @@ async fn read_answer<T: Transport>(
 fn no_answer(end: Option<ReadEnd>, error: Option<hyper::Error>) -> Box<FailedOpening> {
     let unparsable = error.filter(hyper::Error::is_parse);
     let (failure, detail, transport_end) = match (unparsable, end) {
+        (Some(error), _) if error.is_parse_too_large() => {
+            let detail = format!(
+                "the head of the server's answer has more than {MAX_LINES} lines or {MAX_ANSWER} bytes"
+            );
+            (OpenFailure::UpgradeRejected { status: 0 }, detail, TransportEnd::Local)
+        }
         (Some(error), _) => {
             let detail = format!("the server's answer is not HTTP: {error}");
             (OpenFailure::UpgradeRejected { status: 0 }, detail, TransportEnd::Local)

@@ -72,10 +72,23 @@ impl Request {
         text(&self.parts.headers, ORIGIN)
     }
 
-    /// Returns the subprotocols that are offered, in the client's order; what is no token is left
-    /// out.
+    /// Returns the subprotocols that are offered, in the client's order and as they were written.
     pub fn subprotocols(&self) -> Vec<Subprotocol> {
-        tokens(&self.parts.headers, PROTOCOL).filter_map(|token| token.parse().ok()).collect()
+        let names = tokens(&self.parts.headers, PROTOCOL).filter(|name| !name.is_empty());
+        names.map(|name| Subprotocol(name.to_owned())).collect()
+    }
+
+    /// Checks that what is offered as subprotocols can be passed on.
+    ///
+    /// # Errors
+    ///
+    /// 400: it is no text.
+    pub fn check_subprotocols(&self) -> Result<(), Refusal> {
+        let mut lines = self.parts.headers.get_all(PROTOCOL).into_iter();
+        match lines.all(|line| line.to_str().is_ok()) {
+            true => Ok(()),
+            false => Err(bad_request("Sec-WebSocket-Protocol may have ASCII characters only")),
+        }
     }
 
     /// Returns what a record keeps, each text cut to 1 KiB.
@@ -129,7 +142,8 @@ pub struct RequestFacts {
     pub subprotocols: Vec<Subprotocol>,
 }
 
-/// The name of a subprotocol: a token of HTTP, at most 1 KiB.
+/// The name of a subprotocol. Those that this end chooses are tokens of HTTP of at most 1 KiB; what a
+/// peer offers may be anything.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Subprotocol(String);
 
@@ -137,6 +151,11 @@ impl Subprotocol {
     /// Returns the name.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Returns what a record keeps of it: at most 1 KiB.
+    pub fn recorded(&self) -> String {
+        cut(&self.0)
     }
 }
 

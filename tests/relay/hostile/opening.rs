@@ -160,7 +160,9 @@ async fn whatever_an_application_answers_its_client_is_answered_right() {
         let attempt = front.daemon.await_ending(|e| e["path"] == path.as_str(), SOON).await;
         assert_eq!(attempt["kind"], "open_failed", "{what}: {attempt}");
         assert_eq!(attempt["open_failure"], failure, "{what}: {attempt}");
-        assert_eq!(attempt["fault"], "backend", "{what}: {attempt}");
+        let of_the_client = of_application.is_some_and(|status| (200..500).contains(&status));
+        let fault = if of_the_client { "peer" } else { "backend" };
+        assert_eq!(attempt["fault"], fault, "{what}: {attempt}");
         assert_eq!(attempt["upstream"]["status"], Value::from(of_application), "{what}");
     }
     let (_, peak) = front.memory();

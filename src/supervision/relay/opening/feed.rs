@@ -128,7 +128,7 @@ impl Waiting {
         }
         origin.dialer.clone_from(&feed.dialer);
         origin.backend.clone_from(&feed.backend);
-        origin.subprotocol = application.subprotocol.clone().map(String::from);
+        origin.subprotocol = application.subprotocol.as_ref().map(Subprotocol::recorded);
         application.leg(origin, relay.settings_of_leg(settings), backend, Some(place))
     }
 }

@@ -29,6 +29,9 @@ const HOP_BY_HOP: [&str; 9] = [
 ];
 
 /// Returns the lines of a client's request for `host` that pass on, and those that tell of it.
+///
+/// `X-Forwarded-Host` and `-Proto` pass as they came, and `Forwarded` agrees with them: an
+/// application that forces https would else redirect the clients of a TLS proxy for ever.
 pub(super) fn of_request(
     request: &HeaderMap,
     host: &str,
@@ -45,22 +48,37 @@ pub(super) fn of_request(
         Some(IpAddr::V6(ip)) => (format!("\"[{ip}]\""), ip.to_string()),
         None => ("unknown".to_owned(), "unknown".to_owned()),
     };
-    append(&mut headers, header::FORWARDED, &format!("for={of};host={};proto=http", quoted(host)));
+    // A proxy in front knows better what the client asked for: this end has seen plain HTTP.
+    let (forwarded_host, forwarded_proto) =
+        (client_entry(&headers, &FORWARDED_HOST), client_entry(&headers, &FORWARDED_PROTO));
+    let seen_host = quoted(forwarded_host.as_deref().unwrap_or(host));
+    let seen_proto = forwarded_proto.as_deref().filter(|proto| is_scheme(proto)).unwrap_or("http");
+    let forwarded = format!("for={of};host={seen_host};proto={seen_proto}");
+    append(&mut headers, header::FORWARDED, &forwarded);
     append(&mut headers, FORWARDED_FOR, &plain);
+    let id = id.map(|id| id.to_string());
     for (name, value) in [
-        (FORWARDED_HOST, host),
-        (FORWARDED_PROTO, "http"),
-        (CONNECTION_ID, id.map(|id| id.to_string()).unwrap_or_default().as_str()),
+        (FORWARDED_HOST, forwarded_host.is_none().then_some(host)),
+        (FORWARDED_PROTO, forwarded_proto.is_none().then_some("http")),
+        (CONNECTION_ID, id.as_deref()),
     ] {
-        headers.remove(&name);
-        if value.is_empty() {
-            continue;
-        }
-        if let Ok(value) = HeaderValue::from_str(value) {
+        let value = value.filter(|value| !value.is_empty());
+        if let Some(value) = value.and_then(|value| HeaderValue::from_str(value).ok()) {
             headers.insert(name, value);
         }
     }
     headers
+}
+
+/// Returns what the proxy next to the client wrote into a list, if there is one.
+fn client_entry(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
+    let first = headers.get(name)?.to_str().ok()?.split(',').next()?.trim();
+    Some(first.to_owned()).filter(|first| !first.is_empty())
+}
+
+/// RFC 3986 section 3.1.
+fn is_scheme(text: &str) -> bool {
+    text.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'+' | b'-' | b'.'))
 }
 
 /// Returns the lines of an application's 101 that pass on, the extensions it agreed on included.
@@ -72,10 +90,19 @@ pub(super) fn of_agreement(answer: &HeaderMap) -> HeaderMap {
     headers
 }
 
-/// Returns the lines of an application's refusal that pass on; without its body none that describe
-/// it.
+/// Returns the lines of an application's refusal that pass on, those that say what it would take
+/// instead included; without its body none that describe it.
 pub(super) fn of_refusal(answer: &HeaderMap, with_body: bool) -> HeaderMap {
     let mut headers = of_answer(answer);
+    for name in [header::UPGRADE, header::SEC_WEBSOCKET_VERSION] {
+        for line in answer.get_all(&name) {
+            headers.append(name.clone(), line.clone());
+        }
+    }
+    if headers.contains_key(header::UPGRADE) {
+        // RFC 9110 section 7.8.
+        headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    }
     if !with_body {
         for name in [
             header::CONTENT_TYPE,
@@ -117,7 +144,6 @@ fn end_to_end(from: &HeaderMap) -> HeaderMap {
         .collect()
 }
 
-/// `Sec-WebSocket-Version` in an answer says what the application speaks, and that is for the client.
 fn is_handshake(name: &str) -> bool {
     matches!(
         name,
@@ -171,6 +197,33 @@ mod tests {
         ]);
         let passed = end_to_end(&from);
         assert_eq!(passed, map(&[("cookie", "a=b"), ("authorization", "Bearer t")]));
+    }
+
+    #[test]
+    fn what_a_proxy_in_front_said_of_the_client_stays_and_forwarded_agrees() {
+        let peer = SocketName::Tcp("10.0.0.1:5000".parse().unwrap());
+        let of = |lines: &[_]| of_request(&map(lines), "inner:80", &peer, None);
+        let told = of(&[
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "chat.example.org"),
+            ("x-forwarded-for", "203.0.113.9"),
+        ]);
+        let forwarded = "for=10.0.0.1;host=\"chat.example.org\";proto=https";
+        let due = [
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "chat.example.org"),
+            ("x-forwarded-for", "203.0.113.9, 10.0.0.1"),
+            ("forwarded", forwarded),
+        ];
+        assert_eq!(told, map(&due));
+        let told = of(&[("x-forwarded-proto", "https, http")]);
+        assert_eq!(told[FORWARDED_PROTO], "https, http");
+        assert!(told[header::FORWARDED].to_str().unwrap().ends_with(";proto=https"));
+        let told = of(&[("x-forwarded-proto", "a b;c")]);
+        assert!(told[header::FORWARDED].to_str().unwrap().ends_with(";proto=http"));
+        let told = of(&[]);
+        assert_eq!(told[FORWARDED_PROTO], "http");
+        assert_eq!(told[FORWARDED_HOST], "inner:80");
     }
 
     #[test]

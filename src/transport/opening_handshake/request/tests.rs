@@ -127,7 +127,7 @@ fn an_origin_passes_if_it_is_allowed_or_none_is_sent() {
 #[test]
 fn the_first_of_ours_that_was_offered_is_chosen() {
     let offered = with("sec-websocket-protocol", "v1.chat, v2.chat,, not a token").subprotocols();
-    assert_eq!(offered.len(), 2);
+    assert_eq!(offered.len(), 3);
     let ours = |names: &[&str]| {
         let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
         choose_subprotocol(&offered, &names).map(String::from)
@@ -135,6 +135,15 @@ fn the_first_of_ours_that_was_offered_is_chosen() {
     assert_eq!(ours(&["v3.chat", "v2.chat", "v1.chat"]).as_deref(), Some("v2.chat"));
     assert_eq!(ours(&["V1.CHAT"]), None);
     assert_eq!(ours(&[]), None);
+}
+
+#[test]
+fn what_is_offered_is_kept_whole_and_recorded_in_part() {
+    let long = "x".repeat(3000);
+    let offered = with("sec-websocket-protocol", &format!("{long}, not a token")).subprotocols();
+    assert_eq!(offered[0].as_str(), long);
+    assert_eq!((offered[0].recorded().len(), offered[1].as_str()), (1024, "not a token"));
+    assert!(long.parse::<Subprotocol>().is_err() && "not a token".parse::<Subprotocol>().is_err());
 }
 
 #[test]
