@@ -19,6 +19,7 @@ mod relay {
     mod plain_http;
     mod repairing;
     mod several;
+    mod sizes;
     mod stage;
     mod stalling;
 }

@@ -130,7 +130,8 @@ pub struct Dialer {
     /// Unit: duration; 0s = off. Default: 0s. Cost: a look at a counter eight times in as long.
     #[serde(default, deserialize_with = "values::duration")]
     pub stale_after: Duration,
-    /// Overrides single keys of `[limits]`; `max_message_size` is 16MiB unless it is set here.
+    /// Overrides single keys of `[limits]`; unless it is set here, `max_message_size` is 16MiB, and
+    /// none with a relay backend.
     #[serde(default)]
     pub limits: RouteLimits,
     /// Overrides single keys of `[keepalive]`.
@@ -173,9 +174,12 @@ impl Dialer {
     /// Returns what holds for the dialer's connections: the sections of `config`, overridden key by
     /// key.
     pub fn settings(&self, config: &Config) -> ConnectionSettings {
-        let feed = RouteLimits {
-            max_message_size: Some(self.limits.max_message_size.unwrap_or(FEED_MESSAGE)),
-            ..self.limits.clone()
+        let feed = match &self.backend {
+            DialerBackend::Relay(_) => self.limits.passing(),
+            DialerBackend::Echo | DialerBackend::None => RouteLimits {
+                max_message_size: Some(self.limits.max_message_size.unwrap_or(FEED_MESSAGE)),
+                ..self.limits.clone()
+            },
         };
         ConnectionSettings {
             limits: feed.over(&config.limits),
@@ -246,7 +250,7 @@ struct WrittenBackend {
     #[serde(default, deserialize_with = "some_close_code")]
     on_backend_lost: Option<CloseCode>,
     source_addresses: Option<Vec<IpAddr>>,
-    max_message_size: Option<ByteSize>,
+    max_message_size: Option<Option<ByteSize>>,
 }
 
 relay_keys! {

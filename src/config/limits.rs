@@ -56,9 +56,9 @@ pub struct Limits {
     pub handshake_timeout: Duration,
     /// Bounds a received message, over all its fragments.
     ///
-    /// Unit: size, above zero. Default: 1MiB; take 16MiB from applications and upstream feeds.
-    /// Cost: echo and embedded backends hold a whole message in memory; a larger one ends the
-    /// connection with 1009.
+    /// Unit: size, above zero. Default: 1MiB; take 16MiB from upstream feeds. Cost: echo and embedded
+    /// backends hold a whole message in memory; a larger one ends the connection with 1009. Routes
+    /// with a relay backend have no limit unless it is set.
     pub max_message_size: ByteSize,
     /// Bounds the payload of a received frame.
     ///

@@ -210,6 +210,17 @@ impl Stack {
         if !self.sets("limits.max_frame_size") {
             self.config.limits.max_frame_size = self.config.limits.max_message_size;
         }
+        // A relay holds no message, so no default limits what it passes on.
+        if !self.sets("limits.max_message_size") {
+            let frame = self.sets("limits.max_frame_size");
+            let frame = frame.then_some(self.config.limits.max_frame_size);
+            for route in &mut self.config.routes {
+                if let Backend::Relay(_) = route.backend {
+                    route.limits.max_frame_size = route.limits.max_frame_size.or(frame);
+                    route.limits = route.limits.passing();
+                }
+            }
+        }
         if !self.sets("close.linger") {
             let close = &mut self.config.close;
             close.linger = close.linger.min(close.timeout);

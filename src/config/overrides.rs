@@ -120,6 +120,18 @@ overrides! {
 }
 
 impl RouteLimits {
+    /// Returns what holds where messages are passed on and none is held: their size is limited only
+    /// by what is set here.
+    #[must_use]
+    pub(super) fn passing(&self) -> Self {
+        let mut limits = self.clone();
+        if limits.max_message_size.is_none() {
+            limits.max_message_size = Some(ByteSize::MAX);
+            limits.max_frame_size = Some(limits.max_frame_size.unwrap_or(ByteSize::MAX));
+        }
+        limits
+    }
+
     /// Returns the section with what the route sets in place of what it had.
     ///
     /// `max_frame_size` follows `max_message_size` unless the route sets it: a global frame limit
@@ -186,6 +198,20 @@ mod tests {
         let smaller = Limits { max_frame_size: ByteSize(100), ..Limits::default() };
         assert_eq!(frame_limit(64, &smaller), ByteSize(64));
         assert_eq!(frame_limit(200, &smaller), ByteSize(100));
+    }
+
+    #[test]
+    fn what_is_passed_on_has_the_sizes_that_are_set_for_it() {
+        let small = Limits { max_frame_size: ByteSize(100), ..Limits::default() };
+        let sizes = |route: RouteLimits| {
+            let limits = route.passing().over(&small);
+            (limits.max_message_size, limits.max_frame_size)
+        };
+        assert_eq!(sizes(RouteLimits::default()), (ByteSize::MAX, ByteSize::MAX));
+        let frame = RouteLimits { max_frame_size: Some(ByteSize(7)), ..RouteLimits::default() };
+        assert_eq!(sizes(frame), (ByteSize::MAX, ByteSize(7)));
+        let message = RouteLimits { max_message_size: Some(ByteSize(7)), ..RouteLimits::default() };
+        assert_eq!(sizes(message), (ByteSize(7), ByteSize(7)));
     }
 
     #[test]

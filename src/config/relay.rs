@@ -93,11 +93,11 @@ pub struct RelayBackend {
     /// Unit: IP addresses. Default: none, the system chooses. Cost: none; each address has as many
     /// ports as `ip_local_port_range` says.
     pub source_addresses: Vec<IpAddr>,
-    /// Bounds a message, and a frame, from the application.
+    /// Bounds a message, and a frame, from the application; compressed ones as they pass.
     ///
-    /// Unit: size, above zero. Default: 16MiB. Cost: none: a message is never held; a larger one ends
-    /// both connections, the client's with 1011.
-    pub max_message_size: ByteSize,
+    /// Unit: size, above zero. Default: none, everything passes. Cost: none: a message is never held;
+    /// a larger one ends both connections, the client's with 1011 and a reason that names this key.
+    pub max_message_size: Option<ByteSize>,
     /// Chooses what becomes of requests that ask for no WebSocket.
     ///
     /// One of `refuse` (426), `proxy` (they go to the same application). Default: refuse; `proxy` with
@@ -135,7 +135,7 @@ impl RelayBackend {
             on_client_lost: OnClientLost::default(),
             on_backend_lost: CloseCode::SERVICE_RESTART,
             source_addresses: Vec::new(),
-            max_message_size: ByteSize::mib(16),
+            max_message_size: None,
             http: PlainHttp::default(),
             http_timeout: Duration::from_secs(60),
         }
@@ -169,7 +169,7 @@ pub(super) struct Written {
     #[serde(default, deserialize_with = "some_close_code")]
     on_backend_lost: Option<CloseCode>,
     source_addresses: Option<Vec<IpAddr>>,
-    max_message_size: Option<ByteSize>,
+    max_message_size: Option<Option<ByteSize>>,
     http: Option<PlainHttp>,
     #[serde(default, deserialize_with = "values::some_duration")]
     http_timeout: Option<Duration>,

@@ -93,7 +93,8 @@ pub struct Route {
     pub inject: bool,
     /// Chooses where messages go. Required.
     pub backend: Backend,
-    /// Overrides single keys of `[limits]` that hold for one connection.
+    /// Overrides single keys of `[limits]` that hold for one connection. A relay backend passes
+    /// messages and frames of any size unless sizes are set, here or in `[limits]`.
     #[serde(default)]
     pub limits: RouteLimits,
     /// Overrides single keys of `[keepalive]`.

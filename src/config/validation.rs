@@ -303,7 +303,7 @@ fn check_relay(key: &str, relay: &RelayBackend) -> Check {
     for (name, number) in [
         ("tries", u64::from(relay.tries)),
         ("max_pending", u64::from(relay.max_pending)),
-        ("max_message_size", relay.max_message_size.0),
+        ("max_message_size", relay.max_message_size.map_or(u64::MAX, |size| size.0)),
     ] {
         ensure(number > 0, [format!("{key}.{name}")], || Violation::NoRoom)?;
     }

@@ -71,6 +71,9 @@ pub enum InvalidValue {
 pub struct ByteSize(pub u64);
 
 impl ByteSize {
+    /// More than there can be: no limit.
+    pub const MAX: Self = Self(u64::MAX);
+
     /// Makes a size of `n` KiB.
     pub const fn kib(n: u64) -> Self {
         Self(n << 10)

@@ -18,7 +18,7 @@ use std::time::Instant;
 
 use super::classification::{self, Loss, Standing};
 use crate::vocabulary::{
-    Cause, CloseFrame, CloseState, Kind, Outcome, ReceivedClose, Role, TransportEnd,
+    Cause, CloseFrame, CloseState, Kind, Limit, Outcome, ReceivedClose, Role, TransportEnd,
 };
 
 mod evidence;
@@ -92,7 +92,7 @@ impl ClosingHandshake {
 
     /// Returns why this leg of a relay cannot go on, as half a sentence, once that is fixed: for the
     /// other leg, which is not to wait until this one has ended.
-    pub fn loss(&self) -> Option<(Kind, &str)> {
+    pub fn loss(&self) -> Option<(Kind, &str, Option<&Limit>)> {
         self.evidence.loss()
     }
 

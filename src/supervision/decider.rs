@@ -172,9 +172,9 @@ impl Deciding {
         }
         actions.clear();
         if let Some(link) = &self.link
-            && let Some((kind, what)) = handshake.loss()
+            && let Some((kind, what, limit)) = handshake.loss()
         {
-            link.lose(kind, what);
+            link.lose(kind, what, limit);
         }
         let (state, deadline) = (handshake.state(), handshake.poll_deadline());
         let (cause, closing) = (handshake.cause(), deadline.is_some() || handshake.is_ended());

@@ -26,7 +26,7 @@ use super::connection::Connection;
 use super::decider::ConnectionMessage;
 use crate::protocol::closing_handshake::{CloseRequest, Input, RelayLoss};
 use crate::protocol::passage::{Masker, Passage};
-use crate::vocabulary::{Cause, CloseCode, CloseFrame, Kind};
+use crate::vocabulary::{Cause, CloseCode, CloseFrame, Kind, Limit};
 
 /// Whose leg it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,7 +87,7 @@ impl Link {
     }
 
     /// Tells, once, that this leg cannot go on.
-    pub(super) fn lose(&self, kind: Kind, what: &str) {
+    pub(super) fn lose(&self, kind: Kind, what: &str, limit: Option<&Limit>) {
         if self.told.swap(true, Ordering::AcqRel) {
             return;
         }
@@ -109,7 +109,14 @@ impl Link {
             true => format!("the {who} was lost inside of a frame ({kind}: {what})"),
             false => format!("the {who} was lost ({kind}: {what})"),
         };
-        let loss = RelayLoss { what, kind: kind_for_other(self.side), code, cut };
+        // A client whose messages are fine would look for the fault in vain.
+        let reason = match (self.side, kind, limit) {
+            (Side::Application, Kind::MessageTooBig, Some(Limit { name, limit, .. })) => {
+                Some(format!("the application's message is over backend.{name} of {limit} bytes"))
+            }
+            (Side::Application | Side::Client, _, _) => None,
+        };
+        let loss = RelayLoss { what, kind: kind_for_other(self.side), code, reason, cut };
         self.other.tell(ConnectionMessage::Fact(Input::RelayLost(loss)));
     }
 
@@ -121,13 +128,13 @@ impl Link {
             Side::Application => (Kind::Aborted, self.losses.caller),
         };
         let what = format!("the {who} did not complete a message in time");
-        RelayLoss { what, kind, code: None, cut: true }
+        RelayLoss { what, kind, code: None, reason: None, cut: true }
     }
 }
 
 impl Drop for Link {
     fn drop(&mut self) {
-        self.lose(Kind::ActorFailed, "its connection ended");
+        self.lose(Kind::ActorFailed, "its connection ended", None);
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::backend::Backend;
 use super::relay::Relay;
-use crate::config::{ConnectionSettings, OriginPattern, PathPattern};
+use crate::config::{ByteSize, ConnectionSettings, OriginPattern, PathPattern};
 use crate::transport::opening_handshake::RequestFacts;
 
 /// A path, who may connect to it, and where its messages go. The first that matches wins.
@@ -58,9 +58,15 @@ impl Route {
         Self::to(path, Target::Backend(Arc::new(backend)))
     }
 
-    /// Makes a route that passes connections on to an application.
+    /// Makes a route that passes connections on to an application, whatever the size of messages:
+    /// none is held. [`Route::with_settings`] may limit it.
     pub fn relay(path: PathPattern, relay: Arc<Relay>) -> Self {
-        Self::to(path, Target::Relay(relay))
+        let mut route = Self::to(path, Target::Relay(relay));
+        let mut settings = ConnectionSettings::default();
+        settings.limits.max_message_size = ByteSize::MAX;
+        settings.limits.max_frame_size = ByteSize::MAX;
+        route.settings = Arc::new(settings);
+        route
     }
 
     fn to(path: PathPattern, target: Target) -> Self {

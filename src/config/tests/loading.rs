@@ -320,6 +320,18 @@ fn missing_and_ill_typed_values_are_refused() {
 
 #[test]
 fn the_frame_limit_follows_the_message_limit_unless_it_is_set() {
+    let relay = "[[routes]]\nname = 'a'\npath = '/a'\n\
+                 backend = { kind = 'relay', url = 'ws://a' }\n";
+    for (text, sizes) in [
+        ("", (ByteSize::MAX, ByteSize::MAX)),
+        ("[limits]\nmax_message_size = '64KiB'", (ByteSize::kib(64), ByteSize::kib(64))),
+        ("[limits]\nmax_frame_size = '64KiB'", (ByteSize::MAX, ByteSize::kib(64))),
+        ("limits.max_message_size = '1KiB'", (ByteSize::kib(1), ByteSize::kib(1))),
+    ] {
+        let config = load_text(&format!("{relay}{text}")).unwrap();
+        let limits = config.routes[0].settings(&config).limits;
+        assert_eq!((limits.max_message_size, limits.max_frame_size), sizes, "{text}");
+    }
     let config = load_text("[limits]\nmax_message_size = '64KiB'").unwrap();
     assert_eq!(config.limits.max_frame_size, ByteSize::kib(64));
     let config = load_text("[limits]\nmax_message_size = '16MiB'").unwrap();

@@ -107,10 +107,10 @@ impl Evidence {
         self.trigger.is_some() || self.state() == CloseState::Closed
     }
 
-    /// Returns what fixed the kind of an ending that is not clean.
-    pub(super) fn loss(&self) -> Option<(Kind, &str)> {
+    /// Returns what fixed the kind of an ending that is not clean, and the limit that it was, if any.
+    pub(super) fn loss(&self) -> Option<(Kind, &str, Option<&Limit>)> {
         let trigger = self.trigger.as_ref().filter(|trigger| trigger.kind != Kind::Clean)?;
-        Some((trigger.kind, &trigger.what))
+        Some((trigger.kind, &trigger.what, trigger.limit.as_ref()))
     }
 
     /// Tells whether the verdict is that nobody is there.

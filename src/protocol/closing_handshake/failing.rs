@@ -124,7 +124,7 @@ impl ClosingHandshake {
         loss: RelayLoss,
         actions: &mut Vec<Action>,
     ) {
-        let RelayLoss { what, kind, code, cut } = loss;
+        let RelayLoss { what, kind, code, reason, cut } = loss;
         match (self.phase, code) {
             (Phase::Open, Some(code)) if !cut => {
                 self.evidence.acts(Cause::RelayPeer);
@@ -133,7 +133,7 @@ impl ClosingHandshake {
                     self.evidence.trigger(kind, what, None);
                     actions.push(Action::StopDelivery);
                 }
-                let frame = self.own_frame(code, RELAY_LOST);
+                let frame = self.own_frame(code, reason.as_deref().unwrap_or(RELAY_LOST));
                 self.phase = Phase::CloseSent { deadline: now + self.policy.timeout };
                 self.send_close(frame, false, actions);
             }

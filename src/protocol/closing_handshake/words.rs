@@ -84,6 +84,8 @@ pub struct RelayLoss {
     pub kind: Kind,
     /// The code that tells the peer; without one it is dropped.
     pub code: Option<CloseCode>,
+    /// The reason beside the code; without one it says that the other side was lost.
+    pub reason: Option<String>,
     /// A frame was passed on in part: nothing can be said behind that, and the peer is dropped.
     pub cut: bool,
 }

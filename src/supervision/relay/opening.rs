@@ -15,7 +15,7 @@ use super::answered::Answered;
 use super::applications::{Application, Applications, NotReached};
 use super::{Losses, health};
 use crate::config::{
-    ConnectionSettings, HostHeader, OnClientLost, PlainHttp, RelayBackend,
+    ByteSize, ConnectionSettings, HostHeader, OnClientLost, PlainHttp, RelayBackend,
 };
 use crate::policy::balance::{InstanceView, NoInstance};
 use crate::supervision::tasks::{Owned, Task};
@@ -144,8 +144,9 @@ impl Relay {
         client: &ConnectionSettings,
     ) -> ConnectionSettings {
         let mut settings = client.clone();
-        settings.limits.max_message_size = self.settings.max_message_size;
-        settings.limits.max_frame_size = self.settings.max_message_size;
+        let size = self.settings.max_message_size.unwrap_or(ByteSize::MAX);
+        settings.limits.max_message_size = size;
+        settings.limits.max_frame_size = size;
         settings.limits.messages_per_second = 0;
         settings
     }

@@ -76,7 +76,7 @@ fn any_relay_loss() -> impl Strategy<Value = Input> {
     let code = prop_oneof![Just(None), Just(Some(CloseCode::SERVICE_RESTART))];
     (code, any::<bool>(), any::<bool>()).prop_map(|(code, cut, aborts)| {
         let kind = if aborts { Kind::Aborted } else { Kind::BackendFailed };
-        Input::RelayLost(RelayLoss { what: "x".into(), kind, code, cut })
+        Input::RelayLost(RelayLoss { what: "x".into(), kind, code, reason: None, cut })
     })
 }
 
