@@ -11,6 +11,7 @@ mod control {
     mod backends;
     mod client;
     mod commanding;
+    mod crowding;
     mod daemon;
     mod dialing;
     mod endings;

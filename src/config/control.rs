@@ -35,19 +35,21 @@ pub struct Control {
     /// Unit: host names or addresses, without ports. Default: none. Cost: none; a name that is not
     /// listed gets 421, so that no web page can reach the API under a name of its own.
     pub hosts: Vec<HostName>,
-    /// Bounds the connections to the API; half of them may follow events.
+    /// Bounds the connections to the API; half of them may follow events, a quarter may wait for an
+    /// ending.
     ///
     /// Unit: connections, above zero. Default: 256. Cost: a descriptor each, and some 20 KiB while
-    /// it is idle; more wait until one is free.
+    /// it is idle. A newcomer takes the place of the longest idle; where none is idle, 16 more are
+    /// answered `/livez` and `/readyz`, and 503 to all else.
     pub max_connections: u32,
     /// Bounds the dialers that callers may have made.
     ///
     /// Unit: dialers; 0 = none. Default: 1000. Cost: a connection each, and about 20 KiB.
     pub max_dialers: u32,
-    /// Bounds the wait for a request and its headers.
+    /// Bounds the wait for a request and its headers, the next one of a connection included.
     ///
-    /// Unit: duration, above zero. Default: 10s. Cost: an idle client holds its connection for as
-    /// long.
+    /// Unit: duration, above zero. Default: 5s. Cost: an idle client holds its connection for as
+    /// long, unless others need it.
     #[serde(deserialize_with = "values::duration")]
     pub header_timeout: Duration,
     /// Bounds the wait for a request's body.
@@ -78,7 +80,7 @@ impl Default for Control {
             hosts: Vec::new(),
             max_connections: 256,
             max_dialers: 1000,
-            header_timeout: Duration::from_secs(10),
+            header_timeout: Duration::from_secs(5),
             body_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(15),
             max_body: ByteSize::mib(2),

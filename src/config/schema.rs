@@ -219,7 +219,7 @@ impl Default for Drain {
 }
 
 /// Places the probes: `/livez`, `/readyz` and `/metrics` without a token.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Health {
     /// Sets the address of the probes.
@@ -228,6 +228,18 @@ pub struct Health {
     /// Cost: one listening socket; whoever reaches it reads the metrics.
     #[serde(deserialize_with = "values::unless_empty")]
     pub listen: Option<ListenAddress>,
+    /// Bounds the wait for a request and its headers; a connection carries one.
+    ///
+    /// Unit: duration, above zero. Default: 2s. Cost: an idle client holds one of 64 connections for
+    /// as long, unless others need it.
+    #[serde(deserialize_with = "values::duration")]
+    pub header_timeout: Duration,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self { listen: None, header_timeout: Duration::from_secs(2) }
+    }
 }
 
 /// Says what of a request is recorded, in log, ledger, API and metrics alike.

@@ -12,7 +12,7 @@ use super::limits::Limits;
 use super::overrides::ConnectionSettings;
 use super::relay::RelayBackend;
 use super::routing::{Backend, Route};
-use super::schema::{Close, Config, Keepalive};
+use super::schema::{Close, Config, Health, Keepalive};
 use super::values::{ByteSize, Spread};
 use crate::vocabulary::ListenAddress;
 
@@ -199,7 +199,7 @@ fn check(config: &Config) -> Check {
     }
     check_listeners(config)?;
     check_routes(config)?;
-    check_control(&config.control)?;
+    check_control(&config.control, &config.health)?;
     dialers::check_dialers(config)?;
     check_settings("", &config.settings())?;
     check_ledger(&config.ledger)?;
@@ -310,7 +310,7 @@ fn check_relay(key: &str, relay: &RelayBackend) -> Check {
     Ok(())
 }
 
-fn check_control(control: &Control) -> Check {
+fn check_control(control: &Control, health: &Health) -> Check {
     if let (Some(listen), None) = (&control.listen, &control.token_file) {
         let protected = match listen {
             ListenAddress::Tcp(address) => address.ip().to_canonical().is_loopback(),
@@ -320,6 +320,7 @@ fn check_control(control: &Control) -> Check {
         ensure(protected, keys, || Violation::NoToken(listen.clone()))?;
     }
     for (key, duration) in [
+        ("health.header_timeout", health.header_timeout),
         ("control.header_timeout", control.header_timeout),
         ("control.body_timeout", control.body_timeout),
         ("control.write_timeout", control.write_timeout),

@@ -70,7 +70,10 @@ impl Servers {
         let Some(address) = &config.health.listen else { return Ok(()) };
         let acceptor = bind::bind(address).map_err(StartupError::Health)?;
         let probes = self.probes();
-        self.spawn("health", acceptor, |acceptor, stop| health::serve(acceptor, probes, stop));
+        let timeout = config.health.header_timeout;
+        self.spawn("health", acceptor, |acceptor, stop| {
+            health::serve(acceptor, probes, timeout, stop)
+        });
         Ok(())
     }
 

@@ -130,6 +130,8 @@ struct Shared {
     queries: Queries,
     /// Places for streams of events, so that they leave some for everything else.
     streams: Arc<Semaphore>,
+    /// Likewise for calls that wait for an ending.
+    waits: Arc<Semaphore>,
     stop: watch::Receiver<bool>,
 }
 
@@ -142,14 +144,19 @@ impl Shared {
         };
         let hosts = ["localhost", "127.0.0.1", "[::1]", &own];
         let hosts = hosts.iter().filter_map(|host| host.parse().ok()).collect();
-        let streams = (control.settings.max_connections / 2).max(1);
+        let places = |part: u32| {
+            let places = usize::try_from((control.settings.max_connections / part).max(1));
+            Arc::new(Semaphore::new(places.unwrap_or(usize::MAX >> 3)))
+        };
+        let (streams, waits) = (places(2), places(4));
         Self {
             queries: Queries::new(Arc::clone(&control.archive)),
             control,
             started_at: SystemTime::now(),
             started: Instant::now(),
             hosts,
-            streams: Arc::new(Semaphore::new(usize::try_from(streams).unwrap_or(usize::MAX >> 3))),
+            streams,
+            waits,
             stop,
         }
     }

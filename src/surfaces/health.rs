@@ -13,37 +13,37 @@ use super::probes::{self, Probes};
 use super::serving::{self, ServingLimits};
 use crate::transport::bind::Acceptor;
 
-/// How many probes are served at once; more wait in the backlog.
+/// How many probes are served at once; of more the longest idle gives way.
 const MAX_PROBES: usize = 64;
 
 /// How long a probe may take, from accept to the end of its connection.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
-const LIMITS: ServingLimits = ServingLimits {
-    max_connections: MAX_PROBES,
-    header_timeout: PROBE_TIMEOUT,
-    write_timeout: PROBE_TIMEOUT,
-    buffer: 8192,
-    one_request_within: Some(PROBE_TIMEOUT),
-};
-
 /// Serves probes until `stop` is true, or its sender is gone.
 ///
-/// Each connection carries one request and has five seconds for it. Nothing that comes here has an
-/// effect on the daemon.
+/// Each connection carries one request, whose head has `header_timeout`, and has five seconds for all
+/// of it; idle ones give way to others. Nothing that comes here has an effect on the daemon.
 ///
 /// # Cancel safety
 /// Dropping the future closes the listener and every probe with it.
 pub fn serve(
     acceptor: Acceptor,
     probes: Probes,
+    header_timeout: Duration,
     stop: watch::Receiver<bool>,
 ) -> impl Future<Output = ()> + Send {
     let service = move |request: http::Request<_>| {
         let probes = probes.clone();
         async move { answer(&probes, request.method(), request.uri().path()).await }
     };
-    serving::serve(acceptor, LIMITS, service, stop)
+    let limits = ServingLimits {
+        max_connections: MAX_PROBES,
+        header_timeout,
+        write_timeout: PROBE_TIMEOUT,
+        buffer: 8192,
+        one_request_within: Some(PROBE_TIMEOUT),
+    };
+    serving::serve(acceptor, limits, service, stop)
 }
 
 async fn answer(probes: &Probes, method: &Method, path: &str) -> Response<Full<Bytes>> {
@@ -74,6 +74,8 @@ mod tests {
     use crate::transport::bind::bind;
     use crate::vocabulary::ListenAddress;
 
+    const HEADER_TIMEOUT: Duration = Duration::from_secs(1);
+
     /// A server that ends with its test.
     struct Server {
         address: std::net::SocketAddr,
@@ -93,7 +95,7 @@ mod tests {
         let (readiness, receiver) = watch::channel(Readiness::Starting);
         let (stop, stopped) = watch::channel(false);
         let mut task = JoinSet::new();
-        task.spawn(serve(acceptor, probes(receiver), stopped));
+        task.spawn(serve(acceptor, probes(receiver), HEADER_TIMEOUT, stopped));
         Server { address, readiness, _stop: stop, _task: task }
     }
 
@@ -151,7 +153,7 @@ mod tests {
         let (_sender, receiver) = watch::channel(Readiness::Ready);
         let (_stop, stopped) = watch::channel(false);
         let mut task = JoinSet::new();
-        task.spawn(serve(acceptor, probes(receiver), stopped));
+        task.spawn(serve(acceptor, probes(receiver), HEADER_TIMEOUT, stopped));
         let response = ask_over(UnixStream::connect(&path).await.unwrap(), "GET /readyz").await;
         assert!(response.ends_with("\r\n\r\nready"), "{response}");
     }
@@ -180,14 +182,28 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn silent_probes_give_way_in_time() {
+    async fn silent_connections_give_way_at_once() {
         let server = server().await;
         let mut silent = Vec::new();
-        for _ in 0..MAX_PROBES {
-            silent.push(TcpStream::connect(server.address).await.unwrap());
+        for _ in 0..300 {
+            let mut stream = TcpStream::connect(server.address).await.unwrap();
+            stream.write_all(b"GET /livez HTTP/1.1\r\nHo").await.unwrap();
+            silent.push(stream);
         }
+        for _ in 0..5 {
+            let started = Instant::now();
+            assert_eq!(ask(&server, "GET /livez").await, said(200, "ok"));
+            assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_request_that_does_not_come_is_waited_for_as_long_as_is_configured() {
+        let server = server().await;
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
         let started = Instant::now();
-        assert_eq!(ask(&server, "GET /livez").await, said(200, "ok"));
-        assert!(started.elapsed() < PROBE_TIMEOUT + Duration::from_secs(2));
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+        let waited = started.elapsed();
+        assert!(waited >= HEADER_TIMEOUT && waited < PROBE_TIMEOUT, "{waited:?}");
     }
 }

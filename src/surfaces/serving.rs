@@ -1,9 +1,11 @@
 //! Serves HTTP/1.1 on one address, so that no client can hold more than its share.
 //!
-//! What every server here needs: connections are counted, a request has to come in time, and who
-//! takes nothing of an answer is cut off.
+//! What every server here needs: connections are counted, a request has to come in time, who asks for
+//! nothing gives way to others, and who takes nothing of an answer is cut off.
 
+mod seats;
 mod stalling;
+mod working;
 
 use std::convert::Infallible;
 use std::error::Error as StdError;
@@ -11,6 +13,7 @@ use std::future::Future;
 use std::io;
 use std::time::Duration;
 
+use http::header::{CONNECTION, HeaderValue};
 use http::{Request, Response};
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
@@ -23,12 +26,15 @@ use tokio::time::timeout;
 use crate::supervision::{Panicked, Task};
 use crate::transport::bind::{Acceptor, Arrival, Arrivals};
 use crate::transport::socket::{AnySocket, SocketName};
+use seats::{Seat, Seats};
 use stalling::Stalling;
+use working::Working;
 
 /// What the clients of a server may hold, and for how long.
 #[derive(Debug, Clone, Copy)]
 pub struct ServingLimits {
-    /// How many connections are served at once; more wait in the backlog.
+    /// How many connections are served at once, beside a few whose [`Client::is_spare`] says so.
+    /// Beyond them the longest idle gives way; where none is idle, more wait in the backlog.
     pub max_connections: usize,
     /// How long the head of a request may take, from the accept or from the answer before it.
     pub header_timeout: Duration,
@@ -48,6 +54,8 @@ pub struct Client {
     pub peer: SocketName,
     /// The address that it reached.
     pub local: Option<SocketName>,
+    /// Every other connection is at work: only what must be answered all the same is to be.
+    pub is_spare: bool,
 }
 
 /// How much of an answer the kernel may hold for a client that does not take it; it would let this
@@ -71,7 +79,7 @@ pub fn serve<S, F, B>(
 where
     S: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
-    B: Body + Send + 'static,
+    B: Body + Unpin + Send + 'static,
     B::Data: Send,
     B::Error: Into<Box<dyn StdError + Send + Sync>>,
 {
@@ -87,23 +95,28 @@ async fn serve_arrivals<S, F, B>(
 ) where
     S: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
-    B: Body + Send + 'static,
+    B: Body + Unpin + Send + 'static,
     B::Data: Send,
     B::Error: Into<Box<dyn StdError + Send + Sync>>,
 {
     let mut clients = JoinSet::new();
+    let seats = Seats::new(limits.max_connections);
     let name = arrivals.address();
     let mut task = Task::new(format!("HTTP server {name}"));
     loop {
         let accepting = async {
             loop {
                 tokio::select! {
-                    arrival = arrivals.next(), if clients.len() < limits.max_connections => {
-                        if let Arrival::Socket { socket, peer } = arrival {
-                            let stop = stop.clone();
-                            clients.spawn(serve_one(socket, peer, limits, service.clone(), stop));
+                    arrival = arrivals.next(), if seats.has_room() => {
+                        // One that was idle may have gone to work meanwhile.
+                        if let Arrival::Socket { socket, peer } = arrival
+                            && let Some(seat) = seats.take()
+                        {
+                            let (service, stop) = (service.clone(), stop.clone());
+                            clients.spawn(serve_one(socket, peer, seat, limits, service, stop));
                         }
                     }
+                    () = seats.changed() => {}
                     // How a client ended, and be it by a panic, is no concern of the others.
                     Some(_) = clients.join_next() => {}
                     () = stopped(&mut stop) => return,
@@ -133,24 +146,34 @@ pub async fn stopped(stop: &mut watch::Receiver<bool>) {
 async fn serve_one<S, F, B>(
     socket: AnySocket,
     peer: SocketName,
+    seat: Seat,
     limits: ServingLimits,
     service: S,
     mut stop: watch::Receiver<bool>,
 ) where
     S: Fn(Request<Incoming>) -> F,
     F: Future<Output = Response<B>>,
-    B: Body + 'static,
+    B: Body + Unpin + 'static,
     B::Error: Into<Box<dyn StdError + Send + Sync>>,
 {
     if let AnySocket::Tcp(socket) = &socket {
         // Where it cannot be set, the kernel's own bound holds.
         let _ = socket2::SockRef::from(socket).set_send_buffer_size(KERNEL_BUFFER);
     }
-    let client = Client { peer, local: socket.local_addr() };
+    let client = Client { peer, local: socket.local_addr(), is_spare: seat.is_spare() };
     let service = service_fn(|mut request: Request<Incoming>| {
+        let _at_work = seat.work();
+        let is_spare = seat.is_spare();
         request.extensions_mut().insert(client.clone());
         let response = service(request);
-        async { Ok::<_, Infallible>(response.await) }
+        async move {
+            let mut response = response.await.map(|body| Working { body, _at_work });
+            if is_spare {
+                // The next request may find an ordinary seat.
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, Infallible>(response)
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -162,6 +185,7 @@ async fn serve_one<S, F, B>(
     let served = async {
         tokio::select! {
             served = connection.as_mut() => return served,
+            () = seat.evicted() => return Ok(()),
             () = stopped(&mut stop) => {}
         }
         connection.as_mut().graceful_shutdown();

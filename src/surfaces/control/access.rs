@@ -41,8 +41,16 @@ pub(super) async fn guard(State(api): State<Api>, mut request: Request, next: Ne
     explain(next.run(request).await, &method, &path)
 }
 
+/// What is answered although every connection is at work.
+const PROBES: [&str; 2] = ["/livez", "/readyz"];
+
 fn admit(api: &Api, request: &Request) -> Result<Caller, Problem> {
     let headers = request.headers();
+    let is_spare = request.extensions().get().is_some_and(|client: &Client| client.is_spare);
+    if is_spare && !PROBES.contains(&request.uri().path()) {
+        let detail = "control.max_connections are all at work: try again, or raise it";
+        return Err(Problem::new(Word::Busy, detail));
+    }
     let host = host(request.uri(), headers)?;
     let client = request.extensions().get::<Client>();
     let site = Site { api, client, host };

@@ -111,7 +111,8 @@ pub(super) async fn send(
     }
 }
 
-/// Closes a connection, and waits for its ending unless it is told not to.
+/// Closes a connection, and waits for its ending unless it is told not to, or a quarter of
+/// `control.max_connections` wait for one already.
 ///
 /// A connection that has ended has its recorded ending.
 #[utoipa::path(post, path = "/v1/connections/{id}/close", tag = "connections", params(
@@ -138,6 +139,8 @@ pub(super) async fn close(
     if wait == Some(false) {
         return Ok(accepted(&connection));
     }
+    // So many wait already that others would find no room: it closes all the same.
+    let Ok(_place) = api.waits.try_acquire() else { return Ok(accepted(&connection)) };
     Ok(ended(&connection, connection.closes_within()).await)
 }
 
