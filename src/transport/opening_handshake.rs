@@ -12,6 +12,7 @@
 //! - [`answer`]: what is answered, and how a refused peer is let go so that it reads the answer.
 
 pub mod answer;
+mod answer_body;
 pub mod client;
 mod muted;
 pub mod request;
@@ -22,6 +23,7 @@ use bytes::Bytes;
 
 pub(in crate::transport) use answer::retry_after;
 pub use answer::{Agreement, Passed, Refusal};
+pub use answer_body::AnswerBody;
 pub use client::{
     Answer, ClientRequest, FailedOpening, Opened, ReservedHeader, open, open_or_answer,
 };

@@ -217,6 +217,28 @@ async fn subprotocols_pass_whole_whatever_they_look_like_and_are_recorded_in_par
 }
 
 #[tokio::test]
+async fn a_large_refusal_passes_whole_with_its_length_or_without() {
+    let page: String = (0..60_000).map(|n| format!("line {n}\n")).collect();
+    let chunks: String = page
+        .as_bytes()
+        .chunks(10_000)
+        .map(|part| format!("{:x}\r\n{}\r\n", part.len(), str::from_utf8(part).unwrap()))
+        .collect();
+    for answer in [
+        format!("HTTP/1.1 404 Not Found\r\nContent-Length: {}\r\n\r\n{page}", page.len()),
+        format!("HTTP/1.1 404 Not Found\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}0\r\n\r\n"),
+    ] {
+        let mut house =
+            House::open(&answering(answer.leak().as_bytes()).await, settings(|_| {}), |_| {}).await;
+        let (answer, ending) = refused(&mut house).await;
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 404 "), "{head}");
+        assert!(body == page, "{} of {} bytes", body.len(), page.len());
+        assert!(ending.outcome.detail.ends_with("; answered 404"), "{ending}");
+    }
+}
+
+#[tokio::test]
 async fn a_refusal_passes_without_a_body_that_does_not_come() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("ws://{}", listener.local_addr().unwrap());

@@ -21,16 +21,16 @@ use crate::policy::balance::{InstanceView, NoInstance};
 use crate::supervision::tasks::{Owned, Task};
 use crate::transport::dial::InvalidUrl;
 use crate::transport::opening_handshake::{
-    self, Agreement, FailedOpening, Passed, Refusal, Request, Subprotocol, extension_name,
-    extensions,
+    self, Agreement, AnswerBody, FailedOpening, Passed, Refusal, Request, Subprotocol,
+    extension_name, extensions,
 };
 use crate::transport::reach::FailedReach;
 use crate::transport::socket::SocketName;
 use crate::vocabulary::{ConnectionId, Limit, OpenFailure, Upstream};
 pub(crate) use feed::{NotWaiting, Waiting};
 
-/// How much of the body of a refusal is passed on, in bytes.
-const REFUSAL_BODY: usize = 64 * 1024;
+/// How much of the body of a refusal is held, in bytes; the rest is passed on as it comes.
+const REFUSAL_BODY: usize = 16 * 1024;
 
 /// How a client is asked to wait when the application has too much to do.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -282,7 +282,9 @@ fn refused(failed: FailedOpening) -> Refusal {
             let text = format!("the application answered {status}");
             let mut refusal = Refusal::new(status, OpenFailure::BackendRefused, text);
             let headers = headers::of_refusal(&answer.headers, answer.body.is_some());
-            let body = answer.body.unwrap_or_else(|| Bytes::from(format!("{status}\n")));
+            let body = answer
+                .body
+                .unwrap_or_else(|| AnswerBody::whole(Bytes::from(format!("{status}\n"))));
             refusal.wait = failed.retry_after;
             refusal.passed = Some(Box::new(Passed { headers, body }));
             refusal

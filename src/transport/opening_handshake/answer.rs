@@ -1,6 +1,7 @@
 //! What a request is answered with, and how a refused peer is let go.
 
 use std::cell::Cell;
+use std::io;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -9,6 +10,7 @@ use http::{HeaderMap, StatusCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout_at};
 
+use super::answer_body::{AnswerBody, Rest};
 use super::request::{AcceptKey, Subprotocol};
 use crate::protocol::classification::LossKind;
 use crate::transport::socket::Transport;
@@ -78,7 +80,7 @@ impl Agreement {
 }
 
 /// What a request that opens nothing is answered with.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Refusal {
     /// The HTTP status.
     pub status: StatusCode,
@@ -95,12 +97,12 @@ pub struct Refusal {
 }
 
 /// An answer of somebody else, without the lines that every refusal has.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Passed {
     /// Its header lines.
     pub headers: HeaderMap,
     /// Its body.
-    pub body: Bytes,
+    pub body: AnswerBody,
 }
 
 impl Refusal {
@@ -130,24 +132,26 @@ impl Refusal {
         let mut headers = HeaderMap::new();
         let plain = HeaderValue::from_static("text/plain; charset=utf-8");
         headers.insert(CONTENT_TYPE, plain);
-        let body = Bytes::from(format!("{public}\n"));
+        let body = AnswerBody::whole(Bytes::from(format!("{public}\n")));
         self.passed = Some(Box::new(Passed { headers, body }));
         self
     }
 
-    /// Writes the answer; the answer to HEAD has no body, but says how long it would be.
+    /// Writes the answer, but for the rest of a long body; the answer to HEAD has no body, but says how
+    /// long it would be.
     pub(super) fn to_bytes(&self, now: SystemTime, to_head: bool) -> Vec<u8> {
         let mut head = Head::new(self.status, now);
         head.line("Connection", b"close");
         if let Some(passed) = &self.passed {
             // RFC 9110 sections 8.6 and 6.4.1: these have no body, and 204 no length either.
             let has_body = !matches!(self.status.as_u16(), 204 | 304);
-            if has_body {
-                head.line("Content-Length", passed.body.len().to_string().as_bytes());
+            // Without a length the end of the connection is the end of the body.
+            if let Some(length) = passed.body.length.filter(|_| has_body) {
+                head.line("Content-Length", length.to_string().as_bytes());
             }
             head.passed(&passed.headers);
             let mut bytes = head.end();
-            bytes.extend_from_slice(if has_body && !to_head { &passed.body } else { &[] });
+            bytes.extend_from_slice(if has_body && !to_head { &passed.body.first } else { &[] });
             return bytes;
         }
         head.line("Content-Type", b"text/plain; charset=utf-8");
@@ -175,13 +179,22 @@ pub(super) async fn say_farewell<T: Transport>(
     mut socket: T,
     answer: &[u8],
     status: StatusCode,
+    rest: Option<Rest>,
 ) -> Farewell {
-    let until = Instant::now() + FAREWELL;
     let mut answered = None;
-    let goodbye = async {
-        socket.write_all(answer).await?;
-        socket.flush().await?;
+    if let Some(rest) = rest {
+        let deadline = rest.deadline;
+        // What did not pass in time is cut; the peer sees the end of TCP.
+        let _ = timeout_at(deadline, pass(&mut socket, answer, rest)).await;
         answered = Some(status.as_u16());
+    }
+    let until = Instant::now() + FAREWELL;
+    let goodbye = async {
+        if answered.is_none() {
+            socket.write_all(answer).await?;
+            socket.flush().await?;
+            answered = Some(status.as_u16());
+        }
         socket.shutdown().await?;
         let mut waste = vec![0; 4096];
         let mut drained = 0;
@@ -191,7 +204,7 @@ pub(super) async fn say_farewell<T: Transport>(
                 read => drained += read,
             }
         }
-        Ok::<_, std::io::Error>(TransportEnd::Local)
+        Ok::<_, io::Error>(TransportEnd::Local)
     };
     let transport_end = match timeout_at(until, goodbye).await {
         Ok(Ok(end)) => end,
@@ -199,6 +212,15 @@ pub(super) async fn say_farewell<T: Transport>(
         Err(_) => TransportEnd::Timeout,
     };
     Farewell { status: answered, transport_end }
+}
+
+/// Passes a long answer on.
+async fn pass<T: Transport>(socket: &mut T, answer: &[u8], mut rest: Rest) -> io::Result<()> {
+    socket.write_all(answer).await?;
+    while let Some(data) = rest.next().await {
+        socket.write_all(&data).await?;
+    }
+    socket.flush().await
 }
 
 /// Reads `Retry-After`: seconds, or a date, which is as far away as our own clock says.

@@ -1,21 +1,21 @@
 //! The client's half: send a request, judge the answer (RFC 6455 section 4.1).
 
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header};
 use http_body_util::Empty;
-use hyper::body::Body;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, timeout_at};
 
 use super::answer::retry_after;
+use super::answer_body::{AnswerBody, Driver};
 use super::muted::{Muted, ReadEnd};
 use super::request::{
     ACCEPT, EXTENSIONS, KEY, PROTOCOL, Subprotocol, VERSION, extension_name, extensions, has_token,
@@ -134,7 +134,7 @@ pub struct Opened<T> {
 }
 
 /// An attempt to open a connection on a dialled socket that failed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 #[error("{failure}: {detail}")]
 pub struct FailedOpening {
     /// Why. [`OpenFailure::UpgradeRejected`] has status 0 where the answer was not HTTP.
@@ -152,12 +152,12 @@ pub struct FailedOpening {
 }
 
 /// An answer other than 101.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Answer {
     /// Its header lines.
     pub headers: HeaderMap,
-    /// Its body; `None` if that is longer than was asked for, or did not come in time.
-    pub body: Option<Bytes>,
+    /// Its body; `None` if it did not come in time.
+    pub body: Option<AnswerBody>,
 }
 
 /// Sends a request and hands on the raw socket once the server has answered 101.
@@ -178,8 +178,8 @@ pub async fn open<T: Transport>(
     open_or_answer(socket, request, timeout, 0).await
 }
 
-/// Like [`open`], for a relay: of an answer other than 101 the body is read too, of at most so many
-/// bytes.
+/// Like [`open`], for a relay: of an answer other than 101 the body is read too; of what is longer than
+/// so many bytes the rest can be read as it comes.
 ///
 /// # Errors
 ///
@@ -210,16 +210,15 @@ pub async fn open_or_answer<T: Transport>(
     let Some(read) = read_answer(socket, max_body, deadline).await else {
         return Err(too_slow(timeout));
     };
-    let (socket, read_ahead, answer, body) = read?;
-    match judge(&answer, &key, &request) {
-        Ok(subprotocol) => {
+    match read? {
+        ReadAnswer::Head(answer, socket, read_ahead) => {
+            let subprotocol = judge(&answer, &key, &request)?;
             let (status, headers) = (answer.status.as_u16(), answer.headers);
             Ok(Opened { socket, read_ahead, subprotocol, status, headers })
         }
-        Err(mut failed) => {
-            if answer.status != StatusCode::SWITCHING_PROTOCOLS && max_body > 0 {
-                failed.answer = Some(Answer { headers: answer.headers, body });
-            }
+        ReadAnswer::Whole(answer, body) => {
+            let mut failed = not_switching(&answer);
+            failed.answer = Some(Answer { headers: answer.headers, body });
             Err(failed)
         }
     }
@@ -234,15 +233,7 @@ fn judge(
     let headers = &answer.headers;
     let offered = &request.subprotocols;
     if answer.status != StatusCode::SWITCHING_PROTOCOLS {
-        let location =
-            headers.get(header::LOCATION).map(|to| String::from_utf8_lossy(to.as_bytes()));
-        let detail = match location {
-            Some(to) => {
-                format!("the server answered {}, to {}", answer.status, record_location(&to))
-            }
-            None => format!("the server answered {}", answer.status),
-        };
-        return Err(rejected(answer, detail));
+        return Err(not_switching(answer));
     }
     let violation = |what: &str| rejected(answer, format!("the server's 101 {what}"));
     if answer.version < Version::HTTP_11 {
@@ -275,8 +266,23 @@ fn judge(
     }
 }
 
-/// An answer that was read, and what is left of the connection.
-type ReadAnswer<T> = (T, Bytes, http::response::Parts, Option<Bytes>);
+/// Rejects an answer that is not 101.
+fn not_switching(answer: &http::response::Parts) -> Box<FailedOpening> {
+    let location = answer.headers.get(header::LOCATION);
+    let detail = match location.map(|to| String::from_utf8_lossy(to.as_bytes())) {
+        Some(to) => format!("the server answered {}, to {}", answer.status, record_location(&to)),
+        None => format!("the server answered {}", answer.status),
+    };
+    rejected(answer, detail)
+}
+
+/// An answer that was read.
+enum ReadAnswer<T> {
+    /// Its head, and what is left of the connection.
+    Head(http::response::Parts, T, Bytes),
+    /// Another than 101, with its body.
+    Whole(http::response::Parts, Option<AnswerBody>),
+}
 
 /// Lets hyper read one answer, and takes the socket back the moment it is there; `None` if its head
 /// does not come in time.
@@ -316,45 +322,24 @@ async fn read_answer<T: Transport>(
             Poll::Pending => Poll::Pending,
         }
     });
-    let mut response = timeout_at(deadline, response).await.ok()?;
-    let mut body = Some(BytesMut::new());
-    if let Some(Ok(response)) = &mut response
-        && response.status() != StatusCode::SWITCHING_PROTOCOLS
-        && max_body > 0
-    {
-        let mut incoming = Pin::new(response.body_mut());
-        while let Some(read) = &mut body {
-            let frame = poll_fn(|cx| {
-                if !http_is_done {
-                    http_is_done = http.poll_without_shutdown(cx).is_ready();
-                }
-                incoming.as_mut().poll_frame(cx)
-            });
-            match timeout_at(deadline, frame).await {
-                // What was answered is known all the same.
-                Err(_) => body = None,
-                Ok(Some(Ok(frame))) => match frame.into_data() {
-                    Ok(data) if read.len() + data.len() <= max_body => {
-                        read.extend_from_slice(&data)
-                    }
-                    Ok(_too_long) => body = None,
-                    Err(_trailers) => {}
-                },
-                // A body that ends too early is passed on as far as it came.
-                Ok(Some(Err(_)) | None) => break,
-            }
+    let response = timeout_at(deadline, response).await.ok()?;
+    let response = match response {
+        Some(Ok(response)) => response,
+        failed => {
+            let heard = http.into_parts().io.into_inner().into_heard();
+            return Some(Err(no_answer(heard.end, failed.and_then(Result::err))));
         }
+    };
+    let (head, incoming) = response.into_parts();
+    if head.status == StatusCode::SWITCHING_PROTOCOLS || max_body == 0 {
+        let parts = http.into_parts();
+        let (socket, read_ahead) = (parts.io.into_inner().into_heard().socket, parts.read_buf);
+        return Some(Ok(ReadAnswer::Head(head, socket, unpinned(&read_ahead))));
     }
-    let parts = http.into_parts();
-    let heard = parts.io.into_inner().into_heard();
-    Some(match response {
-        Some(Ok(response)) => {
-            let body = body.map(BytesMut::freeze);
-            Ok((heard.socket, unpinned(&parts.read_buf), response.into_parts().0, body))
-        }
-        Some(Err(error)) => Err(no_answer(heard.end, Some(error))),
-        None => Err(no_answer(heard.end, None)),
-    })
+    // hyper finishes by itself; of what it would say nothing reaches the wire.
+    let driver = (!http_is_done).then(|| Box::into_pin(http) as Driver);
+    let body = AnswerBody::read(incoming, driver, max_body, deadline).await;
+    Some(Ok(ReadAnswer::Whole(head, body)))
 }
 
 fn no_answer(end: Option<ReadEnd>, error: Option<hyper::Error>) -> Box<FailedOpening> {

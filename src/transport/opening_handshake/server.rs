@@ -274,13 +274,16 @@ fn joined(read_ahead: Bytes, early: &[u8]) -> Bytes {
 
 async fn refuse<T: Transport>(
     socket: T,
-    refusal: Refusal,
+    mut refusal: Refusal,
     request: Option<&Request>,
 ) -> Box<FailedHandshake> {
     let to_head = request.is_some_and(|request| request.method() == Method::HEAD);
     let facts = request.map(Request::facts);
     let answer = refusal.to_bytes(SystemTime::now(), to_head);
-    let Farewell { status, transport_end } = say_farewell(socket, &answer, refusal.status).await;
+    let rest = refusal.passed.as_mut().and_then(|passed| passed.body.rest.take());
+    let rest = rest.filter(|_| !to_head);
+    let Farewell { status, transport_end } =
+        say_farewell(socket, &answer, refusal.status, rest).await;
     Box::new(FailedHandshake {
         failure: refusal.failure,
         status,
