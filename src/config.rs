@@ -13,6 +13,7 @@ mod ledger;
 mod limits;
 mod loading;
 mod overrides;
+mod patching;
 mod patterns;
 mod refusals;
 mod relay;
@@ -31,7 +32,7 @@ pub use dialers::{Dialer, DialerBackend, Heartbeat, OpeningStep, Reconnect, Repl
 pub use error::{ConfigError, Place, Remedy};
 pub use ledger::{FailurePolicy, Ledger, Synchronous};
 pub use limits::{Limits, MemoryLimit, OnFull};
-pub use loading::{Sources, load};
+pub use loading::{Loaded, Sources, load, load_all};
 pub use overrides::{ConnectionSettings, RouteClose, RouteKeepalive, RouteLimits};
 pub use patterns::{HostName, OriginPattern, PathPattern, host_matches, origin_allowed};
 pub use relay::{

@@ -1,5 +1,6 @@
 //! The daemon: build, spawn, ready, signals, drain, exit code.
 
+mod check;
 mod control;
 mod ledger;
 mod memory;
@@ -18,9 +19,8 @@ use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use crate::config::{
-    Backend as BackendChoice, Config, ConfigError, LogFormat, Sources, Spread, UpstreamUrl,
+    Backend as BackendChoice, Config, ConfigError, LogFormat, Sources, Spread, load_all,
 };
-use crate::contract::masking::{self, Masking};
 use crate::manager::{
     Accounting, Backend, DialerOptions, DrainOptions, DrainReport, KeepError, Listening, Relay,
     Route, StartError, Supervisor,
@@ -28,13 +28,14 @@ use crate::manager::{
 use crate::policy::admission::AdmissionLimits;
 use crate::policy::drain::Pace;
 use crate::supervision::{Task, catch};
-use crate::surfaces::control::{TokenFileError, Tokens};
+use crate::surfaces::control::Tokens;
 use crate::surfaces::log::{self, EndingLog, Format, LogError};
 use crate::surfaces::metrics::Observations;
 use crate::surfaces::systemd::Notifier;
 use crate::transport::bind::BindError;
 use crate::transport::dial::InvalidUrl;
 use crate::vocabulary::{Event, ListenAddress, Published, Record, Requester, Selector};
+pub use check::check;
 use ledger::{Books, LedgerError};
 use resources::Resources;
 use servers::{Phase, Servers};
@@ -57,8 +58,8 @@ const LAST_LINES: Duration = Duration::from_secs(2);
 /// Why the daemon did not start.
 #[derive(Debug, thiserror::Error)]
 enum StartupError {
-    #[error(transparent)]
-    Config(#[from] ConfigError),
+    #[error("{}", lines(.0))]
+    Config(Vec<ConfigError>),
     #[error("log: {0}")]
     Log(#[from] LogError),
     #[error("the runtime could not be started: {0}")]
@@ -71,8 +72,6 @@ enum StartupError {
     Listener { name: String, error: BindError },
     #[error("control: {0}")]
     Control(BindError),
-    #[error("control.token_file: {0}")]
-    Tokens(#[from] TokenFileError),
     #[error("route {name}: {error}")]
     Route { name: String, error: InvalidUrl },
     #[error("health: {0}")]
@@ -86,7 +85,6 @@ impl StartupError {
         match self {
             Self::Config(_)
             | Self::Log(_)
-            | Self::Tokens(_)
             | Self::Route { .. }
             | Self::Ledger(LedgerError::NoPlace) => BAD_USAGE,
             Self::Runtime(_)
@@ -113,53 +111,21 @@ pub fn serve(files: Vec<PathBuf>, set: Vec<String>, relay: Option<String>) -> Ex
     }
 }
 
-/// Checks a configuration as [`serve`] would load it, and says what it would do.
-pub fn check(files: Vec<PathBuf>, set: Vec<String>) -> ExitCode {
-    match load(&Sources::of_process(files, set)) {
-        Ok((config, _)) => {
-            for listener in &config.listeners {
-                say(&format!("listener {} on {}", listener.name, listener.listen));
-            }
-            if let Some(address) = &config.control.listen {
-                say(&format!("control on {address}"));
-            }
-            for route in &config.routes {
-                let host = route.host.as_deref().unwrap_or("any host");
-                let backend = match &route.backend {
-                    BackendChoice::Echo => "echo".to_owned(),
-                    BackendChoice::Relay(relay) => {
-                        let urls: Vec<&str> = relay.urls.iter().map(UpstreamUrl::as_str).collect();
-                        format!("relay to {}", urls.join(", "))
-                    }
-                };
-                say(&format!("route {}: {} at {host} to {}", route.name, route.path, backend));
-            }
-            for dialer in &config.dialers {
-                let url = masking::record_url(&dialer.url, Masking::Mask, &[]);
-                say(&format!("dialer {}: {url}", dialer.name));
-            }
-            say("the configuration is good");
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            complain(&error);
-            ExitCode::from(BAD_USAGE)
-        }
-    }
-}
-
 fn load(sources: &Sources) -> Result<(Config, Tokens), StartupError> {
-    let config = crate::config::load(sources)?;
-    let tokens = control::read_tokens(&config.control)?;
-    Ok((config, tokens))
+    let loaded = load_all(sources).map_err(StartupError::Config)?;
+    match control::read_tokens(&loaded.config.control) {
+        Ok(tokens) => Ok((loaded.config, tokens)),
+        Err(error) => Err(StartupError::Config(vec![loaded.unusable(control::TOKEN_FILE, error)])),
+    }
 }
 
 fn start_and_run(sources: &Sources) -> Result<u8, StartupError> {
     let (config, tokens) = load(sources)?;
     let format = match config.log.format {
-        LogFormat::Text => Format::Text,
-        LogFormat::Json => Format::Json,
-        LogFormat::Journald => Format::Journald,
+        None => Format::fitting_stderr(),
+        Some(LogFormat::Text) => Format::Text,
+        Some(LogFormat::Json) => Format::Json,
+        Some(LogFormat::Journald) => Format::Journald,
     };
     // Dropped last: it writes out what is still queued.
     let (ending_log, _lines) = log::install(format, &config.log.filter)?;
@@ -225,6 +191,7 @@ async fn run(
         node = config.node.resolve_name(),
         max_connections = resources.max_connections,
         memory = resources.memory,
+        ledger = %books.place(),
         version = env!("CARGO_PKG_VERSION"),
         "ready"
     );
@@ -427,6 +394,7 @@ fn options(config: &Config, signal: &'static str) -> DrainOptions {
         reason: drain.reason.clone(),
         by: Some(Requester::Signal(signal)),
         select: Selector::default(),
+        stay: true,
     }
 }
 
@@ -434,6 +402,12 @@ fn options(config: &Config, signal: &'static str) -> DrainOptions {
 fn say(line: &str) {
     let mut stdout = std::io::stdout().lock();
     let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
+}
+
+/// Puts each error on a line of its own, as [`complain`] begins the first.
+fn lines(errors: &[ConfigError]) -> String {
+    let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    lines.join("\nlastword: ")
 }
 
 fn complain(error: &dyn std::error::Error) {

@@ -3,14 +3,13 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::Parser;
 use lastword::daemon;
 use lastword::surfaces::cli::{self, Command, CommandLine};
 
 fn main() -> ExitCode {
-    match CommandLine::parse().command {
+    match CommandLine::read(std::env::args_os()).unwrap_or_else(|error| error.exit()) {
         Command::Serve(serve) => daemon::serve(serve.layers.files, serve.layers.set, serve.relay),
-        Command::Check(layers) => daemon::check(layers.files, layers.set),
+        Command::Check(check) => daemon::check(check.layers.files, check.layers.set, check.relay),
         Command::Client(command) => cli::run(command),
         Command::Top(_) => bad_usage("`top` is not in this version: try `lastword events`"),
         Command::Probe(_) => bad_usage("`probe` is not in this version"),

@@ -11,3 +11,4 @@ pub mod metrics;
 pub mod probes;
 pub mod serving;
 pub mod systemd;
+mod terminal;

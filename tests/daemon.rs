@@ -7,6 +7,7 @@ mod support;
 
 /// One file per question.
 mod daemon {
+    mod checking;
     mod dialling;
     mod fairness;
     mod hostile;

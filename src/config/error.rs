@@ -84,6 +84,16 @@ pub enum ConfigError {
         /// What was asked for, with its verb.
         what: &'static str,
     },
+    /// What a value names cannot be used on this machine.
+    #[error("{place}: {key}: {why}")]
+    Unusable {
+        /// Where the key is set.
+        place: Place,
+        /// The key.
+        key: String,
+        /// What is wrong with what it names, and the remedy.
+        why: String,
+    },
     /// Values that are each valid do not go together.
     #[error("{place}: {key}: {violation}")]
     Contradiction {
@@ -94,6 +104,24 @@ pub enum ConfigError {
         /// What does not go together, and the remedy.
         violation: Violation,
     },
+}
+
+impl ConfigError {
+    /// Returns where the mistake is; a file that cannot be read has no place in it.
+    pub fn place(&self) -> Option<&Place> {
+        match self {
+            Self::Unreadable { .. } => None,
+            Self::Syntax { place, .. }
+            | Self::Assignment { place, .. }
+            | Self::NoSuchElement { place, .. }
+            | Self::UnknownKey { place, .. }
+            | Self::MissingKey { place, .. }
+            | Self::InvalidValue { place, .. }
+            | Self::NotInThisVersion { place, .. }
+            | Self::Unusable { place, .. }
+            | Self::Contradiction { place, .. } => Some(place),
+        }
+    }
 }
 
 /// Where a value was set.

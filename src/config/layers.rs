@@ -123,6 +123,20 @@ impl Layer {
         }
     }
 
+    /// Returns the values of this layer and what remains of `path` within them, if `path` leads into
+    /// them.
+    pub(super) fn tree_at<'a, 'p>(
+        &'a mut self,
+        path: &'p [Step],
+    ) -> Option<(&'a mut Value, &'p [Step])> {
+        match self {
+            Self::Document { tree, .. } => Some((tree, path)),
+            Self::Assignment { target, value, .. } => {
+                Some((value, path.strip_prefix(target.as_slice())?))
+            }
+        }
+    }
+
     /// Refuses an assignment that would leave what the earlier layers made, `merged`, in pieces.
     pub(super) fn check_target(&self, merged: &Value) -> Result<(), ConfigError> {
         let Self::Assignment { place, target, .. } = self else {

@@ -9,13 +9,14 @@ use serde_path_to_error::Segment;
 use super::error::{ConfigError, Place, Remedy};
 use super::layers::{BUILT_IN, Layer, PREFIX, Shown, Step, descend, steps};
 use super::limits::Limits;
+use super::patching::patch;
 use super::patterns::PathPattern;
 use super::refusals::refused;
 use super::relay::{InvalidUpstream, PlainHttp, RelayBackend};
 use super::routing::{Backend, Route};
 use super::schema::Config;
 use super::tree::{Misfit, keys_of, read};
-use super::validation::find_contradiction;
+use super::validation::find_contradictions;
 
 /// The name and the paths of the route of `--relay`.
 const RELAY_THE_REST: (&str, &str) = ("relay", "/");
@@ -63,29 +64,79 @@ impl Sources {
 /// # Errors
 /// The first thing wrong, in the order of the layers: place, key and remedy.
 pub fn load(sources: &Sources) -> Result<Config, ConfigError> {
+    match lay(sources) {
+        Ok(loaded) => Ok(loaded.config),
+        Err(mut errors) => Err(errors.swap_remove(0)),
+    }
+}
+
+/// A configuration, and where its keys were set.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    layers: Vec<Layer>,
+}
+
+impl Loaded {
+    /// Says of a key, such as `listeners[0].listen`, that what it names cannot be used, and why.
+    pub fn unusable(&self, key: &str, why: impl ToString) -> ConfigError {
+        let place = place_of(&self.layers, &steps(key).unwrap_or_default());
+        ConfigError::Unusable { place, key: key.to_owned(), why: why.to_string() }
+    }
+}
+
+/// Loads a configuration as [`load`] does, and goes on behind a mistake to find the others.
+///
+/// # Errors
+/// Everything wrong, and at least one thing, as somebody reads it: file by file, line by line, then
+/// what is in no file.
+pub fn load_all(sources: &Sources) -> Result<Loaded, Vec<ConfigError>> {
+    let files: Vec<&PathBuf> = sources.system_file.iter().chain(&sources.files).collect();
+    lay(sources).map_err(|mut errors| {
+        errors.sort_by_key(|error| match error.place() {
+            Some(Place::BuiltIn) => (0, 0),
+            Some(Place::File { path, line }) => {
+                (1 + files.iter().take_while(|file| **file != path).count(), *line)
+            }
+            Some(Place::Variable(_) | Place::Argument(_)) | None => (usize::MAX, 0),
+        });
+        errors
+    })
+}
+
+/// Lays the layers over each other.
+///
+/// # Errors
+/// Everything wrong, in the order in which it is found.
+fn lay(sources: &Sources) -> Result<Loaded, Vec<ConfigError>> {
     let mut stack = Stack::default();
-    stack.push(Layer::document(None, BUILT_IN)?)?;
+    stack.push(Layer::document(None, BUILT_IN));
     if let Some(path) = &sources.system_file {
         match std::fs::read_to_string(path) {
-            Ok(text) => stack.push(Layer::document(Some(path), &text)?)?,
+            Ok(text) => stack.push(Layer::document(Some(path), &text)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(source) => return Err(ConfigError::Unreadable { path: path.clone(), source }),
+            Err(source) => {
+                stack.errors.push(ConfigError::Unreadable { path: path.clone(), source });
+            }
         }
     }
     for path in &sources.files {
-        stack.push(Layer::document(Some(path), &read_file(path)?)?)?;
+        stack.push(read_file(path).and_then(|text| Layer::document(Some(path), &text)));
     }
     // The environment has no order of its own; with one the same error always comes first.
     let mut environment: Vec<_> = sources.environment.iter().collect();
     environment.sort_unstable();
     for (name, value) in environment.into_iter().filter(|(name, _)| name.starts_with(PREFIX)) {
-        stack.push(Layer::variable(name, value)?)?;
+        stack.push(Layer::variable(name, value));
     }
     for argument in &sources.set {
-        stack.push(Layer::argument(argument)?)?;
+        stack.push(Layer::argument(argument));
     }
-    if let Some(url) = &sources.relay {
-        stack.relay_the_rest(url)?;
+    if let Some(url) = &sources.relay
+        && let Err(error) = stack.relay_the_rest(url)
+    {
+        stack.errors.push(error);
     }
     stack.finish()
 }
@@ -95,36 +146,70 @@ fn read_file(path: &Path) -> Result<String, ConfigError> {
         .map_err(|source| ConfigError::Unreadable { path: path.to_path_buf(), source })
 }
 
+/// The most mistakes that are looked for: a file that is no configuration has one in every line.
+const MOST: usize = 100;
+
+/// Something wrong, and the path of what is wrong.
+struct Mistake {
+    path: Vec<Step>,
+    error: ConfigError,
+}
+
+impl Mistake {
+    fn new(path: Vec<Step>, error: ConfigError) -> Box<Self> {
+        Box::new(Self { path, error })
+    }
+}
+
 /// The layers so far and what they make together.
 #[derive(Default)]
 struct Stack {
     layers: Vec<Layer>,
     merged: Value,
     config: Config,
+    errors: Vec<ConfigError>,
+    /// What stands in for mistakes, or was taken out: nothing more is said of it.
+    patched: Vec<Vec<Step>>,
 }
 
 impl Stack {
     /// Lays a layer on top. The schema is read after every layer, so that no later one hides what
     /// is wrong in an earlier one.
-    fn push(&mut self, layer: Layer) -> Result<(), ConfigError> {
+    fn push(&mut self, layer: Result<Layer, ConfigError>) {
+        match layer {
+            Ok(layer) => self.layers.push(layer),
+            Err(error) => return self.errors.push(error),
+        }
+        while let Err(mistake) = self.settle() {
+            let mistakes = self.errors.len();
+            let Mistake { path, error } = *mistake;
+            self.errors.push(error);
+            let patched = self.layers.last_mut().and_then(|layer| patch(layer, &path, mistakes));
+            match patched {
+                // The same mistake again would be one that cannot be patched.
+                Some(path) if mistakes < MOST && !self.patched.contains(&path) => {
+                    self.patched.push(path);
+                }
+                Some(_) | None => drop(self.layers.pop()),
+            }
+        }
+    }
+
+    /// Takes the layers for what the configuration is; returns the first mistake, and where it is.
+    fn settle(&mut self) -> Result<(), Box<Mistake>> {
         let known = keys_of::<Config>();
-        let roots = layer.roots();
-        let unknown = roots.iter().find(|root| !known.contains(&root.as_str())).cloned();
-        self.layers.push(layer);
+        let Some(layer) = self.layers.last() else { return Ok(()) };
         // Before merging, because `config` would read a quoted root key as a path.
-        if let Some(key) = unknown {
-            let place = self.place_of(&[Step::Key(key.clone())]);
-            return Err(ConfigError::UnknownKey {
-                place,
-                remedy: Remedy::closest(&key, known),
-                key,
-            });
+        if let Some(key) = layer.roots().into_iter().find(|root| !known.contains(&root.as_str())) {
+            let path = vec![Step::Key(key.clone())];
+            let place = self.place_of(&path);
+            let remedy = Remedy::closest(&key, known);
+            return Err(Mistake::new(path, ConfigError::UnknownKey { place, remedy, key }));
         }
-        if let Some(layer) = self.layers.last() {
-            layer.check_target(&self.merged)?;
-        }
-        self.merged = self.merge()?;
-        self.config = self.read()?;
+        layer.check_target(&self.merged).map_err(|error| Mistake::new(Vec::new(), error))?;
+        let merged = self.merge().map_err(|error| Mistake::new(Vec::new(), error))?;
+        self.config = self.read(&merged)?;
+        self.merged = merged;
         Ok(())
     }
 
@@ -140,9 +225,9 @@ impl Stack {
         }
     }
 
-    fn read(&self) -> Result<Config, ConfigError> {
-        let refused = refused(&self.merged);
-        let result = read::<Config>(&self.merged).map_err(|error| {
+    fn read(&self, merged: &Value) -> Result<Config, Box<Mistake>> {
+        let refused = refused(merged);
+        let result = read::<Config>(merged).map_err(|error| {
             let path = path_of(error.path());
             (path, error.into_inner())
         });
@@ -155,18 +240,19 @@ impl Stack {
             }),
         };
         if let Some((path, refusal)) = refusal {
-            return Err(ConfigError::NotInThisVersion {
+            let error = ConfigError::NotInThisVersion {
                 place: self.place_of(path),
                 key: Shown(path).to_string(),
                 what: refusal.what,
-            });
+            };
+            return Err(Mistake::new(path.clone(), error));
         }
         result.map_err(|(path, misfit)| self.misfit(path, misfit))
     }
 
-    fn misfit(&self, mut path: Vec<Step>, misfit: Misfit) -> ConfigError {
+    fn misfit(&self, mut path: Vec<Step>, misfit: Misfit) -> Box<Mistake> {
         let place = self.place_of(&path);
-        match misfit {
+        let error = match misfit {
             Misfit::UnknownKey { key, known } => {
                 let remedy =
                     if is_route_limits(&path) && keys_of::<Limits>().contains(&key.as_str()) {
@@ -183,7 +269,8 @@ impl Stack {
             Misfit::Value(why) => {
                 ConfigError::InvalidValue { place, key: Shown(&path).to_string(), why }
             }
-        }
+        };
+        Mistake::new(path, error)
     }
 
     /// Adds the route of `--relay`, behind all others.
@@ -205,7 +292,7 @@ impl Stack {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<Config, ConfigError> {
+    fn finish(mut self) -> Result<Loaded, Vec<ConfigError>> {
         // Two defaults follow another key, so that changing that one alone is no contradiction.
         if !self.sets("limits.max_frame_size") {
             self.config.limits.max_frame_size = self.config.limits.max_message_size;
@@ -225,16 +312,26 @@ impl Stack {
             let close = &mut self.config.close;
             close.linger = close.linger.min(close.timeout);
         }
-        match find_contradiction(&self.config) {
-            None => Ok(self.config),
-            Some(found) => {
-                // Of the keys that do not go together, name one that somebody wrote.
-                let key = found.keys.iter().find(|key| self.sets(key)).or(found.keys.first());
-                let key = key.cloned().unwrap_or_default();
-                let place = self.place_of(&steps(&key).unwrap_or_default());
-                Err(ConfigError::Contradiction { place, key, violation: found.violation })
+        let mut named = Vec::new();
+        for found in find_contradictions(&self.config) {
+            // Of the keys that do not go together, name one that somebody wrote.
+            let key = found.keys.iter().find(|key| self.sets(key)).or(found.keys.first());
+            let key = key.cloned().unwrap_or_default();
+            let path = steps(&key).unwrap_or_default();
+            let patched = self.patched.iter().any(|patched| path.starts_with(patched));
+            // What a route inherits is wrong once, where it is set.
+            let known = named.contains(&(key.clone(), found.violation.clone()));
+            if !patched && !known {
+                let place = self.place_of(&path);
+                let violation = found.violation.clone();
+                self.errors.push(ConfigError::Contradiction { place, key: key.clone(), violation });
+                named.push((key, found.violation));
             }
         }
+        if self.errors.is_empty() {
+            return Ok(Loaded { config: self.config, layers: self.layers });
+        }
+        Err(self.errors)
     }
 
     fn sets(&self, key: &str) -> bool {
@@ -242,11 +339,15 @@ impl Stack {
         descend(&self.merged, &path).0 == path.len()
     }
 
-    /// Finds the last layer that sets `path`, or else the one that comes closest to it.
     fn place_of(&self, path: &[Step]) -> Place {
-        let places = self.layers.iter().map(|layer| layer.locate(path));
-        places.max_by_key(|(depth, _)| *depth).map_or(Place::BuiltIn, |(_, place)| place)
+        place_of(&self.layers, path)
     }
+}
+
+/// Finds the last layer that sets `path`, or else the one that comes closest to it.
+fn place_of(layers: &[Layer], path: &[Step]) -> Place {
+    let places = layers.iter().map(|layer| layer.locate(path));
+    places.max_by_key(|(depth, _)| *depth).map_or(Place::BuiltIn, |(_, place)| place)
 }
 
 fn path_of(path: &serde_path_to_error::Path) -> Vec<Step> {

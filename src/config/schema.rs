@@ -276,8 +276,9 @@ pub enum QueryRecording {
 pub struct Log {
     /// Chooses the form of a log line.
     ///
-    /// One of `text`, `json`, `journald`. Default: text. Cost: json is about twice as long.
-    pub format: LogFormat,
+    /// One of `text`, `json`, `journald`. Default: `journald` where stderr is connected to the
+    /// journal, else `text`. Cost: json is about twice as long.
+    pub format: Option<LogFormat>,
     /// Chooses what is logged.
     ///
     /// Unit: directives of tracing's `EnvFilter`. Default: `info,ractor=off`. Cost: `debug` writes
@@ -287,7 +288,7 @@ pub struct Log {
 
 impl Default for Log {
     fn default() -> Self {
-        Self { format: LogFormat::Text, filter: "info,ractor=off".to_owned() }
+        Self { format: None, filter: "info,ractor=off".to_owned() }
     }
 }
 

@@ -186,32 +186,54 @@ pub(super) struct Contradiction {
     pub(super) violation: Violation,
 }
 
-/// Finds the first thing that does not go together.
-pub(super) fn find_contradiction(config: &Config) -> Option<Contradiction> {
-    check(config).err()
+/// Finds everything that does not go together.
+pub(super) fn find_contradictions(config: &Config) -> Vec<Contradiction> {
+    let mut found = Findings::default();
+    check(config, &mut found);
+    found.0
 }
 
-type Check = Result<(), Contradiction>;
+/// What was found so far, in the order of the checks.
+#[derive(Default)]
+struct Findings(Vec<Contradiction>);
 
-fn check(config: &Config) -> Check {
-    if let Some(name) = &config.node.name {
-        check_name("node.name", name)?;
+impl Findings {
+    /// Adds a contradiction unless something holds; returns whether it does.
+    fn ensure<K: Into<String>>(
+        &mut self,
+        holds: bool,
+        keys: impl IntoIterator<Item = K>,
+        violation: impl FnOnce() -> Violation,
+    ) -> bool {
+        if !holds {
+            self.add(keys, violation());
+        }
+        holds
     }
-    check_listeners(config)?;
-    check_routes(config)?;
-    check_control(&config.control, &config.health)?;
-    dialers::check_dialers(config)?;
-    check_settings("", &config.settings())?;
-    check_ledger(&config.ledger)?;
+
+    fn add<K: Into<String>>(&mut self, keys: impl IntoIterator<Item = K>, violation: Violation) {
+        self.0.push(Contradiction { keys: keys.into_iter().map(Into::into).collect(), violation });
+    }
+}
+
+fn check(config: &Config, found: &mut Findings) {
+    if let Some(name) = &config.node.name {
+        check_name("node.name", name, found);
+    }
+    check_listeners(config, found);
+    check_routes(config, found);
+    check_control(&config.control, &config.health, found);
+    dialers::check_dialers(config, found);
+    check_settings("", &config.settings(), found);
+    check_ledger(&config.ledger, found);
     if let Spread::Over(spread) = config.drain.spread {
         let within = config.drain.within;
-        ensure(spread <= within, ["drain.spread", "drain.within"], || {
+        found.ensure(spread <= within, ["drain.spread", "drain.within"], || {
             Violation::SpreadAboveWithin { spread, within }
-        })?;
+        });
     }
-    match filter_problem(&config.log.filter) {
-        None => Ok(()),
-        Some(why) => fail(["log.filter"], Violation::LogFilter { why }),
+    if let Some(why) = filter_problem(&config.log.filter) {
+        found.add(["log.filter"], Violation::LogFilter { why });
     }
 }
 
@@ -226,10 +248,10 @@ fn filter_problem(filter: &str) -> Option<String> {
     }
 }
 
-fn check_listeners(config: &Config) -> Check {
-    ensure(!config.listeners.is_empty(), ["listeners"], || Violation::NoListener)?;
+fn check_listeners(config: &Config, found: &mut Findings) {
+    found.ensure(!config.listeners.is_empty(), ["listeners"], || Violation::NoListener);
     let names: Vec<_> = config.listeners.iter().map(|listener| listener.name.as_str()).collect();
-    check_names("listeners", &names)?;
+    check_names("listeners", &names, found);
     let listeners = config.listeners.iter().enumerate();
     let listeners =
         listeners.map(|(index, listener)| (format!("listeners[{index}].listen"), &listener.listen));
@@ -239,11 +261,11 @@ fn check_listeners(config: &Config) -> Check {
     for (key, address) in listeners.chain(control).chain(health) {
         if let Some((other, _)) = taken.iter().find(|(_, other)| collide(other, address)) {
             let (address, other) = (address.to_string(), other.clone());
-            return fail([key], Violation::DuplicateAddress { address, other });
+            found.add([key], Violation::DuplicateAddress { address, other });
+            continue;
         }
         taken.push((key, address));
     }
-    Ok(())
 }
 
 /// Returns whether two addresses cannot both be bound; port 0 is a new port each time.
@@ -261,35 +283,39 @@ fn collide(a: &ListenAddress, b: &ListenAddress) -> bool {
     }
 }
 
-fn check_routes(config: &Config) -> Check {
-    ensure(!config.routes.is_empty(), ["routes"], || Violation::NoRoute)?;
+fn check_routes(config: &Config, found: &mut Findings) {
+    found.ensure(!config.routes.is_empty(), ["routes"], || Violation::NoRoute);
     let names: Vec<_> = config.routes.iter().map(|route| route.name.as_str()).collect();
-    check_names("routes", &names)?;
+    check_names("routes", &names, found);
     for (index, route) in config.routes.iter().enumerate() {
         let earlier = config.routes[..index].iter().position(|earlier| shadows(earlier, route));
         if let Some(earlier) = earlier {
             let other = format!("routes[{earlier}] ({:?})", config.routes[earlier].name);
-            return fail([format!("routes[{index}].path")], Violation::Shadowed { other });
+            found.add([format!("routes[{index}].path")], Violation::Shadowed { other });
+            continue;
         }
-        check_subprotocols(&format!("routes[{index}]."), &route.subprotocols)?;
-        check_settings(&format!("routes[{index}]."), &route.settings(config))?;
+        check_subprotocols(&format!("routes[{index}]."), &route.subprotocols, found);
+        check_settings(&format!("routes[{index}]."), &route.settings(config), found);
         match &route.backend {
-            Backend::Relay(relay) => check_relay(&format!("routes[{index}].backend"), relay)?,
-            Backend::Echo => ensure(!route.inject, [format!("routes[{index}].inject")], || {
-                Violation::InjectWithoutRelay
-            })?,
+            Backend::Relay(relay) => {
+                check_relay(&format!("routes[{index}].backend"), relay, found);
+            }
+            Backend::Echo => {
+                found.ensure(!route.inject, [format!("routes[{index}].inject")], || {
+                    Violation::InjectWithoutRelay
+                });
+            }
         }
     }
-    Ok(())
 }
 
-fn check_relay(key: &str, relay: &RelayBackend) -> Check {
+fn check_relay(key: &str, relay: &RelayBackend, found: &mut Findings) {
     let urls = || [format!("{key}.urls")];
-    ensure(!relay.urls.is_empty(), urls(), || Violation::NoApplication)?;
+    found.ensure(!relay.urls.is_empty(), urls(), || Violation::NoApplication);
     for (index, url) in relay.urls.iter().enumerate() {
         // Its failures would be counted apart, and it would be drained by halves.
         let twice = || Violation::ListedTwice(url.to_string());
-        ensure(!relay.urls[..index].contains(url), urls(), twice)?;
+        found.ensure(!relay.urls[..index].contains(url), urls(), twice);
     }
     for (name, duration) in [
         ("connect_timeout", relay.connect_timeout),
@@ -298,26 +324,25 @@ fn check_relay(key: &str, relay: &RelayBackend) -> Check {
         ("eject_for", relay.eject_for),
         ("health_interval", relay.health_interval),
     ] {
-        ensure(!duration.is_zero(), [format!("{key}.{name}")], || Violation::NoDeadline)?;
+        found.ensure(!duration.is_zero(), [format!("{key}.{name}")], || Violation::NoDeadline);
     }
     for (name, number) in [
         ("tries", u64::from(relay.tries)),
         ("max_pending", u64::from(relay.max_pending)),
         ("max_message_size", relay.max_message_size.map_or(u64::MAX, |size| size.0)),
     ] {
-        ensure(number > 0, [format!("{key}.{name}")], || Violation::NoRoom)?;
+        found.ensure(number > 0, [format!("{key}.{name}")], || Violation::NoRoom);
     }
-    Ok(())
 }
 
-fn check_control(control: &Control, health: &Health) -> Check {
+fn check_control(control: &Control, health: &Health, found: &mut Findings) {
     if let (Some(listen), None) = (&control.listen, &control.token_file) {
         let protected = match listen {
             ListenAddress::Tcp(address) => address.ip().to_canonical().is_loopback(),
             ListenAddress::Unix(_) => true,
         };
         let keys = ["control.token_file", "control.listen"];
-        ensure(protected, keys, || Violation::NoToken(listen.clone()))?;
+        found.ensure(protected, keys, || Violation::NoToken(listen.clone()));
     }
     for (key, duration) in [
         ("health.header_timeout", health.header_timeout),
@@ -325,22 +350,23 @@ fn check_control(control: &Control, health: &Health) -> Check {
         ("control.body_timeout", control.body_timeout),
         ("control.write_timeout", control.write_timeout),
     ] {
-        ensure(!duration.is_zero(), [key], || Violation::NoDeadline)?;
+        found.ensure(!duration.is_zero(), [key], || Violation::NoDeadline);
     }
     let fits = control.max_body > ByteSize(0);
-    ensure(fits, ["control.max_body"], || Violation::NoRoom)?;
-    ensure(control.max_connections > 0, ["control.max_connections"], || Violation::NoRoom)
+    found.ensure(fits, ["control.max_body"], || Violation::NoRoom);
+    found.ensure(control.max_connections > 0, ["control.max_connections"], || Violation::NoRoom);
 }
 
-fn check_subprotocols(prefix: &str, subprotocols: &[String]) -> Check {
+fn check_subprotocols(prefix: &str, subprotocols: &[String], found: &mut Findings) {
     for (at, subprotocol) in subprotocols.iter().enumerate() {
         let key = [format!("{prefix}subprotocols[{at}]")];
-        ensure(is_token(subprotocol), key.clone(), || Violation::Subprotocol(subprotocol.clone()))?;
-        ensure(!subprotocols[..at].contains(subprotocol), key, || {
+        found.ensure(is_token(subprotocol), key.clone(), || {
+            Violation::Subprotocol(subprotocol.clone())
+        });
+        found.ensure(!subprotocols[..at].contains(subprotocol), key, || {
             Violation::ListedTwice(subprotocol.clone())
-        })?;
+        });
     }
-    Ok(())
 }
 
 fn shadows(earlier: &Route, later: &Route) -> bool {
@@ -350,7 +376,7 @@ fn shadows(earlier: &Route, later: &Route) -> bool {
 }
 
 /// Checks what holds for one connection: the sections, or those of a route.
-fn check_settings(prefix: &str, settings: &ConnectionSettings) -> Check {
+fn check_settings(prefix: &str, settings: &ConnectionSettings, found: &mut Findings) {
     // A route may inherit one half of a contradiction.
     let keys = |keys: &[&str]| -> Vec<String> {
         let own = keys.iter().map(|key| format!("{prefix}{key}"));
@@ -364,7 +390,7 @@ fn check_settings(prefix: &str, settings: &ConnectionSettings) -> Check {
         ("limits.write_timeout", limits.write_timeout),
         ("close.timeout", close.timeout),
     ] {
-        ensure(!duration.is_zero(), keys(&[key]), || Violation::NoDeadline)?;
+        found.ensure(!duration.is_zero(), keys(&[key]), || Violation::NoDeadline);
     }
     for (key, size) in [
         ("limits.max_message_size", max_message_size),
@@ -372,70 +398,60 @@ fn check_settings(prefix: &str, settings: &ConnectionSettings) -> Check {
         ("limits.inbox_bytes", inbox_bytes),
         ("limits.outbox_bytes", outbox_bytes),
     ] {
-        ensure(*size > ByteSize(0), keys(&[key]), || Violation::NoRoom)?;
+        found.ensure(*size > ByteSize(0), keys(&[key]), || Violation::NoRoom);
     }
     let sizes = keys(&["limits.max_frame_size", "limits.max_message_size"]);
-    ensure(max_frame_size <= max_message_size, sizes, || Violation::FrameAboveMessage {
+    found.ensure(max_frame_size <= max_message_size, sizes, || Violation::FrameAboveMessage {
         frame: *max_frame_size,
         message: *max_message_size,
-    })?;
+    });
     let Keepalive { ping_interval, pong_timeout, .. } = keepalive;
     let pings = keys(&["keepalive.pong_timeout", "keepalive.ping_interval"]);
-    ensure(ping_interval.is_zero() || !pong_timeout.is_zero(), pings, || Violation::NoPongTimeout)?;
+    found.ensure(ping_interval.is_zero() || !pong_timeout.is_zero(), pings, || {
+        Violation::NoPongTimeout
+    });
     let Close { timeout, linger, reason_id: _ } = *close;
-    ensure(linger <= timeout, keys(&["close.linger", "close.timeout"]), || {
+    found.ensure(linger <= timeout, keys(&["close.linger", "close.timeout"]), || {
         Violation::LingerAboveTimeout { linger, timeout }
-    })
+    });
 }
 
-fn check_ledger(ledger: &Ledger) -> Check {
-    ensure(!ledger.retention.is_zero(), ["ledger.retention"], || Violation::NothingKept)?;
+fn check_ledger(ledger: &Ledger, found: &mut Findings) {
+    found.ensure(!ledger.retention.is_zero(), ["ledger.retention"], || Violation::NothingKept);
     for (key, size, least) in [
         ("ledger.max_size", ledger.max_size, ByteSize::mib(4)),
         ("ledger.queue_bytes", ledger.queue_bytes, ByteSize::mib(1)),
     ] {
-        ensure(size >= least, [key], || Violation::TooSmall { least })?;
+        found.ensure(size >= least, [key], || Violation::TooSmall { least });
     }
     let least = Duration::from_millis(100);
-    ensure(ledger.stall_timeout >= least, ["ledger.stall_timeout"], || Violation::TooShort {
+    found.ensure(ledger.stall_timeout >= least, ["ledger.stall_timeout"], || Violation::TooShort {
         least,
-    })
+    });
 }
 
-fn check_names(array: &str, names: &[&str]) -> Check {
+fn check_names(array: &str, names: &[&str], found: &mut Findings) {
     for (index, name) in names.iter().enumerate() {
         let key = format!("{array}[{index}].name");
-        check_name(&key, name)?;
+        check_name(&key, name, found);
         if let Some(earlier) = names[..index].iter().position(|earlier| earlier == name) {
             let (name, other) = ((*name).to_owned(), format!("{array}[{earlier}]"));
-            return fail([key], Violation::DuplicateName { name, other });
+            found.add([key], Violation::DuplicateName { name, other });
+            continue;
         }
     }
-    Ok(())
 }
 
-fn check_name(key: &str, name: &str) -> Check {
+fn check_name(key: &str, name: &str, found: &mut Findings) {
     let printable = !name.contains(|c: char| c.is_whitespace() || c.is_control());
     let fits = (1..=64).contains(&name.chars().count());
-    ensure(printable && fits, [key], || Violation::Name(name.to_owned()))
+    found.ensure(printable && fits, [key], || Violation::Name(name.to_owned()));
 }
 
 /// Returns whether `text` is a token of HTTP (RFC 9110 section 5.6.2).
 fn is_token(text: &str) -> bool {
     !text.is_empty()
         && text.bytes().all(|c| c.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&c))
-}
-
-fn ensure<K: Into<String>>(
-    holds: bool,
-    keys: impl IntoIterator<Item = K>,
-    violation: impl FnOnce() -> Violation,
-) -> Check {
-    if holds { Ok(()) } else { fail(keys, violation()) }
-}
-
-fn fail<K: Into<String>>(keys: impl IntoIterator<Item = K>, violation: Violation) -> Check {
-    Err(Contradiction { keys: keys.into_iter().map(Into::into).collect(), violation })
 }
 
 #[cfg(test)]
@@ -447,7 +463,8 @@ mod tests {
     fn found(change: impl FnOnce(&mut Config)) -> Option<(String, Violation)> {
         let mut config = Config::default();
         change(&mut config);
-        find_contradiction(&config).map(|found| (found.keys[0].clone(), found.violation))
+        let first = find_contradictions(&config).into_iter().next()?;
+        Some((first.keys[0].clone(), first.violation))
     }
 
     fn route(name: &str, host: Option<&str>, path: &str) -> Route {

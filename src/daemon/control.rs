@@ -8,6 +8,9 @@ use crate::manager::Supervisor;
 use crate::surfaces::control::{self, Control, TokenFileError, Tokens};
 use crate::transport::bind;
 
+/// The key of the file that [`read_tokens`] reads.
+pub(super) const TOKEN_FILE: &str = "control.token_file";
+
 /// Reads the tokens, if there are to be some. Without an address nobody needs one.
 pub(super) fn read_tokens(control: &config::Control) -> Result<Tokens, TokenFileError> {
     match (&control.listen, &control.token_file) {

@@ -59,6 +59,14 @@ impl Books {
         }
     }
 
+    /// Returns where endings are kept, for a person.
+    pub(super) fn place(&self) -> String {
+        match self {
+            Self::Durable(ledger) => ledger.path().display().to_string(),
+            Self::InMemory(_) => "memory".to_owned(),
+        }
+    }
+
     /// Returns the side that reads.
     pub(super) fn archive(&self) -> Arc<dyn Archive> {
         match self {

@@ -27,10 +27,12 @@ mod words;
 #[cfg(test)]
 mod tests;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 pub use arguments::{
     Abort, Backends, Broadcast, Close, Completion, Control, Dial, Dialer, DialerCommand, Dialers,
@@ -55,6 +57,36 @@ pub struct CommandLine {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+    /// The control API, for those who name it before the command.
+    #[command(flatten)]
+    pub control: Control,
+}
+
+impl CommandLine {
+    /// Reads the arguments of a process; what was given before the command holds where the command
+    /// does not say otherwise.
+    ///
+    /// # Errors
+    /// What is wrong with them, as clap says it.
+    pub fn read(
+        arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+    ) -> Result<Command, clap::Error> {
+        let Self { mut command, control } = Self::try_parse_from(arguments)?;
+        let own = match &mut command {
+            Command::Client(client) => client.control(),
+            Command::Serve(_) | Command::Check(_) | Command::Top(_) | Command::Probe(_) => None,
+        };
+        match own {
+            Some(own) => own.fall_back_on(control),
+            None if control.is_given() => {
+                let why = "--control, --token-file, --json and --timeout are for commands that ask \
+                           a running daemon: remove them";
+                return Err(Self::command().error(ErrorKind::ArgumentConflict, why));
+            }
+            None => {}
+        }
+        Ok(command)
+    }
 }
 
 /// What to do.
@@ -64,7 +96,7 @@ pub enum Command {
     /// Run the daemon; with nothing else, an echo on ws://127.0.0.1:8080/echo
     Serve(Serve),
     /// Check the configuration as `serve` would load it
-    Check(Layers),
+    Check(Serve),
     /// What is asked of a running daemon, or of nobody.
     #[command(flatten)]
     Client(ClientCommand),
@@ -126,7 +158,7 @@ pub struct Layers {
     pub set: Vec<String>,
 }
 
-/// How to run the daemon.
+/// How to run the daemon, or what to check.
 #[derive(Debug, Args)]
 pub struct Serve {
     /// The configuration.
@@ -147,30 +179,30 @@ pub struct Later {
 
 impl ClientCommand {
     /// Returns how to reach the daemon, if it has to be asked.
-    fn control(&self) -> Option<&Control> {
+    fn control(&mut self) -> Option<&mut Control> {
         match self {
-            Self::Ls(ls) => Some(&ls.control),
-            Self::Show(show) => Some(&show.control),
-            Self::Why(why) => Some(&why.control),
-            Self::Endings(endings) => Some(&endings.control),
-            Self::Send(send) => Some(&send.control),
-            Self::Broadcast(broadcast) => Some(&broadcast.control),
-            Self::Close(close) => Some(&close.control),
-            Self::Abort(abort) => Some(&abort.control),
-            Self::Drain(drain) => Some(&drain.control),
-            Self::Backends(backends) => Some(&backends.control),
-            Self::Dialers(dialers) => Some(&dialers.control),
+            Self::Ls(ls) => Some(&mut ls.control),
+            Self::Show(show) => Some(&mut show.control),
+            Self::Why(why) => Some(&mut why.control),
+            Self::Endings(endings) => Some(&mut endings.control),
+            Self::Send(send) => Some(&mut send.control),
+            Self::Broadcast(broadcast) => Some(&mut broadcast.control),
+            Self::Close(close) => Some(&mut close.control),
+            Self::Abort(abort) => Some(&mut abort.control),
+            Self::Drain(drain) => Some(&mut drain.control),
+            Self::Backends(backends) => Some(&mut backends.control),
+            Self::Dialers(dialers) => Some(&mut dialers.control),
             Self::Dialer(dialer) => Some(dialer.command.control()),
-            Self::Dial(dial) => Some(&dial.control),
-            Self::Events(events) => Some(&events.control),
-            Self::Status(status) => Some(&status.control),
+            Self::Dial(dial) => Some(&mut dial.control),
+            Self::Events(events) => Some(&mut events.control),
+            Self::Status(status) => Some(&mut status.control),
             Self::Completion(_) | Self::Man(_) => None,
         }
     }
 }
 
 /// Runs a client command; returns its exit code.
-pub fn run(command: ClientCommand) -> ExitCode {
+pub fn run(mut command: ClientCommand) -> ExitCode {
     let mut console = Console::of_process(command.control().is_some_and(|control| control.json));
     let code = match carry_out(command, &mut console) {
         Ok(code) => code,

@@ -6,6 +6,7 @@
 mod journal;
 mod json;
 mod lines;
+mod stream;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt;
@@ -23,6 +24,7 @@ use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::layer::SubscriberExt;
 
 use crate::contract::EndingRecord;
+use crate::surfaces::terminal::shows_colours;
 use crate::vocabulary::{Ending, Fault, Kind};
 
 use journal::Journal;
@@ -38,6 +40,14 @@ pub enum Format {
     Json,
     /// Fields for the systemd journal.
     Journald,
+}
+
+impl Format {
+    /// Returns the form of a log for which none is configured: the journal's where stderr is
+    /// connected to it, else text.
+    pub fn fitting_stderr() -> Self {
+        if stream::is_journal() { Self::Journald } else { Self::Text }
+    }
 }
 
 /// Tells why logging could not be set up.
@@ -77,7 +87,7 @@ pub enum LogError {
 /// [`LogError`], each with its remedy.
 pub fn install(format: Format, filter: &str) -> Result<(EndingLog, Lines), LogError> {
     let filter = parse_filter(filter)?;
-    let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let colours = io::stderr().is_terminal() && shows_colours(|name| std::env::var(name).ok());
     let (dispatch, lines) = match format {
         Format::Text => {
             let lines = Lines::spawn(own_stderr()?, dropped_as_text).map_err(LogError::Stderr)?;

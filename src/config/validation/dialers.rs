@@ -7,8 +7,7 @@ use http::Uri;
 use super::super::dialers::{Dialer, DialerBackend, OpeningStep, Reconnect};
 use super::super::schema::Config;
 use super::{
-    Check, Violation, check_names, check_relay, check_settings, check_subprotocols, ensure,
-    is_token,
+    Findings, Violation, check_names, check_relay, check_settings, check_subprotocols, is_token,
 };
 
 /// Header lines that only the opening handshake itself may write.
@@ -19,15 +18,14 @@ const RESERVED: [&str; 6] =
 const MOST_WAITS: usize = 32;
 const MOST_REPLIES: usize = 16;
 
-pub(super) fn check_dialers(config: &Config) -> Check {
+pub(super) fn check_dialers(config: &Config, found: &mut Findings) {
     let names: Vec<_> = config.dialers.iter().map(|dialer| dialer.name.as_str()).collect();
-    check_names("dialers", &names)?;
+    check_names("dialers", &names, found);
     for (index, dialer) in config.dialers.iter().enumerate() {
         let prefix = format!("dialers[{index}].");
-        check_dialer(&prefix, dialer)?;
-        check_settings(&prefix, &dialer.settings(config))?;
+        check_dialer(&prefix, dialer, found);
+        check_settings(&prefix, &dialer.settings(config), found);
     }
-    Ok(())
 }
 
 impl Dialer {
@@ -36,44 +34,50 @@ impl Dialer {
     /// # Errors
     /// The key, as it stands in the dialer, and what is wrong with it.
     pub fn check(&self) -> Result<(), (String, Violation)> {
-        let checked = super::check_name("name", &self.name).and_then(|()| check_dialer("", self));
-        checked
-            .map_err(|found| (found.keys.into_iter().next().unwrap_or_default(), found.violation))
+        let mut found = Findings::default();
+        super::check_name("name", &self.name, &mut found);
+        check_dialer("", self, &mut found);
+        match found.0.into_iter().next() {
+            Some(first) => {
+                Err((first.keys.into_iter().next().unwrap_or_default(), first.violation))
+            }
+            None => Ok(()),
+        }
     }
 }
 
-fn check_dialer(prefix: &str, dialer: &Dialer) -> Check {
+fn check_dialer(prefix: &str, dialer: &Dialer, found: &mut Findings) {
     let key = |key: &str| [format!("{prefix}{key}")];
     if let Some(why) = url_problem(&dialer.url, &["ws", "wss"]) {
-        return super::fail(key("url"), Violation::DialerUrl(why));
+        found.add(key("url"), Violation::DialerUrl(why));
     }
     if let Some(proxy) = &dialer.proxy
         && let Some(why) = url_problem(proxy, &["http"])
     {
-        return super::fail(key("proxy"), Violation::ProxyUrl(why));
+        found.add(key("proxy"), Violation::ProxyUrl(why));
     }
-    ensure(
+    found.ensure(
         dialer.proxy.is_some() || dialer.proxy_credentials.is_none(),
         key("proxy_credentials"),
         || Violation::CredentialsWithoutProxy,
-    )?;
+    );
     for name in dialer.headers.keys() {
         let lower = name.to_ascii_lowercase();
         let reserved = RESERVED
             .iter()
             .any(|word| lower == *word || word.ends_with('-') && lower.starts_with(word));
-        ensure(is_token(name) && !reserved, key(&format!("headers.{name}")), || {
+        found.ensure(is_token(name) && !reserved, key(&format!("headers.{name}")), || {
             Violation::Header(name.clone())
-        })?;
+        });
     }
-    check_subprotocols(prefix, &dialer.subprotocols)?;
+    check_subprotocols(prefix, &dialer.subprotocols, found);
     match &dialer.backend {
-        DialerBackend::Relay(relay) => check_relay(&format!("{prefix}backend"), relay)?,
+        DialerBackend::Relay(relay) => check_relay(&format!("{prefix}backend"), relay, found),
         DialerBackend::Echo | DialerBackend::None => {
-            ensure(!dialer.inject, key("inject"), || Violation::InjectWithoutRelay)?;
+            found.ensure(!dialer.inject, key("inject"), || Violation::InjectWithoutRelay);
         }
     }
-    check_texts(prefix, dialer)?;
+    check_texts(prefix, dialer, found);
     let Reconnect { min, max, ref never_on, stable_after: _ } = dialer.reconnect;
     let mut deadlines = vec![
         ("connect_timeout", dialer.connect_timeout),
@@ -83,43 +87,43 @@ fn check_dialer(prefix: &str, dialer: &Dialer) -> Check {
     deadlines
         .extend(dialer.heartbeat.as_ref().map(|heartbeat| ("heartbeat.every", heartbeat.every)));
     for (name, duration) in deadlines {
-        ensure(duration > Duration::ZERO, key(name), || Violation::NoDeadline)?;
+        found.ensure(duration > Duration::ZERO, key(name), || Violation::NoDeadline);
     }
-    ensure(
+    found.ensure(
         min <= max,
         [format!("{prefix}reconnect.min"), format!("{prefix}reconnect.max")],
         || Violation::WaitsUpsideDown { min, max },
-    )?;
+    );
     for (at, code) in never_on.iter().enumerate() {
-        ensure((1000..=4999).contains(code), key(&format!("reconnect.never_on[{at}]")), || {
-            Violation::CodeOutOfRange(*code)
-        })?;
+        found.ensure(
+            (1000..=4999).contains(code),
+            key(&format!("reconnect.never_on[{at}]")),
+            || Violation::CodeOutOfRange(*code),
+        );
     }
-    Ok(())
 }
 
 /// Checks what is said when a connection opens, and what is answered.
-fn check_texts(prefix: &str, dialer: &Dialer) -> Check {
+fn check_texts(prefix: &str, dialer: &Dialer, findings: &mut Findings) {
     for (at, OpeningStep { send, wait_for }) in dialer.on_open.iter().enumerate() {
         let idle = send.is_none() && wait_for.is_none() || wait_for.as_deref() == Some("");
-        ensure(!idle, [format!("{prefix}on_open[{at}]")], || Violation::IdleStep)?;
+        findings.ensure(!idle, [format!("{prefix}on_open[{at}]")], || Violation::IdleStep);
     }
     let waits = dialer.on_open.iter().filter(|step| step.wait_for.is_some()).count();
     for (key, found, most) in
         [("on_open", waits, MOST_WAITS), ("reply", dialer.reply.len(), MOST_REPLIES)]
     {
-        ensure(found <= most, [format!("{prefix}{key}")], || Violation::TooManyTexts {
+        findings.ensure(found <= most, [format!("{prefix}{key}")], || Violation::TooManyTexts {
             found,
             most,
-        })?;
+        });
     }
     for (at, reply) in dialer.reply.iter().enumerate() {
         let key = || [format!("{prefix}reply[{at}].when")];
-        ensure(!reply.when.is_empty(), key(), || Violation::EmptyWhen)?;
+        findings.ensure(!reply.when.is_empty(), key(), || Violation::EmptyWhen);
         let before = dialer.reply[..at].iter().any(|other| other.when == reply.when);
-        ensure(!before, key(), || Violation::ListedTwice(reply.when.clone()))?;
+        findings.ensure(!before, key(), || Violation::ListedTwice(reply.when.clone()));
     }
-    Ok(())
 }
 
 /// Returns why a text is no URL to dial. It is not repeated: it may hold a secret.
@@ -146,7 +150,7 @@ fn url_problem(text: &str, schemes: &[&str]) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::validation::find_contradiction;
+    use crate::config::validation::find_contradictions;
     use crate::config::{Heartbeat, RelayBackend, Reply, SecretSource};
 
     /// Returns the key and violation of a configuration with one dialer, after `change`.
@@ -154,7 +158,8 @@ mod tests {
         let mut dialer = Dialer::new("feed", "wss://feed.example.org/stream");
         change(&mut dialer);
         let config = Config { dialers: vec![dialer], ..Config::default() };
-        find_contradiction(&config).map(|found| (found.keys[0].clone(), found.violation))
+        let first = find_contradictions(&config).into_iter().next()?;
+        Some((first.keys[0].clone(), first.violation))
     }
 
     #[test]
@@ -167,7 +172,7 @@ mod tests {
     fn names_of_dialers_are_unique() {
         let dialers = vec![Dialer::new("a", "ws://a"), Dialer::new("a", "ws://b")];
         let config = Config { dialers, ..Config::default() };
-        let found = find_contradiction(&config).unwrap();
+        let found = find_contradictions(&config).remove(0);
         assert_eq!(found.keys[0], "dialers[1].name");
         assert!(matches!(found.violation, Violation::DuplicateName { .. }));
     }

@@ -37,6 +37,23 @@ pub struct Control {
     pub timeout: Option<Duration>,
 }
 
+impl Control {
+    /// Returns whether anything was given.
+    pub(super) fn is_given(&self) -> bool {
+        let Self { control, token_file, json, timeout } = self;
+        control.is_some() || token_file.is_some() || *json || timeout.is_some()
+    }
+
+    /// Takes what was not given from what was given before the command.
+    pub(super) fn fall_back_on(&mut self, earlier: Self) {
+        let Self { control, token_file, json, timeout } = earlier;
+        self.control = self.control.take().or(control);
+        self.token_file = self.token_file.take().or(token_file);
+        self.json |= json;
+        self.timeout = self.timeout.or(timeout);
+    }
+}
+
 /// `lastword ls`
 #[derive(Debug, Args)]
 pub struct Ls {
@@ -181,7 +198,7 @@ Examples:
   lastword broadcast route=chat,tag=room:7 'Hello, room 7'
   lastword broadcast all --binary-file frame.bin
 
-It exits with 1 if connections matched and none of them took the message.")]
+It exits with 1 if no connection matches, or none of those that match took the message.")]
 pub struct Broadcast {
     /// Which connections: all, or route=NAME, subject=NAME, tag=NAME:VALUE, joined by commas
     #[arg(value_name = "SELECTOR")]
@@ -233,11 +250,15 @@ Examples:
   lastword drain --select route=chat --code 1001 --reason 'moving house'
   lastword drain --backend chat/0             one application of a relay, before it is stopped
   lastword drain --backend chat/0 --cancel    send clients there again
+  lastword drain --stay                       close all, and let nobody in until --cancel
   lastword drain --cancel                     call off the drain that runs
+
+New connections get 503 while all are drained, and are let in again once the drain has finished,
+unless --stay was given. A drain of a selection or of one application refuses nobody.
 
 Interrupting the command (Ctrl-C) leaves the drain running. It exits with 0 when the drain has
 finished, also if connections had to be cut off at the end (it says so), with 1 when the drain was
-called off, and with 130 when it was interrupted.")]
+called off or --select matches no connection, and with 130 when it was interrupted.")]
 pub struct Drain {
     /// Take so long at most, then cut off what is still open [default: drain.within]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
@@ -262,9 +283,13 @@ pub struct Drain {
     /// `lastword backends` lists it
     #[arg(long, value_name = "BACKEND", conflicts_with = "select")]
     pub backend: Option<BackendName>,
-    /// Call off the drain that runs; with --backend, send clients there again
+    /// Refuse new connections also once all are closed, until --cancel
+    #[arg(long, conflicts_with_all = ["select", "backend"])]
+    pub stay: bool,
+    /// Call off the drain that runs, or let new connections in again after one with --stay; with
+    /// --backend, send clients there again
     #[arg(long,
-          conflicts_with_all = ["within", "spread", "rate", "code", "reason", "select"])]
+          conflicts_with_all = ["within", "spread", "rate", "code", "reason", "select", "stay"])]
     pub cancel: bool,
     /// Do not watch it
     #[arg(long)]

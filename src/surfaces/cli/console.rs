@@ -8,6 +8,7 @@ use super::DONE;
 use super::api::Answer;
 use super::failure::Failure;
 use super::words::safe;
+use crate::surfaces::terminal::shows_colours;
 
 /// What whoever reads the output can see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +43,7 @@ impl Console {
         let look = if io::stdout().is_terminal() {
             Look {
                 width: comfy_table::Table::new().width().map(usize::from),
-                colours: std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+                colours: shows_colours(|name| std::env::var(name).ok()),
                 unicode: shows_unicode(|name| std::env::var(name).ok()),
             }
         } else {

@@ -2,14 +2,15 @@
 
 pub(super) mod samples;
 
-use clap::{CommandFactory, Parser};
+use std::time::Duration;
+
+use clap::CommandFactory;
 
 use super::*;
 
 fn parse(line: &str) -> Result<Command, clap::Error> {
     let words = shell_words(line);
-    CommandLine::try_parse_from(std::iter::once("lastword".to_owned()).chain(words))
-        .map(|line| line.command)
+    CommandLine::read(std::iter::once("lastword".to_owned()).chain(words))
 }
 
 /// Splits at blanks; what is in single quotes stays together.
@@ -41,6 +42,18 @@ fn refusal(line: &str) -> clap::Error {
 #[test]
 fn the_command_line_is_well_formed() {
     CommandLine::command().debug_assert();
+}
+
+#[test]
+fn the_daemon_may_be_named_before_the_command() {
+    let line = "--control unix:/a --json --timeout 1s ls --timeout 2s";
+    let ClientCommand::Ls(ls) = client(line) else { panic!("not ls") };
+    assert_eq!(ls.control.control.as_deref(), Some("unix:/a"));
+    assert!(ls.control.json);
+    assert_eq!(ls.control.timeout, Some(Duration::from_secs(2)));
+    for line in ["--control unix:/a serve", "--json check", "--timeout 1s completion bash"] {
+        assert_eq!(refusal(line).exit_code(), 2, "{line}");
+    }
 }
 
 #[test]

@@ -55,12 +55,12 @@ pub struct NamedDialer {
 
 impl DialerCommand {
     /// Returns how to reach the daemon.
-    pub fn control(&self) -> &Control {
+    pub fn control(&mut self) -> &mut Control {
         match self {
             Self::Pause(dialer)
             | Self::Resume(dialer)
             | Self::Rotate(dialer)
-            | Self::Remove(dialer) => &dialer.control,
+            | Self::Remove(dialer) => &mut dialer.control,
         }
     }
 }

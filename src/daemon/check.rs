@@ -1,0 +1,267 @@
+//! `lastword check`: everything that is wrong with a configuration, and with what it names on this
+//! machine. It changes nothing, and may run beside a daemon that uses all of it.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read};
+use std::net::SocketAddr;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use socket2::{Domain, Socket, Type};
+
+use super::ledger::place;
+use super::{BAD_USAGE, complain, control, say};
+use crate::config::{
+    Backend, Config, ConfigError, DialerBackend, Loaded, RelayBackend, SecretSource, Sources,
+    UpstreamUrl, load_all,
+};
+use crate::contract::masking::{self, Masking};
+use crate::vocabulary::ListenAddress;
+
+/// The first bytes of every SQLite database (section 1.3 of its file format).
+const SQLITE: &[u8; 16] = b"SQLite format 3\0";
+
+/// Checks a configuration as `serve` would load it, and says what it would do, or everything that
+/// is wrong.
+pub fn check(files: Vec<PathBuf>, set: Vec<String>, relay: Option<String>) -> ExitCode {
+    let errors = match load_all(&Sources { relay, ..Sources::of_process(files, set) }) {
+        Ok(loaded) => {
+            let errors = unusable(&loaded);
+            if errors.is_empty() {
+                describe(&loaded.config);
+                say("the configuration is good");
+                return ExitCode::SUCCESS;
+            }
+            errors
+        }
+        Err(errors) => errors,
+    };
+    errors.iter().for_each(|error| complain(error));
+    ExitCode::from(BAD_USAGE)
+}
+
+/// Says what the daemon would do.
+fn describe(config: &Config) {
+    for listener in &config.listeners {
+        say(&format!("listener {} on {}", listener.name, listener.listen));
+    }
+    if let Some(address) = &config.control.listen {
+        say(&format!("control on {address}"));
+    }
+    for route in &config.routes {
+        let host = route.host.as_deref().unwrap_or("any host");
+        let backend = match &route.backend {
+            Backend::Echo => "echo".to_owned(),
+            Backend::Relay(relay) => {
+                let urls: Vec<&str> = relay.urls.iter().map(UpstreamUrl::as_str).collect();
+                format!("relay to {}", urls.join(", "))
+            }
+        };
+        say(&format!("route {}: {} at {host} to {}", route.name, route.path, backend));
+    }
+    for dialer in &config.dialers {
+        let url = masking::record_url(&dialer.url, Masking::Mask, &[]);
+        say(&format!("dialer {}: {url}", dialer.name));
+    }
+    match ledger_place(config) {
+        Ok(Some(path)) => say(&format!("ledger in {}", path.display())),
+        Ok(None) => say("ledger in memory: endings are gone with the process"),
+        // It was looked for before.
+        Err(_) => {}
+    }
+}
+
+/// Finds what the configuration names and this machine cannot give.
+fn unusable(loaded: &Loaded) -> Vec<ConfigError> {
+    let mut found = Findings { loaded, errors: Vec::new() };
+    let config = &loaded.config;
+    for (index, listener) in config.listeners.iter().enumerate() {
+        found.note(&format!("listeners[{index}].listen"), address(&listener.listen));
+    }
+    for (key, address_of) in
+        [("control.listen", &config.control.listen), ("health.listen", &config.health.listen)]
+    {
+        if let Some(listen) = address_of {
+            found.note(key, address(listen));
+        }
+    }
+    if let Err(error) = control::read_tokens(&config.control) {
+        found.note(control::TOKEN_FILE, Err(error.to_string()));
+    }
+    let ledger = ledger_place(config).and_then(|path| path.map_or(Ok(()), |path| ledger(&path)));
+    found.note("ledger.path", ledger);
+    for (index, route) in config.routes.iter().enumerate() {
+        if let Backend::Relay(relay) = &route.backend {
+            found.authorities(&format!("routes[{index}].backend"), relay.ca_file.as_deref());
+        }
+    }
+    for (index, dialer) in config.dialers.iter().enumerate() {
+        let key = format!("dialers[{index}]");
+        found.authorities(&key, dialer.ca_file.as_deref());
+        if let DialerBackend::Relay(relay) = &dialer.backend {
+            let relay: &RelayBackend = relay;
+            found.authorities(&format!("{key}.backend"), relay.ca_file.as_deref());
+        }
+        for (name, source) in &dialer.headers {
+            found.secret(&format!("{key}.headers.{name}"), source);
+        }
+        if let Some(source) = &dialer.proxy_credentials {
+            found.secret(&format!("{key}.proxy_credentials"), source);
+        }
+    }
+    found.errors
+}
+
+struct Findings<'a> {
+    loaded: &'a Loaded,
+    errors: Vec<ConfigError>,
+}
+
+impl Findings<'_> {
+    fn note(&mut self, key: &str, looked_at: Result<(), String>) {
+        if let Err(why) = looked_at {
+            self.errors.push(self.loaded.unusable(key, why));
+        }
+    }
+
+    fn authorities(&mut self, key: &str, file: Option<&Path>) {
+        if let Some(file) = file {
+            self.note(&format!("{key}.ca_file"), readable(file));
+        }
+    }
+
+    /// A variable may be set only where the daemon runs, so only files are looked at.
+    fn secret(&mut self, key: &str, source: &SecretSource) {
+        if let SecretSource::File(file) = source {
+            self.note(key, readable(file));
+        }
+    }
+}
+
+fn ledger_place(config: &Config) -> Result<Option<PathBuf>, String> {
+    place(config.ledger.path.as_deref(), |name| std::env::var_os(name))
+        .map_err(|error| error.to_string())
+}
+
+/// Returns why there could be no ledger there.
+fn ledger(path: &Path) -> Result<(), String> {
+    let shown = path.display();
+    match OpenOptions::new().read(true).write(true).open(path) {
+        Ok(file) => {
+            let is_file = file.metadata().is_ok_and(|metadata| metadata.is_file());
+            let mut first = Vec::new();
+            match file.take(SQLITE.len() as u64).read_to_end(&mut first) {
+                Ok(_) if is_file && (first.is_empty() || first == SQLITE) => Ok(()),
+                Ok(_) => Err(format!(
+                    "{shown} is not a ledger, and nothing is written over it: name another file, \
+                     or move it away"
+                )),
+                Err(error) => Err(format!("{shown} cannot be read ({error})")),
+            }
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => folder_of(path),
+        Err(error) => Err(format!(
+            "{shown} cannot be read and written ({error}): name a file that this user may write"
+        )),
+    }
+}
+
+/// Returns why no file could be made there; folders that are missing would be made, too.
+fn folder_of(path: &Path) -> Result<(), String> {
+    let existing = path.ancestors().skip(1).find(|folder| folder.exists());
+    let folder = existing.filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let shown = folder.display();
+    if !folder.is_dir() {
+        return Err(format!("{shown} is not a directory: name another place"));
+    }
+    match rustix::fs::access(folder, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK) {
+        Ok(()) => Ok(()),
+        Err(error) => Err(format!(
+            "no file can be made in {shown} ({}): name a place that this user may write",
+            io::Error::from(error)
+        )),
+    }
+}
+
+fn readable(file: &Path) -> Result<(), String> {
+    match File::open(file).and_then(|file| file.metadata()) {
+        Ok(metadata) if metadata.is_dir() => {
+            Err(format!("{} is a directory: name a file", file.display()))
+        }
+        Ok(_) => Ok(()),
+        Err(error) => Err(format!(
+            "{} cannot be read ({error}): name a file that this user may read",
+            file.display()
+        )),
+    }
+}
+
+/// Returns why nothing could listen there. An address that is taken may be the running daemon's.
+fn address(address: &ListenAddress) -> Result<(), String> {
+    match address {
+        ListenAddress::Tcp(tcp) => bind(*tcp).or_else(|error| match error.kind() {
+            io::ErrorKind::AddrInUse => Ok(()),
+            io::ErrorKind::AddrNotAvailable => {
+                Err("this machine has no such address: name one that it has".to_owned())
+            }
+            io::ErrorKind::PermissionDenied => Err(format!(
+                "this user may not listen on port {}: name one above 1023, or grant \
+                 CAP_NET_BIND_SERVICE",
+                tcp.port()
+            )),
+            _ => Err(format!("nothing can listen there ({error})")),
+        }),
+        ListenAddress::Unix(path) => match fs::symlink_metadata(path) {
+            Ok(metadata) if metadata.file_type().is_socket() => Ok(()),
+            Ok(_) => Err(format!(
+                "{} is not a socket, and it is not removed: name another path",
+                path.display()
+            )),
+            Err(_) if path.parent().is_some_and(|parent| !parent.is_dir()) => {
+                Err(format!("the directory of {} does not exist: make it first", path.display()))
+            }
+            Err(_) => folder_of(path),
+        },
+    }
+}
+
+fn bind(address: SocketAddr) -> io::Result<()> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ledger_is_a_new_file_or_a_database() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("empty.db"), "").unwrap();
+        fs::write(at("sqlite.db"), [&SQLITE[..], &[0; 84]].concat()).unwrap();
+        fs::write(at("passwd"), "root:x:0:0:root:/root:/bin/bash\n").unwrap();
+        for good in ["new.db", "empty.db", "sqlite.db", "deep/er/new.db"] {
+            assert_eq!(ledger(&at(good)), Ok(()), "{good}");
+        }
+        for bad in ["passwd", "passwd/new.db", "."] {
+            assert!(ledger(&at(bad)).is_err(), "{bad}");
+        }
+        assert_eq!(fs::read(at("empty.db")).unwrap(), b"", "nothing is changed");
+    }
+
+    #[test]
+    fn an_address_that_is_taken_is_good_and_one_of_others_is_not() {
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        assert_eq!(address(&ListenAddress::Tcp(taken.local_addr().unwrap())), Ok(()));
+        let other = address(&ListenAddress::Tcp(([192, 0, 2, 1], 8080).into()));
+        assert!(other.unwrap_err().contains("no such address"));
+        let folder = tempfile::tempdir().unwrap();
+        let unix = |name: &str| address(&ListenAddress::Unix(folder.path().join(name)));
+        fs::write(folder.path().join("file"), "").unwrap();
+        assert_eq!(unix("new.sock"), Ok(()));
+        assert!(unix("file").is_err() && unix("missing/new.sock").is_err());
+    }
+}
