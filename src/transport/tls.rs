@@ -6,7 +6,8 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
 
-use rustls::client::WantsClientCert;
+use rustls::client::{WantsClientCert, WebPkiServerVerifier};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ConfigBuilder, ProtocolVersion, RootCertStore, WantsVerifier};
@@ -17,8 +18,10 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 mod failure;
+mod pinned;
 
 pub use failure::FailedTls;
+use pinned::PinnedOrIssued;
 
 use super::socket::{KernelFacts, Transport};
 
@@ -131,20 +134,29 @@ async fn platform() -> Result<ClientTls, TlsSetupError> {
 }
 
 fn with_authorities(pem: &[u8]) -> Result<ClientTls, String> {
-    let mut roots = RootCertStore::empty();
+    let (mut roots, mut pinned) = (RootCertStore::empty(), Vec::new());
     for certificate in CertificateDer::pem_slice_iter(pem) {
         let certificate = certificate.map_err(|error| error.to_string())?;
-        roots.add(certificate).map_err(|error| error.to_string())?;
+        roots.add(certificate.clone()).map_err(|error| failure::sentence(&error))?;
+        pinned.push(certificate);
     }
     if roots.is_empty() {
         return Err("no CERTIFICATE section".to_owned());
     }
-    Ok(ClientTls::of(builder()?.with_root_certificates(roots)))
+    let issued = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider())
+        .build()
+        .map_err(|error| error.to_string())?;
+    let verifier = Arc::new(PinnedOrIssued { issued, pinned });
+    // Dangerous is only what the verifier makes of it: see there.
+    Ok(ClientTls::of(builder()?.dangerous().with_custom_certificate_verifier(verifier)))
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
 fn builder() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, String> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    ClientConfig::builder_with_provider(provider)
+    ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())
 }

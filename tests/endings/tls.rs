@@ -201,6 +201,7 @@ async fn a_certificate_that_is_wrong_is_tls_and_the_record_says_how() {
         (Flaw::NotYetValid, "not valid before 4000-01-01"),
         (Flaw::OtherName, "other.example"),
         (Flaw::SelfSigned, "ca_file"),
+        (Flaw::SelfSignedAuthority, "openssl req -x509"),
     ] {
         let authority = Authority::new();
         let acceptor = authority.acceptor(flaw);
@@ -216,6 +217,57 @@ async fn a_certificate_that_is_wrong_is_tls_and_the_record_says_how() {
         assert!(ending.origin.upstream.as_ref().unwrap().addr.is_some());
         assert!(!format!("{ending:?}").contains("secret"));
     }
+}
+
+#[tokio::test]
+async fn a_self_signed_certificate_is_trusted_by_its_own_file() {
+    for flaw in [Flaw::SelfSigned, Flaw::SelfSignedAuthority] {
+        let authority = Authority::new();
+        let acceptor = authority.acceptor(flaw);
+        let ending = dial_fails(
+            |port| format!("wss://localhost:{port}/"),
+            |dial| dial.ca_file(authority.shown()),
+            async |socket| {
+                let mut tls = soon("TLS", acceptor.accept(socket)).await.unwrap();
+                tls.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+                    .await
+                    .unwrap();
+            },
+        )
+        .await;
+        assert_eq!(
+            failure(&ending),
+            OpenFailure::UpgradeRejected { status: 404 },
+            "{flaw:?}: {ending}"
+        );
+
+        // Another certificate of the same name is another one.
+        let other = authority.shown();
+        let pinned = authority.folder().join("pinned.pem");
+        std::fs::rename(other, &pinned).unwrap();
+        let acceptor = authority.acceptor(flaw);
+        let ending = dial_fails(
+            |port| format!("wss://localhost:{port}/"),
+            |dial| dial.ca_file(&pinned),
+            async |socket| assert!(soon("an alert", acceptor.accept(socket)).await.is_err()),
+        )
+        .await;
+        assert_eq!(failure(&ending), OpenFailure::Tls, "{flaw:?}: {ending}");
+    }
+}
+
+#[tokio::test]
+async fn a_pinned_certificate_must_have_the_name_that_is_dialled() {
+    let authority = Authority::new();
+    let acceptor = authority.acceptor(Flaw::SelfSignedAuthority);
+    let ending = dial_fails(
+        |port| format!("wss://127.0.0.1:{port}/"),
+        |dial| dial.ca_file(authority.shown()),
+        async |socket| assert!(soon("an alert", acceptor.accept(socket)).await.is_err()),
+    )
+    .await;
+    assert_eq!(failure(&ending), OpenFailure::Tls);
+    assert!(ending.outcome.detail.contains("not for 127.0.0.1"), "{ending}");
 }
 
 #[tokio::test]

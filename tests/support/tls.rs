@@ -24,6 +24,8 @@ pub enum Flaw {
     NotYetValid,
     OtherName,
     SelfSigned,
+    /// Self-signed and an authority's (CA:TRUE), as `openssl req -x509` makes it.
+    SelfSignedAuthority,
 }
 
 impl Authority {
@@ -42,6 +44,11 @@ impl Authority {
         self.folder.path().join("ca.pem")
     }
 
+    /// The PEM file of the certificate that the last acceptor shows.
+    pub fn shown(&self) -> std::path::PathBuf {
+        self.folder.path().join("shown.pem")
+    }
+
     /// A folder for whatever else a test writes.
     pub fn folder(&self) -> &Path {
         self.folder.path()
@@ -51,6 +58,7 @@ impl Authority {
     pub fn acceptor(&self, flaw: Flaw) -> TlsAcceptor {
         let names = match flaw {
             Flaw::OtherName => vec!["other.example".to_owned()],
+            Flaw::SelfSignedAuthority => vec!["localhost".to_owned()],
             _ => vec!["localhost".to_owned(), "127.0.0.1".to_owned()],
         };
         let mut params = CertificateParams::new(names).unwrap();
@@ -60,13 +68,17 @@ impl Authority {
                 params.not_after = date_time_ymd(2020, 1, 1);
             }
             Flaw::NotYetValid => params.not_before = date_time_ymd(4000, 1, 1),
+            Flaw::SelfSignedAuthority => {
+                params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            }
             Flaw::None | Flaw::OtherName | Flaw::SelfSigned => {}
         }
         let key = KeyPair::generate().unwrap();
         let certificate = match flaw {
-            Flaw::SelfSigned => params.self_signed(&key).unwrap(),
+            Flaw::SelfSigned | Flaw::SelfSignedAuthority => params.self_signed(&key).unwrap(),
             _ => params.signed_by(&key, &self.issuer).unwrap(),
         };
+        std::fs::write(self.shown(), certificate.pem()).unwrap();
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut config = ServerConfig::builder_with_provider(provider)

@@ -105,7 +105,40 @@ fn describe_certificate(problem: &CertificateError, host: &str) -> String {
         CertificateError::Revoked => {
             "the server's certificate was revoked: it must be replaced".to_owned()
         }
-        other => format!("the server's certificate is not accepted ({other}): it must be replaced"),
+        CertificateError::BadEncoding => {
+            "the server's certificate cannot be read: it must be replaced".to_owned()
+        }
+        CertificateError::BadSignature => {
+            "the signature of the server's certificate is wrong: it must be replaced".to_owned()
+        }
+        CertificateError::UnhandledCriticalExtension => {
+            "the server's certificate demands (by a critical extension) what TLS here does not \
+             know: it must be reissued without that"
+                .to_owned()
+        }
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            "the server's certificate may not be used by a server (extended key usage): it must be \
+             reissued for servers"
+                .to_owned()
+        }
+        CertificateError::Other(why) if why.0.to_string() == "CaUsedAsEndEntity" => {
+            "the server's certificate is an authority's (CA:TRUE, as `openssl req -x509` makes it): \
+             if it is the right one, name its PEM file as ca_file; else have one issued for a server"
+                .to_owned()
+        }
+        _ => "the server's certificate breaks a rule of X.509 that TLS here insists on: it must be \
+              reissued"
+            .to_owned(),
+    }
+}
+
+/// Says what is wrong with a certificate of this end's own files.
+pub(super) fn sentence(error: &Error) -> String {
+    match error {
+        Error::InvalidCertificate(CertificateError::BadEncoding) => {
+            "a CERTIFICATE section holds none that can be read".to_owned()
+        }
+        other => other.to_string(),
     }
 }
 
