@@ -2,6 +2,7 @@
 
 mod archive;
 mod memory;
+mod peer;
 mod sqlite;
 
 use std::sync::Arc;

@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use super::peer::PeerName;
 use super::{
     Archive, Committed, Count, EndingFilter, EndingPage, Entry, Health, Ledger, Property,
     QueryError, Replay, Stored, Summary,
@@ -165,9 +166,7 @@ fn is_asked_for(ending: &Ending, filter: &EndingFilter) -> bool {
         && same(subject, &origin.subject)
         && same(path, &origin.path)
         && peer.as_deref().is_none_or(|peer| {
-            origin.peer.as_deref().is_some_and(|has| {
-                has == peer || has.rsplit_once(':').is_some_and(|(address, _)| address == peer)
-            })
+            origin.peer.as_deref().is_some_and(|recorded| PeerName::new(peer).is(recorded))
         })
 }
 

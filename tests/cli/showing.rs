@@ -148,7 +148,7 @@ fn why_tells_the_newest_ending_of_a_peer_and_names_the_earlier_ones() {
     let endings = [ending("5b8f0a6d4c17"), ending("5b8f0a6d4c18"), ending("5b8f0a6d4c19")];
     let fake = Fake::new([Reply::ok(page("endings", &endings, Some("more")))]);
     let ran = fake.run(&["why", "[2001:db8::1]"]);
-    assert_eq!(fake.lines(), ["GET /v1/endings?peer=2001%3Adb8%3A%3A1&limit=6"]);
+    assert_eq!(fake.lines(), ["GET /v1/endings?peer=%5B2001%3Adb8%3A%3A1%5D&limit=6"]);
     assert!(ran.stdout.starts_with("5b8f0a6d4c17 ended "), "{ran:?}");
     let (_, earlier) = ran.stdout.split_once("Before that").expect("earlier ones");
     assert_eq!(earlier.lines().count(), 3, "{earlier}");

@@ -7,6 +7,7 @@ use rusqlite::{Connection, Row, params_from_iter};
 
 use super::super::{Count, EndingFilter, EndingPage, Property, Replay, Stored, Summary};
 use super::rows::{number, text_of};
+use crate::ledger::peer::PeerName;
 use crate::vocabulary::ConnectionName;
 
 /// How many rows an answer has at most.
@@ -118,15 +119,11 @@ fn conditions(filter: &EndingFilter, table: &str) -> Option<(String, Vec<Value>)
         }
     }
     if let Some(peer) = peer {
+        let PeerName { whole, address } = PeerName::new(peer);
         // Without its port: from "address:" to before "address;".
-        let bracketed = if peer.contains(':') && !peer.starts_with('[') {
-            format!("[{peer}]")
-        } else {
-            peer.clone()
-        };
         ask(
             "(peer = ? OR (peer >= ? AND peer < ?))",
-            &[peer.clone().into(), format!("{bracketed}:").into(), format!("{bracketed};").into()],
+            &[whole.into(), format!("{address}:").into(), format!("{address};").into()],
         );
     }
     if let Some(before) = before {

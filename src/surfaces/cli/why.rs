@@ -73,7 +73,6 @@ async fn newest(
     by: &'static str,
     word: &str,
 ) -> Result<Option<(Answer, EndingPageRecord<'static>)>, Failure> {
-    let word = word.trim_start_matches('[').trim_end_matches(']');
     let pairs = [(by, Some(word.to_owned())), ("limit", Some((EARLIER + 1).to_string()))];
     let answer = daemon.get(&format!("/v1/endings{}", query(pairs))).await?;
     let page: EndingPageRecord<'static> = answer.read()?;

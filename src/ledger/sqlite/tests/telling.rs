@@ -12,8 +12,12 @@ fn entries_are_told_in_order_with_rising_numbers() {
     let bench = Bench::new();
     let ledger = bench.open();
     let id = ConnectionId::new();
-    let closing =
-        Entry::Closing(Closing { id, state: CloseState::CloseReceived, cause: Cause::Peer });
+    let closing = Entry::Closing(Closing {
+        id,
+        state: CloseState::CloseReceived,
+        cause: Cause::Peer,
+        at: SystemTime::now(),
+    });
     let told = bench.store(&ledger, vec![opened(id), closing, clean(id), attempt("10.0.0.1:5")]);
     let [Record::Durable(a), Record::None, Record::Durable(b), Record::Durable(c)] = told[..]
     else {

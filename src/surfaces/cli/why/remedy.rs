@@ -82,8 +82,19 @@ fn limit_name<'a>(facts: &'a Facts<'_>, usual: &'a str) -> &'a str {
     facts.record.limit.as_ref().map_or(usual, |limit| &limit.name)
 }
 
+/// Younger connections than this were not cut by a timeout on the way, in milliseconds.
+const SHORTEST_TIMEOUT: u64 = 1000;
+
 /// Tells what many endings of the same age point to.
 fn cut_by_a_timeout(facts: &Facts<'_>) -> String {
+    if facts.record.open_ms < SHORTEST_TIMEOUT {
+        return format!(
+            "If many end so soon (this one after {}), look at what the {} does right after the \
+             opening handshake.",
+            lasting(facts.record.open_ms),
+            facts.peer()
+        );
+    }
     format!(
         "If many end at about the same age (this one at {}), something on the way times out: set \
          keepalive.ping_interval to less than that.",
