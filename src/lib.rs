@@ -68,7 +68,7 @@ pub use manager::{
     Accounting, Adopt, Backend, BroadcastReport, Builder, CloseReply, ConnectionHandle, Dial,
     DialError, DialerHandle, DialerOptions, DrainBackendError, DrainOptions, DrainReport,
     DrainUnderWay, EndingStream, EventStream, Handler, HandlerFailure, Incoming, KeepError,
-    Listening, NoBackend, Receiver, Relay, Route, SendError, ShutDown, StartError, Supervisor,
-    TrySendError,
+    Listening, NoBackend, NotAccepting, Receiver, Relay, Route, SendError, ShutDown, StartError,
+    Supervisor, TrySendError,
 };
 pub use vocabulary::{Ending, Event, Message};

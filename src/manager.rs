@@ -35,7 +35,7 @@ use bytes::Bytes;
 pub use crate::supervision::{
     Accounting, Backend, BroadcastReport, CloseReply, ConnectionHandle, DrainBackendError,
     DrainOptions, DrainReport, DrainUnderWay, Handler, HandlerFailure, Incoming, Listening,
-    NoBackend, Receiver, Relay, Route, SendError, ShutDown, TrySendError,
+    NoBackend, NotAccepting, Receiver, Relay, Route, SendError, ShutDown, TrySendError,
 };
 pub use builder::{Builder, StartError};
 pub use dialers::{DialerHandle, DialerOptions, KeepError};
@@ -233,6 +233,11 @@ impl Supervisor {
         self.core.is_draining()
     }
 
+    /// Returns why new connections are refused, if they are.
+    pub fn not_accepting(&self) -> Option<NotAccepting> {
+        self.core.not_accepting()
+    }
+
     /// Returns all connections that are open.
     pub fn connections(&self) -> Vec<ConnectionHandle> {
         self.core.connections()
@@ -289,8 +294,9 @@ impl Supervisor {
 
     /// Begins a drain and returns at once; it goes on by itself.
     ///
-    /// One of all connections refuses new ones from now on, also once it has finished, until it is
-    /// cancelled. One of a selection leaves those alone that come while it runs.
+    /// One of all connections refuses new ones while it runs, and with [`DrainOptions::stay`] also
+    /// once it has finished, until it is cancelled. One of a selection leaves those alone that come
+    /// while it runs.
     ///
     /// # Errors
     /// [`DrainUnderWay`]: there is one at a time.
@@ -333,7 +339,8 @@ impl Supervisor {
     }
 
     /// Calls off the drain that runs: it closes no further connections; those that were asked close
-    /// all the same. New connections are accepted again, also after a drain that has finished.
+    /// all the same. New connections are accepted again, also after a drain that has finished and
+    /// was asked to stay.
     ///
     /// Returns `None` if there is nothing to call off; what a signal began goes on.
     pub fn cancel_drain(&self) -> Option<Arc<DrainProgress>> {
@@ -353,6 +360,7 @@ impl Supervisor {
 
     /// Drains, then ends the supervisor itself.
     pub async fn shutdown(&self, options: DrainOptions) -> DrainReport {
+        self.core.begin_stop();
         let report = self.drain(options).await;
         self.dialers.end().await;
         self.core.stop().await;

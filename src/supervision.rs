@@ -40,7 +40,7 @@ pub use handle::{ConnectionHandle, SendError, TrySendError};
 pub use inbox::Incoming;
 pub use listener::Listening;
 pub use memory::MemoryBudget;
-pub use node::ShutDown;
+pub use node::{NotAccepting, ShutDown};
 pub use registry::Accounting;
 pub use relay::{DrainBackendError, NoBackend, Relay};
 pub use route::Route;

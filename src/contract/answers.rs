@@ -24,6 +24,10 @@ pub struct StatusRecord<'a> {
     pub uptime_ms: u64,
     /// `running` or `draining`.
     pub phase: Cow<'a, str>,
+    /// Whether new connections are let in.
+    pub accepting: bool,
+    /// Why they are not, and what lets them in again; null if they are.
+    pub accepting_why: Option<Cow<'a, str>>,
     /// The accounting identity: opened = open + ended, at every instant.
     pub accounting: AccountingRecord,
     /// How the ledger fares.

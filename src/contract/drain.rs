@@ -18,6 +18,8 @@ pub struct DrainRecord<'a> {
     pub phase: Cow<'a, str>,
     /// Which connections it closes; all null for all.
     pub select: SelectorRecord<'a>,
+    /// Whether new connections are refused also once it has finished, until it is cancelled.
+    pub stay: bool,
     /// The code of its Closes.
     pub code: u16,
     /// Their reason.
@@ -79,6 +81,7 @@ impl<'a> From<&'a DrainProgress> for DrainRecord<'a> {
             id: (&*drain.id).into(),
             phase: drain.phase.as_str().into(),
             select: (&drain.select).into(),
+            stay: drain.stay,
             code: drain.code.get(),
             reason: drain.reason.as_str().into(),
             by: drain.by.as_ref().map(|by| by.to_string().into()),

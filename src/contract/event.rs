@@ -30,6 +30,10 @@ pub enum EventRecord<'a> {
         state: Cow<'a, str>,
         /// Why.
         cause: Cow<'a, str>,
+        /// When.
+        #[serde(with = "rfc3339_millis")]
+        #[schema(value_type = String, format = DateTime)]
+        at: SystemTime,
     },
     /// A connection ended.
     Ended {
@@ -138,6 +142,7 @@ impl<'a> From<&'a Event> for EventRecord<'a> {
                 id: closing.id.to_string().into(),
                 state: closing.state.as_str().into(),
                 cause: closing.cause.as_str().into(),
+                at: closing.at,
             },
             Event::Ended(ending) => Self::Ended { ending: Box::new((&**ending).into()) },
             Event::OpenFailed(ending) => Self::OpenFailed { ending: Box::new((&**ending).into()) },
@@ -180,8 +185,9 @@ mod tests {
             origin: Arc::new(Origin::new(Direction::Inbound)),
             opened_at: SystemTime::UNIX_EPOCH,
         }));
-        let closing =
-            Event::Closing(Closing { id, state: CloseState::CloseSent, cause: Cause::IdleTimeout });
+        let (state, cause, at) =
+            (CloseState::CloseSent, Cause::IdleTimeout, SystemTime::UNIX_EPOCH);
+        let closing = Event::Closing(Closing { id, state, cause, at });
         for (event, word) in [(opened, "opened"), (closing, "closing"), (Event::Gap(3), "gap")] {
             let record = EventRecord::from(&event);
             assert_eq!(record.word(), word);
@@ -200,9 +206,10 @@ mod tests {
             json(&Event::Closing(Closing {
                 id,
                 state: CloseState::CloseReceived,
-                cause: Cause::Peer
+                cause: Cause::Peer,
+                at: SystemTime::UNIX_EPOCH,
             })),
-            r#"{"event":"closing","id":"01982b7e-4f6a-7c3d-9e21-5b8f0a6d4c17","state":"close_received","cause":"peer"}"#
+            r#"{"event":"closing","id":"01982b7e-4f6a-7c3d-9e21-5b8f0a6d4c17","state":"close_received","cause":"peer","at":"1970-01-01T00:00:00.000Z"}"#
         );
         assert_eq!(json(&Event::Gap(7)), r#"{"event":"gap","missed":7,"why":"too_slow"}"#);
         let older: EventRecord<'_> = serde_json::from_str(r#"{"event":"gap","missed":7}"#).unwrap();

@@ -88,6 +88,8 @@ pub struct DrainRequest<'a> {
     pub reason: Option<Cow<'a, str>>,
     /// Which connections; all if nothing is asked for.
     pub select: SelectorRecord<'a>,
+    /// Whether a drain of all connections goes on refusing new ones once it has finished.
+    pub stay: bool,
 }
 
 /// Tells why a request means nothing.

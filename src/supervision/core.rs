@@ -15,7 +15,7 @@ use super::drain::{self, DrainOptions, DrainReport, DrainUnderWay};
 use super::handle::ConnectionHandle;
 use super::listener::{Listener, Listening};
 use super::memory::MemoryBudget;
-use super::node::{Node, Place, ShutDown};
+use super::node::{Node, NotAccepting, Place, ShutDown};
 use super::observing::Observer;
 use super::publication::Publisher;
 use super::registry::{Accounting, Registry};
@@ -155,8 +155,12 @@ impl Core {
         self.node.is_draining()
     }
 
+    pub(crate) fn not_accepting(&self) -> Option<NotAccepting> {
+        self.node.not_accepting()
+    }
+
     /// Returns a way to hear when [`Core::is_draining`] changes.
-    pub(crate) fn draining(&self) -> watch::Receiver<bool> {
+    pub(crate) fn draining(&self) -> watch::Receiver<Option<NotAccepting>> {
         self.node.draining()
     }
 
@@ -233,7 +237,12 @@ impl Core {
     }
 
     pub(crate) fn refuse_new(&self) {
-        self.node.start_draining();
+        self.node.refuse_new(NotAccepting::Asked);
+    }
+
+    /// Refuses new connections for good: the supervisor is about to end.
+    pub(crate) fn begin_stop(&self) {
+        self.node.refuse_new(NotAccepting::Stopping);
     }
 
     pub(crate) async fn drain(&self, options: DrainOptions) -> DrainReport {
@@ -297,7 +306,7 @@ impl Core {
     }
 
     pub(crate) fn abort_all(&self, by: Option<Requester>) {
-        self.node.start_draining();
+        self.node.refuse_new(NotAccepting::Asked);
         for connection in self.node.registry.all() {
             let input = Input::Abort { cause: Cause::Drain, by: by.clone() };
             connection.tell(ConnectionMessage::Fact(input));
@@ -335,7 +344,7 @@ impl Core {
 
 impl Drop for Core {
     fn drop(&mut self) {
-        self.node.start_draining();
+        self.begin_stop();
         let _ = self.node.supervisor.cast(SupervisorMessage::Stop);
     }
 }

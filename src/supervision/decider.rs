@@ -4,6 +4,7 @@
 //! never deaf: a close, an abort or a stop is heard whatever the socket does.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -185,7 +186,7 @@ impl Deciding {
             orders.closing |= closing;
         });
         if state != before {
-            let closing = Closing { id: connection.id, state, cause };
+            let closing = Closing { id: connection.id, state, cause, at: SystemTime::now() };
             self.publisher.closing(closing);
         }
     }

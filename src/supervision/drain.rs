@@ -9,7 +9,7 @@ pub(super) use job::{Job, Jobs};
 
 use super::connection::Connection;
 use super::decider::ConnectionMessage;
-use super::node::Node;
+use super::node::{Node, NotAccepting};
 use super::now;
 use crate::policy::drain::{DrainPlan, Pace};
 use crate::protocol::closing_handshake::{CloseRequest, Input};
@@ -33,6 +33,9 @@ pub struct DrainOptions {
     /// Which connections; unless it is all of them, new ones go on being accepted, and those that
     /// come while it runs are left alone.
     pub select: Selector,
+    /// Whether a drain of all connections goes on refusing new ones once it has finished, until it
+    /// is cancelled.
+    pub stay: bool,
 }
 
 impl Default for DrainOptions {
@@ -45,6 +48,7 @@ impl Default for DrainOptions {
             reason: CloseReason::truncated("service restart"),
             by: None,
             select: Selector::default(),
+            stay: false,
         }
     }
 }
@@ -90,7 +94,7 @@ pub(super) struct Prepared {
 pub(super) fn prepare(node: &Node, job: Arc<Job>) -> Prepared {
     let select = &job.options.select;
     if select.is_all() {
-        node.start_draining();
+        node.refuse_new(NotAccepting::Drain);
     }
     let opened = node.registry.opened();
     let mut open = node.registry.oldest_first();
@@ -115,7 +119,7 @@ pub(super) async fn drain(node: &Node, prepared: Prepared) -> DrainReport {
         Progress::Due | Progress::NobodyLeft => DrainPhase::Finished,
         Progress::Cancelled => DrainPhase::Cancelled,
     };
-    job.end(phase);
+    node.drains.end(node, &job, phase);
     let report = job.report();
     let (id, phase) = (&*job.id, job.phase());
     tracing::info!(

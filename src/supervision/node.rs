@@ -24,8 +24,8 @@ pub(super) struct Node {
     pub(super) supervisor: ActorRef<SupervisorMessage>,
     pub(super) drains: Jobs,
     recorder: Arc<Recorder>,
-    /// Whether new connections are refused, here and by dialers.
-    draining: watch::Sender<bool>,
+    /// Why new connections are refused, here and by dialers, if they are.
+    closed: watch::Sender<Option<NotAccepting>>,
     /// Told whenever the last place is free again.
     left: Arc<Notify>,
 }
@@ -38,6 +38,20 @@ pub(super) const NO_LEDGER: Limit = Limit { name: "ledger.on_failure", limit: 0,
 #[error("the supervisor was shut down")]
 pub struct ShutDown;
 
+/// Why new connections are refused; a later one outranks an earlier one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum NotAccepting {
+    /// The ledger cannot store endings, and `ledger.on_failure` is `refuse`.
+    Ledger,
+    /// A drain of all connections runs, or has finished and was asked to stay.
+    Drain,
+    /// The embedder called `refuse_new`.
+    Asked,
+    /// The supervisor is shutting down.
+    Stopping,
+}
+
 impl Node {
     pub(super) fn new(
         name: Arc<str>,
@@ -47,12 +61,12 @@ impl Node {
         supervisor: ActorRef<SupervisorMessage>,
     ) -> Self {
         let admission = Arc::new(Mutex::new(admission));
-        let draining = watch::Sender::new(false);
+        let closed = watch::Sender::new(None);
         let left = Arc::default();
         let drains = Jobs::default();
         let (node, recording) = (Arc::clone(&name), Arc::clone(&publisher));
         let recorder = Arc::new(Recorder { node, publisher: recording });
-        Self { name, registry, publisher, admission, supervisor, drains, recorder, draining, left }
+        Self { name, registry, publisher, admission, supervisor, drains, recorder, closed, left }
     }
 
     /// Hands a connection to the supervisor.
@@ -80,23 +94,32 @@ impl Node {
         let _ = self.supervisor.cast(message);
     }
 
-    /// Refuses new connections from now on.
-    pub(super) fn start_draining(&self) {
-        self.draining.send_replace(true);
+    /// Refuses new connections from now on. A reason that is final is not replaced.
+    pub(super) fn refuse_new(&self, why: NotAccepting) {
+        self.closed.send_modify(|closed| *closed = (*closed).max(Some(why)));
     }
 
-    /// Takes new connections again.
-    pub(super) fn stop_draining(&self) {
-        self.draining.send_replace(false);
+    /// Accepts new connections again after a drain; other reasons to refuse them stay.
+    pub(super) fn accept_after_drain(&self) {
+        self.closed.send_modify(|closed| {
+            *closed = closed.filter(|why| *why != NotAccepting::Drain);
+        });
     }
 
     pub(super) fn is_draining(&self) -> bool {
-        *self.draining.borrow()
+        self.closed.borrow().is_some()
     }
 
-    /// Returns a way to hear when that changes.
-    pub(super) fn draining(&self) -> watch::Receiver<bool> {
-        self.draining.subscribe()
+    /// Returns why new connections are refused, if they are.
+    pub(super) fn not_accepting(&self) -> Option<NotAccepting> {
+        let closed = *self.closed.borrow();
+        let ledger = self.publisher.ledger().refuses_new();
+        closed.or(ledger.then_some(NotAccepting::Ledger))
+    }
+
+    /// Returns a way to hear when [`Node::is_draining`] changes.
+    pub(super) fn draining(&self) -> watch::Receiver<Option<NotAccepting>> {
+        self.closed.subscribe()
     }
 
     /// Takes a place for one more; it is free again when it is dropped.

@@ -26,6 +26,8 @@ pub struct DrainProgress {
     pub phase: DrainPhase,
     /// Which connections it closes.
     pub select: Selector,
+    /// Whether new connections are refused also once it has finished.
+    pub stay: bool,
     /// The code of its Closes.
     pub code: CloseCode,
     /// Their reason.

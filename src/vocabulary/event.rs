@@ -105,4 +105,6 @@ pub struct Closing {
     pub state: CloseState,
     /// Why.
     pub cause: Cause,
+    /// When.
+    pub at: SystemTime,
 }

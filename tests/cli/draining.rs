@@ -24,7 +24,8 @@ fn a_drain_is_watched_to_its_end() {
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert_eq!(
         ran.stdout,
-        "finished: 10 connections, 8 closed, 2 cut off at the deadline, in 1.2 s\n"
+        "finished: 10 connections, 8 closed, 2 cut off at the deadline, in 1.2 s; new connections \
+         are let in again\n"
     );
     assert!(ran.stderr.contains("running: 0 of 10 closed; 10 left (10 asked"), "{ran:?}");
     assert!(ran.stderr.contains("running: 6 of 10 closed; 4 left"), "{ran:?}");
@@ -43,6 +44,22 @@ fn every_answer_is_passed_on_byte_for_byte() {
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
     assert_eq!(ran.stdout, format!("{first}\n{last}\n"));
     assert_eq!(fake.asked()[0].json(), json!({}));
+}
+
+#[test]
+fn a_drain_stays_if_it_is_asked_to_and_a_selection_must_match() {
+    let stays = drain("d1", "finished", 0, 0).replace(r#""stay":false"#, r#""stay":true"#);
+    let fake = Fake::new([begun("d1"), Reply::ok(stays)]);
+    let ran = fake.run(&["drain", "--stay"]);
+    assert!(ran.code == Some(0) && ran.stdout.contains("refused until `lastword"), "{ran:?}");
+    assert_eq!(fake.asked()[0].json(), json!({"stay": true}));
+
+    let select = r#""select":{"route":"typo","subject":null,"tag":null,"upstream":null}"#;
+    let nothing = drain("d1", "finished", 0, 0).replace(r#""total":10"#, r#""total":0"#);
+    let nothing = nothing.replace(r#""select":{"route":null,"subject":null,"tag":null}"#, select);
+    let fake = Fake::new([Reply::Json(202, nothing)]);
+    let ran = fake.run(&["drain", "--select", "route=typo"]);
+    assert!(ran.code == Some(1) && ran.stderr.contains("nothing matches route=typo"), "{ran:?}");
 }
 
 #[test]

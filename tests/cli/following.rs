@@ -4,7 +4,7 @@ use super::fake::{Fake, Reply};
 
 const STREAM: &str = ": keep-alive\n\n\
     id: 7\nevent: closing\n\
-    data: {\"event\":\"closing\", \"id\":\"01982b7e-4f6a-7c3d-9e21-5b8f0a6d4c17\",\"state\":\"close_sent\",\"cause\":\"drain\"}\n\n\
+    data: {\"event\":\"closing\", \"id\":\"01982b7e-4f6a-7c3d-9e21-5b8f0a6d4c17\",\"state\":\"close_sent\",\"cause\":\"drain\",\"at\":\"2026-03-01T12:00:00.250Z\"}\n\n\
     event: gap\ndata: {\"event\":\"gap\",\"missed\":3,\"why\":\"expired\"}\n\n";
 
 #[test]
@@ -13,7 +13,7 @@ fn events_are_told_until_the_daemon_ends_the_stream() {
     let ran = fake.run(&["events", "--types", "closing,gap", "--since-id", "6"]);
     assert_eq!(
         ran.stdout,
-        "              closing      5b8f0a6d4c17  close_sent (drain)\n              gap          \
+        "12:00:00.250  closing      5b8f0a6d4c17  close_sent (drain)\n              gap          \
          3 events can no longer be had: the ledger has given them up\n"
     );
     assert_eq!(ran.code, Some(3), "{ran:?}");

@@ -51,7 +51,7 @@ pub(super) fn page(of: &str, items: &[String], next: Option<&str>) -> String {
 
 pub(super) fn drain(id: &str, phase: &str, left: u64, cut: u64) -> String {
     format!(
-        r#"{{"id":"{id}","phase":"{phase}","select":{{"route":null,"subject":null,"tag":null}},
+        r#"{{"id":"{id}","phase":"{phase}","select":{{"route":null,"subject":null,"tag":null}},"stay":false,
 "code":1012,"reason":"service restart","by":null,"started_at":"2026-03-01T12:00:00.250Z",
 "within_ms":60000,"took_ms":1200,"total":10,"asked":10,"closed":{},"cut":{cut},"left":{left},
 "stragglers":{{"open":0,"close_sent":{left},"close_received":0,"closed":0}}}}"#,
@@ -61,7 +61,7 @@ pub(super) fn drain(id: &str, phase: &str, left: u64, cut: u64) -> String {
 
 pub(super) fn status() -> String {
     r#"{"version":"0.1.0","node":"a1","started_at":"2026-03-01T12:00:00.250Z","uptime_ms":61000,
-"phase":"running","accounting":{"opened":10,"open":3,"ended":7,"balanced":true},
+"phase":"running","accepting":true,"accepting_why":null,"accounting":{"opened":10,"open":3,"ended":7,"balanced":true},
 "ledger":{"state":"good","problem":null,"unrecorded":0,"recovered":0},"drain":null}"#
         .to_owned()
 }

@@ -53,7 +53,7 @@ async fn a_drain_stops_dialling_first_and_one_that_is_called_off_lets_it_go_on()
     let mut scene = Scene::new(|_| ()).await;
     let mut socket = scene.feed.accept().await;
     scene.reaches(DialerPhase::Ready).await;
-    scene.supervisor.start_drain(DrainOptions::default()).unwrap();
+    scene.supervisor.start_drain(DrainOptions { stay: true, ..DrainOptions::default() }).unwrap();
     assert_eq!(closed(&mut socket).await.0, 1012);
     drop(socket);
     assert_eq!(scene.next_ending().await.outcome.cause, Cause::Drain);
@@ -77,8 +77,9 @@ async fn an_attempt_that_is_called_off_is_recorded() {
     for drained in [false, true] {
         let mut scene = Scene::new(|_| ()).await;
         let _socket = scene.feed.tcp().await;
+        let stay = DrainOptions { stay: true, ..DrainOptions::default() };
         match drained {
-            true => drop(scene.supervisor.start_drain(DrainOptions::default()).unwrap()),
+            true => drop(scene.supervisor.start_drain(stay).unwrap()),
             false => scene.dialer.pause(None),
         }
         let ending = scene.next_ending().await;
@@ -88,6 +89,19 @@ async fn an_attempt_that_is_called_off_is_recorded() {
         assert_eq!(ending.outcome.detail.contains("drain"), drained, "{ending}");
         assert_eq!(ending.origin.dialer.as_deref(), Some("feed"));
     }
+}
+
+#[tokio::test]
+async fn once_a_drain_has_finished_it_dials_again() {
+    let mut scene = Scene::new(|_| ()).await;
+    let mut socket = scene.feed.accept().await;
+    scene.reaches(DialerPhase::Ready).await;
+    scene.supervisor.start_drain(DrainOptions::default()).unwrap();
+    assert_eq!(closed(&mut socket).await.0, 1012);
+    drop(socket);
+    assert_eq!(scene.next_ending().await.outcome.cause, Cause::Drain);
+    let _socket = scene.feed.accept().await;
+    scene.reaches(DialerPhase::Ready).await;
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use lastword::vocabulary::{
     Cause, CloseState, DrainPhase, DrainProgress, Event, Kind, Requester, Role, Selector,
     Stragglers,
 };
-use lastword::{ConnectionHandle, DrainOptions, Supervisor};
+use lastword::{ConnectionHandle, DrainOptions, NotAccepting, Supervisor};
 use tokio::time::Instant;
 
 use super::stage::{Pipe, ended, settings, soon, supervisor};
@@ -132,13 +132,35 @@ async fn a_drain_that_is_cancelled_closes_nobody_else_and_lets_new_ones_in() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_finished_drain_of_all_still_refuses_until_it_is_cancelled() {
+async fn a_finished_drain_of_all_lets_new_ones_in_unless_it_is_to_stay() {
     let supervisor = supervisor().await;
+    let (connection, mut peer) = in_room(&supervisor, "7").await;
+    supervisor.start_drain(DrainOptions::default()).unwrap();
+    assert_eq!(supervisor.not_accepting(), Some(NotAccepting::Drain));
+    assert_eq!(peer.expect_close().await.0, Some(1012));
+    peer.send(Frame::close(1012, "")).await;
+    ended(&supervisor, &connection).await;
+    assert_eq!(finished(&supervisor).await.phase, DrainPhase::Finished);
+    assert_eq!(supervisor.not_accepting(), None);
+    assert!(supervisor.cancel_drain().is_none(), "there is nothing left to cancel");
+
+    supervisor.start_drain(DrainOptions { stay: true, ..DrainOptions::default() }).unwrap();
+    let drain = finished(&supervisor).await;
+    assert_eq!((drain.phase, drain.stay), (DrainPhase::Finished, true));
+    assert_eq!(supervisor.not_accepting(), Some(NotAccepting::Drain));
+    assert!(supervisor.cancel_drain().is_some());
+    assert_eq!(supervisor.not_accepting(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_that_ends_takes_back_no_other_reason_to_refuse() {
+    let supervisor = supervisor().await;
+    supervisor.refuse_new();
     supervisor.start_drain(DrainOptions::default()).unwrap();
     assert_eq!(finished(&supervisor).await.phase, DrainPhase::Finished);
-    assert!(supervisor.is_draining());
-    assert!(supervisor.cancel_drain().is_some());
-    assert!(!supervisor.is_draining());
+    assert_eq!(supervisor.not_accepting(), Some(NotAccepting::Asked));
+    supervisor.shutdown(DrainOptions::default()).await;
+    assert_eq!(supervisor.not_accepting(), Some(NotAccepting::Stopping));
 }
 
 #[tokio::test(start_paused = true)]

@@ -19,7 +19,7 @@ use super::live::{Due, Live, LiveNews};
 use super::plan::Plan;
 use super::{Gate, Shared, Wishes, lock, now};
 use crate::policy::reconnect::{Advised, GiveUp, Reconnect};
-use crate::supervision::{ConnectionHandle, Core};
+use crate::supervision::{ConnectionHandle, Core, NotAccepting};
 use crate::vocabulary::{
     Cause, CloseCode, CloseFrame, CloseReason, DialerChange, Ending, Requester, Span,
 };
@@ -34,7 +34,7 @@ pub(super) struct Keeper {
     wishes: watch::Receiver<Wishes>,
     /// What was done of them.
     heeded: Wishes,
-    draining: watch::Receiver<bool>,
+    draining: watch::Receiver<Option<NotAccepting>>,
     reconnect: Reconnect,
     /// The connection that serves.
     current: Option<Live>,
@@ -180,7 +180,7 @@ impl Keeper {
     }
 
     fn is_draining(&self) -> bool {
-        *self.draining.borrow()
+        self.draining.borrow().is_some()
     }
 
     /// Begins an attempt.
@@ -389,8 +389,9 @@ impl Keeper {
                 Due::Rotate => self.rotate(),
             }
         }
+        let is_draining = self.is_draining();
         match &mut self.next {
-            Next::Waiting { until, .. } if *until <= now && !*self.draining.borrow() => self.dial(),
+            Next::Waiting { until, .. } if *until <= now && !is_draining => self.dial(),
             Next::Readying(live) => {
                 live.handle_deadline(now);
             }

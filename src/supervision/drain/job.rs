@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use super::{DrainOptions, DrainReport, DrainUnderWay};
 use crate::supervision::connection::Connection;
-use crate::supervision::node::Node;
+use crate::supervision::node::{Node, NotAccepting};
 use crate::supervision::now;
 use crate::supervision::registry::Registry;
 use crate::vocabulary::{
@@ -94,8 +94,8 @@ impl Job {
         self.lock().phase
     }
 
-    /// Takes note that it is over; only the first word counts.
-    pub(super) fn end(&self, phase: DrainPhase) {
+    /// Takes note that it is over; only the first call counts.
+    fn end(&self, phase: DrainPhase) {
         let mut tally = self.lock();
         if tally.phase == DrainPhase::Running {
             tally.phase = phase;
@@ -119,6 +119,7 @@ impl Job {
             id: Arc::clone(&self.id),
             phase: tally.phase,
             select: self.options.select.clone(),
+            stay: self.options.stay,
             code: self.options.code,
             reason: self.options.reason.clone(),
             by: self.options.by.clone(),
@@ -162,7 +163,7 @@ pub(super) struct CancelledIfDropped<'a> {
 impl Drop for CancelledIfDropped<'_> {
     fn drop(&mut self) {
         if self.job.phase() == DrainPhase::Running {
-            self.job.end(DrainPhase::Cancelled);
+            self.node.drains.end(self.node, self.job, DrainPhase::Cancelled);
             let progress = self.job.progress(&self.node.registry);
             self.node.publisher.announce(Event::Drain(Arc::new(progress)));
         }
@@ -197,6 +198,18 @@ impl Jobs {
         job
     }
 
+    /// Takes note that a drain is over, and accepts new connections again unless it was asked to
+    /// stay, or another has taken over: that one decides then.
+    pub(super) fn end(&self, node: &Node, job: &Job, phase: DrainPhase) {
+        let current = self.lock();
+        job.end(phase);
+        let is_current = current.as_ref().is_some_and(|current| std::ptr::eq(&**current, job));
+        let stays = job.options.stay && job.phase() == DrainPhase::Finished;
+        if is_current && job.options.select.is_all() && !stays {
+            node.accept_after_drain();
+        }
+    }
+
     /// Calls off the drain that runs, or takes back what the last one left: that new connections
     /// are refused. Returns `None` if there is nothing of the kind.
     ///
@@ -207,7 +220,8 @@ impl Jobs {
             return None;
         }
         let running = job.phase() == DrainPhase::Running;
-        let refuses = job.options.select.is_all() && node.is_draining();
+        let refuses =
+            job.options.select.is_all() && node.not_accepting() == Some(NotAccepting::Drain);
         if !running && !refuses {
             return None;
         }
@@ -215,7 +229,7 @@ impl Jobs {
         job.end(DrainPhase::Cancelled);
         job.cancel.send_replace(true);
         if refuses {
-            node.stop_draining();
+            node.accept_after_drain();
         }
         Some(job.progress(&node.registry))
     }

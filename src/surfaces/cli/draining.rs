@@ -13,7 +13,9 @@ use super::failure::Failure;
 use super::selector::Selected;
 use super::words::{count, lasting, millis, safe};
 use super::{DONE, FAILED};
-use crate::contract::{BackendRecord, BackendsRecord, ConnectionPage, DrainRecord, StatusRecord};
+use crate::contract::{
+    BackendRecord, BackendsRecord, ConnectionPage, DrainRecord, SelectorRecord, StatusRecord,
+};
 
 /// What a shell gives to a command that was interrupted.
 const INTERRUPTED: u8 = 130;
@@ -35,6 +37,12 @@ pub(super) async fn drain(drain: &Drain, console: &mut Console) -> Result<u8, Fa
     let within = within(drain, &daemon).await?;
     let answer = daemon.post(&target(drain), &body(drain, within)).await?;
     let begun: DrainRecord<'static> = answer.read()?;
+    if begun.total == 0 && !is_of_all(&begun) && drain.backend.is_none() {
+        if console.json {
+            console.print_bytes(&answer.body)?;
+        }
+        return Err(Failure::nothing_matches(&Selected::describe(&begun.select)));
+    }
     if drain.no_wait {
         return console.show(&answer, |_| {
             Ok(format!(
@@ -76,8 +84,16 @@ async fn cancel(drain: &Drain, daemon: &Daemon, console: &mut Console) -> Result
             let (route, url) = (safe(&backend.route), safe(&backend.url));
             Ok(format!("{route}/{} ({url}) is {}", backend.number, safe(&backend.state)))
         }
-        None => Ok(conclusion(&answer.read()?)),
+        None => Ok(cancelled(&answer.read()?)),
     })
+}
+
+/// Tells what calling a drain off did: of one that had finished, only that nobody was let in.
+fn cancelled(drain: &DrainRecord<'_>) -> String {
+    match &*drain.phase {
+        "finished" => format!("{LET_IN}; the drain had finished"),
+        _ => conclusion(drain),
+    }
 }
 
 /// Returns how long the drain may take, if that is for this end to say.
@@ -142,6 +158,9 @@ fn body(drain: &Drain, within: Option<Duration>) -> Value {
     }
     if let Some(select) = &drain.select {
         body["select"] = select.to_json();
+    }
+    if drain.stay {
+        body["stay"] = json!(true);
     }
     body
 }
@@ -284,12 +303,24 @@ fn conclusion(drain: &DrainRecord<'_>) -> String {
         0 => String::new(),
         _ => format!(", {}", left(drain)),
     };
+    let door = match (is_of_all(drain), drain.stay && drain.phase == "finished") {
+        (false, _) => String::new(),
+        (true, false) => format!("; {LET_IN}"),
+        (true, true) => "; new connections are refused until `lastword drain --cancel`".to_owned(),
+    };
     format!(
-        "{}: {}, {closed} closed{cut}{left}, in {}",
+        "{}: {}, {closed} closed{cut}{left}, in {}{door}",
         safe(&drain.phase),
         count(drain.total, "connection"),
         lasting(drain.took_ms)
     )
+}
+
+/// What is so once a drain of all has ended, unless it was asked to stay.
+const LET_IN: &str = "new connections are let in again";
+
+fn is_of_all(drain: &DrainRecord<'_>) -> bool {
+    drain.select == SelectorRecord::default()
 }
 
 #[cfg(test)]
@@ -318,8 +349,18 @@ mod tests {
         drain = samples::drain("finished");
         drain.left = 0;
         drain.stragglers = Default::default();
-        assert_eq!(progress(&drain), "finished: 10 connections, 10 closed, in 12 s");
-        drain.cut = 2;
+        assert_eq!(
+            progress(&drain),
+            "finished: 10 connections, 10 closed, in 12 s; new connections are let in again"
+        );
+        (drain.cut, drain.stay) = (2, true);
+        assert_eq!(
+            progress(&drain),
+            "finished: 10 connections, 8 closed, 2 cut off at the deadline, in 12 s; new \
+             connections are refused until `lastword drain --cancel`"
+        );
+        assert_eq!(cancelled(&drain), "new connections are let in again; the drain had finished");
+        drain.select.route = Some("chat".into());
         assert_eq!(
             progress(&drain),
             "finished: 10 connections, 8 closed, 2 cut off at the deadline, in 12 s"

@@ -40,13 +40,13 @@ pub(super) async fn list(endings: &Endings, console: &mut Console) -> Result<u8,
 
 const COLUMNS: [Column; 10] = [
     Column { title: "ID", rank: 0, content: Content::Word },
-    Column { title: "ENDED (UTC)", rank: 3, content: Content::Word },
+    Column { title: "ENDED (UTC)", rank: 1, content: Content::Word },
     Column { title: "KIND", rank: 0, content: Content::Word },
-    Column { title: "CODE", rank: 1, content: Content::Number },
-    Column { title: "FAULT", rank: 4, content: Content::Word },
+    Column { title: "CODE", rank: 3, content: Content::Number },
+    Column { title: "FAULT", rank: 2, content: Content::Word },
     Column { title: "LIVED", rank: 5, content: Content::Number },
     Column { title: "ROUTE", rank: 6, content: Content::Text },
-    Column { title: "PEER", rank: 2, content: Content::Word },
+    Column { title: "PEER", rank: 4, content: Content::Word },
     Column { title: "SUBJECT", rank: 7, content: Content::Text },
     Column { title: "DETAIL", rank: 8, content: Content::Text },
 ];
@@ -125,6 +125,9 @@ mod tests {
             assert!(drawn.lines().all(|line| line.chars().count() <= width), "{drawn}");
             assert!(drawn.contains("5b8f0a6d4c19  "), "{drawn}");
             assert!(drawn.contains("open_failed (no_route)"), "{drawn}");
+            let heading = drawn.lines().next().unwrap();
+            let tells_most = heading.contains("ENDED (UTC)") && heading.contains("FAULT");
+            assert!(width < 80 || tells_most, "{drawn}");
         }
     }
 

@@ -108,8 +108,8 @@ fn told(event: &Heard) -> String {
             }
             row(&clock(connection.opened_at), word, &said)
         }
-        EventRecord::Closing { id, state, cause } => {
-            row("", word, &format!("{}  {} ({})", short_id(id), safe(state), safe(cause)))
+        EventRecord::Closing { id, state, cause, at } => {
+            row(&clock(*at), word, &format!("{}  {} ({})", short_id(id), safe(state), safe(cause)))
         }
         EventRecord::Ended { ending } | EventRecord::OpenFailed { ending } => {
             row(&clock(ending.ended_at), word, &ended(ending))
@@ -119,10 +119,14 @@ fn told(event: &Heard) -> String {
             let wait = humantime::format_duration(Duration::from_millis(reconnecting.wait_ms));
             let why = format!("{}: {}", safe(&ending.kind), safe(&ending.detail));
             let id = short_id(&ending.id);
-            row("", word, &format!("{id}  {dialer} in {wait}, after {why}"))
+            let at = reconnecting.next_try_at - Duration::from_millis(reconnecting.wait_ms);
+            row(&clock(at), word, &format!("{id}  {dialer} in {wait}, after {why}"))
         }
         EventRecord::Dialer(news) => row(&clock(news.at), word, &dialer(news)),
-        EventRecord::Drain { drain } => row("", word, &draining::progress(drain)),
+        EventRecord::Drain { drain } => {
+            let at = drain.started_at + Duration::from_millis(drain.took_ms);
+            row(&clock(at), word, &draining::progress(drain))
+        }
         EventRecord::Gap { missed, why } => {
             let missed = missed.map_or("some events".to_owned(), |missed| count(missed, "event"));
             let why = match why.as_deref() {
@@ -206,9 +210,10 @@ mod tests {
             line(&EventRecord::Closing {
                 id: "01982b7e-4f6a-7c3d-9e21-5b8f0a6d4c17".into(),
                 state: "close_sent".into(),
-                cause: "drain".into()
+                cause: "drain".into(),
+                at: samples::opened().opened_at,
             }),
-            "              closing      5b8f0a6d4c17  close_sent (drain)"
+            "12:00:00.250  closing      5b8f0a6d4c17  close_sent (drain)"
         );
         assert_eq!(
             line(&EventRecord::Ended { ending: Box::new(samples::ending()) }),
@@ -222,7 +227,7 @@ mod tests {
         assert_eq!(
             line(&EventRecord::Drain { drain: Box::new(samples::drain("cancelled")) }),
             format!(
-                "              drain        {}",
+                "12:00:12.250  drain        {}",
                 draining::progress(&samples::drain("cancelled"))
             )
         );

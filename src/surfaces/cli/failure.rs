@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::StatusCode;
 
+use super::words::safe;
 use crate::contract::ProblemRecord;
 
 /// Why a client command failed.
@@ -89,6 +90,14 @@ pub(super) enum Failure {
 }
 
 impl Failure {
+    /// Says that a selector selects no connection.
+    pub(super) fn nothing_matches(selector: &str) -> Self {
+        Self::Undone(format!(
+            "nothing matches {}: `lastword ls` lists what is open",
+            safe(selector)
+        ))
+    }
+
     /// Returns the exit code (CONTRACT section 4).
     pub(super) fn exit_code(&self) -> u8 {
         match self {

@@ -1,8 +1,11 @@
 //! `completion` and `man`: what a package installs beside the program.
 
 use std::fs;
+use std::io;
+use std::path::Path;
 
 use clap::CommandFactory;
+use clap_mangen::roff::{Roff, roman};
 
 use super::arguments::{Completion, Man};
 use super::console::Console;
@@ -20,18 +23,66 @@ pub(super) fn completion(completion: &Completion, console: &mut Console) -> Resu
 
 /// Prints lastword(1), or writes the pages of all commands.
 pub(super) fn man(man: &Man, console: &mut Console) -> Result<u8, Failure> {
-    let command = CommandLine::command();
+    let mut command = CommandLine::command().disable_help_subcommand(true);
     match &man.directory {
-        None => {
-            let mut page = Vec::new();
-            clap_mangen::Man::new(command).render(&mut page)?;
-            console.print_bytes(&page)?;
-        }
+        None => console.print_bytes(&page(command)?)?,
         Some(directory) => {
             let wrap = |error| Failure::File { path: directory.clone(), error };
             fs::create_dir_all(directory).map_err(wrap)?;
-            clap_mangen::generate_to(command, directory).map_err(wrap)?;
+            // Only then the subcommands know their whole names.
+            command.build();
+            write_pages(&command, directory).map_err(wrap)?;
         }
     }
     Ok(DONE)
+}
+
+fn write_pages(command: &clap::Command, directory: &Path) -> io::Result<()> {
+    for subcommand in command.get_subcommands().filter(|command| !command.is_hide_set()) {
+        write_pages(subcommand, directory)?;
+    }
+    let file = clap_mangen::Man::new(command.clone()).get_filename();
+    fs::write(directory.join(file), page(command.clone())?)
+}
+
+/// Writes the page of one command. clap_mangen fills the lines of the examples like prose, so they
+/// are a section of ours.
+fn page(command: clap::Command) -> io::Result<Vec<u8>> {
+    let extra = command.get_after_long_help().map(ToString::to_string);
+    let mut page = Vec::new();
+    clap_mangen::Man::new(command.after_long_help(None::<&str>)).render(&mut page)?;
+    if let Some(extra) = extra {
+        let (title, lines) = match extra.strip_prefix("Examples:\n") {
+            Some(examples) => ("EXAMPLES", examples),
+            None => ("NOTES", &*extra),
+        };
+        let mut section = Roff::new();
+        section.control("SH", [title]).control("nf", []);
+        for line in lines.lines() {
+            section.text([roman(line)]);
+        }
+        section.control("fi", []).to_writer(&mut page)?;
+    }
+    Ok(page)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn examples_keep_their_lines() {
+        let mut command = CommandLine::command();
+        command.build();
+        let why = command.find_subcommand("why").unwrap().clone();
+        let page = String::from_utf8(page(why).unwrap()).unwrap();
+        let (_, examples) = page.split_once(".SH EXAMPLES\n.nf\n").unwrap();
+        let (examples, rest) = examples.split_once("\n.fi").unwrap();
+        assert!(
+            examples.lines().any(|line| line.trim()
+                == "lastword why ann \\-\\-json          the same as the API returned it"),
+            "{examples}"
+        );
+        assert!(rest.trim().is_empty() && !page.contains("EXTRA"), "{page}");
+    }
 }

@@ -36,12 +36,14 @@ pub(super) async fn broadcast(broadcast: &Broadcast, console: &mut Console) -> R
     let report: BroadcastRecord = answer.read()?;
     if console.json {
         console.print_bytes(&answer.body)?;
-    } else if report.matched == 0 {
-        console.remark("no connections");
-    } else {
+    }
+    if report.matched == 0 {
+        return Err(Failure::nothing_matches(&broadcast.select.to_string()));
+    }
+    if !console.json {
         console.print(&say(&report))?;
     }
-    Ok(if report.matched > 0 && report.queued == 0 { FAILED } else { DONE })
+    Ok(if report.queued == 0 { FAILED } else { DONE })
 }
 
 fn say(report: &BroadcastRecord) -> String {

@@ -1,5 +1,6 @@
 //! Which connections are meant, as people write it.
 
+use std::fmt;
 use std::str::FromStr;
 
 use crate::contract::SelectorRecord;
@@ -63,18 +64,26 @@ impl Selected {
 
     /// Writes a selection as people write it.
     pub fn describe(select: &SelectorRecord<'_>) -> String {
-        let parts = [
-            ("route", &select.route),
-            ("subject", &select.subject),
-            ("tag", &select.tag),
-            ("upstream", &select.upstream),
-        ];
-        let given: Vec<String> = parts
-            .into_iter()
-            .filter_map(|(name, value)| Some(format!("{name}={}", value.as_ref()?)))
-            .collect();
-        if given.is_empty() { "all".to_owned() } else { given.join(",") }
+        join([
+            ("route", select.route.as_deref()),
+            ("subject", select.subject.as_deref()),
+            ("tag", select.tag.as_deref()),
+            ("upstream", select.upstream.as_deref()),
+        ])
     }
+}
+
+impl fmt::Display for Selected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts = self.query();
+        f.write_str(&join(parts.each_ref().map(|(name, value)| (*name, value.as_deref()))))
+    }
+}
+
+fn join(parts: [(&str, Option<&str>); 4]) -> String {
+    let given = parts.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", value?)));
+    let given: Vec<String> = given.collect();
+    if given.is_empty() { "all".to_owned() } else { given.join(",") }
 }
 
 impl Tag {

@@ -32,7 +32,7 @@ fn whole(status: &StatusRecord<'_>) -> Vec<(String, String)> {
     };
     let mut pairs = vec![
         ("node", format!("{} (lastword {})", safe(&status.node), safe(&status.version))),
-        ("phase", safe(&status.phase).into_owned()),
+        ("phase", phase(status)),
         ("started", format!("{}, {} ago", utc(status.started_at), lasting(status.uptime_ms))),
         ("connections", count(accounting.open, "open connection")),
         ("accounting", balance),
@@ -42,6 +42,13 @@ fn whole(status: &StatusRecord<'_>) -> Vec<(String, String)> {
         pairs.push(("drain", draining::progress(drain)));
     }
     pairs.into_iter().map(|(name, text)| (name.to_owned(), text)).collect()
+}
+
+fn phase(status: &StatusRecord<'_>) -> String {
+    match &status.accepting_why {
+        Some(why) => format!("{}, new connections are refused: {}", safe(&status.phase), safe(why)),
+        None => safe(&status.phase).into_owned(),
+    }
 }
 
 fn ledger(status: &StatusRecord<'_>) -> String {

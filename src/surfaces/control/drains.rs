@@ -62,7 +62,7 @@ pub(super) fn options(
     defaults: &config::Drain,
     by: Requester,
 ) -> Result<DrainOptions, Problem> {
-    let DrainRequest { within, spread, rate, code, reason, select } = request;
+    let DrainRequest { within, spread, rate, code, reason, select, stay } = request;
     let within = within.map(|within| reading::duration("within", &within)).transpose()?;
     let within = within.unwrap_or(defaults.within);
     let pace = match (spread.as_deref(), rate) {
@@ -98,6 +98,7 @@ pub(super) fn options(
         },
         by: Some(by),
         select: select.selector()?,
+        stay,
     })
 }
 

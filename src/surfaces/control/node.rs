@@ -8,8 +8,8 @@ use http::StatusCode;
 use super::{Api, json};
 use crate::contract::{AccountingRecord, DrainRecord, LedgerRecord, ProblemRecord, StatusRecord};
 use crate::ledger::Health;
-use crate::manager::Accounting;
-use crate::vocabulary::Ending;
+use crate::manager::{Accounting, NotAccepting};
+use crate::vocabulary::{DrainPhase, DrainProgress, Ending};
 
 /// Says how the node fares.
 #[utoipa::path(get, path = "/v1/status", tag = "node", responses(
@@ -31,12 +31,15 @@ pub(super) async fn status(State(api): State<Api>) -> Response {
         (true, Some(_)) => "degraded",
     };
     let drain = supervisor.drain_progress();
+    let closed = supervisor.not_accepting();
     let record = StatusRecord {
         version: Ending::VERSION.into(),
         node: supervisor.node().into(),
         started_at: api.started_at,
         uptime_ms: u64::try_from(api.started.elapsed().as_millis()).unwrap_or(u64::MAX),
         phase: if supervisor.is_draining() { "draining" } else { "running" }.into(),
+        accepting: closed.is_none(),
+        accepting_why: closed.map(|why| not_accepting(why, drain.as_deref()).into()),
         accounting: AccountingRecord { opened, open, ended, balanced: accounting.balances() },
         ledger: LedgerRecord {
             state: state.into(),
@@ -47,6 +50,23 @@ pub(super) async fn status(State(api): State<Api>) -> Response {
         drain: drain.as_deref().map(DrainRecord::from),
     };
     json(StatusCode::OK, &record)
+}
+
+/// Says why new connections are refused, and what lets them in again.
+fn not_accepting(why: NotAccepting, drain: Option<&DrainProgress>) -> &'static str {
+    match why {
+        NotAccepting::Drain if drain.is_some_and(|drain| drain.phase == DrainPhase::Running) => {
+            "a drain of all connections runs: `lastword drain --cancel` calls it off"
+        }
+        NotAccepting::Drain => {
+            "a drain with --stay has finished: `lastword drain --cancel` lets new connections in"
+        }
+        NotAccepting::Ledger => {
+            "the ledger cannot store endings, and ledger.on_failure is \"refuse\""
+        }
+        NotAccepting::Stopping => "the daemon is stopping",
+        NotAccepting::Asked => "new connections are refused until the daemon is restarted",
+    }
 }
 
 /// Writes the metrics, as OpenMetrics text.

@@ -235,8 +235,15 @@ pub fn check_upgrade(request: &Request) -> Result<AcceptKey, Refusal> {
     }
     match only(headers, VERSION) {
         Some(version) if version.as_bytes() == b"13" => {}
-        Some(_) | None => {
-            return Err(upgrade_required("the line Sec-WebSocket-Version: 13 is missing"));
+        Some(_) => {
+            return Err(upgrade_required(
+                "only version 13 of the protocol is spoken here: send Sec-WebSocket-Version: 13",
+            ));
+        }
+        None => {
+            return Err(upgrade_required(
+                "the line Sec-WebSocket-Version: 13 is missing, or there are several",
+            ));
         }
     }
     if request.parts.version < Version::HTTP_11 {

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use crate::manager::dialers::plan::Plan;
 use crate::manager::dialers::{Gate, Wishes};
-use crate::supervision::{ConnectionHandle, Core, Watch, made};
+use crate::supervision::{ConnectionHandle, Core, NotAccepting, Watch, made};
 use crate::vocabulary::{Ending, OpenFailure};
 
 pub(super) type Attempt = Pin<Box<dyn Future<Output = Attempted> + Send>>;
@@ -28,7 +28,7 @@ pub(super) async fn attempt(
     plan: Arc<Plan>,
     gate: Arc<Gate>,
     mut wishes: watch::Receiver<Wishes>,
-    mut draining: watch::Receiver<bool>,
+    mut draining: watch::Receiver<Option<NotAccepting>>,
 ) -> Attempted {
     let backend = match made(|| (plan.backend)()) {
         Ok(backend) => backend,
@@ -43,7 +43,7 @@ pub(super) async fn attempt(
         plan.target.connect(&core, &name).await
     };
     let paused = async { drop(wishes.wait_for(|wishes| wishes.paused).await) };
-    let drained = async { drop(draining.wait_for(|draining| *draining).await) };
+    let drained = async { drop(draining.wait_for(Option::is_some).await) };
     let connected = tokio::select! {
         biased;
         () = paused => return Attempted::CalledOff,

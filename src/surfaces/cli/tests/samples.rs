@@ -105,7 +105,7 @@ pub(in crate::surfaces::cli) fn attempt(failure: &'static str) -> EndingRecord<'
 pub(in crate::surfaces::cli) fn drain(phase: &str) -> DrainRecord<'static> {
     read(&format!(
         r#"{{"id":"5b8f0a6d4c20","phase":"{phase}",
-          "select":{{"route":null,"subject":null,"tag":null}},"code":1012,
+          "select":{{"route":null,"subject":null,"tag":null}},"stay":false,"code":1012,
           "reason":"service restart","by":"api:ops","started_at":"2026-03-01T12:00:00.250Z",
           "within_ms":60000,"took_ms":12000,"total":10,"asked":6,"closed":3,"cut":0,"left":7,
           "stragglers":{{"open":4,"close_sent":2,"close_received":0,"closed":1}}}}"#
@@ -117,6 +117,7 @@ pub(in crate::surfaces::cli) fn status() -> StatusRecord<'static> {
     read(
         r#"{"version":"0.1.0","node":"a1","started_at":"2026-03-01T12:00:00.250Z",
           "uptime_ms":11520000,"phase":"running",
+          "accepting":true,"accepting_why":null,
           "accounting":{"opened":10,"open":3,"ended":7,"balanced":true},
           "ledger":{"state":"good","problem":null,"unrecorded":0,"recovered":0},"drain":null}"#,
     )
