@@ -99,7 +99,7 @@ pub fn load_all(sources: &Sources) -> Result<Loaded, Vec<ConfigError>> {
             Some(Place::File { path, line }) => {
                 (1 + files.iter().take_while(|file| **file != path).count(), *line)
             }
-            Some(Place::Variable(_) | Place::Argument(_)) | None => (usize::MAX, 0),
+            Some(Place::Variable(_) | Place::Argument(_) | Place::Relay) | None => (usize::MAX, 0),
         });
         errors
     })
