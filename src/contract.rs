@@ -26,7 +26,7 @@ pub use connection::{ConnectionPage, ConnectionRecord};
 pub use dialer::{
     DialerNewsRecord, DialerRecord, DialersRecord, LastEndingRecord, ReconnectingRecord, SpanRecord,
 };
-pub use dialling::{DialBackend, DialReconnect, DialedRecord};
+pub use dialling::{DialBackend, DialReconnect, DialReplies, DialSteps, DialedRecord};
 pub use drain::{DrainRecord, SelectorRecord, StragglersRecord};
 pub use ending::{CloseRecord, EndingRecord, LimitRecord, OriginRecord, TcpRecord, UpstreamRecord};
 pub use event::{EventRecord, OpenedRecord};

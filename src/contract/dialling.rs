@@ -10,7 +10,7 @@ use utoipa::openapi::{ArrayBuilder, RefOr};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::{ConnectionRecord, DialerRecord};
-use crate::config::{DialerBackend, Reconnect};
+use crate::config::{DialerBackend, OpeningStep, Reconnect, Reply};
 
 /// How to dial again: `true`, or an object with keys of `[[dialers]].reconnect`.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -19,6 +19,16 @@ pub struct DialReconnect(pub Option<Reconnect>);
 /// Where the messages of a dialled connection go: a word, or an object as in `[[dialers]].backend`.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct DialBackend(pub DialerBackend);
+
+/// What a dialer says: texts, or objects as in `[[dialers]].on_open`.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(transparent)]
+pub struct DialSteps(pub Vec<OpeningStep>);
+
+/// What a dialer answers: objects as in `[[dialers]].reply`.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(transparent)]
+pub struct DialReplies(pub Vec<Reply>);
 
 /// What a dial has made: a connection, or with `reconnect` a dialer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -95,6 +105,33 @@ impl PartialSchema for DialReconnect {
 }
 
 impl ToSchema for DialReconnect {}
+
+impl PartialSchema for DialSteps {
+    fn schema() -> RefOr<Schema> {
+        let text = || ObjectBuilder::new().schema_type(Type::String);
+        let step = ObjectBuilder::new()
+            .property("send", text().description(Some("What is sent.")))
+            .property("wait_for", text().description(Some("What a later message must contain.")));
+        ArrayBuilder::new().items(OneOfBuilder::new().item(text()).item(step)).into()
+    }
+}
+
+impl ToSchema for DialSteps {}
+
+impl PartialSchema for DialReplies {
+    fn schema() -> RefOr<Schema> {
+        let text =
+            |what: &str| ObjectBuilder::new().schema_type(Type::String).description(Some(what));
+        let reply = ObjectBuilder::new()
+            .property("when", text("All of the text message that is answered."))
+            .required("when")
+            .property("send", text("The answer."))
+            .required("send");
+        ArrayBuilder::new().items(reply).into()
+    }
+}
+
+impl ToSchema for DialReplies {}
 
 impl PartialSchema for DialBackend {
     fn schema() -> RefOr<Schema> {

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{DialBackend, DialReconnect, SelectorRecord};
+use super::{DialBackend, DialReconnect, DialReplies, DialSteps, SelectorRecord};
 use crate::vocabulary::{Message, Selector};
 
 /// A message: `POST /v1/connections/{id}/messages`. Exactly one of the two is given.
@@ -57,6 +57,15 @@ pub struct DialRequest<'a> {
     /// Where its messages go.
     #[serde(default)]
     pub backend: DialBackend,
+    /// What a dialer says once it is open, and waits for in between.
+    #[serde(default)]
+    pub on_open: DialSteps,
+    /// What a message must contain before a dialer counts as ready.
+    #[serde(default)]
+    pub ready_on: Option<String>,
+    /// Texts that a dialer answers, and with what.
+    #[serde(default)]
+    pub reply: DialReplies,
 }
 
 /// A broadcast: `POST /v1/broadcast`. Exactly one of `text` and `binary` is given.

@@ -24,6 +24,41 @@ async fn feed() -> (TcpListener, String) {
 }
 
 #[tokio::test]
+async fn a_dialer_of_the_api_takes_steps_and_answers() {
+    let house = house().await;
+    let (listener, url) = feed().await;
+    let mut body = json!({
+        "url": url, "name": "ticks", "reconnect": true,
+        "on_open": [{"send": "init", "wait_for": "ack"}, "subscribe"],
+        "ready_on": "tick", "reply": [{"when": "2", "send": "3"}],
+    });
+    house.client.post("/v1/connections", &body.to_string()).await.expect(201);
+    let mut server = accept(&listener).await;
+    server.expect_text("init").await;
+    server.text("ack").await;
+    server.expect_text("subscribe").await;
+    server.text("2").await;
+    server.expect_text("3").await;
+    until(&house, "ticks", |shown| shown["state"] == "open").await;
+    server.text("tick").await;
+    until(&house, "ticks", |shown| shown["state"] == "ready").await;
+    body["name"] = "more".into();
+    for (key, wrong) in [("on_open", json!([{"wait": "ack"}])), ("reply", json!([{"when": "2"}]))] {
+        let mut body = body.clone();
+        body[key] = wrong;
+        house
+            .client
+            .post("/v1/connections", &body.to_string())
+            .await
+            .refused(400, "invalid_request");
+    }
+    body.as_object_mut().unwrap().remove("reconnect");
+    body.as_object_mut().unwrap().remove("name");
+    let refused = house.client.post("/v1/connections", &body.to_string()).await;
+    refused.refused(400, "invalid_request");
+}
+
+#[tokio::test]
 async fn what_a_dial_receives_may_be_as_large_as_with_a_dialer() {
     let (listener, url) = feed().await;
     // By the library, whose default is the same.

@@ -21,7 +21,7 @@ use super::{Gate, Shared, Wishes, lock, now};
 use crate::policy::reconnect::{Advised, GiveUp, Reconnect};
 use crate::supervision::{ConnectionHandle, Core, NotAccepting};
 use crate::vocabulary::{
-    Cause, CloseCode, CloseFrame, CloseReason, DialerChange, Ending, Requester, Span,
+    Cause, CloseCode, CloseFrame, CloseReason, DialerChange, DialerPhase, Ending, Requester, Span,
 };
 use attempt::{Attempt, Attempted, attempt};
 
@@ -418,6 +418,13 @@ impl Keeper {
 impl Drop for Keeper {
     fn drop(&mut self) {
         *lock(&self.shared.connection) = None;
+        if std::thread::panicking() {
+            // It panicked while it began anew: nothing is left that could try again.
+            self.shared.status.send_modify(|status| {
+                status.phase = DialerPhase::GivenUp;
+                status.why = Some("its task panicked twice: restart the daemon".to_owned());
+            });
+        }
         self.shared.over.send_replace(true);
     }
 }

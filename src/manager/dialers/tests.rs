@@ -58,3 +58,15 @@ async fn a_keeper_that_panics_may_be_paused_and_removed() {
     let over = dialer.wait_for(|status| status.phase == DialerPhase::Connecting);
     assert_eq!(timeout(SOON, over).await.unwrap(), None);
 }
+
+#[tokio::test]
+async fn a_keeper_that_cannot_begin_anew_has_given_up() {
+    let (_supervisor, _listening, dialer) = house("mined twice").await;
+    mines::lay("mined twice");
+    mines::lay("mined twice again");
+    dialer.resume();
+    let over = dialer.wait_for(|status| status.phase == DialerPhase::GivenUp);
+    let status = timeout(SOON, over).await.unwrap().unwrap_or_else(|| dialer.status());
+    assert_eq!(status.phase, DialerPhase::GivenUp);
+    assert!(status.why.unwrap().contains("panicked twice"));
+}

@@ -52,11 +52,17 @@ pub(super) async fn dial(
     if request.reconnect.0.is_some() {
         return dialers::keep(&api, &caller, request);
     }
-    let DialRequest { url, headers: _, subprotocols, tags, name, backend, reconnect: _ } = request;
-    if name.is_some() {
-        let detail = "name: is for a dialer: set reconnect, or leave it out";
+    let of_dialers = [
+        ("name", request.name.is_some()),
+        ("on_open", !request.on_open.0.is_empty()),
+        ("ready_on", request.ready_on.is_some()),
+        ("reply", !request.reply.0.is_empty()),
+    ];
+    if let Some((key, _)) = of_dialers.iter().find(|(_, set)| *set) {
+        let detail = format!("{key}: is for a dialer: set reconnect, or leave it out");
         return Err(Problem::invalid(detail));
     }
+    let DialRequest { url, subprotocols, tags, backend, .. } = request;
     let mut dial = api.control.supervisor.dial(&url).settings(api.control.dialled.clone());
     dial = headers.into_iter().fold(dial, |dial, (name, value)| dial.header(name, value));
     dial = subprotocols.iter().fold(dial, |dial, name| dial.subprotocol(name));

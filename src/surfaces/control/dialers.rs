@@ -84,7 +84,18 @@ pub(super) fn keep(
         );
         return Err(Problem::new(Word::TooManyDialers, detail));
     }
-    let DialRequest { url, headers, subprotocols, tags, name, backend, reconnect } = request;
+    let DialRequest {
+        url,
+        headers,
+        subprotocols,
+        tags,
+        name,
+        backend,
+        reconnect,
+        on_open,
+        ready_on,
+        reply,
+    } = request;
     let name = match name {
         Some(name) if name.bytes().all(stands_in_a_path) => name.into_owned(),
         Some(name) => {
@@ -100,6 +111,9 @@ pub(super) fn keep(
         tags,
         backend: backend.0,
         reconnect: reconnect.0.unwrap_or_default(),
+        on_open: on_open.0,
+        ready_on,
+        reply: reply.0,
         ..Dialer::new(name, url)
     };
     check(&dialer)?;

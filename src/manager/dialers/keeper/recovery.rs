@@ -23,6 +23,8 @@ impl Keeper {
     /// Lets go of what it held when it panicked, which may be half-done, and dials again after the
     /// wait, unless it is to rest.
     fn begin_anew(&mut self, Panicked { what, wait }: &Panicked) {
+        #[cfg(test)]
+        crate::supervision::mines::step_on(&format!("{} again", self.plan.name));
         let next = std::mem::replace(&mut self.next, Next::Idle);
         let current = self.current.take();
         if current.as_ref().is_some_and(Live::is_ready) {
