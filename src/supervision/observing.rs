@@ -174,8 +174,12 @@ mod tests {
     use crate::vocabulary::{Cause, CloseState, Closing, ConnectionId};
 
     fn event() -> Published {
-        let closing =
-            Closing { id: ConnectionId::new(), state: CloseState::CloseSent, cause: Cause::Api };
+        let closing = Closing {
+            id: ConnectionId::new(),
+            state: CloseState::CloseSent,
+            cause: Cause::Api,
+            at: std::time::SystemTime::now(),
+        };
         Published { event: Event::Closing(closing), record: Record::None }
     }
 
