@@ -33,9 +33,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let supervisor = Supervisor::builder().start().await?;
     let (count, mut messages) = supervisor.dial(&format!("{url}/getCaseCount")).receive().await?;
-    let cases: u32 = match messages.receive().await {
-        Some(Incoming::Message(message)) => message.as_text().unwrap_or("").parse()?,
-        Some(Incoming::Close(_)) | None => return Err("the server told no number of cases".into()),
+    let cases: u32 = match messages.receive().await? {
+        Incoming::Message(message) => message.as_text().unwrap_or("").parse()?,
+        Incoming::Close(_) => return Err("the server told no number of cases".into()),
     };
     count.ended().await;
 

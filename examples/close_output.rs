@@ -19,12 +19,15 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("state: {}", connection.state());
 
     // What the peer still sends is delivered, until its Close comes.
-    while let Some(incoming) = messages.receive().await {
-        match incoming {
+    loop {
+        match messages.receive().await? {
             Incoming::Message(message) => {
-                println!("received: {}", message.as_text().unwrap_or("-"))
+                println!("received: {}", message.as_text().unwrap_or("-"));
             }
-            Incoming::Close(close) => println!("the peer closed with {:?}", close.code),
+            Incoming::Close(close) => {
+                println!("the peer closed with {:?}", close.code);
+                break;
+            }
         }
     }
     println!("ended {}", connection.ended().await);

@@ -23,13 +23,17 @@ impl Handler for Echo {
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let supervisor = Supervisor::builder().start().await?;
     let route = Route::new("/*", |_request| lastword::Backend::handler("echo", Echo))?;
-    let listening = supervisor.listen("public", &"127.0.0.1:8080".parse()?, vec![route]).await?;
-    println!("listening on ws://{}", listening.address());
+    let listener = supervisor.listen("public", &"127.0.0.1:8080".parse()?, vec![route]).await?;
+    println!("listening on ws://{}", listener.address());
 
     let mut endings = supervisor.endings();
     tokio::spawn(async move {
+        // It ends when the supervisor has shut down.
         while let Some(ending) = endings.next().await {
-            println!("{ending}");
+            match ending {
+                Ok(ending) => println!("{ending}"),
+                Err(missed) => println!("{missed}"),
+            }
         }
     });
     tokio::signal::ctrl_c().await?;

@@ -22,8 +22,8 @@ use crate::config::{
     Backend as BackendChoice, Config, ConfigError, LogFormat, Sources, Spread, load_all,
 };
 use crate::manager::{
-    Accounting, Backend, DialerOptions, DrainOptions, DrainReport, KeepError, Listening, Relay,
-    Route, StartError, Supervisor,
+    Accounting, Backend, DialerOptions, DrainOptions, DrainReport, KeepError, ListenError,
+    ListenerHandle, Relay, Route, StartError, Supervisor,
 };
 use crate::policy::admission::AdmissionLimits;
 use crate::policy::drain::Pace;
@@ -69,7 +69,7 @@ enum StartupError {
     #[error(transparent)]
     Supervisor(#[from] StartError),
     #[error("listener {name}: {error}")]
-    Listener { name: String, error: BindError },
+    Listener { name: String, error: ListenError },
     #[error("control: {0}")]
     Control(BindError),
     #[error("route {name}: {error}")]
@@ -174,7 +174,7 @@ async fn run(
     let supervisor = supervisor(config, resources, books, observer).await?;
     let scrape = metrics::scrape(config, resources, &supervisor, books, observations);
     let (phase, current) = watch::channel(Phase::Starting);
-    let listening = listen(config, &supervisor).await?;
+    let listeners = listen(config, &supervisor).await?;
     let mut servers = Servers::new(servers::probes(&supervisor, current, scrape));
     control::serve(config, &supervisor, books, tokens, &mut servers)?;
     servers.serve_health(config)?;
@@ -184,7 +184,7 @@ async fn run(
 
     // Before it is said: whoever reads "ready" may probe at once.
     phase.send_replace(Phase::Running);
-    announce(config, &listening, &servers);
+    announce(&listeners, &servers);
     notifier.ready();
     notifier.status("ready");
     info!(
@@ -221,8 +221,6 @@ async fn run(
             return Ok(FAILED);
         }
     };
-    // Whoever is still in the opening handshake is cut off, and recorded.
-    drop(listening);
     // Whoever follows events hears of the last ending, too.
     servers.stop().await;
     let Accounting { opened, ended, .. } = balanced(&supervisor);
@@ -295,7 +293,10 @@ fn log_event(ending_log: &EndingLog, published: &Published) {
     }
 }
 
-async fn listen(config: &Config, supervisor: &Supervisor) -> Result<Vec<Listening>, StartupError> {
+async fn listen(
+    config: &Config,
+    supervisor: &Supervisor,
+) -> Result<Vec<ListenerHandle>, StartupError> {
     let routes: Vec<Route> =
         config.routes.iter().map(|route| build_route(config, route)).collect::<Result<_, _>>()?;
     let mut listening = Vec::new();
@@ -327,14 +328,14 @@ fn build_route(config: &Config, route: &crate::config::Route) -> Result<Route, S
 }
 
 /// Tells whoever started the daemon where it is, and that it is ready.
-fn announce(config: &Config, listening: &[Listening], servers: &Servers) {
-    for (listener, listening) in config.listeners.iter().zip(listening) {
-        match listening.address() {
+fn announce(listeners: &[ListenerHandle], servers: &Servers) {
+    for listener in listeners {
+        match listener.address() {
             ListenAddress::Tcp(address) => {
-                say(&format!("listener {} ws://{address}", listener.name))
+                say(&format!("listener {} ws://{address}", listener.name()))
             }
             ListenAddress::Unix(path) => {
-                say(&format!("listener {} ws+unix:{}", listener.name, path.display()));
+                say(&format!("listener {} ws+unix:{}", listener.name(), path.display()));
             }
         }
     }

@@ -12,16 +12,16 @@
 //! | `WebSocket.CreateFromStream` | [`Supervisor::adopt`] | keepalive, limits and deadlines come with it |
 //! | `SendAsync` | [`ConnectionHandle::send`] | waits for room, may run beside anything, and dropping its future is safe |
 //! | | [`ConnectionHandle::try_send`] | never waits; gives the message back when the outbox is full |
-//! | `ReceiveAsync` | [`Receiver::receive`], [`Handler::on_message`] | whole messages; Pings are answered and losses seen whether or not anybody receives |
+//! | `ReceiveAsync` | [`Receiver::receive`], [`Handler::on_message`] | whole messages, then the peer's Close; Pings are answered and losses seen whether or not anybody receives |
 //! | `CloseAsync` | [`ConnectionHandle::close`] | waits for `close.timeout` at most; a second call gets the same ending, one after the end the recorded one |
 //! | `CloseOutputAsync` | [`ConnectionHandle::close_output`] | as there: it sends Close and does not wait; what still comes is delivered |
 //! | answering with `CloseOutputAsync(result.CloseStatus…)` | automatic, or [`Handler::CHOOSES_REPLY`], or [`Supervisor::adopt_replying`] | the reply leaves even if nobody thinks of it |
 //! | `Abort` | [`ConnectionHandle::abort`] | resets TCP; the record says who asked |
 //! | `Dispose` | | dropping a handle does nothing: the supervisor owns the connection |
-//! | `State` | [`ConnectionHandle::state`] | tells the truth also when nobody receives |
+//! | `State` | [`ConnectionHandle::state`] | tells the truth also when nobody receives; `closed` at every end |
 //! | `CloseStatus`, `CloseStatusDescription` | [`vocabulary::Outcome`] | both Closes, their order, and 1005 for an empty one, where .NET says 1000 |
-//! | `WebSocketException(InvalidState)` | [`SendError::InvalidState`] | closing twice is no error |
-//! | `WebSocketException(ConnectionClosedPrematurely)` | [`vocabulary::Kind`] | FIN, RST, a lost path and our own abort are told apart, with the place in the stream |
+//! | `WebSocketException(InvalidState)` | [`SendError::InvalidState`], [`SendError::Ended`] | closing twice is no error |
+//! | `WebSocketException(ConnectionClosedPrematurely)` | [`ReceiveError::Ended`] | carries the ending: FIN, RST, a lost path and our own abort are told apart, with the place in the stream |
 //! | `KeepAliveInterval`, `KeepAliveTimeout` | [`config::Keepalive`] | Pings are on by default and need no pending receive |
 //! | cancelling a pending receive or close | dropping the future | the connection goes on |
 //!
@@ -68,7 +68,13 @@ pub use manager::{
     Accounting, Adopt, Backend, BroadcastReport, Builder, CloseReply, ConnectionHandle, Dial,
     DialError, DialerHandle, DialerOptions, DrainBackendError, DrainOptions, DrainReport,
     DrainUnderWay, EndingStream, EventStream, Handler, HandlerFailure, Incoming, KeepError,
-    Listening, NoBackend, NotAccepting, Receiver, Relay, Route, SendError, ShutDown, StartError,
-    Supervisor, TrySendError,
+    ListenError, ListenerHandle, MissedEndings, NoBackend, NotAccepting, ReceiveError, Receiver,
+    Relay, Route, SendError, ShutDown, StartError, Supervisor, TrySendError, Upgrade,
+    UpgradeRefused,
 };
 pub use vocabulary::{Ending, Event, Message};
+
+/// What the README shows runs as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

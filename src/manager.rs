@@ -1,19 +1,18 @@
 //! The public library: a supervisor of connections, whoever opened them.
 //!
 //! ```
-//! use lastword::{Route, Supervisor};
+//! use lastword::{Incoming, Route, Supervisor};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let supervisor = Supervisor::builder().start().await?;
-//! let listening = supervisor
-//!     .listen("public", &"127.0.0.1:0".parse()?, vec![Route::echo("/echo")?])
-//!     .await?;
+//! let routes = vec![Route::echo("/echo")?];
+//! let listener = supervisor.listen("public", &"127.0.0.1:0".parse()?, routes).await?;
 //!
-//! let url = format!("ws://{}/echo", listening.address());
+//! let url = format!("ws://{}/echo", listener.address());
 //! let (connection, mut messages) = supervisor.dial(&url).receive().await?;
 //! connection.send("hello").await?;
-//! assert!(messages.receive().await.is_some());
+//! assert_eq!(messages.receive().await?, Incoming::Message("hello".into()));
 //!
 //! let ending = connection.close(1000, "bye")?.await;
 //! assert!(ending.is_clean());
@@ -22,6 +21,7 @@
 //! # }
 //! ```
 
+mod adopting;
 mod builder;
 mod dialers;
 mod dialling;
@@ -30,72 +30,38 @@ mod streams;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-
 pub use crate::supervision::{
     Accounting, Backend, BroadcastReport, CloseReply, ConnectionHandle, DrainBackendError,
-    DrainOptions, DrainReport, DrainUnderWay, Handler, HandlerFailure, Incoming, Listening,
-    NoBackend, NotAccepting, Receiver, Relay, Route, SendError, ShutDown, TrySendError,
+    DrainOptions, DrainReport, DrainUnderWay, Handler, HandlerFailure, Incoming, ListenError,
+    ListenerHandle, MissedEndings, NoBackend, NotAccepting, ReceiveError, Receiver, Relay, Route,
+    SendError, ShutDown, TrySendError,
 };
+pub use adopting::{Adopt, Upgrade, UpgradeRefused};
 pub use builder::{Builder, StartError};
 pub use dialers::{DialerHandle, DialerOptions, KeepError};
 pub use dialling::{Dial, DialError};
 pub use streams::{EndingStream, EventStream};
 
-use crate::config::ConnectionSettings;
 use crate::ledger::Health;
 use crate::protocol::closing_handshake::ReplyPolicy;
 use crate::supervision::{Adoption, Core};
-use crate::transport::bind::BindError;
-use crate::transport::socket::Transport;
 use crate::vocabulary::{
-    BackendStatus, Census, ConnectionId, ConnectionName, DialerStatus, Direction, DrainProgress,
-    ListenAddress, Message, Origin, Requester, Role,
+    BackendStatus, Census, ConnectionId, ConnectionName, DialerStatus, DrainProgress,
+    ListenAddress, Message, Origin, Requester,
 };
 use dialers::Dialers;
 
 /// Owns connections, inbound and outbound, one supervised actor each.
 ///
 /// Cloning is cheap: all clones are the same supervisor. It works until [`Supervisor::shutdown`].
-/// Dropping the last clone aborts what is still open, since nobody is left to answer for it: each
-/// connection gets its ending (`aborted`, cause `embedder`), and listeners answer 503. Close what
-/// should end well before, or shut down.
+/// Dropping the last clone stops its listeners and aborts what is still open, since nobody is left to
+/// answer for it: each connection gets its ending (`aborted`, cause `embedder`). Close what should end
+/// well before, or shut down.
 #[derive(Debug, Clone)]
 pub struct Supervisor {
     core: Arc<Core>,
     /// Its tasks hold the core, and this holds them: they end with the last clone.
     dialers: Arc<Dialers>,
-}
-
-/// A connection whose opening handshake somebody else has completed.
-pub struct Adopt {
-    /// The byte stream, at the first byte behind the opening handshake.
-    pub transport: Box<dyn Transport>,
-    /// What was read beyond the opening handshake, and belongs in front.
-    pub read_ahead: Bytes,
-    /// Which side this end is.
-    pub role: Role,
-    /// What is known of where it came from.
-    pub origin: Origin,
-    /// What holds for it.
-    pub settings: ConnectionSettings,
-}
-
-impl Adopt {
-    /// Adopts a transport with default settings, of which nothing else is known.
-    pub fn new(role: Role, transport: impl Transport) -> Self {
-        let direction = match role {
-            Role::Server => Direction::Inbound,
-            Role::Client => Direction::Outbound,
-        };
-        Self {
-            transport: Box::new(transport),
-            read_ahead: Bytes::new(),
-            role,
-            origin: Origin::new(direction),
-            settings: ConnectionSettings::default(),
-        }
-    }
 }
 
 impl Supervisor {
@@ -110,18 +76,22 @@ impl Supervisor {
 
     /// Listens on an address; the first route that matches takes a connection.
     ///
+    /// The supervisor owns the listener: it accepts until [`ListenerHandle::stop`] or
+    /// [`Supervisor::shutdown`], whatever becomes of the handle.
+    ///
     /// # Errors
-    /// What the address cannot be bound for; nothing is left behind.
+    /// Why the address cannot be bound, or [`ShutDown`]; nothing is left behind.
     pub async fn listen(
         &self,
         name: &str,
         address: &ListenAddress,
         routes: Vec<Route>,
-    ) -> Result<Listening, BindError> {
+    ) -> Result<ListenerHandle, ListenError> {
         self.core.listen(name, address, routes)
     }
 
-    /// Takes over a connection, with a backend for its messages.
+    /// Takes over a connection, with a backend for its messages; see [`Upgrade`] for those that
+    /// another HTTP server has accepted.
     ///
     /// # Errors
     /// [`ShutDown`], after [`Supervisor::shutdown`].
@@ -177,7 +147,7 @@ impl Supervisor {
     /// Keeps an outbound connection alive: dials, and dials again as its endings advise.
     ///
     /// # Errors
-    /// A name that is taken, or a URL that cannot be dialled.
+    /// A name that is taken, a URL that cannot be dialled, or [`ShutDown`].
     pub fn keep(&self, options: DialerOptions) -> Result<DialerHandle, KeepError> {
         self.dialers.keep(&self.core, options)
     }
@@ -274,9 +244,10 @@ impl Supervisor {
         EventStream::new(self.core.subscribe())
     }
 
-    /// Returns the endings from now on, failed attempts included.
+    /// Returns the endings from now on, failed attempts included; it loses none silently, and ends when
+    /// the supervisor has shut down.
     pub fn endings(&self) -> EndingStream {
-        EndingStream::new(self.core.subscribe())
+        EndingStream::new(self.core.endings())
     }
 
     /// Refuses new connections from now on, with 503; the open ones go on.
@@ -358,10 +329,14 @@ impl Supervisor {
         self.core.abort_all(by);
     }
 
-    /// Drains, then ends the supervisor itself.
+    /// Drains, then ends the supervisor itself, its listeners and its dialers.
+    ///
+    /// After that [`Supervisor::dial`], [`Supervisor::keep`], [`Supervisor::listen`] and
+    /// [`Supervisor::adopt`] fail with [`ShutDown`].
     pub async fn shutdown(&self, options: DrainOptions) -> DrainReport {
         self.core.begin_stop();
         let report = self.drain(options).await;
+        self.core.shut();
         self.dialers.end().await;
         self.core.stop().await;
         report

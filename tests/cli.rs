@@ -10,6 +10,7 @@ mod support;
 mod cli {
     mod changing;
     mod daemon;
+    mod documents;
     mod draining;
     mod fake;
     mod following;

@@ -12,8 +12,10 @@ mod flow {
     mod draining;
     mod in_flight;
     mod memory;
+    mod owning;
     mod publishing;
     mod receiving;
     mod sending;
     mod stage;
+    mod upgrading;
 }

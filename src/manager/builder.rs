@@ -7,7 +7,7 @@ use super::Supervisor;
 use crate::config::{Limits, Records};
 use crate::ledger::{InMemory, Ledger};
 use crate::policy::admission::AdmissionLimits;
-use crate::supervision::{Core, Observer, Parts};
+use crate::supervision::{Core, ENDING_BACKLOG, Observer, Parts};
 use crate::vocabulary::Published;
 
 /// Half a gibibyte: what all queues together may hold unless something else is said.
@@ -19,6 +19,7 @@ pub struct Builder {
     node: String,
     ledger: Arc<dyn Ledger>,
     observer: Option<Observer>,
+    ending_backlog: usize,
     memory: u64,
     admission: AdmissionLimits,
     handshake_timeout: Duration,
@@ -38,6 +39,7 @@ impl Default for Builder {
             node: "lastword".to_owned(),
             ledger: Arc::new(InMemory::default()),
             observer: None,
+            ending_backlog: ENDING_BACKLOG,
             memory: MEMORY,
             admission: AdmissionLimits::default(),
             handshake_timeout: limits.handshake_timeout,
@@ -70,6 +72,13 @@ impl Builder {
     /// for it, but for 2 seconds at most; it is dropped once it has been told the last event.
     pub fn observer(mut self, observer: impl Fn(&Published) + Send + Sync + 'static) -> Self {
         self.observer = Some(Box::new(observer));
+        self
+    }
+
+    /// Bounds how many endings a reader of [`Supervisor::endings`] may be behind before it misses the
+    /// oldest; by default 65,536. One that is behind takes about 1 KiB for each.
+    pub fn ending_backlog(mut self, endings: usize) -> Self {
+        self.ending_backlog = endings.max(1);
         self
     }
 
@@ -112,6 +121,7 @@ impl Builder {
             name: self.node,
             ledger: self.ledger,
             observer: self.observer,
+            ending_backlog: self.ending_backlog,
             memory: self.memory,
             admission: self.admission,
             handshake_timeout: self.handshake_timeout,

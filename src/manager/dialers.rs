@@ -90,6 +90,11 @@ impl Dialers {
         let plan = Arc::new(Plan::try_from(options)?);
         let name: Arc<str> = plan.name.clone();
         let mut kept = self.kept();
+        let mut tasks = lock(&self.tasks);
+        // Looked at with the tasks in hand: those that are there now are ended by a shutdown.
+        if core.is_shut() {
+            return Err(ShutDown.into());
+        }
         if kept.contains_key(&name) {
             return Err(KeepError::NameTaken(name.to_string()));
         }
@@ -116,7 +121,6 @@ impl Dialers {
         });
         let handle = DialerHandle { shared: Arc::clone(&shared) };
         let keeper = Keeper::new(Arc::clone(core), plan, shared, Arc::clone(&self.gate));
-        let mut tasks = lock(&self.tasks);
         // Those that were removed have ended.
         while tasks.try_join_next().is_some() {}
         tasks.spawn(keeper.run());

@@ -102,6 +102,9 @@ impl Dial {
     /// # Cancel safety
     /// A dropped future gives the attempt up.
     pub async fn open(self, backend: Backend) -> Result<ConnectionHandle, DialError> {
+        if self.core.is_shut() {
+            return Err(ShutDown.into());
+        }
         let connected = self.target.connect(&self.core, backend.name()).await;
         let connected = connected.map_err(DialError::Failed)?;
         Ok(connected.adopt(&self.core, backend, &[]).await?)

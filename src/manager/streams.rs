@@ -6,6 +6,7 @@ use futures_util::Stream;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
+use crate::supervision::{EndingQueue, MissedEndings};
 use crate::vocabulary::{Ending, Event, Published, Record};
 
 /// The events of a supervisor, from the moment it was asked for.
@@ -41,13 +42,13 @@ impl EventStream {
         }
     }
 
-    /// Returns the next event; `None` once the supervisor is gone. Cancel safe.
+    /// Returns the next event; `None` once the supervisor was shut down, or is gone. Cancel safe.
     pub async fn next(&mut self) -> Option<Event> {
         self.next_published().await.map(|published| published.event)
     }
 
-    /// Returns the next event with what became of its record; `None` once the supervisor is gone.
-    /// Cancel safe.
+    /// Returns the next event with what became of its record; `None` once the supervisor was shut down,
+    /// or is gone. Cancel safe.
     pub async fn next_published(&mut self) -> Option<Published> {
         match self.events.recv().await {
             Ok(published) => Some(published),
@@ -68,34 +69,32 @@ fn gap(missed: u64) -> Published {
 
 /// The endings of a supervisor, failed attempts included, from the moment it was asked for.
 ///
-/// Endings that a slow reader missed are still in the ledger.
+/// A reader sees every ending, or how many it missed: one that falls further behind than
+/// [`Builder::ending_backlog`] gets a [`MissedEndings`] in place of the oldest. Attempts beyond
+/// `ledger.open_failed_per_second` are only counted, and count as missed.
+///
+/// [`Builder::ending_backlog`]: super::Builder::ending_backlog
 #[derive(Debug)]
 pub struct EndingStream {
-    events: EventStream,
+    queue: Arc<EndingQueue>,
 }
 
 impl EndingStream {
-    pub(super) fn new(events: (broadcast::Receiver<Published>, Option<u64>)) -> Self {
-        Self { events: EventStream::new(events) }
+    pub(super) fn new(queue: Arc<EndingQueue>) -> Self {
+        Self { queue }
     }
 
-    /// Returns the next ending; `None` once the supervisor is gone. Cancel safe.
-    pub async fn next(&mut self) -> Option<Arc<Ending>> {
-        loop {
-            match self.events.next().await? {
-                Event::Ended(ending) | Event::OpenFailed(ending) => return Some(ending),
-                Event::Opened(_)
-                | Event::Closing(_)
-                | Event::Reconnecting(_)
-                | Event::Dialer(_)
-                | Event::Drain(_)
-                | Event::Gap(_) => {}
-            }
-        }
+    /// Returns the next ending, or how many were missed before it; `None` once the supervisor was shut
+    /// down, or is gone, and everything was read. Cancel safe.
+    ///
+    /// # Errors
+    /// [`MissedEndings`]; the next call goes on behind them.
+    pub async fn next(&mut self) -> Option<Result<Arc<Ending>, MissedEndings>> {
+        self.queue.next().await
     }
 
     /// Turns it into a [`Stream`].
-    pub fn into_stream(self) -> impl Stream<Item = Arc<Ending>> + Send {
+    pub fn into_stream(self) -> impl Stream<Item = Result<Arc<Ending>, MissedEndings>> + Send {
         futures_util::stream::unfold(self, async |mut endings| {
             Some((endings.next().await?, endings))
         })

@@ -1,5 +1,6 @@
 //! Where a connection's messages go.
 
+use std::error::Error;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,7 +17,7 @@ use super::watch::Watch;
 use crate::protocol::closing_handshake::ReplyPolicy;
 use crate::protocol::frame_scanner::ScanLimits;
 use crate::protocol::passage::{Masker, Passage, PassagePolicy};
-use crate::vocabulary::{CloseCode, CloseFrame, Message, ReceivedClose, Role};
+use crate::vocabulary::{CloseCode, CloseFrame, Ending, Message, ReceivedClose, Role};
 
 /// The code of an embedder that takes a connection's messages.
 ///
@@ -69,7 +70,29 @@ pub enum CloseReply {
     With(CloseFrame),
 }
 
-/// Tells that a handler failed; any error becomes one with `?`.
+/// Tells that a handler failed.
+///
+/// Any error becomes one with `?`, and so does a text: the peer then gets 1011, and the record has
+/// the error with its causes.
+///
+/// ```
+/// use lastword::{ConnectionHandle, Handler, HandlerFailure, Message};
+///
+/// struct Counting;
+///
+/// impl Handler for Counting {
+///     async fn on_message(
+///         &mut self,
+///         connection: &ConnectionHandle,
+///         message: Message,
+///     ) -> Result<(), HandlerFailure> {
+///         let text = message.as_text().ok_or("only text is counted")?;
+///         let number: u64 = text.parse()?;
+///         connection.send((number + 1).to_string()).await?;
+///         Ok(())
+///     }
+/// }
+/// ```
 #[derive(Debug)]
 pub struct HandlerFailure {
     /// The code that the peer gets.
@@ -78,10 +101,30 @@ pub struct HandlerFailure {
     pub what: String,
 }
 
-impl<E: std::error::Error> From<E> for HandlerFailure {
-    fn from(error: E) -> Self {
-        Self { code: CloseCode::INTERNAL_ERROR, what: error.to_string() }
+impl HandlerFailure {
+    /// Makes a failure with which the peer gets a code of its own.
+    pub fn new(code: CloseCode, what: impl Into<String>) -> Self {
+        Self { code, what: what.into() }
     }
+}
+
+impl<E: Into<Box<dyn Error + Send + Sync>>> From<E> for HandlerFailure {
+    fn from(error: E) -> Self {
+        Self::new(CloseCode::INTERNAL_ERROR, with_causes(&*error.into()))
+    }
+}
+
+/// Writes an error with its causes, each once: some errors name theirs themselves.
+fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let causes = std::iter::successors(error.source(), |&cause| cause.source());
+    for cause in causes.map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    text
 }
 
 /// Where a connection's messages go.
@@ -320,25 +363,76 @@ pub(crate) fn made(make: impl FnOnce() -> Backend) -> Result<Backend, String> {
 #[derive(Debug)]
 pub struct Receiver {
     connection: Arc<Connection>,
+    /// The peer's Close was returned.
+    closed: bool,
+}
+
+/// Tells why nothing was received.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReceiveError {
+    /// The connection has ended, and there was no Close of the peer: it left without one, was lost,
+    /// broke the protocol, or this end gave it up. [`Outcome::kind`] says which.
+    ///
+    /// [`Outcome::kind`]: crate::vocabulary::Outcome::kind
+    #[error("the connection ended without the peer's Close: {}", .0.outcome.detail)]
+    Ended(Arc<Ending>),
+    /// The peer's Close was received before, and nothing follows it.
+    #[error("invalid state: the peer's Close was received before, and nothing follows it")]
+    AfterClose,
+}
+
+impl ReceiveError {
+    /// Returns how the connection ended, if it ended without the peer's Close.
+    pub fn ending(&self) -> Option<&Arc<Ending>> {
+        match self {
+            Self::Ended(ending) => Some(ending),
+            Self::AfterClose => None,
+        }
+    }
 }
 
 impl Receiver {
     /// Takes the messages of a connection whose backend is [`Backend::receiver`].
     pub(crate) fn of(connection: &ConnectionHandle) -> Self {
-        Self { connection: Arc::clone(connection.connection()) }
+        Self { connection: Arc::clone(connection.connection()), closed: false }
     }
 
-    /// Receives the next message, or the peer's Close; `None` at the end of the connection.
+    /// Receives the next message, or the peer's Close behind the last one.
+    ///
+    /// So this takes all messages, and fails if the connection ended in any other way than with the
+    /// peer's Close:
+    ///
+    /// ```
+    /// # use lastword::{Incoming, ReceiveError, Receiver};
+    /// # async fn all(mut messages: Receiver) -> Result<(), ReceiveError> {
+    /// while let Incoming::Message(message) = messages.receive().await? {
+    ///     println!("{message:?}");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ReceiveError::Ended`] once the connection has ended without the peer's Close, after the
+    /// messages that came before; [`ReceiveError::AfterClose`] after the peer's Close.
     ///
     /// # Cancel safety
     /// Cancel safe: what a dropped future had not returned is returned by the next call.
-    pub async fn receive(&mut self) -> Option<Incoming> {
-        let taken = poll_fn(|cx| self.connection.inbox.poll_take(cx)).await?;
+    pub async fn receive(&mut self) -> Result<Incoming, ReceiveError> {
+        if self.closed {
+            return Err(ReceiveError::AfterClose);
+        }
+        let Some(taken) = poll_fn(|cx| self.connection.inbox.poll_take(cx)).await else {
+            // It is recorded in bounded time: the ledger bounds its own waits.
+            return Err(ReceiveError::Ended(self.connection.ended().await));
+        };
         if taken.made_room {
             // Reading may have paused, and nothing else tells the mover that it may go on.
             self.connection.mover.wake();
         }
-        Some(taken.incoming)
+        self.closed = matches!(taken.incoming, Incoming::Close(_));
+        Ok(taken.incoming)
     }
 }
 

@@ -25,8 +25,8 @@ use crate::protocol::closing_handshake::{
 };
 use crate::transport::shared_tcp::DirectWriter;
 use crate::vocabulary::{
-    CloseCode, CloseFrame, CloseState, ConnectionId, ConnectionStatus, Ending, Message, Origin,
-    Outcome, Role, TcpFacts, Traffic,
+    CloseCode, CloseFrame, CloseState, ConnectionId, ConnectionStatus, Ending, Kind, Message,
+    Origin, Outcome, Role, TcpFacts, Traffic,
 };
 
 /// One connection, as all who deal with it see it.
@@ -302,10 +302,10 @@ impl Connection {
         self.handshake.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Where the closing handshake stands, from the moment a close is accepted.
+    /// Where the closing handshake stands, from the moment a close is accepted; `closed` at the end.
     pub(super) fn state(&self) -> CloseState {
-        if let Some(ending) = self.ended.get() {
-            return ending.outcome.state.unwrap_or(CloseState::Closed);
+        if self.has_ended() {
+            return CloseState::Closed;
         }
         match state_of(self.state.load(Ordering::Acquire)) {
             // Accepted, and not yet known to the decider.
@@ -368,7 +368,7 @@ impl Connection {
 
     /// Closes the books: counts what was not delivered. Only the first call counts.
     pub(super) fn close_books(&self, tcp: Option<TcpFacts>) {
-        let mut at_end = self.at_end.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut at_end = self.lock_at_end();
         if at_end.is_none() {
             let at = now();
             let (lost, oldest) = self.outbox.end();
@@ -380,7 +380,7 @@ impl Connection {
     /// Draws up the ending.
     pub(super) fn draw_up(&self, outcome: Outcome) -> Ending {
         self.close_books(None);
-        let at_end = self.at_end.lock().unwrap_or_else(PoisonError::into_inner);
+        let at_end = self.lock_at_end();
         // `close_books` has just made sure that it is there.
         let (at, wall, tcp, lost, oldest) = match *at_end {
             Some(AtEnd { at, wall, tcp, lost, oldest }) => (at, wall, tcp, lost, oldest),
@@ -405,6 +405,23 @@ impl Connection {
     pub(super) fn publish(&self, ending: Arc<Ending>) {
         let _ = self.ended.set(ending);
         self.told.notify_waiters();
+    }
+
+    /// Tells whether it is over: its books are closed, though the ending may not be recorded yet.
+    fn has_ended(&self) -> bool {
+        self.ended.get().is_some() || self.lock_at_end().is_some()
+    }
+
+    /// Returns how it ended, as soon as that is fixed.
+    pub(super) fn ended_as(&self) -> Option<Kind> {
+        match self.ended.get() {
+            Some(ending) => Some(ending.outcome.kind),
+            None => self.handshake().kind(),
+        }
+    }
+
+    fn lock_at_end(&self) -> MutexGuard<'_, Option<AtEnd>> {
+        self.at_end.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the ending, once it is recorded.

@@ -12,8 +12,9 @@ use super::attempt::Attempt;
 use super::broadcast::{BroadcastReport, send_to_all};
 use super::decider::ConnectionMessage;
 use super::drain::{self, DrainOptions, DrainReport, DrainUnderWay};
+use super::endings::{EndingQueue, EndingReaders};
 use super::handle::ConnectionHandle;
-use super::listener::{Listener, Listening};
+use super::listener::{ListenError, Listener, ListenerHandle, Listeners};
 use super::memory::MemoryBudget;
 use super::node::{Node, NotAccepting, Place, ShutDown};
 use super::observing::Observer;
@@ -26,7 +27,7 @@ use crate::config::{ConnectionSettings, Records};
 use crate::ledger::{Health, Ledger};
 use crate::policy::admission::{Admission, AdmissionLimits};
 use crate::protocol::closing_handshake::Input;
-use crate::transport::bind::{self, Arrivals, BindError};
+use crate::transport::bind::{self, Arrivals};
 use crate::vocabulary::{
     BackendStatus, Cause, Census, ConnectionId, ConnectionName, DrainProgress, Ending, Event,
     ListenAddress, Message, Origin, Published, Requester, Selector,
@@ -46,6 +47,7 @@ pub(crate) struct Core {
     drainer: Mutex<JoinSet<DrainReport>>,
     budget: Arc<MemoryBudget>,
     relays: Relays,
+    listeners: Listeners,
 }
 
 /// What a core is made of.
@@ -53,6 +55,7 @@ pub(crate) struct Parts {
     pub(crate) name: String,
     pub(crate) ledger: Arc<dyn Ledger>,
     pub(crate) observer: Option<Observer>,
+    pub(crate) ending_backlog: usize,
     pub(crate) memory: u64,
     pub(crate) admission: AdmissionLimits,
     pub(crate) handshake_timeout: Duration,
@@ -72,8 +75,10 @@ impl Core {
     pub(crate) async fn start(parts: Parts) -> Result<Self, NotStarted> {
         let name: Arc<str> = parts.name.into();
         let registry = Arc::new(Registry::default());
-        let publisher = Publisher::new(Arc::clone(&registry), parts.ledger, parts.observer)
-            .map_err(NotStarted::Observer)?;
+        let readers = EndingReaders::new(parts.ending_backlog);
+        let publisher =
+            Publisher::new(Arc::clone(&registry), parts.ledger, parts.observer, readers)
+                .map_err(NotStarted::Observer)?;
         let budget = Arc::new(MemoryBudget::new(parts.memory));
         let supervising = Supervising::new(
             Arc::clone(&name),
@@ -93,6 +98,7 @@ impl Core {
             drainer: Mutex::default(),
             budget,
             relays: Relays::default(),
+            listeners: Listeners::default(),
         })
     }
 
@@ -101,10 +107,8 @@ impl Core {
         name: &str,
         address: &ListenAddress,
         routes: Vec<Route>,
-    ) -> Result<Listening, BindError> {
-        let acceptor = bind::bind(address)?;
-        let address = acceptor.local_addr().unwrap_or_else(|_| address.clone());
-        routes.iter().for_each(|route| self.relays.enter(route));
+    ) -> Result<ListenerHandle, ListenError> {
+        let entered = routes.clone();
         let listener = Listener {
             name: name.to_owned(),
             node: Arc::clone(&self.node),
@@ -113,7 +117,13 @@ impl Core {
             records: self.records.clone(),
             max_connections: self.max_connections,
         };
-        Ok(Listening::start(listener, Arrivals::new(acceptor), address))
+        let handle = self.listeners.start(listener, || {
+            let acceptor = bind::bind(address)?;
+            let address = acceptor.local_addr().unwrap_or_else(|_| address.clone());
+            Ok((Arrivals::new(acceptor), address))
+        })?;
+        entered.iter().for_each(|route| self.relays.enter(route));
+        Ok(handle)
     }
 
     /// Takes a place for a connection that was dialled.
@@ -236,6 +246,10 @@ impl Core {
         self.node.publisher.subscribe()
     }
 
+    pub(crate) fn endings(&self) -> Arc<EndingQueue> {
+        self.node.publisher.endings()
+    }
+
     pub(crate) fn refuse_new(&self) {
         self.node.refuse_new(NotAccepting::Asked);
     }
@@ -319,7 +333,18 @@ impl Core {
         let _ = self.node.supervisor.wait(None).await;
     }
 
+    /// Lets nothing new begin: from now on it is shut down.
+    pub(crate) fn shut(&self) {
+        self.node.shut();
+    }
+
+    pub(crate) fn is_shut(&self) -> bool {
+        self.node.is_shut()
+    }
+
     pub(crate) async fn stop(&self) {
+        // Whoever is still in the opening handshake is cut off, and recorded.
+        self.listeners.close().await;
         let actor: &ActorRef<SupervisorMessage> = &self.node.supervisor;
         // An error says that it has ended already.
         let _ = actor.cast(SupervisorMessage::Stop);
@@ -331,6 +356,7 @@ impl Core {
         // The last endings are with the ledger, which bounds its own waits.
         let _ = tokio::time::timeout(LEDGER_PATIENCE, self.node.publisher.none_open()).await;
         self.node.publisher.observed().await;
+        self.node.publisher.end();
     }
 }
 

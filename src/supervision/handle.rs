@@ -13,7 +13,7 @@ use crate::config::OnFull;
 use crate::protocol::closing_handshake::{CloseRequest, Input};
 use crate::vocabulary::{
     Cause, CloseCode, CloseFrame, CloseReason, CloseState, ConnectionId, ConnectionStatus, Ending,
-    IllegalClose, Limit, Message, Origin, Requester,
+    IllegalClose, Kind, Limit, Message, Origin, Requester,
 };
 
 /// A connection, as the program that uses it sees it. Cloning is cheap; dropping does nothing.
@@ -32,11 +32,17 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendError {
-    /// A close was accepted before, or the connection has ended.
+    /// A close was accepted before.
     #[error("invalid state: the connection is {state}, and nothing may follow a Close")]
     InvalidState {
         /// Where the closing handshake stands.
         state: CloseState,
+    },
+    /// The connection has ended; [`ConnectionHandle::ended`] has all of its ending.
+    #[error("invalid state: the connection has ended ({kind})")]
+    Ended {
+        /// How it ended.
+        kind: Kind,
     },
     /// It is a leg of a relay whose route lets only the two ends speak.
     #[error(
@@ -79,7 +85,9 @@ impl ConnectionHandle {
         &self.connection.origin
     }
 
-    /// Returns where the closing handshake stands: `close_sent` from the moment a close is accepted.
+    /// Returns where the closing handshake stands: `close_sent` from the moment a close is accepted, and
+    /// `closed` once the connection has ended, however it ended. How far the closing handshake had
+    /// come by then is in the ending.
     pub fn state(&self) -> CloseState {
         self.connection.state()
     }
@@ -100,7 +108,8 @@ impl ConnectionHandle {
     /// queued when the connection ended is counted in its ending.
     ///
     /// # Errors
-    /// [`SendError::InvalidState`] once a close was accepted or the connection has ended.
+    /// [`SendError::InvalidState`] once a close was accepted, [`SendError::Ended`] once the connection
+    /// has ended.
     ///
     /// # Cancel safety
     /// Cancel safe: a message whose future was dropped before it was ready was not sent.
@@ -139,7 +148,7 @@ impl ConnectionHandle {
     /// undelivered.
     ///
     /// # Errors
-    /// The message, with [`SendError::InvalidState`] or [`SendError::Full`].
+    /// The message, with [`SendError::InvalidState`], [`SendError::Ended`] or [`SendError::Full`].
     pub fn try_send(&self, message: impl Into<Message>) -> Result<(), TrySendError> {
         let message = message.into();
         let pushed = self.connection.outbox.try_push(&message, now());
@@ -315,7 +324,10 @@ impl ConnectionHandle {
     }
 
     fn invalid_state(&self) -> SendError {
-        SendError::InvalidState { state: self.state() }
+        match self.connection.ended_as() {
+            Some(kind) => SendError::Ended { kind },
+            None => SendError::InvalidState { state: self.state() },
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! A listener: accepts, lets the opening handshake decide, and hands connections over.
 
+mod handle;
 mod relaying;
 mod under_way;
 
@@ -15,7 +16,7 @@ use super::backend::made;
 use super::node::{Arrived, NO_LEDGER, Node, Place};
 use super::route::Route;
 use super::supervisor::Adoption;
-use super::tasks::{Owned, Panicked, Task};
+use super::tasks::{Panicked, Task};
 use crate::config::{QueryRecording, Records};
 use crate::contract::masking::{self, Masking};
 use crate::policy::admission::NotAdmitted;
@@ -25,9 +26,9 @@ use crate::transport::opening_handshake::{
     Subprotocol, check_method, check_origin, check_upgrade, choose_subprotocol,
 };
 use crate::transport::socket::{AnySocket, SocketName};
-use crate::vocabulary::{
-    ConnectionId, Direction, Limit, ListenAddress, OpenFailure, Origin, Role, TransportEnd,
-};
+use crate::vocabulary::{ConnectionId, Direction, Limit, OpenFailure, Origin, Role, TransportEnd};
+pub(super) use handle::Listeners;
+pub use handle::{ListenError, ListenerHandle};
 use under_way::{Stage, UnderWay};
 
 /// When a request that has not come counts as overdue: most come with the socket. Until then a burst
@@ -39,26 +40,6 @@ const RELAY: &str = "relay";
 
 /// How a refused peer is asked to wait.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
-
-/// A listener at work. Dropping it stops accepting and drops the attempts under way; open
-/// connections go on.
-#[derive(Debug)]
-pub struct Listening {
-    address: ListenAddress,
-    _task: Owned,
-}
-
-impl Listening {
-    /// Returns the address with the real port.
-    pub fn address(&self) -> &ListenAddress {
-        &self.address
-    }
-
-    pub(super) fn start(listener: Listener, arrivals: Arrivals, address: ListenAddress) -> Self {
-        let task = Owned::spawn(Arc::new(listener).run(arrivals));
-        Self { address, _task: task }
-    }
-}
 
 /// What the attempts of a listener have in common.
 pub(super) struct Listener {
@@ -90,11 +71,10 @@ struct Decision {
 impl Listener {
     /// Accepts for as long as it is polled. A panic costs neither the socket, with the peers that
     /// wait there, nor the attempts under way.
-    async fn run(self: Arc<Self>, mut arrivals: Arrivals) {
-        let (mut attempts, mut task) =
-            (JoinSet::new(), Task::new(format!("listener {}", self.name)));
+    async fn run(self: Arc<Self>, mut arrivals: Arrivals, attempts: &mut JoinSet<()>) {
+        let mut task = Task::new(format!("listener {}", self.name));
         loop {
-            let accepting = self.accept(&mut arrivals, &mut attempts);
+            let accepting = self.accept(&mut arrivals, attempts);
             let Err(Panicked { wait, .. }) = task.run(accepting).await;
             tokio::time::sleep(wait).await;
         }

@@ -1,6 +1,7 @@
 //! What all connections of a node share.
 
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ractor::ActorRef;
@@ -28,6 +29,8 @@ pub(super) struct Node {
     closed: watch::Sender<Option<NotAccepting>>,
     /// Told whenever the last place is free again.
     left: Arc<Notify>,
+    /// It was shut down, or is about to be: nothing new begins.
+    shut: AtomicBool,
 }
 
 /// The limit that a ledger is which cannot store.
@@ -66,7 +69,19 @@ impl Node {
         let drains = Jobs::default();
         let (node, recording) = (Arc::clone(&name), Arc::clone(&publisher));
         let recorder = Arc::new(Recorder { node, publisher: recording });
-        Self { name, registry, publisher, admission, supervisor, drains, recorder, closed, left }
+        let shut = AtomicBool::new(false);
+        Self {
+            name,
+            registry,
+            publisher,
+            admission,
+            supervisor,
+            drains,
+            recorder,
+            closed,
+            left,
+            shut,
+        }
     }
 
     /// Hands a connection to the supervisor.
@@ -92,6 +107,14 @@ impl Node {
         let close = CloseFrame::coded(CloseCode::GOING_AWAY, reason);
         let message = SupervisorMessage::Dismiss(Box::new(application), unclaimed, close);
         let _ = self.supervisor.cast(message);
+    }
+
+    pub(super) fn shut(&self) {
+        self.shut.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_shut(&self) -> bool {
+        self.shut.load(Ordering::Acquire)
     }
 
     /// Refuses new connections from now on. A reason that is final is not replaced.

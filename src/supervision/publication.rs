@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, broadcast, oneshot};
 
 use super::connection::Connection;
+use super::endings::{EndingQueue, EndingReaders};
 use super::observing::{Observer, Observing};
 use super::registry::{Registry, Removed};
 use crate::ledger::{Committed, Entry, Ledger};
@@ -23,7 +24,9 @@ const OBSERVER_PATIENCE: Duration = Duration::from_secs(2);
 pub(super) struct Publisher {
     registry: Arc<Registry>,
     ledger: Arc<dyn Ledger>,
-    events: broadcast::Sender<Published>,
+    /// `None` once nothing more will come.
+    events: Mutex<Option<broadcast::Sender<Published>>>,
+    endings: EndingReaders,
     /// The place of the last event that has one. Held while an event is sent, so that whoever
     /// subscribes knows the place at which its events begin.
     last: Mutex<Option<u64>>,
@@ -45,11 +48,13 @@ impl Publisher {
         registry: Arc<Registry>,
         ledger: Arc<dyn Ledger>,
         observer: Option<Observer>,
+        endings: EndingReaders,
     ) -> io::Result<Arc<Self>> {
         let publisher = Arc::new(Self {
             registry,
             ledger,
-            events: broadcast::channel(BACKLOG).0,
+            events: Mutex::new(Some(broadcast::channel(BACKLOG).0)),
+            endings,
             last: Mutex::new(None),
             awaited: Mutex::default(),
             committed: OnceLock::new(),
@@ -112,11 +117,12 @@ impl Publisher {
         if let Some(observing) = &self.observing {
             observing.push(published.clone());
         }
+        self.endings.tell(&published);
         // A flood of attempts that are only counted must not push events out of slow readers' queues.
         if published.record != Record::Counted {
             *last = published.record.sequence().or(*last);
             // Without readers there is nobody to tell.
-            let _ = self.events.send(published);
+            let _ = self.lock_events().as_ref().map(|events| events.send(published));
         }
     }
 
@@ -128,7 +134,27 @@ impl Publisher {
     /// has told of one that has a place.
     pub(super) fn subscribe(&self) -> (broadcast::Receiver<Published>, Option<u64>) {
         let last = self.lock_last();
-        (self.events.subscribe(), *last)
+        let events = match &*self.lock_events() {
+            Some(events) => events.subscribe(),
+            // Its sender is gone: it ends at once.
+            None => broadcast::channel(1).1,
+        };
+        (events, *last)
+    }
+
+    /// Returns the endings from now on.
+    pub(super) fn endings(&self) -> Arc<EndingQueue> {
+        self.endings.subscribe()
+    }
+
+    /// Says to all readers that nothing more will come.
+    pub(super) fn end(&self) {
+        self.lock_events().take();
+        self.endings.close();
+    }
+
+    fn lock_events(&self) -> MutexGuard<'_, Option<broadcast::Sender<Published>>> {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until no connection is open, and the readers of events have been told of every ending.

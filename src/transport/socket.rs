@@ -16,6 +16,11 @@ use super::tcp_info;
 use crate::protocol::classification::LossKind;
 use crate::vocabulary::TcpFacts;
 
+mod adopted;
+
+pub use adopted::Adopted;
+pub(crate) use adopted::OverSocket;
+
 /// A byte stream that can carry a connection.
 ///
 /// Implemented for sockets, for in-memory pipes, and through [`Adopted`] for anything else.
@@ -124,12 +129,6 @@ impl Transport for Box<dyn Transport> {
     }
 }
 
-/// Makes a [`Transport`] of any byte stream; the kernel is not asked about it.
-#[derive(Debug)]
-pub struct Adopted<S>(pub S);
-
-impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Transport for Adopted<S> {}
-
 /// What is left of a transport that was let go: nothing comes, nothing is taken.
 #[derive(Debug)]
 pub(crate) struct Gone;
@@ -229,7 +228,7 @@ pub enum SocketName {
 }
 
 impl SocketName {
-    pub(super) fn tcp(addr: SocketAddr) -> Self {
+    pub(crate) fn tcp(addr: SocketAddr) -> Self {
         Self::Tcp(SocketAddr::new(addr.ip().to_canonical(), addr.port()))
     }
 

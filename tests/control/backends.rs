@@ -1,7 +1,7 @@
 //! The applications behind relays: listed, drained, and put back into service.
 
 use lastword::config::RelayBackend;
-use lastword::{Listening, Relay, Route};
+use lastword::{ListenerHandle, Relay, Route};
 use tokio::net::TcpListener;
 
 use super::stage::{House, free};
@@ -9,7 +9,7 @@ use crate::support::SOON;
 use crate::support::raw_peer::RawPeer;
 
 /// A route `apps` to two applications that nobody serves but who is asked to.
-async fn relaying(house: &House) -> ([TcpListener; 2], Listening) {
+async fn relaying(house: &House) -> ([TcpListener; 2], ListenerHandle) {
     let apps = [
         TcpListener::bind("127.0.0.1:0").await.unwrap(),
         TcpListener::bind("127.0.0.1:0").await.unwrap(),

@@ -72,7 +72,7 @@ async fn fin_without_close_wherever_the_stream_stands() {
                 .assert(&ending, (role, place));
             assert_eq!(ending.outcome.detail, format!("the peer ended TCP (FIN) {detail}"));
             scene.expect_messages(["whole"]).await;
-            assert_eq!(scene.receive().await, None);
+            scene.expect_no_more(Some(Kind::ClosedPrematurely)).await;
         }
     }
 }
@@ -125,11 +125,12 @@ async fn abort_sends_no_close_and_a_pending_receive_ends_promptly() {
             tokio::task::yield_now().await;
             connection.abort();
         });
-        assert_eq!(incoming, None);
+        assert_eq!(incoming.unwrap_err().ending().unwrap().outcome.kind, Kind::Aborted);
         assert_eq!(scene.peer.expect_end(SOON).await, End::Reset);
         let ending = scene.ended().await;
         assert_eq!((ending.outcome.kind, ending.outcome.cause), (Kind::Aborted, Cause::Embedder));
-        let invalid = SendError::InvalidState { state: CloseState::Open };
+        assert_eq!(scene.connection.state(), CloseState::Closed);
+        let invalid = SendError::Ended { kind: Kind::Aborted };
         assert_eq!(scene.connection.send("late").await, Err(invalid));
     }
 }
@@ -244,7 +245,7 @@ async fn loss_is_seen_with_no_receive_pending() {
             assert_eq!(kind, due, "{role:?}");
             // What came before it is still there.
             let unread = soon("the message", scene.messages.receive()).await;
-            assert_eq!(unread, Some(Incoming::Message("unread".into())));
+            assert_eq!(unread.unwrap(), Incoming::Message("unread".into()));
         }
     }
 }

@@ -165,7 +165,7 @@ async fn at_the_end_close_returns_the_recorded_ending_and_send_is_an_invalid_sta
         let ending = scene.ended().await;
         let again = soon("the ending", scene.connection.close(1001, "late").unwrap()).await;
         assert!(Arc::ptr_eq(&ending, &again));
-        let invalid = SendError::InvalidState { state: CloseState::Closed };
+        let invalid = SendError::Ended { kind: Kind::Clean };
         assert_eq!(scene.connection.send("late").await, Err(invalid));
         let refused = scene.connection.try_send("late").unwrap_err();
         assert_eq!((refused.error, refused.message.as_text()), (invalid, Some("late")));
@@ -173,12 +173,12 @@ async fn at_the_end_close_returns_the_recorded_ending_and_send_is_an_invalid_sta
 }
 
 #[tokio::test]
-async fn after_an_abrupt_end_send_is_an_invalid_state_that_says_where_it_stood() {
+async fn after_an_abrupt_end_it_is_closed_and_send_says_how_it_ended() {
     for role in BOTH {
         let scene = Scene::open(role, patient()).await;
         scene.peer.reset();
         ended(&scene.connection).await;
-        let invalid = SendError::InvalidState { state: CloseState::Open };
+        let invalid = SendError::Ended { kind: Kind::ConnectionReset };
         assert_eq!(scene.connection.send("late").await, Err(invalid));
     }
 }
@@ -267,7 +267,7 @@ async fn close_output_returns_at_once_and_what_still_comes_is_delivered() {
         scene.peer.close(1000, "done too").await;
         scene.expect_close(Some(1000)).await;
         scene.part().await;
-        assert_eq!(scene.receive().await, None);
+        scene.expect_no_more(None).await;
 
         let ending = soon("the ending", closing).await;
         assert!(ending.is_clean(), "{ending}");
@@ -299,7 +299,7 @@ async fn five_late_messages_while_closing_are_delivered_to_who_receives() {
         // They wait for who receives only after the end.
         scene.expect_messages(LATE).await;
         scene.expect_close(Some(1000)).await;
-        assert_eq!(scene.receive().await, None);
+        scene.expect_no_more(None).await;
     }
 }
 

@@ -32,7 +32,7 @@ async fn dial_fails(
         Err(DialError::Failed(ending)) => ending,
         other => panic!("{other:?}"),
     };
-    let published = soon("the record", endings.next()).await.unwrap();
+    let published = soon("the record", endings.next()).await.unwrap().unwrap();
     assert!(Arc::ptr_eq(&ending, &published), "the error carries the record");
     assert!(matches!(ending.outcome.kind, Kind::OpenFailed(_)));
     let upstream = ending.origin.upstream.as_ref().unwrap();

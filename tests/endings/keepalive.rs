@@ -198,7 +198,7 @@ async fn data_either_way_puts_idleness_off() {
         for _ in 0..5 {
             tokio::time::sleep(Duration::from_secs(6)).await;
             scene.peer.text("theirs").await;
-            timeout(AN_HOUR, scene.messages.receive()).await.unwrap();
+            timeout(AN_HOUR, scene.messages.receive()).await.unwrap().unwrap();
             tokio::time::sleep(Duration::from_secs(6)).await;
             scene.connection.send("ours").await.unwrap();
             assert_eq!(scene.peer.read_frame(AN_HOUR).await.payload, b"ours");
@@ -256,7 +256,7 @@ async fn the_pong_deadline_pauses_while_reading_does() {
         tokio::time::sleep(AN_HOUR / 2).await;
         assert_eq!(scene.connection.state(), CloseState::Open);
         for _ in 0..2 {
-            timeout(AN_HOUR, scene.messages.receive()).await.unwrap();
+            timeout(AN_HOUR, scene.messages.receive()).await.unwrap().unwrap();
         }
         let ending = timeout(AN_HOUR, scene.connection.ended()).await.unwrap();
         assert_eq!(ending.outcome.kind, Kind::PongTimeout, "{ending}");

@@ -24,8 +24,8 @@ async fn the_peer_s_close_is_answered_at_once_though_nobody_receives_and_is_seen
         scene.part().await;
         assert!(scene.ended().await.is_clean());
         let close = ReceivedClose { code: Some(1001), reason: "bye".into() };
-        assert_eq!(scene.receive().await, Some(Incoming::Close(close)));
-        assert_eq!(scene.receive().await, None);
+        assert_eq!(scene.receive().await.unwrap(), Incoming::Close(close));
+        scene.expect_no_more(None).await;
     }
 }
 
@@ -37,7 +37,7 @@ async fn a_receive_that_is_under_way_sees_the_peer_s_close() {
             scene.peer.close(1000, "bye").await;
         });
         let close = ReceivedClose { code: Some(1000), reason: "bye".into() };
-        assert_eq!(incoming, Some(Incoming::Close(close)));
+        assert_eq!(incoming.unwrap(), Incoming::Close(close));
     }
 }
 
@@ -128,7 +128,7 @@ async fn data_and_pings_after_the_peer_s_close_are_ignored() {
         assert_eq!(scene.peer.expect_close(SOON).await, (Some(1000), "bye".to_owned()));
         // No Pong, no second Close.
         scene.part().await;
-        assert_eq!(scene.receive().await, None);
+        scene.expect_no_more(None).await;
         let ending = scene.ended().await;
         assert!(ending.is_clean(), "{ending}");
         assert_eq!(ending.outcome.close_code(), Some(1000));
@@ -237,7 +237,7 @@ async fn close_between_fragments_does_not_deliver_the_part_as_a_whole() {
         assert_eq!(scene.peer.expect_close(SOON).await, (Some(1000), "bye".to_owned()));
         scene.part().await;
         scene.expect_close(Some(1000)).await;
-        assert_eq!(scene.receive().await, None);
+        scene.expect_no_more(None).await;
         let ending = scene.ended().await;
         assert!(ending.is_clean(), "{ending}");
         assert_eq!(ending.traffic.as_ref().unwrap().messages_in, 0);
@@ -337,7 +337,7 @@ async fn reading_that_paused_goes_on_as_soon_as_the_receiver_takes() {
     // take a minute.
     let receive = soon("all messages", async {
         for _ in 0..MESSAGES {
-            assert!(matches!(messages.receive().await, Some(Incoming::Message(_))));
+            assert!(matches!(messages.receive().await, Ok(Incoming::Message(_))));
         }
     });
     let send = async {

@@ -14,7 +14,7 @@ use lastword::vocabulary::{
 };
 use lastword::{
     Adopt, Backend, Builder, ConnectionHandle, Ending, EndingStream, Event, EventStream, Incoming,
-    Listening, Message, Receiver, Route, Supervisor,
+    Message, ReceiveError, Receiver, Route, Supervisor,
 };
 use tokio::net::TcpListener;
 use tokio::time::timeout;
@@ -102,22 +102,30 @@ impl Scene {
         Scene { supervisor, events, connection, messages: (), peer, role }
     }
 
-    /// Receives the next message, or the peer's Close; `None` at the end.
-    pub async fn receive(&mut self) -> Option<Incoming> {
+    /// Receives the next message, or the peer's Close.
+    pub async fn receive(&mut self) -> Result<Incoming, ReceiveError> {
         soon("something to receive", self.messages.receive()).await
+    }
+
+    /// Asserts that nothing more is received, because the peer's Close was, or because the
+    /// connection ended in this way.
+    pub async fn expect_no_more(&mut self, ended: Option<Kind>) {
+        let error = self.receive().await.unwrap_err();
+        let kind = error.ending().map(|ending| ending.outcome.kind);
+        assert_eq!(kind, ended, "{error}");
     }
 
     /// Asserts that these messages are received next.
     pub async fn expect_messages<const N: usize>(&mut self, texts: [&str; N]) {
         for text in texts {
-            assert_eq!(self.receive().await, Some(Incoming::Message(Message::text(text))));
+            assert_eq!(self.receive().await.unwrap(), Incoming::Message(Message::text(text)));
         }
     }
 
     /// Asserts that the peer's Close is received next.
     pub async fn expect_close(&mut self, code: Option<u16>) {
         match self.receive().await {
-            Some(Incoming::Close(close)) => assert_eq!(close.code, code),
+            Ok(Incoming::Close(close)) => assert_eq!(close.code, code),
             other => panic!("awaited the peer's Close, received {other:?}"),
         }
     }
@@ -213,7 +221,6 @@ pub struct House {
     pub supervisor: Supervisor,
     pub endings: EndingStream,
     pub address: SocketAddr,
-    _listening: Listening,
 }
 
 impl House {
@@ -222,17 +229,17 @@ impl House {
         let supervisor = builder.start().await.unwrap();
         let endings = supervisor.endings();
         let anywhere = "127.0.0.1:0".parse().unwrap();
-        let listening = supervisor.listen("public", &anywhere, routes).await.unwrap();
-        let address = match listening.address() {
+        let listener = supervisor.listen("public", &anywhere, routes).await.unwrap();
+        let address = match listener.address() {
             ListenAddress::Tcp(address) => *address,
             ListenAddress::Unix(path) => panic!("listens on {}", path.display()),
         };
-        Self { supervisor, endings, address, _listening: listening }
+        Self { supervisor, endings, address }
     }
 
     /// Waits for the next ending, or failed attempt.
     pub async fn next_ending(&mut self) -> Arc<Ending> {
-        soon("an ending", self.endings.next()).await.unwrap()
+        soon("an ending", self.endings.next()).await.unwrap().unwrap()
     }
 }
 
@@ -267,7 +274,7 @@ pub async fn ended(connection: &ConnectionHandle) -> Arc<Ending> {
     assert!(!outcome.detail.is_empty(), "{ending:?}");
     let both = outcome.close_sent.is_some() && outcome.close_received.is_some();
     assert_eq!(outcome.handshake.is_some(), both, "{ending:?}");
-    assert_eq!(connection.state(), outcome.state.unwrap());
+    assert_eq!(connection.state(), CloseState::Closed);
     ending
 }
 

@@ -84,7 +84,7 @@ async fn messages_pass_and_both_closes_are_clean_over_tls() {
     let talk = async {
         connection.send(large.as_str()).await.unwrap();
         match soon("the echo", messages.receive()).await {
-            Some(lastword::Incoming::Message(message)) => {
+            Ok(lastword::Incoming::Message(message)) => {
                 assert!(message.as_text() == Some(&large));
             }
             other => panic!("{other:?}"),

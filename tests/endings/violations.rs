@@ -57,7 +57,7 @@ async fn fails(
         assert_eq!(ending.outcome.retry.advice(), Advice::Never, "{what}");
         // What came before the violation is delivered, and nothing else.
         scene.expect_messages(["good"]).await;
-        assert_eq!(scene.receive().await, None, "{what}");
+        scene.expect_no_more(Some(kind)).await;
     }
 }
 
@@ -309,7 +309,7 @@ async fn bad_close(
         close_received: Some((received.0, received.1.to_owned())),
     };
     verdict.assert(&ending, (role, payload.escape_ascii().to_string()));
-    assert_eq!(scene.receive().await, None);
+    scene.expect_no_more(Some(kind)).await;
 }
 
 #[tokio::test]

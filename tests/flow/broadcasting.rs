@@ -12,17 +12,17 @@ use crate::support::raw_peer::RawPeer;
 const SOON: Duration = Duration::from_secs(10);
 
 /// A supervisor that listens, with a route of small outboxes.
-async fn listening() -> (Supervisor, lastword::Listening, std::net::SocketAddr) {
+async fn listening() -> (Supervisor, std::net::SocketAddr) {
     let supervisor = supervisor().await;
     let narrow = settings(|s| s.limits.outbox_bytes = ByteSize::kib(64));
     let routes =
         vec![Route::echo("/echo").unwrap().with_settings(narrow), Route::echo("/other").unwrap()];
     let address = "127.0.0.1:0".parse().unwrap();
-    let listening = supervisor.listen("public", &address, routes).await.unwrap();
-    let lastword::vocabulary::ListenAddress::Tcp(address) = *listening.address() else {
+    let listener = supervisor.listen("public", &address, routes).await.unwrap();
+    let lastword::vocabulary::ListenAddress::Tcp(address) = *listener.address() else {
         panic!("not TCP");
     };
-    (supervisor, listening, address)
+    (supervisor, address)
 }
 
 /// Opens a connection that the supervisor knows of when this returns.
@@ -35,7 +35,7 @@ async fn peer(address: std::net::SocketAddr, path: &str) -> RawPeer {
 
 #[tokio::test]
 async fn everybody_who_is_selected_gets_it_and_it_is_counted() {
-    let (supervisor, _listening, address) = listening().await;
+    let (supervisor, address) = listening().await;
     let mut peers = [peer(address, "/echo").await, peer(address, "/echo").await];
     let mut other = peer(address, "/other").await;
     let report = supervisor.broadcast("news", |origin| origin.route.as_deref() == Some("/echo"));
@@ -56,7 +56,7 @@ async fn everybody_who_is_selected_gets_it_and_it_is_counted() {
 
 #[tokio::test]
 async fn what_is_broadcast_keeps_its_place_among_what_is_sent() {
-    let (supervisor, _listening, address) = listening().await;
+    let (supervisor, address) = listening().await;
     let mut peer = peer(address, "/echo").await;
     let connection = supervisor.connections().pop().unwrap();
     for n in 0..300 {
@@ -79,7 +79,7 @@ async fn what_is_broadcast_keeps_its_place_among_what_is_sent() {
 
 #[tokio::test]
 async fn a_peer_that_does_not_read_gets_whole_frames_and_the_rest_is_refused() {
-    let (supervisor, _listening, address) = listening().await;
+    let (supervisor, address) = listening().await;
     let mut slow = RawPeer::connect_with_receive_buffer(address, "/echo", 4096).await;
     slow.text("are you there").await;
     slow.expect_text("are you there").await;
@@ -101,7 +101,7 @@ async fn a_peer_that_does_not_read_gets_whole_frames_and_the_rest_is_refused() {
 
 #[tokio::test]
 async fn who_is_closing_is_counted_as_refused() {
-    let (supervisor, _listening, address) = listening().await;
+    let (supervisor, address) = listening().await;
     let mut peer = peer(address, "/echo").await;
     let connection = supervisor.connections().pop().unwrap();
     connection.close_output(1000, "bye").unwrap();

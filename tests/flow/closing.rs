@@ -193,7 +193,7 @@ async fn a_drain_is_the_reply_of_one_who_does_not_choose() {
     let supervisor = supervisor().await;
     let (connection, mut messages, mut peer) = piped_replying(&supervisor, settings(|_| {})).await;
     peer.send(Frame::close(1000, "theirs")).await;
-    assert!(matches!(messages.receive().await, Some(Incoming::Close(_))));
+    assert!(matches!(messages.receive().await, Ok(Incoming::Close(_))));
     let draining = supervisor.drain(DrainOptions::default());
     let answering = async {
         let close = peer.expect_close().await;

@@ -4,14 +4,13 @@ use std::time::Duration;
 
 use lastword::policy::drain::Pace;
 use lastword::vocabulary::{Cause, CloseState, Fault, FirstClose, Kind, Requester, Role};
-use lastword::{Adopt, Backend, ConnectionHandle, DrainOptions, Route, ShutDown, Supervisor};
+use lastword::{Adopt, Backend, ConnectionHandle, DrainOptions, ShutDown, Supervisor};
 use tokio::time::Instant;
 
 use super::stage::{Pipe, ended, piped, sent_code, settings, socket, soon, supervisor};
 use crate::support::SOON;
 use crate::support::frame::{CLOSE, Frame};
-use crate::support::http::{exchange, upgrade_request};
-use crate::support::raw_peer::{End, RawPeer};
+use crate::support::raw_peer::End;
 
 async fn open(supervisor: &Supervisor, count: usize) -> (Vec<ConnectionHandle>, Vec<Pipe>) {
     let (mut connections, mut peers) = (Vec::new(), Vec::new());
@@ -184,20 +183,6 @@ async fn dropping_the_last_clone_aborts_what_is_open() {
     assert_eq!(peer.expect_end(SOON).await, End::Reset);
     let ending = soon("the ending", connection.ended()).await;
     assert_eq!((ending.outcome.kind, ending.outcome.cause), (Kind::Aborted, Cause::Embedder));
-    assert_eq!(soon("the ending", endings.next()).await.unwrap().id, ending.id);
+    assert_eq!(soon("the ending", endings.next()).await.unwrap().unwrap().id, ending.id);
     assert!(soon("the end of the endings", endings.next()).await.is_none());
-}
-
-#[tokio::test]
-async fn a_listener_that_outlives_its_supervisor_answers_503() {
-    let supervisor = supervisor().await;
-    let routes = vec![Route::echo("/echo").unwrap()];
-    let anywhere = "127.0.0.1:0".parse().unwrap();
-    let listening = supervisor.listen("public", &anywhere, routes).await.unwrap();
-    let address = listening.address().to_string().parse().unwrap();
-    drop(RawPeer::connect(address, "/echo").await);
-    drop(supervisor);
-    let request = upgrade_request(&address.to_string(), "/echo", "");
-    let answer = exchange(address, request, SOON).await;
-    assert_eq!(answer.head.status(), 503);
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lastword::ledger::{Committed, Entry, Health, Ledger};
 use lastword::vocabulary::{CloseState, ConnectionId, Record, Role};
-use lastword::{Adopt, Backend, DialError, DrainOptions, Event, Supervisor};
+use lastword::{Adopt, Backend, DialError, DrainOptions, Event, MissedEndings, Supervisor};
 
 use super::stage::{ended, piped, settings, soon, supervisor};
 use crate::support::frame::Frame;
@@ -35,7 +35,8 @@ async fn a_connection_opens_closes_and_ends_in_this_order() {
             Event::Closing(closing) => (closing.id, closing.state.to_string()),
             Event::Ended(ending) => {
                 ended += 1;
-                assert_eq!(soon("an ending", endings.next()).await.unwrap().id, ending.id);
+                let published = soon("an ending", endings.next()).await.unwrap();
+                assert_eq!(published.unwrap().id, ending.id);
                 (ending.id, "ended".to_owned())
             }
             other => panic!("{other:?}"),
@@ -174,4 +175,52 @@ async fn the_last_ending_is_told_before_a_stop_is_over() {
     let mut told = std::iter::from_fn(|| events.try_next_published());
     let last = told.find(|published| matches!(published.event, Event::Ended(_)));
     assert!(last.is_some(), "readers have been told of it");
+}
+
+/// Opens a connection and ends it; none of it waits for a peer.
+async fn end_one(supervisor: &Supervisor) {
+    let (near, _far) = tokio::io::duplex(64);
+    let adopt = Adopt::new(Role::Server, near);
+    supervisor.adopt(adopt, Backend::none()).await.unwrap().abort();
+}
+
+#[tokio::test]
+async fn a_late_reader_of_endings_sees_every_one_and_then_the_end() {
+    const MANY: usize = 6000;
+    let supervisor = supervisor().await;
+    let mut endings = supervisor.endings();
+    let mut events = supervisor.events();
+    for _ in 0..MANY {
+        end_one(&supervisor).await;
+    }
+    supervisor.shutdown(DrainOptions::default()).await;
+    let mut seen = std::collections::HashSet::new();
+    while let Some(ending) = soon("an ending", endings.next()).await {
+        seen.insert(ending.unwrap().id);
+    }
+    assert_eq!(seen.len(), MANY);
+    // What the events lost is said, and they end as well.
+    assert!(matches!(soon("an event", events.next()).await, Some(Event::Gap(_))));
+    while soon("an event", events.next()).await.is_some() {}
+    assert!(soon("the end", supervisor.endings().next()).await.is_none());
+    assert!(soon("the end", supervisor.events().next()).await.is_none());
+}
+
+#[tokio::test]
+async fn a_reader_that_falls_too_far_behind_is_told_how_many_endings_it_missed() {
+    let supervisor = Supervisor::builder().ending_backlog(10).start().await.unwrap();
+    let (mut slow, mut fast) = (supervisor.endings(), supervisor.endings());
+    for _ in 0..25 {
+        end_one(&supervisor).await;
+        soon("an ending", fast.next()).await.unwrap().unwrap();
+    }
+    assert_eq!(slow.next().await, Some(Err(MissedEndings { count: 15 })));
+    for _ in 0..10 {
+        assert!(matches!(slow.next().await, Some(Ok(_))));
+    }
+    end_one(&supervisor).await;
+    assert!(matches!(soon("an ending", slow.next()).await, Some(Ok(_))));
+    // A supervisor that is dropped instead of shut down ends it, too.
+    drop(supervisor);
+    assert!(soon("the end", slow.next()).await.is_none());
 }

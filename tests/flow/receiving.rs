@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use lastword::config::ByteSize;
 use lastword::vocabulary::{Cause, CloseState, Fault, Kind, Role};
-use lastword::{Backend, ConnectionHandle, Handler, HandlerFailure, Incoming, Message};
+use lastword::{
+    Backend, ConnectionHandle, Handler, HandlerFailure, Incoming, Message, ReceiveError,
+};
 
 use super::stage::{
     assert_limit, ended, piped, piped_to, sent_code, settings, soon, supervisor, text_of,
@@ -120,8 +122,8 @@ async fn late_messages_are_delivered_until_the_peers_close() {
     peer.fin().await;
     let ending = soon("the ending", ending).await;
     assert!(ending.is_clean(), "{ending}");
-    assert!(matches!(messages.receive().await, Some(Incoming::Close(_))));
-    assert_eq!(messages.receive().await, None);
+    assert!(matches!(messages.receive().await, Ok(Incoming::Close(_))));
+    assert!(matches!(messages.receive().await, Err(ReceiveError::AfterClose)));
     assert!(peer.rest().await.is_empty());
     assert_eq!(ending.traffic.as_ref().unwrap().messages_in, 3);
 }
@@ -140,8 +142,11 @@ async fn a_receiver_can_be_read_after_the_end() {
     for n in 0..3 {
         assert_eq!(text_of(messages.receive().await), n.to_string());
     }
-    assert_eq!(messages.receive().await, None);
-    assert_eq!(messages.receive().await, None);
+    for _ in 0..2 {
+        let error = messages.receive().await.unwrap_err();
+        assert!(Arc::ptr_eq(error.ending().unwrap(), &ending), "{error}");
+        assert!(error.to_string().ends_with(&ending.outcome.detail), "{error}");
+    }
 }
 
 #[tokio::test]
@@ -181,7 +186,7 @@ async fn what_reading_has_left_for_want_of_room_is_not_lost() {
     for n in 0..50 {
         assert_eq!(text_of(messages.receive().await), format!("{n:01000}"));
     }
-    assert!(matches!(messages.receive().await, Some(Incoming::Close(_))));
+    assert!(matches!(messages.receive().await, Ok(Incoming::Close(_))));
     assert!(ended(&supervisor, &connection).await.is_clean());
 
     // This end aborts while nobody receives.
@@ -198,7 +203,8 @@ async fn what_reading_has_left_for_want_of_room_is_not_lost() {
     for n in 0..50 {
         assert_eq!(text_of(messages.receive().await), format!("{n:01000}"));
     }
-    assert_eq!(messages.receive().await, None);
+    let error = messages.receive().await.unwrap_err();
+    assert_eq!(error.ending().unwrap().outcome.kind, Kind::Aborted);
 }
 
 #[tokio::test(start_paused = true)]
@@ -223,7 +229,7 @@ async fn a_close_that_nobody_receives_beside_still_hears_the_answer() {
     let traffic = ending.traffic.as_ref().unwrap();
     assert_eq!(traffic.messages_in, 100);
     let mut received = 0;
-    while let Some(Incoming::Message(_)) = messages.receive().await {
+    while let Ok(Incoming::Message(_)) = messages.receive().await {
         received += 1;
     }
     assert!(received > 0);

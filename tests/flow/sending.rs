@@ -180,12 +180,14 @@ async fn sending_is_refused_with_the_state_once_a_close_was_accepted() {
     peer.send(Frame::close(1000, "")).await;
     drop(peer);
     assert!(soon("the ending", ending).await.is_clean());
-    assert_eq!(connection.send("late").await, Err(invalid(CloseState::Closed)));
+    let ended = SendError::Ended { kind: Kind::Clean };
+    assert_eq!(connection.send("late").await, Err(ended));
+    assert_eq!(connection.state(), CloseState::Closed);
 
     // Until the reply to the peer's Close is chosen, data may still be sent.
     let (connection, mut messages, mut peer) = piped_replying(&supervisor, settings(|_| {})).await;
     peer.send(Frame::close(1000, "")).await;
-    assert!(matches!(messages.receive().await, Some(Incoming::Close(_))));
+    assert!(matches!(messages.receive().await, Ok(Incoming::Close(_))));
     connection.send("last words").await.unwrap();
     connection.close_output(4000, "done").unwrap();
     assert!(connection.send("late").await.is_err());
@@ -207,7 +209,7 @@ async fn a_large_message_passes_both_ways_in_both_roles() {
             let payload: Vec<u8> = (0..mib << 20).map(|n| (n % 251) as u8).collect();
             let (_, received) = tokio::join!(peer.binary(payload.clone()), messages.receive());
             match received {
-                Some(Incoming::Message(message)) => assert!(message.payload() == &payload),
+                Ok(Incoming::Message(message)) => assert!(message.payload() == &payload),
                 other => panic!("{other:?}"),
             }
             connection.send(payload.clone()).await.unwrap();

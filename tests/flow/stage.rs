@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use lastword::config::ConnectionSettings;
 use lastword::vocabulary::{CloseCode, Kind, Role};
-use lastword::{Adopt, Backend, ConnectionHandle, Ending, Incoming, Receiver, Supervisor};
+use lastword::{
+    Adopt, Backend, ConnectionHandle, Ending, Incoming, ReceiveError, Receiver, Supervisor,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -53,9 +55,9 @@ pub fn sent_code(ending: &Ending) -> Option<u16> {
 }
 
 /// The messages among what was received.
-pub fn text_of(incoming: Option<Incoming>) -> String {
+pub fn text_of(incoming: Result<Incoming, ReceiveError>) -> String {
     match incoming {
-        Some(Incoming::Message(message)) => message.as_text().unwrap().to_owned(),
+        Ok(Incoming::Message(message)) => message.as_text().unwrap().to_owned(),
         other => panic!("awaited a text message, received {other:?}"),
     }
 }

@@ -67,7 +67,10 @@ async fn a_close_comes_after_what_was_accepted_before() {
     assert!(!scene.application.read_frame(SOON).await.fin);
     leg.try_send("accepted").unwrap();
     leg.close_output(1001, "moving").unwrap();
-    assert!(matches!(leg.try_send("late").unwrap_err().error, SendError::InvalidState { .. }));
+    assert!(matches!(
+        leg.try_send("late").unwrap_err().error,
+        SendError::InvalidState { .. } | SendError::Ended { .. }
+    ));
     scene.application.expect_silence().await;
     scene.client.send_frame(Frame::continuation("b")).await;
     read_end_and(&mut scene.application, "b", "accepted").await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lastword::config::{ConnectionSettings, RelayBackend};
 use lastword::vocabulary::{Cause, CloseCode, Direction, Fault, Kind, ListenAddress};
-use lastword::{ConnectionHandle, Ending, EndingStream, Listening, Relay, Route, Supervisor};
+use lastword::{ConnectionHandle, Ending, EndingStream, Relay, Route, Supervisor};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 
@@ -18,7 +18,6 @@ pub struct House {
     pub supervisor: Supervisor,
     pub endings: EndingStream,
     pub address: SocketAddr,
-    _listening: Listening,
 }
 
 impl House {
@@ -45,13 +44,14 @@ impl House {
         let supervisor = Supervisor::builder().start().await.unwrap();
         let endings = supervisor.endings();
         let anywhere = "127.0.0.1:0".parse().unwrap();
-        let listening = supervisor.listen("public", &anywhere, vec![route]).await.unwrap();
-        let ListenAddress::Tcp(address) = *listening.address() else { panic!("no port") };
-        Self { supervisor, endings, address, _listening: listening }
+        let listener = supervisor.listen("public", &anywhere, vec![route]).await.unwrap();
+        let ListenAddress::Tcp(address) = *listener.address() else { panic!("no port") };
+        Self { supervisor, endings, address }
     }
 
     pub async fn next_ending(&mut self) -> Arc<Ending> {
-        timeout(SOON, self.endings.next()).await.expect("awaited an ending in vain").unwrap()
+        let ending = timeout(SOON, self.endings.next()).await;
+        ending.expect("awaited an ending in vain").unwrap().unwrap()
     }
 }
 

@@ -110,6 +110,9 @@ pub(super) async fn send(
         Err(error @ SendError::InvalidState { state }) => {
             Err(Problem::invalid_state(state, error.to_string()))
         }
+        Err(error @ SendError::Ended { .. }) => {
+            Err(Problem::invalid_state(CloseState::Closed, error.to_string()))
+        }
         Err(error @ SendError::Relayed) => Err(Problem::new(Word::Forbidden, error.to_string())),
         Err(error @ SendError::Full { queued, limit }) => {
             Err(Problem::outbox_full(queued, limit, error.to_string()))

@@ -5,13 +5,13 @@ use std::io;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, UPGRADE};
 use http::{HeaderMap, StatusCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout_at};
 
 use super::answer_body::{AnswerBody, Rest};
-use super::request::{AcceptKey, Subprotocol};
+use super::request::{ACCEPT, AcceptKey, PROTOCOL, Subprotocol};
 use crate::protocol::classification::LossKind;
 use crate::transport::socket::Transport;
 use crate::vocabulary::{OpenFailure, TransportEnd};
@@ -62,6 +62,21 @@ impl Agreement {
 
     pub(super) fn agreed_subprotocol(self) -> Option<Subprotocol> {
         self.subprotocol
+    }
+
+    /// Returns the header lines of the answer, for somebody else to write.
+    pub(crate) fn headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+        let subprotocol = self.subprotocol.as_ref().map(Subprotocol::as_str);
+        for (name, value) in [(ACCEPT, Some(self.accept.as_str())), (PROTOCOL, subprotocol)] {
+            // Base64, and a token: both fit into a line.
+            if let Some(value) = value.and_then(|value| HeaderValue::from_str(value).ok()) {
+                headers.insert(name, value);
+            }
+        }
+        headers
     }
 
     /// Writes the answer (RFC 6455 section 4.2.2).

@@ -26,7 +26,8 @@ pub struct Request {
 }
 
 impl Request {
-    pub(super) fn new(parts: http::request::Parts) -> Self {
+    /// Takes a request that somebody else may have parsed.
+    pub(crate) fn new(parts: http::request::Parts) -> Self {
         Self { parts }
     }
 

@@ -1,0 +1,246 @@
+//! Connections that somebody else has opened: a stream, or an upgrade of another HTTP server.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::config::ConnectionSettings;
+use crate::contract::masking::{self, Masking};
+use crate::transport::opening_handshake::{
+    self, Agreement, Refusal, RequestFacts, check_method, check_upgrade, choose_subprotocol,
+};
+use crate::transport::socket::{Adopted, OverSocket, SocketName, Transport};
+use crate::vocabulary::{Direction, Origin, Role};
+
+/// A connection whose opening handshake somebody else has completed.
+pub struct Adopt {
+    /// The byte stream, at the first byte behind the opening handshake.
+    pub transport: Box<dyn Transport>,
+    /// What was read beyond the opening handshake, and belongs in front.
+    pub read_ahead: Bytes,
+    /// Which side this end is.
+    pub role: Role,
+    /// What is known of where it came from.
+    pub origin: Origin,
+    /// What holds for it.
+    pub settings: ConnectionSettings,
+}
+
+impl Adopt {
+    /// Adopts a transport with default settings, of which nothing else is known.
+    pub fn new(role: Role, transport: impl Transport) -> Self {
+        let direction = match role {
+            Role::Server => Direction::Inbound,
+            Role::Client => Direction::Outbound,
+        };
+        Self {
+            transport: Box::new(transport),
+            read_ahead: Bytes::new(),
+            role,
+            origin: Origin::new(direction),
+            settings: ConnectionSettings::default(),
+        }
+    }
+
+    /// Adopts any byte stream, such as an upgraded HTTP connection.
+    pub fn stream<S>(role: Role, stream: S) -> Self
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        Self::new(role, Adopted(stream))
+    }
+
+    /// Tells where the peer is, for the record.
+    #[must_use]
+    pub fn peer(mut self, peer: SocketAddr) -> Self {
+        self.origin.peer = Some(SocketName::tcp(peer).to_string());
+        self
+    }
+
+    /// Tells which TCP socket is under the stream, by any of its descriptors; it is held as long as the
+    /// stream.
+    ///
+    /// Then the record has its addresses and what the kernel knew (`tcp`), an abort resets TCP, and
+    /// a peer whose machine still acknowledges is told from one that is gone. Without it an abort
+    /// is a FIN, and `tcp` is null.
+    #[must_use]
+    pub fn socket(mut self, socket: impl AsFd + Unpin + Send + 'static) -> Self {
+        let name = |address: io::Result<socket2::SockAddr>| {
+            Some(SocketName::tcp(address.ok()?.as_socket()?).to_string())
+        };
+        let known = SockRef::from(&socket);
+        self.origin.peer = name(known.peer_addr()).or(self.origin.peer);
+        self.origin.local_addr = name(known.local_addr()).or(self.origin.local_addr);
+        self.transport = Box::new(OverSocket { stream: self.transport, socket });
+        self
+    }
+
+    /// Sets what holds for it.
+    #[must_use]
+    pub fn settings(mut self, settings: ConnectionSettings) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    /// Tells who the peer is, for the record and for selectors.
+    #[must_use]
+    pub fn subject(mut self, subject: impl Into<String>) -> Self {
+        self.origin.subject = Some(subject.into());
+        self
+    }
+
+    /// Labels it, for the record and for selectors.
+    #[must_use]
+    pub fn tag(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.origin.tags.insert(name.into(), value.into());
+        self
+    }
+}
+
+impl fmt::Debug for Adopt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Adopt")
+            .field("role", &self.role)
+            .field("origin", &self.origin)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A request for a WebSocket that another HTTP server has received: axum, hyper, or what is built on
+/// them.
+///
+/// It is checked as RFC 6455 section 4.2.1 wants, answered with [`Upgrade::response`], and taken over
+/// with [`Upgrade::adopt`] once that server has let go of the connection. Whether the request's
+/// `Origin` and its sender may connect is for the caller to check.
+///
+/// ```
+/// use http::{Request, Response};
+/// use hyper_util::rt::TokioIo;
+/// use lastword::{Backend, Supervisor, Upgrade};
+///
+/// /// A service of hyper, with `with_upgrades()`.
+/// async fn serve(
+///     supervisor: Supervisor,
+///     mut request: Request<hyper::body::Incoming>,
+/// ) -> Response<String> {
+///     let upgrade = match Upgrade::of(&request) {
+///         Ok(upgrade) => upgrade.subprotocol(&["v1.chat"]),
+///         Err(refused) => return refused.response(),
+///     };
+///     let response = upgrade.response();
+///     let upgraded = hyper::upgrade::on(&mut request);
+///     tokio::spawn(async move {
+///         // It fails if the client is gone before the 101 could be written.
+///         if let Ok(upgraded) = upgraded.await {
+///             let adopt = upgrade.adopt(TokioIo::new(upgraded));
+///             // After a shutdown nothing is adopted.
+///             let _ = supervisor.adopt(adopt, Backend::echo()).await;
+///         }
+///     });
+///     response
+/// }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Upgrade {
+    agreement: Agreement,
+    facts: RequestFacts,
+    subprotocol: Option<String>,
+}
+
+/// A request that opens no WebSocket, and what to answer it.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{}", .0.text)]
+pub struct UpgradeRefused(Box<Refusal>);
+
+impl Upgrade {
+    /// Checks a request.
+    ///
+    /// # Errors
+    /// What is wrong with it, and the answer to give: 405, 426 or 400.
+    pub fn of<B>(request: &Request<B>) -> Result<Self, UpgradeRefused> {
+        let (parts, ()) = request_without_body(request).into_parts();
+        let request = opening_handshake::Request::new(parts);
+        let refused = |refusal: Refusal| UpgradeRefused(Box::new(refusal));
+        check_method(&request).map_err(refused)?;
+        let accept = check_upgrade(&request).map_err(refused)?;
+        let agreement = Agreement::new(accept);
+        Ok(Self { agreement, facts: request.facts(), subprotocol: None })
+    }
+
+    /// Agrees on the first of these subprotocols that the client offers, if it offers any.
+    #[must_use]
+    pub fn subprotocol(mut self, supported: &[&str]) -> Self {
+        let supported: Vec<String> = supported.iter().map(ToString::to_string).collect();
+        let agreed = choose_subprotocol(&self.facts.subprotocols, &supported);
+        self.subprotocol = agreed.clone().map(String::from);
+        self.agreement = self.agreement.subprotocol(agreed);
+        self
+    }
+
+    /// Returns the subprotocol that was agreed on.
+    pub fn agreed_subprotocol(&self) -> Option<&str> {
+        self.subprotocol.as_deref()
+    }
+
+    /// Returns the answer: 101 with the key that proves that the request was read.
+    pub fn response<B: Default>(&self) -> Response<B> {
+        let mut response = Response::new(B::default());
+        *response.status_mut() = http::StatusCode::SWITCHING_PROTOCOLS;
+        *response.headers_mut() = self.agreement.headers();
+        response
+    }
+
+    /// Makes of the connection, once the answer has left, what [`Supervisor::adopt`] takes over.
+    ///
+    /// The record has path, host, `User-Agent` and trace context of the request; values of the query
+    /// are masked.
+    ///
+    /// [`Supervisor::adopt`]: super::Supervisor::adopt
+    pub fn adopt<S>(self, stream: S) -> Adopt
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let mut adopt = Adopt::stream(Role::Server, stream);
+        let text = |text: Option<String>| text.as_deref().map(masking::record_text);
+        let origin = &mut adopt.origin;
+        origin.path = Some(masking::record_path(&self.facts.target, Masking::Mask, &[]));
+        origin.host = text(self.facts.host);
+        origin.user_agent = text(self.facts.user_agent);
+        origin.traceparent = text(self.facts.traceparent);
+        origin.subprotocol = self.subprotocol;
+        adopt
+    }
+}
+
+impl UpgradeRefused {
+    /// Returns the answer: what is wrong, as plain text, with the lines that the status wants.
+    pub fn response<B: From<String>>(&self) -> Response<B> {
+        let mut response = Response::new(B::from(format!("{}\n", self.0.text)));
+        *response.status_mut() = self.0.status;
+        let headers = response.headers_mut();
+        let plain = http::HeaderValue::from_static("text/plain; charset=utf-8");
+        headers.insert(http::header::CONTENT_TYPE, plain);
+        for (name, value) in &self.0.headers {
+            // They are ours, and names of HTTP.
+            if let Ok(name) = http::HeaderName::from_bytes(name.as_bytes()) {
+                headers.append(name, value.clone());
+            }
+        }
+        response
+    }
+}
+
+fn request_without_body<B>(request: &Request<B>) -> Request<()> {
+    let mut copy = Request::new(());
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.version_mut() = request.version();
+    *copy.headers_mut() = request.headers().clone();
+    copy
+}
