@@ -20,6 +20,7 @@ mod relay;
 mod reserved;
 mod routing;
 mod schema;
+mod templates;
 mod tree;
 mod validation;
 mod values;
@@ -44,5 +45,6 @@ pub use routing::{Backend, BackendKind, Listener, Route};
 pub use schema::{
     Close, Config, Drain, Health, Keepalive, Log, LogFormat, Node, QueryRecording, Records,
 };
+pub use templates::{PathTemplate, TagTemplate, UnfitTag, tags_of};
 pub use validation::Violation;
 pub use values::{ByteSize, InvalidValue, Spread};

@@ -323,6 +323,7 @@ fn build_route(config: &Config, route: &crate::config::Route) -> Result<Route, S
     built.host = route.host.clone();
     built.origins = route.origins.clone();
     built.subprotocols = route.subprotocols.clone();
+    built.tags = route.tags.clone();
     built.inject = route.inject;
     Ok(built)
 }

@@ -46,6 +46,7 @@ mod origin;
 mod secret;
 mod selector;
 mod status;
+mod tags;
 
 pub use backend::{BackendState, BackendStatus};
 pub use census::{Census, CensusLine, OpenByState, Verdict};
@@ -66,3 +67,6 @@ pub use origin::{Direction, Origin, Role, Upstream};
 pub use secret::Secret;
 pub use selector::Selector;
 pub use status::ConnectionStatus;
+pub use tags::{
+    InvalidTag, LONGEST_TAG, MAX_TAGS, check_tag_name, check_tag_value, check_tags, is_label,
+};

@@ -14,6 +14,7 @@ mod cli {
     mod draining;
     mod fake;
     mod following;
+    mod naming;
     mod reaching;
     mod records;
     mod showing;

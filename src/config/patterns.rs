@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::Deserialize;
 use serde::de::Deserializer;
 
+use super::templates::PathTemplate;
 use super::values::{self, InvalidValue};
 
 /// The paths of a route; the query of a request does not count.
@@ -15,6 +16,8 @@ pub enum PathPattern {
     Exact(String),
     /// Every path that starts so; written with a final `*`, kept without: `/chat/` for `/chat/*`.
     Prefix(String),
+    /// Every path with some text in the place of each name: `/rooms/{room}`, `/rooms/{room}/*`.
+    Template(PathTemplate),
 }
 
 impl PathPattern {
@@ -23,6 +26,7 @@ impl PathPattern {
         match self {
             Self::Exact(exact) => path == exact,
             Self::Prefix(prefix) => path.starts_with(prefix.as_str()),
+            Self::Template(template) => template.matches(path),
         }
     }
 
@@ -30,7 +34,13 @@ impl PathPattern {
     pub fn covers(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Exact(a), Self::Exact(b)) => a == b,
-            (Self::Exact(_), Self::Prefix(_)) => false,
+            (Self::Exact(_), Self::Prefix(_) | Self::Template(_)) => false,
+            (Self::Prefix(prefix), Self::Template(other)) => {
+                other.fixed_start().starts_with(prefix.as_str())
+            }
+            (Self::Template(template), Self::Exact(path)) => template.matches(path),
+            (Self::Template(template), Self::Prefix(prefix)) => template.covers_prefix(prefix),
+            (Self::Template(a), Self::Template(b)) => a.covers(b),
             (Self::Prefix(prefix), Self::Exact(other) | Self::Prefix(other)) => {
                 other.starts_with(prefix.as_str())
             }
@@ -56,6 +66,10 @@ impl FromStr for PathPattern {
         if !fixed.starts_with('/') || fixed.contains('*') {
             return Err(invalid());
         }
+        if fixed.contains(['{', '}']) {
+            let open = matches!(pattern, Self::Prefix(_));
+            return PathTemplate::parse(fixed, open).map(Self::Template).ok_or_else(invalid);
+        }
         Ok(pattern)
     }
 }
@@ -65,6 +79,7 @@ impl fmt::Display for PathPattern {
         match self {
             Self::Exact(path) => f.write_str(path),
             Self::Prefix(prefix) => write!(f, "{prefix}*"),
+            Self::Template(template) => template.fmt(f),
         }
     }
 }

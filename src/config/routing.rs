@@ -1,5 +1,7 @@
 //! Listeners and routes: which address accepts, and what becomes of a path.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use serde::de::{self, Deserializer};
 
@@ -8,6 +10,7 @@ use super::patterns::{OriginPattern, PathPattern, host, host_matches, origin_all
 use super::relay::{RelayBackend, Written};
 use super::reserved::{Auth, Tls};
 use super::schema::Config;
+use super::templates::TagTemplate;
 use crate::vocabulary::ListenAddress;
 
 /// An address that accepts connections.
@@ -66,9 +69,17 @@ pub struct Route {
     pub host: Option<String>,
     /// Chooses the paths.
     ///
-    /// Unit: an exact path, or a prefix that ends in `/*`; the query does not count. Required.
-    /// Cost: routes are tried one after the other.
+    /// Unit: an exact path, or a prefix that ends in `/*`; `{name}` stands for any one segment; the
+    /// query does not count. Required. Cost: routes are tried one after the other.
     pub path: PathPattern,
+    /// Labels the connections, for people and selectors, with what their requests say.
+    ///
+    /// Unit: by the name of each label a text with `{name}` for a segment of the path and
+    /// `{query.name}` for a parameter of the query, at most 256 bytes in the end; without the
+    /// parameter there is no label. Default: none. Cost: their bytes in every record, where they
+    /// stand in clear whatever `[records]` masks.
+    #[serde(default)]
+    pub tags: BTreeMap<String, TagTemplate>,
     /// Lists the web origins that may connect; others get 403.
     ///
     /// Unit: `scheme://host[:port]`, `null` or `*`. Default: none, which allows every origin. Cost:
@@ -136,6 +147,7 @@ impl Default for Route {
             name: "echo".to_owned(),
             host: None,
             path: PathPattern::Exact("/echo".to_owned()),
+            tags: BTreeMap::new(),
             origins: Vec::new(),
             subprotocols: Vec::new(),
             auth: None,

@@ -10,11 +10,12 @@ use super::control::Control;
 use super::ledger::Ledger;
 use super::limits::Limits;
 use super::overrides::ConnectionSettings;
+use super::patterns::PathPattern;
 use super::relay::RelayBackend;
 use super::routing::{Backend, Route};
 use super::schema::{Close, Config, Health, Keepalive};
 use super::values::{ByteSize, Spread};
-use crate::vocabulary::ListenAddress;
+use crate::vocabulary::{InvalidTag, ListenAddress, MAX_TAGS, check_tag_name};
 
 /// Tells what does not go together, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -51,6 +52,12 @@ pub enum Violation {
         /// The earlier route.
         other: String,
     },
+    /// A label could not be selected, or is made of nothing.
+    #[error("{0}")]
+    Tag(InvalidTag),
+    /// A label would be made of a segment that the path does not name.
+    #[error("{{{0}}} is not in the route's path: name a segment so, or write {{query.{0}}}")]
+    UnknownSegment(String),
     /// A subprotocol could not stand in a header.
     #[error(
         "{0:?} is no subprotocol: write letters, digits and !#$%&'*+-.^_`|~ (RFC 6455 section 4.1)"
@@ -294,6 +301,7 @@ fn check_routes(config: &Config, found: &mut Findings) {
             found.add([format!("routes[{index}].path")], Violation::Shadowed { other });
             continue;
         }
+        check_tags(&format!("routes[{index}].tags"), route, found);
         check_subprotocols(&format!("routes[{index}]."), &route.subprotocols, found);
         check_settings(&format!("routes[{index}]."), &route.settings(config), found);
         match &route.backend {
@@ -305,6 +313,24 @@ fn check_routes(config: &Config, found: &mut Findings) {
                     Violation::InjectWithoutRelay
                 });
             }
+        }
+    }
+}
+
+fn check_tags(key: &str, route: &Route, found: &mut Findings) {
+    let too_many = || Violation::Tag(InvalidTag::TooMany(route.tags.len()));
+    found.ensure(route.tags.len() <= MAX_TAGS, [key], too_many);
+    for (name, template) in &route.tags {
+        if let Err(error) = check_tag_name(name) {
+            found.add([key], Violation::Tag(error));
+        }
+        let known = |segment: &str| match &route.path {
+            PathPattern::Template(path) => path.names(segment),
+            PathPattern::Exact(_) | PathPattern::Prefix(_) => false,
+        };
+        if let Some(unknown) = template.path_names().find(|name| !known(name)) {
+            let violation = Violation::UnknownSegment(unknown.to_owned());
+            found.add([format!("{key}.{name}")], violation);
         }
     }
 }

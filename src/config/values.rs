@@ -46,8 +46,15 @@ pub enum InvalidValue {
     )]
     Memory(String),
     /// The text is not a path pattern.
-    #[error("{0:?} is not a path: start it with \"/\", and use \"*\" only as a final \"/*\"")]
+    #[error(
+        "{0:?} is not a path: start it with \"/\", use \"*\" only as a final \"/*\", and {{name}} only for a whole segment, each name once"
+    )]
     Path(String),
+    /// The text is not the value of a label.
+    #[error(
+        "{0:?} is no tag: write text with {{name}} for a segment of the path and {{query.name}} for a parameter of the query, at most 256 bytes"
+    )]
+    Tag(String),
     /// The text is not an origin.
     #[error(
         "{0:?} is not an origin: write scheme://host or scheme://host:port without a path, \"null\" or \"*\""

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::os::fd::AsFd;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -155,8 +155,19 @@ pub struct Upgrade {
 
 /// A request that opens no WebSocket, and what to answer it.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("{}", .0.text)]
-pub struct UpgradeRefused(Box<Refusal>);
+#[error("{text}")]
+pub struct UpgradeRefused {
+    status: StatusCode,
+    text: String,
+    headers: Vec<(&'static str, HeaderValue)>,
+}
+
+impl From<Refusal> for UpgradeRefused {
+    fn from(refusal: Refusal) -> Self {
+        let Refusal { status, text, headers, .. } = refusal;
+        Self { status, text, headers }
+    }
+}
 
 impl Upgrade {
     /// Checks a request.
@@ -166,9 +177,8 @@ impl Upgrade {
     pub fn of<B>(request: &Request<B>) -> Result<Self, UpgradeRefused> {
         let (parts, ()) = request_without_body(request).into_parts();
         let request = opening_handshake::Request::new(parts);
-        let refused = |refusal: Refusal| UpgradeRefused(Box::new(refusal));
-        check_method(&request).map_err(refused)?;
-        let accept = check_upgrade(&request).map_err(refused)?;
+        check_method(&request)?;
+        let accept = check_upgrade(&request)?;
         let agreement = Agreement::new(accept);
         Ok(Self { agreement, facts: request.facts(), subprotocol: None })
     }
@@ -191,7 +201,7 @@ impl Upgrade {
     /// Returns the answer: 101 with the key that proves that the request was read.
     pub fn response<B: Default>(&self) -> Response<B> {
         let mut response = Response::new(B::default());
-        *response.status_mut() = http::StatusCode::SWITCHING_PROTOCOLS;
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         *response.headers_mut() = self.agreement.headers();
         response
     }
@@ -221,14 +231,14 @@ impl Upgrade {
 impl UpgradeRefused {
     /// Returns the answer: what is wrong, as plain text, with the lines that the status wants.
     pub fn response<B: From<String>>(&self) -> Response<B> {
-        let mut response = Response::new(B::from(format!("{}\n", self.0.text)));
-        *response.status_mut() = self.0.status;
+        let mut response = Response::new(B::from(format!("{}\n", self.text)));
+        *response.status_mut() = self.status;
         let headers = response.headers_mut();
-        let plain = http::HeaderValue::from_static("text/plain; charset=utf-8");
+        let plain = HeaderValue::from_static("text/plain; charset=utf-8");
         headers.insert(http::header::CONTENT_TYPE, plain);
-        for (name, value) in &self.0.headers {
+        for (name, value) in &self.headers {
             // They are ours, and names of HTTP.
-            if let Ok(name) = http::HeaderName::from_bytes(name.as_bytes()) {
+            if let Ok(name) = HeaderName::from_bytes(name.as_bytes()) {
                 headers.append(name, value.clone());
             }
         }

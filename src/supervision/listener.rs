@@ -4,6 +4,7 @@ mod handle;
 mod relaying;
 mod under_way;
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -66,6 +67,8 @@ struct Decision {
     route: Route,
     /// What the connection will be called.
     id: ConnectionId,
+    /// Its labels.
+    tags: BTreeMap<String, String>,
 }
 
 impl Listener {
@@ -217,11 +220,13 @@ impl Listener {
             Ok(accepted) => accepted,
             Err(failed) => return under_way.failed(failed),
         };
-        let Stage::Agreed(Decision { place, route, id, .. }) = under_way.over() else { return };
+        let Stage::Agreed(decision) = under_way.over() else { return };
+        let Decision { place, route, id, tags, .. } = decision;
         let Accepted { socket, read_ahead, request, subprotocol, .. } = accepted;
         let mut origin = self.origin(under_way.visitor, Some(&request), Some(&route));
         origin.subprotocol = subprotocol.as_ref().map(Subprotocol::recorded);
         origin.backend = Some(backend.name().to_owned());
+        origin.tags = tags;
         let adoption = Adoption {
             id,
             transport: socket.into_transport(),
@@ -259,12 +264,17 @@ impl Listener {
             .ok_or_else(|| (no_route(request.path()), None))?;
         let proxied = route.application().is_some_and(|relay| relay.takes_plain(request));
         let (place_of_leg, route, id) = (None, route.clone(), ConnectionId::new());
-        let mut decision = Decision { place, place_of_leg, route, id };
+        let mut decision = Decision { place, place_of_leg, route, id, tags: BTreeMap::new() };
         if proxied {
             return Ok((decision, None));
         }
         let (agreement, subprotocol) =
             self.agree(request, &decision.route).map_err(|refusal| (refusal, None))?;
+        let tags = decision.route.tags_of(request.path(), request.query());
+        decision.tags = tags.map_err(|unfit| {
+            let failure = OpenFailure::BadRequest;
+            (Refusal::new(StatusCode::BAD_REQUEST, failure, unfit.to_string()), None)
+        })?;
         if decision.route.application().is_some() {
             // Before it is asked: a burst of handshakes takes no more descriptors than are counted.
             decision.place_of_leg = Some(self.node.admit_leg().map_err(not_admitted)?);

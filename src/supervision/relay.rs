@@ -17,8 +17,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 pub(super) use applications::Lease;
 pub use opening::Relay;
+pub(super) use opening::{Identity, Offer, Opened, Unopened};
 pub(crate) use opening::{NotWaiting, Waiting};
-pub(super) use opening::{Offer, Opened, Unopened};
 pub(super) use relays::Relays;
 pub use relays::{DrainBackendError, NoBackend};
 

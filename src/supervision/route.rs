@@ -1,11 +1,14 @@
 //! What becomes of a path.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use super::backend::Backend;
 use super::relay::Relay;
-use crate::config::{ByteSize, ConnectionSettings, OriginPattern, PathPattern};
+use crate::config::{
+    self, ByteSize, ConnectionSettings, OriginPattern, PathPattern, TagTemplate, UnfitTag,
+};
 use crate::transport::opening_handshake::RequestFacts;
 
 /// A path, who may connect to it, and where its messages go. The first that matches wins.
@@ -23,6 +26,8 @@ pub struct Route {
     pub subprotocols: Vec<String>,
     /// What holds for its connections.
     pub settings: Arc<ConnectionSettings>,
+    /// Labels its connections with what their paths and queries say.
+    pub tags: BTreeMap<String, TagTemplate>,
     /// Lets others than the two ends of a relayed connection send messages there.
     pub inject: bool,
     target: Target,
@@ -77,6 +82,7 @@ impl Route {
             origins: Vec::new(),
             subprotocols: Vec::new(),
             settings: Arc::default(),
+            tags: BTreeMap::new(),
             inject: false,
             target,
         }
@@ -88,6 +94,20 @@ impl Route {
     /// As [`Route::new`].
     pub fn echo(path: &str) -> Result<Self, crate::config::InvalidValue> {
         Self::new(path, |_| Backend::echo())
+    }
+
+    /// Labels its connections: text with `{name}` for a segment of the path, as in
+    /// `/rooms/{name}`, and `{query.name}` for a parameter of the query.
+    ///
+    /// # Errors
+    /// A text that is no such template.
+    pub fn with_tag(
+        mut self,
+        name: impl Into<String>,
+        template: &str,
+    ) -> Result<Self, crate::config::InvalidValue> {
+        self.tags.insert(name.into(), template.parse()?);
+        Ok(self)
     }
 
     /// Sets what holds for its connections.
@@ -105,6 +125,15 @@ impl Route {
     /// Tells whether a page of this origin may connect.
     pub(super) fn allows_origin(&self, origin: Option<&str>) -> bool {
         crate::config::origin_allowed(&self.origins, origin)
+    }
+
+    /// Returns the labels of a connection to this path and query.
+    pub(super) fn tags_of(
+        &self,
+        path: &str,
+        query: Option<&str>,
+    ) -> Result<BTreeMap<String, String>, UnfitTag> {
+        config::tags_of(&self.tags, &self.path, path, query)
     }
 
     /// Returns the backend of a connection; none, where an application is to be asked first.

@@ -19,7 +19,7 @@ async fn ask(daemon: &Daemon, arguments: &[&str]) -> Ran {
 }
 
 /// Runs a command that has to succeed; returns what it prints.
-async fn told(daemon: &Daemon, arguments: &[&str]) -> String {
+pub(super) async fn told(daemon: &Daemon, arguments: &[&str]) -> String {
     let ran = ask(daemon, arguments).await;
     assert_eq!(ran.code, Some(0), "{arguments:?}: {ran:?}");
     ran.stdout

@@ -56,7 +56,7 @@ async fn a_backend_that_cannot_be_made_is_an_attempt_that_failed_and_the_next_ma
         Backend::none()
     });
     let dialer = supervisor.keep(options).unwrap();
-    let ending = soon("an attempt", endings.next()).await.unwrap();
+    let ending = soon("an attempt", endings.next()).await.unwrap().unwrap();
     assert_eq!(ending.outcome.kind, Kind::OpenFailed(OpenFailure::BackendRefused));
     assert!(ending.outcome.detail.contains("no backend today"), "{ending}");
     assert_eq!(ending.origin.dialer.as_deref(), Some("feed"));

@@ -214,7 +214,7 @@ async fn a_dial_that_is_dropped_tells_its_application() {
     assert_eq!(closed(&mut application).await.0, 1001);
     drop(application);
     let kinds = [soon("an ending", endings.next()).await, soon("an ending", endings.next()).await];
-    let kinds = kinds.map(|ending| ending.unwrap().outcome.kind);
+    let kinds = kinds.map(|ending| ending.unwrap().unwrap().outcome.kind);
     assert!(kinds.contains(&Kind::Clean), "{kinds:?}");
     assert!(kinds.contains(&Kind::OpenFailed(OpenFailure::RefusedDraining)), "{kinds:?}");
 }

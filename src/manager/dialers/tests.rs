@@ -17,20 +17,20 @@ async fn until(dialer: &DialerHandle, fits: impl Fn(&DialerStatus) -> bool) -> D
 }
 
 /// A supervisor whose dialer keeps a connection to itself.
-async fn house(name: &str) -> (Supervisor, crate::manager::Listening, DialerHandle) {
+async fn house(name: &str) -> (Supervisor, DialerHandle) {
     let supervisor = Supervisor::builder().start().await.unwrap();
     let routes = vec![Route::echo("/echo").unwrap()];
-    let listening =
+    let listener =
         supervisor.listen("public", &"127.0.0.1:0".parse().unwrap(), routes).await.unwrap();
-    let options = DialerOptions::new(name, format!("ws://{}/echo", listening.address()));
+    let options = DialerOptions::new(name, format!("ws://{}/echo", listener.address()));
     let dialer = supervisor.keep(options).unwrap();
     until(&dialer, |status| status.phase == DialerPhase::Ready).await;
-    (supervisor, listening, dialer)
+    (supervisor, dialer)
 }
 
 #[tokio::test]
 async fn a_keeper_that_panics_says_so_and_dials_again() {
-    let (_supervisor, _listening, dialer) = house("mined").await;
+    let (_supervisor, dialer) = house("mined").await;
     let old = dialer.connection().unwrap();
     mines::lay("mined");
     // Whatever it hears, it goes round once.
@@ -47,7 +47,7 @@ async fn a_keeper_that_panics_says_so_and_dials_again() {
 
 #[tokio::test]
 async fn a_keeper_that_panics_may_be_paused_and_removed() {
-    let (supervisor, _listening, dialer) = house("mined and paused").await;
+    let (supervisor, dialer) = house("mined and paused").await;
     mines::lay("mined and paused");
     dialer.pause(None);
     until(&dialer, |status| status.phase == DialerPhase::Paused).await;

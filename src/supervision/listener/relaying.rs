@@ -3,17 +3,18 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::StatusCode;
 
 use super::under_way::{Stage, UnderWay};
 use super::{Decision, Listener, RELAY, about_to_stop};
 use crate::supervision::backend::Backend;
-use crate::supervision::relay::{Offer, Opened, Relay, Unopened};
+use crate::supervision::relay::{Identity, Offer, Opened, Relay, Unopened};
 use crate::supervision::supervisor::{Adoption, Pair};
 use crate::transport::opening_handshake::{
     Accepted, Agreement, Received, Refusal, Request, RequestFacts, Subprotocol,
 };
 use crate::transport::socket::{AnySocket, SocketName};
-use crate::vocabulary::{Direction, Origin, Role};
+use crate::vocabulary::{Direction, OpenFailure, Origin, Role};
 
 impl Listener {
     /// Answers 101 once an application has, and hands both legs over.
@@ -31,9 +32,19 @@ impl Listener {
             // The application is not asked any longer, and has its place free.
             loss = client.left() => return under_way.failed(received.gone(&loss)),
         };
-        let (opened, agreement) = match asked {
+        let (mut opened, agreement) = match asked {
             Ok(asked) => asked,
             Err(refusal) => return under_way.failed(received.refuse(refusal).await),
+        };
+        let identity = match std::mem::replace(&mut opened.identity, Ok(Identity::default())) {
+            Ok(identity) => identity,
+            Err(unusable) => {
+                let facts = received.facts();
+                self.dismiss(opened, relay, Some(facts), &under_way, &unusable);
+                let refusal = unusable_identity(unusable);
+                under_way.refuse(&refusal, None, received.request());
+                return under_way.failed(received.refuse(refusal).await);
+            }
         };
         // The application had its own time.
         received.give_time(self.timeout);
@@ -41,7 +52,8 @@ impl Listener {
         let accepted = match agreed {
             Ok(accepted) => accepted,
             Err(failed) => {
-                self.dismiss(opened, relay, failed.request.as_ref(), &under_way);
+                let request = failed.request.as_ref();
+                self.dismiss(opened, relay, request, &under_way, "the client left");
                 return under_way.failed(failed);
             }
         };
@@ -49,6 +61,10 @@ impl Listener {
         let request = Some(&accepted.request);
         let mut origin = self.origin(under_way.visitor, request, Some(&decision.route));
         origin.upstream = under_way.upstream.take();
+        // The client's only: what is sent to a tag goes to clients.
+        origin.subject = identity.subject;
+        origin.tags.clone_from(&decision.tags);
+        origin.tags.extend(identity.tags);
         self.adopt_pair(accepted, origin, decision, opened);
     }
 
@@ -84,13 +100,15 @@ impl Listener {
         }
     }
 
-    /// Closes the connection to an application that opened for a client which did not take its 101.
+    /// Closes the connection to an application that opened for a client which does not get, or did not
+    /// take, its 101.
     fn dismiss(
         &self,
         opened: Opened,
         relay: &Relay,
         request: Option<&RequestFacts>,
         under_way: &UnderWay<'_>,
+        reason: &str,
     ) {
         let Stage::Agreed(decision) = &under_way.stage else { return };
         let route = &decision.route;
@@ -100,7 +118,7 @@ impl Listener {
         let theirs = origin_of_leg(&client, &opened);
         let place = Some(self.node.place_of_dialled());
         let (leg, _lease) = opened.application.leg(theirs, settings, Backend::discarding(), place);
-        self.node.dismiss(leg, "the client left");
+        self.node.dismiss(leg, reason);
     }
 
     /// Passes a plain request on to the application of a route; it holds its place meanwhile.
@@ -124,12 +142,12 @@ impl Listener {
         decision: Decision,
         opened: Opened,
     ) {
-        let Decision { place, place_of_leg, route, id } = decision;
+        let Decision { place, place_of_leg, route, id, .. } = decision;
         let Some(relay) = route.application() else { return };
         origin.backend = Some(RELAY.to_owned());
         origin.subprotocol = opened.application.subprotocol.as_ref().map(Subprotocol::recorded);
         let theirs = origin_of_leg(&origin, &opened);
-        let Opened { application, agreement: _, allowed_rsv } = opened;
+        let Opened { application, agreement: _, allowed_rsv, identity: _ } = opened;
         let leg = || Backend::leg(allowed_rsv, relay.checks_utf8());
         let settings = relay.settings_of_leg(&route.settings);
         let (application, lease) = application.leg(theirs, settings, leg(), place_of_leg);
@@ -165,4 +183,11 @@ fn origin_of_leg(client: &Origin, opened: &Opened) -> Origin {
     }
     theirs.subprotocol = opened.application.subprotocol.as_ref().map(Subprotocol::recorded);
     theirs
+}
+
+/// An application that says of its client what cannot be recorded must not be taken for one that says
+/// nothing: whoever selects by subject or tag would miss the client.
+fn unusable_identity(unusable: String) -> Refusal {
+    Refusal::new(StatusCode::BAD_GATEWAY, OpenFailure::BackendRefused, unusable)
+        .showing("the application did not open the WebSocket")
 }

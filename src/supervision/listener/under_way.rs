@@ -1,5 +1,6 @@
 //! An attempt that is under way: whatever becomes of it, it leaves a record.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{Decision, Listener, RELAY, Visitor};
@@ -48,14 +49,17 @@ impl UnderWay<'_> {
 
     /// Records that it failed.
     pub(super) fn failed(mut self, failed: Box<FailedHandshake>) {
-        let (route, limit, wait) = match self.over() {
-            Stage::Agreed(decision) => (Some(decision.route), None, None),
-            Stage::Refused { limit, wait, route, .. } => (route.map(|route| *route), limit, wait),
-            Stage::Undecided | Stage::Over => (None, self.limit.take(), None),
+        let (route, limit, wait, tags) = match self.over() {
+            Stage::Agreed(decision) => (Some(decision.route), None, None, decision.tags),
+            Stage::Refused { limit, wait, route, .. } => {
+                (route.map(|route| *route), limit, wait, BTreeMap::new())
+            }
+            Stage::Undecided | Stage::Over => (None, self.limit.take(), None, BTreeMap::new()),
         };
         let listener = self.listener;
         let mut origin = listener.origin(self.visitor, failed.request.as_ref(), route.as_ref());
         origin.upstream = self.upstream.take();
+        origin.tags = tags;
         if origin.upstream.is_some() {
             origin.backend = Some(RELAY.to_owned());
         }

@@ -2,6 +2,7 @@
 
 mod feed;
 mod headers;
+mod identity;
 mod proxying;
 
 use std::sync::{Arc, OnceLock};
@@ -28,6 +29,7 @@ use crate::transport::reach::FailedReach;
 use crate::transport::socket::SocketName;
 use crate::vocabulary::{ConnectionId, Limit, OpenFailure, Upstream};
 pub(crate) use feed::{NotWaiting, Waiting};
+pub(in crate::supervision) use identity::Identity;
 
 /// How much of the body of a refusal is held, in bytes; the rest is passed on as it comes.
 const REFUSAL_BODY: usize = 16 * 1024;
@@ -64,6 +66,8 @@ pub(in crate::supervision) struct Opened {
     pub(in crate::supervision) agreement: Agreement,
     /// The reserved bits that were agreed on.
     pub(in crate::supervision) allowed_rsv: u8,
+    /// What the application says of the client, or why that cannot be used.
+    pub(in crate::supervision) identity: Result<Identity, String>,
 }
 
 /// Why a client is not passed on.
@@ -190,7 +194,8 @@ impl Relay {
             .passing(headers::of_agreement(&application.headers));
         // The only extension that is offered on uses RSV1 (RFC 7692 section 6).
         let allowed_rsv = if deflates { 0b100 } else { 0 };
-        Ok(Opened { application, agreement, allowed_rsv })
+        let identity = identity::of_answer(&application.headers);
+        Ok(Opened { application, agreement, allowed_rsv, identity })
     }
 
     /// Makes the request to an application of the client's.

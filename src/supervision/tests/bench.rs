@@ -38,6 +38,7 @@ impl Bench {
     pub(super) async fn observed(observer: Option<Observer>) -> Self {
         let ledger = Arc::new(InMemory::default());
         let parts = Parts {
+            ending_backlog: super::super::ENDING_BACKLOG,
             name: "bench".to_owned(),
             ledger: Arc::clone(&ledger) as _,
             observer,

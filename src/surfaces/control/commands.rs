@@ -20,14 +20,12 @@ use crate::contract::{
 };
 use crate::ledger::Stored;
 use crate::manager::{Backend, ConnectionHandle, DialError, SendError};
-use crate::vocabulary::{Cause, CloseCode, CloseFrame, CloseReason, CloseState, IllegalClose};
+use crate::vocabulary::{
+    self, Cause, CloseCode, CloseFrame, CloseReason, CloseState, IllegalClose,
+};
 
 /// How long an ending that is due may take until it is recorded.
 const RECORDED_WITHIN: Duration = Duration::from_secs(5);
-
-/// How many labels a dialled connection may have, and how long their names and values may be.
-const MAX_TAGS: usize = 32;
-const LONGEST_TAG: usize = 256;
 
 /// Dials once, or, with `reconnect`, makes a dialer; then the answer is its record, and does not
 /// wait for a connection.
@@ -241,22 +239,9 @@ fn header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), Problem>
 }
 
 fn check_tags(tags: &std::collections::BTreeMap<String, String>) -> Result<(), Problem> {
-    if tags.len() > MAX_TAGS {
-        return Err(Problem::invalid(format!(
-            "tags: there are {}: {MAX_TAGS} at most",
-            tags.len()
-        )));
-    }
-    let fits = |text: &str| text.len() <= LONGEST_TAG && !text.contains(char::is_control);
-    match tags
-        .iter()
-        .find(|(name, value)| name.is_empty() || name.contains(':') || !fits(name) || !fits(value))
-    {
-        None => Ok(()),
-        Some((name, _)) => Err(Problem::invalid(format!(
-            "tags.{}: write a name without a colon and a value, of {LONGEST_TAG} printable bytes at \
-             most",
-            name.escape_debug()
-        ))),
-    }
+    let tags = tags.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    vocabulary::check_tags(tags).map_err(|(name, error)| match name {
+        Some(name) => Problem::invalid(format!("tags.{}: {error}", name.escape_debug())),
+        None => Problem::invalid(format!("tags: {error}")),
+    })
 }

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue};
 
+use super::identity::{SUBJECT, TAGS};
 use crate::transport::socket::SocketName;
 use crate::vocabulary::ConnectionId;
 
@@ -39,7 +40,7 @@ pub(super) fn of_request(
     id: Option<ConnectionId>,
 ) -> HeaderMap {
     let mut headers = end_to_end(request);
-    for name in [header::HOST, header::CONTENT_LENGTH, CONNECTION_ID] {
+    for name in [header::HOST, header::CONTENT_LENGTH, CONNECTION_ID, SUBJECT, TAGS] {
         headers.remove(name);
     }
     // What a client sent there itself stays in front: only the last entry is ours.
@@ -120,8 +121,9 @@ pub(super) fn of_refusal(answer: &HeaderMap, with_body: bool) -> HeaderMap {
 /// Without the lines that the answer to the client has of its own.
 pub(super) fn of_answer(answer: &HeaderMap) -> HeaderMap {
     let mut headers = end_to_end(answer);
-    headers.remove(header::CONTENT_LENGTH);
-    headers.remove(header::DATE);
+    for name in [header::CONTENT_LENGTH, header::DATE, SUBJECT, TAGS] {
+        headers.remove(name);
+    }
     headers
 }
 

@@ -1,0 +1,409 @@
+//! Paths with names in them, and labels that are made of what a request says: pure.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::Deserialize;
+use serde::de::Deserializer;
+
+use super::patterns::PathPattern;
+use super::values::{self, InvalidValue};
+use crate::vocabulary::{InvalidTag, check_tag_value};
+
+/// A path of which segments have names: `/rooms/{room}`, or `/rooms/{room}/*` for all below.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct PathTemplate {
+    segments: Vec<Segment>,
+    /// It ends in `/*`.
+    open: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Segment {
+    /// This text.
+    Fixed(String),
+    /// Any text but the empty one.
+    Named(String),
+}
+
+impl PathTemplate {
+    /// Returns whether the template takes `path`, which has no query.
+    pub fn matches(&self, path: &str) -> bool {
+        self.segments_of(path).is_some()
+    }
+
+    /// Returns the names with the segments of `path` that they stand for, as they came.
+    pub fn captures<'a>(&'a self, path: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let segments = self.segments_of(path).unwrap_or_default();
+        self.segments.iter().zip(segments).filter_map(|(segment, text)| match segment {
+            Segment::Named(name) => Some((name.as_str(), text)),
+            Segment::Fixed(_) => None,
+        })
+    }
+
+    /// Returns whether a segment has this name.
+    pub fn names(&self, name: &str) -> bool {
+        self.segments.iter().any(|segment| matches!(segment, Segment::Named(has) if has == name))
+    }
+
+    /// Returns the text that all its paths begin with.
+    pub(super) fn fixed_start(&self) -> String {
+        let mut start = "/".to_owned();
+        for segment in &self.segments {
+            let Segment::Fixed(text) = segment else { return start };
+            start.push_str(text);
+            start.push('/');
+        }
+        start
+    }
+
+    /// Returns whether every path that starts with `prefix` is taken.
+    pub(super) fn covers_prefix(&self, prefix: &str) -> bool {
+        self.open && self.matches(prefix)
+    }
+
+    /// Returns whether every path that `other` takes is taken by this template too.
+    pub(super) fn covers(&self, other: &Self) -> bool {
+        let long_enough = match (self.open, other.open) {
+            (false, false) => self.segments.len() == other.segments.len(),
+            (false, true) => false,
+            (true, false) => self.segments.len() < other.segments.len(),
+            (true, true) => self.segments.len() <= other.segments.len(),
+        };
+        let wider = |(ours, theirs): (&Segment, &Segment)| match ours {
+            Segment::Fixed(_) => ours == theirs,
+            Segment::Named(_) => *theirs != Segment::Fixed(String::new()),
+        };
+        long_enough && self.segments.iter().zip(&other.segments).all(wider)
+    }
+
+    /// Takes a path apart, if it is taken.
+    fn segments_of<'a>(&self, path: &'a str) -> Option<Vec<&'a str>> {
+        let segments: Vec<&str> = path.strip_prefix('/')?.split('/').collect();
+        let long_enough = match self.open {
+            true => segments.len() > self.segments.len(),
+            false => segments.len() == self.segments.len(),
+        };
+        let fits = |(segment, text): (&Segment, &&str)| match segment {
+            Segment::Fixed(fixed) => fixed == text,
+            Segment::Named(_) => !text.is_empty(),
+        };
+        (long_enough && self.segments.iter().zip(&segments).all(fits)).then_some(segments)
+    }
+
+    /// Reads a path that starts with `/`, with what is before a final `*`.
+    pub(super) fn parse(fixed: &str, open: bool) -> Option<Self> {
+        let inner = fixed.strip_prefix('/')?;
+        let inner = if open { inner.strip_suffix('/').unwrap_or(inner) } else { inner };
+        let mut segments = Vec::new();
+        for text in inner.split('/') {
+            let name = text.strip_prefix('{').and_then(|text| text.strip_suffix('}'));
+            let segment = match name {
+                Some(name) if is_name(name) => Segment::Named(name.to_owned()),
+                None if !text.contains(['{', '}']) => Segment::Fixed(text.to_owned()),
+                Some(_) | None => return None,
+            };
+            if matches!(segment, Segment::Named(_)) && segments.contains(&segment) {
+                return None;
+            }
+            segments.push(segment);
+        }
+        Some(Self { segments, open })
+    }
+}
+
+impl fmt::Display for PathTemplate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for segment in &self.segments {
+            match segment {
+                Segment::Fixed(text) => write!(f, "/{text}")?,
+                Segment::Named(name) => write!(f, "/{{{name}}}")?,
+            }
+        }
+        f.write_str(if self.open { "/*" } else { "" })
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text.len() <= 64
+        && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+}
+
+/// The value of a label: text with `{name}` for a segment of the path and `{query.name}` for a
+/// parameter of the query.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct TagTemplate(Vec<Part>);
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Part {
+    Text(String),
+    Path(String),
+    Query(String),
+}
+
+/// Why a request has no label that its route wants of it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the path or the query has no value for {name}: {why}")]
+pub struct UnfitTag {
+    name: String,
+    why: UnfitValue,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+enum UnfitValue {
+    #[error("it is not UTF-8 when it is percent-decoded")]
+    Encoding,
+    #[error(transparent)]
+    Value(#[from] InvalidTag),
+}
+
+impl TagTemplate {
+    /// Returns the names of segments that the value is made of.
+    pub fn path_names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter_map(|part| match part {
+            Part::Path(name) => Some(name.as_str()),
+            Part::Text(_) | Part::Query(_) => None,
+        })
+    }
+
+    /// Makes the value; `None` if the query lacks a parameter that it is made of.
+    fn value(
+        &self,
+        captures: &[(&str, &str)],
+        query: Option<&str>,
+    ) -> Result<Option<String>, UnfitValue> {
+        let mut value = String::new();
+        for part in &self.0 {
+            let found = match part {
+                Part::Text(text) => Some(text.clone()),
+                Part::Path(wanted) => {
+                    let found = captures.iter().find(|(name, _)| name == wanted);
+                    found.map(|(_, text)| decode(text, false)).transpose()?
+                }
+                Part::Query(wanted) => parameter(query, wanted)?,
+            };
+            match found {
+                Some(text) => value.push_str(&text),
+                None => return Ok(None),
+            }
+        }
+        check_tag_value(&value)?;
+        Ok(Some(value))
+    }
+}
+
+/// Returns the labels of a connection to `path`, which matches `pattern`.
+///
+/// Values are percent-decoded. A label that is made of a parameter that the query lacks is left out.
+///
+/// # Errors
+/// A value that is too long or cannot be printed: cut to size, it could be that of others.
+pub fn tags_of(
+    templates: &BTreeMap<String, TagTemplate>,
+    pattern: &PathPattern,
+    path: &str,
+    query: Option<&str>,
+) -> Result<BTreeMap<String, String>, UnfitTag> {
+    let mut tags = BTreeMap::new();
+    if templates.is_empty() {
+        return Ok(tags);
+    }
+    let captures: Vec<_> = match pattern {
+        PathPattern::Template(template) => template.captures(path).collect(),
+        PathPattern::Exact(_) | PathPattern::Prefix(_) => Vec::new(),
+    };
+    for (name, template) in templates {
+        let value = template.value(&captures, query);
+        let value = value.map_err(|why| UnfitTag { name: name.clone(), why })?;
+        if let Some(value) = value {
+            tags.insert(name.clone(), value);
+        }
+    }
+    Ok(tags)
+}
+
+/// Returns the first parameter of this name.
+fn parameter(query: Option<&str>, wanted: &str) -> Result<Option<String>, UnfitValue> {
+    for pair in query.unwrap_or_default().split('&') {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        if decode(name, true).is_ok_and(|name| name == wanted) {
+            return decode(value, true).map(Some);
+        }
+    }
+    Ok(None)
+}
+
+fn decode(text: &str, is_query: bool) -> Result<String, UnfitValue> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&byte, behind)) = rest.split_first() {
+        let hex = |n: usize| behind.get(n).and_then(|digit| char::from(*digit).to_digit(16));
+        match (byte, hex(0), hex(1)) {
+            (b'%', Some(high), Some(low)) => {
+                bytes.push((high * 16 + low) as u8);
+                rest = &behind[2..];
+                continue;
+            }
+            (b'+', ..) if is_query => bytes.push(b' '),
+            _ => bytes.push(byte),
+        }
+        rest = behind;
+    }
+    String::from_utf8(bytes).map_err(|_| UnfitValue::Encoding)
+}
+
+impl FromStr for TagTemplate {
+    type Err = InvalidValue;
+
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        let invalid = || InvalidValue::Tag(text.to_owned());
+        let (mut parts, mut rest) = (Vec::new(), text);
+        while let Some(at) = rest.find(['{', '}']) {
+            let (before, behind) = rest.split_at(at);
+            if !before.is_empty() {
+                parts.push(Part::Text(before.to_owned()));
+            }
+            let behind = behind.strip_prefix('{').ok_or_else(invalid)?;
+            let (name, behind) = behind.split_once('}').ok_or_else(invalid)?;
+            parts.push(match name.strip_prefix("query.") {
+                Some(name) if !name.is_empty() && !name.contains('{') => {
+                    Part::Query(name.to_owned())
+                }
+                None if is_name(name) => Part::Path(name.to_owned()),
+                Some(_) | None => return Err(invalid()),
+            });
+            rest = behind;
+        }
+        if !rest.is_empty() {
+            parts.push(Part::Text(rest.to_owned()));
+        }
+        check_tag_value(text).map_err(|_| invalid())?;
+        Ok(Self(parts))
+    }
+}
+
+impl fmt::Display for TagTemplate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|part| match part {
+            Part::Text(text) => f.write_str(text),
+            Part::Path(name) => write!(f, "{{{name}}}"),
+            Part::Query(name) => write!(f, "{{query.{name}}}"),
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for TagTemplate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        values::text(deserializer, "a text such as \"{room}\" or \"{query.app}\"", Self::from_str)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(text: &str) -> PathPattern {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_name_stands_for_one_segment() {
+        let room = path("/rooms/{room}");
+        assert!(room.matches("/rooms/7"));
+        for other in ["/rooms/", "/rooms", "/rooms/7/", "/rooms/7/a", "/room/7", "/"] {
+            assert!(!room.matches(other), "{other}");
+        }
+        let below = path("/{tenant}/rooms/{room}/*");
+        assert!(below.matches("/a/rooms/7/") && below.matches("/a/rooms/7/x/y"));
+        assert!(!below.matches("/a/rooms/7") && !below.matches("//rooms/7/"));
+        for text in ["/rooms/{room}", "/{a}", "/{a}/*", "/a/{b}/c/{d}/*"] {
+            assert_eq!(path(text).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn what_is_no_template_is_refused() {
+        for text in [
+            "/{}", "/{a", "/a}", "/x{a}", "/{a}x", "/{A}", "/{a.b}", "/{a}/{a}", "/{1}", "{a}",
+            "/{a}*", "/{a*}",
+        ] {
+            assert_eq!(text.parse::<PathPattern>(), Err(InvalidValue::Path(text.to_owned())));
+        }
+    }
+
+    #[test]
+    fn a_wider_template_covers_a_narrower_one() {
+        for (wide, narrow) in [
+            ("/*", "/{a}"),
+            ("/rooms/*", "/rooms/{a}"),
+            ("/{a}", "/rooms"),
+            ("/{a}", "/{b}"),
+            ("/{a}/*", "/rooms/*"),
+            ("/{a}/*", "/{b}/{c}"),
+            ("/{a}/*", "/{b}/c/*"),
+            ("/{a}/*", "/x/y"),
+        ] {
+            assert!(path(wide).covers(&path(narrow)), "{wide} {narrow}");
+        }
+        for (wide, narrow) in [
+            ("/rooms", "/{a}"),
+            ("/rooms/*", "/{a}/{b}"),
+            ("/{a}", "/rooms/*"),
+            ("/{a}", "/{b}/*"),
+            ("/{a}/*", "/{b}"),
+            ("/{a}/x", "/{a}/{b}"),
+            ("/{a}", "/"),
+        ] {
+            assert!(!path(wide).covers(&path(narrow)), "{wide} {narrow}");
+        }
+    }
+
+    fn tags(template: &str, target: &str) -> Result<Option<String>, UnfitTag> {
+        let templates = BTreeMap::from([("t".to_owned(), template.parse().unwrap())]);
+        let (path_of, query) = match target.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (target, None),
+        };
+        tags_of(&templates, &path("/rooms/{room}"), path_of, query).map(|mut tags| tags.remove("t"))
+    }
+
+    #[test]
+    fn values_come_decoded_from_path_and_query() {
+        for (template, target, expected) in [
+            ("{room}", "/rooms/7", Some("7")),
+            ("{room}", "/rooms/a%20b%2Fc+d", Some("a b/c+d")),
+            ("{query.app}", "/rooms/7?x=1&app=web+app%21&app=2", Some("web app!")),
+            ("{query.app}", "/rooms/7?app", Some("")),
+            ("{query.app}", "/rooms/7?apps=1", None),
+            ("{query.app}", "/rooms/7", None),
+            ("r-{room}.{query.v}", "/rooms/7?v=2", Some("r-7.2")),
+            ("r-{room}.{query.v}", "/rooms/7", None),
+            ("gold", "/rooms/7", Some("gold")),
+            ("{room}", "/rooms/%zz%4", Some("%zz%4")),
+        ] {
+            assert_eq!(tags(template, target).unwrap().as_deref(), expected, "{template} {target}");
+        }
+    }
+
+    #[test]
+    fn values_that_do_not_fit_are_refused_and_not_cut() {
+        let long = format!("/rooms/{}", "x".repeat(257));
+        for target in ["/rooms/%ff", "/rooms/a%0ab", "/rooms/%00", &long] {
+            let error = tags("{room}", target).unwrap_err();
+            assert!(error.to_string().contains(" for t: "), "{error}");
+        }
+        assert!(tags("{room}", &long[..long.len() - 1]).unwrap().is_some());
+    }
+
+    #[test]
+    fn what_is_no_template_of_a_tag_is_refused() {
+        for text in ["{", "}", "{}", "{room", "room}", "{query.}", "{query}{", "{Room}", "a\nb"] {
+            assert_eq!(text.parse::<TagTemplate>(), Err(InvalidValue::Tag(text.to_owned())));
+        }
+        for text in ["{room}", "a-{room}-{query.v}", "gold", ""] {
+            assert_eq!(text.parse::<TagTemplate>().unwrap().to_string(), text);
+        }
+    }
+}

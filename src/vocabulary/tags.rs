@@ -1,0 +1,64 @@
+//! What a label may be: pure checks of its name and value.
+
+/// How many labels a connection may have.
+pub const MAX_TAGS: usize = 32;
+
+/// How long the name or the value of a label, or a subject, may be, in bytes.
+pub const LONGEST_TAG: usize = 256;
+
+/// Tells why something is no label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidTag {
+    /// The name has no place in a selector such as `tag=room:7`.
+    #[error("the name of a tag has 1 to {LONGEST_TAG} printable bytes and no colon")]
+    Name,
+    /// The value is too long, or cannot be printed.
+    #[error("the value of a tag has {LONGEST_TAG} printable bytes at most")]
+    Value,
+    /// There are too many.
+    #[error("there are {0} tags: {MAX_TAGS} at most")]
+    TooMany(usize),
+}
+
+/// Checks the name of a label.
+///
+/// # Errors
+/// [`InvalidTag::Name`].
+pub fn check_tag_name(name: &str) -> Result<(), InvalidTag> {
+    if name.is_empty() || name.contains(':') || !is_label(name) {
+        return Err(InvalidTag::Name);
+    }
+    Ok(())
+}
+
+/// Checks the value of a label.
+///
+/// # Errors
+/// [`InvalidTag::Value`].
+pub fn check_tag_value(value: &str) -> Result<(), InvalidTag> {
+    if is_label(value) { Ok(()) } else { Err(InvalidTag::Value) }
+}
+
+/// Checks all labels of a connection.
+///
+/// # Errors
+/// The first that is none, by its name, or that there are too many.
+pub fn check_tags<'a>(
+    tags: impl ExactSizeIterator<Item = (&'a str, &'a str)>,
+) -> Result<(), (Option<&'a str>, InvalidTag)> {
+    if tags.len() > MAX_TAGS {
+        return Err((None, InvalidTag::TooMany(tags.len())));
+    }
+    for (name, value) in tags {
+        check_tag_name(name)
+            .and_then(|()| check_tag_value(value))
+            .map_err(|error| (Some(name), error))?;
+    }
+    Ok(())
+}
+
+/// Tells whether a text is short and printable enough for a label or a subject.
+pub fn is_label(text: &str) -> bool {
+    text.len() <= LONGEST_TAG && !text.contains(char::is_control)
+}
