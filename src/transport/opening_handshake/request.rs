@@ -40,7 +40,7 @@ impl Request {
     pub fn target(&self) -> &str {
         match self.parts.uri.path_and_query() {
             Some(target) => target.as_str(),
-            None => self.parts.uri.authority().map_or("", |authority| authority.as_str()),
+            None => self.parts.uri.authority().map_or("", |it| without_credentials(it.as_str())),
         }
     }
 
@@ -55,12 +55,13 @@ impl Request {
     }
 
     /// Returns the host, and the port if it was named: of a target in absolute form (RFC 9112
-    /// section 3.2.2), else of the `Host` line.
+    /// section 3.2.2), else of the `Host` line. Credentials in front of it are left out.
     pub fn host(&self) -> Option<&str> {
-        match self.parts.uri.authority() {
-            Some(authority) => Some(authority.as_str()),
-            None => self.parts.headers.get(HOST)?.to_str().ok(),
-        }
+        let host = match self.parts.uri.authority() {
+            Some(authority) => authority.as_str(),
+            None => self.parts.headers.get(HOST)?.to_str().ok()?,
+        };
+        Some(without_credentials(host))
     }
 
     /// Returns all header lines.
@@ -111,14 +112,28 @@ impl Request {
         has_token(&self.parts.headers, UPGRADE, "websocket")
     }
 
-    /// Checks what every HTTP/1.1 request must have (RFC 9112 section 3.2): one `Host`.
+    /// Checks what every HTTP/1.1 request must have (RFC 9112 section 3.2): one `Host`, of the form
+    /// `uri-host [ ":" port ]`, and in a target of absolute form no credentials (RFC 9110 section
+    /// 4.2.4).
     pub(super) fn check_host(&self) -> Result<(), Refusal> {
-        let hosts = self.parts.headers.get_all(HOST).iter().count();
-        if hosts > 1 {
+        let mut hosts = self.parts.headers.get_all(HOST).iter();
+        let (host, second) = (hosts.next(), hosts.next());
+        if second.is_some() {
             return Err(bad_request("there is more than one Host line: send one"));
         }
-        if self.parts.version >= Version::HTTP_11 && self.host().is_none() {
+        if host.is_none() && self.parts.version >= Version::HTTP_11 {
             return Err(bad_request("there is no Host line: send one"));
+        }
+        // Not repeated: it may hold a secret.
+        if host.is_some_and(|host| !host.to_str().is_ok_and(is_host_and_port)) {
+            return Err(bad_request(
+                "the Host line is no host name or address with a port or none",
+            ));
+        }
+        if self.parts.uri.authority().is_some_and(|it| !is_host_and_port(it.as_str())) {
+            return Err(bad_request(
+                "the target names no host, or credentials before it: send them in a header",
+            ));
         }
         Ok(())
     }
@@ -371,6 +386,67 @@ const fn is_token_char(c: u8) -> bool {
                 | b'|'
                 | b'~'
         )
+}
+
+/// Leaves out the user information of an authority (RFC 3986 section 3.2.1).
+fn without_credentials(authority: &str) -> &str {
+    authority.rsplit_once('@').map_or(authority, |(_, host)| host)
+}
+
+/// Tells whether a text is `uri-host [ ":" port ]` (RFC 9110 section 7.2, RFC 3986 section 3.2.2),
+/// and names a host: an http URI without one is invalid (RFC 9110 section 4.2.1).
+fn is_host_and_port(text: &str) -> bool {
+    let (host, port) = if let Some(rest) = text.strip_prefix('[') {
+        let Some((address, port)) = rest.split_once(']') else { return false };
+        let future = || {
+            let (version, rest) = address.strip_prefix(['v', 'V'])?.split_once('.')?;
+            let hex = !version.is_empty() && version.bytes().all(|c| c.is_ascii_hexdigit());
+            let rest_is_good = !rest.is_empty()
+                && rest.bytes().all(|c| is_unreserved(c) || is_sub_delimiter(c) || c == b':');
+            Some(hex && rest_is_good)
+        };
+        if address.parse::<std::net::Ipv6Addr>().is_err() && future() != Some(true) {
+            return false;
+        }
+        ("", port)
+    } else {
+        let end = text.find(':').unwrap_or(text.len());
+        let (host, port) = text.split_at(end);
+        if host.is_empty() {
+            return false;
+        }
+        (host, port)
+    };
+    let port_is_good = match port.strip_prefix(':') {
+        None => port.is_empty(),
+        Some(digits) => {
+            digits.is_empty()
+                || digits.bytes().all(|c| c.is_ascii_digit()) && digits.parse::<u16>().is_ok()
+        }
+    };
+    port_is_good && is_registered_name(host.as_bytes())
+}
+
+/// `reg-name` of RFC 3986: unreserved, percent-encoded and sub-delimiters.
+fn is_registered_name(mut name: &[u8]) -> bool {
+    loop {
+        name = match name {
+            [] => return true,
+            [b'%', high, low, rest @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
+                rest
+            }
+            [c, rest @ ..] if is_unreserved(*c) || is_sub_delimiter(*c) => rest,
+            _ => return false,
+        }
+    }
+}
+
+const fn is_unreserved(c: u8) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, b'-' | b'.' | b'_' | b'~')
+}
+
+const fn is_sub_delimiter(c: u8) -> bool {
+    matches!(c, b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=')
 }
 
 fn bad_request(text: &str) -> Refusal {

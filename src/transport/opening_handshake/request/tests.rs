@@ -33,6 +33,73 @@ fn status(request: &Request) -> u16 {
     check_upgrade(request).map_or_else(|refusal| refusal.status.as_u16(), |_| 101)
 }
 
+fn host_status(host: &str) -> u16 {
+    with("host", host).check_host().map_or_else(|refusal| refusal.status.as_u16(), |()| 101)
+}
+
+#[test]
+fn a_host_is_a_name_or_an_address_with_a_port_or_none() {
+    for good in [
+        "example.org",
+        "EXAMPLE.org:8080",
+        "example.org:",
+        "under_score.internal",
+        "xn--bcher-kva.example",
+        "b%C3%BCcher.example",
+        "10.0.0.5:1",
+        "[::1]",
+        "[2001:db8::7]:65535",
+        "[v1.a:b]:80",
+    ] {
+        assert_eq!(host_status(good), 101, "{good}");
+    }
+    for bad in [
+        "",
+        ":80",
+        "user:hunter2@example.org",
+        "user@example.org",
+        "example.org/path",
+        "example.org?x",
+        "http://example.org",
+        "a b",
+        "a,b:1,2",
+        "example.org:x",
+        "example.org:65536",
+        "example.org:80:80",
+        "::1",
+        "[::1",
+        "[::1]x",
+        "[example.org]",
+        "[v.a]",
+        "<script>",
+        "a%zz",
+    ] {
+        assert_eq!(host_status(bad), 400, "{bad}");
+    }
+}
+
+#[test]
+fn credentials_before_a_host_are_refused_and_not_recorded() {
+    for uri in ["http://user:hunter2@example.org/chat", "http://hunter2@example.org:80/"] {
+        let mut builder = http::Request::builder().uri(uri);
+        for (name, value) in GOOD {
+            builder = builder.header(name, value);
+        }
+        let request = Request::new(builder.body(()).unwrap().into_parts().0);
+        let refusal = request.check_host().unwrap_err();
+        assert_eq!(refusal.status.as_u16(), 400);
+        let facts = format!("{:?}{}", request.facts(), refusal.text);
+        assert!(facts.contains("example.org") && !facts.contains("hunter2"), "{facts}");
+    }
+    let request = with("host", "user:hunter2@example.org");
+    let refusal = request.check_host().unwrap_err();
+    let facts = format!("{:?}{}", request.facts(), refusal.text);
+    assert!(facts.contains("example.org") && !facts.contains("hunter2"), "{facts}");
+    let uri = http::Uri::from_static("user:hunter2@example.org:80");
+    let connect = http::Request::builder().method(Method::CONNECT).uri(uri).body(()).unwrap();
+    assert_eq!(Request::new(connect.into_parts().0).target(), "example.org:80");
+}
+
 #[test]
 fn a_good_request_is_answered_with_the_key_of_the_rfc() {
     let accept = check_upgrade(&request(&GOOD)).unwrap();
