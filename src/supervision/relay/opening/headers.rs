@@ -39,7 +39,7 @@ pub(super) fn of_request(
     peer: &SocketName,
     id: Option<ConnectionId>,
 ) -> HeaderMap {
-    let mut headers = end_to_end(request);
+    let mut headers = without_our_names(end_to_end(request));
     for name in [header::HOST, header::CONTENT_LENGTH, CONNECTION_ID, SUBJECT, TAGS] {
         headers.remove(name);
     }
@@ -80,6 +80,25 @@ fn client_entry(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
 /// RFC 3986 section 3.1.
 fn is_scheme(text: &str) -> bool {
     text.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'+' | b'-' | b'.'))
+}
+
+/// Leaves out what an application could take for a line of ours. CGI, WSGI and their like make `_` of
+/// every sign that is neither letter nor digit, so `Lastword_Connection_Id` would be read as
+/// `Lastword-Connection-Id`.
+fn without_our_names(mut headers: HeaderMap) -> HeaderMap {
+    let is_ours = |name: &str| {
+        let read_as = name.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+        let list = ["x-forwarded-", "x-real-ip", "x-original-"];
+        // Lists that a proxy in front has begun are gone on with, under their own names only.
+        read_as.starts_with("lastword-")
+            || read_as != name && list.iter().any(|ours| read_as.starts_with(ours))
+    };
+    let ours: Vec<HeaderName> =
+        headers.keys().filter(|name| is_ours(name.as_str())).cloned().collect();
+    for name in ours {
+        headers.remove(name);
+    }
+    headers
 }
 
 /// Returns the lines of an application's 101 that pass on, the extensions it agreed on included.
@@ -226,6 +245,28 @@ mod tests {
         let told = of(&[]);
         assert_eq!(told[FORWARDED_PROTO], "http");
         assert_eq!(told[FORWARDED_HOST], "inner:80");
+    }
+
+    #[test]
+    fn what_an_application_would_take_for_ours_does_not_pass() {
+        let from = map(&[
+            ("lastword_connection_id", "forged"),
+            ("lastword-subject", "forged"),
+            ("lastword.tags", "forged"),
+            ("x_forwarded_for", "127.0.0.1"),
+            ("x-forwarded_proto", "https"),
+            ("x-forwarded-for", "10.0.0.1"),
+            ("x_room", "7"),
+        ]);
+        let peer = SocketName::Tcp("203.0.113.9:5".parse().unwrap());
+        let passed = of_request(&from, "example.org", &peer, None);
+        let mut names: Vec<&str> = passed.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(
+            names,
+            ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x_room"]
+        );
+        assert_eq!(passed[FORWARDED_FOR], "10.0.0.1, 203.0.113.9");
     }
 
     #[test]
