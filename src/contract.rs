@@ -12,6 +12,7 @@ mod drain;
 mod ending;
 mod event;
 pub mod masking;
+pub mod plain_json;
 mod requests;
 mod rfc3339_millis;
 

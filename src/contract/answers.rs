@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use super::{EndingRecord, rfc3339_millis};
+use super::{EndingRecord, plain_json, rfc3339_millis};
 
 /// How the daemon fares: `GET /v1/status`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -83,7 +83,7 @@ impl EndingPageRecord<'_> {
             next: Option<&'s str>,
         }
         let endings = endings.map(serde_json::from_str).collect::<Result<_, _>>()?;
-        serde_json::to_string(&Page { endings, next })
+        plain_json::write(&Page { endings, next })
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{fractional_millis, millis, rfc3339_millis};
+use super::{fractional_millis, masking, millis, plain_json, rfc3339_millis};
 use crate::vocabulary::{
     CloseFrame, Ending, Limit, OpenFailure, Origin, ReceivedClose, Retry, TcpFacts, Upstream,
 };
@@ -186,7 +186,7 @@ impl EndingRecord<'_> {
     pub fn to_json(&self) -> String {
         // Every key is a text and nothing here can refuse to be written, so the fallback is never
         // taken; it is valid JSON, should that ever change.
-        serde_json::to_string(self).unwrap_or_else(|_| "null".to_owned())
+        plain_json::write(self).unwrap_or_else(|_| "null".to_owned())
     }
 }
 
@@ -253,7 +253,7 @@ impl<'a> From<&'a Origin> for OriginRecord<'a> {
             tls: text(&origin.tls),
             host: text(&origin.host),
             path: text(&origin.path),
-            subprotocol: text(&origin.subprotocol),
+            subprotocol: origin.subprotocol.as_deref().map(masking::record_subprotocol),
             user_agent: text(&origin.user_agent),
             traceparent: text(&origin.traceparent),
             subject: text(&origin.subject),

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use super::{
     DialerNewsRecord, DrainRecord, EndingRecord, OriginRecord, ReconnectingRecord, UpstreamRecord,
-    rfc3339_millis,
+    plain_json, rfc3339_millis,
 };
 use crate::vocabulary::{Ending, Event, Opened};
 
@@ -107,14 +107,14 @@ impl EventRecord<'_> {
     /// Writes the record as one line of JSON.
     pub fn to_json(&self) -> String {
         // As with endings: nothing here can refuse to be written.
-        serde_json::to_string(self).unwrap_or_else(|_| "null".to_owned())
+        plain_json::write(self).unwrap_or_else(|_| "null".to_owned())
     }
 
     /// Writes the event of an ending that is stored as JSON, without reading it; returns its word,
     /// too.
     pub fn of_stored(attempt: bool, ending: &str) -> (&'static str, String) {
         let word = if attempt { "open_failed" } else { "ended" };
-        (word, format!(r#"{{"event":"{word}","ending":{ending}}}"#))
+        (word, plain_json::escaped(format!(r#"{{"event":"{word}","ending":{ending}}}"#)))
     }
 }
 
@@ -122,7 +122,7 @@ impl OpenedRecord<'_> {
     /// Writes the record as one line of JSON.
     pub fn to_json(&self) -> String {
         // As with endings: nothing here can refuse to be written.
-        serde_json::to_string(self).unwrap_or_else(|_| "null".to_owned())
+        plain_json::write(self).unwrap_or_else(|_| "null".to_owned())
     }
 
     /// Reads what [`Self::to_json`] wrote.

@@ -3,6 +3,7 @@
 //! Access tokens travel in the query of WebSocket URLs, since browsers let a page set no header.
 //! So a value is masked unless its parameter was named as harmless, and in doubt it is masked.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 /// What becomes of the query of a recorded path (CONTRACT: `records.query`).
@@ -27,17 +28,18 @@ const MASK: &str = "***";
 /// With [`Masking::Mask`], `keep` names the parameters whose values may be seen; names are
 /// compared percent-decoded. A parameter without `=` may be a bare token, so it is a value too. A
 /// value that is kept ends at a `;`, which some servers take for a separator like `&`.
-/// A fragment, which has no place in a request, is left out except with [`Masking::Keep`].
+/// A fragment, which has no place in a request, is left out except with [`Masking::Keep`]; so are
+/// the values of path parameters, such as `;jsessionid=`, masked.
 ///
 /// The result has at most [`MAX_RECORDED`] bytes, and control characters are escaped.
 pub fn record_path(path_and_query: &str, masking: Masking, keep: &[String]) -> String {
     let mut recorded = Recorded::default();
     match masking {
         Masking::Keep => recorded.push(path_and_query),
-        Masking::Drop => recorded.push(split(path_and_query).0),
+        Masking::Drop => mask_path(&mut recorded, split(path_and_query).0, keep),
         Masking::Mask => {
             let (path, query) = split(path_and_query);
-            recorded.push(path);
+            mask_path(&mut recorded, path, keep);
             if let Some(query) = query {
                 recorded.push("?");
                 mask_query(&mut recorded, query, keep);
@@ -86,6 +88,57 @@ fn split(path_and_query: &str) -> (&str, Option<&str>) {
     match without_fragment.split_once('?') {
         Some((path, query)) => (path, Some(query)),
         None => (without_fragment, None),
+    }
+}
+
+/// Writes a path without the values of its parameters (RFC 3986 section 3.3).
+fn mask_path(recorded: &mut Recorded, path: &str, keep: &[String]) {
+    let is_separator = |rest: &str| match rest.as_bytes() {
+        [b';', ..] => Some(1),
+        [b'%', b'3', b'b' | b'B', ..] => Some(3),
+        _ => None,
+    };
+    if !path.contains([';', '%']) {
+        // Nearly all have none.
+        recorded.push(path);
+        return;
+    }
+    for (at, segment) in path.split('/').enumerate() {
+        if at > 0 {
+            recorded.push("/");
+        }
+        let mut rest = segment;
+        let mut is_parameter = false;
+        loop {
+            let next =
+                rest.char_indices().find_map(|(at, _)| Some((at, is_separator(&rest[at..])?)));
+            let part = next.map_or(rest, |(at, _)| &rest[..at]);
+            match part.split_once('=') {
+                _ if !is_parameter || part.is_empty() => recorded.push(part),
+                Some((name, _)) if is_kept(name, keep) => recorded.push(part),
+                Some((name, _)) => {
+                    recorded.push(name);
+                    recorded.push("=");
+                    recorded.push(MASK);
+                }
+                None if is_kept(part, keep) => recorded.push(part),
+                None => recorded.push(MASK),
+            }
+            let Some((at, length)) = next else { break };
+            recorded.push(&rest[at..at + length]);
+            rest = &rest[at + length..];
+            is_parameter = true;
+        }
+    }
+}
+
+/// Returns a subprotocol as it may be recorded: what follows `bearer.` is a token.
+pub fn record_subprotocol(subprotocol: &str) -> Cow<'_, str> {
+    const BEARER: &str = "bearer.";
+    let found = subprotocol.to_ascii_lowercase().find(BEARER);
+    match found.map(|at| at + BEARER.len()) {
+        Some(end) if end < subprotocol.len() => format!("{}{MASK}", &subprotocol[..end]).into(),
+        Some(_) | None => subprotocol.into(),
     }
 }
 
@@ -181,10 +234,13 @@ impl Recorded {
 }
 
 /// Tells whether a character would do something to a terminal or a log viewer: controls, line
-/// separators, and marks that change the direction of what follows.
+/// separators, marks that change the direction of what follows, and some that are not seen at all.
 pub fn is_unprintable(c: char) -> bool {
     c.is_control()
-        || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        || matches!(c,
+            '\u{61c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
+            | '\u{e0000}'..='\u{e007f}')
 }
 
 #[cfg(test)]
@@ -207,6 +263,28 @@ mod tests {
         assert_eq!(masked("/chat?token=a=b==&x=1"), "/chat?token=***&x=***");
         assert_eq!(masked("/chat?Room=7"), "/chat?Room=***");
         assert_eq!(masked("/chat"), "/chat");
+    }
+
+    #[test]
+    fn path_parameters_are_values_too() {
+        assert_eq!(masked("/a;jsessionid=31F8/b?x=1"), "/a;jsessionid=***/b?x=***");
+        assert_eq!(masked("/a%3Bjsessionid=31F8;room=7;v;"), "/a%3Bjsessionid=***;room=7;***;");
+        assert_eq!(masked("/a=b/c%20d"), "/a=b/c%20d");
+        assert_eq!(record_path("/a;s=1?x", Masking::Drop, &[]), "/a;s=***");
+        assert_eq!(record_path("/a;s=1?x", Masking::Keep, &[]), "/a;s=1?x");
+    }
+
+    #[test]
+    fn a_token_among_the_subprotocols_is_masked() {
+        for (subprotocol, recorded) in [
+            ("v1.chat", "v1.chat"),
+            ("bearer.eyJhbGciOi", "bearer.***"),
+            ("Bearer.x", "Bearer.***"),
+            ("base64url.bearer.authorization.k8s.io.abc", "base64url.bearer.***"),
+            ("bearer.", "bearer."),
+        ] {
+            assert_eq!(record_subprotocol(subprotocol), recorded);
+        }
     }
 
     #[test]

@@ -42,10 +42,12 @@ pub use tokens::{TokenFileError, Tokens};
 use super::probes::Probes;
 use super::serving::{self, ServingLimits};
 use crate::config::{self, ConnectionSettings, HostName};
+use crate::contract::plain_json;
 use crate::ledger::Archive;
 use crate::manager::Supervisor;
 use crate::transport::bind::Acceptor;
 use crate::vocabulary::ListenAddress;
+use access::Strangers;
 use problem::Problem;
 use queries::Queries;
 
@@ -128,6 +130,7 @@ struct Shared {
     /// The hosts that are always listed.
     hosts: Vec<HostName>,
     queries: Queries,
+    strangers: Strangers,
     /// Places for streams of events, so that they leave some for everything else.
     streams: Arc<Semaphore>,
     /// Likewise for calls that wait for an ending.
@@ -155,6 +158,7 @@ impl Shared {
             started_at: SystemTime::now(),
             started: Instant::now(),
             hosts,
+            strangers: Strangers::default(),
             streams,
             waits,
             stop,
@@ -207,7 +211,7 @@ fn described() -> OpenApiRouter<Api> {
 
 /// Answers with a record.
 fn json(status: StatusCode, record: &impl Serialize) -> Response {
-    match serde_json::to_string(record) {
+    match plain_json::write(record) {
         Ok(json) => json_text(status, json),
         // No record of ours can refuse to be written.
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
@@ -216,7 +220,8 @@ fn json(status: StatusCode, record: &impl Serialize) -> Response {
 
 /// Answers with JSON that is written already.
 fn json_text(status: StatusCode, json: String) -> Response {
-    let mut response = Response::new(Body::from(json));
+    // What was stored by an older version may hold more than is safe to look at.
+    let mut response = Response::new(Body::from(plain_json::escaped(json)));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -5,7 +5,8 @@
 //! something from another site gets 403.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
@@ -15,6 +16,7 @@ use http::{HeaderMap, Method, StatusCode, Uri};
 
 use super::Api;
 use super::problem::{PROBLEM_JSON, Problem, Word};
+use crate::policy::rate::TokenBucket;
 use crate::surfaces::serving::Client;
 use crate::transport::socket::SocketName;
 use crate::vocabulary::Requester;
@@ -63,13 +65,55 @@ fn admit(api: &Api, request: &Request) -> Result<Caller, Problem> {
     if !tokens.are_required() {
         return Ok(Caller("local".into()));
     }
-    let name = bearer(headers).and_then(|secret| tokens.name_of(secret));
+    let secret = bearer(headers);
+    let name = secret.and_then(|secret| tokens.name_of(secret));
     name.map(|name| Caller(Arc::clone(name))).ok_or_else(|| {
+        api.strangers.refused(client, request, secret.is_some());
         Problem::new(
             Word::Unauthorized,
             "send Authorization: Bearer with a token of the token file",
         )
     })
+}
+
+/// Says who was refused for want of a token: whoever tries tokens is to be seen, and is not to fill
+/// the log.
+#[derive(Debug, Default)]
+pub(super) struct Strangers(Mutex<Unsaid>);
+
+#[derive(Debug, Default)]
+struct Unsaid {
+    lines: Option<TokenBucket>,
+    /// Refusals without a line since the last one that has one.
+    count: u64,
+}
+
+impl Strangers {
+    /// How many lines a second at most.
+    const LINES: u64 = 1;
+
+    fn refused(&self, client: Option<&Client>, request: &Request, with_token: bool) {
+        let now = Instant::now();
+        let unsaid = {
+            let mut unsaid = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            if unsaid.lines.is_none() {
+                unsaid.lines = TokenBucket::per_second(Self::LINES, now);
+            }
+            if !unsaid.lines.as_mut().is_none_or(|lines| lines.take(now)) {
+                unsaid.count += 1;
+                return;
+            }
+            std::mem::take(&mut unsaid.count)
+        };
+        tracing::warn!(
+            peer = client.map(|client| tracing::field::display(&client.peer)),
+            method = %request.method(),
+            path = %request.uri().path(),
+            refused_before = unsaid,
+            "the control API refused a request: {}",
+            if with_token { "its token is in no line of the token file" } else { "it has no token" }
+        );
+    }
 }
 
 /// Returns the host that a request is for.

@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 
-use crate::contract::{EndingRecord, ProblemRecord};
+use crate::contract::{EndingRecord, ProblemRecord, plain_json};
 use crate::ledger::QueryError;
 use crate::manager::{DrainUnderWay, KeepError, ShutDown};
 use crate::vocabulary::{CloseState, Ending, IllegalClose};
@@ -174,7 +174,7 @@ impl From<crate::contract::RequestError> for Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         // Nothing in it can refuse to be written.
-        let json = serde_json::to_string(&self.0).unwrap_or_default();
+        let json = plain_json::write(&self.0).unwrap_or_default();
         let status = StatusCode::from_u16(self.0.status);
         let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = Response::new(Body::from(json));

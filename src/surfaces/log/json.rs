@@ -11,6 +11,7 @@ use tracing_subscriber::layer::{Context, Layer};
 use tracing_subscriber::registry::LookupSpan;
 
 use super::lines::{LineSender, Lines};
+use crate::contract::plain_json;
 
 /// Writes `timestamp`, `level`, `target`, `message`, then the fields of the spans from the
 /// outermost, then those of the event; of fields with one name the innermost wins.
@@ -176,5 +177,5 @@ fn is_one_line_of_json(text: &str) -> bool {
 
 fn json(value: &(impl Serialize + ?Sized)) -> String {
     // Texts and numbers are always written; null would be valid JSON still.
-    serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned())
+    plain_json::write(value).unwrap_or_else(|_| "null".to_owned())
 }

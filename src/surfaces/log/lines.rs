@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use tracing_subscriber::fmt::MakeWriter;
 
+use crate::contract::masking::is_unprintable;
+
 /// How much may wait for stderr, in bytes: some ten thousand endings.
 const QUEUE_BYTES: usize = 16 << 20;
 
@@ -243,7 +245,7 @@ impl Drop for TextLine<'_> {
             match c {
                 // The colours are ours: the formatter escapes those in messages and fields.
                 '\u{1b}' if self.writer.colours => line.push(c),
-                c if c.is_control() => line.extend(c.escape_default()),
+                c if is_unprintable(c) => line.extend(c.escape_default()),
                 c => line.push(c),
             }
         }
@@ -398,9 +400,10 @@ mod tests {
     fn an_event_is_one_line_whatever_it_holds() {
         let (lines, order, written) = lines(1024);
         drop(order);
-        writeln!(lines.text_writer(false).make_writer(), "a\nb\r\u{1b}[2Jc").unwrap();
+        writeln!(lines.text_writer(false).make_writer(), "a\nb\r\u{1b}[2Jc\u{202e}d\u{9b}")
+            .unwrap();
         writeln!(lines.text_writer(true).make_writer(), "\u{1b}[32mü\u{1b}[0m").unwrap();
         drop(lines);
-        assert_eq!(text(&written), "a\\nb\\r\\u{1b}[2Jc\n\u{1b}[32mü\u{1b}[0m\n");
+        assert_eq!(text(&written), "a\\nb\\r\\u{1b}[2Jc\\u{202e}d\\u{9b}\n\u{1b}[32mü\u{1b}[0m\n");
     }
 }
