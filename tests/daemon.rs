@@ -13,6 +13,7 @@ mod daemon {
     mod hostile;
     mod notify;
     mod process;
+    mod secrets;
     mod soak;
     mod starting;
     mod stopping;

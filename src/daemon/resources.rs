@@ -11,6 +11,9 @@ use crate::config::{Limits, MemoryLimit};
 /// Descriptors that are not for connections: listeners, logs, attempts that are refused.
 const RESERVED: u64 = 256;
 
+/// Fewer connections than this are a mistake more often than not.
+const FEW: u64 = 768;
+
 /// What the daemon may use.
 pub(super) struct Resources {
     /// Connections, as configured or as many as there are descriptors for.
@@ -25,6 +28,15 @@ impl Resources {
         let descriptors = raise_descriptor_limit();
         let affordable = descriptors.saturating_sub(RESERVED).max(1);
         let max_connections = match limits.max_connections {
+            0 if affordable < FEW => {
+                warn!(
+                    max_connections = affordable,
+                    descriptors,
+                    reserved = RESERVED,
+                    "the descriptor limit leaves room for few connections: raise LimitNOFILE of the unit, or `ulimit -n`; to accept it, set limits.max_connections"
+                );
+                affordable
+            }
             0 => affordable,
             wanted if wanted > affordable => {
                 warn!(

@@ -3,13 +3,15 @@
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing::warn;
+use tracing::{info, warn};
 
 /// The signals that the daemon listens to.
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hang_up: Signal,
+    /// Those that would end the process by default, and mean nothing yet.
+    ignored: [(&'static str, Signal); 3],
 }
 
 impl Signals {
@@ -18,19 +20,30 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hang_up: signal(SignalKind::hangup())?,
+            ignored: [
+                ("USR1", signal(SignalKind::user_defined1())?),
+                ("USR2", signal(SignalKind::user_defined2())?),
+                ("ALRM", signal(SignalKind::alarm())?),
+            ],
         })
     }
 
     /// Waits for a signal to stop, and returns its name. Cancel safe.
     pub(super) async fn stop(&mut self) -> &'static str {
         loop {
-            tokio::select! {
+            let [usr1, usr2, alarm] = &mut self.ignored;
+            let ignored = tokio::select! {
                 _ = self.terminate.recv() => return "TERM",
                 _ = self.interrupt.recv() => return "INT",
                 _ = self.hang_up.recv() => {
                     warn!("SIGHUP: reloading the configuration is not in this version; restart instead");
+                    continue;
                 }
-            }
+                _ = usr1.1.recv() => usr1.0,
+                _ = usr2.1.recv() => usr2.0,
+                _ = alarm.1.recv() => alarm.0,
+            };
+            info!("SIG{ignored} means nothing to this version: send TERM to stop");
         }
     }
 }

@@ -57,6 +57,9 @@ fn bad_requests() -> Vec<Case> {
         case("a PROXY header", proxy, 400),
         case("two Hosts", upgrade("", "Host: b\r\n"), 400),
         case("no Host", upgrade("Host", ""), 400),
+        case("a Host with a path", upgrade_request("example.org/x", "/echo", ""), 400),
+        case("credentials in the Host", upgrade_request("u:hunter2@a", "/echo", ""), 400),
+        case("credentials in the target", upgrade_request("a", "http://u:hunter2@a/echo", ""), 400),
         case("large headers", upgrade("", &cookie), 431),
         case("many headers", upgrade("", &many), 431),
         case("a long target", upgrade_request("x", &format!("/{}", "x".repeat(9_000)), ""), 414),
@@ -394,6 +397,8 @@ async fn more_connections_than_descriptors_are_not_promised() {
         daemon.await_line(|line| line.contains(r#""message":"ready""#), SOON).await;
         assert_eq!(daemon.events("ready")[0]["max_connections"], 44);
         let lines = daemon.log();
+        let few = lines.iter().filter(|line| line.contains("few connections: raise LimitNOFILE"));
+        assert_eq!(few.count(), 1 - warned, "whoever set it knows");
         let warnings = lines.iter().filter(|line| line.contains("limits.max_connections is more"));
         assert_eq!(warnings.count(), warned);
     }
