@@ -17,6 +17,7 @@ mod daemon {
     mod soak;
     mod starting;
     mod stopping;
+    mod suspended;
 
     /// The program under test.
     const PROGRAM: &str = env!("CARGO_BIN_EXE_lastword");

@@ -10,6 +10,7 @@ mod flow {
     mod closing;
     mod drain_jobs;
     mod draining;
+    mod holding_back;
     mod in_flight;
     mod memory;
     mod owning;
@@ -17,5 +18,7 @@ mod flow {
     mod receiving;
     mod sending;
     mod stage;
+    mod stopping_and_going_on;
     mod upgrading;
+    mod waiting_for_itself;
 }

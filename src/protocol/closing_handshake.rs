@@ -14,7 +14,7 @@
 //!    └─ peer's FIN ─▶ Flushing (what was queued is still written) ─▶ Ended
 //! ```
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::classification::{self, Loss, Standing};
 use crate::vocabulary::{
@@ -168,8 +168,13 @@ impl ClosingHandshake {
         let end = self.evidence.half_end().unwrap_or(TransportEnd::Timeout);
         match self.phase {
             Phase::Open | Phase::Ended { .. } => {}
-            Phase::CloseReceived { deadline, reply: Reply::Awaited { .. } } if now < deadline => {
+            Phase::CloseReceived { deadline, reply: Reply::Awaited { .. } }
+                if !self.slack().is_zero() =>
+            {
                 self.reply_in_kind(actions);
+                // However late this end looks, what it owes the peer gets its time to leave.
+                let deadline = deadline.max(now + self.slack());
+                self.phase = Phase::CloseReceived { deadline, reply: Reply::Queued };
             }
             Phase::CloseSent { .. } => {
                 let what = match left {
@@ -249,8 +254,7 @@ impl ClosingHandshake {
                 self.evidence.acts(Cause::Peer);
                 let deadline = now + self.policy.timeout;
                 // A chosen reply that does not come is replaced while it can still leave in time.
-                let slack = self.policy.linger.min(self.policy.timeout / 2);
-                let until = deadline - slack;
+                let until = deadline - self.slack();
                 self.phase = Phase::CloseReceived { deadline, reply: Reply::Awaited { until } };
                 match self.policy.reply {
                     ReplyPolicy::AtOnce => self.reply_in_kind(actions),
@@ -332,6 +336,10 @@ impl ClosingHandshake {
             Phase::Flushing { .. } => self.finish(TransportEnd::Fin, false, actions),
             Phase::Ended { .. } => {}
         }
+    }
+
+    fn slack(&self) -> Duration {
+        ClosePolicy::slack(self.policy.timeout, self.policy.linger)
     }
 
     /// Section 7.1.1: the server ends TCP first; the client waits for it, but not for ever.

@@ -4,7 +4,11 @@
 //! any other byte of the peer's. So does its kernel, when it acknowledges data that was under way
 //! before the Ping: a peer that takes a long download is slow, not gone.
 
+mod attention;
+
 use std::time::{Duration, Instant};
+
+pub use attention::Attention;
 
 /// When to ask and when to give up; `None` is off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -130,6 +134,18 @@ impl Keepalive {
         if let Ping::Left { since, .. } = &mut self.ping {
             *since = now;
         }
+    }
+
+    /// Takes note that nobody listened for so long: silence meanwhile is not the peer's.
+    pub fn handle_missed(&mut self, missed: Duration) {
+        if let Ping::Left { since, .. } = &mut self.ping {
+            *since += missed;
+        }
+    }
+
+    /// Returns when the peer has been silent for too long, if something is to be heard from it.
+    pub fn silence_deadline(&self) -> Option<Instant> {
+        self.pong_deadline()
     }
 
     /// Returns when [`Keepalive::handle_deadline`] has something to say.
@@ -286,6 +302,19 @@ mod tests {
         assert_eq!(keepalive.poll_deadline(), None);
         keepalive.handle_resume(at + 60 * SECOND);
         assert_eq!(keepalive.poll_deadline(), Some(at + 80 * SECOND));
+    }
+
+    #[test]
+    fn silence_does_not_count_while_nobody_listened() {
+        let mut keepalive = Keepalive::new(policy(), Instant::now(), 1);
+        keepalive.handle_missed(SECOND);
+        let at = pinged(&mut keepalive);
+        assert_eq!(keepalive.silence_deadline(), Some(at + 20 * SECOND));
+        keepalive.next_ping = None;
+        keepalive.handle_missed(15 * SECOND);
+        assert_eq!(keepalive.handle_deadline(at + 34 * SECOND, || 0), None);
+        let overdue = keepalive.handle_deadline(at + 35 * SECOND, || 0);
+        assert_eq!(overdue, Some(Due::PongOverdue(20 * SECOND)));
     }
 
     #[test]

@@ -8,13 +8,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::connection::Connection;
+use super::connection::{Connection, Remainder};
+use super::decider::ConnectionMessage;
 use super::handle::ConnectionHandle;
 use super::inbox::Incoming;
 use super::relay::{Leg, Link};
 use super::tasks::panic_text;
 use super::watch::Watch;
-use crate::protocol::closing_handshake::ReplyPolicy;
+use crate::protocol::closing_handshake::{Input, ReplyPolicy};
 use crate::protocol::frame_scanner::ScanLimits;
 use crate::protocol::passage::{Masker, Passage, PassagePolicy};
 use crate::vocabulary::{CloseCode, CloseFrame, Ending, Message, ReceivedClose, Role};
@@ -24,6 +25,12 @@ use crate::vocabulary::{CloseCode, CloseFrame, Ending, Message, ReceivedClose, R
 /// Its methods run one after the other, on the connection's own task: while one waits, messages
 /// gather up to `limits.inbox_bytes`, then reading stops; after `limits.inbox_timeout` without
 /// progress the connection ends as `backend_failed`. So does one whose handler panics or fails.
+///
+/// A method may wait for the end of its own connection (`connection.close(1000, "bye")?.await`, or
+/// [`ConnectionHandle::ended`]): messages that come meanwhile gather as above, those that were not
+/// taken at the end are counted as discarded, and what it does behind the wait has `close.linger`,
+/// but at least a second, for it. The ending waits for any other method that still runs, for
+/// `close.linger` as well; a wait in a task that the method has spawned is not known for what it is.
 pub trait Handler: Send + 'static {
     /// Tells whether [`Handler::on_close`] chooses the reply to the peer's Close.
     ///
@@ -325,6 +332,26 @@ pub(super) enum Driver {
 }
 
 impl Driver {
+    /// Takes a handler that has not returned, to run behind the end of its connection.
+    pub(super) fn take_remainder(&mut self) -> Option<Remainder> {
+        match std::mem::replace(self, Self::Done) {
+            mut handler @ Self::Handler(_) => Some(Box::pin(poll_fn(move |cx| {
+                // Its result changes nothing any more.
+                let _ = handler.poll(cx);
+                match handler {
+                    Self::Handler(_) => Poll::Pending,
+                    Self::Echo | Self::Receiver | Self::Relay(_) | Self::Nowhere | Self::Done => {
+                        Poll::Ready(())
+                    }
+                }
+            }))),
+            other @ (Self::Echo | Self::Receiver | Self::Relay(_) | Self::Nowhere | Self::Done) => {
+                *self = other;
+                None
+            }
+        }
+    }
+
     /// Lets a handler run; returns its failure, a panic included.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Option<HandlerFailure> {
         let Self::Handler(running) = self else { return None };
@@ -439,7 +466,11 @@ impl Receiver {
 impl Drop for Receiver {
     fn drop(&mut self) {
         let lost = self.connection.inbox.abandon();
-        self.connection.counters.discarded(lost);
+        self.connection.counters.discarded(lost.messages);
+        if lost.close {
+            // Nobody has seen the peer's Close, so nobody will choose the answer.
+            self.connection.tell(ConnectionMessage::Fact(Input::ReplyInKind));
+        }
         self.connection.mover.wake();
     }
 }

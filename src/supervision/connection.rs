@@ -4,6 +4,7 @@
 //! registry, and whoever is left can draw up the ending.
 
 mod counters;
+mod own_wait;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -30,6 +31,8 @@ use crate::vocabulary::{
     Origin, Outcome, Role, TcpFacts,
 };
 use counters::Counters;
+use own_wait::OwnWaits;
+pub(super) use own_wait::Remainder;
 
 /// One connection, as all who deal with it see it.
 pub(super) struct Connection {
@@ -60,6 +63,8 @@ pub(super) struct Connection {
     at_end: Mutex<Option<AtEnd>>,
     ended: OnceLock<Arc<Ending>>,
     told: Notify,
+    /// The waits of its handler for its own ending.
+    pub(super) own_waits: OwnWaits,
     /// Its mover does not read, because what it read would find no room.
     paused: AtomicBool,
     /// The other leg of a relay.
@@ -144,6 +149,7 @@ impl Connection {
             at_end: Mutex::new(None),
             ended: OnceLock::new(),
             told: Notify::new(),
+            own_waits: OwnWaits::default(),
             paused: AtomicBool::new(false),
             relay_peer: OnceLock::new(),
         }
@@ -331,7 +337,7 @@ impl Connection {
     pub(super) fn end_inbox(&self) {
         self.inbox.end();
         if !self.keeps_inbox {
-            self.counters.discarded(self.inbox.abandon());
+            self.counters.discarded(self.inbox.abandon().messages);
         }
     }
 
@@ -417,6 +423,7 @@ impl Connection {
 
     /// Waits for the ending. Cancel safe.
     pub(super) async fn ended(&self) -> Arc<Ending> {
+        let _own = self.own_waits.begin();
         loop {
             let told = self.told.notified();
             if let Some(ending) = self.ended.get() {

@@ -204,8 +204,10 @@ impl MoverTask {
     fn spawn(mover: Mover, connection: Arc<Connection>) -> Self {
         let guard = ReleaseGuard(connection);
         Self(tokio::spawn(async move {
-            let _guard = guard;
+            let guard = guard;
+            guard.0.own_waits.run_here();
             mover.await;
+            drop(guard);
         }))
     }
 }

@@ -24,6 +24,14 @@ pub(super) struct Taken {
     pub(super) made_room: bool,
 }
 
+/// What was in an inbox when its consumer went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Abandoned {
+    pub(super) messages: u64,
+    /// The peer's Close was among it.
+    pub(super) close: bool,
+}
+
 #[derive(Debug)]
 pub(super) struct Inbox {
     queue: Mutex<Queue>,
@@ -121,14 +129,16 @@ impl Inbox {
         self.lock().items.is_empty()
     }
 
-    /// Says that nothing more will be taken; returns how many messages that loses.
-    pub(super) fn abandon(&self) -> u64 {
+    /// Says that nothing more will be taken; returns what that loses.
+    pub(super) fn abandon(&self) -> Abandoned {
         let mut queue = self.lock();
         queue.abandoned = true;
         self.budget.release(queue.bytes as u64);
         queue.bytes = 0;
         let lost = std::mem::take(&mut queue.items);
-        lost.iter().filter(|incoming| matches!(incoming, Incoming::Message(_))).count() as u64
+        let messages =
+            lost.iter().filter(|incoming| matches!(incoming, Incoming::Message(_))).count();
+        Abandoned { messages: messages as u64, close: messages < lost.len() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {

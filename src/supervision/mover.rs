@@ -29,7 +29,7 @@ use crate::policy::rate::TokenBucket;
 use crate::protocol::classification::{Loss, LossKind};
 use crate::protocol::closing_handshake::{CloseRequest, Input};
 use crate::protocol::frame_scanner::{Place, ScanLimits};
-use crate::protocol::keepalive::{Due, Keepalive, KeepalivePolicy};
+use crate::protocol::keepalive::{Attention, Due, Keepalive, KeepalivePolicy};
 use crate::transport::socket::{Gone, TcpState, Transport};
 use crate::transport::websocket::MessageReader;
 use crate::vocabulary::{Cause, CloseCode, Limit};
@@ -59,6 +59,9 @@ pub(super) struct Mover {
     /// charged with.
     charged: u64,
     orders: Orders,
+    /// By how much the deadline of the closing handshake is put off: nobody listened meanwhile.
+    put_off: PutOff,
+    attention: Attention,
     timer: Timer,
     /// Told once each.
     told: Told,
@@ -75,12 +78,20 @@ enum Stage {
     Over,
 }
 
+/// By how much a deadline is put off.
+#[derive(Debug, Default, Clone, Copy)]
+struct PutOff {
+    deadline: Option<Instant>,
+    by: Duration,
+}
+
 /// Facts that are told only once.
 #[derive(Debug, Default)]
 struct Told {
     flushed: bool,
     stalled: bool,
     inbox_stalled: bool,
+    in_kind: bool,
     deadline: Option<Instant>,
 }
 
@@ -119,6 +130,8 @@ impl Mover {
             writing: Writing::default(),
             charged: 0,
             orders: Orders::default(),
+            put_off: PutOff::default(),
+            attention: Attention::default(),
             timer: Timer::default(),
             told: Told::default(),
             stage: Stage::Moving,
@@ -171,10 +184,19 @@ impl Mover {
     /// Lets the backend run; tells whether it changed what there is to do.
     fn poll_driver(&mut self, cx: &mut Context<'_>) -> bool {
         let Driver::Handler(_) = self.driver else { return false };
-        let Some(failure) = self.driver.poll(cx) else { return false };
+        let Some(failure) = self.driver.poll(cx) else {
+            if self.reading.is_ignoring()
+                && self.connection.own_waits.are_under_way()
+                && !std::mem::replace(&mut self.told.in_kind, true)
+            {
+                // It will not choose an answer while it waits for what comes behind that.
+                self.tell(Input::ReplyInKind);
+            }
+            return false;
+        };
         self.tell(Input::BackendFailed { code: failure.code, what: failure.what, limit: None });
         let lost = self.connection.inbox.abandon();
-        self.connection.counters.discarded(lost);
+        self.connection.counters.discarded(lost.messages);
         true
     }
 
@@ -211,9 +233,12 @@ impl Mover {
 
     /// Does what is due, and sets the timer for what will be.
     fn poll_time(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        if let Some(missed) = self.attention.look(now) {
+            self.put_off_waits(missed);
+        }
         let mut acted = self.keep_alive(now);
         acted |= self.watch(now);
-        if let Some(deadline) = self.orders.deadline
+        if let Some(deadline) = self.deadline()
             && deadline <= now
             && self.told.deadline != Some(deadline)
         {
@@ -221,17 +246,45 @@ impl Mover {
             self.connection.tell(ConnectionMessage::Deadline);
         }
         let told = self.told.deadline;
-        let deadlines = [
-            self.orders.deadline.filter(|deadline| told != Some(*deadline)),
-            self.keepalive.as_ref().and_then(Keepalive::poll_deadline),
+        let keepalive = self.keepalive.as_ref();
+        // Those that blame somebody for silence.
+        let waits = [
+            self.deadline().filter(|deadline| told != Some(*deadline)),
+            keepalive.and_then(Keepalive::silence_deadline),
             self.writing.deadline(&self.connection).filter(|_| !self.told.stalled),
             // Told already, if reading has ended: then it is the decider's turn.
             self.writing
                 .failure_deadline(self.connection.settings.close.linger)
                 .filter(|_| !self.reading.has_ended()),
-            self.reading.deadline(&self.connection, now),
+            self.reading.stall_deadline(&self.connection).filter(|_| !self.told.inbox_stalled),
+        ];
+        let waits = waits.into_iter().flatten().min();
+        let deadlines = [
+            self.attention.next(now, waits),
+            keepalive.and_then(Keepalive::poll_deadline),
+            self.reading.look_deadline(now),
         ];
         self.timer.set(deadlines.into_iter().flatten().min(), now, cx) || acted
+    }
+
+    /// Returns when the decider wants to be told of the time.
+    fn deadline(&self) -> Option<Instant> {
+        let deadline = self.orders.deadline?;
+        let put_off = self.put_off.deadline == Some(deadline);
+        Some(if put_off { deadline + self.put_off.by } else { deadline })
+    }
+
+    /// Nobody listened for so long: what others did or did not do meanwhile is not seen yet.
+    fn put_off_waits(&mut self, missed: Duration) {
+        if let Some(keepalive) = &mut self.keepalive {
+            keepalive.handle_missed(missed);
+        }
+        self.writing.put_off(missed);
+        self.reading.put_off(missed);
+        if self.put_off.deadline != self.orders.deadline {
+            self.put_off = PutOff { deadline: self.orders.deadline, by: Duration::ZERO };
+        }
+        self.put_off.by += missed;
     }
 
     fn keep_alive(&mut self, now: Instant) -> bool {
@@ -351,7 +404,8 @@ impl Mover {
         self.connection.budget.release(std::mem::take(&mut self.charged));
         self.connection.close_books(tcp);
         self.connection.inbox.end();
-        self.stage = match (&self.driver, release.at_once) {
+        let at_once = release.at_once && !self.connection.own_waits.are_under_way();
+        self.stage = match (&self.driver, at_once) {
             (Driver::Handler(_), false) => {
                 Stage::Settling { until: now + self.connection.settings.close.linger }
             }
@@ -363,15 +417,21 @@ impl Mover {
         };
     }
 
-    /// Lets the handler take what had come before the end, for a bounded time.
+    /// Lets the handler take what had come before the end, for a bounded time. The ending that it
+    /// waits for itself does not wait for it; what is left of it runs behind the end.
     fn poll_settling(&mut self, cx: &mut Context<'_>, until: Instant) -> Poll<()> {
         // A failure changes nothing any more: the verdict is fixed.
         let _ = self.driver.poll(cx);
-        let taken = matches!(self.driver, Driver::Done);
-        if taken || self.timer.set(Some(until), now(), cx) {
-            return Poll::Ready(());
+        let over = matches!(self.driver, Driver::Done)
+            || self.connection.own_waits.are_under_way()
+            || self.timer.set(Some(until), now(), cx);
+        if !over {
+            return Poll::Pending;
         }
-        Poll::Pending
+        if let Some(remainder) = self.driver.take_remainder() {
+            self.connection.own_waits.leave(remainder);
+        }
+        Poll::Ready(())
     }
 
     fn finish(&mut self) {

@@ -2,10 +2,13 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use super::attempt::Unclaimed;
 use super::backend::Backend;
@@ -23,6 +26,10 @@ use crate::config::ConnectionSettings;
 use crate::protocol::closing_handshake::Input;
 use crate::transport::socket::Transport;
 use crate::vocabulary::{Cause, CloseCode, CloseFrame, ConnectionId, Message, Origin, Role};
+
+/// A handler that has not returned when its connection ends has at least this long, also where
+/// `close.linger` is shorter: its ending has yet to be recorded before it hears of it.
+const REMAINDER_WITHIN: Duration = Duration::from_secs(1);
 
 /// The supervisor of all connections of a node.
 pub(super) struct SupervisorActor;
@@ -75,6 +82,8 @@ pub(super) struct Supervising {
     pub(super) budget: Arc<MemoryBudget>,
     /// Which connection is whose: an actor that panicked can no longer say.
     children: HashMap<ActorId, Arc<Connection>>,
+    /// What is left of handlers whose connections have ended; each is bounded in time.
+    remainders: JoinSet<()>,
     /// It stops once the last child is gone.
     stopping: bool,
 }
@@ -86,7 +95,15 @@ impl Supervising {
         publisher: Arc<Publisher>,
         budget: Arc<MemoryBudget>,
     ) -> Self {
-        Self { node, registry, publisher, budget, children: HashMap::new(), stopping: false }
+        Self {
+            node,
+            registry,
+            publisher,
+            budget,
+            children: HashMap::new(),
+            remainders: JoinSet::new(),
+            stopping: false,
+        }
     }
 }
 
@@ -136,6 +153,16 @@ impl Actor for SupervisorActor {
                 supervising.stop_if_done(&myself);
             }
         }
+        Ok(())
+    }
+
+    /// What handlers do behind the ends of their connections is seen through.
+    async fn post_stop(
+        &self,
+        _myself: ActorRef<SupervisorMessage>,
+        supervising: &mut Supervising,
+    ) -> Result<(), ActorProcessingErr> {
+        while supervising.remainders.join_next().await.is_some() {}
         Ok(())
     }
 
@@ -264,6 +291,14 @@ impl Supervising {
     fn bury(&mut self, child: ActorId, death: Death) {
         if let Some(child) = self.children.remove(&child) {
             self.publish(&child, death);
+            while self.remainders.try_join_next().is_some() {}
+            if let Some(remainder) = child.own_waits.take_remainder() {
+                let within = child.settings.close.linger.max(REMAINDER_WITHIN);
+                self.remainders.spawn(async move {
+                    // One that takes longer is dropped.
+                    let _ = timeout(within, remainder).await;
+                });
+            }
         }
     }
 

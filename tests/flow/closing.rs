@@ -76,6 +76,36 @@ async fn a_handler_chooses_and_delays_the_reply() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_reply_that_does_not_come_is_replaced_in_time_also_without_linger() {
+    let supervisor = supervisor().await;
+    for linger in [Duration::ZERO, Duration::from_millis(1)] {
+        let settings = settings(|s| s.close.linger = linger);
+        let (connection, _messages, mut peer) = piped_replying(&supervisor, settings).await;
+        peer.send(Frame::close(1000, "bye")).await;
+        assert_eq!(peer.expect_close().await, (Some(1000), "bye".to_owned()));
+        drop(peer);
+        assert!(ended(&supervisor, &connection).await.is_clean());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_close_that_nobody_will_see_is_answered_at_once() {
+    let supervisor = supervisor().await;
+    for dropped_first in [true, false] {
+        let (connection, messages, mut peer) = piped_replying(&supervisor, settings(|_| {})).await;
+        let began = Instant::now();
+        let messages = (!dropped_first).then_some(messages);
+        peer.send(Frame::close(4000, "off")).await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        drop(messages);
+        assert_eq!(peer.expect_close().await, (Some(4000), "off".to_owned()));
+        assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+        drop(peer);
+        assert!(ended(&supervisor, &connection).await.is_clean());
+    }
+}
+
 #[tokio::test]
 async fn the_reply_in_kind_repeats_code_and_reason_and_is_empty_for_empty() {
     let supervisor = supervisor().await;

@@ -18,6 +18,14 @@ pub struct ClosePolicy {
     pub signature: Option<String>,
 }
 
+impl ClosePolicy {
+    /// How long before the deadline of a closing handshake nothing is waited for any more but that a
+    /// Close can still leave: `linger`, where that is a sensible part of the time there is.
+    pub fn slack(timeout: Duration, linger: Duration) -> Duration {
+        linger.clamp(timeout / 10, timeout / 2)
+    }
+}
+
 /// When the peer's Close is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReplyPolicy {

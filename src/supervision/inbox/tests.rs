@@ -29,7 +29,7 @@ fn an_abandoned_inbox_counts_what_is_lost_and_gives_its_budget_back() {
     let inbox = Inbox::new(100, Arc::clone(&budget));
     inbox.push(Incoming::Message("one".into())).unwrap();
     inbox.push(Incoming::Close(ReceivedClose::default())).unwrap();
-    assert_eq!(inbox.abandon(), 1);
+    assert_eq!(inbox.abandon().messages, 1);
     assert_eq!(budget.used(), 0);
     assert!(inbox.push(Incoming::Message("two".into())).is_err());
 }
@@ -102,7 +102,7 @@ proptest! {
             prop_assert_eq!(inbox.is_empty(), held.is_empty());
         }
         if leave {
-            prop_assert_eq!(inbox.abandon(), held.len() as u64);
+            prop_assert_eq!(inbox.abandon().messages, held.len() as u64);
         }
         drop(inbox);
         prop_assert_eq!(budget.used(), 0);

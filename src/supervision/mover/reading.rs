@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use super::turn::Turn;
 use super::{LOOK, Mover, close_for};
 use crate::protocol::classification::{self, LossKind};
-use crate::protocol::closing_handshake::Input;
+use crate::protocol::closing_handshake::{ClosePolicy, Input};
 use crate::supervision::backend::Driver;
 use crate::supervision::connection::Connection;
 use crate::supervision::inbox::Incoming;
@@ -61,11 +61,26 @@ impl Reading {
         std::mem::replace(&mut self.state, State::Ended) != State::Ended
     }
 
+    /// Returns when the backend will have taken nothing for too long.
+    pub(super) fn stall_deadline(&self, connection: &Connection) -> Option<Instant> {
+        Some(self.pause?.since + connection.settings.limits.inbox_timeout)
+    }
+
     /// Returns when to look again at a connection that does not read.
-    pub(super) fn deadline(&self, connection: &Connection, now: Instant) -> Option<Instant> {
-        let pause = self.pause?;
-        let stalled = pause.since + connection.settings.limits.inbox_timeout;
-        Some(if stalled > now { stalled.min(now + LOOK) } else { now + LOOK })
+    pub(super) fn look_deadline(&self, now: Instant) -> Option<Instant> {
+        self.pause.map(|_| now + LOOK)
+    }
+
+    /// Nobody could have seen for so long what the backend took.
+    pub(super) fn put_off(&mut self, missed: Duration) {
+        if let Some(pause) = &mut self.pause {
+            pause.since += missed;
+        }
+    }
+
+    /// Tells whether the peer has closed.
+    pub(super) fn is_ignoring(&self) -> bool {
+        self.state == State::Ignoring
     }
 
     /// Tells for how long the backend has taken nothing, if that is too long.
@@ -178,10 +193,14 @@ impl Mover {
 
     /// The peer's answer to our Close may be behind what the backend does not take. Shortly before
     /// the peer would be blamed for it, what finds no room is discarded, and counted.
+    ///
+    /// A handler that waits for the ending takes nothing before that has come.
     fn hurries(&self, now: Instant) -> bool {
         let close = &self.connection.settings.close;
-        let slack = close.linger.min(close.timeout / 2);
-        self.orders.closing && self.orders.deadline.is_some_and(|at| at <= now + slack)
+        let slack = ClosePolicy::slack(close.timeout, close.linger);
+        self.orders.closing
+            && (self.connection.own_waits.are_under_way()
+                || self.deadline().is_some_and(|at| at <= now + slack))
     }
 
     /// A connection that holds nothing may always take one message in, or all would wait for each
@@ -343,9 +362,9 @@ impl Mover {
         // The decider hears of it before the application, whose answer may come at once.
         self.connection.outbox.note_peer_close();
         self.tell(Input::PeerClose(payload));
-        if breach.is_none() {
-            // Refused if nobody receives: then nobody needs to know.
-            let _ = self.connection.inbox.push(Incoming::Close(close));
+        if breach.is_none() && self.connection.inbox.push(Incoming::Close(close)).is_err() {
+            // Nobody receives, so nobody will choose the answer.
+            self.tell(Input::ReplyInKind);
         }
     }
 }

@@ -59,7 +59,7 @@ impl Writing {
     }
 
     pub(super) fn stalled_for(&self, now: Instant) -> Duration {
-        self.stalled_since.map_or(Duration::ZERO, |since| now - since)
+        self.stalled_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
     }
 
     pub(super) fn has_failed(&self) -> bool {
@@ -77,6 +77,16 @@ impl Writing {
     /// Returns until when reading may tell how a failed transport ended.
     pub(super) fn failure_deadline(&self, patience: Duration) -> Option<Instant> {
         Some(self.failure()?.at + patience)
+    }
+
+    /// Nobody could have seen for so long what the kernel took, or how the transport ended.
+    pub(super) fn put_off(&mut self, missed: Duration) {
+        if let Some(since) = &mut self.stalled_since {
+            *since += missed;
+        }
+        if let State::Failed(failure) = &mut self.state {
+            failure.at += missed;
+        }
     }
 
     /// Returns how a write failed, if reading has had its time.
@@ -150,11 +160,10 @@ impl Mover {
             self.connection.counters.sent(left.messages, left.payload_bytes);
             self.note_data(now);
         }
-        if left.close || left.ping.is_some() || left.messages > 0 {
-            let unflushed = self.writing.unflushed.get_or_insert_default();
-            unflushed.close |= left.close;
-            unflushed.ping = unflushed.ping.or(left.ping);
-        }
+        // Whatever it was, a Pong or a piece of a frame: a layer may hold it back until it is asked.
+        let unflushed = self.writing.unflushed.get_or_insert_default();
+        unflushed.close |= left.close;
+        unflushed.ping = unflushed.ping.or(left.ping);
     }
 
     /// What a layer such as TLS holds back has not left: Ping and Close are told of after a flush.

@@ -76,7 +76,8 @@ async fn dies(when: When, death: Death) -> Arc<Ending> {
             super::bench::eventually("flushing", || !connection.outbox.is_open()).await;
         }
     }
-    drop(Receiver::of(&handle));
+    // Dropped earlier, it would have the peer's Close answered.
+    let messages = Receiver::of(&handle);
     let waiters: Vec<_> = (0..10)
         .map(|_| {
             let handle = handle.clone();
@@ -95,7 +96,7 @@ async fn dies(when: When, death: Death) -> Arc<Ending> {
         assert_eq!(soon("a waiter to be told", waiter).await.unwrap().id, handle.id());
     }
     soon("a close to return", closing).await;
-    drop(peer);
+    drop((peer, messages));
     bench.only_ending(&handle).await
 }
 

@@ -107,6 +107,29 @@ fn a_chosen_reply_with_a_short_timeout_is_replaced_at_half_of_it() {
 }
 
 #[test]
+fn a_chosen_reply_is_replaced_in_time_also_without_linger() {
+    let linger = Duration::ZERO;
+    let mut sim = Sim::new(Role::Server, ClosePolicy { linger, ..policy(ReplyPolicy::Chosen) });
+    sim.step(&peer(1000));
+    sim.due();
+    assert_eq!((sim.elapsed(), sim.done().as_str()), (TIMEOUT * 9 / 10, "1000"));
+    sim.step(&left());
+    sim.step(&fin());
+    assert_eq!(sim.outcome().kind, Kind::Clean);
+}
+
+#[test]
+fn an_answer_that_is_due_late_still_gets_its_time_to_leave() {
+    let mut sim = run_chosen(&[peer(1000)]);
+    sim.now += 3 * TIMEOUT;
+    sim.machine.handle_deadline(sim.now, &mut sim.actions);
+    assert_eq!(sim.done(), "1000");
+    assert_eq!(sim.machine.poll_deadline(), Some(sim.now + LINGER));
+    sim.due();
+    assert_eq!(sim.outcome().kind, Kind::CloseTimeout);
+}
+
+#[test]
 fn no_timeout_and_no_linger_still_end_in_order() {
     for reply in [ReplyPolicy::AtOnce, ReplyPolicy::Chosen] {
         let none = Duration::ZERO;
