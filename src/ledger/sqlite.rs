@@ -149,7 +149,13 @@ impl Sqlite {
             OpenError::Threads(error)
         })?;
         let working = Arc::clone(&shared);
-        spawn("ledger-writer", move || run(writer, &working)).map_err(|error| {
+        let mut writer = Some(writer);
+        let write = move || {
+            if let Some(writer) = writer.take() {
+                run(writer, &working);
+            }
+        };
+        spawn("ledger-writer", write).map_err(|error| {
             shared.desk.writer_is_gone(false);
             OpenError::Threads(error)
         })?;
@@ -207,13 +213,23 @@ impl Sqlite {
 /// Where cores are short, messages go before records.
 const NICE: i32 = 5;
 
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
-    let work = move || {
+/// How long a thread that panicked waits before it goes on.
+const AFTER_PANIC: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 1000 });
+
+/// Does work on a thread of its own, again after a panic.
+fn spawn(name: &'static str, mut work: impl FnMut() + Send + 'static) -> std::io::Result<()> {
+    let run = move || {
         // Of this thread alone, as Linux has it; refused, the ledger is as good, and less polite.
         let _ = rustix::process::setpriority_process(None, NICE);
-        work();
+        while catch_unwind(AssertUnwindSafe(&mut work)).is_err() {
+            tracing::error!(
+                thread = name,
+                "a thread of the ledger panicked, and goes on: please report this"
+            );
+            std::thread::sleep(AFTER_PANIC);
+        }
     };
-    std::thread::Builder::new().name(name.to_owned()).spawn(work).map(drop)
+    std::thread::Builder::new().name(name.to_owned()).spawn(run).map(drop)
 }
 
 fn run(writer: Writer, shared: &Shared) {

@@ -31,7 +31,7 @@ impl Checkpointer {
 
 impl Requests {
     /// Does what is asked, until nobody is left to ask.
-    pub(super) fn serve(self) {
+    pub(super) fn serve(&self) {
         while let Ok(file) = self.asked.recv() {
             if let Err(error) = self.checkpoint(file) {
                 // The writer meets the same trouble, and says so.

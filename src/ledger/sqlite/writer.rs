@@ -1,6 +1,7 @@
 //! The writer: the one thread that writes, and the watchdog that answers for it when it hangs.
 
 use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -446,16 +447,22 @@ pub(super) fn watch(shared: &Shared) {
         match shared.desk.watch() {
             Watch::Over => return,
             Watch::Tell { batch, queue, why } => {
-                if let Some(why) = why {
-                    shared.fails(&why);
-                }
-                if let Some(batch) = batch {
-                    let records = shared.book.lost(&batch);
-                    tell(&batch.entries, &records);
-                }
-                let records = shared.book.refused(&queue);
-                tell(&queue, &records);
+                let told = catch_unwind(AssertUnwindSafe(|| {
+                    if let Some(why) = why {
+                        shared.fails(&why);
+                    }
+                    if let Some(batch) = batch {
+                        let records = shared.book.lost(&batch);
+                        tell(&batch.entries, &records);
+                    }
+                    let records = shared.book.refused(&queue);
+                    tell(&queue, &records);
+                }));
+                // Also after a panic, or the writer would never tell again.
                 shared.desk.round_over();
+                if let Err(panic) = told {
+                    resume_unwind(panic);
+                }
             }
         }
     }

@@ -199,3 +199,16 @@ fn it_is_well_again_only_once_there_is_room() {
     bench.options.faults.heal();
     until("it is well again", || ledger.health() == Health::Good);
 }
+
+#[test]
+fn a_thread_that_panics_goes_on() {
+    let (send, went_on) = std::sync::mpsc::channel();
+    let mut rounds = 0;
+    let work = move || {
+        rounds += 1;
+        assert!(rounds > 1, "a test asked for it");
+        send.send(rounds).unwrap();
+    };
+    crate::ledger::sqlite::spawn("ledger-test", work).unwrap();
+    assert_eq!(went_on.recv_timeout(std::time::Duration::from_secs(10)), Ok(2));
+}
