@@ -61,7 +61,7 @@ async fn a_keeper_that_panics_may_be_paused_and_removed() {
 
 #[tokio::test]
 async fn a_keeper_that_cannot_begin_anew_has_given_up() {
-    let (_supervisor, _listening, dialer) = house("mined twice").await;
+    let (_supervisor, dialer) = house("mined twice").await;
     mines::lay("mined twice");
     mines::lay("mined twice again");
     dialer.resume();
