@@ -4,7 +4,7 @@
 #![allow(clippy::print_stdout, reason = "an example talks to whoever runs it")]
 
 use lastword::{
-    ConnectionHandle, DrainOptions, Handler, HandlerFailure, Message, Route, Supervisor,
+    Backend, ConnectionHandle, DrainOptions, Handler, HandlerFailure, Message, Route, Supervisor,
 };
 
 struct Echo;
@@ -22,7 +22,7 @@ impl Handler for Echo {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let supervisor = Supervisor::builder().start().await?;
-    let route = Route::new("/*", |_request| lastword::Backend::handler("echo", Echo))?;
+    let route = Route::serve("/*", || Backend::handler("echo", Echo))?;
     let listener = supervisor.listen("public", &"127.0.0.1:8080".parse()?, vec![route]).await?;
     println!("listening on ws://{}", listener.address());
 

@@ -311,7 +311,7 @@ async fn listen(
 fn build_route(config: &Config, route: &crate::config::Route) -> Result<Route, StartupError> {
     let path = route.path.clone();
     let built = match &route.backend {
-        BackendChoice::Echo => Route::at(path, |_: &_| Backend::echo()),
+        BackendChoice::Echo => Route::serve_at(path, Backend::echo),
         BackendChoice::Relay(settings) => {
             let relay = Relay::new((**settings).clone());
             let name = route.name.clone();

@@ -65,13 +65,14 @@ pub mod transport;
 pub mod vocabulary;
 
 pub use manager::{
-    Accounting, Adopt, Backend, BroadcastReport, Builder, CloseReply, ConnectionHandle, Dial,
-    DialError, DialerHandle, DialerOptions, DrainBackendError, DrainOptions, DrainReport,
+    Accept, Accounting, Adopt, Backend, BroadcastReport, Builder, CloseReply, ConnectionHandle,
+    Dial, DialError, DialerHandle, DialerOptions, DrainBackendError, DrainOptions, DrainReport,
     DrainUnderWay, EndingStream, EventStream, Handler, HandlerFailure, Incoming, KeepError,
-    ListenError, ListenerHandle, MissedEndings, NoBackend, NotAccepting, ReceiveError, Receiver,
-    Relay, Route, SendError, ShutDown, StartError, Supervisor, TrySendError, Upgrade,
-    UpgradeRefused,
+    ListenError, ListenerHandle, MissedEndings, NoBackend, NotAccepting, OpeningRequest,
+    ReceiveError, Receiver, Refuse, Relay, Route, SendError, ShutDown, StartError, Supervisor,
+    TrySendError, Upgrade, UpgradeRefused,
 };
+pub use transport::socket::SocketName;
 pub use vocabulary::{Ending, Event, Message};
 
 /// What the README shows runs as a test.

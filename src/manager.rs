@@ -31,10 +31,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use crate::supervision::{
-    Accounting, Backend, BroadcastReport, CloseReply, ConnectionHandle, DrainBackendError,
+    Accept, Accounting, Backend, BroadcastReport, CloseReply, ConnectionHandle, DrainBackendError,
     DrainOptions, DrainReport, DrainUnderWay, Handler, HandlerFailure, Incoming, ListenError,
-    ListenerHandle, MissedEndings, NoBackend, NotAccepting, ReceiveError, Receiver, Relay, Route,
-    SendError, ShutDown, TrySendError,
+    ListenerHandle, MissedEndings, NoBackend, NotAccepting, OpeningRequest, ReceiveError, Receiver,
+    Refuse, Relay, Route, SendError, ShutDown, TrySendError,
 };
 pub use adopting::{Adopt, Upgrade, UpgradeRefused};
 pub use builder::{Builder, StartError};

@@ -45,7 +45,7 @@ pub use memory::MemoryBudget;
 pub use node::{NotAccepting, ShutDown};
 pub use registry::Accounting;
 pub use relay::{DrainBackendError, NoBackend, Relay};
-pub use route::Route;
+pub use route::{Accept, OpeningRequest, Refuse, Route};
 
 pub(crate) use attempt::Attempt;
 pub(crate) use backend::made;

@@ -8,6 +8,7 @@ mod flow {
     mod backpressure;
     mod broadcasting;
     mod closing;
+    mod deciding;
     mod drain_jobs;
     mod draining;
     mod holding_back;

@@ -122,7 +122,7 @@ impl<E: Into<Box<dyn Error + Send + Sync>>> From<E> for HandlerFailure {
 }
 
 /// Writes an error with its causes, each once: some errors name theirs themselves.
-fn with_causes(error: &dyn Error) -> String {
+pub(super) fn with_causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let causes = std::iter::successors(error.source(), |&cause| cause.source());
     for cause in causes.map(ToString::to_string) {

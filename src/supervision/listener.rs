@@ -1,5 +1,6 @@
 //! A listener: accepts, lets the opening handshake decide, and hands connections over.
 
+mod consulting;
 mod handle;
 mod relaying;
 mod under_way;
@@ -13,9 +14,9 @@ use http::StatusCode;
 use tokio::task::JoinSet;
 
 use super::attempt::Attempt;
-use super::backend::made;
+use super::backend::{Backend, made};
 use super::node::{Arrived, NO_LEDGER, Node, Place};
-use super::route::Route;
+use super::route::{Refuse, Route, Target};
 use super::supervisor::Adoption;
 use super::tasks::{Panicked, Task};
 use crate::config::{QueryRecording, Records};
@@ -67,6 +68,8 @@ struct Decision {
     route: Route,
     /// What the connection will be called.
     id: ConnectionId,
+    /// Who it is.
+    subject: Option<String>,
     /// Its labels.
     tags: BTreeMap<String, String>,
 }
@@ -177,56 +180,60 @@ impl Listener {
                 let (socket, read) = received.rewind();
                 self.proxy(&decision, socket, read, &visitor.peer).await;
             }
-            Ok((decision, Some(agreement))) => match decision.route.application().map(Arc::clone) {
-                None => {
-                    under_way.stage = Stage::Agreed(decision);
-                    self.open(received, agreement, under_way).await;
+            Ok((decision, Some(agreement))) => {
+                let target = decision.route.target().clone();
+                under_way.stage = Stage::Agreed(decision);
+                match target {
+                    // Before the 101: code of an embedder that fails here refuses the client.
+                    Target::Backend(make) => match made(|| make()) {
+                        Ok(backend) => self.open(backend, received, agreement, under_way).await,
+                        Err(panic) => {
+                            let refusal = Refuse::failed(panic).into_refusal();
+                            self.refuse((refusal, None), received, under_way).await;
+                        }
+                    },
+                    Target::Relay(relay) => {
+                        Box::pin(self.relay(&relay, received, agreement, under_way)).await;
+                    }
+                    Target::Decide(decide) => {
+                        Box::pin(self.consult(&decide, received, agreement, under_way)).await;
+                    }
                 }
-                Some(relay) => {
-                    under_way.stage = Stage::Agreed(decision);
-                    Box::pin(self.relay(&relay, received, agreement, under_way)).await;
-                }
-            },
-            Err((refusal, limit)) => {
-                under_way.refuse(&refusal, limit, received.request());
-                under_way.failed(received.refuse(refusal).await);
             }
+            Err(refused) => self.refuse(refused, received, under_way).await,
         }
+    }
+
+    /// Answers with a refusal, and records it.
+    async fn refuse(
+        &self,
+        (refusal, limit): (Refusal, Option<Limit>),
+        received: Received<AnySocket>,
+        mut under_way: UnderWay<'_>,
+    ) {
+        under_way.refuse(&refusal, limit, received.request());
+        under_way.failed(received.refuse(refusal).await);
     }
 
     /// Answers 101, and hands the connection over.
     async fn open(
         &self,
-        mut received: Received<AnySocket>,
+        backend: Backend,
+        received: Received<AnySocket>,
         agreement: Agreement,
         mut under_way: UnderWay<'_>,
     ) {
-        let Stage::Agreed(Decision { route, .. }) = &under_way.stage else { return };
-        // Before the 101: code of an embedder that fails here refuses the client.
-        let backend = match made(|| route.backend(received.facts())) {
-            Ok(backend) => backend,
-            Err(panic) => {
-                let refusal = Refusal::new(
-                    StatusCode::INTERNAL_SERVER_ERROR,
-                    OpenFailure::BackendRefused,
-                    panic,
-                )
-                .showing("the server failed");
-                under_way.refuse(&refusal, None, received.request());
-                return under_way.failed(received.refuse(refusal).await);
-            }
-        };
         let accepted = match received.agree(agreement).await {
             Ok(accepted) => accepted,
             Err(failed) => return under_way.failed(failed),
         };
         let Stage::Agreed(decision) = under_way.over() else { return };
-        let Decision { place, route, id, tags, .. } = decision;
+        let Decision { place, route, id, subject, tags, .. } = decision;
         let Accepted { socket, read_ahead, request, subprotocol, .. } = accepted;
         let mut origin = self.origin(under_way.visitor, Some(&request), Some(&route));
         origin.subprotocol = subprotocol.as_ref().map(Subprotocol::recorded);
         origin.backend = Some(backend.name().to_owned());
-        origin.tags = tags;
+        (origin.subject, origin.tags) = (subject, tags);
         let adoption = Adoption {
             id,
             transport: socket.into_transport(),
@@ -264,7 +271,8 @@ impl Listener {
             .ok_or_else(|| (no_route(request.path()), None))?;
         let proxied = route.application().is_some_and(|relay| relay.takes_plain(request));
         let (place_of_leg, route, id) = (None, route.clone(), ConnectionId::new());
-        let mut decision = Decision { place, place_of_leg, route, id, tags: BTreeMap::new() };
+        let tags = BTreeMap::new();
+        let mut decision = Decision { place, place_of_leg, route, id, subject: None, tags };
         if proxied {
             return Ok((decision, None));
         }

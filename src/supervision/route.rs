@@ -1,15 +1,20 @@
 //! What becomes of a path.
 
+mod deciding;
+
 use std::collections::BTreeMap;
 use std::fmt;
+use std::future::Future;
 use std::sync::Arc;
 
 use super::backend::Backend;
 use super::relay::Relay;
 use crate::config::{
-    self, ByteSize, ConnectionSettings, OriginPattern, PathPattern, TagTemplate, UnfitTag,
+    self, ByteSize, ConnectionSettings, InvalidValue, OriginPattern, PathPattern, TagTemplate,
+    UnfitTag,
 };
-use crate::transport::opening_handshake::RequestFacts;
+pub use deciding::{Accept, OpeningRequest, Refuse};
+pub(super) use deciding::{Decide, Destination, Facts, asked};
 
 /// A path, who may connect to it, and where its messages go. The first that matches wins.
 #[derive(Clone)]
@@ -35,30 +40,74 @@ pub struct Route {
 
 /// Where the connections of a route go.
 #[derive(Clone)]
-enum Target {
-    /// To a backend of this process.
-    Backend(Arc<dyn Fn(&RequestFacts) -> Backend + Send + Sync>),
+pub(super) enum Target {
+    /// To a backend of this process, whoever connects.
+    Backend(Arc<dyn Fn() -> Backend + Send + Sync>),
     /// To an application, once it has agreed.
     Relay(Arc<Relay>),
+    /// Where code of an embedder says.
+    Decide(Decide),
 }
 
 impl Route {
-    /// Makes a route for a path, exact or a prefix that ends in `/*`, with a backend for each
-    /// connection.
+    /// Makes a route whose code decides about each client: it sees the whole request, and lets the client
+    /// in or turns it away.
+    ///
+    /// The path is exact, or a prefix that ends in `/*`, and may name segments (`/rooms/{room}`). The code
+    /// is asked once the request has been checked to open a WebSocket, and an `Origin` to be among
+    /// [`Route::origins`]. It has what is left of the opening handshake's time
+    /// ([`Builder::handshake_timeout`]); one that takes longer turns the client away with 503. If it
+    /// fails or panics, the client gets 500 and the record the reason; if the client leaves meanwhile, the
+    /// future is dropped.
+    ///
+    /// ```
+    /// use lastword::{Accept, Backend, OpeningRequest, Refuse, Route};
+    ///
+    /// # async fn user_of(token: &str) -> Result<Option<String>, std::io::Error> {
+    /// #     Ok((token == "Bearer secret").then(|| "ann".to_owned()))
+    /// # }
+    /// let route = Route::new("/rooms/{room}", async |request: OpeningRequest| {
+    ///     let token = request.headers().get("authorization").and_then(|token| token.to_str().ok());
+    ///     let user = match token {
+    ///         // An error becomes a 500.
+    ///         Some(token) => user_of(token).await?,
+    ///         None => None,
+    ///     };
+    ///     let user = user.ok_or_else(|| Refuse::unauthorized("Bearer", "send a valid token"))?;
+    ///     Ok(Accept::new(Backend::echo()).subject(user))
+    /// });
+    /// # route?.with_tag("room", "{room}")?;
+    /// # Ok::<(), lastword::config::InvalidValue>(())
+    /// ```
+    ///
+    /// [`Builder::handshake_timeout`]: crate::Builder::handshake_timeout
     ///
     /// # Errors
-    /// A path that is neither.
-    pub fn new(
-        path: &str,
-        backend: impl Fn(&RequestFacts) -> Backend + Send + Sync + 'static,
-    ) -> Result<Self, crate::config::InvalidValue> {
-        Ok(Self::at(path.parse()?, backend))
+    /// What is no such path.
+    pub fn new<F, Fut, A>(path: &str, decide: F) -> Result<Self, InvalidValue>
+    where
+        F: Fn(OpeningRequest) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<A, Refuse>> + Send + 'static,
+        A: Into<Accept>,
+    {
+        Ok(Self::to(path.parse()?, Target::Decide(deciding::boxed(decide))))
     }
 
-    /// Makes a route for paths that were parsed already.
-    pub fn at(
+    /// Makes a route that lets in whoever comes, with a backend for each connection.
+    ///
+    /// # Errors
+    /// As [`Route::new`].
+    pub fn serve(
+        path: &str,
+        backend: impl Fn() -> Backend + Send + Sync + 'static,
+    ) -> Result<Self, InvalidValue> {
+        Ok(Self::serve_at(path.parse()?, backend))
+    }
+
+    /// Likewise, for paths that were parsed already.
+    pub fn serve_at(
         path: PathPattern,
-        backend: impl Fn(&RequestFacts) -> Backend + Send + Sync + 'static,
+        backend: impl Fn() -> Backend + Send + Sync + 'static,
     ) -> Self {
         Self::to(path, Target::Backend(Arc::new(backend)))
     }
@@ -92,8 +141,8 @@ impl Route {
     ///
     /// # Errors
     /// As [`Route::new`].
-    pub fn echo(path: &str) -> Result<Self, crate::config::InvalidValue> {
-        Self::new(path, |_| Backend::echo())
+    pub fn echo(path: &str) -> Result<Self, InvalidValue> {
+        Self::serve(path, Backend::echo)
     }
 
     /// Labels its connections: text with `{name}` for a segment of the path, as in
@@ -105,7 +154,7 @@ impl Route {
         mut self,
         name: impl Into<String>,
         template: &str,
-    ) -> Result<Self, crate::config::InvalidValue> {
+    ) -> Result<Self, InvalidValue> {
         self.tags.insert(name.into(), template.parse()?);
         Ok(self)
     }
@@ -136,18 +185,20 @@ impl Route {
         config::tags_of(&self.tags, &self.path, path, query)
     }
 
-    /// Returns the backend of a connection; none, where an application is to be asked first.
-    pub(super) fn backend(&self, request: &RequestFacts) -> Backend {
-        match &self.target {
-            Target::Backend(backend) => backend(request),
-            Target::Relay(_) => Backend::none(),
-        }
+    /// Returns where its connections go.
+    pub(super) fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// Passes its connections on to an application from now on.
+    pub(super) fn pass_on(&mut self, relay: Arc<Relay>) {
+        self.target = Target::Relay(relay);
     }
 
     /// Returns the application that its connections are passed on to.
     pub(super) fn application(&self) -> Option<&Arc<Relay>> {
         match &self.target {
-            Target::Backend(_) => None,
+            Target::Backend(_) | Target::Decide(_) => None,
             Target::Relay(relay) => Some(relay),
         }
     }

@@ -358,7 +358,7 @@ async fn the_query_is_masked_in_records() {
 
 #[tokio::test]
 async fn a_backend_that_cannot_be_made_refuses_before_the_101() {
-    let route = Route::new("/echo", |_| panic!("no backend today")).unwrap();
+    let route = Route::serve("/echo", || panic!("no backend today")).unwrap();
     let mut house = House::open(Supervisor::builder(), vec![route]).await;
     let (answer, ending) = house.refuses_upgrade("/echo", "", 500).await;
     assert!(!answer.body.contains("today"), "{answer:?}");

@@ -62,7 +62,7 @@ impl Listener {
         let mut origin = self.origin(under_way.visitor, request, Some(&decision.route));
         origin.upstream = under_way.upstream.take();
         // The client's only: what is sent to a tag goes to clients.
-        origin.subject = identity.subject;
+        origin.subject = identity.subject.or_else(|| decision.subject.clone());
         origin.tags.clone_from(&decision.tags);
         origin.tags.extend(identity.tags);
         self.adopt_pair(accepted, origin, decision, opened);

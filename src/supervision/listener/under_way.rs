@@ -49,17 +49,20 @@ impl UnderWay<'_> {
 
     /// Records that it failed.
     pub(super) fn failed(mut self, failed: Box<FailedHandshake>) {
-        let (route, limit, wait, tags) = match self.over() {
-            Stage::Agreed(decision) => (Some(decision.route), None, None, decision.tags),
-            Stage::Refused { limit, wait, route, .. } => {
-                (route.map(|route| *route), limit, wait, BTreeMap::new())
+        let nobody = || (None, BTreeMap::new());
+        let (route, limit, wait, (subject, tags)) = match self.over() {
+            Stage::Agreed(Decision { route, subject, tags, .. }) => {
+                (Some(route), None, None, (subject, tags))
             }
-            Stage::Undecided | Stage::Over => (None, self.limit.take(), None, BTreeMap::new()),
+            Stage::Refused { limit, wait, route, .. } => {
+                (route.map(|route| *route), limit, wait, nobody())
+            }
+            Stage::Undecided | Stage::Over => (None, self.limit.take(), None, nobody()),
         };
         let listener = self.listener;
         let mut origin = listener.origin(self.visitor, failed.request.as_ref(), route.as_ref());
         origin.upstream = self.upstream.take();
-        origin.tags = tags;
+        (origin.subject, origin.tags) = (subject, tags);
         if origin.upstream.is_some() {
             origin.backend = Some(RELAY.to_owned());
         }

@@ -5,7 +5,10 @@ use std::io;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, UPGRADE};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderValue, RETRY_AFTER, TRANSFER_ENCODING,
+    UPGRADE,
+};
 use http::{HeaderMap, StatusCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout_at};
@@ -149,6 +152,22 @@ impl Refusal {
         headers.insert(CONTENT_TYPE, plain);
         let body = AnswerBody::whole(Bytes::from(format!("{public}\n")));
         self.passed = Some(Box::new(Passed { headers, body }));
+        self
+    }
+
+    /// Adds header lines to what the peer is shown, but for those that frame an answer.
+    #[must_use]
+    pub(crate) fn with_lines(mut self, lines: HeaderMap) -> Self {
+        let Some(passed) = &mut self.passed else { return self };
+        let framing = [CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, DATE];
+        for name in lines.keys().filter(|name| !framing.contains(name)) {
+            if *name == CONTENT_TYPE {
+                passed.headers.remove(CONTENT_TYPE);
+            }
+            for value in lines.get_all(name) {
+                passed.headers.append(name.clone(), value.clone());
+            }
+        }
         self
     }
 

@@ -20,7 +20,7 @@ pub(super) const PROTOCOL: HeaderName = HeaderName::from_static("sec-websocket-p
 pub(super) const EXTENSIONS: HeaderName = HeaderName::from_static("sec-websocket-extensions");
 
 /// A request as it was parsed: method, target and headers, whole.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Request {
     parts: http::request::Parts,
 }
