@@ -34,7 +34,7 @@ pub use request::{
 pub use server::{
     Accepted, FailedHandshake, HandshakeLimits, Received, accept, receive, receive_unless,
 };
-pub use waiting::Waiting;
+pub use waiting::{Waiting, joined};
 
 /// How much of a text that a peer chose is kept in a record.
 const RECORDED: usize = 1024;

@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 
 use super::socket::{KernelFacts, Transport};
 use super::tcp_info;
+use crate::protocol::classification::LossKind;
 
 /// A TCP socket of which [`DirectWriter`]s may be had. Dropping it closes the socket.
 #[derive(Debug)]
@@ -97,6 +98,10 @@ impl Transport for SharedTcp {
             (None, 0) => None,
             (None, errno) => Some(io::Error::from_raw_os_error(errno)),
         }
+    }
+
+    fn unread_loss(&self) -> Option<LossKind> {
+        self.0.socket.unread_loss()
     }
 
     fn direct_writer(&self) -> Option<DirectWriter> {

@@ -6,6 +6,7 @@ use futures_util::{SinkExt, StreamExt};
 use lastword::config::{Heartbeat, OnClientLost, OpeningStep, RelayBackend, Reply};
 use lastword::vocabulary::{Cause, CloseCode, DialerPhase, Direction, Fault, Kind, OpenFailure};
 use lastword::{ConnectionHandle, DialError, DialerOptions, Relay, SendError, Supervisor};
+use tokio::io::AsyncReadExt;
 use tokio_tungstenite::tungstenite::Message as Wire;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
@@ -222,6 +223,31 @@ async fn a_dial_that_is_dropped_tells_its_application() {
 /// A port that nobody listens on.
 fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+#[tokio::test]
+async fn an_application_that_leaves_while_its_feed_is_dialled_calls_that_off() {
+    let mut house = House::new(|_, _| {}).await;
+    let application = house.application.accept().await;
+    // The feed does not answer the opening handshake, for which there are 10 s.
+    let mut feed = house.scene.feed.tcp().await;
+    reset(application);
+    let endings = [house.scene.next_ending().await, house.scene.next_ending().await];
+    let of = |wanted: bool| {
+        let is_attempt = |kind: &Kind| matches!(kind, Kind::OpenFailed(_));
+        endings.iter().find(|e| is_attempt(&e.outcome.kind) == wanted).unwrap()
+    };
+    let attempt = of(true);
+    assert_eq!(attempt.outcome.kind, Kind::OpenFailed(OpenFailure::BackendUnreachable));
+    assert_eq!(attempt.outcome.fault, Fault::Backend);
+    assert!(attempt.outcome.detail.contains("application left"), "{attempt}");
+    assert_eq!(attempt.origin.upstream.as_ref().unwrap().status, Some(101));
+    let leg = of(false);
+    let kinds = [Kind::ConnectionReset, Kind::ClosedPrematurely];
+    assert!(kinds.contains(&leg.outcome.kind), "{leg}");
+    let mut request = Vec::new();
+    soon("the feed to be let go", feed.read_to_end(&mut request)).await.unwrap();
+    assert!(request.starts_with(b"GET "));
 }
 
 #[tokio::test]

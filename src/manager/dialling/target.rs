@@ -162,9 +162,17 @@ impl Target {
             Some(chosen) => (vec![chosen.clone()], true),
             None => (subprotocols, false),
         };
-        under_way.application = Some(waiting);
-        let origin = &mut under_way.origin;
-        self.dial(core, (&url, proxy), subprotocols, must_agree, origin).await
+        let waiting = under_way.application.insert(waiting);
+        let dial = self.dial(core, (&url, proxy), subprotocols, must_agree, &mut under_way.origin);
+        let loss = tokio::select! {
+            biased;
+            dialled = dial => return dialled,
+            loss = waiting.left() => loss,
+        };
+        // A feed that would serve nobody is not dialled to its end.
+        under_way.origin.upstream = Some(waiting.upstream().clone());
+        let detail = format!("the application left while the feed was dialled: {loss}");
+        Err(Failure::here(OpenFailure::BackendUnreachable, detail))
     }
 
     /// Dials the server; if it must agree to a subprotocol, the one that is offered.

@@ -3,17 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 
 use super::applications::{Lease, Reached};
 use crate::config::{ConnectionSettings, Records};
 use crate::policy::balance::Sign;
+use crate::protocol::classification::LossKind;
 use crate::supervision::backend::Backend;
 use crate::supervision::node::Place;
 use crate::supervision::supervisor::Adoption;
 use crate::transport::opening_handshake::{
-    ClientRequest, FailedOpening, Subprotocol, open_or_answer,
+    ClientRequest, FailedOpening, Subprotocol, Waiting, joined, open_or_answer,
 };
 use crate::transport::socket::Transport;
 use crate::vocabulary::{ConnectionId, Origin, Role, Upstream};
@@ -22,6 +23,8 @@ use crate::vocabulary::{ConnectionId, Origin, Role, Upstream};
 pub(in crate::supervision) struct Answered {
     transport: Box<dyn Transport>,
     read_ahead: Bytes,
+    /// What came behind that while it waited for the other end.
+    early: BytesMut,
     local_addr: Option<String>,
     /// The version of TLS.
     tls: Option<&'static str>,
@@ -59,6 +62,7 @@ impl Reached<'_> {
                 Ok(Answered {
                     transport: opened.socket,
                     read_ahead: opened.read_ahead,
+                    early: BytesMut::new(),
                     local_addr: connected.local_addr,
                     tls: connected.tls,
                     lease,
@@ -79,6 +83,11 @@ impl Reached<'_> {
 }
 
 impl Answered {
+    /// Waits until it has left, while the other end is still to open. Cancel safe.
+    pub(super) async fn left(&mut self) -> LossKind {
+        Waiting::new(&mut self.transport, &mut self.early).left().await
+    }
+
     /// Makes a leg of it; `origin` has what that shares with the other leg.
     pub(in crate::supervision) fn leg(
         self,
@@ -87,7 +96,8 @@ impl Answered {
         backend: Backend,
         place: Option<Place>,
     ) -> (Adoption, Lease) {
-        let Self { transport, read_ahead, local_addr, tls, lease, upstream, .. } = self;
+        let Self { transport, read_ahead, early, local_addr, tls, lease, upstream, .. } = self;
+        let read_ahead = joined(read_ahead, &early);
         let origin = Origin {
             peer: upstream.addr.clone(),
             local_addr,

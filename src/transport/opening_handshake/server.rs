@@ -20,7 +20,7 @@ use super::answer::{Agreement, Farewell, Refusal, say_farewell};
 use super::muted::{Heard, Muted, ReadEnd};
 use super::request::{Request, RequestFacts, Subprotocol};
 use super::unpinned;
-use super::waiting::Waiting;
+use super::waiting::{Waiting, joined};
 use crate::protocol::classification::LossKind;
 use crate::transport::socket::Transport;
 use crate::vocabulary::{OpenFailure, TransportEnd};
@@ -191,7 +191,7 @@ impl<T: Transport> Received<T> {
 
     /// Returns the request, and its peer, that waits for the answer.
     pub fn waiting(&mut self) -> (&Request, Waiting<'_, T>) {
-        (&self.request, Waiting { socket: &mut self.socket, early: &mut self.early })
+        (&self.request, Waiting::new(&mut self.socket, &mut self.early))
     }
 
     /// Lets go of a peer that has left without an answer.
@@ -265,11 +265,6 @@ impl<T: Transport> Received<T> {
     pub async fn refuse(self, refusal: Refusal) -> Box<FailedHandshake> {
         refuse(self.socket, refusal, Some(&self.request)).await
     }
-}
-
-/// Puts what came early behind what was read with the request.
-fn joined(read_ahead: Bytes, early: &[u8]) -> Bytes {
-    if early.is_empty() { read_ahead } else { [&*read_ahead, early].concat().into() }
 }
 
 async fn refuse<T: Transport>(

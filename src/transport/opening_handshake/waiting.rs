@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use tokio::io::AsyncReadExt;
 use tokio::time::sleep;
 
@@ -19,12 +19,17 @@ const LOOK: Duration = Duration::from_millis(250);
 /// A peer that waits for its answer.
 #[derive(Debug)]
 pub struct Waiting<'a, T> {
-    pub(super) socket: &'a mut T,
-    /// What it sent behind its request, after that was read.
-    pub(super) early: &'a mut BytesMut,
+    socket: &'a mut T,
+    /// What it sent behind its handshake, after that was read.
+    early: &'a mut BytesMut,
 }
 
-impl<T: Transport> Waiting<'_, T> {
+impl<'a, T: Transport> Waiting<'a, T> {
+    /// Watches a peer; what it sends is added to `early`.
+    pub fn new(socket: &'a mut T, early: &'a mut BytesMut) -> Self {
+        Self { socket, early }
+    }
+
     /// Waits until the peer has left: for a client that asks for a WebSocket, FIN means that as much
     /// as RST does.
     ///
@@ -47,6 +52,11 @@ impl<T: Transport> Waiting<'_, T> {
             sleep(LOOK).await;
         }
     }
+}
+
+/// Puts what came early behind what was read with the handshake.
+pub fn joined(read_ahead: Bytes, early: &[u8]) -> Bytes {
+    if early.is_empty() { read_ahead } else { [&*read_ahead, early].concat().into() }
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use super::headers::CONNECTION_ID;
 use super::{Relay, recorded};
 use crate::config::{ConnectionSettings, Records};
+use crate::protocol::classification::LossKind;
 use crate::supervision::backend::Backend;
 use crate::supervision::handle::ConnectionHandle;
 use crate::supervision::node::Place;
@@ -83,6 +84,16 @@ impl Relay {
 }
 
 impl Waiting {
+    /// Waits until the application has left, and is waited for no longer. Cancel safe.
+    pub(crate) async fn left(&mut self) -> LossKind {
+        self.application.left().await
+    }
+
+    /// Returns what is recorded of the application.
+    pub(crate) fn upstream(&self) -> &Upstream {
+        &self.application.upstream
+    }
+
     /// Returns what it has chosen of the subprotocols that it was offered.
     pub(crate) fn subprotocol(&self) -> Option<&Subprotocol> {
         self.application.subprotocol.as_ref()
