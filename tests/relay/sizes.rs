@@ -1,21 +1,30 @@
 //! How large a message may be: as large as it likes, unless somebody says otherwise.
 
+use std::time::Duration;
+
 use lastword::config::ByteSize;
 use lastword::vocabulary::{Cause, Fault, Kind};
+use tokio::io::AsyncWriteExt;
+use tokio::time::timeout;
 
 use super::front::Front;
 use super::stage::Scene;
 use crate::support::SOON;
-use crate::support::frame::Frame;
+use crate::support::frame::{Frame, Side};
 
-const LARGE: usize = 20 << 20;
+/// More than clients and applications may send where nothing is passed on.
+const THERE: usize = 3 << 20;
+const BACK: usize = 17 << 20;
+
+/// How long as much may take on a busy machine.
+const WHILE: Duration = SOON.saturating_mul(6);
 
 #[tokio::test]
 async fn by_default_messages_and_frames_of_any_size_pass_both_ways() {
     let front = Front::open(&[], "").await;
     let (mut client, mut application) = front.pair("/").await;
     for fragments in [1, 5] {
-        let part = vec![b'x'; LARGE / fragments];
+        let part = |all| vec![b'x'; all / fragments];
         for n in 0..fragments {
             let frame = |part: Vec<u8>| match (n, n + 1 == fragments) {
                 (0, true) => Frame::binary(part),
@@ -24,12 +33,15 @@ async fn by_default_messages_and_frames_of_any_size_pass_both_ways() {
                 (_, false) => Frame::continuation(part).unfinished(),
             };
             let there = async {
-                client.send_frame(frame(part.clone())).await;
-                assert_eq!(client.read_frame(SOON).await.payload.len(), part.len());
+                client.send_frame(frame(part(THERE))).await;
+                assert_eq!(client.read_frame(WHILE).await.payload.len(), BACK / fragments);
             };
             let back = async {
-                assert_eq!(application.read_frame(SOON).await.payload.len(), part.len());
-                application.send_frame(frame(part.clone())).await;
+                let read = application.read_frame(WHILE).await;
+                assert_eq!(read.payload.len(), THERE / fragments);
+                let back = frame(part(BACK)).encode(Side::Server);
+                let sent = timeout(WHILE, application.stream_mut().write_all(&back)).await;
+                sent.expect("awaited that it is taken").unwrap();
             };
             tokio::join!(there, back);
         }
