@@ -130,7 +130,7 @@ fn start_and_run(sources: &Sources) -> Result<u8, StartupError> {
     // Dropped last: it writes out what is still queued.
     let (ending_log, _lines) = log::install(format, &config.log.filter)?;
     let books = Books::open(&config.ledger)?;
-    let resources = Resources::claim(&config.limits);
+    let resources = Resources::claim(&config);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .event_interval(EVENT_INTERVAL)
@@ -261,6 +261,8 @@ async fn supervisor(
             handshakes_per_second: limits.handshakes_per_second,
             accept_rate_per_ip: limits.accept_rate_per_ip,
             half_open_per_ip: limits.half_open_per_ip,
+            max_http_connections: resources.max_http_connections,
+            http_requests_per_second: limits.http_requests_per_second,
         })
         .handshake_timeout(limits.handshake_timeout)
         .dials_per_second(limits.dials_per_second)
@@ -373,9 +375,13 @@ async fn drain(
         tokio::select! {
             report = &mut work => return report,
             _ = tick.tick() => {
-                notifier.status(&match supervisor.accounting().open {
+                let left = match supervisor.accounting().open {
                     1 => "draining: 1 connection left".to_owned(),
                     open => format!("draining: {open} connections left"),
+                };
+                notifier.status(&match supervisor.http().connections {
+                    0 => left,
+                    clients => format!("{left}, and plain HTTP of {clients} under way"),
                 });
                 // Every second asks for some more: a drain may take longer than TimeoutStopSec.
                 notifier.extend_timeout(Duration::from_secs(10));

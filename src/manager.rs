@@ -46,7 +46,7 @@ use crate::ledger::Health;
 use crate::protocol::closing_handshake::ReplyPolicy;
 use crate::supervision::{Adoption, Core};
 use crate::vocabulary::{
-    BackendStatus, Census, ConnectionId, ConnectionName, DialerStatus, DrainProgress,
+    BackendStatus, Census, ConnectionId, ConnectionName, DialerStatus, DrainProgress, HttpCensus,
     ListenAddress, Message, Origin, Requester,
 };
 use dialers::Dialers;
@@ -237,6 +237,11 @@ impl Supervisor {
     /// freely. Do not call it where messages are moved.
     pub fn census(&self) -> Census {
         self.core.census()
+    }
+
+    /// Counts the plain HTTP that is passed on to applications.
+    pub fn http(&self) -> HttpCensus {
+        self.core.http()
     }
 
     /// Returns the events from now on.

@@ -5,5 +5,6 @@ pub mod balance;
 pub mod drain;
 pub mod rate;
 pub mod reconnect;
+pub mod repeats;
 pub mod restarting;
 pub mod trimming;

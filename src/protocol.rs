@@ -1,4 +1,4 @@
-//! RFC 6455, pure: no I/O, no clock, nothing awaited.
+//! RFC 6455, and how HTTP/1.1 frames requests, pure: no I/O, no clock, nothing awaited.
 //!
 //! Methods are getters, `handle_*` (takes an input) and `poll_*` (yields what is due). Time comes
 //! in as an argument.
@@ -9,3 +9,4 @@ pub mod frame_encoder;
 pub mod frame_scanner;
 pub mod keepalive;
 pub mod passage;
+pub mod request_framing;

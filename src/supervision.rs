@@ -21,6 +21,7 @@ mod mover;
 mod node;
 mod observing;
 mod outbox;
+mod plain;
 mod publication;
 mod registry;
 mod relay;

@@ -38,6 +38,7 @@ mod dialer;
 mod drain;
 mod ending;
 mod event;
+mod http_census;
 mod identity;
 mod listen_address;
 mod message;
@@ -58,6 +59,7 @@ pub use ending::{
     Traffic, TransportEnd,
 };
 pub use event::{Closing, Event, Opened, Published, Record};
+pub use http_census::{HttpCensus, HttpOutcome};
 pub(crate) use identity::{BuildIdHasher, IdMap, IdSet};
 pub use identity::{ConnectionId, ConnectionName, InvalidId, InvalidName};
 pub use listen_address::{InvalidListenAddress, ListenAddress};

@@ -13,10 +13,13 @@ mod relay {
     mod front;
     mod hostile;
     mod injecting;
+    mod keeping;
     mod leaving;
     mod losses;
     mod opening;
+    mod plain_end;
     mod plain_http;
+    mod plain_limits;
     mod repairing;
     mod several;
     mod sizes;

@@ -48,6 +48,19 @@ pub struct Limits {
     /// Unit: connections per second; 0 = no limit. Default: 0. Cost: one counter per address seen
     /// of late; users behind one NAT share it. Beyond the limit handshakes get 429.
     pub accept_rate_per_ip: u64,
+    /// Bounds the clients whose requests are passed on as plain HTTP (`http = "proxy"`), beside
+    /// `max_connections`; from one address at most `max_connections_per_ip`.
+    ///
+    /// Unit: clients; 0 = an eighth of what the descriptor limit allows, less what an explicit
+    /// `max_connections` takes (the effective value is logged). Default: 0. Cost: two descriptors and
+    /// about 30 KiB each; where all are taken, one without a request under way makes way, else new
+    /// ones get 503.
+    pub max_http_connections: u64,
+    /// Bounds the requests that are passed on as plain HTTP per second, over all listeners.
+    ///
+    /// Unit: requests per second; 0 = no limit. Default: 0. Cost: one lock per request; beyond it they
+    /// get 429.
+    pub http_requests_per_second: u64,
     /// Bounds the opening handshake, from accepted to answered.
     ///
     /// Unit: duration, above zero. Default: 10s. Cost: a slow or hostile client holds a descriptor
@@ -113,6 +126,8 @@ impl Default for Limits {
             max_connections_per_ip: 0,
             half_open_per_ip: 64,
             handshakes_per_second: 1000,
+            max_http_connections: 0,
+            http_requests_per_second: 0,
             dials_per_second: 50,
             accept_rate_per_ip: 0,
             handshake_timeout: Duration::from_secs(10),

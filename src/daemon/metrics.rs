@@ -21,7 +21,7 @@ pub(super) fn scrape(
     books: &Books,
     observations: Arc<Observations>,
 ) -> Scrape {
-    let [counted, relaying, asked, draining] = [(); 4].map(|()| supervisor.clone());
+    let [counted, relaying, passing, asked, draining] = [(); 5].map(|()| supervisor.clone());
     // It is counted as the ledger is opened, and never again.
     let recovered = books.recovered();
     let metrics = Metrics::new(
@@ -31,6 +31,7 @@ pub(super) fn scrape(
             max_connections: resources.max_connections,
             census: Box::new(move || counted.census()),
             backends: Box::new(move || relaying.backends()),
+            http: Box::new(move || passing.http()),
             ledger: Box::new(move || ledger_facts(&asked, recovered)),
             drain: Box::new(move || drain_facts(&draining)),
         },

@@ -25,6 +25,10 @@ pub struct AdmissionLimits {
     pub accept_rate_per_ip: u64,
     /// Sockets from one address whose request is not there yet.
     pub half_open_per_ip: u64,
+    /// Clients whose requests are passed on as plain HTTP; they count among no others.
+    pub max_http_connections: u64,
+    /// Such requests a second.
+    pub http_requests_per_second: u64,
 }
 
 /// Counts who is there and who came of late.

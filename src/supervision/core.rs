@@ -25,12 +25,12 @@ use super::route::Route;
 use super::supervisor::{Adoption, Supervising, SupervisorActor, SupervisorMessage};
 use crate::config::{ConnectionSettings, Records};
 use crate::ledger::{Health, Ledger};
-use crate::policy::admission::{Admission, AdmissionLimits};
+use crate::policy::admission::AdmissionLimits;
 use crate::protocol::closing_handshake::Input;
 use crate::transport::bind::{self, Arrivals};
 use crate::vocabulary::{
     BackendStatus, Cause, Census, ConnectionId, ConnectionName, DrainProgress, Ending, Event,
-    ListenAddress, Message, Origin, Published, Requester, Selector,
+    HttpCensus, ListenAddress, Message, Origin, Published, Requester, Selector,
 };
 
 /// How long the end of a supervisor waits for the last endings to be told: for longer than a ledger
@@ -88,8 +88,7 @@ impl Core {
         );
         let (supervisor, _task) =
             SupervisorActor::spawn(None, SupervisorActor, supervising).await?;
-        let admission = Admission::new(parts.admission, super::now());
-        let node = Node::new(name, registry, publisher, admission, supervisor);
+        let node = Node::new(name, registry, publisher, parts.admission, supervisor);
         Ok(Self {
             node: Arc::new(node),
             handshake_timeout: parts.handshake_timeout,
@@ -240,6 +239,10 @@ impl Core {
             memory_limit: self.budget.limit(),
             ..self.node.registry.census()
         }
+    }
+
+    pub(crate) fn http(&self) -> HttpCensus {
+        self.node.plain.census()
     }
 
     pub(crate) fn subscribe(&self) -> (broadcast::Receiver<Published>, Option<u64>) {

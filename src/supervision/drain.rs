@@ -72,8 +72,9 @@ pub struct DrainUnderWay {
     pub id: Arc<str>,
 }
 
-/// After the deadline, an actor has this long to publish its ending.
-const LAST_WORDS: Duration = Duration::from_secs(5);
+/// After the deadline, an actor has this long to publish its ending. It takes milliseconds; that it is
+/// waited for at all is for the record's sake.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// How often to look for connections of attempts that were under way when the drain began, and
 /// whether those that were selected are gone.
@@ -111,7 +112,7 @@ pub(super) async fn drain(node: &Node, prepared: Prepared) -> DrainReport {
     let Prepared { job, opened, open } = prepared;
     let options = &job.options;
     let plan = DrainPlan::new(job.started, open.len(), options.within, options.pace);
-    let mut draining = Draining { node, job: &job, opened, told: now() };
+    let mut draining = Draining { node, job: &job, opened, told: now(), is_over: false };
     draining.tell();
     let _cancelled_if_dropped = job::CancelledIfDropped { node, job: &job };
 
@@ -152,6 +153,8 @@ struct Draining<'a> {
     opened: u64,
     /// When it was last told how far it is.
     told: Instant,
+    /// Its deadline has passed.
+    is_over: bool,
 }
 
 impl Draining<'_> {
@@ -175,6 +178,10 @@ impl Draining<'_> {
                 Progress::Due => {}
                 over @ (Progress::NobodyLeft | Progress::Cancelled) => return over,
             }
+        }
+        self.is_over = true;
+        if self.is_of_all() {
+            self.node.plain.cut();
         }
         let last_words = now() + LAST_WORDS;
         while now() < last_words {
@@ -262,7 +269,11 @@ impl Draining<'_> {
 
     async fn nobody_left(&self) {
         if self.is_of_all() {
-            return self.node.nobody_left().await;
+            // What has not opened by the deadline is not waited for: it is no connection.
+            return match self.is_over {
+                false => self.node.nobody_left().await,
+                true => self.node.publisher.none_open().await,
+            };
         }
         while !self.job.left(&self.node.registry).is_empty() {
             tokio::time::sleep(LOOK_AGAIN).await;

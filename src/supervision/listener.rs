@@ -2,6 +2,7 @@
 
 mod consulting;
 mod handle;
+mod plain;
 mod relaying;
 mod under_way;
 
@@ -10,6 +11,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use http::StatusCode;
 use tokio::task::JoinSet;
 
@@ -147,11 +149,31 @@ impl Listener {
         });
     }
 
-    async fn attempt(self: Arc<Self>, socket: AnySocket, visitor: Visitor, mut arrived: Arrived) {
+    async fn attempt(self: Arc<Self>, socket: AnySocket, mut visitor: Visitor, arrived: Arrived) {
+        let mut next = self.attempt_once(socket, Bytes::new(), &visitor, arrived).await;
+        // Plain HTTP may be followed by something else.
+        while let Some((socket, read)) = next.take() {
+            visitor.began = SystemTime::now();
+            match self.node.arrive(visitor.peer.ip()) {
+                Ok(arrived) => next = self.attempt_once(socket, read, &visitor, arrived).await,
+                Err(why) => return self.turn_away(socket, visitor, why.limit),
+            }
+        }
+    }
+
+    /// Hears one request, of which `read` was read before, and whatever follows it; returns what is to
+    /// be heard next.
+    async fn attempt_once(
+        &self,
+        socket: AnySocket,
+        read: Bytes,
+        visitor: &Visitor,
+        mut arrived: Arrived,
+    ) -> Option<(AnySocket, Bytes)> {
         let limits = HandshakeLimits { timeout: self.timeout, ..HandshakeLimits::default() };
         let mut under_way = UnderWay {
-            listener: &self,
-            visitor: &visitor,
+            listener: self,
+            visitor,
             stage: Stage::Undecided,
             upstream: None,
             limit: None,
@@ -163,24 +185,28 @@ impl Listener {
                 refusal
             })
         };
-        let received = opening_handshake::receive_unless(socket, limits, OVERDUE, overdue).await;
+        let received =
+            opening_handshake::receive_unless(socket, read, limits, OVERDUE, overdue).await;
         let received = match received {
             Ok(received) => received,
-            Err(failed) => return under_way.failed(failed),
+            Err(failed) => {
+                under_way.failed(failed);
+                return None;
+            }
         };
-        let decided = self.decide(received.request(), &visitor);
+        if let Some(relay) = self.takes_plain(received.request()) {
+            // Plain HTTP is the application's: it is neither a connection nor an attempt.
+            under_way.stage = Stage::Over;
+            drop(arrived);
+            return Box::pin(self.pass_plain(&relay, received, visitor)).await;
+        }
+        let decided = self.decide(received.request(), visitor);
         if decided.is_ok() {
             // Its place counts from now on.
             drop(arrived);
         }
         match decided {
-            Ok((decision, None)) => {
-                // Plain HTTP is the application's: it is neither a connection nor an attempt.
-                under_way.stage = Stage::Over;
-                let (socket, read) = received.rewind();
-                self.proxy(&decision, socket, read, &visitor.peer).await;
-            }
-            Ok((decision, Some(agreement))) => {
+            Ok((decision, agreement)) => {
                 let target = decision.route.target().clone();
                 under_way.stage = Stage::Agreed(decision);
                 match target {
@@ -202,6 +228,7 @@ impl Listener {
             }
             Err(refused) => self.refuse(refused, received, under_way).await,
         }
+        None
     }
 
     /// Answers with a refusal, and records it.
@@ -248,13 +275,12 @@ impl Listener {
         let _ = self.node.adopt(adoption).await;
     }
 
-    /// Checks a request in the order of the contract; it has no agreement if it is plain HTTP that
-    /// goes to an application.
+    /// Checks a request in the order of the contract.
     fn decide(
         &self,
         request: &Request,
         visitor: &Visitor,
-    ) -> Result<(Decision, Option<Agreement>), (Refusal, Option<Limit>)> {
+    ) -> Result<(Decision, Agreement), (Refusal, Option<Limit>)> {
         if self.node.is_draining() {
             return Err((about_to_stop(), None));
         }
@@ -269,25 +295,21 @@ impl Listener {
             .iter()
             .find(|route| route.matches(host, request.path()))
             .ok_or_else(|| (no_route(request.path()), None))?;
-        let proxied = route.application().is_some_and(|relay| relay.takes_plain(request));
-        let (place_of_leg, route, id) = (None, route.clone(), ConnectionId::new());
-        let tags = BTreeMap::new();
-        let mut decision = Decision { place, place_of_leg, route, id, subject: None, tags };
-        if proxied {
-            return Ok((decision, None));
-        }
         let (agreement, subprotocol) =
-            self.agree(request, &decision.route).map_err(|refusal| (refusal, None))?;
-        let tags = decision.route.tags_of(request.path(), request.query());
-        decision.tags = tags.map_err(|unfit| {
+            self.agree(request, route).map_err(|refusal| (refusal, None))?;
+        let tags = route.tags_of(request.path(), request.query());
+        let tags = tags.map_err(|unfit| {
             let failure = OpenFailure::BadRequest;
             (Refusal::new(StatusCode::BAD_REQUEST, failure, unfit.to_string()), None)
         })?;
-        if decision.route.application().is_some() {
+        let mut place_of_leg = None;
+        if route.application().is_some() {
             // Before it is asked: a burst of handshakes takes no more descriptors than are counted.
-            decision.place_of_leg = Some(self.node.admit_leg().map_err(not_admitted)?);
+            place_of_leg = Some(self.node.admit_leg().map_err(not_admitted)?);
         }
-        Ok((decision, Some(agreement.subprotocol(subprotocol))))
+        let (route, id) = (route.clone(), ConnectionId::new());
+        let decision = Decision { place, place_of_leg, route, id, subject: None, tags };
+        Ok((decision, agreement.subprotocol(subprotocol)))
     }
 
     fn agree(

@@ -10,10 +10,11 @@ use tokio::sync::{Notify, oneshot, watch};
 use super::attempt::{Attempt, Recorder, Unclaimed};
 use super::drain::Jobs;
 use super::handle::ConnectionHandle;
+use super::plain::PlainClients;
 use super::publication::Publisher;
 use super::registry::Registry;
 use super::supervisor::{Adoption, Pair, SupervisorMessage};
-use crate::policy::admission::{Admission, NotAdmitted};
+use crate::policy::admission::{Admission, AdmissionLimits, NotAdmitted};
 use crate::vocabulary::{CloseCode, CloseFrame, Ending, Limit, OpenFailure};
 
 /// What all connections of a node share.
@@ -25,6 +26,8 @@ pub(super) struct Node {
     pub(super) supervisor: ActorRef<SupervisorMessage>,
     pub(super) drains: Jobs,
     recorder: Arc<Recorder>,
+    /// Clients whose requests are passed on as plain HTTP.
+    pub(super) plain: Arc<PlainClients>,
     /// Why new connections are refused, here and by dialers, if they are.
     closed: watch::Sender<Option<NotAccepting>>,
     /// Told whenever the last place is free again.
@@ -60,16 +63,17 @@ impl Node {
         name: Arc<str>,
         registry: Arc<Registry>,
         publisher: Arc<Publisher>,
-        admission: Admission,
+        limits: AdmissionLimits,
         supervisor: ActorRef<SupervisorMessage>,
     ) -> Self {
-        let admission = Arc::new(Mutex::new(admission));
+        let admission = Arc::new(Mutex::new(Admission::new(limits, super::now())));
         let closed = watch::Sender::new(None);
         let left = Arc::default();
         let drains = Jobs::default();
         let (node, recording) = (Arc::clone(&name), Arc::clone(&publisher));
         let recorder = Arc::new(Recorder { node, publisher: recording });
         let shut = AtomicBool::new(false);
+        let plain = Arc::new(PlainClients::new(limits, Arc::clone(&left)));
         Self {
             name,
             registry,
@@ -78,6 +82,7 @@ impl Node {
             supervisor,
             drains,
             recorder,
+            plain,
             closed,
             left,
             shut,
@@ -120,6 +125,9 @@ impl Node {
     /// Refuses new connections from now on. A reason that is final is not replaced.
     pub(super) fn refuse_new(&self, why: NotAccepting) {
         self.closed.send_modify(|closed| *closed = (*closed).max(Some(why)));
+        if matches!(why, NotAccepting::Drain | NotAccepting::Stopping) {
+            self.plain.end();
+        }
     }
 
     /// Accepts new connections again after a drain; other reasons to refuse them stay.
@@ -127,6 +135,9 @@ impl Node {
         self.closed.send_modify(|closed| {
             *closed = closed.filter(|why| *why != NotAccepting::Drain);
         });
+        if !self.is_draining() {
+            self.plain.reopen();
+        }
     }
 
     pub(super) fn is_draining(&self) -> bool {
@@ -181,13 +192,13 @@ impl Node {
         lock(&self.admission).present()
     }
 
-    /// Waits until no connection is open, and no attempt that was admitted may yet become one.
-    /// Cancel safe.
+    /// Waits until no connection is open, no attempt that was admitted may yet become one, and no
+    /// plain HTTP is under way. Cancel safe.
     pub(super) async fn nobody_left(&self) {
         loop {
             let left = self.left.notified();
             self.publisher.none_open().await;
-            if self.present() == 0 {
+            if self.present() == 0 && self.plain.present() == 0 {
                 return;
             }
             left.await;

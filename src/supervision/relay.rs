@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 pub(super) use applications::Lease;
 pub use opening::Relay;
-pub(super) use opening::{Identity, Offer, Opened, Unopened};
+pub(super) use opening::{Identity, Offer, Opened, Proxying, Unopened};
 pub(crate) use opening::{NotWaiting, Waiting};
 pub(super) use relays::Relays;
 pub use relays::{DrainBackendError, NoBackend};

@@ -20,7 +20,7 @@ use prometheus_client::registry::Registry;
 
 pub use observations::Observations;
 
-use crate::vocabulary::{BackendStatus, Census};
+use crate::vocabulary::{BackendStatus, Census, HttpCensus};
 
 /// Where the numbers of a scrape come from.
 pub struct MetricsSources {
@@ -32,6 +32,8 @@ pub struct MetricsSources {
     pub census: Box<dyn Fn() -> Census + Send + Sync>,
     /// Says how the applications behind relays fare.
     pub backends: Box<dyn Fn() -> Vec<BackendStatus> + Send + Sync>,
+    /// Counts the plain HTTP that is passed on.
+    pub http: Box<dyn Fn() -> HttpCensus + Send + Sync>,
     /// Says what the ledger knows.
     pub ledger: Box<dyn Fn() -> LedgerFacts + Send + Sync>,
     /// Says how the drain fares.

@@ -1,240 +1,234 @@
-//! Plain HTTP beside a WebSocket: one request passes to an application and its answer back, both
-//! streaming, then the connection ends.
+//! Plain HTTP beside WebSockets: the requests of a client pass to applications one after the other,
+//! and their answers back, both streaming, over connections that are kept on either side.
+//!
+//! hyper speaks to both. Between the client's socket and hyper is a [`client::ClientStream`], which
+//! hands hyper one request at a time: so an upgrade that follows on the same connection, or anything
+//! that is not to be passed on, goes back to the owner of the socket as it came, not one byte of it
+//! read by anybody else.
 
+mod answer;
+mod application;
+mod client;
+mod exchange;
+mod turn;
+
+use std::convert::Infallible;
 use std::future::poll_fn;
-use std::io;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
-use http::{HeaderValue, Response, StatusCode, header, request, response};
-use http_body_util::{Either, Full};
-use hyper::body::{Body, Frame, Incoming, SizeHint};
-use hyper::client::conn::http1 as client_http1;
-use hyper::server::conn::http1 as server_http1;
-use hyper::service::service_fn;
+use bytes::Bytes;
+use http::{HeaderMap, request, response};
+use hyper::server::conn::http1;
+use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::socket::Transport;
+use crate::protocol::request_framing::Head;
+pub use answer::NotPassed;
+pub use application::{AppConnection, ConnectionPool};
+use client::ClientStream;
+pub use turn::Turn;
 
-/// Why a request is not passed on: what its sender is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NotPassed {
-    /// The HTTP status.
-    pub status: StatusCode,
-    /// One line.
-    pub text: &'static str,
-}
+/// How long nothing may move once the node drains, or the client has ended its side: what goes on
+/// is finished, what only waits (a long poll, a stream of events) is given up.
+const SILENCE: Duration = Duration::from_secs(5);
 
-/// What decides where a request goes, and what is changed on the way.
+/// How much hyper reads at once, and holds of what was not taken.
+const BUFFER: usize = 64 * 1024;
+
+/// What decides where requests go, and what is changed on the way.
 pub trait Forwarding {
-    /// Changes the request for the application, and connects to that.
+    /// Where a request goes.
+    type Way: Send;
+    /// What is held until an answer has passed.
+    type Lease: Send + Unpin + 'static;
+
+    /// Returns where a request goes; `None` for one that is not passed on.
+    fn way(&self, head: &Head<'_>) -> Option<Self::Way>;
+
+    /// Lets a request in, and changes it for the application.
+    ///
+    /// # Errors
+    /// What the client is answered instead.
+    fn admit(&self, way: &Self::Way, request: &mut request::Parts) -> Result<(), NotPassed>;
+
+    /// Finds a connection to an application, one that is kept if `kept`, and names the host.
     ///
     /// # Errors
     /// What the client is answered instead.
     fn connect(
         &self,
-        request: &mut request::Parts,
-    ) -> impl Future<Output = Result<Box<dyn Transport>, NotPassed>>;
+        way: &Self::Way,
+        kept: bool,
+        headers: &mut HeaderMap,
+    ) -> impl Future<Output = Result<Reached<Self::Lease>, NotPassed>> + Send;
 
     /// Changes the answer for the client.
-    fn answer(&self, answer: &mut response::Parts);
+    fn answer(&self, lease: &Self::Lease, answer: &mut response::Parts);
+
+    /// Takes note of an application that was reached and gave no answer.
+    fn failed(&self, lease: &Self::Lease, why: &str);
 }
 
-/// Passes one request on, which `read_ahead` begins with, and its answer back.
-///
-/// It ends when the answer has left, when either side is gone, or when nothing has moved either way
-/// for `idle`. Nothing is held but the buffers of the two connections.
+/// An application that was connected to.
+pub struct Reached<L> {
+    /// The connection.
+    pub connection: AppConnection,
+    /// Where it is kept once its answer has passed.
+    pub pool: Arc<ConnectionPool>,
+    /// What is held meanwhile.
+    pub lease: L,
+}
+
+/// How serving a client ended.
+pub enum Served<T> {
+    /// It is over.
+    Over,
+    /// What the client sent last is not passed on: its socket, and what was read of that.
+    NotOurs(T, Bytes),
+}
+
+/// Passes requests on, the first of which `read` begins with, until either side ends, nothing has
+/// moved for too long, or the client sends what is not to be passed on.
 ///
 /// # Cancel safety
-/// Dropping the future drops both connections.
-pub async fn pass<T: Transport>(
+/// Dropping the future drops all connections.
+pub async fn serve<T: Transport, F: Forwarding>(
     client: T,
-    read_ahead: Bytes,
-    idle: Duration,
-    forwarding: &impl Forwarding,
-) {
-    let activity = Activity::new(idle);
-    let client = Watched { stream: client, before: read_ahead, activity: activity.clone() };
-    let activity = &activity;
-    let service = service_fn(|request| async move {
-        let (parts, body) = request.into_parts();
-        let answer = match forward(parts, body, forwarding, activity).await {
-            Ok(answer) => answer.map(Either::Left),
-            Err(not_passed) => not_passed.to_response().map(Either::Right),
-        };
-        Ok::<_, std::convert::Infallible>(answer)
-    });
-    let http = server_http1::Builder::new()
-        .keep_alive(false)
-        // Whoever leaves amid a poll is gone, and its application is to know: no half is kept.
-        .half_close(false)
-        .header_read_timeout(None)
-        .serve_connection(TokioIo::new(client), service);
-    // How it went is between the two: neither is a connection of ours.
-    let _ = activity.bound(pin!(http)).await;
-}
-
-async fn forward(
-    mut parts: request::Parts,
-    body: Incoming,
-    forwarding: &impl Forwarding,
-    activity: &Activity,
-) -> Result<Response<Driven>, NotPassed> {
-    let socket = forwarding.connect(&mut parts).await?;
-    let stream = Watched { stream: socket, before: Bytes::new(), activity: activity.clone() };
-    let (mut sender, driver) = client_http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(|_| NotPassed::bad_gateway())?;
-    let mut driver = Box::pin(driver);
-    let mut done = false;
-    let mut response = pin!(sender.send_request(http::Request::from_parts(parts, body)));
-    let answer = poll_fn(|cx| {
-        // An error, if there is one, is the response's.
-        done = done || driver.as_mut().poll(cx).is_ready();
-        response.as_mut().poll(cx)
-    });
-    let Some(answer) = activity.bound(pin!(answer)).await else {
-        let text = "the application did not answer in time";
-        return Err(NotPassed { status: StatusCode::GATEWAY_TIMEOUT, text });
+    read: Bytes,
+    turn: Arc<Turn>,
+    forwarding: &F,
+) -> Served<T> {
+    let way = Mutex::new(None);
+    let takes = |head: &Head<'_>| {
+        let found = forwarding.way(head);
+        let is_ours = found.is_some();
+        *way.lock().unwrap_or_else(PoisonError::into_inner) = found;
+        is_ours
     };
-    let (mut parts, body) = answer.map_err(|_| NotPassed::bad_gateway())?.into_parts();
-    // Nobody asked it to switch.
-    if parts.status.is_informational() {
-        return Err(NotPassed::bad_gateway());
+    let stream = ClientStream::new(client, read, Arc::clone(&turn), takes);
+    let service = service_fn(|request| {
+        // Taken by the stream before hyper saw the request.
+        let way = way.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let exchange = exchange::exchange(request, way, &turn, forwarding);
+        async { Ok::<_, Infallible>(exchange.await) }
+    });
+    // Boxed: hyper's state is large.
+    let mut http = Box::new(
+        http1::Builder::new()
+            // The stream knows better when the client is gone.
+            .half_close(false)
+            .header_read_timeout(None)
+            .max_buf_size(BUFFER)
+            .preserve_header_case(true)
+            .title_case_headers(true)
+            .serve_connection(TokioIo::new(stream), service),
+    );
+    let ended = drive(&mut *http, &turn).await;
+    let stream = http.into_parts().io.into_inner();
+    turn.leave();
+    match ended {
+        Ended::ByItself => {}
+        Ended::Silent | Ended::Failed => return Served::Over,
     }
-    forwarding.answer(&mut parts);
-    let driver = (!done).then_some(driver);
-    Ok(Response::from_parts(parts, Driven { driver, body }))
-}
-
-impl NotPassed {
-    fn bad_gateway() -> Self {
-        Self { status: StatusCode::BAD_GATEWAY, text: "the application did not answer" }
-    }
-
-    fn to_response(self) -> Response<Full<Bytes>> {
-        let mut response = Response::new(Full::from(format!("{}\n", self.text)));
-        *response.status_mut() = self.status;
-        let plain = HeaderValue::from_static("text/plain; charset=utf-8");
-        response.headers_mut().insert(header::CONTENT_TYPE, plain);
-        response
-    }
-}
-
-type Driver = Pin<Box<client_http1::Connection<TokioIo<Watched<Box<dyn Transport>>>, Incoming>>>;
-
-/// An answer's body, and the connection that it comes from: that runs while somebody reads.
-struct Driven {
-    driver: Option<Driver>,
-    body: Incoming,
-}
-
-impl Body for Driven {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let this = self.get_mut();
-        let driver = &mut this.driver;
-        if driver.as_mut().is_some_and(|driver| driver.as_mut().poll(cx).is_ready()) {
-            *driver = None;
+    match stream.into_rest() {
+        client::Rest::NotOurs(socket, read) => Served::NotOurs(socket, read),
+        client::Rest::Gone(socket) => {
+            drop(socket);
+            Served::Over
         }
-        Pin::new(&mut this.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        client::Rest::Here(socket) => {
+            super::opening_handshake::see_off(socket).await;
+            Served::Over
+        }
     }
 }
 
-/// When bytes last moved, on either connection.
-#[derive(Debug, Clone)]
-struct Activity {
-    began: Instant,
-    idle: Duration,
-    last: Arc<AtomicU64>,
+/// How a connection of hyper's ended.
+enum Ended {
+    /// In order.
+    ByItself,
+    /// Nothing moved for too long, or it was cut off.
+    Silent,
+    /// The socket failed, or an answer broke off.
+    Failed,
 }
 
-impl Activity {
-    fn new(idle: Duration) -> Self {
-        Self { began: Instant::now(), idle, last: Arc::default() }
-    }
-
-    fn note(&self) {
-        let millis = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.last.store(millis, Ordering::Relaxed);
-    }
-
-    /// Waits for `work` as long as something moves; `None` if nothing did for too long.
-    async fn bound<F: Future + Unpin>(&self, mut work: F) -> Option<F::Output> {
+/// Drives hyper's connection, and bounds it.
+async fn drive<T, F, S, B>(
+    http: &mut http1::Connection<TokioIo<ClientStream<T, F>>, S>,
+    turn: &Turn,
+) -> Ended
+where
+    T: Transport,
+    F: Fn(&Head<'_>) -> bool + Unpin,
+    S: HttpService<hyper::body::Incoming, ResBody = B, Error = Infallible> + Unpin,
+    B: hyper::body::Body + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let mut bound = pin!(Bound::new(turn));
+    let mut is_ending = false;
+    poll_fn(|cx| {
+        turn.register(cx.waker());
         loop {
-            let last = self.last.load(Ordering::Relaxed);
-            let until = self.began + Duration::from_millis(last) + self.idle;
-            match timeout_at(until, &mut work).await {
-                Ok(done) => return Some(done),
-                Err(_) if self.last.load(Ordering::Relaxed) == last => return None,
-                Err(_) => {}
+            if let Poll::Ready(ended) = Pin::new(&mut *http).poll(cx) {
+                let ended = ended.map_or(Ended::Failed, |()| Ended::ByItself);
+                return Poll::Ready(ended);
+            }
+            if turn.is_cut() {
+                return Poll::Ready(Ended::Silent);
+            }
+            if turn.is_ending() && !is_ending {
+                is_ending = true;
+                Pin::new(&mut *http).graceful_shutdown();
+                continue;
+            }
+            ready!(bound.as_mut().poll_silence(cx));
+            // Who waits for an answer is told so; if that cannot be, it is over.
+            if !turn.expire() {
+                return Poll::Ready(Ended::Silent);
             }
         }
+    })
+    .await
+}
+
+/// The timer that finds out that nothing has moved for too long.
+struct Bound<'a> {
+    turn: &'a Turn,
+    /// What it was set by.
+    patience: Duration,
+    sleep: Pin<Box<Sleep>>,
+}
+
+impl<'a> Bound<'a> {
+    fn new(turn: &'a Turn) -> Self {
+        let patience = turn.patience();
+        let sleep = Box::pin(sleep_until(turn.last_moved() + patience));
+        Self { turn, patience, sleep }
     }
-}
 
-/// A stream that tells of what moves, with bytes in front that were read before.
-struct Watched<S> {
-    stream: S,
-    before: Bytes,
-    activity: Activity,
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        if !this.before.is_empty() {
-            let len = this.before.len().min(buf.remaining());
-            buf.put_slice(&this.before[..len]);
-            this.before.advance(len);
-            return Poll::Ready(Ok(()));
+    /// Is ready each time that nothing has moved for as long as `Turn::patience` says.
+    fn poll_silence(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let patience = self.turn.patience();
+        if patience != self.patience {
+            self.patience = patience;
+            let until = self.turn.last_moved() + patience;
+            self.sleep.as_mut().reset(until);
         }
-        ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
-        this.activity.note();
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let written = ready!(Pin::new(&mut this.stream).poll_write(cx, bytes))?;
-        this.activity.note();
-        Poll::Ready(Ok(written))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+        loop {
+            ready!(self.sleep.as_mut().poll(cx));
+            let until = self.turn.last_moved() + patience;
+            if until <= Instant::now() {
+                // For what is said now there is as much time again.
+                self.sleep.as_mut().reset(Instant::now() + patience);
+                return Poll::Ready(());
+            }
+            self.sleep.as_mut().reset(until);
+        }
     }
 }

@@ -21,8 +21,8 @@ mod waiting;
 
 use bytes::Bytes;
 
-pub(in crate::transport) use answer::retry_after;
 pub use answer::{Agreement, Passed, Refusal};
+pub(in crate::transport) use answer::{retry_after, see_off};
 pub use answer_body::AnswerBody;
 pub use client::{
     Answer, ClientRequest, FailedOpening, Opened, ReservedHeader, open, open_or_answer,

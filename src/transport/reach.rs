@@ -127,7 +127,7 @@ pub async fn reach(way: Way<'_>, facts: &mut Facts) -> Result<Box<dyn Transport>
 }
 
 impl FailedReach {
-    pub(super) fn before_tcp(failure: OpenFailure, detail: String) -> Self {
+    pub(crate) fn before_tcp(failure: OpenFailure, detail: String) -> Self {
         Self { failure, transport_end: None, retry_after: None, detail }
     }
 }

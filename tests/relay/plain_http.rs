@@ -38,7 +38,7 @@ async fn rest(client: &mut TcpStream) -> String {
 async fn a_request_and_its_answer_pass() {
     let (house, listener) = house(PlainHttp::Proxy).await;
     let request = "POST /poll?sid=1 HTTP/1.1\r\nHost: a.example\r\nCookie: c=1\r\n\
-                   Connection: keep-alive\r\nContent-Length: 4\r\n\r\nbody";
+                   Connection: close\r\nContent-Length: 4\r\n\r\nbody";
     let mut client = send(&house, request).await;
     let (mut application, _) = listener.accept().await.unwrap();
     let mut read = Vec::new();
@@ -63,8 +63,8 @@ async fn a_request_and_its_answer_pass() {
     application.write_all(answer).await.unwrap();
     let answer = rest(&mut client).await;
     assert!(answer.starts_with("HTTP/1.1 201 Created\r\n"), "{answer}");
-    assert!(answer.contains("set-cookie: s=1\r\n") && answer.ends_with("\r\n\r\nok"), "{answer}");
-    assert!(!answer.contains("keep-alive"), "{answer}");
+    assert!(answer.contains("Set-Cookie: s=1\r\n") && answer.ends_with("\r\n\r\nok"), "{answer}");
+    assert!(!answer.to_ascii_lowercase().contains("keep-alive"), "{answer}");
     // It is neither a connection nor an attempt.
     assert_eq!(house.supervisor.accounting().opened, 0);
 }
@@ -72,7 +72,8 @@ async fn a_request_and_its_answer_pass() {
 #[tokio::test]
 async fn an_answer_streams_as_it_comes() {
     let (house, listener) = house(PlainHttp::Proxy).await;
-    let mut client = send(&house, "GET /events HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let mut client =
+        send(&house, "GET /events HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
     let (mut application, _) = listener.accept().await.unwrap();
     read_request(&mut application, &mut Vec::new()).await;
     let head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
@@ -95,7 +96,9 @@ async fn an_answer_streams_as_it_comes() {
 async fn an_upload_streams_too_and_a_large_one_is_not_held() {
     let (house, listener) = house(PlainHttp::Proxy).await;
     const SIZE: usize = 64 << 20;
-    let request = format!("PUT /file HTTP/1.1\r\nHost: a\r\nContent-Length: {SIZE}\r\n\r\n");
+    let request = format!(
+        "PUT /file HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: {SIZE}\r\n\r\n"
+    );
     let mut client = send(&house, &request).await;
     let (mut application, _) = listener.accept().await.unwrap();
     let mut read = Vec::new();
@@ -121,12 +124,12 @@ async fn an_upload_streams_too_and_a_large_one_is_not_held() {
 #[tokio::test]
 async fn nobody_there_is_502_and_silence_504() {
     let (house, listener) = house(PlainHttp::Proxy).await;
-    let mut client = send(&house, "GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let mut client = send(&house, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
     let (application, _) = listener.accept().await.unwrap();
     let answer = rest(&mut client).await;
     assert!(answer.starts_with("HTTP/1.1 504 "), "{answer}");
     drop((application, listener));
-    let mut client = send(&house, "GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let mut client = send(&house, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
     let answer = rest(&mut client).await;
     assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
 }
@@ -134,7 +137,8 @@ async fn nobody_there_is_502_and_silence_504() {
 #[tokio::test]
 async fn it_is_refused_unless_it_is_asked_for_and_a_bad_upgrade_always() {
     let (refusing, _listener) = house(PlainHttp::Refuse).await;
-    let mut client = send(&refusing, "GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let mut client =
+        send(&refusing, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
     assert!(rest(&mut client).await.starts_with("HTTP/1.1 426 "));
     let (proxying, listener) = house(PlainHttp::Proxy).await;
     let upgrade = "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
@@ -145,7 +149,7 @@ async fn it_is_refused_unless_it_is_asked_for_and_a_bad_upgrade_always() {
 
 /// Sends a request, and returns the application's end of it once the request is there.
 async fn asked(house: &House, listener: &TcpListener) -> (TcpStream, TcpStream) {
-    let client = send(house, "GET /poll HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let client = send(house, "GET /poll HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
     let (mut application, _) = listener.accept().await.unwrap();
     read_request(&mut application, &mut Vec::new()).await;
     (client, application)
@@ -155,10 +159,22 @@ async fn asked(house: &House, listener: &TcpListener) -> (TcpStream, TcpStream) 
 async fn a_client_that_leaves_amid_a_poll_frees_the_application() {
     let (house, listener) = house(PlainHttp::Proxy).await;
     let (client, mut application) = asked(&house, &listener).await;
+    socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
     drop(client);
     // Well before http_timeout.
     let end = timeout(Duration::from_millis(700), application.read(&mut [0; 16])).await;
     assert!(matches!(end, Ok(Ok(0) | Err(_))), "{end:?}");
+}
+
+#[tokio::test]
+async fn a_client_that_has_ended_its_side_gets_its_answer() {
+    let (house, listener) = house(PlainHttp::Proxy).await;
+    let (mut client, mut application) = asked(&house, &listener).await;
+    client.shutdown().await.unwrap();
+    tokio::time::sleep(A_WHILE).await;
+    application.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await.unwrap();
+    let answer = rest(&mut client).await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("ok"), "{answer}");
 }
 
 #[tokio::test]

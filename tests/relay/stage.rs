@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lastword::config::{ConnectionSettings, RelayBackend};
+use lastword::config::{ConnectionSettings, PlainHttp, RelayBackend};
+use lastword::policy::admission::AdmissionLimits;
 use lastword::vocabulary::{Cause, CloseCode, Direction, Fault, Kind, ListenAddress};
-use lastword::{ConnectionHandle, Ending, EndingStream, Relay, Route, Supervisor};
+use lastword::{Builder, ConnectionHandle, Ending, EndingStream, Relay, Route, Supervisor};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 
@@ -40,8 +41,21 @@ impl House {
         Self::at(route).await
     }
 
+    /// Opens one that passes plain HTTP on, within these limits.
+    pub async fn plain(url: &str, limits: AdmissionLimits) -> Self {
+        let mut backend = RelayBackend::new(url.parse().unwrap());
+        backend.http = PlainHttp::Proxy;
+        let relay = Relay::new(backend).unwrap();
+        let route = Route::relay("/*".parse().unwrap(), relay).with_settings(settings(|_| {}));
+        Self::of(Supervisor::builder().admission(limits), route).await
+    }
+
     async fn at(route: Route) -> Self {
-        let supervisor = Supervisor::builder().start().await.unwrap();
+        Self::of(Supervisor::builder(), route).await
+    }
+
+    async fn of(builder: Builder, route: Route) -> Self {
+        let supervisor = builder.start().await.unwrap();
         let endings = supervisor.endings();
         let anywhere = "127.0.0.1:0".parse().unwrap();
         let listener = supervisor.listen("public", &anywhere, vec![route]).await.unwrap();

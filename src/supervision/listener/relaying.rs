@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::StatusCode;
 
 use super::under_way::{Stage, UnderWay};
@@ -13,7 +12,7 @@ use crate::supervision::supervisor::{Adoption, Pair};
 use crate::transport::opening_handshake::{
     Accepted, Agreement, Received, Refusal, Request, RequestFacts, Subprotocol,
 };
-use crate::transport::socket::{AnySocket, SocketName};
+use crate::transport::socket::AnySocket;
 use crate::vocabulary::{Direction, OpenFailure, Origin, Role};
 
 impl Listener {
@@ -119,19 +118,6 @@ impl Listener {
         let place = Some(self.node.place_of_dialled());
         let (leg, _lease) = opened.application.leg(theirs, settings, Backend::discarding(), place);
         self.node.dismiss(leg, reason);
-    }
-
-    /// Passes a plain request on to the application of a route; it holds its place meanwhile.
-    pub(super) async fn proxy(
-        &self,
-        decision: &Decision,
-        socket: AnySocket,
-        read: Bytes,
-        peer: &SocketName,
-    ) {
-        if let Some(relay) = decision.route.application() {
-            Box::pin(relay.proxy(socket, read, peer)).await;
-        }
     }
 
     /// Hands over both legs of a relay.

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 
@@ -13,12 +13,17 @@ use crate::contract::masking::{self, Masking};
 use crate::policy::balance::{
     Change, Choice, Ejection, InstanceView, NoApplication, NoInstance, Pool, Sign,
 };
+use crate::policy::repeats::Repeats;
 use crate::supervision::{listener::masking_of, now};
 use crate::transport::dial::InvalidUrl;
+use crate::transport::http_proxy::{AppConnection, ConnectionPool};
 use crate::transport::reach::FailedReach;
 use crate::transport::tls::Trust;
 use crate::transport::upstream::{Connected, Terms, Upstream};
 use crate::vocabulary::{Limit, OpenFailure, Outcome, Upstream as RecordedUpstream};
+
+/// How often one that answers no plain requests is complained of.
+const COMPLAIN_AGAIN: Duration = Duration::from_secs(10);
 
 /// The applications behind a relay, which all do the same.
 #[derive(Debug)]
@@ -42,6 +47,10 @@ pub(super) struct Application {
     pub(super) upstream: Upstream,
     /// The opening handshakes and requests that it has not answered.
     pending: Semaphore,
+    /// The connections that are kept for plain requests.
+    pub(super) pool: Arc<ConnectionPool>,
+    /// How often it was told that a plain request was not answered.
+    complaints: Mutex<Repeats>,
 }
 
 /// A client's share of an application: until it is dropped, it counts as a connection there.
@@ -59,6 +68,13 @@ pub(super) struct Reached<'a> {
     pub(super) lease: Lease,
     /// Held until it has answered.
     pub(super) _pending: SemaphorePermit<'a>,
+}
+
+/// An application that was connected to for plain requests.
+pub(super) struct ReachedPlain<'a> {
+    pub(super) application: &'a Application,
+    pub(super) connection: AppConnection,
+    pub(super) lease: Lease,
 }
 
 /// Why none was.
@@ -81,6 +97,8 @@ impl Applications {
                 url: url.as_str().to_owned(),
                 upstream: Upstream::new(url.as_str(), trust)?,
                 pending: Semaphore::new(settings.max_pending as usize),
+                pool: Arc::default(),
+                complaints: Mutex::new(Repeats::new(COMPLAIN_AGAIN)),
             })
         };
         let all =
@@ -113,10 +131,48 @@ impl Applications {
         self: &Arc<Self>,
         client: Option<IpAddr>,
     ) -> Result<Reached<'_>, NotReached<'_>> {
+        self.reach_from(client, None).await
+    }
+
+    /// Finds a connection to one of them for a plain request of a client: one that is kept if `kept`,
+    /// else a new one.
+    ///
+    /// # Cancel safety
+    /// As [`Applications::reach`].
+    pub(super) async fn reach_plain(
+        self: &Arc<Self>,
+        client: Option<IpAddr>,
+        kept: bool,
+    ) -> Result<ReachedPlain<'_>, NotReached<'_>> {
+        let mut chosen = None;
+        if kept && let Ok((application, lease)) = self.choose(client, &[]) {
+            if let Some(connection) = application.pool.take() {
+                return Ok(ReachedPlain { application, connection, lease });
+            }
+            chosen = Some((application, lease));
+        }
+        let Reached { application, connected, lease, .. } = self.reach_from(client, chosen).await?;
+        match AppConnection::new(connected.transport).await {
+            Ok(connection) => Ok(ReachedPlain { application, connection, lease }),
+            Err(error) => {
+                let failure = OpenFailure::PeerGone;
+                let failed = FailedReach::before_tcp(failure, error.to_string());
+                Err(NotReached::Failed(application, failed))
+            }
+        }
+    }
+
+    /// Connects to the one that was chosen, if one was, else as [`Applications::reach`].
+    async fn reach_from<'a>(
+        self: &'a Arc<Self>,
+        client: Option<IpAddr>,
+        mut chosen: Option<(&'a Application, Lease)>,
+    ) -> Result<Reached<'a>, NotReached<'a>> {
         let (mut tried, mut failed) = (Vec::new(), None);
         let mut tries = self.settings.tries;
         loop {
-            let (application, lease) = match self.choose(client, &tried) {
+            let choice = chosen.take().map_or_else(|| self.choose(client, &tried), Ok);
+            let (application, lease) = match choice {
                 Ok(chosen) => chosen,
                 Err(NoApplication::AllDraining) => return Err(NotReached::Draining),
                 // Each was tried: from the beginning, if one of them may yet be reached.
@@ -254,6 +310,17 @@ impl Application {
         RecordedUpstream { url, number, addr: None, connect: None, status: None }
     }
 
+    /// Says that a plain request was not answered, now and then: there may be thousands.
+    pub(super) fn complain(&self, why: &str) {
+        let told = self.complaints.lock().unwrap_or_else(PoisonError::into_inner).tell(now());
+        if let Some(untold) = told {
+            tracing::warn!(
+                upstream = %self.shown_url(), why, untold,
+                "plain HTTP: the application did not answer"
+            );
+        }
+    }
+
     /// Returns its URL without what may be secret in it.
     pub(super) fn shown_url(&self) -> String {
         masking::record_url(&self.url, Masking::Mask, &[])
@@ -279,6 +346,11 @@ impl Lease {
         if let Some(sign) = Sign::of_ending(outcome) {
             self.saw(sign);
         }
+    }
+
+    /// Returns the application.
+    pub(super) fn application(&self) -> Option<&Application> {
+        self.applications.all.get(self.instance()?)
     }
 
     fn instance(&self) -> Option<usize> {

@@ -10,14 +10,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::answered::Answered;
 use super::applications::{Application, Applications, NotReached};
 use super::{Losses, health};
-use crate::config::{
-    ByteSize, ConnectionSettings, HostHeader, OnClientLost, PlainHttp, RelayBackend,
-};
+use crate::config::{ByteSize, ConnectionSettings, HostHeader, OnClientLost, RelayBackend};
 use crate::policy::balance::{InstanceView, NoInstance};
 use crate::supervision::tasks::{Owned, Task};
 use crate::transport::dial::InvalidUrl;
@@ -30,6 +28,7 @@ use crate::transport::socket::SocketName;
 use crate::vocabulary::{ConnectionId, Limit, OpenFailure, Upstream};
 pub(crate) use feed::{NotWaiting, Waiting};
 pub(in crate::supervision) use identity::Identity;
+pub(in crate::supervision) use proxying::Proxying;
 
 /// How much of the body of a refusal is held, in bytes; the rest is passed on as it comes.
 const REFUSAL_BODY: usize = 16 * 1024;
@@ -130,12 +129,6 @@ impl Relay {
         };
         let on_backend_lost = self.settings.on_backend_lost;
         Losses { on_client_lost, on_backend_lost, caller: "client" }
-    }
-
-    /// Tells whether a request goes to the application as plain HTTP.
-    pub(in crate::supervision) fn takes_plain(&self, request: &Request) -> bool {
-        let plain = !request.asks_for_websocket() && request.method() != Method::CONNECT;
-        self.settings.http == PlainHttp::Proxy && plain
     }
 
     pub(in crate::supervision) fn checks_utf8(&self) -> bool {

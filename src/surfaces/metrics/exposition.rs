@@ -19,7 +19,7 @@ use super::process::ProcessFacts;
 use super::{DrainFacts, LedgerFacts, Scraped};
 use crate::vocabulary::{
     BackendState, BackendStatus, Cause, Census, CensusLine, CloseState, Direction, Ending, Fault,
-    Kind, OpenByState, Verdict,
+    HttpCensus, Kind, OpenByState, Verdict,
 };
 
 impl Collector for Scraped {
@@ -41,6 +41,7 @@ impl Collector for Scraped {
         )?;
         scrape.queues(&census)?;
         scrape.backends(&(self.sources.backends)())?;
+        scrape.http(&(self.sources.http)())?;
         scrape.ledger((self.sources.ledger)(), self.observations.unrecorded())?;
         scrape.drain((self.sources.drain)())?;
         scrape.process(self.sources.max_connections, self.started)
@@ -211,6 +212,21 @@ impl Scrape<'_> {
             "lastword_recovered_endings",
             "Connections that an earlier process left open, recorded as process_died at start.",
             recovered,
+        )
+    }
+
+    fn http(&mut self, census: &HttpCensus) -> fmt::Result {
+        let mut requests = self.counters(
+            "lastword_http_requests",
+            "Plain HTTP requests that were to be passed on, by what became of them.",
+        )?;
+        for (outcome, count) in census.outcomes {
+            requests.count(&[("outcome", outcome.as_str())], count)?;
+        }
+        self.gauge(
+            "lastword_http_connections",
+            "Clients of plain HTTP that are connected; lastword_connections_open counts none of them.",
+            census.connections,
         )
     }
 

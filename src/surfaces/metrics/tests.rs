@@ -11,7 +11,8 @@ use std::time::{Duration, SystemTime};
 use super::{DrainFacts, LedgerFacts, Metrics, MetricsSources, Observations};
 use crate::vocabulary::{
     BackendState, BackendStatus, Cause, Census, CensusLine, CloseState, ConnectionId, Direction,
-    Ending, Event, Fault, Kind, OpenByState, Origin, Outcome, Published, Record, Verdict,
+    Ending, Event, Fault, HttpCensus, HttpOutcome, Kind, OpenByState, Origin, Outcome, Published,
+    Record, Verdict,
 };
 
 /// A route as a configuration may name it.
@@ -28,6 +29,10 @@ fn sources() -> MetricsSources {
                 backend(1, BackendState::Ejected, 0),
                 backend(2, BackendState::Serving, 4),
             ]
+        }),
+        http: Box::new(|| HttpCensus {
+            connections: 2,
+            outcomes: HttpOutcome::ALL.map(|outcome| (outcome, outcome as u64)),
         }),
         ledger: Box::new(|| LedgerFacts {
             lag: Duration::from_millis(250),

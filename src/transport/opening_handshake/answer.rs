@@ -257,6 +257,12 @@ async fn pass<T: Transport>(socket: &mut T, answer: &[u8], mut rest: Rest) -> io
     socket.flush().await
 }
 
+/// Ends a connection whose peer has its answer, so that it can read that.
+pub(in crate::transport) async fn see_off<T: Transport>(socket: T) {
+    // How it went is nobody's concern.
+    let _ = say_farewell(socket, &[], StatusCode::OK, None).await;
+}
+
 /// Reads `Retry-After`: seconds, or a date, which is as far away as our own clock says.
 pub(in crate::transport) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();

@@ -4,6 +4,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
 use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -18,6 +19,8 @@ const OPENING: usize = 16;
 /// A stream whose writes go nowhere, and that remembers what passed.
 pub(super) struct Muted<T> {
     socket: T,
+    /// What was read before, and is heard first.
+    before: Bytes,
     said: Vec<u8>,
     opening: Vec<u8>,
     all_read: Vec<u8>,
@@ -54,7 +57,13 @@ pub(super) struct Heard<T> {
 impl<T> Muted<T> {
     pub(super) fn new(socket: T) -> Self {
         let (said, opening, all_read) = (Vec::new(), Vec::new(), Vec::new());
-        Self { socket, said, opening, all_read, received: 0, end: None, speaks_first: false }
+        let (before, received) = (Bytes::new(), 0);
+        Self { socket, before, said, opening, all_read, received, end: None, speaks_first: false }
+    }
+
+    /// Makes a stream that begins with what was read of the socket before.
+    pub(super) fn behind(socket: T, before: Bytes) -> Self {
+        Self { before, ..Self::new(socket) }
     }
 
     /// Makes a stream of which nothing is read before something was written: hyper takes an answer
@@ -68,7 +77,7 @@ impl<T> Muted<T> {
     pub(super) fn into_heard(self) -> Heard<T> {
         let status = self.said.get(STATUS_LINE - 3..STATUS_LINE);
         let status = status.and_then(|digits| StatusCode::from_bytes(digits).ok());
-        let Self { socket, said: _, opening, all_read, received, end, speaks_first: _ } = self;
+        let Self { socket, opening, all_read, received, end, .. } = self;
         Heard { socket, status, opening, all_read, received, end }
     }
 }
@@ -84,7 +93,10 @@ impl<T: AsyncRead + Unpin> AsyncRead for Muted<T> {
             return Poll::Pending;
         }
         let before = buf.filled().len();
-        if let Err(error) = ready!(Pin::new(&mut this.socket).poll_read(cx, buf)) {
+        if !this.before.is_empty() {
+            let len = this.before.len().min(buf.remaining());
+            buf.put_slice(&this.before.split_to(len));
+        } else if let Err(error) = ready!(Pin::new(&mut this.socket).poll_read(cx, buf)) {
             this.end = Some(ReadEnd::Error(LossKind::from(&error)));
             return Poll::Ready(Err(error));
         }

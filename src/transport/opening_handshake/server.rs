@@ -22,6 +22,7 @@ use super::request::{Request, RequestFacts, Subprotocol};
 use super::unpinned;
 use super::waiting::{Waiting, joined};
 use crate::protocol::classification::LossKind;
+use crate::protocol::request_framing::Head;
 use crate::transport::socket::Transport;
 use crate::vocabulary::{OpenFailure, TransportEnd};
 
@@ -111,10 +112,10 @@ pub async fn receive<T: Transport>(
     socket: T,
     limits: HandshakeLimits,
 ) -> Result<Received<T>, Box<FailedHandshake>> {
-    receive_unless(socket, limits, limits.timeout, || Ok(())).await
+    receive_unless(socket, Bytes::new(), limits, limits.timeout, || Ok(())).await
 }
 
-/// Like [`receive`]; where the request is not there after so long, `overdue` says whether to go on.
+/// Like [`receive`], on a socket of which `before` was read already; where the request is not there after so long, `overdue` says whether to go on.
 ///
 /// # Errors
 ///
@@ -125,6 +126,7 @@ pub async fn receive<T: Transport>(
 /// As [`accept`].
 pub async fn receive_unless<T: Transport>(
     socket: T,
+    before: Bytes,
     limits: HandshakeLimits,
     after: Duration,
     overdue: impl FnOnce() -> Result<(), Refusal>,
@@ -132,6 +134,7 @@ pub async fn receive_unless<T: Transport>(
     let began = Instant::now();
     let deadline = began + limits.timeout;
     let patience = Patience { until: deadline.min(began + after), overdue, deadline };
+    let socket = Muted::behind(socket, before);
     let (socket, read_ahead, all_read, head) = read_head(socket, &limits, patience).await;
     let request = match head {
         HeadRead::Request(request) => Request::new(*request),
@@ -150,6 +153,11 @@ pub async fn receive_unless<T: Transport>(
     let received = Received { socket, read_ahead, early, all_read, request, facts: None, deadline };
     if received.request.target().len() > limits.max_target_bytes {
         return Err(received.refuse(target_too_long(&limits)).await);
+    }
+    if let Err(malformed) = Head::read(&received.all_read) {
+        let text = malformed.to_string();
+        let refusal = Refusal::new(StatusCode::BAD_REQUEST, OpenFailure::BadRequest, text);
+        return Err(received.refuse(refusal).await);
     }
     match received.request.check_host() {
         Ok(()) => Ok(received),
@@ -305,7 +313,7 @@ struct Patience<F> {
 
 /// Lets hyper read one request, and takes the socket back the moment it is there.
 async fn read_head<T: Transport>(
-    socket: T,
+    socket: Muted<T>,
     limits: &HandshakeLimits,
     patience: Patience<impl FnOnce() -> Result<(), Refusal>>,
 ) -> (T, Bytes, Vec<u8>, HeadRead) {
@@ -327,7 +335,7 @@ async fn read_head<T: Transport>(
             .header_read_timeout(None)
             .max_header_size(limits.max_header_bytes)
             .max_buf_size(limits.max_header_bytes.max(HYPER_MIN_BUFFER))
-            .serve_connection(TokioIo::new(Muted::new(socket)), service),
+            .serve_connection(TokioIo::new(socket), service),
     );
     let mut run = poll_fn(|cx| {
         let polled = http.poll_without_shutdown(cx);

@@ -146,6 +146,46 @@ pub(super) fn of_answer(answer: &HeaderMap) -> HeaderMap {
     headers
 }
 
+/// Returns the lines of a plain request for `host` that pass on. Those that say how long its body is
+/// pass, too: hyper frames it in the same way.
+pub(super) fn of_plain_request(request: &HeaderMap, host: &str, peer: &SocketName) -> HeaderMap {
+    let mut headers = of_request(request, host, peer, None);
+    for name in [header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::TRAILER] {
+        for line in request.get_all(&name) {
+            headers.append(&name, line.clone());
+        }
+    }
+    // RFC 9110 section 10.1.4: it is this hop's word, and holds because trailers pass.
+    let takes_trailers = request.get_all(header::TE).into_iter().any(|line| {
+        line.to_str()
+            .is_ok_and(|te| te.split(',').any(|it| it.trim().eq_ignore_ascii_case("trailers")))
+    });
+    if takes_trailers {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        headers.insert(header::CONNECTION, HeaderValue::from_static("TE"));
+    }
+    headers
+}
+
+/// Takes out of an answer to a plain request what is its hop's own. Its length passes, of an answer to
+/// HEAD, too; that of one in chunks would be wrong.
+pub(super) fn change_plain_answer(answer: &mut HeaderMap) {
+    let named: Vec<HeaderName> = answer
+        .get_all(header::CONNECTION)
+        .into_iter()
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    if answer.contains_key(header::TRANSFER_ENCODING) {
+        answer.remove(header::CONTENT_LENGTH);
+    }
+    named.iter().for_each(|name| drop(answer.remove(name)));
+    for name in HOP_BY_HOP.iter().filter(|name| **name != "trailer") {
+        answer.remove(*name);
+    }
+}
+
 /// Leaves out what is each hop's own: its lines, and those of its handshake.
 fn end_to_end(from: &HeaderMap) -> HeaderMap {
     let named: HashSet<String> = from

@@ -1,42 +1,100 @@
 //! Plain HTTP beside the relay: Socket.IO's polling, SignalR's negotiation, the page itself.
 
-use std::sync::OnceLock;
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::uri::PathAndQuery;
-use http::{HeaderValue, StatusCode, Uri, header, request, response};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri, header, request, response};
 
 use super::{Relay, headers, status_of};
-use crate::config::HostHeader;
+use crate::config::{HostHeader, PlainHttp};
 use crate::policy::balance::Sign;
-use crate::supervision::relay::applications::{Lease, NotReached, Reached};
-use crate::transport::http_proxy::{self, Forwarding, NotPassed};
-use crate::transport::socket::{AnySocket, SocketName, Transport};
+use crate::protocol::request_framing::Head;
+use crate::supervision::node::Node;
+use crate::supervision::relay::applications::{Lease, NotReached, ReachedPlain};
+use crate::supervision::route::Route;
+use crate::transport::http_proxy::{self, Forwarding, NotPassed, Reached, Served, Turn};
+use crate::transport::socket::{AnySocket, SocketName};
+use crate::vocabulary::HttpOutcome;
+
+/// How a client is asked to wait where this node has too much to do.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 impl Relay {
-    /// Passes one plain request on, which `read_ahead` begins with, and its answer back.
-    pub(in crate::supervision) async fn proxy(
+    /// Tells whether a request goes to an application as plain HTTP.
+    pub(in crate::supervision) fn takes_plain(
         &self,
-        client: AnySocket,
-        read_ahead: Bytes,
-        peer: &SocketName,
-    ) {
-        let forwarding = Proxying { relay: self, peer, lease: OnceLock::new() };
-        http_proxy::pass(client, read_ahead, self.settings.http_timeout, &forwarding).await;
+        method: &str,
+        asks_for_websocket: bool,
+    ) -> bool {
+        self.settings.http == PlainHttp::Proxy && !asks_for_websocket && method != "CONNECT"
+    }
+
+    /// Begins to serve a client that sends requests; nothing may move for `http_timeout`.
+    pub(in crate::supervision) fn turn(&self) -> Arc<Turn> {
+        Arc::new(Turn::new(self.settings.http_timeout))
     }
 }
 
-/// One request on its way.
-struct Proxying<'a> {
-    relay: &'a Relay,
-    peer: &'a SocketName,
-    /// There once an application is connected to.
-    lease: OnceLock<Lease>,
+/// One client's requests on their way.
+pub(in crate::supervision) struct Proxying<'a> {
+    pub(in crate::supervision) node: &'a Node,
+    pub(in crate::supervision) routes: &'a [Route],
+    pub(in crate::supervision) peer: &'a SocketName,
+}
+
+/// Where a request goes.
+pub(in crate::supervision) struct Way {
+    relay: Arc<Relay>,
+}
+
+impl Proxying<'_> {
+    /// Passes requests on, the first of which `read` begins with.
+    pub(in crate::supervision) async fn serve(
+        &self,
+        client: AnySocket,
+        read: Bytes,
+        turn: Arc<Turn>,
+    ) -> Served<AnySocket> {
+        http_proxy::serve(client, read, turn, self).await
+    }
+
+    /// Notes how a request ended, and says why it was not passed on.
+    fn refuse(&self, outcome: HttpOutcome, not_passed: NotPassed) -> NotPassed {
+        self.node.plain.count(outcome);
+        not_passed
+    }
 }
 
 impl Forwarding for Proxying<'_> {
-    async fn connect(&self, request: &mut request::Parts) -> Result<Box<dyn Transport>, NotPassed> {
-        let not_passed = |status, text| NotPassed { status, text };
+    type Way = Way;
+    type Lease = Lease;
+
+    fn way(&self, head: &Head<'_>) -> Option<Way> {
+        let (host, path) = head.place()?;
+        let route = self.routes.iter().find(|route| route.matches(host.as_deref(), &path))?;
+        let relay = route.application()?;
+        let takes = relay.takes_plain(head.method, head.asks_for_websocket);
+        takes.then(|| Way { relay: Arc::clone(relay) })
+    }
+
+    fn admit(&self, _way: &Way, request: &mut request::Parts) -> Result<(), NotPassed> {
+        if self.node.is_draining() {
+            let text = "this server is about to stop: try again in a moment";
+            let not_passed = NotPassed::new(StatusCode::SERVICE_UNAVAILABLE, text);
+            return Err(
+                self.refuse(HttpOutcome::RefusedDraining, not_passed.retry_after(RETRY_AFTER))
+            );
+        }
+        self.node.plain.admit().map_err(|limit| {
+            let text = format!(
+                "{} is {}, and as many came in this second: try again later",
+                limit.name, limit.limit
+            );
+            let not_passed = NotPassed::new(StatusCode::TOO_MANY_REQUESTS, text);
+            self.refuse(HttpOutcome::RefusedRate, not_passed.retry_after(RETRY_AFTER))
+        })?;
         let host = match (request.uri.authority(), request.headers.get(header::HOST)) {
             (Some(authority), _) => authority.to_string(),
             (None, Some(host)) => String::from_utf8_lossy(host.as_bytes()).into_owned(),
@@ -45,48 +103,63 @@ impl Forwarding for Proxying<'_> {
         // In origin form (RFC 9112 section 3.2.1): the application is no proxy.
         let target = request.uri.path_and_query().cloned();
         let target = target.unwrap_or_else(|| PathAndQuery::from_static("/"));
-        request.headers = headers::of_request(&request.headers, &host, self.peer, None);
+        request.headers = headers::of_plain_request(&request.headers, &host, self.peer);
+        if let Ok(host) = HeaderValue::from_str(&host)
+            && !host.is_empty()
+        {
+            request.headers.insert(header::HOST, host);
+        }
         request.uri = Uri::from(target);
         request.version = http::Version::HTTP_11;
+        Ok(())
+    }
 
+    async fn connect(
+        &self,
+        way: &Way,
+        kept: bool,
+        headers: &mut HeaderMap,
+    ) -> Result<Reached<Lease>, NotPassed> {
+        let relay = &way.relay;
         let unavailable = StatusCode::SERVICE_UNAVAILABLE;
-        match self.relay.applications.reach(self.peer.ip()).await {
-            Ok(Reached { application, connected, lease, .. }) => {
-                let preserved = HeaderValue::from_str(&host).ok().filter(|host| !host.is_empty());
-                let host = match self.relay.settings.host {
-                    HostHeader::Preserve => preserved,
-                    HostHeader::Upstream => None,
-                };
-                let host = host.unwrap_or_else(|| application.upstream.authority());
-                request.headers.insert(header::HOST, host);
-                // There is one request.
-                let _ = self.lease.set(lease);
-                Ok(connected.transport)
-            }
+        let reached = match relay.applications.reach_plain(self.peer.ip(), kept).await {
+            Ok(reached) => reached,
             Err(NotReached::Draining) => {
-                Err(not_passed(unavailable, "the application is about to stop: try again"))
+                let text = "the application is about to stop: try again";
+                let not_passed = NotPassed::new(unavailable, text).retry_after(RETRY_AFTER);
+                return Err(self.refuse(HttpOutcome::RefusedDraining, not_passed));
             }
             Err(NotReached::TooMany(_)) => {
                 let text = "too many requests wait for the application: try again";
-                Err(not_passed(unavailable, text))
+                let not_passed = NotPassed::new(unavailable, text).retry_after(RETRY_AFTER);
+                return Err(self.refuse(HttpOutcome::RefusedLimit, not_passed));
             }
-            Err(NotReached::Failed(_, failed)) => {
-                tracing::debug!(detail = failed.detail, "not proxied");
-                Err(not_passed(status_of(&failed), "the application cannot be reached"))
+            Err(NotReached::Failed(application, failed)) => {
+                application.complain(&failed.detail);
+                let not_passed =
+                    NotPassed::new(status_of(&failed), "the application cannot be reached");
+                return Err(self.refuse(HttpOutcome::Unreachable, not_passed));
             }
+        };
+        let ReachedPlain { application, connection, lease } = reached;
+        if relay.settings.host == HostHeader::Upstream || !headers.contains_key(header::HOST) {
+            headers.insert(header::HOST, application.upstream.authority());
         }
+        let pool = Arc::clone(&application.pool);
+        Ok(Reached { connection, pool, lease })
     }
 
-    fn answer(&self, answer: &mut response::Parts) {
+    fn answer(&self, lease: &Lease, answer: &mut response::Parts) {
+        self.node.plain.count(HttpOutcome::Answered);
         // Its status is about one page, not about the application.
-        if let Some(lease) = self.lease.get() {
-            lease.saw(Sign::Answered);
-        }
-        let length = answer.headers.get(header::CONTENT_LENGTH).cloned();
-        answer.headers = headers::of_answer(&answer.headers);
-        // The answer to HEAD says how long another would be.
-        if let Some(length) = length {
-            answer.headers.insert(header::CONTENT_LENGTH, length);
+        lease.saw(Sign::Answered);
+        headers::change_plain_answer(&mut answer.headers);
+    }
+
+    fn failed(&self, lease: &Lease, why: &str) {
+        self.node.plain.count(HttpOutcome::Unanswered);
+        if let Some(application) = lease.application() {
+            application.complain(why);
         }
     }
 }

@@ -60,6 +60,8 @@ fn a_census_is_told_as_it_is() {
         assert_eq!(scraped.sum("lastword_backends", &[CHAT, ("state", state)]), count);
     }
     assert_eq!(scraped.sum("lastword_backend_clients", &[CHAT, ("number", "2")]), 4.0);
+    let refused = ("outcome", "refused_limit");
+    assert_eq!(scraped.sum("lastword_http_requests_total", &[refused]), 3.0);
     for (name, value) in [
         ("lastword_outbox_bytes", 4096.0),
         ("lastword_queue_memory_bytes", 5000.0),
@@ -69,6 +71,7 @@ fn a_census_is_told_as_it_is() {
         ("lastword_recovered_endings_total", 3.0),
         ("lastword_draining", 1.0),
         ("lastword_drain_left", 7.0),
+        ("lastword_http_connections", 2.0),
         ("lastword_max_connections", 19_744.0),
     ] {
         assert_eq!(scraped.sum(name, &[]), value, "{name}");

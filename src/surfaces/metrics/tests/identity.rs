@@ -24,6 +24,10 @@ async fn node(recovered: u64) -> (Supervisor, Metrics) {
             max_connections: 0,
             census: Box::new(move || counted.census()),
             backends: Box::new(Vec::new),
+            http: Box::new({
+                let passing = supervisor.clone();
+                move || passing.http()
+            }),
             ledger: Box::new(move || LedgerFacts { recovered, ..LedgerFacts::default() }),
             drain: Box::new(DrainFacts::default),
         },

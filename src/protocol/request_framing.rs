@@ -1,0 +1,163 @@
+//! Where HTTP/1.1 requests begin and end (RFC 9112), in the strict form only.
+//!
+//! A parser that accepts more than the next one in a chain does lets a client smuggle requests past
+//! it. So what may be read in two ways is refused: line ends without CR, several lengths, a length
+//! beside chunks, chunk sizes that are no hexadecimal digits.
+
+mod chunked;
+
+use http::Uri;
+
+pub use chunked::ChunkedBody;
+
+/// Why a request cannot be told apart from what follows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// A line feed without a carriage return before it.
+    #[error("a line of the request ends in a bare LF: end lines with CR LF")]
+    BareLf,
+    /// A line that continues the one before it.
+    #[error("a header line is folded: write it as one line")]
+    Folded,
+    /// A header line without a colon.
+    #[error("a header line has no colon")]
+    NoColon,
+    /// More than one length, or one that is no number.
+    #[error("the Content-Length is not one number: send one line with digits")]
+    Length,
+    /// A length and chunks.
+    #[error("there is a Content-Length beside a Transfer-Encoding: send one of them")]
+    TwoFramings,
+    /// Another transfer coding than chunked, or chunks in HTTP/1.0.
+    #[error("the Transfer-Encoding is not chunked, or this is HTTP/1.0: send chunked or a length")]
+    Coding,
+    /// A chunk that does not begin or end as it must.
+    #[error("a chunk of the body does not begin or end as RFC 9112 section 7.1 has it")]
+    Chunk,
+}
+
+/// How the body behind a head is delimited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framing {
+    /// There is none.
+    None,
+    /// It has so many bytes.
+    Length(u64),
+    /// It comes in chunks.
+    Chunked,
+}
+
+/// What can be seen of a request before it is parsed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head<'a> {
+    /// How many bytes it has, the empty line at its end included.
+    pub len: usize,
+    /// The method.
+    pub method: &'a str,
+    /// The target as it came.
+    pub target: &'a str,
+    /// The value of the last `Host` line.
+    pub host: Option<&'a str>,
+    /// Whether it asks for a WebSocket, rightly or not.
+    pub asks_for_websocket: bool,
+    /// How its body is delimited.
+    pub framing: Framing,
+}
+
+impl<'a> Head<'a> {
+    /// Reads the head at the beginning of `bytes`; `None` if its end is not there yet.
+    ///
+    /// Only what frames the request is looked at: that it is well formed otherwise is for a parser
+    /// to say.
+    ///
+    /// # Errors
+    /// What makes it ambiguous.
+    pub fn read(bytes: &'a [u8]) -> Result<Option<Self>, Malformed> {
+        let mut lines = Lines { bytes, at: 0 };
+        let request_line = loop {
+            match lines.next_line()? {
+                None => return Ok(None),
+                // RFC 9112 section 2.2: an empty line before the request is ignored.
+                Some("") => {}
+                Some(line) => break line,
+            }
+        };
+        let mut words = request_line.split(' ');
+        let (method, target) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
+        let is_http_10 = words.next() == Some("HTTP/1.0");
+        let (mut host, mut asks_for_websocket) = (None, false);
+        let (mut length, mut chunked) = (None, false);
+        loop {
+            let line = match lines.next_line()? {
+                None => return Ok(None),
+                Some("") => break,
+                Some(line) => line,
+            };
+            if line.starts_with([' ', '\t']) {
+                return Err(Malformed::Folded);
+            }
+            let (name, value) = line.split_once(':').ok_or(Malformed::NoColon)?;
+            let value = value.trim_matches([' ', '\t']);
+            if name.eq_ignore_ascii_case("host") {
+                host = Some(value);
+            } else if name.eq_ignore_ascii_case("upgrade") {
+                let mut protocols = value.split(',').map(str::trim);
+                asks_for_websocket |= protocols.any(|it| it.eq_ignore_ascii_case("websocket"));
+            } else if name.eq_ignore_ascii_case("content-length") {
+                let is_number = !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit());
+                let number = value.parse().ok().filter(|_| is_number && length.is_none());
+                length = Some(number.ok_or(Malformed::Length)?);
+            } else if name.eq_ignore_ascii_case("transfer-encoding") {
+                if chunked || is_http_10 || !value.eq_ignore_ascii_case("chunked") {
+                    return Err(Malformed::Coding);
+                }
+                chunked = true;
+            }
+        }
+        let framing = match (length, chunked) {
+            (Some(_), true) => return Err(Malformed::TwoFramings),
+            (None, true) => Framing::Chunked,
+            (Some(0) | None, false) => Framing::None,
+            (Some(length), false) => Framing::Length(length),
+        };
+        Ok(Some(Self { len: lines.at, method, target, host, asks_for_websocket, framing }))
+    }
+
+    /// Returns the host and the path that a route is chosen by; `None` if the target is no URI.
+    ///
+    /// `OPTIONS *` is about the server behind the root.
+    pub fn place(&self) -> Option<(Option<String>, String)> {
+        if self.target.starts_with('/') {
+            let end = self.target.find(['?', '#']).unwrap_or(self.target.len());
+            return Some((self.host.map(str::to_owned), self.target[..end].to_owned()));
+        }
+        let uri: Uri = self.target.parse().ok()?;
+        let host = uri.authority().map(ToString::to_string);
+        let path = if self.target == "*" { "/" } else { uri.path() };
+        Some((host.or_else(|| self.host.map(str::to_owned)), path.to_owned()))
+    }
+}
+
+/// The lines of a head, each without its CR LF.
+struct Lines<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Lines<'a> {
+    /// Returns the next line; `None` if its end is not there yet. One that is not UTF-8 is shown up
+    /// to where it is: names, lengths and codings are ASCII.
+    fn next_line(&mut self) -> Result<Option<&'a str>, Malformed> {
+        let rest = &self.bytes[self.at..];
+        let Some(end) = rest.iter().position(|byte| *byte == b'\n') else { return Ok(None) };
+        let line = rest[..end].strip_suffix(b"\r").ok_or(Malformed::BareLf)?;
+        self.at += end + 1;
+        Ok(Some(match std::str::from_utf8(line) {
+            Ok(line) => line,
+            Err(error) => std::str::from_utf8(&line[..error.valid_up_to()]).unwrap_or_default(),
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests;
