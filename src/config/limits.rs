@@ -78,8 +78,9 @@ pub struct Limits {
     /// Unit: size, above zero, at most `max_message_size`. Default: as `max_message_size`. Cost: a
     /// header that claims as much may reserve as much; a larger frame ends the connection with 1009.
     pub max_frame_size: ByteSize,
-    /// Bounds what was received and the backend has not taken; beyond it reading pauses.
+    /// Bounds the memory of what was received and the backend has not taken; beyond it reading pauses.
     ///
+    /// It counts with its bookkeeping, about 100 bytes a message, however small.
     /// Unit: size, above zero; one message is always admitted, so it may be smaller than
     /// `max_message_size`. Default: 256KiB. Cost: as much memory for each connection whose backend
     /// is slow, charged to `memory`.
@@ -90,8 +91,9 @@ pub struct Limits {
     /// long; then the connection ends as `backend_failed`.
     #[serde(deserialize_with = "values::duration")]
     pub inbox_timeout: Duration,
-    /// Bounds what was accepted for sending and the kernel has not taken.
+    /// Bounds the memory of what was accepted for sending and the kernel has not taken.
     ///
+    /// It counts with its bookkeeping, about 100 bytes a message, however small.
     /// Unit: size, above zero; one message is always admitted when the outbox is empty. Default:
     /// 256KiB. Cost: as much memory for each slow reader, charged to `memory`.
     pub outbox_bytes: ByteSize,

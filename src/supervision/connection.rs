@@ -224,7 +224,8 @@ impl Connection {
     }
 
     /// Takes frames of the other leg of a relay; they are written here and now where nothing waits.
-    pub(super) fn pass(&self, passable: Passable<'_>, now: Instant) -> Result<(), Refused> {
+    /// Returns how many messages of them were refused because our Close stands before them.
+    pub(super) fn pass(&self, passable: Passable<'_>, now: Instant) -> Result<u64, Refused> {
         let passed = self.outbox.pass(passable, now, |bytes| match self.direct.get() {
             Some(writer) => {
                 let written = writer.try_write(bytes);
@@ -240,7 +241,7 @@ impl Connection {
         if passed.queued {
             self.mover.wake();
         }
-        Ok(())
+        Ok(passed.refused)
     }
 
     /// Asks for a close: our Close is queued behind what is queued, and the decider hears of it.

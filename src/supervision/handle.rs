@@ -51,9 +51,9 @@ pub enum SendError {
     )]
     Relayed,
     /// The outbox, or the memory of all outboxes and inboxes, is full.
-    #[error("the outbox is full: {queued} bytes are queued, the limit is {limit}")]
+    #[error("the outbox is full: what is queued takes {queued} bytes, the limit is {limit}")]
     Full {
-        /// The bytes that are queued.
+        /// What is queued takes so many bytes of memory.
         queued: usize,
         /// The limit, in bytes.
         limit: usize,

@@ -1,11 +1,19 @@
 //! What came for a backend that takes in its own time: bounded in bytes, read by one consumer.
 
 use std::collections::VecDeque;
+use std::mem::size_of;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use super::memory::MemoryBudget;
 use crate::vocabulary::{Message, ReceivedClose};
+
+/// What an allocation takes beside its content: what the allocator adds and rounds up, and the counter
+/// that shares the payload. Bytes.
+const ALLOCATION: usize = 48;
+
+/// A queue of more slots than this gives them back when less than an eighth is in use.
+const MANY_SLOTS: usize = 128;
 
 /// What a receiver receives.
 #[derive(Debug, Clone, PartialEq)]
@@ -100,6 +108,7 @@ impl Inbox {
         let mut queue = self.lock();
         match queue.items.pop_front() {
             Some(incoming) => {
+                queue.shrink();
                 let size = incoming.size();
                 let was_full = queue.bytes >= self.limit;
                 queue.bytes -= size;
@@ -122,6 +131,12 @@ impl Inbox {
     /// Returns how many items were taken so far.
     pub(super) fn taken(&self) -> u64 {
         self.lock().taken
+    }
+
+    /// Returns the memory of what was not taken, in bytes: what `limits.inbox_bytes` bounds.
+    #[allow(dead_code, reason = "asked by whoever looks for the largest queue")]
+    pub(super) fn memory(&self) -> usize {
+        self.lock().bytes
     }
 
     /// Tells whether everything was taken.
@@ -153,15 +168,24 @@ impl Drop for Inbox {
     }
 }
 
+impl Queue {
+    /// Gives back the slots that a burst has needed.
+    fn shrink(&mut self) {
+        let (len, slots) = (self.items.len(), self.items.capacity());
+        if slots > MANY_SLOTS && len < slots / 8 {
+            self.items.shrink_to(4 * len);
+        }
+    }
+}
+
 impl Incoming {
-    /// What it is charged with: its payload, and what holding it costs.
+    /// Returns what it takes in memory, its slot in the queue included, in bytes.
     fn size(&self) -> usize {
-        const OVERHEAD: usize = 64;
-        OVERHEAD
-            + match self {
-                Self::Message(message) => message.len(),
-                Self::Close(close) => close.reason.len(),
-            }
+        let content = match self {
+            Self::Message(message) => message.len(),
+            Self::Close(close) => close.reason.len(),
+        };
+        size_of::<Self>() + if content > 0 { content + ALLOCATION } else { 0 }
     }
 }
 

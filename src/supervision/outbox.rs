@@ -1,4 +1,5 @@
-//! What a connection has to send: one small queue, bounded in bytes, with a gate at its end.
+//! What a connection has to send: one small queue, bounded by the memory it takes, with a gate at its
+//! end.
 //!
 //! Under one lock a close appends our Close as the last item and shuts the gate, so that nothing
 //! can follow it (RFC 6455 section 5.5.1). Pings and Pongs wait in places of their own,
@@ -20,6 +21,7 @@ use tokio::sync::Notify;
 use super::memory::MemoryBudget;
 use crate::protocol::closing_handshake::CloseRequest;
 use crate::vocabulary::{CloseFrame, Message, Role};
+use item::Item;
 pub(super) use passing::Passable;
 pub(super) use prepared::Prepared;
 use queue::{Gate, Queue};
@@ -43,11 +45,11 @@ pub(super) struct Outbox {
 pub(super) enum Refused {
     /// A close was accepted before, or the connection is at its end.
     Closing,
-    /// No room: bytes queued, and the limit.
+    /// No room: the memory of what is queued, and the limit, in bytes.
     Full { queued: usize, limit: usize },
     /// It is a leg of a relay that takes only what the other leg passes on.
     Relayed,
-    /// This outbox has room, the memory of all has not: bytes queued here, and the limit of all.
+    /// This outbox has room, the memory of all has not: what is queued here, and the limit of all.
     NoMemory { queued: usize, limit: usize },
 }
 
@@ -69,9 +71,9 @@ impl Outbox {
         message: &Message,
         now: Instant,
     ) -> Result<(), Refused> {
-        let size = queue.size_of(message);
-        if !self.fits(queue.bytes(), size) {
-            return Err(Refused::Full { queued: queue.bytes(), limit: self.limit });
+        let size = Item::memory_of(message.len());
+        if !self.fits(queue.memory(), size) {
+            return Err(Refused::Full { queued: queue.memory(), limit: self.limit });
         }
         if !self.budget.try_charge(size as u64) {
             return Err(self.no_memory(&queue));
@@ -91,9 +93,9 @@ impl Outbox {
         write: impl FnOnce(&[u8]) -> usize,
     ) -> Result<bool, Refused> {
         let mut queue = self.lock_open()?;
-        let size = queue.size_of(prepared.message());
-        if !self.fits(queue.bytes(), size) {
-            return Err(Refused::Full { queued: queue.bytes(), limit: self.limit });
+        let size = Item::memory_of(prepared.message().len());
+        if !self.fits(queue.memory(), size) {
+            return Err(Refused::Full { queued: queue.memory(), limit: self.limit });
         }
         if self.budget.is_exhausted() {
             return Err(self.no_memory(&queue));
@@ -124,13 +126,13 @@ impl Outbox {
     /// kernel, or can be dropped, as soon as that write returns.
     pub(super) fn push_over_oldest(&self, message: &Message, now: Instant) -> Result<(), Refused> {
         let mut queue = self.lock_open()?;
-        let size = queue.size_of(message);
+        let size = Item::memory_of(message.len());
         let airborne = queue.airborne();
-        let stays = queue.bytes() - queue.sheddable() - airborne;
+        let stays = queue.memory() - queue.sheddable() - airborne;
         if stays > 0 && stays + size > self.limit {
-            return Err(Refused::Full { queued: queue.bytes(), limit: self.limit });
+            return Err(Refused::Full { queued: queue.memory(), limit: self.limit });
         }
-        let full = |queue: &Queue| !self.fits(queue.bytes() - airborne, size);
+        let full = |queue: &Queue| !self.fits(queue.memory() - airborne, size);
         while full(&queue) && self.shed_oldest(&mut queue) > 0 {}
         if !self.budget.try_charge(size as u64) {
             if queue.sheddable() < size {
@@ -227,13 +229,19 @@ impl Outbox {
     /// Tells whether a message need not wait: it would find room, or be refused at once.
     pub(super) fn has_room(&self) -> bool {
         let queue = self.lock();
-        queue.gate() != Gate::Open || queue.bytes() < self.limit
+        queue.gate() != Gate::Open || queue.memory() < self.limit
     }
 
     /// Returns the bytes of data that are queued, and since when the oldest waits.
     pub(super) fn backlog(&self) -> (usize, Option<Instant>) {
         let queue = self.lock();
         (queue.bytes(), queue.oldest())
+    }
+
+    /// Returns the memory of the data that is queued, in bytes: what `limits.outbox_bytes` bounds.
+    #[allow(dead_code, reason = "asked by whoever looks for the largest queue")]
+    pub(super) fn memory(&self) -> usize {
+        self.lock().memory()
     }
 
     /// Returns the messages that wait, and since when the oldest of them does.
@@ -261,34 +269,45 @@ impl Outbox {
     /// calls `write` with it once, without the lock, and takes note of what that took. `None` if
     /// nothing waits.
     ///
-    /// Until `write` returns, what was gathered stays as it is, whatever others do meanwhile. Where
-    /// it takes nothing (pending, or an error), what had not begun to leave can be dropped again:
-    /// `AsyncWrite` promises that a write which is pending took nothing.
+    /// Until `write` returns, what was gathered stays as it is, whatever others do meanwhile. If it
+    /// fails, or is pending, what had not begun to leave can be dropped again; unless the transport
+    /// `holds_pending` bytes, see [`Transport::holds_pending`]: then it stays until they have left.
     ///
-    /// Only the owner of the transport may call it: the frames leave in the order of the calls.
+    /// Only the owner of the transport may call it, with a `scratch` of always the same size.
+    ///
+    /// [`Transport::holds_pending`]: crate::transport::socket::Transport::holds_pending
     pub(super) fn write(
         &self,
         scratch: &mut [u8],
+        holds_pending: bool,
         write: impl FnOnce(&[u8]) -> Poll<io::Result<usize>>,
     ) -> Poll<Option<io::Result<Left>>> {
         let Some(flight) = self.lock().gather(scratch) else { return Poll::Ready(None) };
-        let written = write(flight.bytes(scratch));
+        let bytes = flight.bytes(scratch);
+        let written = write(bytes);
         let taken = match &written {
-            Poll::Ready(Ok(taken)) => *taken,
-            Poll::Ready(Err(_)) | Poll::Pending => 0,
+            Poll::Ready(Ok(taken)) => (*taken).min(bytes.len()),
+            Poll::Ready(Err(_)) => 0,
+            Poll::Pending => {
+                let mut queue = self.lock();
+                if holds_pending {
+                    queue.hold(flight);
+                } else {
+                    queue.land(flight, 0);
+                }
+                // What the kernel does not take now is seen to stay.
+                self.budget.charge(queue.take_uncharged() as u64);
+                return Poll::Pending;
+            }
         };
         let (left, freed) = {
             let mut queue = self.lock();
             let (mut left, freed) = queue.land(flight, taken);
-            if written.is_pending() {
-                // What the kernel does not take now is seen to stay.
-                self.budget.charge(queue.take_uncharged() as u64);
-            }
             left.room = taken > 0 && queue.makes_room(self.limit);
             (left, freed)
         };
         self.budget.release(freed.charged as u64);
-        if freed.bytes > 0 {
+        if freed.memory > 0 {
             self.room.notify_waiters();
         }
         written.map(|written| Some(written.map(|_| left)))
@@ -313,14 +332,14 @@ impl Outbox {
 
     fn no_memory(&self, queue: &Queue) -> Refused {
         let limit = usize::try_from(self.budget.limit()).unwrap_or(usize::MAX);
-        Refused::NoMemory { queued: queue.bytes(), limit }
+        Refused::NoMemory { queued: queue.memory(), limit }
     }
 
-    /// Drops the oldest message that can be; returns the bytes that frees.
+    /// Drops the oldest message that can be; returns the memory that frees.
     fn shed_oldest(&self, queue: &mut Queue) -> usize {
         let freed = queue.shed_oldest().unwrap_or_default();
         self.budget.release(freed.charged as u64);
-        freed.bytes
+        freed.memory
     }
 
     fn lock_open(&self) -> Result<MutexGuard<'_, Queue>, Refused> {

@@ -209,26 +209,32 @@ impl Supervising {
         adoption: Adoption,
         myself: ActorRef<SupervisorMessage>,
     ) -> ConnectionHandle {
-        let (connection, start) = self.prepare(adoption, None);
+        let (connection, start) = self.prepare(adoption, None, |_| ());
         self.start(connection, start, myself).await
     }
 
     /// Takes over both legs of a relay. Whatever becomes of one, the other hears of it.
     async fn adopt_pair(&mut self, pair: Pair, myself: ActorRef<SupervisorMessage>) {
         let Pair { client, application, losses, lease, injects, first, adopted } = pair;
-        let (client, mut client_start) = self.prepare(client, None);
+        let make_leg = |leg: &Connection, other| {
+            leg.outbox.make_leg(injects);
+            let _ = leg.relay_peer.set(other);
+        };
+        let (client_id, application_id) = (client.id, application.id);
+        let (client, mut client_start) = self.prepare(client, None, |client| {
+            make_leg(client, application_id);
+            client.outbox.push_first(&first, now());
+        });
         // A drain that begins behind this finds the client, which is in the registry.
         let drains = lease.drains();
-        let (application, mut application_start) = self.prepare(application, Some(lease));
-        for (leg, start, other, side) in [
-            (&client, &mut client_start, &application, Side::Client),
-            (&application, &mut application_start, &client, Side::Application),
+        let (application, mut application_start) =
+            self.prepare(application, Some(lease), |application| make_leg(application, client_id));
+        for (start, other, side) in [
+            (&mut client_start, &application, Side::Client),
+            (&mut application_start, &client, Side::Application),
         ] {
-            leg.outbox.make_leg(injects);
-            let _ = leg.relay_peer.set(other.id);
             start.backend.join(Link::new(side, Arc::clone(other), losses));
         }
-        client.outbox.push_first(&first, now());
         self.start(application, application_start, myself.clone()).await;
         let handle = self.start(client, client_start, myself).await;
         if drains {
@@ -242,8 +248,14 @@ impl Supervising {
         }
     }
 
-    /// Enters a connection into the books.
-    fn prepare(&self, adoption: Adoption, lease: Option<Lease>) -> (Arc<Connection>, Start) {
+    /// Enters a connection into the books, once it is what `complete` makes of it: in the registry
+    /// others find it, and may send.
+    fn prepare(
+        &self,
+        adoption: Adoption,
+        lease: Option<Lease>,
+        complete: impl FnOnce(&Connection),
+    ) -> (Arc<Connection>, Start) {
         let Adoption { id, transport, read_ahead, role, origin, settings, mut backend, place } =
             adoption;
         let connection = Arc::new(Connection::new(Birth {
@@ -258,6 +270,7 @@ impl Supervising {
         }));
         // Before anything is read: what is watched for may come with the opening handshake.
         connection.set_watch(backend.take_watch());
+        complete(&connection);
         self.registry.insert(Arc::clone(&connection), place, lease);
         self.publisher.opened(&connection);
         let start = Start {

@@ -57,6 +57,15 @@ pub trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     fn overhead(&self) -> u64 {
         0
     }
+
+    /// Tells whether a write that is pending may have taken bytes all the same, so that the next one
+    /// must begin with them.
+    ///
+    /// `AsyncWrite` forbids that, and no transport of ours does it; those around OpenSSL do: it has
+    /// encrypted what it could not send, and wants to be called with the same bytes again.
+    fn holds_pending(&self) -> bool {
+        false
+    }
 }
 
 impl Transport for TcpStream {
@@ -126,6 +135,10 @@ impl Transport for Box<dyn Transport> {
 
     fn overhead(&self) -> u64 {
         (**self).overhead()
+    }
+
+    fn holds_pending(&self) -> bool {
+        (**self).holds_pending()
     }
 }
 

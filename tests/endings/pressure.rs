@@ -62,7 +62,7 @@ async fn messages_that_give_way_in_a_full_outbox_count_as_undelivered() {
         for role in BOTH {
             let full = settings(|s| {
                 s.limits.on_full = on_full;
-                s.limits.outbox_bytes = ByteSize(TOO_MUCH as u64 + 150);
+                s.limits.outbox_bytes = ByteSize(TOO_MUCH as u64 + 400);
             });
             let mut scene = Scene::open(role, full).await;
             scene.send_too_much().await;

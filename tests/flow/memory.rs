@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use lastword::vocabulary::{Kind, Role};
-use lastword::{Backend, SendError, Supervisor};
+use lastword::{Adopt, Backend, SendError, Supervisor};
 
 use super::stage::{ended, piped, piped_to, settings};
-use crate::support::frame::Frame;
+use crate::support::frame::{Frame, Side};
+use crate::support::raw_peer::RawPeer;
 
 #[tokio::test(start_paused = true)]
 async fn spent_memory_refuses_and_a_send_that_waits_goes_on_when_there_is_some() {
@@ -92,5 +93,34 @@ async fn every_end_gives_back_what_it_held() {
         }
         ended(&supervisor, &connection).await;
         drop(messages);
+    }
+}
+
+#[tokio::test]
+async fn empty_messages_that_nobody_reads_are_held_to_what_they_take() {
+    const LIMIT: u64 = 256 * 1024;
+    let supervisor = Supervisor::builder().start().await.unwrap();
+    let frames = Frame::binary("").encode(Side::Client).repeat(2_000);
+    let mut peers = Vec::new();
+    for _ in 0..4 {
+        let (peer, socket) = RawPeer::adopted(Side::Client).await;
+        // Kernels that buffer little, so that the outbox is soon full.
+        socket2::SockRef::from(peer.stream()).set_recv_buffer_size(16 * 1024).unwrap();
+        socket2::SockRef::from(&socket).set_send_buffer_size(16 * 1024).unwrap();
+        let adopt = Adopt { settings: settings(|_| {}), ..Adopt::new(Role::Server, socket) };
+        peers.push((supervisor.adopt(adopt, Backend::echo()).await.unwrap(), peer));
+    }
+    for (connection, peer) in &mut peers {
+        // Until nothing is taken any more.
+        let taking = Duration::from_secs(1);
+        let mut at = 0;
+        while tokio::time::timeout(taking, peer.stream().writable()).await.is_ok() {
+            if let Ok(written) = peer.stream().try_write(&frames[at..]) {
+                at = (at + written) % frames.len();
+            }
+        }
+        let queued = connection.status().traffic.undelivered_messages;
+        // Each takes at least a slot of 64 bytes.
+        assert!(queued > 100 && queued * 64 <= LIMIT + 64, "{queued} messages are queued");
     }
 }

@@ -11,13 +11,16 @@ use super::stage::{
 };
 use crate::support::frame::Frame;
 
-/// A connection whose outbox holds 300 bytes and whose pipe holds 100, and with which policy.
+/// What a message of 98 bytes takes in an outbox: its payload, an allocation and a slot. Bytes.
+const HELD: usize = 98 + 48 + 64;
+
+/// A connection whose outbox holds three messages and whose pipe holds one, and with which policy.
 async fn narrow(
     supervisor: &Supervisor,
     on_full: OnFull,
 ) -> (ConnectionHandle, lastword::Receiver, Pipe) {
     let settings = settings(|s| {
-        s.limits.outbox_bytes = ByteSize(300);
+        s.limits.outbox_bytes = ByteSize(3 * HELD as u64);
         s.limits.on_full = on_full;
     });
     piped(supervisor, Role::Server, 100, settings).await
@@ -46,7 +49,7 @@ async fn refuse_gives_the_message_back_and_the_connection_goes_on() {
     let (connection, _messages, mut peer) = narrow(&supervisor, OnFull::Refuse).await;
     fill(&connection).await;
     let refused = connection.try_send(hundred(4)).unwrap_err();
-    assert_eq!(refused.error, SendError::Full { queued: 300, limit: 300 });
+    assert_eq!(refused.error, SendError::Full { queued: 3 * HELD, limit: 3 * HELD });
     assert_eq!(refused.message.as_text(), Some(hundred(4).as_str()));
     for n in 0..4 {
         peer.expect_text(&hundred(n)).await;
@@ -69,7 +72,7 @@ async fn close_ends_it_as_a_slow_consumer_with_1013() {
     let (connection, _messages, mut peer) = narrow(&supervisor, OnFull::Close).await;
     fill(&connection).await;
     let refused = connection.try_send(hundred(4)).unwrap_err();
-    assert_eq!(refused.error, SendError::Full { queued: 300, limit: 300 });
+    assert_eq!(refused.error, SendError::Full { queued: 3 * HELD, limit: 3 * HELD });
     let refused = connection.try_send(hundred(5)).unwrap_err().error;
     assert_eq!(refused, SendError::InvalidState { state: CloseState::CloseSent });
     peer.expect_text(&hundred(0)).await;

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use lastword::DrainOptions;
+use lastword::config::ByteSize;
 use lastword::policy::drain::Pace;
 use lastword::vocabulary::{Cause, CloseCode, CloseFrame, Direction, Fault, FirstClose, Kind};
 use tokio::net::TcpListener;
 
 use super::stage::{House, Scene, sent, settings};
 use crate::support::SOON;
-use crate::support::frame::Frame;
+use crate::support::frame::{Frame, Side};
 use crate::support::raw_peer::RawPeer;
 
 #[tokio::test]
@@ -118,6 +119,40 @@ async fn a_leg_that_is_closed_here_takes_the_other_with_it() {
         (Kind::Clean, Cause::Api, Fault::Operator),
         (Kind::Clean, Cause::RelayPeer, Fault::None),
     );
+}
+
+#[tokio::test]
+async fn while_a_closing_handshake_runs_out_what_finds_no_room_is_discarded() {
+    const LIMIT: u64 = 64 * 1024;
+    let mut scene = Scene::with(
+        |settings| {
+            settings.close.timeout = Duration::from_secs(3);
+            settings.close.linger = Duration::from_millis(1500);
+            settings.limits.outbox_bytes = ByteSize(LIMIT);
+        },
+        |_| {},
+    )
+    .await;
+    let (client_leg, application_leg) = scene.legs().await;
+    // The application reads nothing, and the client floods while its own leg is in `close_sent`.
+    let socket = socket2::SockRef::from(scene.application.stream());
+    socket.set_recv_buffer_size(16 * 1024).unwrap();
+    client_leg.close_output(1000, "").unwrap();
+    let frame = Frame::binary(vec![7; 10_000]).encode(Side::Client);
+    let (mut most, mut at) = (0, 0);
+    while client_leg.ending().is_none() {
+        let writable = scene.client.stream().writable();
+        let _ = tokio::time::timeout(Duration::from_millis(5), writable).await;
+        if let Ok(written) = scene.client.stream().try_write(&frame[at..]) {
+            at = (at + written) % frame.len();
+        }
+        most = most.max(application_leg.queued_bytes() as u64);
+    }
+    assert!(most >= LIMIT / 2, "{most} bytes were queued: the application is to hold it up");
+    assert!(most <= LIMIT + 2 * 64 * 1024, "{most} bytes were queued");
+    let legs = scene.endings().await;
+    assert_eq!(legs.client.outcome.kind, Kind::CloseTimeout, "{}", legs.client);
+    assert!(legs.client.traffic.as_ref().unwrap().discarded_messages > 0, "{}", legs.client);
 }
 
 #[tokio::test]

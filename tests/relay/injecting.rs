@@ -1,10 +1,15 @@
 //! Messages that neither end sent: between the messages that pass, never inside of one.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use lastword::config::{ByteSize, OnFull};
 use lastword::vocabulary::{Cause, Fault, Kind};
 use lastword::{ConnectionHandle, Message, SendError};
 
-use super::stage::Scene;
+use tokio::net::TcpListener;
+
+use super::stage::{House, Scene, settings};
 use crate::support::frame::{CONTINUATION, Frame, Side, TEXT};
 use crate::support::raw_peer::{End, RawPeer};
 use crate::support::{A_WHILE, SOON};
@@ -168,6 +173,55 @@ async fn an_overflow_closes_at_once_if_that_is_wanted() {
     );
     let traffic = legs.client.traffic.as_ref().unwrap();
     assert_eq!((traffic.undelivered_messages, traffic.undelivered_bytes), (2, 995));
+}
+
+#[tokio::test]
+async fn nothing_that_passes_goes_between_what_was_accepted_and_the_close() {
+    let mut scene = Scene::injecting(|_| {}).await;
+    let (_, leg) = scene.legs().await;
+    scene.client.send_frame(Frame::text("a").unfinished()).await;
+    assert_eq!(read(&mut scene.application).await, (false, TEXT, "a".into()));
+    leg.try_send("between").unwrap();
+    leg.close_output(1000, "").unwrap();
+    // The end of the message, one more, and the beginning of a large one, in one segment.
+    let large = Frame::binary(vec![7; 100_000]).encode(Side::Client);
+    let frames = [Frame::continuation("b"), Frame::text("late")];
+    let frames = frames.map(|frame| frame.encode(Side::Client)).concat();
+    scene.client.send_raw(&[&frames, &large[..20_000]].concat()).await;
+    read_end_and(&mut scene.application, "b", "between").await;
+    assert_eq!(scene.application.expect_close(SOON).await.0, Some(1000));
+    drop(std::mem::replace(&mut scene.application, RawPeer::adopted(Side::Server).await.0));
+    drop(std::mem::replace(&mut scene.client, RawPeer::adopted(Side::Client).await.0));
+    let legs = scene.endings().await;
+    assert_eq!(legs.application.outcome.close_sent.as_ref().unwrap().code().unwrap().get(), 1000);
+    let traffic = legs.client.traffic.as_ref().unwrap();
+    assert_eq!((traffic.messages_in, traffic.discarded_messages), (2, 1), "{}", legs.client);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_broadcast_gets_into_a_leg_before_it_is_one() {
+    const PAIRS: usize = 150;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("ws://{}", listener.local_addr().unwrap());
+    let house = House::open(&url, settings(|_| {}), |_| {}).await;
+    let over = Arc::new(AtomicBool::new(false));
+    let (supervisor, stop) = (house.supervisor.clone(), Arc::clone(&over));
+    let broadcasting = tokio::task::spawn_blocking(move || {
+        let (mut matched, mut queued) = (0, 0);
+        while !stop.load(Ordering::Relaxed) {
+            let report = supervisor.broadcast(Message::text("all"), |_| true);
+            matched += report.matched;
+            queued += report.queued;
+        }
+        (matched, queued)
+    });
+    for _ in 0..PAIRS {
+        let pair = tokio::join!(RawPeer::connect(house.address, "/"), RawPeer::accept(&listener));
+        drop(pair);
+    }
+    over.store(true, Ordering::Relaxed);
+    let (matched, queued) = broadcasting.await.unwrap();
+    assert!(matched > 0 && queued == 0, "{queued} of {matched} were taken");
 }
 
 #[tokio::test]

@@ -98,7 +98,7 @@ proptest! {
             }
             let size: usize = held.iter().map(Incoming::size).sum();
             prop_assert_eq!(budget.used(), size as u64);
-            prop_assert!(size < 1000 + 464);
+            prop_assert!(size < 1000 + message(400).size());
             prop_assert_eq!(inbox.is_empty(), held.is_empty());
         }
         if leave {

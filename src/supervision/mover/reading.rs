@@ -178,8 +178,8 @@ impl Mover {
     }
 
     fn has_room(&self, now: Instant) -> bool {
-        // What nobody will be given takes no room.
-        if self.orders.stop_delivery || self.writing.has_failed() || self.hurries(now) {
+        // What is discarded takes no room.
+        if self.orders.stop_delivery || self.must_read(now) {
             return true;
         }
         let room = match &self.driver {
@@ -189,6 +189,11 @@ impl Mover {
             Driver::Nowhere | Driver::Done => true,
         };
         room && (!self.connection.budget.is_exhausted() || self.holds_nothing())
+    }
+
+    /// Tells whether reading goes on without room: what finds none is discarded.
+    fn must_read(&self, now: Instant) -> bool {
+        self.writing.has_failed() || self.hurries(now)
     }
 
     /// The peer's answer to our Close may be behind what the backend does not take. Shortly before

@@ -149,9 +149,11 @@ impl Mover {
 
     /// Writes the next batch; `None` if there is none.
     fn write_batch(&mut self, cx: &mut Context<'_>) -> Poll<Option<std::io::Result<Left>>> {
+        let holds_pending = self.transport.holds_pending();
         let transport = Pin::new(&mut self.transport);
         scratch::for_writing(|buffer| {
-            self.connection.outbox.write(buffer, |bytes| transport.poll_write(cx, bytes))
+            let write = |bytes: &[u8]| transport.poll_write(cx, bytes);
+            self.connection.outbox.write(buffer, holds_pending, write)
         })
     }
 

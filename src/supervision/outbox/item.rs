@@ -1,5 +1,6 @@
 //! One frame of an outbox, or one piece of what a relay passes on.
 
+use std::mem::size_of;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
@@ -7,6 +8,10 @@ use bytes::{Bytes, BytesMut};
 use super::passing::Passed;
 use crate::protocol::frame_encoder::{EncodedHeader, Opcode, apply_mask};
 use crate::vocabulary::{Message, Role};
+
+/// What an allocation takes beside its content: what the allocator adds and rounds up, and the counter
+/// that shares the payload. Bytes.
+pub(super) const ALLOCATION: usize = 48;
 
 #[derive(Debug)]
 pub(super) struct Item {
@@ -30,7 +35,12 @@ pub(super) enum Carries {
 impl Item {
     pub(super) fn message(role: Role, message: &Message, now: Instant) -> Self {
         let carries = Carries::Data { queued_at: now };
-        Self::encode(role, Opcode::of(message), message.payload().clone(), carries)
+        // An empty slice may hold the buffer that it was read from.
+        let payload = match message.is_empty() {
+            true => Bytes::new(),
+            false => message.payload().clone(),
+        };
+        Self::encode(role, Opcode::of(message), payload, carries)
     }
 
     /// Encodes a frame; a client masks what it sends with a key that cannot be predicted (RFC 6455
@@ -55,8 +65,23 @@ impl Item {
         Self { header: EncodedHeader::none(), payload, carries: Carries::Passed(Box::new(passed)) }
     }
 
+    /// Returns what it takes on the wire, in bytes.
     pub(super) fn size(&self) -> usize {
         self.header.as_bytes().len() + self.payload.len()
+    }
+
+    /// Returns what it takes in memory, its slot in the line included, in bytes.
+    pub(super) fn memory(&self) -> usize {
+        let more = match &self.carries {
+            Carries::Passed(passed) => passed.memory(),
+            Carries::Data { .. } | Carries::Ping | Carries::Pong | Carries::Close => 0,
+        };
+        Self::memory_of(self.payload.len()) + more
+    }
+
+    /// Returns what a message with a payload of `len` bytes takes in memory while it waits.
+    pub(super) const fn memory_of(len: usize) -> usize {
+        size_of::<Self>() + if len > 0 { len + ALLOCATION } else { 0 }
     }
 
     pub(super) fn is_pong(&self) -> bool {

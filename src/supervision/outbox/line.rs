@@ -17,8 +17,11 @@ use super::item::Item;
 /// written from where they are. Bytes.
 const COPY_UP_TO: usize = 16 * 1024;
 
-/// An idle line keeps no more empty slots than this.
+/// An empty line keeps no more slots than this.
 const IDLE_SLOTS: usize = 8;
+
+/// A line of more slots than this gives them back when less than an eighth is in use.
+const MANY_SLOTS: usize = 128;
 
 #[derive(Debug, Default)]
 pub(super) struct Line {
@@ -198,6 +201,12 @@ impl Line {
         }
     }
 
+    /// Takes note that a flight is over and that the transport may have its bytes all the same: they
+    /// stay committed, and the next flight begins with them.
+    pub(super) fn hold(&mut self, flight: Flight) {
+        drop(flight);
+    }
+
     /// Removes the first item if all of it has left.
     pub(super) fn pop_left(&mut self) -> Option<Item> {
         let size = self.items.front()?.size();
@@ -210,9 +219,18 @@ impl Line {
 
     /// Gives back the slots that a burst has needed.
     pub(super) fn shrink(&mut self) {
-        if self.items.is_empty() && self.items.capacity() > IDLE_SLOTS {
+        let (len, slots) = (self.items.len(), self.items.capacity());
+        if len == 0 && slots > IDLE_SLOTS {
             self.items = VecDeque::new();
+        } else if slots > MANY_SLOTS && len < slots / 8 {
+            self.items.shrink_to(4 * len);
         }
+    }
+
+    /// Returns how many items there is memory for.
+    #[cfg(test)]
+    pub(super) fn slots(&self) -> usize {
+        self.items.capacity()
     }
 }
 

@@ -7,11 +7,12 @@
 
 mod own;
 
+use std::mem::size_of;
 use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::item::{Carries, Item};
+use super::item::{ALLOCATION, Carries, Item};
 use super::queue::{Gate, Left, Lost, Queue};
 use super::{Outbox, Refused, refusal};
 use crate::protocol::passage::MessageEnd;
@@ -37,6 +38,8 @@ pub(in crate::supervision) struct PassedOn {
     pub(in crate::supervision) left: Left,
     /// The owner of the outbox has something to write.
     pub(in crate::supervision) queued: bool,
+    /// Messages that end behind our Close, which came in between: they were refused.
+    pub(in crate::supervision) refused: u64,
 }
 
 /// The state of an outbox that a relay passes frames through.
@@ -84,6 +87,16 @@ impl<'a> Passable<'a> {
 }
 
 impl Passed {
+    /// Returns what it takes in memory beside its bytes: where messages end takes more than the
+    /// shortest of them do on the wire.
+    pub(super) fn memory(&self) -> usize {
+        let ends = match self.ends.len() {
+            0 => 0,
+            ends => ends * size_of::<MessageEnd>() + ALLOCATION,
+        };
+        size_of::<Self>() + ALLOCATION + ends
+    }
+
     /// Counts the messages that end in the first `begun` bytes.
     pub(super) fn settle(&mut self, begun: usize, left: &mut Left) {
         while let Some(end) = self.ends.get(self.left)
@@ -106,8 +119,9 @@ impl Outbox {
     /// Takes what is to be said before anything passes, whatever its size: it is in memory anyway.
     pub(in crate::supervision) fn push_first(&self, messages: &[Message], now: Instant) {
         let mut queue = self.lock();
+        let before = queue.memory();
         messages.iter().for_each(|message| queue.push(message, now));
-        self.budget.charge(queue.bytes as u64);
+        self.budget.charge((queue.memory() - before) as u64);
     }
 
     /// Takes a message of whoever keeps the connection, if there is room: also where others may not
@@ -134,12 +148,9 @@ impl Outbox {
         write: impl FnOnce(&[u8]) -> usize,
     ) -> Result<PassedOn, Refused> {
         let mut queue = self.lock();
-        let before = queue.bytes;
+        let before = queue.memory();
         let passed = queue.pass(passable, now, write)?;
-        let queued = (queue.bytes - before) as u64;
-        if queued > 0 {
-            self.budget.charge(queued);
-        }
+        self.budget.charge((queue.memory() - before) as u64);
         Ok(passed)
     }
 
@@ -147,7 +158,7 @@ impl Outbox {
     /// it; if not, room will be told of.
     pub(in crate::supervision) fn has_room_to_pass(&self) -> bool {
         let mut queue = self.lock();
-        let full = queue.bytes - queue.own_bytes() >= self.limit && queue.takes_passed();
+        let full = queue.memory() - queue.own_memory() >= self.limit && queue.takes_passed();
         if let Some(passing) = &mut queue.passing {
             passing.awaited = full;
         }
@@ -186,29 +197,40 @@ impl Queue {
         if !self.takes_passed() {
             return Err(Refused::Closing);
         }
-        let own = self.passing.as_ref().is_some_and(|passing| !passing.own.is_empty());
-        let mut passed = match passable.ends.first().filter(|_| own) {
-            // Our own messages go between this one and the next.
+        let waits = |passing: &Passing| !passing.own.is_empty() || passing.close.is_some();
+        let waits = self.passing.as_deref().is_some_and(waits);
+        let mut passed = match passable.ends.first().filter(|_| waits) {
+            // Our own messages, and our Close behind them, go between this one and the next.
             Some(end) => {
                 let passed = self.append_passed(&passable.first_message(end), now, write);
                 self.append_own();
+                let rest = &passable.bytes[end.at..];
+                if self.append_held_close() {
+                    let refused = passable.ends.len() as u64 - 1;
+                    return Ok(PassedOn { queued: true, refused, ..passed });
+                }
                 let ends = passable.ends_behind(end.at);
-                let rest = Passable { bytes: &passable.bytes[end.at..], ends: &ends, ..passable };
-                if !rest.bytes.is_empty() {
+                if !rest.is_empty() {
+                    let rest = Passable { bytes: rest, ends: &ends, ..passable };
                     self.append_passed(&rest, now, |_| 0);
                 }
                 PassedOn { queued: true, ..passed }
             }
             None => self.append_passed(&passable, now, write),
         };
-        if passable.ends_frame
-            && let Some(passing) = self.passing.as_mut().filter(|passing| passing.own.is_empty())
-            && let Some(close) = passing.close.take()
-        {
-            self.line.push(close);
-            passed.queued = true;
-        }
+        passed.queued |= passable.ends_frame && self.append_held_close();
         Ok(passed)
+    }
+
+    /// Appends our Close if it waits, and for nothing but the end of a frame, which has come.
+    fn append_held_close(&mut self) -> bool {
+        let passing = self.passing.as_mut().filter(|passing| passing.own.is_empty());
+        let close = passing.and_then(|passing| passing.close.take());
+        let held = close.is_some();
+        if let Some(close) = close {
+            self.line.push(close);
+        }
+        held
     }
 
     fn append_passed(
@@ -240,10 +262,10 @@ impl Queue {
             let ends = ends.map(|end| MessageEnd { at: end.at - written, ..*end }).collect();
             let passed = Passed { queued_at: now, ends_frame, ends, left: 0 };
             let item = Item::passed(Bytes::copy_from_slice(&bytes[written..]), passed);
-            self.bytes += item.size();
+            self.count(&item);
             self.line.push(item);
         }
-        PassedOn { left, queued: queued || controls }
+        PassedOn { left, queued: queued || controls, refused: 0 }
     }
 
     /// Tells whether what is passed on is taken: also the rest of what a Close waits for, or is
@@ -298,10 +320,10 @@ impl Queue {
 
     /// Tells whether somebody who waits for room has it now.
     pub(super) fn makes_room(&mut self, limit: usize) -> bool {
-        let bytes = self.bytes - self.own_bytes();
+        let memory = self.memory() - self.own_memory();
         self.passing
             .as_mut()
-            .is_some_and(|passing| bytes < limit && std::mem::take(&mut passing.awaited))
+            .is_some_and(|passing| memory < limit && std::mem::take(&mut passing.awaited))
     }
 
     /// Adds the messages that wait, passed on or kept waiting by what passes.
@@ -368,7 +390,7 @@ mod tests {
         let (mut all, mut total) = (Vec::new(), Left::default());
         let mut scratch = [0; 16];
         loop {
-            let written = outbox.write(&mut scratch, |bytes| {
+            let written = outbox.write(&mut scratch, false, |bytes| {
                 all.extend_from_slice(bytes);
                 Poll::Ready(Ok(bytes.len()))
             });
@@ -391,7 +413,10 @@ mod tests {
         let passed = pass(&outbox, b"frame", true, usize::MAX).unwrap();
         assert_eq!((passed.left.messages, passed.queued), (1, false));
         let passed = pass(&outbox, b"frame", true, 2).unwrap();
-        assert_eq!((passed.left.messages, passed.queued, budget.used()), (0, true, 3));
+        assert_eq!((passed.left.messages, passed.queued, outbox.backlog().0), (0, true, 3));
+        // Where the message ends takes more than the bytes do.
+        let ends = size_of::<MessageEnd>() as u64;
+        assert!(budget.used() == outbox.memory() as u64 && budget.used() > 3 + ends);
         // Behind what waits nothing is written beside the owner.
         assert_eq!(pass(&outbox, b"next", true, usize::MAX).unwrap().left.messages, 0);
         let (bytes, left) = drain(&outbox);
@@ -442,6 +467,18 @@ mod tests {
         let (lost, oldest) = outbox.end();
         assert_eq!((lost.messages, lost.bytes), (2, 9));
         assert!(oldest.is_some() && budget.used() == 0);
+    }
+
+    #[test]
+    fn what_is_said_first_is_charged_once() {
+        let budget = Arc::new(MemoryBudget::new(1 << 20));
+        let outbox = Outbox::new(Role::Server, 100, Arc::clone(&budget));
+        outbox.try_push(&Message::text("before"), now()).unwrap();
+        outbox.make_leg(false);
+        outbox.push_first(&[Message::text("one"), Message::text("two")], now());
+        assert_eq!(budget.used(), outbox.memory() as u64);
+        drain(&outbox);
+        assert_eq!(budget.used(), 0);
     }
 
     #[test]

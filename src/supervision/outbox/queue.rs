@@ -11,7 +11,7 @@ use super::line::{Flight, Line};
 use super::passing::Passing;
 use super::prepared::Prepared;
 use crate::protocol::closing_handshake::CloseRequest;
-use crate::protocol::frame_encoder::{EncodedHeader, Opcode};
+use crate::protocol::frame_encoder::Opcode;
 use crate::vocabulary::{CloseFrame, Message, Role};
 
 /// So many Pings in a row are each answered, as far as the peer reads its Pongs; of more, the newest
@@ -23,8 +23,11 @@ pub(super) struct Queue {
     role: Role,
     pub(super) line: Line,
     /// Bytes of frames that hold data.
-    pub(super) bytes: usize,
-    /// Of those, how many the memory budget was not charged with.
+    bytes: usize,
+    /// What they take in memory, in bytes. Pings, Pongs and our Close are few and small, by number
+    /// and by RFC 6455 section 5.5, and count in neither.
+    memory: usize,
+    /// Of `memory`, how much the memory budget was not charged with.
     uncharged: usize,
     pub(super) ping: Option<[u8; 4]>,
     /// Pongs that wait for their place.
@@ -62,12 +65,19 @@ pub(in crate::supervision) struct Lost {
     pub(in crate::supervision) bytes: u64,
 }
 
-/// Bytes of data that are queued no more.
+/// Memory of data that is queued no more, in bytes.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Freed {
-    pub(super) bytes: usize,
-    /// Of those, how many the memory budget was charged with.
+    pub(super) memory: usize,
+    /// Of that, how much the memory budget was charged with.
     pub(super) charged: usize,
+}
+
+/// What leaves the queue, in bytes: on the wire and in memory.
+#[derive(Debug, Default, Clone, Copy)]
+struct Sizes {
+    bytes: usize,
+    memory: usize,
 }
 
 /// What left whole with a write.
@@ -92,6 +102,7 @@ impl Queue {
             role,
             line: Line::default(),
             bytes: 0,
+            memory: 0,
             uncharged: 0,
             ping: None,
             pongs: VecDeque::new(),
@@ -118,16 +129,21 @@ impl Queue {
         self.bytes
     }
 
-    /// Returns how many of them are still free to be dropped.
+    /// Returns the memory of what is queued, in bytes.
+    pub(super) fn memory(&self) -> usize {
+        self.memory
+    }
+
+    /// Returns how much of it is still free to be dropped.
     pub(super) fn sheddable(&self) -> usize {
         match self.passing {
-            None => self.bytes - data_of(self.line.committed()),
+            None => self.memory - data_of(self.line.committed()),
             // What passes is never dropped, or the other leg's message would have a hole.
-            Some(_) => data_of(self.line.waiting()) + self.own_bytes(),
+            Some(_) => data_of(self.line.waiting()) + self.own_memory(),
         }
     }
 
-    /// Returns how many of them are in flight and would be free to be dropped if they were not.
+    /// Returns how much of it is in flight and would be free to be dropped if it were not.
     pub(super) fn airborne(&self) -> usize {
         data_of(self.line.airborne())
     }
@@ -142,28 +158,24 @@ impl Queue {
         oldest.into_iter().chain(self.oldest_own()).min()
     }
 
-    /// Returns what the frame of a message takes, in bytes.
-    pub(super) fn size_of(&self, message: &Message) -> usize {
-        let mask = match self.role {
-            Role::Server => None,
-            Role::Client => Some([0; 4]),
-        };
-        let header = EncodedHeader::new(Opcode::Binary, message.len(), mask);
-        header.as_bytes().len() + message.len()
-    }
-
     /// Appends a message; the caller has seen that the gate is open.
     pub(super) fn push(&mut self, message: &Message, now: Instant) {
         let item = Item::message(self.role, message, now);
-        self.bytes += item.size();
+        self.count(&item);
         self.append_message(item);
+    }
+
+    /// Counts an item of data that is about to be queued.
+    pub(super) fn count(&mut self, item: &Item) {
+        self.bytes += item.size();
+        self.memory += item.memory();
     }
 
     /// Appends a message that the memory budget was not charged with.
     pub(super) fn push_uncharged(&mut self, message: &Message, now: Instant) {
-        let before = self.bytes;
+        let before = self.memory;
         self.push(message, now);
-        self.uncharged += self.bytes - before;
+        self.uncharged += self.memory - before;
     }
 
     /// Returns what the memory budget was not charged with; from now on it was.
@@ -171,11 +183,12 @@ impl Queue {
         std::mem::take(&mut self.uncharged)
     }
 
-    fn free(&mut self, bytes: usize) -> Freed {
+    fn free(&mut self, Sizes { bytes, memory }: Sizes) -> Freed {
         self.bytes -= bytes;
-        let uncharged = self.uncharged.min(bytes);
+        self.memory -= memory;
+        let uncharged = self.uncharged.min(memory);
         self.uncharged -= uncharged;
-        Freed { bytes, charged: bytes - uncharged }
+        Freed { memory, charged: memory - uncharged }
     }
 
     /// Writes a message right away if nothing waits before it and it is small enough; what `write`
@@ -203,7 +216,7 @@ impl Queue {
             }
             (Role::Server | Role::Client, None) => (message(self), 0),
         };
-        self.bytes += item.size();
+        self.count(&item);
         if written > 0 {
             // It was written because nothing waits, so there is nothing that it would wait for.
             self.line.push_begun(item, written);
@@ -265,10 +278,10 @@ impl Queue {
 
     /// Drops all messages that wait in the line; returns what that frees.
     pub(super) fn shed_all(&mut self) -> Freed {
-        let (mut lost, mut freed) = (Lost::default(), 0);
+        let (mut lost, mut freed) = (Lost::default(), Sizes::default());
         self.line.remove_all(Item::is_data, |item| {
             lost.add(item.payload.len());
-            freed += item.size();
+            freed.add(item);
         });
         self.shed.messages += lost.messages;
         self.shed.bytes += lost.bytes;
@@ -278,7 +291,9 @@ impl Queue {
     /// Counts a message that was dropped; returns what that frees.
     pub(super) fn shed(&mut self, item: &Item) -> Freed {
         self.shed.add(item.payload.len());
-        self.free(item.size())
+        let mut freed = Sizes::default();
+        freed.add(item);
+        self.free(freed)
     }
 
     /// Counts a message that was accepted and dropped at once.
@@ -292,24 +307,29 @@ impl Queue {
         self.line.gather(scratch)
     }
 
+    /// Takes note that a flight is over and that the transport may have its bytes all the same.
+    pub(super) fn hold(&mut self, flight: Flight) {
+        self.line.hold(flight);
+    }
+
     /// Takes note that the transport took `taken` bytes of a flight; returns what left whole, and
     /// what that frees.
     pub(super) fn land(&mut self, flight: Flight, taken: usize) -> (Left, Freed) {
         let mut left = Left { bytes: taken, ..Left::default() };
-        let mut freed = 0;
+        let mut freed = Sizes::default();
         self.line.land(flight, taken);
-        while let Some(item) = self.line.pop_left() {
+        while let Some(mut item) = self.line.pop_left() {
             let size = item.size();
             match item.carries {
                 Carries::Data { .. } => {
+                    freed.add(&item);
                     left.messages += 1;
                     left.payload_bytes += item.payload.len() as u64;
-                    freed += size;
                 }
-                Carries::Passed(mut passed) => {
+                Carries::Passed(ref mut passed) => {
                     passed.settle(size, &mut left);
-                    freed += size;
-                    self.settle_passed(&passed);
+                    self.settle_passed(passed);
+                    freed.add(&item);
                 }
                 Carries::Ping => left.ping = Some(size as u64),
                 Carries::Pong => self.pongs_placed -= 1,
@@ -354,7 +374,7 @@ impl Queue {
         self.pongs_placed = 0;
         self.pongs.clear();
         self.ping = None;
-        (lost, oldest, self.free(self.bytes))
+        (lost, oldest, self.free(Sizes { bytes: self.bytes, memory: self.memory }))
     }
 
     /// Puts a waiting Ping and Pongs between messages, as near to the front as can be: behind what
@@ -392,14 +412,21 @@ impl Queue {
     }
 }
 
-/// Sums up the bytes of the messages among `items`.
+/// Sums up the memory of the messages among `items`.
 fn data_of<'a>(items: impl Iterator<Item = &'a Item>) -> usize {
-    items.filter(|item| item.is_data()).map(Item::size).sum()
+    items.filter(|item| item.is_data()).map(Item::memory).sum()
+}
+
+impl Sizes {
+    fn add(&mut self, item: &Item) {
+        self.bytes += item.size();
+        self.memory += item.memory();
+    }
 }
 
 impl Freed {
     pub(super) fn add(&mut self, other: Self) {
-        self.bytes += other.bytes;
+        self.memory += other.memory;
         self.charged += other.charged;
     }
 }

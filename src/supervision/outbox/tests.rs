@@ -22,6 +22,11 @@ fn bye() -> CloseRequest {
     CloseRequest { frame, cause: Cause::Embedder, by: None, limit: None }
 }
 
+/// What a message of so many bytes takes in memory while it waits.
+fn held(len: usize) -> usize {
+    Item::memory_of(len)
+}
+
 fn message(len: usize) -> Message {
     Message::binary(vec![7; len])
 }
@@ -39,7 +44,7 @@ fn write_while(
     meanwhile: impl FnOnce(),
 ) -> Option<(Vec<u8>, Left)> {
     let mut taken = Vec::new();
-    let written = outbox.write(scratch, |bytes| {
+    let written = outbox.write(scratch, false, |bytes| {
         meanwhile();
         taken.extend_from_slice(&bytes[..len.min(bytes.len())]);
         Poll::Ready(Ok(taken.len()))
@@ -54,7 +59,7 @@ fn write_while(
 /// Offers what is to be written next to a kernel that takes nothing; returns how much that was.
 fn write_pending(outbox: &Outbox, scratch: &mut [u8], meanwhile: impl FnOnce()) -> usize {
     let mut offered = 0;
-    let written = outbox.write(scratch, |bytes| {
+    let written = outbox.write(scratch, false, |bytes| {
         meanwhile();
         offered = bytes.len();
         Poll::Pending
@@ -229,35 +234,39 @@ fn a_pong_does_not_wait_until_a_long_queue_is_gone() {
 
 #[test]
 fn the_bound_holds_but_for_one_message_that_is_always_admitted() {
-    let (outbox, budget) = outbox(Role::Server, 100, MANY);
+    let limit = 2 * held(48);
+    let (outbox, budget) = outbox(Role::Server, limit as u64, MANY);
     let now = Instant::now();
     outbox.try_push(&message(500), now).unwrap();
     assert!(!outbox.has_room());
-    let full = Refused::Full { queued: 504, limit: 100 };
+    let full = Refused::Full { queued: held(500), limit };
     assert_eq!(outbox.try_push(&message(1), now), Err(full));
     write_all(&outbox);
-    // A frame of 50 bytes and one of 50 fill it to the brim.
+    // Two of 48 bytes fill it to the brim.
     outbox.try_push(&message(48), now).unwrap();
     outbox.try_push(&message(48), now).unwrap();
-    let full = Refused::Full { queued: 100, limit: 100 };
+    let full = Refused::Full { queued: limit, limit };
     assert_eq!(outbox.try_push(&message(0), now), Err(full));
-    assert_eq!((outbox.backlog(), budget.used()), ((100, Some(now)), 100));
+    // What is shown is what goes onto the wire, what is charged is what it takes here.
+    assert_eq!((outbox.backlog(), outbox.memory()), ((100, Some(now)), limit));
+    assert_eq!(budget.used(), limit as u64);
     assert_eq!(outbox.end().0, Lost { messages: 2, bytes: 96 });
     assert_eq!(budget.used(), 0);
 }
 
 #[test]
 fn the_oldest_give_way_and_are_counted_but_not_one_that_has_begun() {
-    let (outbox, budget) = outbox(Role::Server, 100, MANY);
+    let limit = held(10) + held(86);
+    let (outbox, budget) = outbox(Role::Server, limit as u64, MANY);
     let now = Instant::now();
-    for len in [10, 20, 48] {
+    for len in [10, 20, 0] {
         outbox.try_push(&message(len), now).unwrap();
     }
     let mut scratch = [0; 1024];
     let (mut bytes, _) = write(&outbox, &mut scratch, 1).unwrap();
     outbox.push_over_oldest(&message(38), now).unwrap();
     // Even alone beside the one that has begun it would be too much: nothing is dropped for it.
-    let full = Refused::Full { queued: 12 + 40, limit: 100 };
+    let full = Refused::Full { queued: held(10) + held(38), limit };
     outbox.push_over_oldest(&message(60), now).unwrap();
     outbox.push_over_oldest(&message(38), now).unwrap();
     assert_eq!(outbox.push_over_oldest(&message(87), now), Err(full));
@@ -270,7 +279,30 @@ fn the_oldest_give_way_and_are_counted_but_not_one_that_has_begun() {
         })
         .collect();
     assert_eq!(lens, [10, 38]);
-    assert_eq!(outbox.end().0, Lost { messages: 4, bytes: 20 + 48 + 38 + 60 });
+    assert_eq!(outbox.end().0, Lost { messages: 4, bytes: 20 + 38 + 60 });
+    assert_eq!(budget.used(), 0);
+}
+
+#[test]
+fn empty_messages_are_charged_with_the_room_they_take() {
+    let limit = 256 * 1024;
+    let (outbox, budget) = outbox(Role::Server, limit, MANY);
+    // As echo does: it looks for room, and takes one message more.
+    let mut taken = 0_usize;
+    while outbox.has_room() {
+        outbox.push_moved(&Message::binary(Vec::new()), Instant::now()).unwrap();
+        taken += 1;
+    }
+    let mut scratch = vec![0; 64 * 1024];
+    assert_eq!(write_pending(&outbox, &mut scratch, || ()), 2 * taken);
+    let slots = |outbox: &Outbox| outbox.lock().line.slots() * size_of::<Item>();
+    assert!((limit..limit + 100).contains(&budget.used()), "{}", budget.used());
+    assert!(slots(&outbox) as u64 <= 2 * limit, "{} bytes of slots", slots(&outbox));
+    // The slots go with what was in them, also where some always waits.
+    write(&outbox, &mut scratch, 2 * (taken - 10)).unwrap();
+    assert!(slots(&outbox) <= 64 * 1024, "{} bytes of slots for ten items", slots(&outbox));
+    write_all(&outbox);
+    assert!(slots(&outbox) <= 1024, "{} bytes of slots for nothing", slots(&outbox));
     assert_eq!(budget.used(), 0);
 }
 
@@ -284,15 +316,16 @@ fn the_newest_is_dropped_and_counted() {
 
 #[test]
 fn without_memory_a_message_is_refused_or_takes_the_place_of_its_own_elders() {
-    let (outbox, budget) = outbox(Role::Server, 1000, 100);
+    let limit = 50 + held(28) + 20;
+    let (outbox, budget) = outbox(Role::Server, 1000, limit as u64);
     let now = Instant::now();
     budget.charge(50);
     outbox.try_push(&message(28), now).unwrap();
-    let none = Refused::NoMemory { queued: 30, limit: 100 };
+    let none = Refused::NoMemory { queued: held(28), limit };
     assert_eq!(outbox.try_push(&message(28), now), Err(none));
     assert_eq!(outbox.push_over_oldest(&message(29), now), Err(none));
     outbox.push_over_oldest(&message(27), now).unwrap();
-    assert_eq!((outbox.backlog().0, budget.used()), (29, 79));
+    assert_eq!((outbox.backlog().0, budget.used()), (29, 50 + held(27) as u64));
     drop(outbox);
     assert_eq!(budget.used(), 50);
 }

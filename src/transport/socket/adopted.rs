@@ -17,7 +17,12 @@ use crate::transport::tcp_info;
 #[derive(Debug)]
 pub struct Adopted<S>(pub S);
 
-impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Transport for Adopted<S> {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Transport for Adopted<S> {
+    fn holds_pending(&self) -> bool {
+        // It may be TLS of any make.
+        true
+    }
+}
 
 /// What is between a stream and its socket may add this much to a small write: TLS does.
 const OVERHEAD: u64 = 64;
@@ -44,6 +49,10 @@ where
 
     fn overhead(&self) -> u64 {
         OVERHEAD
+    }
+
+    fn holds_pending(&self) -> bool {
+        true
     }
 }
 

@@ -50,6 +50,12 @@ impl Mover {
         }
     }
 
+    /// Tells whether what passes finds room: at the other leg, and in the memory of all.
+    fn has_room_to_pass(&self, leg: &Leg) -> bool {
+        let outbox = &leg.link.other.outbox;
+        outbox.has_room_to_pass() && (!self.connection.budget.is_exhausted() || outbox.is_empty())
+    }
+
     fn take_control(&mut self, leg: &Leg, frame: ControlFrame, now: Instant) {
         match frame.opcode {
             ControlOpcode::Ping => self.take_ping(now, frame.payload()),
@@ -78,6 +84,11 @@ impl Mover {
             self.connection.counters.discarded(ends.len() as u64);
             return;
         }
+        if self.must_read(now) && !self.has_room_to_pass(leg) {
+            // It is read for the Close behind it, and what finds no room is discarded. Nothing may
+            // pass behind such a hole, and a frame that has begun to pass stays cut.
+            leg.link.other.outbox.end_passing();
+        }
         let bytes = match &run.source {
             RunSource::Read(range) => &read[range.clone()],
             RunSource::Held => leg.passage.held(),
@@ -89,7 +100,10 @@ impl Mover {
         let passable =
             Passable { bytes, ends_frame: run.ends_frame, ends, unfinished: run.unfinished };
         match leg.link.other.pass(passable, now) {
-            Ok(()) => leg.mid_frame = !run.ends_frame,
+            Ok(refused) => {
+                leg.mid_frame = !run.ends_frame;
+                self.connection.counters.discarded(refused);
+            }
             Err(_refused) => self.connection.counters.discarded(ends.len() as u64),
         }
     }

@@ -15,7 +15,8 @@ use crate::supervision::outbox::queue::{Freed, Lost, Queue};
 #[derive(Debug, Default)]
 pub(super) struct Own {
     items: VecDeque<Item>,
-    bytes: usize,
+    /// What they take in memory, in bytes.
+    memory: usize,
 }
 
 impl Own {
@@ -29,7 +30,7 @@ impl Queue {
     pub(in crate::supervision::outbox) fn append_message(&mut self, item: Item) {
         match &mut self.passing {
             Some(passing) if passing.unfinished.is_some() => {
-                passing.own.bytes += item.size();
+                passing.own.memory += item.memory();
                 passing.own.items.push_back(item);
             }
             Some(_) | None => self.line.push(item),
@@ -41,9 +42,9 @@ impl Queue {
         self.passing.as_ref().is_some_and(|passing| passing.unfinished.is_some())
     }
 
-    /// Returns the bytes of our own messages that wait for the end of another.
-    pub(in crate::supervision::outbox) fn own_bytes(&self) -> usize {
-        self.passing.as_ref().map_or(0, |passing| passing.own.bytes)
+    /// Returns the memory of our own messages that wait for the end of another, in bytes.
+    pub(in crate::supervision::outbox) fn own_memory(&self) -> usize {
+        self.passing.as_ref().map_or(0, |passing| passing.own.memory)
     }
 
     /// Returns since when the oldest of them waits.
@@ -65,7 +66,7 @@ impl Queue {
     pub(in crate::supervision::outbox) fn shed_own(&mut self) -> Option<Freed> {
         let own = &mut self.passing.as_mut()?.own;
         let item = own.items.pop_front()?;
-        own.bytes -= item.size();
+        own.memory -= item.memory();
         Some(self.shed(&item))
     }
 

@@ -65,7 +65,7 @@ fn a_large_message_in_flight_is_not_shed_either() {
 
 #[test]
 fn the_oldest_that_give_way_are_not_those_in_flight() {
-    let (outbox, budget) = outbox(Role::Server, 300, MANY);
+    let (outbox, budget) = outbox(Role::Server, 3 * held(98) as u64, MANY);
     let now = Instant::now();
     for letter in [b'a', b'b', b'c'] {
         outbox.try_push(&letters(letter, 98), now).unwrap();
@@ -90,7 +90,7 @@ fn the_oldest_that_give_way_are_not_those_in_flight() {
 
 #[test]
 fn what_a_pending_write_did_not_take_can_be_dropped_again() {
-    let (outbox, budget) = outbox(Role::Server, 300, MANY);
+    let (outbox, budget) = outbox(Role::Server, 3 * held(98) as u64, MANY);
     let now = Instant::now();
     for letter in [b'a', b'b', b'c'] {
         outbox.try_push(&letters(letter, 98), now).unwrap();
@@ -100,12 +100,49 @@ fn what_a_pending_write_did_not_take_can_be_dropped_again() {
     outbox.push_over_oldest(&letters(b'd', 98), now).unwrap();
     assert_eq!(write_pending(&outbox, &mut scratch, || ()), 300);
     // So can what a write that failed did not take.
-    let failed = outbox.write(&mut scratch, |_| Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())));
+    let failed =
+        outbox.write(&mut scratch, false, |_| Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())));
     assert!(matches!(failed, Poll::Ready(Some(Err(_)))));
     assert!(outbox.close_decided(&slow_consumer(), true));
     let close = Seen::Control(ControlOpcode::Close, slow_consumer().payload().to_vec());
     assert_eq!(read(Role::Server, &write_all(&outbox)), [close]);
     assert_eq!((outbox.end().0.messages, budget.used()), (4, 0));
+}
+
+#[test]
+fn what_a_transport_may_hold_is_offered_again_before_all_else() {
+    let (outbox, budget) = outbox(Role::Server, 3 * held(98) as u64, MANY);
+    let now = Instant::now();
+    for letter in [b'a', b'b', b'c'] {
+        outbox.try_push(&letters(letter, 98), now).unwrap();
+    }
+    // As OpenSSL does: it has encrypted what it was offered, and cannot send it.
+    let (mut scratch, mut encrypted) = ([0; 150], Vec::new());
+    let pending = outbox.write(&mut scratch, true, |bytes| {
+        encrypted = bytes.to_vec();
+        Poll::Pending
+    });
+    assert!(pending.is_pending());
+    outbox.pong(b"now");
+    outbox.push_over_oldest(&letters(b'd', 98), now).unwrap();
+    assert!(outbox.close_decided(&slow_consumer(), true));
+    let mut wire = Vec::new();
+    let written = outbox.write(&mut scratch, true, |bytes| {
+        assert!(bytes.starts_with(&encrypted));
+        wire.extend_from_slice(&encrypted);
+        Poll::Ready(Ok(encrypted.len()))
+    });
+    assert!(written.is_ready());
+    wire.extend(write_all(&outbox));
+    let control = |opcode, payload: &[u8]| Seen::Control(opcode, payload.to_vec());
+    let expected = [
+        Seen::Message(letters(b'a', 98)),
+        Seen::Message(letters(b'b', 98)),
+        control(ControlOpcode::Pong, b"now"),
+        control(ControlOpcode::Close, &slow_consumer().payload()),
+    ];
+    assert_eq!(read(Role::Server, &wire), expected);
+    assert_eq!((outbox.end().0.messages, budget.used()), (2, 0));
 }
 
 #[test]
@@ -250,7 +287,7 @@ proptest! {
             }
         };
         let write = |outcome: &Write, scratch: &mut [u8], meanwhile: &[&Act]| {
-            outbox.write(scratch, |bytes| {
+            outbox.write(scratch, false, |bytes| {
                 meanwhile.iter().for_each(|one| act(one));
                 match outcome {
                     Write::Takes(len) => {

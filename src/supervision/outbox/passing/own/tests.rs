@@ -9,6 +9,7 @@ use crate::protocol::frame_scanner::ControlOpcode;
 use crate::protocol::passage::MessageEnd;
 use crate::supervision::memory::MemoryBudget;
 use crate::supervision::now;
+use crate::supervision::outbox::item::Item;
 use crate::supervision::outbox::tests::{Seen, read};
 use crate::supervision::outbox::{Left, Outbox, Passable, Prepared, Refused};
 use crate::vocabulary::{Cause, CloseCode, CloseFrame, Message, Role};
@@ -32,6 +33,11 @@ fn say(outbox: &Outbox, text: &str) -> Result<(), Refused> {
     outbox.try_push(&Message::text(text), now())
 }
 
+/// What a message of so many bytes takes in memory while it waits.
+fn held(len: usize) -> usize {
+    Item::memory_of(len)
+}
+
 fn close(outbox: &Outbox) -> bool {
     let frame = CloseFrame::coded(CloseCode::NORMAL, "");
     outbox.close(CloseRequest { frame, cause: Cause::Api, by: None, limit: None })
@@ -45,7 +51,7 @@ fn written(outbox: &Outbox) -> Vec<u8> {
 
 /// Takes at most `len` bytes of what is to be written next; returns how many messages left whole.
 fn take(outbox: &Outbox, scratch: &mut [u8], len: usize, bytes: &mut Vec<u8>) -> Option<u64> {
-    let written = outbox.write(scratch, |offered| {
+    let written = outbox.write(scratch, false, |offered| {
         let taken = len.min(offered.len());
         bytes.extend(&offered[..taken]);
         Poll::Ready(Ok(taken))
@@ -60,7 +66,7 @@ const BYE: &[u8] = b"\x88\x02\x03\xe8";
 
 #[test]
 fn between_messages_it_goes_at_once() {
-    let (outbox, _) = leg(100);
+    let (outbox, _) = leg(1000);
     say(&outbox, "a").unwrap();
     pass(&outbox, b"[whole]", None);
     let prepared = Prepared::new(Message::text("b"));
@@ -71,12 +77,13 @@ fn between_messages_it_goes_at_once() {
 
 #[test]
 fn between_fragments_it_waits_for_the_last_and_goes_before_the_next_message() {
-    let (outbox, budget) = leg(100);
+    let (outbox, budget) = leg(1000);
     pass(&outbox, b"[begun]", Some(1));
     say(&outbox, "a").unwrap();
     let prepared = Prepared::new(Message::text("b"));
     assert!(!outbox.try_push_writing(&prepared, now(), |_| unreachable!()).unwrap());
-    assert_eq!((outbox.backlog().0, budget.used(), written(&outbox)), (6, 6, vec![]));
+    assert_eq!((outbox.backlog().0, outbox.memory(), written(&outbox)), (6, 2 * held(1), vec![]));
+    assert_eq!(budget.used(), 2 * held(1) as u64);
     assert!(outbox.backlog().1.is_some() && outbox.waiting().0.messages == 2);
     outbox.pong(b"!");
     assert_eq!(written(&outbox), b"\x8a\x01!");
@@ -95,7 +102,7 @@ fn what_waits_fills_the_outbox_and_holds_nobody_up() {
     let (outbox, _) = leg(10);
     pass(&outbox, b"[begun]", Some(1));
     say(&outbox, "12345678").unwrap();
-    assert_eq!(say(&outbox, "x"), Err(Refused::Full { queued: 10, limit: 10 }));
+    assert_eq!(say(&outbox, "x"), Err(Refused::Full { queued: held(8), limit: 10 }));
     assert!(outbox.has_room_to_pass(), "or its end could never come");
     // What waits may give way, what passes never does.
     outbox.push_over_oldest(&Message::text("y"), now()).unwrap();
@@ -110,14 +117,14 @@ fn what_passes_is_never_shed() {
     let (outbox, _) = leg(10);
     let passable = Passable { bytes: &[7; 9], ends_frame: true, ends: &[], unfinished: Some(1) };
     outbox.pass(passable, now(), |_| 0).unwrap();
-    let full = Err(Refused::Full { queued: 9, limit: 10 });
+    let full = Err(Refused::Full { queued: outbox.memory(), limit: 10 });
     assert_eq!(outbox.push_over_oldest(&Message::text("x"), now()), full);
     assert_eq!(written(&outbox), [7; 9]);
 }
 
 #[test]
 fn a_close_comes_after_the_messages_that_were_accepted_before() {
-    let (outbox, budget) = leg(100);
+    let (outbox, budget) = leg(1000);
     pass(&outbox, b"[begun]", Some(1));
     say(&outbox, "a").unwrap();
     assert!(close(&outbox));
@@ -130,14 +137,45 @@ fn a_close_comes_after_the_messages_that_were_accepted_before() {
 }
 
 #[test]
+fn a_close_goes_at_the_first_end_of_a_message_and_nothing_passes_behind_it() {
+    for own in [true, false] {
+        let (outbox, budget) = leg(1000);
+        if own {
+            pass(&outbox, b"[begun]", Some(1));
+            say(&outbox, "a").unwrap();
+        } else {
+            // It waits for the end of a frame only.
+            let passable =
+                Passable { bytes: b"[beg", ends_frame: false, ends: &[], unfinished: Some(1) };
+            outbox.pass(passable, now(), <[u8]>::len).unwrap();
+        }
+        assert!(close(&outbox));
+        // The end, a whole message, and the beginning of another that may never end.
+        let ends = [MessageEnd { at: 5, payload: 1 }, MessageEnd { at: 11, payload: 1 }];
+        let passable = Passable {
+            bytes: b"[end][next][begun",
+            ends_frame: false,
+            ends: &ends,
+            unfinished: Some(5),
+        };
+        let passed = outbox.pass(passable, now(), |_| 0).unwrap();
+        assert_eq!((passed.queued, passed.refused), (true, 1));
+        let said = if own { &b"\x81\x01a"[..] } else { b"" };
+        assert_eq!(written(&outbox), [b"[end]", said, BYE].concat());
+        assert!(outbox.pass(passable, now(), |_| 0).is_err() && !outbox.end_passing());
+        assert_eq!((outbox.end().0.messages, budget.used()), (0, 0));
+    }
+}
+
+#[test]
 fn a_close_of_ours_and_a_lost_leg_wait_for_no_end() {
-    let (outbox, budget) = leg(100);
+    let (outbox, budget) = leg(1000);
     pass(&outbox, b"[begun]", Some(1));
     say(&outbox, "a").unwrap();
     assert!(outbox.close_decided(&CloseFrame::coded(CloseCode::NORMAL, ""), false));
     assert_eq!((&*written(&outbox), budget.used()), (BYE, 0));
 
-    let (outbox, budget) = leg(100);
+    let (outbox, budget) = leg(1000);
     pass(&outbox, b"[begun]", Some(1));
     say(&outbox, "abc").unwrap();
     assert!(close(&outbox));
@@ -147,7 +185,7 @@ fn a_close_of_ours_and_a_lost_leg_wait_for_no_end() {
     let lost = outbox.end().0;
     assert_eq!((lost.messages, lost.bytes), (2, 4));
 
-    let (outbox, _) = leg(100);
+    let (outbox, _) = leg(1000);
     pass(&outbox, b"[begun]", Some(1));
     outbox.end_passing();
     assert_eq!(say(&outbox, "a"), Err(Refused::Closing));
