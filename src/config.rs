@@ -28,23 +28,40 @@ mod values;
 #[cfg(test)]
 mod tests;
 
-pub use control::Control;
 pub use dialers::{Dialer, DialerBackend, Heartbeat, OpeningStep, Reconnect, Reply, SecretSource};
-pub use error::{ConfigError, Place, Remedy};
-pub use ledger::{FailurePolicy, Ledger, Synchronous};
-pub use limits::{Limits, MemoryLimit, OnFull};
-pub use loading::{Loaded, Sources, load, load_all};
-pub use overrides::{ConnectionSettings, RouteClose, RouteKeepalive, RouteLimits};
-pub use patterns::{HostName, OriginPattern, PathPattern, host_matches, origin_allowed};
+pub use limits::{Limits, OnFull};
+pub use overrides::ConnectionSettings;
+pub use patterns::{OriginPattern, PathPattern};
 pub use relay::{
     HealthPath, HostHeader, InvalidHealthPath, InvalidUpstream, OnClientLost, PlainHttp,
     RelayBackend, UpstreamUrl,
 };
-pub use reserved::{Auth, RouteAuth, Tls};
-pub use routing::{Backend, BackendKind, Listener, Route};
-pub use schema::{
-    Close, Config, Drain, Health, Keepalive, Log, LogFormat, Node, QueryRecording, Records,
-};
-pub use templates::{PathTemplate, TagTemplate, UnfitTag, tags_of};
-pub use validation::Violation;
+pub use schema::{Close, Config, Keepalive, QueryRecording, Records};
+pub use templates::{PathTemplate, TagTemplate};
 pub use values::{ByteSize, InvalidValue, Spread};
+
+// The daemon's own.
+#[doc(hidden)]
+pub use control::Control;
+#[doc(hidden)]
+pub use error::{ConfigError, Place, Remedy};
+#[doc(hidden)]
+pub use ledger::{FailurePolicy, Ledger, Synchronous};
+#[doc(hidden)]
+pub use limits::MemoryLimit;
+#[doc(hidden)]
+pub use loading::{Loaded, Sources, load, load_all};
+#[doc(hidden)]
+pub use overrides::{RouteClose, RouteKeepalive, RouteLimits};
+#[doc(hidden)]
+pub use patterns::{HostName, host_matches, origin_allowed};
+#[doc(hidden)]
+pub use reserved::{Auth, RouteAuth, Tls};
+#[doc(hidden)]
+pub use routing::{Backend, BackendKind, Listener, Route};
+#[doc(hidden)]
+pub use schema::{Drain, Health, Log, LogFormat, Node};
+#[doc(hidden)]
+pub use templates::{UnfitTag, tags_of};
+#[doc(hidden)]
+pub use validation::Violation;

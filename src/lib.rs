@@ -27,21 +27,22 @@
 //!
 //! # The layers
 //!
-//! A layer imports only from those above it in this list; a test enforces it.
+//! A layer imports only from those above it in this list; a test enforces it. What an embedder needs is at
+//! the front of the crate, in [`config`], [`vocabulary`] and [`ledger`]; the other layers are the house's own.
 //!
 //! | layer | what it is |
 //! | --- | --- |
 //! | [`vocabulary`] | the words: pure types, no serde |
-//! | [`protocol`] | RFC 6455, pure: closing handshake, keepalive, frames, classification |
-//! | [`policy`] | what we choose, pure: admission, rates, drain |
+//! | `protocol` | RFC 6455, pure: closing handshake, keepalive, frames, classification |
+//! | `policy` | what we choose, pure: admission, rates, drain |
 //! | [`config`] | the typed schema and its layered loading |
-//! | [`contract`] | the JSON that users hold on to |
-//! | [`transport`] | sockets, the opening handshake, reading messages (the only place that names tungstenite) |
+//! | `contract` | the JSON that users hold on to |
+//! | `transport` | sockets, the opening handshake, reading messages (the only place that names tungstenite) |
 //! | [`ledger`] | where endings are kept |
-//! | [`supervision`] | the actors (the only place that names ractor) |
-//! | [`manager`] | this library's front |
-//! | [`surfaces`] | what people and machines see of the daemon; none imports another |
-//! | [`daemon`] | the composition root |
+//! | `supervision` | the actors (the only place that names ractor) |
+//! | `manager` | this library's front |
+//! | `surfaces` | what people and machines see of the daemon; none imports another |
+//! | `daemon` | the composition root |
 //!
 //! # Invariants
 //!
@@ -49,20 +50,31 @@
 //!   ended at every instant ([`Supervisor::accounting`]).
 //! - No frame of any kind follows our Close.
 //! - Every queue is bounded in bytes, every wait has a deadline.
-//! - Nothing in [`protocol`] and [`policy`] does I/O, reads a clock or awaits.
+//! - Nothing in `protocol` and `policy` does I/O, reads a clock or awaits.
 //! - No message data passes an actor's mailbox.
 
 pub mod config;
-pub mod contract;
-pub mod daemon;
 pub mod ledger;
-pub mod manager;
-pub mod policy;
-pub mod protocol;
-pub mod supervision;
-pub mod surfaces;
-pub mod transport;
 pub mod vocabulary;
+
+// The rest is the house itself, and changes without notice: it is public for the daemon's binary, the
+// tests and the benchmarks. What an embedder needs of it is exported here.
+#[doc(hidden)]
+pub mod contract;
+#[doc(hidden)]
+pub mod daemon;
+#[doc(hidden)]
+pub mod manager;
+#[doc(hidden)]
+pub mod policy;
+#[doc(hidden)]
+pub mod protocol;
+#[doc(hidden)]
+pub mod supervision;
+#[doc(hidden)]
+pub mod surfaces;
+#[doc(hidden)]
+pub mod transport;
 
 pub use manager::{
     Accept, Accounting, Adopt, Backend, BroadcastReport, Builder, CloseReply, ConnectionHandle,
@@ -72,7 +84,11 @@ pub use manager::{
     ReceiveError, Receiver, Refuse, Relay, Route, SendError, ShutDown, StartError, Supervisor,
     TrySendError, Upgrade, UpgradeRefused,
 };
-pub use transport::socket::SocketName;
+pub use policy::admission::AdmissionLimits;
+pub use policy::drain::Pace;
+pub use transport::bind::BindError;
+pub use transport::dial::InvalidUrl;
+pub use transport::socket::{Adopted, SocketName, Transport};
 pub use vocabulary::{Ending, Event, Message};
 
 /// What the README shows runs as a test.

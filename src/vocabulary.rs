@@ -69,6 +69,6 @@ pub use origin::{Direction, Origin, Role, Upstream};
 pub use secret::Secret;
 pub use selector::Selector;
 pub use status::ConnectionStatus;
-pub use tags::{
-    InvalidTag, LONGEST_TAG, MAX_TAGS, check_tag_name, check_tag_value, check_tags, is_label,
-};
+pub use tags::{InvalidTag, LONGEST_TAG, MAX_TAGS};
+#[doc(hidden)]
+pub use tags::{check_tag_name, check_tag_value, check_tags, is_label};

@@ -201,6 +201,7 @@ fn thirty_seconds() -> Duration {
 /// Where a secret comes from; it is read when it is needed, and never shown.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum SecretSource {
     /// An environment variable holds it.
     Env(String),
@@ -212,6 +213,7 @@ pub enum SecretSource {
 
 /// Where a dialer's messages go.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum DialerBackend {
     /// Back to the peer.
     Echo,

@@ -149,6 +149,7 @@ impl Default for Limits {
 /// What happens to a message when the outbox is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum OnFull {
     /// The message is refused; the connection goes on.
     #[default]

@@ -11,6 +11,7 @@ use super::values::{self, InvalidValue};
 
 /// The paths of a route; the query of a request does not count.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum PathPattern {
     /// This path alone: `/chat`.
     Exact(String),
@@ -92,6 +93,7 @@ impl<'de> Deserialize<'de> for PathPattern {
 
 /// An entry of a route's `origins`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum OriginPattern {
     /// `*`: every origin.
     Any,

@@ -257,6 +257,7 @@ impl<'de> Deserialize<'de> for Balance {
 /// The `Host` that an application sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum HostHeader {
     /// The client's.
     #[default]
@@ -268,6 +269,7 @@ pub enum HostHeader {
 /// What becomes of requests that ask for no WebSocket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum PlainHttp {
     /// They are refused.
     #[default]
@@ -278,6 +280,7 @@ pub enum PlainHttp {
 
 /// What an application sees of a client that was lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
 pub enum OnClientLost {
     /// TCP is reset, as it would have been without a relay.
     #[default]

@@ -260,6 +260,7 @@ pub struct Records {
 /// What becomes of the query of a request's path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum QueryRecording {
     /// Names are kept, values become `***`.
     #[default]

@@ -181,6 +181,7 @@ impl<'de> Deserialize<'de> for ListenAddress {
 
 /// Over how long a drain spreads its Closes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Spread {
     /// At once for few connections, over half of `within` for many.
     Auto,

@@ -86,6 +86,7 @@ pub struct EndingPage {
 
 /// By what endings are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Property {
     /// `kind`.
     Kind,

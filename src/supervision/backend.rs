@@ -70,6 +70,7 @@ pub trait Handler: Send + 'static {
 
 /// How the peer's Close is answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum CloseReply {
     /// With the peer's own code and reason; empty for empty.
     InKind,

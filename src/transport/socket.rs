@@ -233,6 +233,7 @@ impl Transport for AnySocket {
 
 /// The name of one end of a socket.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum SocketName {
     /// An address and a port. An IPv4 peer of an IPv6 listener is shown as IPv4.
     Tcp(SocketAddr),

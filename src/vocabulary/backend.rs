@@ -29,6 +29,7 @@ pub struct BackendStatus {
 
 words! {
     /// Whether an application gets clients; the strongest reason why not.
+    #[non_exhaustive]
     pub enum BackendState {
         /// It gets clients.
         Serving = "serving",

@@ -7,6 +7,7 @@ use super::{ConnectionId, Ending, Requester};
 
 words! {
     /// Where a dialer stands.
+    #[non_exhaustive]
     pub enum DialerPhase {
         /// It dials, or waits for its turn to.
         Connecting = "connecting",
@@ -82,6 +83,7 @@ pub struct DialerNews {
 
 /// What changed in what a dialer provides.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub enum DialerChange {
     /// A connection is ready.
     Ready {

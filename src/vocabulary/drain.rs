@@ -7,6 +7,7 @@ use super::{CloseCode, CloseReason, CloseState, Requester, Selector};
 
 words! {
     /// Where a drain stands.
+    #[non_exhaustive]
     pub enum DrainPhase {
         /// It closes connections, or waits for them.
         Running = "running",

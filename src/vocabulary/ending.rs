@@ -8,6 +8,7 @@ use super::{CloseFrame, CloseState, ConnectionId, OpenFailure, Origin, ReceivedC
 
 /// What kind of ending it was: a closed set (CONTRACT: `kind`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Kind {
     /// One Close each way, then TCP ended, however.
     Clean,
@@ -133,6 +134,7 @@ words! {
 
 words! {
     /// The first reason for this end to act.
+    #[non_exhaustive]
     pub enum Cause {
         /// The peer's Close.
         Peer = "peer",
@@ -185,6 +187,7 @@ words! {
 
 words! {
     /// How the transport ended.
+    #[non_exhaustive]
     pub enum TransportEnd {
         /// The peer's FIN was read.
         Fin = "fin",

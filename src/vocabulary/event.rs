@@ -55,6 +55,7 @@ pub struct Published {
 
 /// What became of the record of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Record {
     /// It is durable, and this is its place in the order of commits, which outlives the process.
     Durable(u64),

@@ -284,6 +284,7 @@ async fn a_lost_feed_drops_the_application_or_tells_it() {
                 assert_eq!(closed(&mut application).await.0, code.get());
                 (Kind::Clean, "")
             }
+            other => panic!("{other:?}"),
         };
         drop(application);
         let ending = soon("the end", leg.ended()).await;
