@@ -2,7 +2,7 @@
 //!
 //! It is lean, so that the server is what is measured: one thread, frames encoded beforehand, of
 //! the replies only the headers are read. It takes one command per line on stdin, and answers with
-//! one line of JSON: `open COUNT`, `echo SIZE DEPTH MILLISECONDS`, `exchange SIZE COUNT`,
+//! one line of JSON: `open COUNT`, `echo SIZE DEPTH MILLISECONDS`, `flood MILLISECONDS`, `exchange SIZE COUNT`,
 //! `receive COUNT`, `close`, `await-close`, `cycles COUNT`. It is bounded in everything.
 
 mod peer;
@@ -66,6 +66,15 @@ async fn obey(server: SocketAddr, peers: &mut Vec<Peer>, command: &str) -> Resul
             let burst = peer::messages(size.parse()?, depth.parse()?);
             let until = began + Duration::from_millis(millis.parse()?);
             echo(peers, burst, until, u64::MAX).await?
+        }
+        ["flood", millis] => {
+            let burst = Arc::new(peer::messages(0, 4096));
+            let until = began + Duration::from_millis(millis.parse()?);
+            let messages = each(peers, |peer| {
+                let burst = Arc::clone(&burst);
+                async move { peer.flood(&burst, until).await }
+            });
+            json!({"messages": messages.await?.into_iter().sum::<u64>()})
         }
         ["exchange", size, count] => {
             let burst = peer::messages(size.parse()?, 1);

@@ -3,6 +3,7 @@
 mod broadcast;
 mod closing;
 mod echo;
+mod fairness;
 mod ledger;
 mod memory;
 mod opening;
@@ -38,6 +39,8 @@ pub(crate) enum Mode {
     Relay,
     /// The durable ledger.
     Ledger,
+    /// A bystander beside peers that flood.
+    Fairness,
 }
 
 /// How much is measured.
@@ -102,7 +105,7 @@ impl Scale {
 }
 
 impl Mode {
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Echo,
         Self::Memory,
         Self::Returned,
@@ -113,6 +116,7 @@ impl Mode {
         Self::Idle,
         Self::Relay,
         Self::Ledger,
+        Self::Fairness,
     ];
 
     pub(crate) fn named(name: &str) -> Result<Self> {
@@ -134,6 +138,7 @@ impl Mode {
             Self::Idle => "idle",
             Self::Relay => "relay",
             Self::Ledger => "ledger",
+            Self::Fairness => "fairness",
         }
     }
 
@@ -149,6 +154,7 @@ impl Mode {
             Self::Idle => memory::idle_daemon(scale),
             Self::Relay => relay::measure(scale),
             Self::Ledger => ledger::measure(scale),
+            Self::Fairness => fairness::measure(scale),
         }
     }
 }

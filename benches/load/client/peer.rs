@@ -102,6 +102,18 @@ impl Peer {
         Ok(messages)
     }
 
+    /// Sends bursts one behind the other until a time, and reads what comes back; returns the messages
+    /// that were sent. It does not close.
+    pub(crate) async fn flood(mut self, burst: &Burst, until: Instant) -> io::Result<u64> {
+        let mut buffer = vec![0; 64 * 1024];
+        let mut sent = 0;
+        while Instant::now() < until {
+            self.send_while_receiving(&burst.bytes, &mut buffer).await?;
+            sent += burst.messages;
+        }
+        Ok(sent)
+    }
+
     /// Receives so many messages.
     pub(crate) async fn receive(&mut self, count: u64) -> io::Result<()> {
         let mut buffer = vec![0; 4096];
