@@ -1,7 +1,7 @@
 //! Plain HTTP beside WebSockets: the requests of a client pass to applications one after the other,
 //! and their answers back, both streaming, over connections that are kept on either side.
 //!
-//! hyper speaks to both. Between the client's socket and hyper is a [`client::ClientStream`], which
+//! hyper speaks to both. Between the client's socket and hyper is a `ClientStream`, which
 //! hands hyper one request at a time: so an upgrade that follows on the same connection, or anything
 //! that is not to be passed on, goes back to the owner of the socket as it came, not one byte of it
 //! read by anybody else.
