@@ -200,8 +200,8 @@ mod tests {
         (observing, leave, told)
     }
 
-    #[test]
-    fn what_a_blocked_observer_misses_is_counted_and_told_in_its_place() {
+    #[tokio::test]
+    async fn what_a_blocked_observer_misses_is_counted_and_told_in_its_place() {
         let each = event().event.held_bytes();
         let (observing, leave, told) = observing(3 * each);
         for _ in 0..100 {
@@ -212,7 +212,8 @@ mod tests {
         let heard: Vec<u64> =
             std::iter::from_fn(|| told.recv_timeout(Duration::from_secs(5)).ok()).take(4).collect();
         assert_eq!(heard, [0, 0, 0, 97]);
-        // The next one is told, behind the gap.
+        // The next one is told, behind the gap, once the room is free again.
+        tokio::time::timeout(Duration::from_secs(5), observing.idle()).await.unwrap();
         observing.push(event());
         assert_eq!(told.recv_timeout(Duration::from_secs(5)), Ok(0));
         drop(observing);

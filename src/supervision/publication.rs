@@ -221,7 +221,7 @@ impl Committed for Publisher {
             return;
         };
         // Counted until it is told: a stop that finds nobody left must not overtake its last event.
-        self.leaving.fetch_add(1, Ordering::SeqCst);
+        let _leaving = Leaving::new(self);
         let removed = self.registry.remove(&ending);
         self.tell(Published { event: entry.into(), record });
         if let Some(Removed { connection, place, lease }) = removed {
@@ -232,8 +232,25 @@ impl Committed for Publisher {
             // Only now: until it is recorded, an ending takes up room, and so a place.
             drop(place);
         }
-        if self.leaving.fetch_sub(1, Ordering::SeqCst) == 1 && self.registry.is_empty() {
-            self.empty.notify_waiters();
+    }
+}
+
+/// A connection between its removal from the registry and the last word about it. Counted by drop:
+/// a panic in between must not keep a stop waiting.
+struct Leaving<'a>(&'a Publisher);
+
+impl<'a> Leaving<'a> {
+    fn new(publisher: &'a Publisher) -> Self {
+        publisher.leaving.fetch_add(1, Ordering::SeqCst);
+        Self(publisher)
+    }
+}
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        let publisher = self.0;
+        if publisher.leaving.fetch_sub(1, Ordering::SeqCst) == 1 && publisher.registry.is_empty() {
+            publisher.empty.notify_waiters();
         }
     }
 }
