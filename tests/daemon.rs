@@ -12,6 +12,7 @@ mod daemon {
     mod fairness;
     mod hostile;
     mod notify;
+    mod plain;
     mod process;
     mod secrets;
     mod soak;

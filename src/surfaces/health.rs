@@ -159,6 +159,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_probe_that_ends_its_side_at_once_gets_its_answer() {
+        let acceptor = bind(&"127.0.0.1:0".parse().unwrap()).unwrap();
+        let ListenAddress::Tcp(address) = acceptor.local_addr().unwrap() else { panic!() };
+        let slow = || {
+            std::thread::sleep(Duration::from_millis(100));
+            "# EOF\n".to_owned()
+        };
+        let probes = Probes::new(Arc::new(|| Readiness::Ready), Arc::new(slow));
+        let (_stop, stopped) = watch::channel(false);
+        let mut task = JoinSet::new();
+        task.spawn(serve(acceptor, probes, PROBE_TIMEOUT, stopped));
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        stream.shutdown().await.unwrap();
+        let mut response = String::new();
+        stream.read_to_string(&mut response).await.unwrap();
+        assert!(response.ends_with("\r\n\r\n# EOF\n"), "{response:?}");
+    }
+
+    #[tokio::test]
     async fn garbage_and_oversized_requests_harm_nobody() {
         let server = server().await;
         for garbage in [&b"\x16\x03\x01\x02\0\x01\0"[..], &[b'a'; 100_000][..]] {

@@ -179,6 +179,9 @@ async fn serve_one<S, F, B>(
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_timeout)
         .keep_alive(limits.one_request_within.is_none())
+        // A client that has ended its side (`nc -N`) waits for its answer. One that is gone is noticed
+        // when it is written to, and streams of events are now and then.
+        .half_close(true)
         .max_buf_size(limits.buffer)
         .serve_connection(TokioIo::new(Stalling::new(socket, limits.write_timeout)), service);
     let mut connection = std::pin::pin!(connection);
