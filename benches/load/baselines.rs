@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 use futures_util::{SinkExt, Stream, StreamExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -25,6 +26,9 @@ type Socket = WebSocketStream<TcpStream>;
 /// Runs a baseline until it is told to stop: `raw BUFFER`, `batch BUFFER` or `manager BUFFER`.
 pub(crate) fn serve(words: &[&str]) -> Result<()> {
     let [name, buffer] = words else { return Err("--server NAME BUFFER".into()) };
+    if *name == "site" {
+        return site(buffer.parse()?);
+    }
     let config = WebSocketConfig::default().read_buffer_size(buffer.parse()?);
     measure::raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -80,6 +84,45 @@ where
             command = commands.recv() => if command.is_none() {
                 return Ok(());
             },
+        }
+    }
+}
+
+/// Runs a site whose every page has so many bytes.
+fn site(size: usize) -> Result<()> {
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {size}\r\n\
+         Cache-Control: no-store\r\n\r\n"
+    );
+    let page: Arc<[u8]> = [head.as_bytes(), &vec![b'x'; size]].concat().into();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let (listener, mut commands) = (listen()?, commands());
+        loop {
+            tokio::select! {
+                arrived = listener.accept() => {
+                    let (socket, _) = arrived?;
+                    socket.set_nodelay(true)?;
+                    tokio::spawn(serve_pages(socket, Arc::clone(&page)));
+                }
+                command = commands.recv() => if command.is_none() {
+                    return Ok(());
+                },
+            }
+        }
+    })
+}
+
+/// Answers each request; none has a body.
+async fn serve_pages(mut socket: TcpStream, page: Arc<[u8]>) -> std::io::Result<()> {
+    let mut read = Vec::with_capacity(4096);
+    loop {
+        if socket.read_buf(&mut read).await? == 0 {
+            return Ok(());
+        }
+        while let Some(end) = read.windows(4).position(|window| window == b"\r\n\r\n") {
+            read.drain(..end + 4);
+            socket.write_all(&page).await?;
         }
     }
 }

@@ -2,9 +2,11 @@
 //!
 //! It is lean, so that the server is what is measured: one thread, frames encoded beforehand, of
 //! the replies only the headers are read. It takes one command per line on stdin, and answers with
-//! one line of JSON: `open COUNT`, `echo SIZE DEPTH MILLISECONDS`, `flood MILLISECONDS`, `exchange SIZE COUNT`,
-//! `receive COUNT`, `close`, `await-close`, `cycles COUNT`. It is bounded in everything.
+//! one line of JSON: `open COUNT`, `echo SIZE DEPTH MILLISECONDS`, `flood MILLISECONDS`,
+//! `exchange SIZE COUNT`, `receive COUNT`, `close`, `await-close`, `cycles COUNT`, `open-pages COUNT`,
+//! `pages MILLISECONDS`. It is bounded in everything.
 
+mod page;
 mod peer;
 
 use std::future::Future;
@@ -19,6 +21,7 @@ use tokio::task::JoinSet;
 
 use crate::measure::{self, Histogram};
 use crate::{Result, processes};
+use page::Reader;
 use peer::Peer;
 
 /// No command takes longer.
@@ -36,14 +39,16 @@ pub(crate) fn run(address: &str) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut commands = processes::commands();
-        let mut peers = Vec::new();
+        let (mut peers, mut readers) = (Vec::new(), Vec::new());
         while let Some(command) = commands.recv().await {
-            let answer = match tokio::time::timeout(LIMIT, obey(server, &mut peers, &command)).await
-            {
-                Ok(Ok(answer)) => answer,
-                Ok(Err(error)) => json!({"error": format!("{command}: {error}")}),
-                Err(_) => json!({"error": format!("{command}: not done within {LIMIT:?}")}),
-            };
+            let answer =
+                match tokio::time::timeout(LIMIT, obey(server, &mut peers, &mut readers, &command))
+                    .await
+                {
+                    Ok(Ok(answer)) => answer,
+                    Ok(Err(error)) => json!({"error": format!("{command}: {error}")}),
+                    Err(_) => json!({"error": format!("{command}: not done within {LIMIT:?}")}),
+                };
             let mut stdout = std::io::stdout().lock();
             writeln!(stdout, "{answer}")?;
             stdout.flush()?;
@@ -52,7 +57,12 @@ pub(crate) fn run(address: &str) -> Result<()> {
     })
 }
 
-async fn obey(server: SocketAddr, peers: &mut Vec<Peer>, command: &str) -> Result<Value> {
+async fn obey(
+    server: SocketAddr,
+    peers: &mut Vec<Peer>,
+    readers: &mut Vec<Reader>,
+    command: &str,
+) -> Result<Value> {
     let words: Vec<&str> = command.split_whitespace().collect();
     let began = Instant::now();
     let mut answer = match words.as_slice() {
@@ -92,6 +102,16 @@ async fn obey(server: SocketAddr, peers: &mut Vec<Peer>, command: &str) -> Resul
         ["close"] => endings(each(peers, |peer| async { Ok(peer.close().await) }).await?),
         ["await-close"] => {
             endings(each(peers, |peer| async { Ok(peer.await_close().await) }).await?)
+        }
+        ["open-pages", count] => {
+            for _ in 0..count.parse()? {
+                readers.push(Reader::open(server).await?);
+            }
+            json!({"opened": readers.len()})
+        }
+        ["pages", millis] => {
+            let until = began + Duration::from_millis(millis.parse()?);
+            pages(readers, until).await?
         }
         ["cycles", count] => cycles(server, count.parse()?).await?,
         _ => return Err("no such command".into()),
@@ -169,6 +189,23 @@ async fn echo(
         "p50_us": latencies.quantile(0.5),
         "p99_us": latencies.quantile(0.99),
     }))
+}
+
+/// Fetches pages on all connections at once.
+async fn pages(readers: &mut Vec<Reader>, until: Instant) -> Result<Value> {
+    let done = all(std::mem::take(readers).into_iter().map(|mut reader| async move {
+        let mut latencies = Histogram::new();
+        let pages = reader.fetch(until, &mut latencies).await?;
+        Ok((reader, pages, latencies))
+    }))
+    .await?;
+    let (mut pages, mut latencies) = (0, Histogram::new());
+    for (reader, fetched, its) in done {
+        readers.push(reader);
+        pages += fetched;
+        latencies.merge(&its);
+    }
+    Ok(json!({"pages": pages, "p99_us": latencies.quantile(0.99)}))
 }
 
 fn endings(clean: Vec<bool>) -> Value {

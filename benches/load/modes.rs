@@ -7,6 +7,7 @@ mod fairness;
 mod ledger;
 mod memory;
 mod opening;
+mod pages;
 mod relay;
 
 use std::time::Duration;
@@ -37,6 +38,8 @@ pub(crate) enum Mode {
     Idle,
     /// The relay.
     Relay,
+    /// Plain HTTP beside the relay.
+    Pages,
     /// The durable ledger.
     Ledger,
     /// A bystander beside peers that flood.
@@ -52,6 +55,8 @@ pub(crate) struct Scale {
     /// How long a turn of echo is.
     pub(crate) turn: Duration,
     pub(crate) echoing: usize,
+    /// Connections that fetch pages.
+    pub(crate) readers: usize,
     pub(crate) idle: usize,
     pub(crate) returned: usize,
     pub(crate) settle: Duration,
@@ -72,6 +77,7 @@ impl Scale {
             turns: 10,
             turn: Duration::from_millis(200),
             echoing: 32,
+            readers: 16,
             idle: 5_000,
             returned: 10_000,
             settle: Duration::from_secs(5),
@@ -91,6 +97,7 @@ impl Scale {
             turns: 2,
             turn: Duration::from_millis(100),
             echoing: 4,
+            readers: 2,
             idle: 50,
             returned: 50,
             settle: Duration::from_millis(200),
@@ -105,7 +112,7 @@ impl Scale {
 }
 
 impl Mode {
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Echo,
         Self::Memory,
         Self::Returned,
@@ -115,6 +122,7 @@ impl Mode {
         Self::Broadcast,
         Self::Idle,
         Self::Relay,
+        Self::Pages,
         Self::Ledger,
         Self::Fairness,
     ];
@@ -137,6 +145,7 @@ impl Mode {
             Self::Broadcast => "broadcast",
             Self::Idle => "idle",
             Self::Relay => "relay",
+            Self::Pages => "pages",
             Self::Ledger => "ledger",
             Self::Fairness => "fairness",
         }
@@ -153,6 +162,7 @@ impl Mode {
             Self::Broadcast => broadcast::measure(scale),
             Self::Idle => memory::idle_daemon(scale),
             Self::Relay => relay::measure(scale),
+            Self::Pages => pages::measure(scale),
             Self::Ledger => ledger::measure(scale),
             Self::Fairness => fairness::measure(scale),
         }

@@ -34,6 +34,12 @@ pub(crate) enum Subject {
     Batch(usize),
     /// Task, bounded channel, dashmap and batching.
     Manager,
+    /// A site whose pages have so many bytes.
+    Site(usize),
+    /// `lastword serve` in front of such a site.
+    PlainRelay(SocketAddr),
+    /// nginx in front of it, which keeps connections to it.
+    PlainNginx(SocketAddr),
 }
 
 /// Names the daemon to measure, if not the one that cargo has built beside us.
@@ -48,8 +54,9 @@ pub(crate) const NO_LEDGER: &str = "ledger.path=\"\"";
 impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Daemon(_) | Self::Relay(_) => f.write_str("lastword"),
-            Self::Nginx(_) => f.write_str("nginx"),
+            Self::Daemon(_) | Self::Relay(_) | Self::PlainRelay(_) => f.write_str("lastword"),
+            Self::Site(_) => f.write_str("the site"),
+            Self::Nginx(_) | Self::PlainNginx(_) => f.write_str("nginx"),
             Self::Haproxy(_) => f.write_str("HAProxy"),
             Self::Library => f.write_str("lastword as a library"),
             Self::Raw => f.write_str("raw"),
@@ -80,15 +87,11 @@ impl Server {
         fs::create_dir_all(&folder)?;
         let mut command = match subject {
             Subject::Daemon(settings) => daemon(settings, &folder),
-            Subject::Relay(to) => {
-                let route = format!("ws://{to}");
-                let mut command = daemon(&[], &folder);
-                let backend = r#"routes[0].backend={kind="relay",url="#;
-                command.args(["--set", &format!("{backend}{route:?}}}")]);
-                command.args(["--set", r#"routes[0].path="/*""#]);
-                command
-            }
-            Subject::Nginx(to) => nginx(*to, &folder)?,
+            Subject::Relay(to) => relay(*to, "refuse", &folder),
+            Subject::PlainRelay(to) => relay(*to, "proxy", &folder),
+            Subject::Site(size) => own_server(&["site".to_owned(), size.to_string()])?,
+            Subject::Nginx(to) => nginx(*to, "$http_upgrade", "upgrade", &folder)?,
+            Subject::PlainNginx(to) => nginx(*to, "\"\"", "\"\"", &folder)?,
             Subject::Haproxy(to) => haproxy(*to, &folder)?,
             Subject::Library => own_server(&["library".to_owned()])?,
             Subject::Raw => own_server(&["raw".to_owned(), "4096".to_owned()])?,
@@ -181,9 +184,17 @@ fn daemon(settings: &[&str], folder: &Path) -> Command {
     command
 }
 
-/// nginx as a proxy of WebSockets is usually set up, on a port that was free a moment ago; in one
-/// process, so that nothing is left of it once that is killed.
-fn nginx(to: SocketAddr, folder: &Path) -> Result<Command> {
+/// The daemon in front of an application, with what it does with plain HTTP.
+fn relay(to: SocketAddr, http: &str, folder: &Path) -> Command {
+    let mut command = daemon(&[], folder);
+    let backend = format!(r#"routes[0].backend={{kind="relay",url="ws://{to}",http="{http}"}}"#);
+    command.args(["--set", &backend, "--set", r#"routes[0].path="/*""#]);
+    command
+}
+
+/// nginx as a proxy of WebSockets, or of pages, is usually set up, on a port that was free a moment ago;
+/// in one process, so that nothing is left of it once that is killed.
+fn nginx(to: SocketAddr, upgrade: &str, connection: &str, folder: &Path) -> Result<Command> {
     let address = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
     let folder = folder.display();
     let file = format!("{folder}/nginx.conf");
@@ -196,13 +207,19 @@ fn nginx(to: SocketAddr, folder: &Path) -> Result<Command> {
                access_log off;
                client_body_temp_path {folder}; proxy_temp_path {folder};
                fastcgi_temp_path {folder}; uwsgi_temp_path {folder}; scgi_temp_path {folder};
+               keepalive_requests 1000000000;
+               upstream application {{
+                 server {to};
+                 keepalive 64;
+                 keepalive_requests 1000000000;
+               }}
                server {{
                  listen {address};
                  location / {{
-                   proxy_pass http://{to};
+                   proxy_pass http://application;
                    proxy_http_version 1.1;
-                   proxy_set_header Upgrade $http_upgrade;
-                   proxy_set_header Connection upgrade;
+                   proxy_set_header Upgrade {upgrade};
+                   proxy_set_header Connection {connection};
                    proxy_read_timeout 60s;
                  }}
                }}

@@ -84,7 +84,10 @@ fn storm(subject: &Subject, by: By, count: usize) -> Result<Storm> {
         | Subject::Haproxy(_)
         | Subject::Raw
         | Subject::Batch(_)
-        | Subject::Manager => 0.0,
+        | Subject::Manager
+        | Subject::Site(_)
+        | Subject::PlainRelay(_)
+        | Subject::PlainNginx(_) => 0.0,
     };
     Ok(Storm { seconds, unclean: unclean.max(number(&answer, "unclean")?), unlogged })
 }

@@ -61,7 +61,7 @@ fn rounds(
     compare(scale, sides, prepare, echo)
 }
 
-fn is_installed(program: &str) -> bool {
+pub(super) fn is_installed(program: &str) -> bool {
     let quiet = Stdio::null;
     Command::new(program).arg("-v").stdout(quiet()).stderr(quiet()).status().is_ok()
 }
