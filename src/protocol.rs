@@ -10,3 +10,4 @@ pub mod frame_scanner;
 pub mod keepalive;
 pub mod passage;
 pub mod request_framing;
+pub mod uri_host;

@@ -8,6 +8,8 @@ mod chunked;
 
 use http::Uri;
 
+use super::uri_host::is_host_and_port;
+
 pub use chunked::ChunkedBody;
 
 /// Why a request cannot be told apart from what follows it.
@@ -58,6 +60,9 @@ pub struct Head<'a> {
     pub target: &'a str,
     /// The value of the last `Host` line.
     pub host: Option<&'a str>,
+    /// Whether there is one `Host` line of the right form, or none in HTTP/1.0 (RFC 9112 section
+    /// 3.2).
+    pub host_is_good: bool,
     /// Whether it asks for a WebSocket, rightly or not.
     pub asks_for_websocket: bool,
     /// How its body is delimited.
@@ -85,7 +90,7 @@ impl<'a> Head<'a> {
         let mut words = request_line.split(' ');
         let (method, target) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
         let is_http_10 = words.next() == Some("HTTP/1.0");
-        let (mut host, mut asks_for_websocket) = (None, false);
+        let (mut host, mut hosts, mut asks_for_websocket) = (None, 0, false);
         let (mut length, mut chunked) = (None, false);
         loop {
             let line = match lines.next_line()? {
@@ -100,6 +105,7 @@ impl<'a> Head<'a> {
             let value = value.trim_matches([' ', '\t']);
             if name.eq_ignore_ascii_case("host") {
                 host = Some(value);
+                hosts += 1;
             } else if name.eq_ignore_ascii_case("upgrade") {
                 let mut protocols = value.split(',').map(str::trim);
                 asks_for_websocket |= protocols.any(|it| it.eq_ignore_ascii_case("websocket"));
@@ -120,18 +126,30 @@ impl<'a> Head<'a> {
             (Some(0) | None, false) => Framing::None,
             (Some(length), false) => Framing::Length(length),
         };
-        Ok(Some(Self { len: lines.at, method, target, host, asks_for_websocket, framing }))
+        let host_is_good = match host {
+            Some(host) => hosts == 1 && is_host_and_port(host),
+            None => is_http_10,
+        };
+        let len = lines.at;
+        Ok(Some(Self { len, method, target, host, host_is_good, asks_for_websocket, framing }))
     }
 
-    /// Returns the host and the path that a route is chosen by; `None` if the target is no URI.
+    /// Returns the host and the path that a route is chosen by; `None` if the target is no URI, or
+    /// the host is missing, ambiguous or not of the right form.
     ///
     /// `OPTIONS *` is about the server behind the root.
     pub fn place(&self) -> Option<(Option<String>, String)> {
+        if !self.host_is_good {
+            return None;
+        }
         if self.target.starts_with('/') {
             let end = self.target.find(['?', '#']).unwrap_or(self.target.len());
             return Some((self.host.map(str::to_owned), self.target[..end].to_owned()));
         }
         let uri: Uri = self.target.parse().ok()?;
+        if uri.authority().is_some_and(|authority| !is_host_and_port(authority.as_str())) {
+            return None;
+        }
         let host = uri.authority().map(ToString::to_string);
         let path = if self.target == "*" { "/" } else { uri.path() };
         Some((host.or_else(|| self.host.map(str::to_owned)), path.to_owned()))

@@ -52,6 +52,28 @@ async fn requests_follow_one_another_over_one_connection_on_either_side() {
 }
 
 #[tokio::test]
+async fn every_request_of_a_connection_must_name_one_host_without_credentials() {
+    let (house, listener) = house(|_| {}).await;
+    for second in [
+        "GET http://user:hunter2@a/2 HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET /2 HTTP/1.1\r\nHost: user:hunter2@a\r\n\r\n",
+        "GET /2 HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+    ] {
+        let mut client = End::connect(&house).await;
+        client.write("GET /1 HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        let mut application = End::accept(&listener).await;
+        application.head().await;
+        application.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+        client.until("\r\n\r\nok").await;
+        client.write(second).await;
+        let answer = client.until("\r\n\r\n").await;
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{second}: {answer}");
+        assert!(!answer.contains("hunter2"), "{answer}");
+        drop(application);
+    }
+}
+
+#[tokio::test]
 async fn pipelined_requests_are_answered_in_order_bodies_and_chunks_among_them() {
     let (house, listener) = house(|_| {}).await;
     let mut client = End::connect(&house).await;

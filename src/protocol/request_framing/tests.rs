@@ -37,6 +37,23 @@ fn the_place_is_that_of_any_form_of_target() {
 }
 
 #[test]
+fn a_host_that_the_opening_handshake_refuses_has_no_place() {
+    for (target, hosts) in [
+        ("/", "Host: a\r\nHost: b\r\n"),
+        ("/", "Host: user:secret@a\r\n"),
+        ("/", "Host: a/b\r\n"),
+        ("/", "Host:\r\n"),
+        ("/", ""),
+        ("http://user:secret@a/", "Host: a\r\n"),
+    ] {
+        let text = format!("GET {target} HTTP/1.1\r\n{hosts}\r\n");
+        assert_eq!(read(&text).unwrap().unwrap().place(), None, "{text}");
+    }
+    let old = read("GET / HTTP/1.0\r\n\r\n").unwrap().unwrap();
+    assert_eq!(old.place(), Some((None, "/".to_owned())));
+}
+
+#[test]
 fn what_can_be_read_in_two_ways_is_refused() {
     for (lines, why) in [
         ("Host: x\n", Malformed::BareLf),
