@@ -120,6 +120,7 @@ fn load(sources: &Sources) -> Result<(Config, Tokens), StartupError> {
 }
 
 fn start_and_run(sources: &Sources) -> Result<u8, StartupError> {
+    memory::keep_large_blocks_apart();
     let (config, tokens) = load(sources)?;
     let format = match config.log.format {
         None => Format::fitting_stderr(),

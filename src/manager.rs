@@ -43,6 +43,7 @@ pub use dialling::{Dial, DialError};
 pub use streams::{EndingStream, EventStream};
 
 use crate::ledger::Health;
+use crate::policy::trimming::Look;
 use crate::protocol::closing_handshake::ReplyPolicy;
 use crate::supervision::{Adoption, Core};
 use crate::vocabulary::{
@@ -242,6 +243,11 @@ impl Supervisor {
     /// Counts the plain HTTP that is passed on to applications.
     pub fn http(&self) -> HttpCensus {
         self.core.http()
+    }
+
+    /// Takes a look at what connections and attempts take; peaks are told once.
+    pub(crate) fn look_at_memory(&self) -> Look {
+        self.core.look_at_memory()
     }
 
     /// Returns the events from now on.

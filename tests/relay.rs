@@ -25,4 +25,5 @@ mod relay {
     mod sizes;
     mod stage;
     mod stalling;
+    mod timing;
 }

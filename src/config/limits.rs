@@ -67,6 +67,15 @@ pub struct Limits {
     /// for as long; too short refuses clients on bad networks (408).
     #[serde(deserialize_with = "values::duration")]
     pub handshake_timeout: Duration,
+    /// Bounds the time of one received message, from its first byte to its last.
+    ///
+    /// Unit: duration; 0s = no limit. Time in which reading is paused does not count. A relay holds no
+    /// messages: there it bounds a frame of up to 16 KiB, and in a larger one the time without a
+    /// byte. Default: 60s. Cost: a peer that stops in the middle holds what it has sent for as long;
+    /// then the connection is closed with 3008 and cause `idle_timeout`. Too short ends uploads on
+    /// slow networks.
+    #[serde(deserialize_with = "values::duration")]
+    pub message_timeout: Duration,
     /// Bounds a received message, over all its fragments.
     ///
     /// Unit: size, above zero. Default: 1MiB; take 16MiB from upstream feeds. Cost: echo and embedded
@@ -75,8 +84,8 @@ pub struct Limits {
     pub max_message_size: ByteSize,
     /// Bounds the payload of a received frame.
     ///
-    /// Unit: size, above zero, at most `max_message_size`. Default: as `max_message_size`. Cost: a
-    /// header that claims as much may reserve as much; a larger frame ends the connection with 1009.
+    /// Unit: size, above zero, at most `max_message_size`. Default: as `max_message_size`.
+    /// Cost: none; a larger frame ends the connection with 1009 at its header.
     pub max_frame_size: ByteSize,
     /// Bounds the memory of what was received and the backend has not taken; beyond it reading pauses.
     ///
@@ -108,10 +117,14 @@ pub struct Limits {
     /// One of `refuse`, `close`, `drop_oldest`, `drop_newest`. Default: refuse. Cost: `close` ends
     /// slow readers at once; the two that drop lose messages, counted in the ending.
     pub on_full: OnFull,
-    /// Bounds the bytes of all inboxes and outboxes together.
+    /// Bounds the bytes that all inboxes, outboxes, messages received in part and opening handshakes
+    /// take together.
     ///
-    /// Unit: percentage of the cgroup's limit, or of the machine's memory without one, or a size.
-    /// Default: 60%. Cost: what is left is for connections, buffers and the rest of the machine.
+    /// Unit: percentage of the cgroup's limit, or of the machine's memory without one, or a size of
+    /// several times `max_message_size`. Default: 60%. Cost: what is left is for connections and the
+    /// rest of the machine. Where it stays used up for 100 ms, the connections that hold most are
+    /// closed with 1013 and end as `slow_consumer`. Opening handshakes may take a quarter of it;
+    /// beyond that, and while it is used up, new ones get 503.
     pub memory: MemoryLimit,
     /// Bounds the messages received per second on one connection. A fragment, a Ping, and a Pong
     /// that nobody asked for count as messages.
@@ -133,6 +146,7 @@ impl Default for Limits {
             dials_per_second: 50,
             accept_rate_per_ip: 0,
             handshake_timeout: Duration::from_secs(10),
+            message_timeout: Duration::from_secs(60),
             max_message_size: ByteSize::mib(1),
             max_frame_size: ByteSize::mib(1),
             inbox_bytes: ByteSize::kib(256),
@@ -162,7 +176,7 @@ pub enum OnFull {
     DropNewest,
 }
 
-/// How much memory all inboxes and outboxes together may take.
+/// How much memory all that peers and backends make a node hold may take together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum MemoryLimit {
     /// Percent of the cgroup's limit, or of the machine's memory without one; from 1 to 100.

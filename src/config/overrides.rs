@@ -30,6 +30,7 @@ impl ConnectionSettings {
         let Self { limits, keepalive, close, records: _ } = &mut self;
         for duration in [
             &mut limits.handshake_timeout,
+            &mut limits.message_timeout,
             &mut limits.inbox_timeout,
             &mut limits.write_timeout,
             &mut keepalive.ping_interval,
@@ -81,6 +82,8 @@ macro_rules! overrides {
 overrides! {
     /// The limits that a route may set for its connections; the others hold for the whole node.
     pub struct RouteLimits over Limits {
+        #[serde(deserialize_with = "values::some_duration")]
+        message_timeout: Duration,
         max_message_size: ByteSize,
         max_frame_size: ByteSize,
         inbox_bytes: ByteSize,

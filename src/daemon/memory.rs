@@ -1,7 +1,10 @@
-//! How memory is had from the system, and given back after many connections have gone.
+//! How memory is had from the system, and given back after much of it was freed.
 //!
 //! glibc keeps what was freed below the top of its heaps, which after a storm is nearly all of it.
-#![allow(unsafe_code, reason = "malloc_trim is a C function; it takes a number and no pointer")]
+#![allow(
+    unsafe_code,
+    reason = "malloc_trim and mallopt are C functions; they take numbers and no pointer"
+)]
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -18,12 +21,34 @@ pub(super) async fn look_after(supervisor: &Supervisor) -> std::convert::Infalli
     let mut looks = tokio::time::interval(LOOK);
     loop {
         looks.tick().await;
-        if trimming.look(supervisor.accounting().open) {
+        if trimming.look(supervisor.look_at_memory()) {
             // A walk through large heaps takes milliseconds: not on a thread that moves messages.
             let _ = tokio::task::spawn_blocking(give_back).await;
         }
     }
 }
+
+/// Blocks of at least this size are the system's own, and go back to it as they are freed. Bytes.
+#[cfg(target_env = "gnu")]
+const OWN_MAPPING: libc::c_int = 128 * 1024;
+
+/// Keeps large blocks out of the heaps; to be called before there are threads.
+///
+/// That is how glibc begins, but with the first large block that is freed it raises the limit, up to
+/// 32 MiB. Then messages that grow leave holes in the heaps which `limits.memory` does not count:
+/// in an attack with half messages, nearly as much again.
+#[cfg(target_env = "gnu")]
+pub(super) fn keep_large_blocks_apart() {
+    // SAFETY: `mallopt` only sets numbers, and no other thread allocates yet. Where it refuses, all
+    // stays as it was.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, OWN_MAPPING);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, 2 * OWN_MAPPING);
+    }
+}
+
+#[cfg(not(target_env = "gnu"))]
+pub(super) fn keep_large_blocks_apart() {}
 
 /// Called by each thread of the runtime as it starts; its workers take room for connections.
 pub(super) fn on_thread_start() {

@@ -22,7 +22,7 @@ pub(super) struct Resources {
     pub(super) max_connections: u64,
     /// Clients of plain HTTP, likewise.
     pub(super) max_http_connections: u64,
-    /// Bytes for all inboxes and outboxes.
+    /// Bytes for all that peers and backends make it hold.
     pub(super) memory: u64,
 }
 
@@ -121,17 +121,29 @@ fn machine_memory() -> Option<u64> {
     kib.checked_mul(1024)
 }
 
-/// The least `memory.max` from this process's cgroup (version 2) up to the root.
+/// The least limit of memory from this process's cgroup up to the root, of either version.
 fn cgroup_memory() -> Option<u64> {
     let cgroups = fs::read_to_string("/proc/self/cgroup").ok()?;
-    let own = cgroups.lines().find_map(|line| line.strip_prefix("0::/"))?;
-    Path::new("/sys/fs/cgroup")
-        .join(own)
-        .ancestors()
-        .take_while(|path| path.starts_with("/sys/fs/cgroup"))
-        .filter_map(|path| fs::read_to_string(path.join("memory.max")).ok())
-        .filter_map(|max| max.trim().parse().ok())
-        .min()
+    least_limit(&cgroups, |file| fs::read_to_string(file).ok())
+}
+
+/// Finds the least limit that `read` tells of the cgroups in a text like `/proc/self/cgroup`.
+fn least_limit(cgroups: &str, read: impl Fn(&Path) -> Option<String>) -> Option<u64> {
+    let limits = cgroups.lines().filter_map(|line| {
+        let (controllers, own) = line.split_once(':')?.1.split_once(':')?;
+        let (root, file) = match controllers {
+            "" => ("/sys/fs/cgroup", "memory.max"),
+            list if list.split(',').any(|one| one == "memory") => {
+                ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")
+            }
+            _ => return None,
+        };
+        let own = Path::new(root).join(own.trim_start_matches('/'));
+        // In a container the own path may be the host's; then its root is what holds for us.
+        let up = own.ancestors().take_while(|path| path.starts_with(root));
+        up.filter_map(|path| read(&path.join(file))?.trim().parse().ok()).min()
+    });
+    limits.min()
 }
 
 #[cfg(test)]
@@ -159,6 +171,29 @@ mod tests {
                 Shares::of(800, &limits(asked.0, asked.1), passes);
             assert_eq!((max_connections, max_http_connections), shares, "{asked:?} {passes}");
         }
+    }
+
+    #[test]
+    fn the_least_limit_of_the_cgroups_counts_whatever_their_version() {
+        let least = |cgroups, limits: &[(&str, &str)]| {
+            least_limit(cgroups, |file| {
+                let found = limits.iter().find(|(path, _)| Path::new(path) == file);
+                found.map(|(_, limit)| format!("{limit}\n"))
+            })
+        };
+        let second = [
+            ("/sys/fs/cgroup/a/b/memory.max", "max"),
+            ("/sys/fs/cgroup/a/memory.max", "1000"),
+            ("/sys/fs/cgroup/memory.max", "2000"),
+        ];
+        assert_eq!(least("0::/a/b\n", &second), Some(1000));
+        let first = [
+            ("/sys/fs/cgroup/memory/a/memory.limit_in_bytes", "3000"),
+            ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712"),
+        ];
+        assert_eq!(least("4:memory:/a\n1:cpu:/a\n0::/\n", &first), Some(3000));
+        assert_eq!(least("4:cpu,memory:/not/here\n", &first), Some(9_223_372_036_854_771_712));
+        assert_eq!(least("1:cpu:/a\n", &first), None);
     }
 
     #[test]

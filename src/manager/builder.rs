@@ -82,7 +82,8 @@ impl Builder {
         self
     }
 
-    /// Bounds what all inboxes and outboxes together hold, in bytes; by default 512 MiB.
+    /// Bounds what queues, messages received in part and opening handshakes take together, in bytes;
+    /// by default 512 MiB.
     pub fn memory(mut self, bytes: u64) -> Self {
         self.memory = bytes;
         self

@@ -148,6 +148,9 @@ impl ClosingHandshake {
             Input::PongOverdue { silent } => self.handle_pong_overdue(now, silent, actions),
             Input::WriteStalled(limit) => self.handle_write_stalled(limit, actions),
             Input::OutboxOverflow(limit) => self.handle_overflow(now, limit, actions),
+            Input::MemoryExhausted { limit, what, reads } => {
+                self.handle_memory_exhausted(now, limit, what, reads, actions);
+            }
             Input::BackendFailed { code, what, limit } => {
                 self.handle_backend_failed(now, code, what, limit, actions);
             }

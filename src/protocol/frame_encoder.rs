@@ -64,6 +64,18 @@ impl EncodedHeader {
         Self { bytes, len: len as u8 }
     }
 
+    /// Makes the header of a part of a message: its first, with an opcode, or a continuation.
+    pub fn part(opcode: Option<Opcode>, fin: bool, len: usize, mask: Option<[u8; 4]>) -> Self {
+        let mut header = Self::new(opcode.unwrap_or(Opcode::Binary), len, mask);
+        if opcode.is_none() {
+            header.bytes[0] &= 0xf0;
+        }
+        if !fin {
+            header.bytes[0] &= 0x7f;
+        }
+        header
+    }
+
     /// Returns no header: what follows has its own.
     pub const fn none() -> Self {
         Self { bytes: [0; 14], len: 0 }
@@ -105,6 +117,15 @@ mod tests {
         assert_eq!(head(65_536), [0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0]);
         let masked = EncodedHeader::new(Opcode::Text, 1, Some([1, 2, 3, 4]));
         assert_eq!(masked.as_bytes(), [0x81, 0x81, 1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn parts_of_a_message_are_fragments() {
+        let head = |opcode, fin| EncodedHeader::part(opcode, fin, 3, None).as_bytes().to_vec();
+        assert_eq!(head(Some(Opcode::Text), false), [0x01, 3]);
+        assert_eq!(head(None, false), [0x00, 3]);
+        assert_eq!(head(None, true), [0x80, 3]);
+        assert_eq!(head(Some(Opcode::Binary), true), [0x82, 3]);
     }
 
     #[test]

@@ -29,6 +29,9 @@ use text::TextCheck;
 /// The largest payload of a frame that passes only when it is whole, in bytes.
 pub const HELD_WHOLE: u64 = 16 * 1024;
 
+/// Room for so many messages that end in one run is kept for the next.
+const MANY_ENDS: usize = 32;
+
 /// What holds for the frames of one peer of a relay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PassagePolicy {
@@ -211,6 +214,21 @@ impl Passage {
     /// Returns the bytes of the run that was read last, if they are not among those at hand.
     pub fn held(&self) -> &[u8] {
         &self.held
+    }
+
+    /// Returns how many bytes of memory the frame in progress takes.
+    pub fn held_capacity(&self) -> usize {
+        self.held.capacity()
+    }
+
+    /// Gives memory back; call it when the input has run dry, and what was read was dealt with.
+    pub fn rest(&mut self) {
+        if std::mem::take(&mut self.told) {
+            self.held = Vec::new();
+        }
+        if self.ends.capacity() > MANY_ENDS {
+            self.ends = Vec::new();
+        }
     }
 
     /// Returns where in a frame and a message the stream stands.

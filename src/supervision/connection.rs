@@ -7,7 +7,7 @@ mod counters;
 mod own_wait;
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -67,6 +67,8 @@ pub(super) struct Connection {
     pub(super) own_waits: OwnWaits,
     /// Its mover does not read, because what it read would find no room.
     paused: AtomicBool,
+    /// Bytes that the memory budget was charged with for what was received in part.
+    pub(super) held_input: AtomicU64,
     /// The other leg of a relay.
     pub(super) relay_peer: OnceLock<ConnectionId>,
 }
@@ -79,6 +81,8 @@ pub(super) struct Orders {
     pub(super) stop_delivery: bool,
     pub(super) shutdown_write: bool,
     pub(super) flush_then_tell: bool,
+    /// The memory of all is used up: drop what was received and not delivered.
+    pub(super) give_way: bool,
     pub(super) release: Option<Release>,
     /// When the decider wants to be told of the time.
     pub(super) deadline: Option<Instant>,
@@ -151,6 +155,7 @@ impl Connection {
             told: Notify::new(),
             own_waits: OwnWaits::default(),
             paused: AtomicBool::new(false),
+            held_input: AtomicU64::new(0),
             relay_peer: OnceLock::new(),
         }
     }

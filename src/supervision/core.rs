@@ -15,7 +15,7 @@ use super::drain::{self, DrainOptions, DrainReport, DrainUnderWay};
 use super::endings::{EndingQueue, EndingReaders};
 use super::handle::ConnectionHandle;
 use super::listener::{ListenError, Listener, ListenerHandle, Listeners};
-use super::memory::MemoryBudget;
+use super::memory::{MemoryBudget, relieve};
 use super::node::{Node, NotAccepting, Place, ShutDown};
 use super::observing::Observer;
 use super::publication::Publisher;
@@ -23,9 +23,11 @@ use super::registry::{Accounting, Registry};
 use super::relay::{DrainBackendError, NoBackend, Relays, Waiting};
 use super::route::Route;
 use super::supervisor::{Adoption, Supervising, SupervisorActor, SupervisorMessage};
+use super::tasks::{Owned, Task};
 use crate::config::{ConnectionSettings, Records};
 use crate::ledger::{Health, Ledger};
 use crate::policy::admission::AdmissionLimits;
+use crate::policy::trimming::Look;
 use crate::protocol::closing_handshake::Input;
 use crate::transport::bind::{self, Arrivals};
 use crate::vocabulary::{
@@ -46,6 +48,8 @@ pub(crate) struct Core {
     /// The drain that was started and left to itself.
     drainer: Mutex<JoinSet<DrainReport>>,
     budget: Arc<MemoryBudget>,
+    /// Frees memory when it is used up.
+    _relief: Owned,
     relays: Relays,
     listeners: Listeners,
 }
@@ -88,6 +92,11 @@ impl Core {
         );
         let (supervisor, _task) =
             SupervisorActor::spawn(None, SupervisorActor, supervising).await?;
+        let (of_all, connections) = (Arc::clone(&budget), Arc::clone(&registry));
+        let relief = Owned::spawn(async move {
+            let mut task = Task::new("relief of memory");
+            task.keep(|| relieve(Arc::clone(&of_all), Arc::clone(&connections))).await;
+        });
         let node = Node::new(name, registry, publisher, parts.admission, supervisor);
         Ok(Self {
             node: Arc::new(node),
@@ -96,6 +105,7 @@ impl Core {
             max_connections: parts.admission.max_connections,
             drainer: Mutex::default(),
             budget,
+            _relief: relief,
             relays: Relays::default(),
             listeners: Listeners::default(),
         })
@@ -115,6 +125,7 @@ impl Core {
             timeout: self.handshake_timeout,
             records: self.records.clone(),
             max_connections: self.max_connections,
+            budget: Arc::clone(&self.budget),
         };
         let handle = self.listeners.start(listener, || {
             let acceptor = bind::bind(address)?;
@@ -243,6 +254,16 @@ impl Core {
 
     pub(crate) fn http(&self) -> HttpCensus {
         self.node.plain.census()
+    }
+
+    /// Takes a look at what connections and attempts take.
+    pub(crate) fn look_at_memory(&self) -> Look {
+        Look {
+            open: self.accounting().open,
+            charged: self.budget.used(),
+            peak: self.budget.take_peak(),
+            attempts: self.budget.attempted(),
+        }
     }
 
     pub(crate) fn subscribe(&self) -> (broadcast::Receiver<Published>, Option<u64>) {

@@ -134,7 +134,6 @@ impl Inbox {
     }
 
     /// Returns the memory of what was not taken, in bytes: what `limits.inbox_bytes` bounds.
-    #[allow(dead_code, reason = "asked by whoever looks for the largest queue")]
     pub(super) fn memory(&self) -> usize {
         self.lock().bytes
     }

@@ -4,6 +4,7 @@ mod consulting;
 mod handle;
 mod plain;
 mod relaying;
+mod room;
 mod under_way;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use tokio::task::JoinSet;
 
 use super::attempt::Attempt;
 use super::backend::{Backend, made};
+use super::memory::MemoryBudget;
 use super::node::{Arrived, NO_LEDGER, Node, Place};
 use super::route::{Refuse, Route, Target};
 use super::supervisor::Adoption;
@@ -33,6 +35,7 @@ use crate::transport::socket::{AnySocket, SocketName};
 use crate::vocabulary::{ConnectionId, Direction, Limit, OpenFailure, Origin, Role, TransportEnd};
 pub(super) use handle::Listeners;
 pub use handle::{ListenError, ListenerHandle};
+use room::Room;
 use under_way::{Stage, UnderWay};
 
 /// When a request that has not come counts as overdue: most come with the socket. Until then a burst
@@ -53,6 +56,7 @@ pub(super) struct Listener {
     pub(super) timeout: Duration,
     pub(super) records: Records,
     pub(super) max_connections: u64,
+    pub(super) budget: Arc<MemoryBudget>,
 }
 
 /// Who tries to connect, from where to where, and since when.
@@ -100,11 +104,18 @@ impl Listener {
                         let local = arrivals.local_addr(&socket);
                         let visitor = Visitor { peer, local, began: SystemTime::now() };
                         match self.node.arrive(visitor.peer.ip()) {
-                            Ok(arrived) => {
-                                let attempt = Arc::clone(self).attempt(socket, visitor, arrived);
-                                // Boxed: it is large, and gone once the connection is open.
-                                attempts.spawn(Box::pin(attempt));
-                            }
+                            Ok(arrived) => match Room::take(&self.budget) {
+                                Some(room) => {
+                                    let attempt =
+                                        Arc::clone(self).attempt(socket, visitor, arrived, room);
+                                    // Boxed: it is large, and gone once the connection is open.
+                                    attempts.spawn(Box::pin(attempt));
+                                }
+                                None => {
+                                    let limit = Room::limit_of(&self.budget);
+                                    self.turn_away(socket, visitor, limit);
+                                }
+                            },
                             Err(why) => self.turn_away(socket, visitor, why.limit),
                         }
                     }
@@ -132,7 +143,10 @@ impl Listener {
             AnySocket::Tcp(socket) => drop(socket.try_write(answer.as_bytes())),
             AnySocket::Unix(socket) => drop(socket.try_write(answer.as_bytes())),
         }
-        let why = "too many attempts were under way, so 503 was answered unread";
+        let why = match limit.name {
+            "memory" => "limits.memory is used up, so 503 was answered unread",
+            _ => "too many attempts were under way, so 503 was answered unread",
+        };
         self.record_turned_away(visitor, limit, why);
     }
 
@@ -149,15 +163,25 @@ impl Listener {
         });
     }
 
-    async fn attempt(self: Arc<Self>, socket: AnySocket, mut visitor: Visitor, arrived: Arrived) {
-        let mut next = self.attempt_once(socket, Bytes::new(), &visitor, arrived).await;
+    async fn attempt(
+        self: Arc<Self>,
+        socket: AnySocket,
+        mut visitor: Visitor,
+        arrived: Arrived,
+        room: Room,
+    ) {
+        let mut next = self.attempt_once(socket, Bytes::new(), &visitor, arrived, room).await;
         // Plain HTTP may be followed by something else.
         while let Some((socket, read)) = next.take() {
             visitor.began = SystemTime::now();
-            match self.node.arrive(visitor.peer.ip()) {
-                Ok(arrived) => next = self.attempt_once(socket, read, &visitor, arrived).await,
+            let arrived = match self.node.arrive(visitor.peer.ip()) {
+                Ok(arrived) => arrived,
                 Err(why) => return self.turn_away(socket, visitor, why.limit),
-            }
+            };
+            let Some(room) = Room::take(&self.budget) else {
+                return self.turn_away(socket, visitor, Room::limit_of(&self.budget));
+            };
+            next = self.attempt_once(socket, read, &visitor, arrived, room).await;
         }
     }
 
@@ -169,6 +193,7 @@ impl Listener {
         read: Bytes,
         visitor: &Visitor,
         mut arrived: Arrived,
+        mut room: Room,
     ) -> Option<(AnySocket, Bytes)> {
         let limits = HandshakeLimits { timeout: self.timeout, ..HandshakeLimits::default() };
         let mut under_way = UnderWay {
@@ -186,10 +211,12 @@ impl Listener {
             })
         };
         let received =
-            opening_handshake::receive_unless(socket, read, limits, OVERDUE, overdue).await;
+            opening_handshake::receive_unless(socket, read, limits, &mut room, OVERDUE, overdue)
+                .await;
         let received = match received {
             Ok(received) => received,
             Err(failed) => {
+                under_way.limit = room.refusal().or(under_way.limit.take());
                 under_way.failed(failed);
                 return None;
             }
@@ -197,7 +224,7 @@ impl Listener {
         if let Some(relay) = self.takes_plain(received.request()) {
             // Plain HTTP is the application's: it is neither a connection nor an attempt.
             under_way.stage = Stage::Over;
-            drop(arrived);
+            drop((arrived, room));
             return Box::pin(self.pass_plain(&relay, received, visitor)).await;
         }
         let decided = self.decide(received.request(), visitor);

@@ -10,6 +10,7 @@
 
 mod reading;
 mod turn;
+mod unfinished;
 mod writing;
 
 use std::future::Future;
@@ -35,6 +36,7 @@ use crate::transport::websocket::MessageReader;
 use crate::vocabulary::{Cause, CloseCode, Limit};
 use reading::Reading;
 use turn::Turn;
+use unfinished::MessageClock;
 use writing::{Failure, Writing};
 
 /// How often a connection that does not read looks whether TCP was reset.
@@ -58,6 +60,11 @@ pub(super) struct Mover {
     /// Bytes of a message in progress, and of what was not taken apart, that the memory budget was
     /// charged with.
     charged: u64,
+    clock: MessageClock,
+    /// What was received and not delivered was dropped, because the memory of all was used up.
+    gave_way: bool,
+    /// Reading waited for memory when the peer ended its half: the rest is read without it.
+    last_bytes: bool,
     orders: Orders,
     /// By how much the deadline of the closing handshake is put off: nobody listened meanwhile.
     put_off: PutOff,
@@ -129,6 +136,9 @@ impl Mover {
             reading: Reading::default(),
             writing: Writing::default(),
             charged: 0,
+            clock: MessageClock::default(),
+            gave_way: false,
+            last_bytes: false,
             orders: Orders::default(),
             put_off: PutOff::default(),
             attention: Attention::default(),
@@ -168,6 +178,7 @@ impl Mover {
                 self.let_go(release, now);
                 return Poll::Ready(());
             }
+            self.give_way(now);
             let ran = self.poll_driver(cx);
             let read = self.poll_read(cx, now);
             let wrote = self.poll_write(cx, now);
@@ -176,7 +187,7 @@ impl Mover {
                 return Poll::Pending;
             }
         }
-        self.charge_held();
+        self.charge_input();
         cx.waker().wake_by_ref();
         Poll::Pending
     }
@@ -203,32 +214,13 @@ impl Mover {
     /// Nothing is ready: gives buffers back.
     fn rest(&mut self) {
         self.reader.rest();
-        if let Driver::Relay(leg) = &mut self.driver
-            && let Some(masker) = &mut leg.masker
-        {
-            masker.rest();
+        if let Driver::Relay(leg) = &mut self.driver {
+            leg.passage.rest();
+            if let Some(masker) = &mut leg.masker {
+                masker.rest();
+            }
         }
-        self.charge_held();
-    }
-
-    /// Charges the memory budget with what has come and was not passed on.
-    fn charge_held(&mut self) {
-        let passing = match &self.driver {
-            Driver::Relay(leg) => leg.passage.held().len() as u64,
-            Driver::Echo
-            | Driver::Handler(_)
-            | Driver::Receiver
-            | Driver::Nowhere
-            | Driver::Done => 0,
-        };
-        let held = self.reader.held() + passing + self.carry.len() as u64;
-        let budget = &self.connection.budget;
-        if held > self.charged {
-            budget.charge(held - self.charged);
-        } else {
-            budget.release(self.charged - held);
-        }
-        self.charged = held;
+        self.charge_input();
     }
 
     /// Does what is due, and sets the timer for what will be.
@@ -238,6 +230,8 @@ impl Mover {
         }
         let mut acted = self.keep_alive(now);
         acted |= self.watch(now);
+        self.watch_message(now);
+        acted |= self.notice_last_bytes();
         if let Some(deadline) = self.deadline()
             && deadline <= now
             && self.told.deadline != Some(deadline)
@@ -257,6 +251,7 @@ impl Mover {
                 .failure_deadline(self.connection.settings.close.linger)
                 .filter(|_| !self.reading.has_ended()),
             self.reading.stall_deadline(&self.connection).filter(|_| !self.told.inbox_stalled),
+            self.message_deadline(),
         ];
         let waits = waits.into_iter().flatten().min();
         let deadlines = [
@@ -281,6 +276,7 @@ impl Mover {
         }
         self.writing.put_off(missed);
         self.reading.put_off(missed);
+        self.clock.put_off(missed);
         if self.put_off.deadline != self.orders.deadline {
             self.put_off = PutOff { deadline: self.orders.deadline, by: Duration::ZERO };
         }
@@ -385,6 +381,9 @@ impl Mover {
     fn lose(&mut self, how: LossKind) {
         if self.reading.end() {
             self.tell_loss(how);
+            // What is not complete will not be.
+            self.reader.discard();
+            self.charge_input();
         }
     }
 
@@ -401,7 +400,8 @@ impl Mover {
         // This is where the socket closes.
         self.transport = Box::new(Gone);
         self.absorb_carry(now);
-        self.connection.budget.release(std::mem::take(&mut self.charged));
+        self.reader.discard();
+        self.release_input();
         self.connection.close_books(tcp);
         self.connection.inbox.end();
         let at_once = release.at_once && !self.connection.own_waits.are_under_way();
@@ -476,7 +476,7 @@ impl Future for Mover {
 
 impl Drop for Mover {
     fn drop(&mut self) {
-        self.connection.budget.release(self.charged);
+        self.release_input();
     }
 }
 

@@ -239,7 +239,6 @@ impl Outbox {
     }
 
     /// Returns the memory of the data that is queued, in bytes: what `limits.outbox_bytes` bounds.
-    #[allow(dead_code, reason = "asked by whoever looks for the largest queue")]
     pub(super) fn memory(&self) -> usize {
         self.lock().memory()
     }

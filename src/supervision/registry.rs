@@ -7,6 +7,7 @@ use dashmap::DashMap;
 
 use super::books::{Books, Carried, CensusUnderWay, Departed, LineNumber};
 use super::connection::Connection;
+use super::memory::Held;
 use super::node::Place;
 use super::relay::Lease;
 use crate::vocabulary::{BuildIdHasher, Census, CloseState, ConnectionId, Ending};
@@ -117,6 +118,13 @@ impl Registry {
     /// Returns all connections that are open now.
     pub(super) fn all(&self) -> Vec<Arc<Connection>> {
         self.connections.iter().map(|entry| Arc::clone(&entry.connection)).collect()
+    }
+
+    /// Returns the connections that hold memory, and how much.
+    pub(super) fn holders(&self) -> Vec<(Held, Arc<Connection>)> {
+        let held = self.connections.iter().map(|entry| (Held::by(&entry.connection), entry));
+        let holding = held.filter(|(held, _)| held.total() > 0);
+        holding.map(|(held, entry)| (held, Arc::clone(&entry.connection))).collect()
     }
 
     /// Returns all connections that are open now, the oldest first.

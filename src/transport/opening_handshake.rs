@@ -32,7 +32,7 @@ pub use request::{
     choose_subprotocol, extension_name, extensions,
 };
 pub use server::{
-    Accepted, FailedHandshake, HandshakeLimits, Received, accept, receive, receive_unless,
+    Accepted, FailedHandshake, HandshakeLimits, HeadRoom, Received, accept, receive, receive_unless,
 };
 pub use waiting::{Waiting, joined};
 

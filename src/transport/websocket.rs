@@ -1,28 +1,31 @@
 //! Reads messages: our scanner finds the frames, tungstenite unmasks and puts them together.
 //!
-//! tungstenite never sees a control frame, a violation of framing, or the socket: whole data frames
-//! are handed to it from memory, so it holds no read buffer while the connection is idle, and the
-//! closing handshake stays ours. What is left to it is what it does best: assembling fragments, and
-//! holding text to UTF-8 while it comes. A message that is there whole, in one frame, goes past it.
+//! tungstenite never sees a control frame, a violation of framing, or the socket: data is handed to it
+//! from memory, so it holds no read buffer while the connection is idle, and the closing handshake
+//! stays ours. What is left to it is what it does best: assembling fragments, and holding text to UTF-8
+//! while it comes. Every piece of payload is handed to it as a fragment of its own, whatever the
+//! frames of the peer are: of a frame it would reserve all that is announced, and read nothing of
+//! it before the last byte. A message that is there whole, in one frame, goes past it.
 
 use std::io::{self, Read, Write};
 
+use bytes::Bytes;
 use tokio_tungstenite::tungstenite::{
     self, Error,
     protocol::{Role as TungsteniteRole, WebSocketConfig, WebSocketContext},
 };
 
 use crate::protocol::classification::Breach;
-use crate::protocol::frame_encoder::apply_mask;
+use crate::protocol::frame_encoder::{EncodedHeader, Opcode, apply_mask};
 use crate::protocol::frame_scanner::{
     ControlOpcode, DataOpcode, Found, FrameHeader, FrameScanner, Place, ScanLimits,
 };
 use crate::vocabulary::{Message, Role, Text};
 
-/// The buffer that tungstenite starts a message with: at least this much. Bytes.
+/// The buffer that tungstenite reads a piece into: at least this much. Bytes.
 const SMALLEST_BUFFER: usize = 256;
-/// At most this much; a larger message grows it as it comes. Bytes.
-const LARGEST_BUFFER: usize = 64 * 1024;
+/// So much payload is one piece at most: a whole number of masks. Bytes.
+const PIECE: usize = 8 * 1024;
 
 /// Reads the messages and control frames out of the bytes of one peer.
 #[derive(Debug)]
@@ -30,10 +33,26 @@ pub struct MessageReader {
     scanner: FrameScanner,
     role: Role,
     limits: ScanLimits,
-    /// The header of the frame whose payload is coming.
+    /// The header of the frame whose payload is coming, until the first piece of that has come.
     header: Option<FrameHeader>,
+    /// What the frame whose payload is coming is masked with.
+    mask: Option<[u8; 4]>,
     /// Puts the message in progress together; nothing while the connection is between messages.
-    assembler: Option<Box<WebSocketContext>>,
+    assembler: Option<Box<Assembler>>,
+    /// The messages that end from now on are not kept: the bytes that have come of the one in
+    /// progress.
+    discarded: Option<u64>,
+}
+
+/// tungstenite, and how much memory it has taken, which it does not tell.
+#[derive(Debug)]
+struct Assembler {
+    context: WebSocketContext,
+    /// The largest piece that its read buffer had to hold.
+    piece: usize,
+    /// What it has collected, and the capacity of the vector in which it does.
+    collected: usize,
+    capacity: usize,
 }
 
 /// What the front of some bytes was.
@@ -45,6 +64,8 @@ pub enum Piece {
     Fragment,
     /// A whole message.
     Message(Message),
+    /// The end of a message of so many bytes, which was not kept; see [`MessageReader::discard`].
+    Discarded(u64),
     /// A Ping with its payload.
     Ping(Box<[u8]>),
     /// A Pong with its payload.
@@ -59,7 +80,7 @@ impl MessageReader {
     /// Makes a reader for the peer of a `role`.
     pub fn new(role: Role, limits: ScanLimits) -> Self {
         let scanner = FrameScanner::new(role, limits);
-        Self { scanner, role, limits, header: None, assembler: None }
+        Self { scanner, role, limits, header: None, mask: None, assembler: None, discarded: None }
     }
 
     /// Reads one piece off the front of `bytes`; returns how many bytes that took.
@@ -68,10 +89,14 @@ impl MessageReader {
         let scanned = self.scanner.scan(bytes);
         let piece = match scanned.found {
             Found::Nothing => Piece::Part,
+            found @ (Found::Header(_) | Found::Payload { .. }) if self.discarded.is_some() => {
+                self.count_discarded(&found, scanned.consumed)
+            }
             Found::Header(header) => {
                 let begun = if header.len == 0 {
-                    self.assemble(&header, &[])
+                    self.assemble(Some(&header), &[], 0, header.fin)
                 } else {
+                    self.mask = header.mask;
                     self.header = Some(header);
                     Piece::Part
                 };
@@ -80,14 +105,13 @@ impl MessageReader {
                     begun => begun,
                 }
             }
-            Found::Payload { message_end, .. } => {
+            Found::Payload { message_end, offset, .. } => {
                 let payload = &bytes[..scanned.consumed];
                 match self.header.take() {
                     Some(header) if message_end && self.assembler.is_none() => {
                         self.take_whole(&header, payload)
                     }
-                    Some(header) => self.assemble(&header, payload),
-                    None => self.assemble_more(payload),
+                    header => self.assemble(header.as_ref(), payload, offset, message_end),
                 }
             }
             Found::Control(frame) => {
@@ -112,11 +136,34 @@ impl MessageReader {
         self.scanner.place()
     }
 
-    /// Returns the bytes that a message in progress holds.
+    /// Returns how many bytes of memory the message in progress takes: its buffers as they are, not
+    /// as far as they are filled.
     pub fn held(&self) -> u64 {
-        match self.assembler {
-            Some(_) => self.scanner.message_bytes(),
-            None => 0,
+        if self.scanner.place() == Place::BetweenMessages {
+            return 0; // what is left goes as soon as the input has run dry
+        }
+        self.assembler.as_ref().map_or(0, |assembler| assembler.held() as u64)
+    }
+
+    /// Drops the message in progress, and keeps no message from now on; control frames are read as
+    /// before.
+    pub fn discard(&mut self) {
+        if self.discarded.is_none() {
+            self.discarded = Some(self.scanner.message_bytes());
+            self.stop_assembling();
+        }
+    }
+
+    /// Counts a data frame that is not kept, of which `consumed` bytes are a header or payload.
+    fn count_discarded(&mut self, found: &Found, consumed: usize) -> Piece {
+        let bytes = self.discarded.get_or_insert_default();
+        if let Found::Payload { .. } = found {
+            *bytes += consumed as u64;
+        }
+        match found {
+            found if found.ends_message() => Piece::Discarded(std::mem::take(bytes)),
+            Found::Header(header) if !header.fin => Piece::Fragment,
+            _ => Piece::Part,
         }
     }
 
@@ -144,33 +191,60 @@ impl MessageReader {
                 Err(_) => self.broken(Breach::InvalidText),
             },
             // It ends a message in progress, of which there is none without an assembler.
-            DataOpcode::Continuation => self.assemble(header, payload),
+            DataOpcode::Continuation => self.assemble(Some(header), payload, 0, true),
         }
     }
 
-    fn assemble(&mut self, header: &FrameHeader, payload: &[u8]) -> Piece {
+    /// Takes payload from `offset` of its frame on, with the header if it is the first of that.
+    fn assemble(
+        &mut self,
+        header: Option<&FrameHeader>,
+        payload: &[u8],
+        offset: u64,
+        message_end: bool,
+    ) -> Piece {
+        let mut opcode = match header.map(|header| header.opcode) {
+            Some(DataOpcode::Text) => Some(Opcode::Text),
+            Some(DataOpcode::Binary) => Some(Opcode::Binary),
+            Some(DataOpcode::Continuation) | None => None,
+        };
+        // Turned to the first of these bytes; pieces are a whole number of masks.
+        let turn = (offset % 4) as usize;
+        let mask = match (self.mask, self.role) {
+            (Some(mask), _) => Some([0, 1, 2, 3].map(|i| mask[(turn + i) % 4])),
+            // It wants a mask of a client also where there is nothing to mask.
+            (None, Role::Server) => Some([0; 4]),
+            (None, Role::Client) => None,
+        };
         let (role, limits) = (self.role, self.limits);
-        let assembler =
-            self.assembler.get_or_insert_with(|| Box::new(assembler(role, limits, header.len)));
-        let mut input = Input { first: header.raw(), then: payload };
-        let result = assembler.read(&mut input);
-        self.settle(result)
-    }
-
-    fn assemble_more(&mut self, payload: &[u8]) -> Piece {
-        let Some(assembler) = &mut self.assembler else { return Piece::Part };
-        let mut input = Input { first: payload, then: &[] };
-        let result = assembler.read(&mut input);
-        self.settle(result)
+        let assembler = self.assembler.get_or_insert_with(|| {
+            Box::new(Assembler::new(role, limits, payload.len().min(PIECE)))
+        });
+        let mut rest = payload;
+        loop {
+            let (piece, behind) = rest.split_at(rest.len().min(PIECE));
+            rest = behind;
+            let fin = message_end && rest.is_empty();
+            let header = EncodedHeader::part(opcode.take(), fin, piece.len(), mask);
+            let result = assembler.read(header.as_bytes(), piece);
+            match result {
+                Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return self.settle(result),
+            }
+            if rest.is_empty() {
+                return Piece::Part;
+            }
+        }
     }
 
     fn settle(&mut self, result: tungstenite::Result<tungstenite::Message>) -> Piece {
         match result {
             Ok(tungstenite::Message::Text(text)) => {
-                Piece::Message(Message::Text(Text::from_checked(text.into())))
+                Piece::Message(Message::Text(Text::from_checked(fitting(text.into()))))
             }
-            Ok(tungstenite::Message::Binary(payload)) => Piece::Message(Message::Binary(payload)),
-            Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => Piece::Part,
+            Ok(tungstenite::Message::Binary(payload)) => {
+                Piece::Message(Message::Binary(fitting(payload)))
+            }
             Err(Error::Utf8(_)) => self.broken(Breach::InvalidText),
             // The scanner has held every frame to the rules: neither of these is reached.
             Ok(other) => self.broken(Breach::Other(format!("unexpected {other:?}"))),
@@ -190,18 +264,46 @@ impl MessageReader {
     }
 }
 
-fn assembler(role: Role, limits: ScanLimits, first_frame: u64) -> WebSocketContext {
-    let whole = usize::try_from(first_frame).unwrap_or(usize::MAX).saturating_add(16);
-    let config = WebSocketConfig::default()
-        .read_buffer_size(whole.clamp(SMALLEST_BUFFER, LARGEST_BUFFER))
-        .write_buffer_size(0)
-        .max_frame_size(usize::try_from(limits.max_frame_size).ok())
-        .max_message_size(usize::try_from(limits.max_message_size).ok());
-    let role = match role {
-        Role::Server => TungsteniteRole::Server,
-        Role::Client => TungsteniteRole::Client,
-    };
-    WebSocketContext::new(role, Some(config))
+impl Assembler {
+    fn new(role: Role, limits: ScanLimits, first_piece: usize) -> Self {
+        let config = WebSocketConfig::default()
+            .read_buffer_size((first_piece + 16).max(SMALLEST_BUFFER))
+            .write_buffer_size(0)
+            .max_frame_size(usize::try_from(limits.max_frame_size).ok())
+            .max_message_size(usize::try_from(limits.max_message_size).ok());
+        let role = match role {
+            Role::Server => TungsteniteRole::Server,
+            Role::Client => TungsteniteRole::Client,
+        };
+        let context = WebSocketContext::new(role, Some(config));
+        Self { context, piece: 0, collected: 0, capacity: 0 }
+    }
+
+    fn read(&mut self, header: &[u8], piece: &[u8]) -> tungstenite::Result<tungstenite::Message> {
+        self.piece = self.piece.max(piece.len());
+        self.collected += piece.len();
+        if self.collected > self.capacity {
+            // As a vector grows.
+            self.capacity = self.collected.max(2 * self.capacity);
+        }
+        let result = self.context.read(&mut Input { first: header, then: piece });
+        if result.is_ok() {
+            (self.collected, self.capacity) = (0, 0);
+        }
+        result
+    }
+
+    fn held(&self) -> usize {
+        // Its read buffer doubles when a piece is larger than those before it.
+        size_of::<Self>() + 2 * (self.piece + 16).max(SMALLEST_BUFFER) + self.capacity
+    }
+}
+
+/// Gives back what the vector in which a message was collected has too much.
+fn fitting(payload: Bytes) -> Bytes {
+    let mut payload = Vec::from(payload);
+    payload.shrink_to_fit();
+    payload.into()
 }
 
 /// Bytes in memory that tungstenite reads like a socket which has nothing more for now.
@@ -245,7 +347,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::protocol::frame_encoder::{EncodedHeader, Opcode};
 
     const LIMITS: ScanLimits = ScanLimits { max_frame_size: 1 << 20, max_message_size: 1 << 20 };
 
@@ -282,6 +383,77 @@ mod tests {
         frame[0] &= if first { 0xff } else { 0xf0 };
         frame[0] &= if last { 0xff } else { 0x7f };
         frame
+    }
+
+    fn reader(limits: ScanLimits) -> MessageReader {
+        MessageReader::new(Role::Server, limits)
+    }
+
+    /// Feeds bytes in pieces of this size; returns the most that was held.
+    fn feed(reader: &mut MessageReader, bytes: &[u8], size: usize) -> u64 {
+        let mut most = 0;
+        for mut bytes in bytes.chunks(size) {
+            while !bytes.is_empty() {
+                bytes = &bytes[reader.read(bytes).0..];
+            }
+            most = most.max(reader.held());
+        }
+        most
+    }
+
+    #[test]
+    fn a_message_in_progress_holds_no_less_than_has_come_of_it() {
+        let mut reader = reader(LIMITS);
+        let whole = frame(false, true, true, &vec![1; 1 << 20]);
+        let held = feed(&mut reader, &whole[..whole.len() - 1], 64 * 1024);
+        assert!((1 << 20..(1 << 20) + (20 << 10)).contains(&held), "{held}");
+        feed(&mut reader, &whole[whole.len() - 1..], 1);
+        reader.rest();
+        assert_eq!(reader.held(), 0);
+    }
+
+    #[test]
+    fn fragments_are_counted_as_the_vector_that_doubles() {
+        let mut reader = reader(LIMITS);
+        let mut bytes = frame(false, true, false, &[1; 10_000]);
+        bytes.extend(frame(false, false, false, &[1; 1]));
+        let held = feed(&mut reader, &bytes, usize::MAX);
+        assert!((20_000..=20_000 + (20 << 10)).contains(&held), "{held}");
+    }
+
+    #[test]
+    fn an_announced_frame_holds_only_what_has_come_of_it() {
+        let mut reader = reader(LIMITS);
+        let whole = frame(false, true, true, &vec![1; 1 << 20]);
+        let held = feed(&mut reader, &whole[..20], 20);
+        assert!(held <= 2048, "{held}");
+    }
+
+    #[test]
+    fn what_is_discarded_takes_no_memory_and_is_counted_and_control_frames_are_read() {
+        let mut reader = reader(LIMITS);
+        let message = frame(true, true, true, &[b'a'; 5000]);
+        feed(&mut reader, &message[..1000], 100);
+        assert!(reader.held() > 0);
+        reader.discard();
+        assert_eq!(reader.held(), 0);
+        let mut rest = message[1000..].to_vec();
+        rest.extend(frame(true, true, false, b"ab"));
+        rest.extend(frame(true, false, true, b""));
+        let ping = EncodedHeader::new(Opcode::Ping, 0, Some([0; 4]));
+        rest.extend(ping.as_bytes());
+        let (mut bytes, mut seen) = (&*rest, Vec::new());
+        while !bytes.is_empty() {
+            let (consumed, piece) = reader.read(bytes);
+            bytes = &bytes[consumed..];
+            match piece {
+                Piece::Part => {}
+                Piece::Discarded(bytes) => seen.push(bytes.to_string()),
+                other => seen.push(format!("{other:?}")),
+            }
+            assert_eq!(reader.held(), 0);
+        }
+        assert_eq!(seen, ["5000", "Fragment", "2", "Ping([])"]);
     }
 
     proptest! {

@@ -18,7 +18,7 @@ pub struct Census {
     pub messages_out: u64,
     /// Bytes of data that wait in the outboxes.
     pub outbox_bytes: u64,
-    /// Bytes that all inboxes and outboxes hold.
+    /// Bytes that queues, messages received in part and opening handshakes hold.
     pub memory_used: u64,
     /// Bytes that they may hold (`limits.memory`).
     pub memory_limit: u64,

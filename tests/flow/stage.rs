@@ -143,6 +143,11 @@ impl Pipe {
         self.send(Frame::text(text)).await;
     }
 
+    /// Sends bytes as far as the other end takes them within the time; tells whether it took all.
+    pub async fn try_send_raw(&mut self, bytes: &[u8], within: Duration) -> bool {
+        timeout(within, self.pipe.write_all(bytes)).await.is_ok_and(|sent| sent.is_ok())
+    }
+
     /// Sends a frame if the other end takes it within the time.
     pub async fn try_send(&mut self, frame: Frame, within: Duration) -> bool {
         let bytes = frame.encode(self.side);

@@ -83,6 +83,38 @@ impl ClosingHandshake {
         }
     }
 
+    /// Whatever this connection was doing, its memory is needed. A Close is tried where none was
+    /// asked for yet and the peer reads; any other connection has had its chance to end in order.
+    pub(super) fn handle_memory_exhausted(
+        &mut self,
+        now: Instant,
+        limit: Limit,
+        what: String,
+        reads: bool,
+        actions: &mut Vec<Action>,
+    ) {
+        match self.phase {
+            Phase::Open if reads => {
+                self.evidence.acts(Cause::SlowConsumer);
+                self.evidence.trigger(Kind::SlowConsumer, what, Some(limit));
+                let frame = self.own_frame(CloseCode::TRY_AGAIN_LATER, "out of memory");
+                self.phase = Phase::Failing { deadline: self.within_linger(now) };
+                actions.push(Action::StopDelivery);
+                self.send_close(frame, true, actions);
+            }
+            Phase::Open | Phase::CloseSent { .. } | Phase::CloseReceived { .. } => {
+                self.evidence.acts(Cause::SlowConsumer);
+                self.evidence.trigger(Kind::SlowConsumer, what, Some(limit));
+                self.finish(TransportEnd::Local, true, actions);
+            }
+            // The verdict is fixed, and a deadline of at most `linger` runs.
+            Phase::AwaitingTransportEnd { .. } | Phase::Failing { .. } | Phase::Flushing { .. } => {
+                self.finish(self.evidence.half_end().unwrap_or(TransportEnd::Local), true, actions);
+            }
+            Phase::Ended { .. } => {}
+        }
+    }
+
     pub(super) fn handle_backend_failed(
         &mut self,
         now: Instant,

@@ -167,6 +167,11 @@ fn overflow() -> Step {
     Step::Tell(Input::OutboxOverflow(limit("outbox_bytes", 100, 101)))
 }
 
+fn memory_exhausted(reads: bool) -> Step {
+    let limit = limit("memory", 1000, 600);
+    Step::Tell(Input::MemoryExhausted { limit, what: "it held most".to_owned(), reads })
+}
+
 fn abort(cause: Cause) -> Step {
     Step::Tell(Input::Abort { cause, by: None })
 }

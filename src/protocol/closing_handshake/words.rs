@@ -68,6 +68,15 @@ pub enum Input {
     WriteStalled(Limit),
     /// The outbox was full and `on_full` is `close`.
     OutboxOverflow(Limit),
+    /// The memory of all connections was used up, and this one has to go for it.
+    MemoryExhausted {
+        /// The limit, and what this connection held.
+        limit: Limit,
+        /// What it held, as half a sentence.
+        what: String,
+        /// The peer may still take our Close; else the connection is dropped.
+        reads: bool,
+    },
     /// The backend failed.
     BackendFailed {
         /// The code that tells the peer.

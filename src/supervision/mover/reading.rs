@@ -20,6 +20,9 @@ use crate::supervision::scratch;
 use crate::transport::websocket::Piece;
 use crate::vocabulary::{Cause, CloseCode, Limit, Message};
 
+/// How much is read at a time while the memory of all is used up: enough for a small message.
+const SIP: usize = 2048;
+
 /// Where reading stands.
 #[derive(Debug, Default)]
 pub(super) struct Reading {
@@ -49,6 +52,11 @@ struct Pause {
 impl Reading {
     pub(super) fn is_paused(&self) -> bool {
         self.pause.is_some()
+    }
+
+    /// Tells whether messages are still taken.
+    pub(super) fn is_open(&self) -> bool {
+        self.state == State::Open
     }
 
     pub(super) fn has_ended(&self) -> bool {
@@ -115,10 +123,13 @@ impl Mover {
             if !carry.is_empty() {
                 self.carry = carry;
             }
+            self.note_unfinished(now);
             return taken > 0;
         }
         scratch::for_reading(|buffer| {
-            let mut buf = ReadBuf::new(buffer);
+            let waits = self.connection.budget.is_exhausted() && !self.last_bytes;
+            let most = if waits { SIP } else { buffer.len() };
+            let mut buf = ReadBuf::new(&mut buffer[..most]);
             match Pin::new(&mut self.transport).poll_read(cx, &mut buf) {
                 Poll::Pending => return false,
                 Poll::Ready(Ok(())) if buf.filled().is_empty() => self.end_reading(LossKind::Fin),
@@ -128,6 +139,7 @@ impl Mover {
                     if taken < filled.len() {
                         self.carry = Bytes::copy_from_slice(&filled[taken..]);
                     }
+                    self.note_unfinished(now);
                 }
                 Poll::Ready(Err(error)) => self.end_reading(LossKind::from(&error)),
             }
@@ -160,12 +172,14 @@ impl Mover {
             (true, None) | (false, Some(_)) => {}
             (true, Some(_)) => {
                 self.reading.pause = None;
+                self.clock.resume(now);
                 self.connection.set_paused(false);
                 if let Some(keepalive) = &mut self.keepalive {
                     keepalive.handle_resume(now);
                 }
             }
             (false, None) => {
+                self.clock.pause(now);
                 self.reading.pause =
                     Some(Pause { since: now, taken: self.connection.inbox.taken() });
                 self.connection.set_paused(true);
@@ -188,7 +202,8 @@ impl Mover {
             Driver::Relay(leg) => leg.link.other.outbox.has_room_to_pass(),
             Driver::Nowhere | Driver::Done => true,
         };
-        room && (!self.connection.budget.is_exhausted() || self.holds_nothing())
+        let waits = self.connection.budget.is_exhausted() && !self.last_bytes;
+        room && (!waits || self.holds_nothing())
     }
 
     /// Tells whether reading goes on without room: what finds none is discarded.
@@ -208,8 +223,8 @@ impl Mover {
                 || self.deadline().is_some_and(|at| at <= now + slack))
     }
 
-    /// A connection that holds nothing may always take one message in, or all would wait for each
-    /// other when the budget is spent.
+    /// A connection that holds nothing may always take a message in, or all would wait for each
+    /// other when the budget is used up; one that holds a part of a message waits.
     fn holds_nothing(&self) -> bool {
         let target = match &self.driver {
             Driver::Relay(leg) => &leg.link.other,
@@ -219,7 +234,7 @@ impl Mover {
             | Driver::Nowhere
             | Driver::Done => &self.connection,
         };
-        self.connection.inbox.is_empty() && target.outbox.is_empty()
+        self.part_held() == 0 && self.connection.inbox.is_empty() && target.outbox.is_empty()
     }
 
     /// Takes bytes apart until there are none, or no room for what is in them; returns how many
@@ -248,6 +263,10 @@ impl Mover {
                     if !self.has_room(now) {
                         break;
                     }
+                }
+                Piece::Discarded(bytes) => {
+                    self.connection.counters.received(bytes as usize);
+                    self.connection.counters.discarded(1);
                 }
                 Piece::Ping(payload) => self.take_ping(now, &payload),
                 Piece::Pong(payload) => self.take_pong(now, &payload),
@@ -282,6 +301,7 @@ impl Mover {
     }
 
     fn deliver(&mut self, message: Message, now: Instant) {
+        self.clock.restart();
         self.connection.counters.received(message.len());
         self.connection.look(&message, now);
         self.note_data(now);
@@ -363,6 +383,7 @@ impl Mover {
 
     fn take_close(&mut self, payload: Box<[u8]>) {
         self.reading.state = State::Ignoring;
+        self.reader.discard();
         let (close, breach) = classification::read_close(&payload);
         // The decider hears of it before the application, whose answer may come at once.
         self.connection.outbox.note_peer_close();

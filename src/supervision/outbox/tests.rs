@@ -100,6 +100,7 @@ pub(super) fn read(role: Role, mut bytes: &[u8]) -> Vec<Seen> {
             Piece::Pong(payload) => control(ControlOpcode::Pong, payload),
             Piece::Close(payload) => control(ControlOpcode::Close, payload),
             Piece::Breach(breach) => panic!("broke {breach:?}"),
+            Piece::Discarded(bytes) => panic!("{bytes} bytes were discarded"),
         });
     }
     seen

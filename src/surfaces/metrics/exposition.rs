@@ -152,12 +152,12 @@ impl Scrape<'_> {
         )?;
         self.bytes(
             "lastword_queue_memory",
-            "Bytes that all inboxes and outboxes hold.",
+            "Bytes that queues, messages received in part and opening handshakes hold.",
             census.memory_used,
         )?;
         self.bytes(
             "lastword_queue_memory_limit",
-            "Bytes that all inboxes and outboxes may hold (limits.memory).",
+            "Bytes that they may hold (limits.memory).",
             census.memory_limit,
         )
     }

@@ -230,7 +230,8 @@ pub(super) async fn say_farewell<T: Transport>(
             answered = Some(status.as_u16());
         }
         socket.shutdown().await?;
-        let mut waste = vec![0; 4096];
+        // Many may be refused at one time.
+        let mut waste = vec![0; 512];
         let mut drained = 0;
         while drained < FAREWELL_BYTES {
             match socket.read(&mut waste).await? {

@@ -4,7 +4,6 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
 use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -19,11 +18,8 @@ const OPENING: usize = 16;
 /// A stream whose writes go nowhere, and that remembers what passed.
 pub(super) struct Muted<T> {
     socket: T,
-    /// What was read before, and is heard first.
-    before: Bytes,
     said: Vec<u8>,
     opening: Vec<u8>,
-    all_read: Vec<u8>,
     received: u64,
     end: Option<ReadEnd>,
     /// Nothing is read before something was written.
@@ -46,8 +42,6 @@ pub(super) struct Heard<T> {
     pub(super) status: Option<StatusCode>,
     /// What the peer began with.
     pub(super) opening: Vec<u8>,
-    /// All that came, unless this end spoke first.
-    pub(super) all_read: Vec<u8>,
     /// How many bytes came.
     pub(super) received: u64,
     /// How reading ended, if it did.
@@ -56,14 +50,8 @@ pub(super) struct Heard<T> {
 
 impl<T> Muted<T> {
     pub(super) fn new(socket: T) -> Self {
-        let (said, opening, all_read) = (Vec::new(), Vec::new(), Vec::new());
-        let (before, received) = (Bytes::new(), 0);
-        Self { socket, before, said, opening, all_read, received, end: None, speaks_first: false }
-    }
-
-    /// Makes a stream that begins with what was read of the socket before.
-    pub(super) fn behind(socket: T, before: Bytes) -> Self {
-        Self { before, ..Self::new(socket) }
+        let (said, opening) = (Vec::new(), Vec::new());
+        Self { socket, said, opening, received: 0, end: None, speaks_first: false }
     }
 
     /// Makes a stream of which nothing is read before something was written: hyper takes an answer
@@ -77,8 +65,8 @@ impl<T> Muted<T> {
     pub(super) fn into_heard(self) -> Heard<T> {
         let status = self.said.get(STATUS_LINE - 3..STATUS_LINE);
         let status = status.and_then(|digits| StatusCode::from_bytes(digits).ok());
-        let Self { socket, opening, all_read, received, end, .. } = self;
-        Heard { socket, status, opening, all_read, received, end }
+        let Self { socket, opening, received, end, .. } = self;
+        Heard { socket, status, opening, received, end }
     }
 }
 
@@ -93,10 +81,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Muted<T> {
             return Poll::Pending;
         }
         let before = buf.filled().len();
-        if !this.before.is_empty() {
-            let len = this.before.len().min(buf.remaining());
-            buf.put_slice(&this.before.split_to(len));
-        } else if let Err(error) = ready!(Pin::new(&mut this.socket).poll_read(cx, buf)) {
+        if let Err(error) = ready!(Pin::new(&mut this.socket).poll_read(cx, buf)) {
             this.end = Some(ReadEnd::Error(LossKind::from(&error)));
             return Poll::Ready(Err(error));
         }
@@ -106,9 +91,6 @@ impl<T: AsyncRead + Unpin> AsyncRead for Muted<T> {
         }
         let missing = OPENING.saturating_sub(this.opening.len()).min(read.len());
         this.opening.extend_from_slice(&read[..missing]);
-        if !this.speaks_first {
-            this.all_read.extend_from_slice(read);
-        }
         this.received += read.len() as u64;
         Poll::Ready(Ok(()))
     }

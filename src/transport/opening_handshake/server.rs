@@ -1,30 +1,23 @@
 //! The server's half: read a request, answer 101 or a refusal.
 
-use std::convert::Infallible;
-use std::future::{pending, poll_fn};
-use std::sync::{Arc, OnceLock};
-use std::task::Poll;
+mod head;
+
 use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
-use http::{Method, Response, StatusCode};
-use http_body_util::Empty;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use http::{Method, StatusCode};
 use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, timeout_at};
 
 use super::answer::{Agreement, Farewell, Refusal, say_farewell};
-use super::muted::{Heard, Muted, ReadEnd};
 use super::request::{Request, RequestFacts, Subprotocol};
-use super::unpinned;
 use super::waiting::{Waiting, joined};
 use crate::protocol::classification::LossKind;
 use crate::protocol::request_framing::Head;
 use crate::transport::socket::Transport;
 use crate::vocabulary::{OpenFailure, TransportEnd};
+pub use head::HeadRoom;
+use head::{HeadRead, Patience, read_head, target_too_long};
 
 /// What a request may cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,7 +92,7 @@ pub async fn accept<T: Transport>(
 }
 
 /// Reads a request, and refuses by itself what is none: unparsable (400), headers too large (431),
-/// target too long (414), too slow (408).
+/// target too long (414), too slow (408), no room for it (503).
 ///
 /// # Errors
 ///
@@ -112,10 +105,11 @@ pub async fn receive<T: Transport>(
     socket: T,
     limits: HandshakeLimits,
 ) -> Result<Received<T>, Box<FailedHandshake>> {
-    receive_unless(socket, Bytes::new(), limits, limits.timeout, || Ok(())).await
+    receive_unless(socket, Bytes::new(), limits, &mut (), limits.timeout, || Ok(())).await
 }
 
-/// Like [`receive`], on a socket of which `before` was read already; where the request is not there after so long, `overdue` says whether to go on.
+/// Like [`receive`], on a socket of which `before` was read already, and in `room`, where the memory of
+/// the head is charged; where the request is not there after so long, `overdue` says whether to go on.
 ///
 /// # Errors
 ///
@@ -128,14 +122,15 @@ pub async fn receive_unless<T: Transport>(
     socket: T,
     before: Bytes,
     limits: HandshakeLimits,
+    room: &mut impl HeadRoom,
     after: Duration,
     overdue: impl FnOnce() -> Result<(), Refusal>,
 ) -> Result<Received<T>, Box<FailedHandshake>> {
     let began = Instant::now();
     let deadline = began + limits.timeout;
     let patience = Patience { until: deadline.min(began + after), overdue, deadline };
-    let socket = Muted::behind(socket, before);
-    let (socket, read_ahead, all_read, head) = read_head(socket, &limits, patience).await;
+    let (socket, read_ahead, all_read, head) =
+        read_head(socket, before, &limits, patience, room).await;
     let request = match head {
         HeadRead::Request(request) => Request::new(*request),
         HeadRead::Refused(refusal) => return Err(refuse(socket, refusal, None).await),
@@ -294,162 +289,6 @@ async fn refuse<T: Transport>(
         detail: refusal.text,
         transport_end,
     })
-}
-
-enum HeadRead {
-    Request(Box<http::request::Parts>),
-    Refused(Refusal),
-    Gone { detail: String, transport_end: TransportEnd },
-}
-
-/// How long a request is waited for.
-struct Patience<F> {
-    /// When it is overdue.
-    until: Instant,
-    /// Asked then whether to go on.
-    overdue: F,
-    deadline: Instant,
-}
-
-/// Lets hyper read one request, and takes the socket back the moment it is there.
-async fn read_head<T: Transport>(
-    socket: Muted<T>,
-    limits: &HandshakeLimits,
-    patience: Patience<impl FnOnce() -> Result<(), Refusal>>,
-) -> (T, Bytes, Vec<u8>, HeadRead) {
-    let slot = Arc::new(OnceLock::new());
-    let service = {
-        let slot = Arc::clone(&slot);
-        service_fn(move |request: http::Request<Incoming>| {
-            // A second request cannot come: the first is never answered.
-            let _ = slot.set(request.into_parts().0);
-            pending::<Result<Response<Empty<Bytes>>, Infallible>>()
-        })
-    };
-    // Boxed: hyper's state is large and needed for a moment, the caller's future is not.
-    let mut http = Box::new(
-        http1::Builder::new()
-            // Else hyper would read on, to notice EOF while the service is busy.
-            .half_close(true)
-            // Ours covers more than the headers, and is answered.
-            .header_read_timeout(None)
-            .max_header_size(limits.max_header_bytes)
-            .max_buf_size(limits.max_header_bytes.max(HYPER_MIN_BUFFER))
-            .serve_connection(TokioIo::new(socket), service),
-    );
-    let mut run = poll_fn(|cx| {
-        let polled = http.poll_without_shutdown(cx);
-        if slot.get().is_some() { Poll::Ready(Ok(())) } else { polled }
-    });
-    let Patience { until, overdue, deadline } = patience;
-    let mut refused = None;
-    let ran = match timeout_at(until, &mut run).await {
-        Err(elapsed) if until < deadline => match overdue() {
-            Ok(()) => timeout_at(deadline, run).await,
-            Err(refusal) => {
-                refused = Some(refusal);
-                Err(elapsed)
-            }
-        },
-        ran => ran,
-    };
-    let parts = http.into_parts();
-    drop(parts.service);
-    let mut heard = parts.io.into_inner().into_heard();
-    let all_read = std::mem::take(&mut heard.all_read);
-
-    let head = match (Arc::into_inner(slot).and_then(OnceLock::into_inner), ran) {
-        (Some(request), _) => HeadRead::Request(Box::new(request)),
-        (None, _) if let Some(refusal) = refused => HeadRead::Refused(refusal),
-        (None, Err(_)) => HeadRead::Refused(too_slow(limits, heard.received)),
-        (None, Ok(ran)) => judge_failure(&heard, &parts.read_buf, ran.err(), limits),
-    };
-    (heard.socket, unpinned(&parts.read_buf), all_read, head)
-}
-
-/// hyper panics when told less.
-const HYPER_MIN_BUFFER: usize = 8192;
-
-/// Says why hyper gave up without a request.
-fn judge_failure<T>(
-    heard: &Heard<T>,
-    unparsed: &[u8],
-    error: Option<hyper::Error>,
-    limits: &HandshakeLimits,
-) -> HeadRead {
-    if let Some(status) = heard.status {
-        return HeadRead::Refused(match status {
-            StatusCode::URI_TOO_LONG => target_too_long(limits),
-            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
-                if target_len(unparsed) > limits.max_target_bytes =>
-            {
-                target_too_long(limits)
-            }
-            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => headers_too_large(limits),
-            _ => unparsable(&heard.opening, error),
-        });
-    }
-    match &heard.end {
-        Some(ReadEnd::Fin) => HeadRead::Gone {
-            detail: match heard.received {
-                0 => "the peer left without a word".to_owned(),
-                n => format!("the peer left after {n} bytes of a request that was not complete"),
-            },
-            transport_end: TransportEnd::Fin,
-        },
-        Some(ReadEnd::Error(end)) => HeadRead::Gone {
-            detail: format!("the connection ended before there was a request: {end}"),
-            transport_end: end.transport_end(),
-        },
-        // HTTP/2 is refused by hyper without a word.
-        None => HeadRead::Refused(unparsable(&heard.opening, error)),
-    }
-}
-
-/// How long the target is, of a request line that may be cut off.
-fn target_len(unparsed: &[u8]) -> usize {
-    let mut words = unparsed.trim_ascii_start().split(|byte| byte.is_ascii_whitespace());
-    words.nth(1).map_or(0, <[u8]>::len)
-}
-
-fn unparsable(opening: &[u8], error: Option<hyper::Error>) -> Refusal {
-    let text = if opening.first() == Some(&0x16) {
-        "this port speaks plain HTTP, and this is TLS: use ws:// instead of wss://".to_owned()
-    } else if opening.starts_with(b"PRI * HTTP/2") {
-        "this port speaks HTTP/1.1, and this is HTTP/2: WebSockets need HTTP/1.1".to_owned()
-    } else if opening.starts_with(b"PROXY ") || opening.starts_with(b"\r\n\r\n\0\r\nQUIT\n") {
-        "this port speaks plain HTTP and expects no PROXY protocol: the proxy must not send it"
-            .to_owned()
-    } else {
-        let why = error.map_or_else(|| "it cannot be parsed".to_owned(), |error| error.to_string());
-        format!("this port speaks plain HTTP, and this is no request: {why}")
-    };
-    Refusal::new(StatusCode::BAD_REQUEST, OpenFailure::BadRequest, text)
-}
-
-fn headers_too_large(limits: &HandshakeLimits) -> Refusal {
-    let text = format!(
-        "the request has more than 100 header lines or {} bytes of them: send less, cookies are the usual cause",
-        limits.max_header_bytes
-    );
-    let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-    Refusal::new(status, OpenFailure::BadRequest, text)
-}
-
-fn target_too_long(limits: &HandshakeLimits) -> Refusal {
-    let text = format!(
-        "the path and query have more than {} bytes: send the rest in a message",
-        limits.max_target_bytes
-    );
-    Refusal::new(StatusCode::URI_TOO_LONG, OpenFailure::BadRequest, text)
-}
-
-fn too_slow(limits: &HandshakeLimits, received: u64) -> Refusal {
-    let text = format!(
-        "the request was not complete within {:?}, {received} bytes of it came: send it at once",
-        limits.timeout
-    );
-    Refusal::new(StatusCode::REQUEST_TIMEOUT, OpenFailure::HandshakeTimeout, text)
 }
 
 #[cfg(test)]

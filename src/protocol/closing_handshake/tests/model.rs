@@ -239,6 +239,12 @@ impl World {
                 }
                 Some(Kind::SlowConsumer)
             }
+            Input::MemoryExhausted { .. } => {
+                if quiet {
+                    causes(Cause::SlowConsumer);
+                }
+                (!complete).then_some(Kind::SlowConsumer)
+            }
             Input::BackendFailed { .. } if !received || !acted => {
                 if quiet {
                     causes(Cause::Backend);

@@ -66,6 +66,10 @@ fn any_fact() -> impl Strategy<Value = Input> {
         1 => Just(Input::PongOverdue { silent: TIMEOUT }),
         1 => Just(Input::WriteStalled(limit("write_timeout", 1, 2))),
         1 => Just(Input::OutboxOverflow(limit("outbox_bytes", 1, 2))),
+        1 => any::<bool>().prop_map(|reads| {
+            let limit = limit("memory", 1, 2);
+            Input::MemoryExhausted { limit, what: "x".into(), reads }
+        }),
         2 => code.prop_map(|code| Input::BackendFailed { code, what: "x".into(), limit: None }),
         1 => Just(Input::DrainDeadline(None)),
         2 => any_relay_loss(),

@@ -242,7 +242,7 @@ fn flushing_ends_no_later_than_close_timeout() {
 
 #[test]
 fn a_failed_connection_is_gone_within_linger_and_close_timeout() {
-    for offence in [rsv(), too_big(), peer(999), overflow()] {
+    for offence in [rsv(), too_big(), peer(999), overflow(), memory_exhausted(true)] {
         let sim = run(&[Wait(1_000), offence, Wait(1_999), Due]);
         assert_eq!(sim.elapsed(), Duration::from_secs(1) + LINGER);
     }
@@ -263,6 +263,22 @@ fn a_full_outbox_sheds_what_is_queued_so_that_1013_can_leave() {
     assert_eq!(sim.done(), "shed+1013 fin drop finish");
     assert_eq!(row(sim.outcome()), "slow_consumer local slow_consumer closed fin 1013");
     assert_eq!(sim.outcome().limit, Some(limit("outbox_bytes", 100, 101)));
+}
+
+#[test]
+fn a_victim_of_used_up_memory_gets_1013_if_it_reads_and_is_dropped_if_not() {
+    let sim = run(&[memory_exhausted(true), left(), Wait(1), peer(1013), fin()]);
+    assert_eq!(sim.done(), "stop shed+1013 fin drop finish");
+    assert_eq!(row(sim.outcome()), "slow_consumer local slow_consumer closed fin 1013");
+    assert_eq!(sim.outcome().limit, Some(limit("memory", 1000, 600)));
+    let sim = run(&[memory_exhausted(false)]);
+    assert_eq!(sim.done(), "reset finish");
+    assert_eq!(row(sim.outcome()), "slow_consumer none slow_consumer open local 1006");
+    // It has had its chance to end in order.
+    let sim = run(&[close(1000, Cause::Api), left(), memory_exhausted(true)]);
+    assert_eq!(row(sim.outcome()), "slow_consumer local api close_sent local 1006");
+    let sim = run(&[peer(1000), left(), memory_exhausted(true)]);
+    assert_eq!(row(sim.outcome()), "clean peer peer closed local 1000");
 }
 
 #[test]

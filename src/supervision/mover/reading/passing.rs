@@ -71,6 +71,7 @@ impl Mover {
     }
 
     fn pass_on(&mut self, leg: &mut Leg, run: &Run, read: &[u8], now: Instant) {
+        self.clock.restart();
         let ends = leg.passage.ends();
         for end in ends {
             self.connection.counters.received(usize::try_from(end.payload).unwrap_or(usize::MAX));

@@ -100,6 +100,11 @@ fn because(facts: &Facts<'_>) -> Option<&'static str> {
         Cause::Api => "because the control API was asked to close it",
         Cause::Embedder => "because the program around it asked for that",
         Cause::Drain => "because of a drain",
+        Cause::IdleTimeout
+            if facts.record.limit.as_ref().is_some_and(|limit| limit.name == "message_timeout") =>
+        {
+            "because a message was not complete in time"
+        }
         Cause::IdleTimeout => "because no message had travelled either way for too long",
         Cause::MaxAge => "because it had been open for as long as it may be",
         Cause::Backend if facts.fault == Some(Fault::Backend) => {

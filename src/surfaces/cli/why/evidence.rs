@@ -93,6 +93,11 @@ pub(super) fn limit(facts: &Facts<'_>) -> Option<String> {
         );
     }
     let (allowed, seen) = quantities(limit);
+    if limit.name == "memory" && facts.kind == Some(Kind::SlowConsumer) {
+        return Some(format!(
+            "limits.memory allows {allowed} for all connections together; this one held {seen}."
+        ));
+    }
     Some(format!("{} allows {allowed}; there were {seen}.", limit.name))
 }
 

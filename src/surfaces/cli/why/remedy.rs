@@ -116,6 +116,11 @@ fn clean(facts: &Facts<'_>) -> String {
         Some(Cause::Peer) => left_by_peer(facts),
         Some(Cause::Api | Cause::Embedder) => "Nothing: it was asked for.".to_owned(),
         Some(Cause::Drain) => "Nothing: it was part of a drain.".to_owned(),
+        Some(Cause::IdleTimeout) if limit_name(facts, "") == "message_timeout" => format!(
+            "Find out what the {} hung on in the middle of a message. If its messages are large and \
+             its network is slow, raise limits.message_timeout.",
+            facts.peer()
+        ),
         Some(Cause::IdleTimeout) => {
             "Nothing, if idle connections are meant to end. Else raise keepalive.idle_timeout, or \
              let the client send a message now and then (Pings do not count)."
@@ -282,6 +287,11 @@ fn slow_consumer(facts: &Facts<'_>) -> String {
         "write_timeout" => format!(
             "Find out what the {peer} hangs on, and whether its network keeps up. \
              limits.write_timeout says how long it may take nothing."
+        ),
+        "memory" => format!(
+            "All connections together held what limits.memory allows, and this one the most: look \
+             at what the {peer} sent or did not read, and for many like it. Else raise \
+             limits.memory."
         ),
         _ => format!(
             "Send less to this {peer}, or make it read faster. limits.outbox_bytes says how much \

@@ -1,3 +1,4 @@
+use http::StatusCode;
 use tokio::io::{AsyncReadExt, DuplexStream, duplex};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -324,4 +325,66 @@ async fn the_future_of_a_handshake_is_small() {
     let (_peer, theirs) = duplex(64);
     let future = accept(theirs, HandshakeLimits::default(), decide);
     assert!(size_of_val(&future) < 4096, "{}", size_of_val(&future));
+}
+
+/// Room for so many bytes, and the most that was taken.
+struct Measured {
+    limit: usize,
+    most: usize,
+}
+
+impl HeadRoom for Measured {
+    fn grow(&mut self, bytes: usize) -> bool {
+        if bytes <= self.limit {
+            self.most = self.most.max(bytes);
+        }
+        bytes <= self.limit
+    }
+}
+
+async fn receive_in(
+    socket: DuplexStream,
+    room: &mut Measured,
+) -> Result<Received<DuplexStream>, Box<FailedHandshake>> {
+    let limits = HandshakeLimits::default();
+    receive_unless(socket, Bytes::new(), limits, room, limits.timeout, || Ok(())).await
+}
+
+#[tokio::test]
+async fn a_head_that_drips_takes_no_more_than_twice_its_size_and_less_than_the_limit() {
+    let (mut peer, theirs) = duplex(1 << 20);
+    let server = tokio::spawn(async move {
+        let mut room = Measured { limit: usize::MAX, most: 0 };
+        let received = receive_in(theirs, &mut room).await;
+        (received.map(drop), room.most)
+    });
+    peer.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nX: ").await.unwrap();
+    for _ in 0..150 {
+        peer.write_all(&[b'x'; 100]).await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    peer.write_all(b"\r\n\r\n").await.unwrap();
+    let (received, most) = server.await.unwrap();
+    received.unwrap();
+    assert!((15_000..=16 * 1024).contains(&most), "{most}");
+}
+
+#[tokio::test]
+async fn a_head_without_room_gets_503() {
+    let (mut peer, theirs) = duplex(1 << 20);
+    let server = tokio::spawn(async move {
+        let mut room = Measured { limit: 2000, most: 0 };
+        receive_in(theirs, &mut room).await.map(drop)
+    });
+    peer.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nX: ").await.unwrap();
+    for _ in 0..30 {
+        peer.write_all(&[b'x'; 100]).await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    let mut answer = String::new();
+    peer.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    assert!(answer.contains("\r\nRetry-After: 5\r\n"), "{answer}");
+    drop(peer);
+    assert_eq!(server.await.unwrap().unwrap_err().failure, OpenFailure::RefusedLimit);
 }
