@@ -57,7 +57,7 @@ pub(crate) use observing::Observer;
 pub(crate) use relay::{NotWaiting, Waiting};
 pub(crate) use supervisor::Adoption;
 #[cfg(test)]
-pub(crate) use tasks::mines;
+pub(crate) use tasks::panic_points;
 pub(crate) use tasks::{Panicked, Task, catch};
 pub(crate) use watch::{Sought, Watch};
 

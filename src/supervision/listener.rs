@@ -130,7 +130,7 @@ impl Listener {
                 Some(_done) = attempts.join_next() => {}
             }
             #[cfg(test)]
-            super::tasks::mines::step_on(&self.name);
+            super::tasks::panic_points::reach(&self.name);
         }
     }
 

@@ -111,22 +111,22 @@ impl Drop for Owned {
 
 /// Lets tests make a task panic the next time that it comes to a place of this name.
 #[cfg(test)]
-pub(crate) mod mines {
+pub(crate) mod panic_points {
     use std::sync::{Mutex, PoisonError};
 
-    static LAID: Mutex<Vec<String>> = Mutex::new(Vec::new());
+    static ARMED: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
-    /// Lays a mine; each goes off once.
-    pub(crate) fn lay(place: &str) {
-        LAID.lock().unwrap_or_else(PoisonError::into_inner).push(place.to_owned());
+    /// Lets the next task that reaches this place panic.
+    pub(crate) fn arm(place: &str) {
+        ARMED.lock().unwrap_or_else(PoisonError::into_inner).push(place.to_owned());
     }
 
-    /// Panics if a mine was laid here.
-    pub(crate) fn step_on(place: &str) {
-        let mut laid = LAID.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = laid.iter().position(|other| other == place);
-        let found = found.map(|at| laid.swap_remove(at));
-        drop(laid);
+    /// Panics if this place is armed.
+    pub(crate) fn reach(place: &str) {
+        let mut armed = ARMED.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = armed.iter().position(|other| other == place);
+        let found = found.map(|at| armed.swap_remove(at));
+        drop(armed);
         assert!(found.is_none(), "a test asked for it");
     }
 }

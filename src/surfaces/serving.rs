@@ -27,7 +27,7 @@ use crate::supervision::{Panicked, Task};
 use crate::transport::bind::{Acceptor, Arrival, Arrivals};
 use crate::transport::socket::{AnySocket, SocketName};
 use seats::{Seat, Seats};
-use stalling::Stalling;
+use stalling::{Owed, Stalling};
 use working::Working;
 
 /// What the clients of a server may hold, and for how long.
@@ -122,7 +122,7 @@ async fn serve_arrivals<S, F, B>(
                     () = stopped(&mut stop) => return,
                 }
                 #[cfg(test)]
-                crate::supervision::mines::step_on(&name);
+                crate::supervision::panic_points::reach(&name);
             }
         };
         // A panic costs neither the socket nor those who are served.
@@ -161,13 +161,14 @@ async fn serve_one<S, F, B>(
         let _ = socket2::SockRef::from(socket).set_send_buffer_size(KERNEL_BUFFER);
     }
     let client = Client { peer, local: socket.local_addr(), is_spare: seat.is_spare() };
+    let owed = Owed::default();
     let service = service_fn(|mut request: Request<Incoming>| {
-        let _at_work = seat.work();
+        let at_work = (seat.work(), owed.one());
         let is_spare = seat.is_spare();
         request.extensions_mut().insert(client.clone());
         let response = service(request);
         async move {
-            let mut response = response.await.map(|body| Working { body, _at_work });
+            let mut response = response.await.map(|body| Working { body, _at_work: at_work });
             if is_spare {
                 // The next request may find an ordinary seat.
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -179,11 +180,11 @@ async fn serve_one<S, F, B>(
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_timeout)
         .keep_alive(limits.one_request_within.is_none())
-        // A client that has ended its side (`nc -N`) waits for its answer. One that is gone is noticed
-        // when it is written to, and streams of events are now and then.
-        .half_close(true)
         .max_buf_size(limits.buffer)
-        .serve_connection(TokioIo::new(Stalling::new(socket, limits.write_timeout)), service);
+        .serve_connection(
+            TokioIo::new(Stalling::new(socket, limits.write_timeout, owed.clone())),
+            service,
+        );
     let mut connection = std::pin::pin!(connection);
     let served = async {
         tokio::select! {

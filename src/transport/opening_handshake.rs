@@ -24,6 +24,7 @@ use bytes::Bytes;
 pub use answer::{Agreement, Passed, Refusal};
 pub(in crate::transport) use answer::{retry_after, see_off};
 pub use answer_body::AnswerBody;
+pub(super) use client::MAX_LINES;
 pub use client::{
     Answer, ClientRequest, FailedOpening, Opened, ReservedHeader, open, open_or_answer,
 };

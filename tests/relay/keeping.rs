@@ -52,6 +52,20 @@ async fn requests_follow_one_another_over_one_connection_on_either_side() {
 }
 
 #[tokio::test]
+async fn an_answer_may_have_hundreds_of_header_lines() {
+    let (house, listener) = house(|_| {}).await;
+    let lines: String = (0..300).map(|n| format!("x-{n}: {n}\r\n")).collect();
+    let mut client = End::connect(&house).await;
+    client.write("GET /1 HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let mut application = End::accept(&listener).await;
+    application.head().await;
+    application.write(&format!("HTTP/1.1 200 OK\r\n{lines}Content-Length: 2\r\n\r\nok")).await;
+    let answer = client.until("\r\n\r\nok").await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert!(answer.contains("\r\nx-299: 299\r\n"), "{answer}");
+}
+
+#[tokio::test]
 async fn every_request_of_a_connection_must_name_one_host_without_credentials() {
     let (house, listener) = house(|_| {}).await;
     for second in [

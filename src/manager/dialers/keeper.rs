@@ -128,7 +128,7 @@ impl Keeper {
                 return;
             }
             #[cfg(test)]
-            crate::supervision::mines::step_on(&self.plan.name);
+            crate::supervision::panic_points::reach(&self.plan.name);
             match self.news().await {
                 News::Wished => self.heed(),
                 // Whether a wait may end is looked at when it is over.

@@ -6,7 +6,7 @@ use tokio::time::timeout;
 
 use super::{DialerHandle, DialerOptions};
 use crate::manager::{Route, Supervisor};
-use crate::supervision::mines;
+use crate::supervision::panic_points;
 use crate::vocabulary::{DialerPhase, DialerStatus};
 
 const SOON: Duration = Duration::from_secs(10);
@@ -32,7 +32,7 @@ async fn house(name: &str) -> (Supervisor, DialerHandle) {
 async fn a_keeper_that_panics_says_so_and_dials_again() {
     let (_supervisor, dialer) = house("mined").await;
     let old = dialer.connection().unwrap();
-    mines::lay("mined");
+    panic_points::arm("mined");
     // Whatever it hears, it goes round once.
     dialer.resume();
     let status = until(&dialer, |status| status.phase == DialerPhase::Waiting).await;
@@ -48,12 +48,12 @@ async fn a_keeper_that_panics_says_so_and_dials_again() {
 #[tokio::test]
 async fn a_keeper_that_panics_may_be_paused_and_removed() {
     let (supervisor, dialer) = house("mined and paused").await;
-    mines::lay("mined and paused");
+    panic_points::arm("mined and paused");
     dialer.pause(None);
     until(&dialer, |status| status.phase == DialerPhase::Paused).await;
     dialer.resume();
     until(&dialer, |status| status.phase == DialerPhase::Ready).await;
-    mines::lay("mined and paused");
+    panic_points::arm("mined and paused");
     assert!(supervisor.remove_dialer(&dialer, None));
     let over = dialer.wait_for(|status| status.phase == DialerPhase::Connecting);
     assert_eq!(timeout(SOON, over).await.unwrap(), None);
@@ -62,8 +62,8 @@ async fn a_keeper_that_panics_may_be_paused_and_removed() {
 #[tokio::test]
 async fn a_keeper_that_cannot_begin_anew_has_given_up() {
     let (_supervisor, dialer) = house("mined twice").await;
-    mines::lay("mined twice");
-    mines::lay("mined twice again");
+    panic_points::arm("mined twice");
+    panic_points::arm("mined twice again");
     dialer.resume();
     let over = dialer.wait_for(|status| status.phase == DialerPhase::GivenUp);
     let status = timeout(SOON, over).await.unwrap().unwrap_or_else(|| dialer.status());

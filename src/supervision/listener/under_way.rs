@@ -22,6 +22,7 @@ pub(super) struct UnderWay<'a> {
 }
 
 /// How far an attempt has come.
+#[expect(clippy::large_enum_variant, reason = "there is one of it in each attempt, which is boxed")]
 pub(super) enum Stage {
     /// The request is not there yet, or it is none.
     Undecided,

@@ -25,7 +25,7 @@ pub(super) async fn watch(applications: Weak<Applications>) {
         }
         applications.change(|pool| pool.handle_deadline(now()));
         #[cfg(test)]
-        crate::supervision::tasks::mines::step_on(&applications.all()[0].url);
+        crate::supervision::tasks::panic_points::reach(&applications.all()[0].url);
         let at = [path.map(|_| next_probe), applications.poll_deadline()].into_iter().flatten();
         let (at, changed) = (at.min(), applications.changed());
         // Only so can it be the others who let go of them last.

@@ -7,7 +7,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::bench::{Bench, soon};
 use crate::config::RelayBackend;
-use crate::supervision::tasks::mines;
+use crate::supervision::tasks::panic_points;
 use crate::supervision::{Relay, Route};
 use crate::vocabulary::ListenAddress;
 
@@ -17,7 +17,7 @@ async fn a_listener_that_panics_goes_on_accepting() {
     let routes = vec![Route::echo("/echo").unwrap()];
     let listening = bench.core.listen("mined", &"127.0.0.1:0".parse().unwrap(), routes).unwrap();
     let ListenAddress::Tcp(address) = listening.address() else { panic!() };
-    mines::lay("mined");
+    panic_points::arm("mined");
     // The first of them lets the listener panic.
     for n in 0..3 {
         let mut socket = soon("a connection", TcpStream::connect(address)).await.unwrap();
@@ -36,7 +36,7 @@ async fn a_watcher_of_applications_that_panics_goes_on_watching() {
     let mut settings = RelayBackend::new(url.parse().unwrap());
     settings.health_path = Some("/health".parse().unwrap());
     settings.health_interval = Duration::from_secs(3600);
-    mines::lay(&url);
+    panic_points::arm(&url);
     let relay = Relay::new(settings).unwrap();
     relay.watch();
     // Behind the first probe it panics; a second would otherwise come an hour later.

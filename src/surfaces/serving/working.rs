@@ -6,11 +6,12 @@ use std::task::{Context, Poll};
 use hyper::body::{Body, Frame, SizeHint};
 
 use super::seats::AtWork;
+use super::stalling::Owing;
 
 /// A body, and what is held as long as it is there.
 pub(super) struct Working<B> {
     pub(super) body: B,
-    pub(super) _at_work: AtWork,
+    pub(super) _at_work: (AtWork, Owing),
 }
 
 impl<B: Body + Unpin> Body for Working<B> {

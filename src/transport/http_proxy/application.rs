@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep};
 
 use super::BUFFER;
 use super::exchange::Upload;
+use crate::transport::opening_handshake::MAX_LINES;
 use crate::transport::socket::Transport;
 
 /// How long a connection is kept for the next request: shorter than application servers keep theirs
@@ -44,6 +45,7 @@ impl AppConnection {
             .preserve_header_case(true)
             .title_case_headers(true)
             .max_buf_size(BUFFER)
+            .max_headers(MAX_LINES)
             .handshake(TokioIo::new(stream))
             .await?;
         Ok(Self { sender, driver: Box::pin(driver), is_kept: false })

@@ -31,7 +31,7 @@ use crate::vocabulary::{OpenFailure, TransportEnd};
 const MAX_ANSWER: usize = 16 * 1024;
 
 /// How many header lines it may have: applications set many cookies, and 32 bytes each are few.
-const MAX_LINES: usize = 512;
+pub(in crate::transport) const MAX_LINES: usize = 512;
 
 /// What this end asks a server for.
 #[derive(Debug, Clone)]

@@ -24,7 +24,7 @@ impl Keeper {
     /// wait, unless it is to rest.
     fn begin_anew(&mut self, Panicked { what, wait }: &Panicked) {
         #[cfg(test)]
-        crate::supervision::mines::step_on(&format!("{} again", self.plan.name));
+        crate::supervision::panic_points::reach(&format!("{} again", self.plan.name));
         let next = std::mem::replace(&mut self.next, Next::Idle);
         let current = self.current.take();
         if current.as_ref().is_some_and(Live::is_ready) {
