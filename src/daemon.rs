@@ -41,10 +41,6 @@ use resources::Resources;
 use servers::{Phase, Servers};
 use signals::Signals;
 
-/// After so many polls of tasks a worker asks the kernel what has come. The runtime's own 61 are two
-/// turns each of thirty busy connections, and everybody else waits for them.
-const EVENT_INTERVAL: u32 = 16;
-
 /// The daemon stopped cleanly.
 const STOPPED: u8 = 0;
 /// The daemon failed, or was forced to stop.
@@ -134,7 +130,6 @@ fn start_and_run(sources: &Sources) -> Result<u8, StartupError> {
     let resources = Resources::claim(&config);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
-        .event_interval(EVENT_INTERVAL)
         .on_thread_start(memory::on_thread_start)
         .build()
         .map_err(StartupError::Runtime)?;

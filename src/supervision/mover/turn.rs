@@ -4,13 +4,13 @@
 //! counted in frames, and bytes and system calls are counted as the frames they cost as much as.
 
 /// What a turn may cost, in frames: some ten microseconds of a release build.
-const TURN: u32 = 128;
+const TURN: u32 = 64;
 
 /// What a frame costs that others of its message follow: it is put together with them.
 const FRAGMENT: u32 = 4;
 
 /// What one round of reading and writing costs, without what it moves: two system calls.
-const ROUND: u32 = 16;
+const ROUND: u32 = 8;
 
 /// So many bytes cost as much as a frame.
 const BYTES_PER_FRAME: usize = 1024;
