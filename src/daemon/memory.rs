@@ -32,6 +32,11 @@ pub(super) async fn look_after(supervisor: &Supervisor) -> std::convert::Infalli
 #[cfg(target_env = "gnu")]
 const OWN_MAPPING: libc::c_int = 128 * 1024;
 
+/// So much may be free at the top of a heap before it shrinks by itself. Less, and heaps shrink and
+/// grow again with every few connections. Bytes.
+#[cfg(target_env = "gnu")]
+const FREE_AT_TOP: libc::c_int = 2 * 1024 * 1024;
+
 /// Keeps large blocks out of the heaps; to be called before there are threads.
 ///
 /// That is how glibc begins, but with the first large block that is freed it raises the limit, up to
@@ -43,7 +48,7 @@ pub(super) fn keep_large_blocks_apart() {
     // stays as it was.
     unsafe {
         libc::mallopt(libc::M_MMAP_THRESHOLD, OWN_MAPPING);
-        libc::mallopt(libc::M_TRIM_THRESHOLD, 2 * OWN_MAPPING);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, FREE_AT_TOP);
     }
 }
 
