@@ -2,7 +2,7 @@
 //! machine. It changes nothing, and may run beside a daemon that uses all of it.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read};
+use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
@@ -17,10 +17,8 @@ use crate::config::{
     UpstreamUrl, load_all,
 };
 use crate::contract::masking::{self, Masking};
+use crate::ledger::Sqlite;
 use crate::vocabulary::ListenAddress;
-
-/// The first bytes of every SQLite database (section 1.3 of its file format).
-const SQLITE: &[u8; 16] = b"SQLite format 3\0";
 
 /// Checks a configuration as `serve` would load it, and says what it would do, or everything that
 /// is wrong.
@@ -150,15 +148,13 @@ fn ledger(path: &Path) -> Result<(), String> {
     match OpenOptions::new().read(true).write(true).open(path) {
         Ok(file) => {
             let is_file = file.metadata().is_ok_and(|metadata| metadata.is_file());
-            let mut first = Vec::new();
-            match file.take(SQLITE.len() as u64).read_to_end(&mut first) {
-                Ok(_) if is_file && (first.is_empty() || first == SQLITE) => Ok(()),
-                Ok(_) => Err(format!(
-                    "{shown} is not a ledger, and nothing is written over it: name another file, \
-                     or move it away"
-                )),
-                Err(error) => Err(format!("{shown} cannot be read ({error})")),
+            if is_file && Sqlite::is_ledger(path) {
+                return Ok(());
             }
+            Err(format!(
+                "{shown} is not a ledger that can be used, and nothing is written over it: name \
+                 another file, or move it away"
+            ))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => folder_of(path),
         Err(error) => Err(format!(
@@ -235,18 +231,22 @@ fn bind(address: SocketAddr) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::SqliteOptions;
 
     #[test]
     fn a_ledger_is_a_new_file_or_a_database() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         fs::write(at("empty.db"), "").unwrap();
-        fs::write(at("sqlite.db"), [&SQLITE[..], &[0; 84]].concat()).unwrap();
+        let options = SqliteOptions::new(at("sqlite.db"), &crate::config::Ledger::default());
+        Sqlite::open(options).unwrap().0.close();
         fs::write(at("passwd"), "root:x:0:0:root:/root:/bin/bash\n").unwrap();
         for good in ["new.db", "empty.db", "sqlite.db", "deep/er/new.db"] {
             assert_eq!(ledger(&at(good)), Ok(()), "{good}");
         }
-        for bad in ["passwd", "passwd/new.db", "."] {
+        // A database of another program is not written into either.
+        fs::write(at("other.db"), [&b"SQLite format 3\0"[..], &[0; 84]].concat()).unwrap();
+        for bad in ["passwd", "passwd/new.db", ".", "other.db"] {
             assert!(ledger(&at(bad)).is_err(), "{bad}");
         }
         assert_eq!(fs::read(at("empty.db")).unwrap(), b"", "nothing is changed");

@@ -36,6 +36,7 @@ use self::book::Book;
 use self::checkpoint::Checkpointer;
 use self::desk::{Desk, Waiting};
 use self::retention::Bounds;
+use self::sight::Sight;
 use self::store::Place;
 use self::writer::{Shared, Writer, watch};
 use super::{
@@ -101,6 +102,12 @@ pub struct Sqlite {
 }
 
 impl Sqlite {
+    /// Tells whether a file is a ledger, or empty, as [`Sqlite::open`] would find before it opens it.
+    /// Changes nothing. Not for a process that has the file open as a ledger: it would lose its locks.
+    pub fn is_ledger(path: &Path) -> bool {
+        Sight::open(path).and_then(|sight| sight.look_whole()).is_ok()
+    }
+
     /// Opens a ledger, and makes it if it is not there.
     ///
     /// A file that cannot be used is an error if `on_failure` is `refuse`; otherwise the ledger

@@ -60,9 +60,9 @@ pub struct Head<'a> {
     pub target: &'a str,
     /// The value of the last `Host` line.
     pub host: Option<&'a str>,
-    /// Whether there is one `Host` line of the right form, or none in HTTP/1.0 (RFC 9112 section
-    /// 3.2).
-    pub host_is_good: bool,
+    /// How many `Host` lines there are.
+    hosts: usize,
+    is_http_10: bool,
     /// Whether it asks for a WebSocket, rightly or not.
     pub asks_for_websocket: bool,
     /// How its body is delimited.
@@ -126,12 +126,16 @@ impl<'a> Head<'a> {
             (Some(0) | None, false) => Framing::None,
             (Some(length), false) => Framing::Length(length),
         };
-        let host_is_good = match host {
-            Some(host) => hosts == 1 && is_host_and_port(host),
-            None => is_http_10,
-        };
-        let len = lines.at;
-        Ok(Some(Self { len, method, target, host, host_is_good, asks_for_websocket, framing }))
+        Ok(Some(Self {
+            len: lines.at,
+            method,
+            target,
+            host,
+            hosts,
+            is_http_10,
+            asks_for_websocket,
+            framing,
+        }))
     }
 
     /// Returns the host and the path that a route is chosen by; `None` if the target is no URI, or
@@ -139,7 +143,12 @@ impl<'a> Head<'a> {
     ///
     /// `OPTIONS *` is about the server behind the root.
     pub fn place(&self) -> Option<(Option<String>, String)> {
-        if !self.host_is_good {
+        // One line of the right form, or none in HTTP/1.0 (RFC 9112 section 3.2).
+        let host_is_good = match self.host {
+            Some(host) => self.hosts == 1 && is_host_and_port(host),
+            None => self.is_http_10,
+        };
+        if !host_is_good {
             return None;
         }
         if self.target.starts_with('/') {

@@ -15,6 +15,10 @@ use crate::vocabulary::{HttpOutcome, OpenFailure};
 impl Listener {
     /// Returns the relay that takes a request as plain HTTP, if one does.
     pub(super) fn takes_plain(&self, request: &Request) -> Option<Arc<Relay>> {
+        if request.asks_for_websocket() {
+            // Its route is looked for once, by `decide`.
+            return None;
+        }
         let path = match (request.path(), request.method()) {
             ("*", &Method::OPTIONS) => "/",
             (path, _) => path,
@@ -22,8 +26,7 @@ impl Listener {
         let host = request.host();
         let route = self.routes.iter().find(|route| route.matches(host, path))?;
         let relay = route.application()?;
-        let takes = relay.takes_plain(request.method().as_str(), request.asks_for_websocket());
-        takes.then(|| Arc::clone(relay))
+        relay.takes_plain(request.method().as_str()).then(|| Arc::clone(relay))
     }
 
     /// Passes on the requests of a client, the first of which is here; returns what is to be heard of

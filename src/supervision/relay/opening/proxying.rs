@@ -22,13 +22,9 @@ use crate::vocabulary::HttpOutcome;
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 impl Relay {
-    /// Tells whether a request goes to an application as plain HTTP.
-    pub(in crate::supervision) fn takes_plain(
-        &self,
-        method: &str,
-        asks_for_websocket: bool,
-    ) -> bool {
-        self.settings.http == PlainHttp::Proxy && !asks_for_websocket && method != "CONNECT"
+    /// Tells whether a request that asks for no WebSocket goes to an application as plain HTTP.
+    pub(in crate::supervision) fn takes_plain(&self, method: &str) -> bool {
+        self.settings.http == PlainHttp::Proxy && method != "CONNECT"
     }
 
     /// Begins to serve a client that sends requests; nothing may move for `http_timeout`.
@@ -72,11 +68,13 @@ impl Forwarding for Proxying<'_> {
     type Lease = Lease;
 
     fn way(&self, head: &Head<'_>) -> Option<Way> {
+        if head.asks_for_websocket {
+            return None;
+        }
         let (host, path) = head.place()?;
         let route = self.routes.iter().find(|route| route.matches(host.as_deref(), &path))?;
         let relay = route.application()?;
-        let takes = relay.takes_plain(head.method, head.asks_for_websocket);
-        takes.then(|| Way { relay: Arc::clone(relay) })
+        relay.takes_plain(head.method).then(|| Way { relay: Arc::clone(relay) })
     }
 
     fn admit(&self, _way: &Way, request: &mut request::Parts) -> Result<(), NotPassed> {
