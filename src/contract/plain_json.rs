@@ -20,7 +20,8 @@ pub fn write(value: &(impl Serialize + ?Sized)) -> serde_json::Result<String> {
 pub fn escaped(json: String) -> String {
     // What is below a space is escaped by every writer of JSON, or is white space between values.
     let is_unsafe = |c: char| c >= '\u{7f}' && is_unprintable(c);
-    if json.bytes().all(|byte| byte < 0x7f) || !json.contains(is_unsafe) {
+    let is_plain = json.is_ascii() && !json.as_bytes().contains(&0x7f);
+    if is_plain || !json.contains(is_unsafe) {
         return json;
     }
     let mut plain = String::with_capacity(json.len() + 16);

@@ -83,9 +83,14 @@ impl<'a> Head<'a> {
             match lines.next_line()? {
                 None => return Ok(None),
                 // RFC 9112 section 2.2: an empty line before the request is ignored.
-                Some("") => {}
+                Some(b"") => {}
                 Some(line) => break line,
             }
+        };
+        // Methods, targets and versions are ASCII, or are refused by the parser.
+        let request_line = match std::str::from_utf8(request_line) {
+            Ok(line) => line,
+            Err(error) => std::str::from_utf8(&request_line[..error.valid_up_to()]).unwrap_or(""),
         };
         let mut words = request_line.split(' ');
         let (method, target) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
@@ -95,26 +100,32 @@ impl<'a> Head<'a> {
         loop {
             let line = match lines.next_line()? {
                 None => return Ok(None),
-                Some("") => break,
+                Some(b"") => break,
                 Some(line) => line,
             };
-            if line.starts_with([' ', '\t']) {
+            if line.starts_with(b" ") || line.starts_with(b"\t") {
                 return Err(Malformed::Folded);
             }
-            let (name, value) = line.split_once(':').ok_or(Malformed::NoColon)?;
-            let value = value.trim_matches([' ', '\t']);
-            if name.eq_ignore_ascii_case("host") {
-                host = Some(value);
+            let colon = line.iter().position(|byte| *byte == b':').ok_or(Malformed::NoColon)?;
+            let name = &line[..colon];
+            // One that is not UTF-8 is no host, length or coding.
+            let value = || {
+                let value = std::str::from_utf8(&line[colon + 1..]);
+                value.unwrap_or_default().trim_matches([' ', '\t'])
+            };
+            if name.eq_ignore_ascii_case(b"host") {
+                host = Some(value());
                 hosts += 1;
-            } else if name.eq_ignore_ascii_case("upgrade") {
-                let mut protocols = value.split(',').map(str::trim);
+            } else if name.eq_ignore_ascii_case(b"upgrade") {
+                let mut protocols = value().split(',').map(str::trim);
                 asks_for_websocket |= protocols.any(|it| it.eq_ignore_ascii_case("websocket"));
-            } else if name.eq_ignore_ascii_case("content-length") {
+            } else if name.eq_ignore_ascii_case(b"content-length") {
+                let value = value();
                 let is_number = !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit());
                 let number = value.parse().ok().filter(|_| is_number && length.is_none());
                 length = Some(number.ok_or(Malformed::Length)?);
-            } else if name.eq_ignore_ascii_case("transfer-encoding") {
-                if chunked || is_http_10 || !value.eq_ignore_ascii_case("chunked") {
+            } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
+                if chunked || is_http_10 || !value().eq_ignore_ascii_case("chunked") {
                     return Err(Malformed::Coding);
                 }
                 chunked = true;
@@ -172,17 +183,12 @@ struct Lines<'a> {
 }
 
 impl<'a> Lines<'a> {
-    /// Returns the next line; `None` if its end is not there yet. One that is not UTF-8 is shown up
-    /// to where it is: names, lengths and codings are ASCII.
-    fn next_line(&mut self) -> Result<Option<&'a str>, Malformed> {
+    /// Returns the next line; `None` if its end is not there yet.
+    fn next_line(&mut self) -> Result<Option<&'a [u8]>, Malformed> {
         let rest = &self.bytes[self.at..];
-        let Some(end) = rest.iter().position(|byte| *byte == b'\n') else { return Ok(None) };
-        let line = rest[..end].strip_suffix(b"\r").ok_or(Malformed::BareLf)?;
+        let Some(end) = memchr::memchr(b'\n', rest) else { return Ok(None) };
         self.at += end + 1;
-        Ok(Some(match std::str::from_utf8(line) {
-            Ok(line) => line,
-            Err(error) => std::str::from_utf8(&line[..error.valid_up_to()]).unwrap_or_default(),
-        }))
+        rest[..end].strip_suffix(b"\r").map(Some).ok_or(Malformed::BareLf)
     }
 }
 

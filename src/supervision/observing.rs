@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
@@ -16,6 +17,10 @@ pub(crate) type Observer = Box<dyn Fn(&Published) + Send + Sync>;
 /// How much may wait for the observer, in bytes: some 10,000 endings. What does not fit is counted,
 /// and the observer is told the number in its place.
 const QUEUE_BYTES: usize = 16 << 20;
+
+/// How long the thread collects events after it told some. Waking it for each would cost more than
+/// all else that an event takes.
+const REST: Duration = Duration::from_millis(2);
 
 /// The queue to the observer and the thread that tells it.
 pub(super) struct Observing {
@@ -39,6 +44,8 @@ struct State {
     missed: u64,
     /// The thread has events in its hands.
     telling: bool,
+    /// The thread waits to be woken by the next event.
+    parked: bool,
     closing: bool,
 }
 
@@ -76,14 +83,14 @@ impl Observing {
             state.missed += 1;
             return;
         }
-        let was_empty = state.events.is_empty();
         if let Some(gap) = state.take_gap() {
             state.events.push_back(gap);
         }
         state.bytes += bytes;
         state.events.push_back(published);
+        let parked = std::mem::take(&mut state.parked);
         drop(state);
-        if was_empty {
+        if parked {
             self.queue.filled.notify_one();
         }
     }
@@ -137,7 +144,9 @@ impl Queue {
                 if state.closing {
                     return;
                 }
+                state.parked = true;
                 state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state.parked = false;
             }
             // Taking the buffer gives its memory back once a burst is told.
             let mut events = std::mem::take(&mut state.events);
@@ -156,11 +165,11 @@ impl Queue {
             state.telling = false;
             // A gap was never charged.
             state.bytes = state.bytes.saturating_sub(told);
-            let idle = state.is_idle();
-            drop(state);
-            if idle {
+            if state.is_idle() {
                 self.idle.notify_waiters();
             }
+            let rest = self.filled.wait_timeout_while(state, REST, |state| !state.closing);
+            drop(rest.unwrap_or_else(PoisonError::into_inner));
         }
     }
 }
@@ -168,7 +177,6 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;
-    use std::time::Duration;
 
     use super::*;
     use crate::vocabulary::{Cause, CloseState, Closing, ConnectionId};
