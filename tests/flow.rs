@@ -11,6 +11,7 @@ mod flow {
     mod deciding;
     mod drain_jobs;
     mod draining;
+    mod examples;
     mod holding_back;
     mod in_flight;
     mod memory;
