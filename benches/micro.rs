@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use lastword::config::ByteSize;
-use lastword::protocol::classification::{Loss, LossKind};
+use lastword::protocol::classification::{Loss, LossKind, read_close};
 use lastword::protocol::closing_handshake::{
     ClosePolicy, CloseRequest, ClosingHandshake, Input, ReplyPolicy,
 };
@@ -49,7 +49,8 @@ fn closing_handshake(c: &mut Criterion) {
             };
             handshake.handle_input(now, Input::CloseAccepted(request), &mut actions);
             handshake.handle_input(now, Input::CloseFlushed, &mut actions);
-            handshake.handle_input(now, Input::PeerClose(Box::default()), &mut actions);
+            let (close, breach) = read_close(b"");
+            handshake.handle_input(now, Input::PeerClose { close, breach }, &mut actions);
             handshake.handle_input(now, Input::TransportEnded(fin()), &mut actions);
             assert!(handshake.is_ended());
             black_box(&actions);
@@ -60,8 +61,8 @@ fn closing_handshake(c: &mut Criterion) {
         let mut actions = Vec::new();
         b.iter(|| {
             let mut handshake = ClosingHandshake::new(Role::Server, policy.clone());
-            let payload = Box::from(*b"\x03\xe8bye");
-            handshake.handle_input(now, Input::PeerClose(payload), &mut actions);
+            let (close, breach) = read_close(b"\x03\xe8bye");
+            handshake.handle_input(now, Input::PeerClose { close, breach }, &mut actions);
             handshake.handle_input(now, Input::CloseFlushed, &mut actions);
             handshake.handle_input(now, Input::TransportEnded(fin()), &mut actions);
             assert!(handshake.is_ended());

@@ -2,7 +2,11 @@
 //!
 //! It takes facts ([`Input`]) and the time, and returns what is to be done ([`Action`]). Whatever
 //! order the facts come in, it finishes exactly once, asks for at most one Close frame, and has a
-//! deadline in every state but `Open`.
+//! deadline in every phase but `Open` and `Ended`.
+//!
+//! It is the only state of the closing handshake: the public [`CloseState`], the deadline, the kind
+//! and the outcome are computed from it. A section number is one of RFC 6455 and stands at the branch
+//! that the section prescribes.
 //!
 //! ```text
 //!            close accepted                       peer's Close
@@ -13,10 +17,13 @@
 //!    ├─ violation, overflow, silence ─▶ Failing (our Close, FIN, gone within linger) ─▶ Ended
 //!    └─ peer's FIN ─▶ Flushing (what was queued is still written) ─▶ Ended
 //! ```
+//!
+//! `Open` is the OPEN of section 4.1, `CloseSent` to `Flushing` are the CLOSING of section 7.1.3, and
+//! `Ended` is the CLOSED of section 7.1.4.
 
 use std::time::{Duration, Instant};
 
-use super::classification::{self, Loss, Standing};
+use super::classification::{Breach, Loss, Standing};
 use crate::vocabulary::{
     Cause, CloseFrame, CloseState, Kind, Limit, Outcome, ReceivedClose, Role, TransportEnd,
 };
@@ -39,16 +46,34 @@ pub struct ClosingHandshake {
     evidence: Evidence,
 }
 
-/// Where the machine stands. `Open` and `Ended` have no deadline, every other state has one.
+/// Where the machine stands. `Open` and `Ended` have no deadline, every other phase has one.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Phase {
     Open,
-    CloseSent { deadline: Instant },
-    CloseReceived { deadline: Instant, reply: Reply },
-    AwaitingTransportEnd { deadline: Instant },
-    Failing { deadline: Instant },
-    Flushing { deadline: Instant },
-    Ended { end: TransportEnd },
+    /// Our Close is queued or has left; the peer's is awaited (section 7.1.2).
+    CloseSent {
+        deadline: Instant,
+    },
+    /// The peer's Close has come; ours has not left (section 5.5.1).
+    CloseReceived {
+        deadline: Instant,
+        reply: Reply,
+    },
+    /// One Close each way; TCP is still to end (section 7.1.1).
+    AwaitingTransportEnd {
+        deadline: Instant,
+    },
+    /// The connection is failed (section 7.1.7), or the peer can no longer be waited for.
+    Failing {
+        deadline: Instant,
+    },
+    /// The peer ended its half without a Close; what is queued may still reach it (section 7.1.4).
+    Flushing {
+        deadline: Instant,
+    },
+    Ended {
+        end: TransportEnd,
+    },
 }
 
 /// Where our answer to the peer's Close stands.
@@ -72,7 +97,7 @@ impl ClosingHandshake {
         self.evidence.state()
     }
 
-    /// Tells whether the peer's Close was heard of.
+    /// Tells whether the peer's Close has come.
     pub fn knows_peer_close(&self) -> bool {
         match self.state() {
             CloseState::Open | CloseState::CloseSent => false,
@@ -96,8 +121,8 @@ impl ClosingHandshake {
         self.evidence.loss()
     }
 
-    /// Returns the verdict, once the connection has ended.
-    pub fn verdict(&self) -> Option<Outcome> {
+    /// Draws up the outcome, once the connection has ended.
+    pub fn outcome(&self) -> Option<Outcome> {
         match self.phase {
             Phase::Ended { end } => Some(self.evidence.outcome(self.role, end)),
             Phase::Open
@@ -109,7 +134,7 @@ impl ClosingHandshake {
         }
     }
 
-    /// Returns the kind of the verdict, once the connection has ended.
+    /// Returns the kind of the outcome, once the connection has ended.
     pub fn kind(&self) -> Option<Kind> {
         self.is_ended().then(|| self.evidence.kind())
     }
@@ -131,8 +156,10 @@ impl ClosingHandshake {
 
     /// Takes a fact; appends what is to be done to `actions`, in order.
     pub fn handle_input(&mut self, now: Instant, input: Input, actions: &mut Vec<Action>) {
-        if self.is_ended() && input != Input::CloseFlushed {
-            return; // but a Close that left before the transport was let go is evidence still
+        // A Close that was accepted, or left, before the transport was dropped is still evidence.
+        let is_evidence = matches!(input, Input::CloseAccepted(_) | Input::CloseFlushed);
+        if self.is_ended() && !is_evidence {
+            return;
         }
         match input {
             Input::CloseAccepted(request) => self.handle_close_accepted(now, request),
@@ -140,7 +167,9 @@ impl ClosingHandshake {
             Input::Abort { cause, by } => {
                 self.cut(Kind::Aborted, cause, by, "this end aborted the connection", actions);
             }
-            Input::PeerClose(payload) => self.handle_peer_close(now, &payload, actions),
+            Input::PeerClose { close, breach } => {
+                self.handle_peer_close(now, close, breach, actions);
+            }
             Input::CloseFlushed => self.handle_close_flushed(now, actions),
             Input::OutboxFlushed => self.handle_outbox_flushed(actions),
             Input::TransportEnded(loss) => self.handle_transport_ended(now, &loss, actions),
@@ -171,11 +200,12 @@ impl ClosingHandshake {
         let end = self.evidence.half_end().unwrap_or(TransportEnd::Timeout);
         match self.phase {
             Phase::Open | Phase::Ended { .. } => {}
+            // Section 5.5.1: an endpoint must answer, so it no longer waits for the application.
             Phase::CloseReceived { deadline, reply: Reply::Awaited { .. } }
                 if !self.slack().is_zero() =>
             {
                 self.reply_in_kind(actions);
-                // However late this end looks, what it owes the peer gets its time to leave.
+                // However late this runs, the answer gets its time to leave.
                 let deadline = deadline.max(now + self.slack());
                 self.phase = Phase::CloseReceived { deadline, reply: Reply::Queued };
             }
@@ -184,14 +214,15 @@ impl ClosingHandshake {
                     true => "the peer did not answer our Close in time",
                     false => "our Close could not leave in time",
                 };
-                self.evidence.trigger(Kind::CloseTimeout, what, None);
+                self.evidence.fix_kind(Kind::CloseTimeout, what, None);
                 self.finish(end, !left, actions);
             }
             Phase::CloseReceived { .. } => {
                 let what = "our answer could not leave in time";
-                self.evidence.trigger(Kind::CloseTimeout, what, None);
+                self.evidence.fix_kind(Kind::CloseTimeout, what, None);
                 self.finish(end, true, actions);
             }
+            // Section 7.1.1: the peer did not end TCP in a reasonable time.
             Phase::AwaitingTransportEnd { .. } => self.finish(end, false, actions),
             Phase::Failing { .. } if self.evidence.is_silent() => {
                 let end = self.evidence.half_end().unwrap_or(TransportEnd::Local);
@@ -204,37 +235,42 @@ impl ClosingHandshake {
 
     fn handle_close_accepted(&mut self, now: Instant, request: CloseRequest) {
         let CloseRequest { frame, cause, by, limit } = request;
-        if !self.evidence.accept(frame) {
+        if !self.evidence.close_accepted(frame) {
             return;
         }
-        let first = self.evidence.acts(cause);
-        if first {
-            self.evidence.limited(limit);
+        let is_first_cause = self.evidence.note_cause(cause);
+        if is_first_cause {
+            self.evidence.note_limit(limit);
         }
         match self.phase {
+            // Section 7.1.2, _Start the WebSocket Closing Handshake_.
             Phase::Open => {
-                self.evidence.asked(by);
+                self.evidence.note_requester(by);
                 self.phase = Phase::CloseSent { deadline: now + self.policy.timeout };
             }
-            // The application's answer to the peer's Close (section 5.5.1); or a close that got
-            // into the outbox just before the answer of our own, and takes its place.
+            // Section 5.5.1: the application's answer to the peer's Close; or a close that was
+            // accepted just before the answer of our own was queued, and takes its place.
             Phase::CloseReceived { deadline, .. } => {
-                self.evidence.asked(by);
+                self.evidence.note_requester(by);
                 self.phase = Phase::CloseReceived { deadline, reply: Reply::Queued };
             }
-            // A close raced with a loss or a failure and got into the outbox first.
-            Phase::Flushing { .. } | Phase::Failing { .. } | Phase::CloseSent { .. } => {
-                if first {
-                    self.evidence.asked(by);
+            // It was accepted before this machine's own Close could be queued, or before the outbox
+            // was shut: its frame is the one that goes, and the phase stays what it is.
+            Phase::Flushing { .. }
+            | Phase::Failing { .. }
+            | Phase::CloseSent { .. }
+            | Phase::Ended { .. } => {
+                if is_first_cause {
+                    self.evidence.note_requester(by);
                 }
             }
-            Phase::AwaitingTransportEnd { .. } | Phase::Ended { .. } => {}
+            Phase::AwaitingTransportEnd { .. } => {}
         }
     }
 
-    /// Section 5.5.1: answer with the status code that was received.
+    /// Section 5.5.1: answers with the status code that was received.
     fn reply_in_kind(&mut self, actions: &mut Vec<Action>) {
-        let frame = self.evidence.their_close().map_or(CloseFrame::Empty, ReceivedClose::in_kind);
+        let frame = self.evidence.peer_close().map_or(CloseFrame::Empty, ReceivedClose::in_kind);
         self.reply(frame, false, actions);
     }
 
@@ -246,15 +282,22 @@ impl ClosingHandshake {
         }
     }
 
-    fn handle_peer_close(&mut self, now: Instant, payload: &[u8], actions: &mut Vec<Action>) {
-        let (close, breach) = classification::read_close(payload);
-        if !self.evidence.receive(close, now) {
-            // Section 5.5.1: nothing may follow a Close; what does is ignored.
+    fn handle_peer_close(
+        &mut self,
+        now: Instant,
+        close: ReceivedClose,
+        breach: Option<Breach>,
+        actions: &mut Vec<Action>,
+    ) {
+        if !self.evidence.peer_closed(close, now) {
+            // Section 5.5.1: no frame may follow a Close; one that does is ignored.
             return;
         }
         match (self.phase, breach) {
+            // Section 5.5.1: a Close that comes first is answered with a Close, which may wait until
+            // the message in progress is sent.
             (Phase::Open, None) => {
-                self.evidence.acts(Cause::Peer);
+                self.evidence.note_cause(Cause::Peer);
                 let deadline = now + self.policy.timeout;
                 // A chosen reply that does not come is replaced while it can still leave in time.
                 let until = deadline - self.slack();
@@ -264,12 +307,16 @@ impl ClosingHandshake {
                     ReplyPolicy::Chosen => {}
                 }
             }
+            // Section 7.1.4: one Close each way, and the closing handshake is complete.
             (Phase::CloseSent { .. }, None) if self.evidence.our_close_left() => {
                 self.await_transport_end(now, actions);
             }
+            // Section 7.1.5: both Closes cross; ours, which is queued, is the answer.
             (Phase::CloseSent { deadline }, None) => {
                 self.phase = Phase::CloseReceived { deadline, reply: Reply::Queued };
             }
+            // Sections 5.5.1, 7.4 and 8.1: a short payload, a code that may not be sent, or a reason
+            // that is not UTF-8.
             (Phase::Open | Phase::CloseSent { .. }, Some(breach)) => {
                 self.fail_for(now, breach, actions);
             }
@@ -285,11 +332,13 @@ impl ClosingHandshake {
     }
 
     fn handle_close_flushed(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        if !self.evidence.left(now) {
+        if !self.evidence.close_flushed(now) {
             return;
         }
         match self.phase {
+            // Section 7.1.4: one Close each way, and the closing handshake is complete.
             Phase::CloseReceived { .. } => self.await_transport_end(now, actions),
+            // Section 7.1.7: a Close was sent, and TCP is closed.
             Phase::Failing { .. } => self.end_failing(actions),
             Phase::Open
             | Phase::CloseSent { .. }
@@ -309,16 +358,17 @@ impl ClosingHandshake {
         let end = loss.transport_end();
         let left = self.evidence.our_close_left();
         match self.phase {
+            // Sections 7.1.4 and 7.1.5: closed, not cleanly, and the close code is 1006.
             Phase::Open | Phase::CloseSent { .. } => {
                 let standing = match (self.evidence.has_our_close(), left) {
                     (false, _) => Standing::Open,
                     (true, false) => Standing::CloseQueued,
                     (true, true) => Standing::CloseLeft,
                 };
-                self.evidence.trigger(loss.kind(), loss.describe(standing), None);
+                self.evidence.fix_kind(loss.kind(), loss.describe(standing), None);
                 if end == TransportEnd::Fin && !left {
-                    // The peer has ended its half only: it may still read what we had to say.
-                    self.evidence.half_ended(end);
+                    // The peer has ended its half only: it may still read what is queued.
+                    self.evidence.peer_half_ended(end);
                     self.phase = Phase::Flushing { deadline: self.within_linger(now) };
                     actions.push(Action::FlushThenTell);
                 } else {
@@ -326,12 +376,16 @@ impl ClosingHandshake {
                 }
             }
             // Close and FIN may come in one segment; the answer can still leave.
-            Phase::CloseReceived { .. } if loss.is_half() => self.evidence.half_ended(end),
+            Phase::CloseReceived { .. } if loss.is_half() => self.evidence.peer_half_ended(end),
             Phase::CloseReceived { .. } => {
-                self.evidence.trigger(loss.kind(), loss.describe(Standing::AnswerQueued), None);
+                let what = loss.describe(Standing::AnswerQueued);
+                self.evidence.fix_kind(loss.kind(), what, None);
                 self.finish(end, false, actions);
             }
-            Phase::Failing { .. } if loss.is_half() && !left => self.evidence.half_ended(end),
+            Phase::Failing { .. } if loss.is_half() && !left => {
+                self.evidence.peer_half_ended(end);
+            }
+            // Section 7.1.4: closed, cleanly if both Closes are through.
             Phase::AwaitingTransportEnd { .. } | Phase::Failing { .. } => {
                 self.finish(end, false, actions);
             }
@@ -345,7 +399,7 @@ impl ClosingHandshake {
         ClosePolicy::slack(self.policy.timeout, self.policy.linger)
     }
 
-    /// Section 7.1.1: the server ends TCP first; the client waits for it, but not for ever.
+    /// Section 7.1.1: the server ends TCP first; the client waits for that, for a bounded time.
     fn await_transport_end(&mut self, now: Instant, actions: &mut Vec<Action>) {
         self.phase = Phase::AwaitingTransportEnd { deadline: now + self.policy.linger };
         if let Some(end) = self.evidence.half_end() {
@@ -356,7 +410,7 @@ impl ClosingHandshake {
     }
 
     fn send_close(&mut self, frame: CloseFrame, shed: bool, actions: &mut Vec<Action>) {
-        self.evidence.decide(frame.clone());
+        self.evidence.close_decided(frame.clone());
         actions.push(Action::SendClose { frame, shed });
     }
 
@@ -367,13 +421,11 @@ impl ClosingHandshake {
     }
 
     fn finish(&mut self, end: TransportEnd, reset: bool, actions: &mut Vec<Action>) {
-        let outcome = self.evidence.outcome(self.role, end);
         self.phase = Phase::Ended { end };
-        actions.push(Action::DropTransport { reset });
-        actions.push(Action::Finish(Box::new(outcome)));
+        actions.push(Action::Finish { reset, kind: self.evidence.kind() });
     }
 
-    /// Draws up the verdict of a connection whose own actor or mover died.
+    /// Ends a connection whose own actor or mover died, and draws up the outcome.
     ///
     /// Where the kind was fixed before, or both Closes were through, the death is only remarked.
     pub fn fail_actor(&mut self, what: &str) -> Outcome {
@@ -381,7 +433,7 @@ impl ClosingHandshake {
             self.evidence.remark(what);
             self.evidence.half_end().unwrap_or(TransportEnd::Local)
         } else {
-            self.evidence.trigger(Kind::ActorFailed, what, None);
+            self.evidence.fix_kind(Kind::ActorFailed, what, None);
             TransportEnd::Local
         };
         self.phase = Phase::Ended { end };

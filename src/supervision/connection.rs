@@ -333,10 +333,11 @@ impl Connection {
         self.orders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the verdict; without one, the actor or mover died, of what `what` says.
-    pub(super) fn verdict_or(&self, what: impl FnOnce() -> String) -> Outcome {
+    /// Draws up the outcome, once the actor and the mover are gone; where the closing handshake has
+    /// not ended, one of them died, of what `what` says.
+    pub(super) fn outcome_or(&self, what: impl FnOnce() -> String) -> Outcome {
         let mut handshake = self.handshake();
-        handshake.verdict().unwrap_or_else(|| handshake.fail_actor(&what()))
+        handshake.outcome().unwrap_or_else(|| handshake.fail_actor(&what()))
     }
 
     /// Says that nothing more will come, and counts what nobody will take.

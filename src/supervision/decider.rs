@@ -20,7 +20,7 @@ use super::publication::Publisher;
 use super::relay::Link;
 use crate::protocol::closing_handshake::{Action, ClosingHandshake, Input};
 use crate::transport::socket::Transport;
-use crate::vocabulary::{Closing, Kind, Outcome};
+use crate::vocabulary::{Closing, Kind};
 
 /// The actor of one connection.
 pub(super) struct Decider;
@@ -141,7 +141,6 @@ impl Deciding {
         // Or it answers the peer's Close, which was heard of just now.
         hear_request(&mut handshake, actions);
         let mut at = 0;
-        let mut reset_transport = false;
         while let Some(action) = actions.get(at).cloned() {
             at += 1;
             if let Action::SendClose { frame, shed } = &action
@@ -159,14 +158,9 @@ impl Deciding {
                     connection.outbox.shut();
                     connection.order(|orders| orders.flush_then_tell = true);
                 }
-                Action::DropTransport { reset } => {
+                Action::Finish { reset, kind } => {
                     connection.outbox.shut();
-                    reset_transport = reset;
-                }
-                // The mover lets go at once, so it is told only when all is known.
-                Action::Finish(outcome) => {
-                    let release =
-                        Release { reset: reset_transport, at_once: must_not_wait(&outcome) };
+                    let release = Release { reset, at_once: must_not_wait(kind) };
                     connection.order(|orders| orders.release = Some(release));
                 }
             }
@@ -193,8 +187,8 @@ impl Deciding {
 }
 
 /// Somebody wants it gone now, or there is nobody left to take what came.
-fn must_not_wait(outcome: &Outcome) -> bool {
-    matches!(outcome.kind, Kind::Aborted | Kind::DrainDeadline | Kind::BackendFailed)
+fn must_not_wait(kind: Kind) -> bool {
+    matches!(kind, Kind::Aborted | Kind::DrainDeadline | Kind::BackendFailed)
 }
 
 /// The mover's task, which ends with its owner.

@@ -316,7 +316,7 @@ impl Supervising {
     }
 
     fn publish(&self, connection: &Connection, death: Death) {
-        let outcome = connection.verdict_or(|| match death {
+        let outcome = connection.outcome_or(|| match death {
             Death::Stopped(None) => "its actor was stopped".to_owned(),
             Death::Stopped(Some(reason)) => format!("its actor was stopped: {reason}"),
             Death::Failed(failure) => failure.to_string(),

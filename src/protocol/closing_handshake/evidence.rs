@@ -1,4 +1,4 @@
-//! What a closing handshake has seen, and the verdict that it comes to.
+//! What a closing handshake has seen, and the outcome that follows from it.
 
 use std::time::Instant;
 
@@ -93,7 +93,7 @@ impl Evidence {
     }
 
     /// Returns the peer's Close.
-    pub(super) fn their_close(&self) -> Option<&ReceivedClose> {
+    pub(super) fn peer_close(&self) -> Option<&ReceivedClose> {
         self.theirs.as_ref().map(|(close, _)| close)
     }
 
@@ -113,13 +113,13 @@ impl Evidence {
         Some((trigger.kind, &trigger.what, trigger.limit.as_ref()))
     }
 
-    /// Tells whether the verdict is that nobody is there.
+    /// Tells whether the peer was given up because it did not answer a Ping.
     pub(super) fn is_silent(&self) -> bool {
         self.trigger.as_ref().is_some_and(|trigger| trigger.kind == Kind::PongTimeout)
     }
 
     /// Keeps the first reason for this end to act; tells whether this was it.
-    pub(super) fn acts(&mut self, cause: Cause) -> bool {
+    pub(super) fn note_cause(&mut self, cause: Cause) -> bool {
         let first = self.cause == Cause::None;
         if first {
             self.cause = cause;
@@ -128,26 +128,26 @@ impl Evidence {
     }
 
     /// Keeps who asked.
-    pub(super) fn asked(&mut self, by: Option<Requester>) {
+    pub(super) fn note_requester(&mut self, by: Option<Requester>) {
         self.by = by;
     }
 
     /// Keeps the limit that made this end close.
-    pub(super) fn limited(&mut self, limit: Option<Limit>) {
+    pub(super) fn note_limit(&mut self, limit: Option<Limit>) {
         self.limit = limit;
     }
 
-    /// Keeps the first trigger: what comes later only adds evidence.
-    pub(super) fn trigger(&mut self, kind: Kind, what: impl Into<String>, limit: Option<Limit>) {
+    /// Fixes the kind, once: what comes later only adds evidence.
+    pub(super) fn fix_kind(&mut self, kind: Kind, what: impl Into<String>, limit: Option<Limit>) {
         if self.trigger.is_none() {
             self.trigger = Some(Trigger { kind, what: what.into(), limit });
         }
     }
 
     /// Likewise, for the loss of the other leg of a relay.
-    pub(super) fn relay_lost(&mut self, kind: Kind, what: impl Into<String>) {
+    pub(super) fn fix_kind_for_relay(&mut self, kind: Kind, what: impl Into<String>) {
         self.relay_lost |= self.trigger.is_none();
-        self.trigger(kind, what, None);
+        self.fix_kind(kind, what, None);
     }
 
     /// Adds what came after the trigger, or after both Closes, to what a person should know.
@@ -157,17 +157,17 @@ impl Evidence {
                 trigger.what.push_str("; ");
                 trigger.what.push_str(what);
             }
-            None => self.trigger(Kind::Clean, what, None),
+            None => self.fix_kind(Kind::Clean, what, None),
         }
     }
 
     /// Takes note of a Close that we decided on.
-    pub(super) fn decide(&mut self, frame: CloseFrame) {
+    pub(super) fn close_decided(&mut self, frame: CloseFrame) {
         self.ours = OurClose::Decided(frame);
     }
 
     /// Takes note of an accepted close; tells whether its frame is the one that goes.
-    pub(super) fn accept(&mut self, frame: CloseFrame) -> bool {
+    pub(super) fn close_accepted(&mut self, frame: CloseFrame) -> bool {
         match self.ours {
             OurClose::None | OurClose::Decided(_) => {
                 self.ours = OurClose::Accepted(frame);
@@ -179,7 +179,7 @@ impl Evidence {
     }
 
     /// Takes note that our Close has left; tells whether there was one to leave.
-    pub(super) fn left(&mut self, now: Instant) -> bool {
+    pub(super) fn close_flushed(&mut self, now: Instant) -> bool {
         match std::mem::replace(&mut self.ours, OurClose::None) {
             OurClose::Decided(frame) | OurClose::Accepted(frame) => {
                 self.ours = OurClose::Left(frame, now);
@@ -194,7 +194,7 @@ impl Evidence {
     }
 
     /// Takes note of the peer's Close; tells whether it is the first.
-    pub(super) fn receive(&mut self, close: ReceivedClose, now: Instant) -> bool {
+    pub(super) fn peer_closed(&mut self, close: ReceivedClose, now: Instant) -> bool {
         if self.theirs.is_some() {
             return false;
         }
@@ -204,7 +204,7 @@ impl Evidence {
     }
 
     /// Takes note that the peer has ended its half of the transport.
-    pub(super) fn half_ended(&mut self, end: TransportEnd) {
+    pub(super) fn peer_half_ended(&mut self, end: TransportEnd) {
         self.half_end.get_or_insert(end);
     }
 
@@ -219,7 +219,7 @@ impl Evidence {
         self.trigger.as_ref().map_or(Kind::Clean, |trigger| trigger.kind)
     }
 
-    /// Draws up the verdict of a transport that ended in this way.
+    /// Draws up the outcome of a connection whose transport ended in this way.
     pub(super) fn outcome(&self, role: Role, end: TransportEnd) -> Outcome {
         let (what, limit) = match &self.trigger {
             Some(trigger) => (trigger.what.clone(), trigger.limit.as_ref()),

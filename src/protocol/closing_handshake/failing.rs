@@ -18,6 +18,7 @@ impl ClosingHandshake {
     ) {
         match self.phase {
             Phase::Open | Phase::CloseSent { .. } => self.fail_for(now, breach, actions),
+            // Section 5.5.1: what follows the peer's Close is ignored, whatever it is.
             Phase::CloseReceived { .. }
             | Phase::AwaitingTransportEnd { .. }
             | Phase::Failing { .. }
@@ -35,9 +36,10 @@ impl ClosingHandshake {
         if self.phase != Phase::Open {
             return; // the closing handshake has deadlines of its own
         }
-        self.evidence.acts(Cause::Keepalive);
+        self.evidence.note_cause(Cause::Keepalive);
         let what = format!("the peer was silent for {} ms after our Ping", silent.as_millis());
-        self.evidence.trigger(Kind::PongTimeout, what, None);
+        self.evidence.fix_kind(Kind::PongTimeout, what, None);
+        // Section 7.4.1: 1011, a condition that prevents this end from going on.
         let frame = self.own_frame(CloseCode::INTERNAL_ERROR, "no pong");
         self.phase = Phase::Failing { deadline: self.within_linger(now) };
         self.send_close(frame, false, actions);
@@ -47,10 +49,10 @@ impl ClosingHandshake {
         if self.phase != Phase::Open {
             return;
         }
-        self.evidence.acts(Cause::SlowConsumer);
+        self.evidence.note_cause(Cause::SlowConsumer);
         let what =
             format!("the peer took nothing of what was queued for it for {} ms", limit.observed);
-        self.evidence.trigger(Kind::SlowConsumer, what, Some(limit));
+        self.evidence.fix_kind(Kind::SlowConsumer, what, Some(limit));
         self.finish(TransportEnd::Local, true, actions);
     }
 
@@ -64,14 +66,14 @@ impl ClosingHandshake {
         let frame = self.own_frame(CloseCode::TRY_AGAIN_LATER, "slow consumer");
         match self.phase {
             Phase::Open => {
-                self.evidence.acts(Cause::SlowConsumer);
-                self.evidence.trigger(Kind::SlowConsumer, what, Some(limit));
+                self.evidence.note_cause(Cause::SlowConsumer);
+                self.evidence.fix_kind(Kind::SlowConsumer, what, Some(limit));
                 self.phase = Phase::Failing { deadline: self.within_linger(now) };
                 self.send_close(frame, true, actions);
             }
             // The application goes on sending before it answers, and the peer does not read.
             Phase::CloseReceived { reply: Reply::Awaited { .. }, .. } => {
-                self.evidence.trigger(Kind::SlowConsumer, what, Some(limit));
+                self.evidence.fix_kind(Kind::SlowConsumer, what, Some(limit));
                 self.reply(frame, true, actions);
             }
             Phase::CloseReceived { reply: Reply::Queued, .. }
@@ -83,8 +85,8 @@ impl ClosingHandshake {
         }
     }
 
-    /// Whatever this connection was doing, its memory is needed. A Close is tried where none was
-    /// asked for yet and the peer reads; any other connection has had its chance to end in order.
+    /// Frees the memory of this connection. A Close is tried only where none is queued yet and the
+    /// peer reads.
     pub(super) fn handle_memory_exhausted(
         &mut self,
         now: Instant,
@@ -95,16 +97,16 @@ impl ClosingHandshake {
     ) {
         match self.phase {
             Phase::Open if reads => {
-                self.evidence.acts(Cause::SlowConsumer);
-                self.evidence.trigger(Kind::SlowConsumer, what, Some(limit));
+                self.evidence.note_cause(Cause::SlowConsumer);
+                self.evidence.fix_kind(Kind::SlowConsumer, what, Some(limit));
                 let frame = self.own_frame(CloseCode::TRY_AGAIN_LATER, "out of memory");
                 self.phase = Phase::Failing { deadline: self.within_linger(now) };
                 actions.push(Action::StopDelivery);
                 self.send_close(frame, true, actions);
             }
             Phase::Open | Phase::CloseSent { .. } | Phase::CloseReceived { .. } => {
-                self.evidence.acts(Cause::SlowConsumer);
-                self.evidence.trigger(Kind::SlowConsumer, what, Some(limit));
+                self.evidence.note_cause(Cause::SlowConsumer);
+                self.evidence.fix_kind(Kind::SlowConsumer, what, Some(limit));
                 self.finish(TransportEnd::Local, true, actions);
             }
             // The verdict is fixed, and a deadline of at most `linger` runs.
@@ -126,19 +128,19 @@ impl ClosingHandshake {
         let frame = self.own_frame(code, "backend failed");
         match self.phase {
             Phase::Open => {
-                self.evidence.acts(Cause::Backend);
-                self.evidence.trigger(Kind::BackendFailed, what, limit);
+                self.evidence.note_cause(Cause::Backend);
+                self.evidence.fix_kind(Kind::BackendFailed, what, limit);
                 // The peer did nothing wrong: it gets the whole closing handshake.
                 self.phase = Phase::CloseSent { deadline: now + self.policy.timeout };
                 actions.push(Action::StopDelivery);
                 self.send_close(frame, false, actions);
             }
             Phase::CloseSent { .. } => {
-                self.evidence.trigger(Kind::BackendFailed, what, limit);
+                self.evidence.fix_kind(Kind::BackendFailed, what, limit);
                 actions.push(Action::StopDelivery);
             }
             Phase::CloseReceived { reply: Reply::Awaited { .. }, .. } => {
-                self.evidence.trigger(Kind::BackendFailed, what, limit);
+                self.evidence.fix_kind(Kind::BackendFailed, what, limit);
                 self.reply(frame, false, actions);
             }
             Phase::CloseReceived { reply: Reply::Queued, .. }
@@ -159,10 +161,10 @@ impl ClosingHandshake {
         let RelayLoss { what, kind, code, reason, cut } = loss;
         match (self.phase, code) {
             (Phase::Open, Some(code)) if !cut => {
-                self.evidence.acts(Cause::RelayPeer);
+                self.evidence.note_cause(Cause::RelayPeer);
                 // A code that was chosen for a leg that left is a Close like any other.
                 if kind != Kind::Aborted {
-                    self.evidence.trigger(kind, what, None);
+                    self.evidence.fix_kind(kind, what, None);
                     actions.push(Action::StopDelivery);
                 }
                 let frame = self.own_frame(code, reason.as_deref().unwrap_or(RELAY_LOST));
@@ -170,13 +172,13 @@ impl ClosingHandshake {
                 self.send_close(frame, false, actions);
             }
             (Phase::Open, None) => self.cut(kind, Cause::RelayPeer, None, &what, actions),
-            // It asked to close, and whoever was to answer is gone.
+            // Section 5.5.1: its Close must be answered, and the leg that was to choose is gone.
             (Phase::CloseReceived { reply: Reply::Awaited { .. }, .. }, _) if !cut => {
                 self.reply_in_kind(actions);
             }
             (Phase::Open | Phase::CloseSent { .. } | Phase::CloseReceived { .. }, _) if cut => {
                 let what = format!("{what}; it was passed on in part, so no Close could follow");
-                self.evidence.relay_lost(kind, &*what);
+                self.evidence.fix_kind_for_relay(kind, &*what);
                 self.cut(kind, Cause::RelayPeer, None, &what, actions);
             }
             // The closing handshake is under way, and ends by itself.
@@ -193,7 +195,7 @@ impl ClosingHandshake {
         }
     }
 
-    /// Ends the connection by our own will, whatever it was doing.
+    /// Drops the connection because this end wants it gone (section 7.1.7: a Close may be left out).
     pub(super) fn cut(
         &mut self,
         kind: Kind,
@@ -204,10 +206,10 @@ impl ClosingHandshake {
     ) {
         let end = match self.phase {
             Phase::Open | Phase::CloseSent { .. } | Phase::CloseReceived { .. } => {
-                self.evidence.acts(cause);
-                self.evidence.trigger(kind, what, None);
+                self.evidence.note_cause(cause);
+                self.evidence.fix_kind(kind, what, None);
                 if by.is_some() {
-                    self.evidence.asked(by);
+                    self.evidence.note_requester(by);
                 }
                 TransportEnd::Local
             }
@@ -220,11 +222,12 @@ impl ClosingHandshake {
         self.finish(end, true, actions);
     }
 
-    /// Section 7.1.7, _Fail the WebSocket Connection_, for what the peer did.
+    /// Section 7.1.7, _Fail the WebSocket Connection_, for what the peer did: a Close with an
+    /// appropriate code is sent, and no more of its data is processed.
     pub(super) fn fail_for(&mut self, now: Instant, breach: Breach, actions: &mut Vec<Action>) {
-        self.evidence.acts(Cause::Violation);
+        self.evidence.note_cause(Cause::Violation);
         let frame = self.own_frame(breach.close_code(), &breach.phrase());
-        self.evidence.trigger(breach.kind(), breach.describe(), breach.into_limit());
+        self.evidence.fix_kind(breach.kind(), breach.describe(), breach.into_limit());
         self.phase = Phase::Failing { deadline: self.within_linger(now) };
         actions.push(Action::StopDelivery);
         if self.evidence.our_close_left() {
@@ -234,12 +237,13 @@ impl ClosingHandshake {
         }
     }
 
-    /// Our Close has left a connection that is being failed: FIN, and a bounded wait for the peer's.
+    /// Section 7.1.7: our Close has left, so TCP is closed; the peer's end is awaited for a bounded
+    /// time, so that it can read the Close (section 7.1.1).
     pub(super) fn end_failing(&mut self, actions: &mut Vec<Action>) {
         if let Some(end) = self.evidence.half_end() {
             self.finish(end, false, actions);
         } else if self.evidence.is_silent() {
-            // Nobody is there to answer.
+            // The peer does not answer.
             self.finish(TransportEnd::Local, false, actions);
         } else {
             actions.push(Action::ShutdownWrite);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::protocol::classification::{Breach, LossKind};
+use crate::protocol::classification::{LossKind, read_close};
 use crate::protocol::frame_scanner::{Place, Violation};
 use crate::vocabulary::{CloseCode, CloseReason, FirstClose, Limit};
 
@@ -82,11 +82,10 @@ impl Sim {
         self.now - self.started
     }
 
-    fn outcome(&self) -> &Outcome {
-        match self.actions.last() {
-            Some(Action::Finish(outcome)) => outcome,
-            last => panic!("not finished: {last:?}"),
-        }
+    fn outcome(&self) -> Outcome {
+        let last = self.actions.last();
+        assert!(matches!(last, Some(Action::Finish { .. })), "not finished: {last:?}");
+        self.machine.outcome().expect("an outcome")
     }
 
     /// What was done, in order, one word each.
@@ -104,9 +103,8 @@ fn word_for(action: &Action) -> String {
         Action::StopDelivery => "stop".to_owned(),
         Action::ShutdownWrite => "fin".to_owned(),
         Action::FlushThenTell => "flush".to_owned(),
-        Action::DropTransport { reset: false } => "drop".to_owned(),
-        Action::DropTransport { reset: true } => "reset".to_owned(),
-        Action::Finish(_) => "finish".to_owned(),
+        Action::Finish { reset: false, .. } => "drop finish".to_owned(),
+        Action::Finish { reset: true, .. } => "reset finish".to_owned(),
     }
 }
 
@@ -126,11 +124,17 @@ fn close(code: u16, cause: Cause) -> Step {
 
 /// The peer's Close is read.
 fn peer(code: u16) -> Step {
-    Step::Tell(Input::PeerClose(payload(code, b"")))
+    Step::Tell(peer_close(&payload(code, b"")))
 }
 
 fn peer_empty() -> Step {
-    Step::Tell(Input::PeerClose(Box::default()))
+    Step::Tell(peer_close(b""))
+}
+
+/// The peer's Close, with this payload.
+fn peer_close(payload: &[u8]) -> Input {
+    let (close, breach) = read_close(payload);
+    Input::PeerClose { close, breach }
 }
 
 /// Our Close leaves.

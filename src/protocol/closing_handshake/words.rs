@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::protocol::classification::{Breach, Loss};
-use crate::vocabulary::{Cause, CloseCode, CloseFrame, Kind, Limit, Outcome, Requester};
+use crate::vocabulary::{Cause, CloseCode, CloseFrame, Kind, Limit, ReceivedClose, Requester};
 
 /// How a connection closes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,8 +49,13 @@ pub enum Input {
         /// Who asked.
         by: Option<Requester>,
     },
-    /// The peer's Close was read; its payload as it was on the wire, unmasked.
-    PeerClose(Box<[u8]>),
+    /// The peer's Close was read.
+    PeerClose {
+        /// What it says.
+        close: ReceivedClose,
+        /// What is wrong with it.
+        breach: Option<Breach>,
+    },
     /// Our Close was wholly handed to the kernel.
     CloseFlushed,
     /// All that was queued was handed to the kernel, after [`Action::FlushThenTell`].
@@ -136,11 +141,11 @@ pub enum Action {
     ShutdownWrite,
     /// Accept nothing more, write what is queued, then tell [`Input::OutboxFlushed`].
     FlushThenTell,
-    /// Let go of the transport.
-    DropTransport {
-        /// Reset it, rather than ending it in order.
+    /// Drop the transport: the connection has ended. This comes exactly once, and last.
+    Finish {
+        /// Reset TCP, rather than ending it in order.
         reset: bool,
+        /// The kind of the ending.
+        kind: Kind,
     },
-    /// The connection has ended; this comes exactly once, and last.
-    Finish(Box<Outcome>),
 }

@@ -18,7 +18,7 @@ use crate::supervision::connection::Connection;
 use crate::supervision::inbox::Incoming;
 use crate::supervision::scratch;
 use crate::transport::websocket::Piece;
-use crate::vocabulary::{Cause, CloseCode, Limit, Message};
+use crate::vocabulary::{Cause, CloseCode, Limit, Message, ReceivedClose};
 
 /// How much is read at a time while the memory of all is used up: enough for a small message.
 const SIP: usize = 2048;
@@ -270,7 +270,7 @@ impl Mover {
                 }
                 Piece::Ping(payload) => self.take_ping(now, &payload),
                 Piece::Pong(payload) => self.take_pong(now, &payload),
-                Piece::Close(payload) => self.take_close(payload),
+                Piece::Close(payload) => self.deliver_close(&payload),
                 Piece::Breach(breach) => self.tell(Input::Violation(breach)),
             }
         }
@@ -381,17 +381,31 @@ impl Mover {
         }
     }
 
-    fn take_close(&mut self, payload: Box<[u8]>) {
+    /// Reports the peer's Close and hands it to the application.
+    fn deliver_close(&mut self, payload: &[u8]) {
+        // The decider hears of it before the application, whose answer may come at once.
+        let Some(close) = self.take_close(payload) else { return };
+        match self.driver {
+            // Only with these does the application choose the answer.
+            Driver::Handler(_) | Driver::Receiver | Driver::Done => {
+                if self.connection.inbox.push(Incoming::Close(close)).is_err() {
+                    // The receiver was dropped, so the answer will not be chosen.
+                    self.tell(Input::ReplyInKind);
+                }
+            }
+            Driver::Echo | Driver::Relay(_) | Driver::Nowhere => {}
+        }
+    }
+
+    /// Reads the peer's Close, once, and reports it; returns it if it is legal.
+    fn take_close(&mut self, payload: &[u8]) -> Option<ReceivedClose> {
         self.reading.state = State::Ignoring;
         self.reader.discard();
-        let (close, breach) = classification::read_close(&payload);
-        // The decider hears of it before the application, whose answer may come at once.
+        let (close, breach) = classification::read_close(payload);
+        let legal = breach.is_none().then(|| close.clone());
         self.connection.outbox.note_peer_close();
-        self.tell(Input::PeerClose(payload));
-        if breach.is_none() && self.connection.inbox.push(Incoming::Close(close)).is_err() {
-            // Nobody receives, so nobody will choose the answer.
-            self.tell(Input::ReplyInKind);
-        }
+        self.tell(Input::PeerClose { close, breach });
+        legal
     }
 }
 

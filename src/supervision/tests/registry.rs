@@ -29,7 +29,7 @@ fn connection(direction: Direction, route: Option<&str>) -> Arc<Connection> {
 
 /// The ending of a connection whose actor died.
 fn ending_of(connection: &Connection) -> Ending {
-    connection.draw_up(connection.verdict_or(|| "a test was told to".to_owned()))
+    connection.draw_up(connection.outcome_or(|| "a test was told to".to_owned()))
 }
 
 const DIED: Verdict = Verdict { kind: Kind::ActorFailed, fault: Fault::Local, cause: Cause::None };

@@ -1,5 +1,7 @@
 //! CONTRACT.md section 2, "Decided cases": every row that needs neither an actor nor an attempt.
 
+use std::borrow::Borrow;
+
 use super::*;
 
 /// A row of the contract's table.
@@ -63,7 +65,7 @@ fn cases() -> Vec<Case> {
         },
         Case {
             situation: "peer's Close and FIN in one segment",
-            steps: vec![Tell(Input::PeerClose(payload(1000, b"bye"))), fin(), Wait(1), left()],
+            steps: vec![Tell(peer_close(&payload(1000, b"bye"))), fin(), Wait(1), left()],
             row: "clean peer peer closed fin 1000",
             judged: "none server:never client:backoff 1",
             done: "1000 drop finish",
@@ -294,7 +296,7 @@ fn every_decided_case_ends_as_the_contract_says_in_both_roles() {
         for role in BOTH {
             let sim = Sim::run(role, ReplyPolicy::AtOnce, &case.steps);
             let outcome = sim.outcome();
-            let is = [row(outcome), judged(outcome), sim.done(), outcome.detail.clone()];
+            let is = [row(&outcome), judged(&outcome), sim.done(), outcome.detail.clone()];
             let due = [
                 case.row.to_owned(),
                 for_role(case.judged, role),
@@ -337,7 +339,8 @@ fn an_actor_that_dies_later_changes_no_kind_that_was_fixed() {
 }
 
 /// Writes the columns of the contract's table.
-pub(super) fn row(outcome: &Outcome) -> String {
+pub(super) fn row(outcome: impl Borrow<Outcome>) -> String {
+    let outcome = outcome.borrow();
     let state = outcome.state.expect("a state");
     let end = outcome.transport_end.expect("an end");
     let code = outcome.close_code().expect("a code");

@@ -160,8 +160,10 @@ impl World {
                     self.outbox.shut = true;
                     self.outbox.tell = true;
                 }
-                Action::DropTransport { .. } => self.outbox.shut = true,
-                Action::Finish(_) => self.ended_at = Some(self.sim.now),
+                Action::Finish { .. } => {
+                    self.outbox.shut = true;
+                    self.ended_at = Some(self.sim.now);
+                }
                 Action::StopDelivery | Action::ShutdownWrite => {}
             }
         }
@@ -192,14 +194,13 @@ impl World {
                 causes(request.cause);
                 None
             }
-            Input::PeerClose(payload) if !received => {
-                let (close, breach) = classification::read_close(payload);
-                self.oracle.theirs = Some((close, self.sim.now));
+            Input::PeerClose { close, breach } if !received => {
+                self.oracle.theirs = Some((close.clone(), self.sim.now));
                 self.oracle.first_close.get_or_insert(FirstClose::Peer);
                 if quiet {
                     causes(breach.as_ref().map_or(Cause::Peer, |_| Cause::Violation));
                 }
-                breach.map(|breach| breach.kind())
+                breach.as_ref().map(Breach::kind)
             }
             Input::TransportEnded(loss) => {
                 (!(complete || received && loss.is_half())).then(|| loss.kind())
@@ -259,7 +260,7 @@ impl World {
                 (!closes_cleanly && !complete).then_some(*kind)
             }
             Input::RelayLost(_)
-            | Input::PeerClose(_)
+            | Input::PeerClose { .. }
             | Input::Violation(_)
             | Input::PongOverdue { .. }
             | Input::WriteStalled(_)

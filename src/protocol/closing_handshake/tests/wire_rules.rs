@@ -46,7 +46,7 @@ fn linger_runs_from_the_moment_both_closes_are_through() {
 
 #[test]
 fn the_reply_has_the_code_and_reason_that_were_received() {
-    let sim = run(&[Tell(Input::PeerClose(payload(4999, "grüße".as_bytes())))]);
+    let sim = run(&[Tell(peer_close(&payload(4999, "grüße".as_bytes())))]);
     let frame = CloseFrame::new(Some(4999), "grüße").unwrap();
     assert_eq!(sim.actions, [Action::SendClose { frame, shed: false }]);
 }
@@ -350,7 +350,7 @@ fn our_own_words_are_signed_and_the_words_of_others_are_not() {
 
     let policy = sim.machine.policy;
     let mut sim = Sim::new(Role::Server, policy);
-    sim.step(&Tell(Input::PeerClose(payload(1000, b"bye"))));
+    sim.step(&Tell(peer_close(&payload(1000, b"bye"))));
     let frame = CloseFrame::new(Some(1000), "bye").unwrap();
     assert_eq!(sim.actions, [Action::SendClose { frame, shed: false }]);
 }
@@ -393,4 +393,10 @@ fn the_state_is_told_in_the_words_of_the_contract_at_every_step() {
     use CloseState::{CloseSent, Closed, Open};
     assert_eq!(states, [Open, CloseSent, CloseSent, Closed, Closed]);
     assert_eq!(sim.outcome().first_close, FirstClose::Local);
+}
+
+#[test]
+fn a_close_that_was_accepted_while_the_transport_was_lost_is_recorded() {
+    let sim = run(&[rst(), close(1000, Cause::Api)]);
+    assert_eq!(row(sim.outcome()), "connection_reset none api close_sent reset 1006");
 }

@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use super::{Mover, State};
-use crate::protocol::classification;
 use crate::protocol::closing_handshake::Input;
 use crate::protocol::frame_scanner::{ControlFrame, ControlOpcode};
 use crate::protocol::passage::{Piece, Run, RunSource};
@@ -61,9 +60,8 @@ impl Mover {
             ControlOpcode::Ping => self.take_ping(now, frame.payload()),
             ControlOpcode::Pong => self.take_pong(now, frame.payload()),
             ControlOpcode::Close => {
-                let (close, breach) = classification::read_close(frame.payload());
-                self.take_close(frame.into_payload());
-                if breach.is_none() && !leg.broken {
+                let close = self.take_close(frame.payload());
+                if let Some(close) = close.filter(|_| !leg.broken) {
                     leg.link.pass_close(close.in_kind());
                 }
             }
