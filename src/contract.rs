@@ -11,7 +11,6 @@ mod dialling;
 mod drain;
 mod ending;
 mod event;
-pub mod masking;
 pub mod plain_json;
 mod requests;
 mod rfc3339_millis;

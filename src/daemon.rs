@@ -27,7 +27,7 @@ use crate::manager::{
 };
 use crate::policy::admission::AdmissionLimits;
 use crate::policy::drain::Pace;
-use crate::supervision::{Task, catch};
+use crate::runtime::tasks::{Task, catch};
 use crate::surfaces::control::Tokens;
 use crate::surfaces::log::{self, EndingLog, Format, LogError};
 use crate::surfaces::metrics::Observations;

@@ -35,12 +35,18 @@
 //! | [`vocabulary`] | the words: pure types, no serde |
 //! | `protocol` | RFC 6455, pure: closing handshake, keepalive, frames, classification |
 //! | `policy` | what we choose, pure: admission, rates, drain |
+//! | `runtime` | tasks that outlive a panic, and the clock |
 //! | [`config`] | the typed schema and its layered loading |
 //! | `contract` | the JSON that users hold on to |
 //! | `transport` | sockets, the opening handshake, reading messages (the only place that names tungstenite) |
 //! | [`ledger`] | where endings are kept |
-//! | `supervision` | the actors (the only place that names ractor) |
-//! | `manager` | this library's front |
+//! | `connection` | what is known of one connection: its queues, its counters, its handle |
+//! | `actor` | one connection at work: the actor that decides and the task that moves bytes |
+//! | `node` | all connections of a process: the supervisor, the registry, what is counted and recorded |
+//! | `relay` | connections to applications behind this node, and plain HTTP to them |
+//! | `draining` | closing many connections, paced |
+//! | `listening` | clients from their TCP connection until a backend has them |
+//! | `manager` | this library's front: the supervisor, dials and dialers |
 //! | `surfaces` | what people and machines see of the daemon; none imports another |
 //! | `daemon` | the composition root |
 //!
@@ -70,11 +76,17 @@ pub mod policy;
 #[doc(hidden)]
 pub mod protocol;
 #[doc(hidden)]
-pub mod supervision;
-#[doc(hidden)]
 pub mod surfaces;
 #[doc(hidden)]
 pub mod transport;
+
+mod actor;
+mod connection;
+mod draining;
+mod listening;
+mod node;
+mod relay;
+mod runtime;
 
 pub use manager::{
     Accept, Accounting, Adopt, Backend, BroadcastReport, Builder, CloseReply, ConnectionHandle,

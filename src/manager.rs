@@ -23,33 +23,47 @@
 
 mod adopting;
 mod builder;
+mod core;
 mod dialers;
 mod dialling;
+mod relays;
 mod streams;
+
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use crate::supervision::{
-    Accept, Accounting, Backend, BroadcastReport, CloseReply, ConnectionHandle, DrainBackendError,
-    DrainOptions, DrainReport, DrainUnderWay, Handler, HandlerFailure, Incoming, ListenError,
-    ListenerHandle, MissedEndings, NoBackend, NotAccepting, OpeningRequest, ReceiveError, Receiver,
-    Refuse, Relay, Route, SendError, ShutDown, TrySendError,
+pub use crate::actor::backend::{
+    Backend, CloseReply, Handler, HandlerFailure, ReceiveError, Receiver,
 };
+pub use crate::connection::handle::{ConnectionHandle, SendError, TrySendError};
+pub use crate::connection::inbox::Incoming;
+pub use crate::draining::options::{DrainOptions, DrainReport, DrainUnderWay};
+pub use crate::listening::listener::{ListenError, ListenerHandle};
+pub use crate::listening::route::{Accept, OpeningRequest, Refuse, Route};
+pub use crate::node::broadcast::BroadcastReport;
+pub use crate::node::endings::MissedEndings;
+pub use crate::node::registry::Accounting;
+pub use crate::node::{NotAccepting, ShutDown};
+pub use crate::relay::opening::Relay;
 pub use adopting::{Adopt, Upgrade, UpgradeRefused};
 pub use builder::{Builder, StartError};
 pub use dialers::{DialerHandle, DialerOptions, KeepError};
 pub use dialling::{Dial, DialError};
+pub use relays::{DrainBackendError, NoBackend};
 pub use streams::{EndingStream, EventStream};
 
 use crate::ledger::Health;
+use crate::node::adoption::Adoption;
 use crate::policy::trimming::Look;
 use crate::protocol::closing_handshake::ReplyPolicy;
-use crate::supervision::{Adoption, Core};
 use crate::vocabulary::{
     BackendStatus, Census, ConnectionId, ConnectionName, DialerStatus, DrainProgress, HttpCensus,
     ListenAddress, Message, Origin, Requester,
 };
+use core::Core;
 use dialers::Dialers;
 
 /// Owns connections, inbound and outbound, one supervised actor each.

@@ -3,6 +3,7 @@
 pub mod admission;
 pub mod balance;
 pub mod drain;
+pub mod masking;
 pub mod rate;
 pub mod reconnect;
 pub mod repeats;

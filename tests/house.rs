@@ -8,15 +8,21 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the bottom up: a layer may use those before it.
-const LAYERS: [&str; 11] = [
+const LAYERS: [&str; 17] = [
     "vocabulary",
     "protocol",
     "policy",
+    "runtime",
     "config",
     "contract",
     "transport",
     "ledger",
-    "supervision",
+    "connection",
+    "actor",
+    "node",
+    "relay",
+    "draining",
+    "listening",
     "manager",
     "surfaces",
     "daemon",
@@ -68,7 +74,7 @@ fn libraries_are_named_where_they_belong() {
         ("utoipa", &["contract/", "contract.rs", "surfaces/control"]),
         ("prometheus_client::", &["surfaces/metrics"]),
         ("rusqlite::", &["ledger/sqlite"]),
-        ("ractor::", &["supervision/", "supervision.rs"]),
+        ("ractor::", &["connection.rs", "connection/", "actor/", "node.rs", "node/", "manager/"]),
         ("rustls", &["transport/tls"]),
         ("tungstenite::", &["transport/websocket.rs", "transport/handshake_key.rs"]),
         (

@@ -11,6 +11,7 @@ use super::limits::Limits;
 use super::overrides::ConnectionSettings;
 use super::routing::{Listener, Route};
 use super::values::{self, Spread};
+use crate::policy::masking::{self, Masking};
 use crate::vocabulary::{CloseCode, CloseReason, ListenAddress};
 
 /// The whole configuration of a node.
@@ -255,6 +256,26 @@ pub struct Records {
     ///
     /// Unit: names. Default: none. Cost: their values reach log and disk.
     pub query_keep: Vec<String>,
+}
+
+impl Records {
+    /// Returns the path and query of a request as they may be recorded.
+    pub(crate) fn recorded_path(&self, path_and_query: &str) -> String {
+        masking::record_path(path_and_query, self.masking(), &self.query_keep)
+    }
+
+    /// Returns a URL as it may be recorded.
+    pub(crate) fn recorded_url(&self, url: &str) -> String {
+        masking::record_url(url, self.masking(), &self.query_keep)
+    }
+
+    fn masking(&self) -> Masking {
+        match self.query {
+            QueryRecording::Mask => Masking::Mask,
+            QueryRecording::Keep => Masking::Keep,
+            QueryRecording::Drop => Masking::Drop,
+        }
+    }
 }
 
 /// What becomes of the query of a request's path.

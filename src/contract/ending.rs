@@ -7,7 +7,8 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{fractional_millis, masking, millis, plain_json, rfc3339_millis};
+use super::{fractional_millis, millis, plain_json, rfc3339_millis};
+use crate::policy::masking;
 use crate::vocabulary::{
     CloseFrame, Ending, Limit, OpenFailure, Origin, ReceivedClose, Retry, TcpFacts, Upstream,
 };

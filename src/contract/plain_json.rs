@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
-use super::masking::is_unprintable;
+use crate::policy::masking::is_unprintable;
 
 /// Writes a value as one line of JSON.
 ///

@@ -16,8 +16,8 @@ use crate::config::{
     Backend, Config, ConfigError, DialerBackend, Loaded, RelayBackend, SecretSource, Sources,
     UpstreamUrl, load_all,
 };
-use crate::contract::masking::{self, Masking};
 use crate::ledger::Sqlite;
+use crate::policy::masking::{self, Masking};
 use crate::vocabulary::ListenAddress;
 
 /// Checks a configuration as `serve` would load it, and says what it would do, or everything that

@@ -11,7 +11,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::config::ConnectionSettings;
-use crate::contract::masking::{self, Masking};
+use crate::policy::masking::{self, Masking};
 use crate::transport::opening_handshake::{
     self, Agreement, Refusal, RequestFacts, check_method, check_upgrade, choose_subprotocol,
 };

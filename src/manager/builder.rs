@@ -6,8 +6,10 @@ use std::time::Duration;
 use super::Supervisor;
 use crate::config::{Limits, Records};
 use crate::ledger::{InMemory, Ledger};
+use crate::manager::core::{Core, Parts};
+use crate::node::endings::BACKLOG as ENDING_BACKLOG;
+use crate::node::observing::Observer;
 use crate::policy::admission::AdmissionLimits;
-use crate::supervision::{Core, ENDING_BACKLOG, Observer, Parts};
 use crate::vocabulary::Published;
 
 /// Half a gibibyte: what all queues together may hold unless something else is said.

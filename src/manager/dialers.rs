@@ -14,8 +14,10 @@ use std::time::SystemTime;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::connection::handle::ConnectionHandle;
+use crate::manager::core::Core;
+use crate::node::ShutDown;
 use crate::policy::reconnect::DialBudget;
-use crate::supervision::{ConnectionHandle, Core, ShutDown};
 use crate::transport::dial::InvalidUrl;
 use crate::vocabulary::{DialerPhase, DialerStatus, Requester};
 use keeper::Keeper;

@@ -6,7 +6,7 @@ use futures_util::Stream;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
-use crate::supervision::{EndingQueue, MissedEndings};
+use crate::node::endings::{EndingQueue, MissedEndings};
 use crate::vocabulary::{Ending, Event, Published, Record};
 
 /// The events of a supervisor, from the moment it was asked for.

@@ -194,7 +194,7 @@ mod tests {
     #[tokio::test]
     async fn a_server_that_panics_goes_on_serving() {
         let server = server().await;
-        crate::supervision::panic_points::arm(&server.address.to_string());
+        crate::runtime::tasks::panic_points::arm(&server.address.to_string());
         // The first of them lets the server panic.
         for _ in 0..3 {
             assert_eq!(ask(&server, "GET /livez").await, said(200, "ok"));

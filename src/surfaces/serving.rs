@@ -23,7 +23,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::supervision::{Panicked, Task};
+use crate::runtime::tasks::{Panicked, Task};
 use crate::transport::bind::{Acceptor, Arrival, Arrivals};
 use crate::transport::socket::{AnySocket, SocketName};
 use seats::{Seat, Seats};
@@ -122,7 +122,7 @@ async fn serve_arrivals<S, F, B>(
                     () = stopped(&mut stop) => return,
                 }
                 #[cfg(test)]
-                crate::supervision::panic_points::reach(&name);
+                crate::runtime::tasks::panic_points::reach(&name);
             }
         };
         // A panic costs neither the socket nor those who are served.

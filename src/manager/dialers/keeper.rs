@@ -18,8 +18,10 @@ use tokio::sync::watch;
 use super::live::{Due, Live, LiveNews};
 use super::plan::Plan;
 use super::{Gate, Shared, Wishes, lock, now};
+use crate::connection::handle::ConnectionHandle;
+use crate::manager::core::Core;
+use crate::node::NotAccepting;
 use crate::policy::reconnect::{Advised, GiveUp, Reconnect};
-use crate::supervision::{ConnectionHandle, Core, NotAccepting};
 use crate::vocabulary::{
     Cause, CloseCode, CloseFrame, CloseReason, DialerChange, DialerPhase, Ending, Requester, Span,
 };
@@ -128,7 +130,7 @@ impl Keeper {
                 return;
             }
             #[cfg(test)]
-            crate::supervision::panic_points::reach(&self.plan.name);
+            crate::runtime::tasks::panic_points::reach(&self.plan.name);
             match self.news().await {
                 News::Wished => self.heed(),
                 // Whether a wait may end is looked at when it is over.

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::plan::{Opening, Plan};
-use crate::supervision::{ConnectionHandle, Watch};
+use crate::connection::handle::ConnectionHandle;
+use crate::connection::watch::Watch;
 use crate::vocabulary::{Cause, CloseCode, Ending, Limit, Message};
 
 /// How many looks at the counter of messages make up `stale_after`.

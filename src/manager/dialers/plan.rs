@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use http::HeaderName;
 
+use crate::actor::backend::Backend;
 use crate::config::{
     Config, ConnectionSettings, Dialer, DialerBackend, OpeningStep, RelayBackend, Reply,
 };
+use crate::connection::watch::{Sought, Watch};
 use crate::manager::dialling::Target;
 use crate::policy::reconnect::ReconnectPolicy;
-use crate::supervision::{Backend, Relay, Sought, Watch};
+use crate::relay::Relay;
 use crate::transport::dial::{InvalidUrl, WsUrl};
 use crate::transport::tls::Trust;
 use crate::vocabulary::{Message, Requester};

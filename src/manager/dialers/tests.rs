@@ -6,7 +6,7 @@ use tokio::time::timeout;
 
 use super::{DialerHandle, DialerOptions};
 use crate::manager::{Route, Supervisor};
-use crate::supervision::panic_points;
+use crate::runtime::tasks::panic_points;
 use crate::vocabulary::{DialerPhase, DialerStatus};
 
 const SOON: Duration = Duration::from_secs(10);

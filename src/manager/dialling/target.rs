@@ -9,11 +9,13 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::secrets;
 use super::under_way::UnderWay;
+use crate::actor::backend::Backend;
 use crate::config::{Config, ConnectionSettings, Dialer, SecretSource};
-use crate::contract::masking;
-use crate::supervision::{
-    Adoption, Backend, ConnectionHandle, Core, NotWaiting, Relay, ShutDown, Waiting, masking_of,
-};
+use crate::connection::handle::ConnectionHandle;
+use crate::manager::core::Core;
+use crate::node::ShutDown;
+use crate::node::adoption::Adoption;
+use crate::relay::{NotWaiting, Relay, Waiting};
 use crate::transport::dial::{InvalidUrl, WsUrl};
 use crate::transport::opening_handshake::{self, ClientRequest, FailedOpening, Subprotocol};
 use crate::transport::proxy::ProxyUrl;
@@ -97,7 +99,7 @@ impl Target {
     /// Returns the URL as it may be recorded.
     pub(in crate::manager) fn masked_url(&self, core: &Core) -> String {
         let records = core.records();
-        masking::record_url(&self.url, masking_of(records), &records.query_keep)
+        records.recorded_url(&self.url)
     }
 
     /// Dials once; a failure is on record, durably, when this returns.

@@ -6,7 +6,9 @@ use std::time::SystemTime;
 
 use super::target::Failure;
 use crate::config::ConnectionSettings;
-use crate::supervision::{Attempt, Core, Waiting};
+use crate::manager::core::Core;
+use crate::node::attempt::Attempt;
+use crate::relay::Waiting;
 use crate::vocabulary::{Direction, Ending, OpenFailure, Origin, TransportEnd};
 
 /// An attempt under way. Dropped before it has opened or failed, it was called off.

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::str::FromStr;
 use std::time::{Duration, SystemTime};
 
-use crate::contract::masking::is_unprintable;
+use crate::policy::masking::is_unprintable;
 
 /// Returns a text that does nothing to a terminal but stand there, whoever wrote it.
 pub(super) fn safe(text: &str) -> Cow<'_, str> {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::contract::masking::is_unprintable;
+use crate::policy::masking::is_unprintable;
 
 /// How much may wait for stderr, in bytes: some ten thousand endings.
 const QUEUE_BYTES: usize = 16 << 20;

@@ -22,7 +22,7 @@ use super::request::{
     only,
 };
 use super::unpinned;
-use crate::contract::masking::record_location;
+use crate::policy::masking::record_location;
 use crate::transport::handshake_key::{derive_accept_key, generate_key};
 use crate::transport::socket::Transport;
 use crate::vocabulary::{OpenFailure, TransportEnd};

@@ -5,9 +5,13 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use crate::actor::backend::made;
+use crate::connection::handle::ConnectionHandle;
+use crate::connection::watch::Watch;
+use crate::manager::core::Core;
 use crate::manager::dialers::plan::Plan;
 use crate::manager::dialers::{Gate, Wishes};
-use crate::supervision::{ConnectionHandle, Core, NotAccepting, Watch, made};
+use crate::node::NotAccepting;
 use crate::vocabulary::{Ending, OpenFailure};
 
 pub(super) type Attempt = Pin<Box<dyn Future<Output = Attempted> + Send>>;

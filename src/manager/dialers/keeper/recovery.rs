@@ -4,7 +4,7 @@
 use std::time::SystemTime;
 
 use super::{Keeper, Live, Next, Rest};
-use crate::supervision::{Panicked, Task};
+use crate::runtime::tasks::{Panicked, Task};
 use crate::vocabulary::{Cause, CloseCode, CloseFrame};
 
 impl Keeper {
@@ -24,7 +24,7 @@ impl Keeper {
     /// wait, unless it is to rest.
     fn begin_anew(&mut self, Panicked { what, wait }: &Panicked) {
         #[cfg(test)]
-        crate::supervision::panic_points::reach(&format!("{} again", self.plan.name));
+        crate::runtime::tasks::panic_points::reach(&format!("{} again", self.plan.name));
         let next = std::mem::replace(&mut self.next, Next::Idle);
         let current = self.current.take();
         if current.as_ref().is_some_and(Live::is_ready) {

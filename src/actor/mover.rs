@@ -1,0 +1,523 @@
+//! The mover: the task that owns the socket of one connection and moves its bytes.
+//!
+//! It hands messages to the backend, writes what is in the outbox, carries out the decider's
+//! orders and reports facts. It takes all that is ready, then writes once. Reading and writing do
+//! not block each other: while a write is stalled, reading goes on until the inbox is full.
+//!
+//! It is a future written by hand, because everything it waits for (socket both ways, backend,
+//! orders, one timer) may become ready in any order, and an idle connection should cost no more
+//! than its state.
+
+mod reading;
+mod turn;
+mod unfinished;
+mod writing;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::time::Sleep;
+
+use super::backend::Driver;
+use crate::connection::mailbox::ConnectionMessage;
+use crate::connection::{Connection, Orders, Release};
+use crate::policy::rate::TokenBucket;
+use crate::protocol::classification::{Loss, LossKind};
+use crate::protocol::closing_handshake::{CloseRequest, Input};
+use crate::protocol::frame_scanner::{Place, ScanLimits};
+use crate::protocol::keepalive::{Attention, Due, Keepalive, KeepalivePolicy};
+use crate::runtime::now;
+use crate::transport::socket::{Gone, TcpState, Transport};
+use crate::transport::websocket::MessageReader;
+use crate::vocabulary::{Cause, CloseCode, Limit};
+use reading::Reading;
+use turn::Turn;
+use unfinished::MessageClock;
+use writing::{Failure, Writing};
+
+/// How often a connection that does not read looks whether TCP was reset.
+const LOOK: Duration = Duration::from_millis(250);
+
+pub(crate) struct Mover {
+    connection: Arc<Connection>,
+    transport: Box<dyn Transport>,
+    reader: MessageReader,
+    /// Bytes that were read and not yet taken apart: what came behind the opening handshake, and
+    /// what was left when the backend had no room, or the turn was over.
+    carry: Bytes,
+    turn: Turn,
+    driver: Driver,
+    keepalive: Option<Keepalive>,
+    rate: Option<TokenBucket>,
+    /// The peer has sent too many messages: no more are delivered.
+    muted: bool,
+    reading: Reading,
+    writing: Writing,
+    /// Bytes of a message in progress, and of what was not taken apart, that the memory budget was
+    /// charged with.
+    charged: u64,
+    clock: MessageClock,
+    /// What was received and not delivered was dropped, because the memory of all was used up.
+    gave_way: bool,
+    /// Reading waited for memory when the peer ended its half: the rest is read without it.
+    last_bytes: bool,
+    orders: Orders,
+    /// By how much the deadline of the closing handshake is put off: nobody listened meanwhile.
+    put_off: PutOff,
+    attention: Attention,
+    timer: Timer,
+    /// Told once each.
+    told: Told,
+    stage: Stage,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Stage {
+    Moving,
+    /// The transport is gone; the backend may take what has come until then.
+    Settling {
+        until: Instant,
+    },
+    Over,
+}
+
+/// By how much a deadline is put off.
+#[derive(Debug, Default, Clone, Copy)]
+struct PutOff {
+    deadline: Option<Instant>,
+    by: Duration,
+}
+
+/// Facts that are told only once.
+#[derive(Debug, Default)]
+struct Told {
+    flushed: bool,
+    stalled: bool,
+    inbox_stalled: bool,
+    in_kind: bool,
+    deadline: Option<Instant>,
+}
+
+impl Mover {
+    pub(crate) fn new(
+        connection: Arc<Connection>,
+        transport: Box<dyn Transport>,
+        read_ahead: Bytes,
+        driver: Driver,
+    ) -> Self {
+        let settings = &connection.settings;
+        let limits = &settings.limits;
+        let scan = ScanLimits {
+            max_frame_size: limits.max_frame_size.0,
+            max_message_size: limits.max_message_size.0,
+        };
+        let policy = KeepalivePolicy {
+            ping_interval: unless_zero(settings.keepalive.ping_interval),
+            pong_timeout: unless_zero(settings.keepalive.pong_timeout),
+            idle_timeout: unless_zero(settings.keepalive.idle_timeout),
+            max_age: unless_zero(settings.keepalive.max_age),
+        };
+        let keepalive = (policy != KeepalivePolicy::default())
+            .then(|| Keepalive::new(policy, connection.opened, rand::random()));
+        let rate = TokenBucket::per_second(limits.messages_per_second, connection.opened);
+        Self {
+            reader: MessageReader::new(connection.role, scan),
+            transport,
+            carry: read_ahead,
+            turn: Turn::new(),
+            driver,
+            keepalive,
+            rate,
+            muted: false,
+            reading: Reading::default(),
+            writing: Writing::default(),
+            charged: 0,
+            clock: MessageClock::default(),
+            gave_way: false,
+            last_bytes: false,
+            orders: Orders::default(),
+            put_off: PutOff::default(),
+            attention: Attention::default(),
+            timer: Timer::default(),
+            told: Told::default(),
+            stage: Stage::Moving,
+            connection,
+        }
+    }
+
+    /// Returns where in a frame and a message the stream of the peer stands.
+    fn place(&self) -> Place {
+        match &self.driver {
+            Driver::Relay(leg) => leg.passage.place(),
+            Driver::Echo
+            | Driver::Handler(_)
+            | Driver::Receiver
+            | Driver::Nowhere
+            | Driver::Done => self.reader.place(),
+        }
+    }
+
+    fn tell(&self, input: Input) {
+        self.connection.tell(ConnectionMessage::Fact(input));
+    }
+
+    /// Moves what is ready, both ways, until nothing is, or the turn is over.
+    fn poll_moving(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<()> {
+        self.turn = Turn::new();
+        while !self.turn.is_over() {
+            self.turn.spend_round();
+            self.orders = self.connection.orders();
+            if self.orders.closing {
+                self.keepalive = None;
+            }
+            if let Some(release) = self.orders.release {
+                self.let_go(release, now);
+                return Poll::Ready(());
+            }
+            self.give_way(now);
+            let ran = self.poll_driver(cx);
+            let read = self.poll_read(cx, now);
+            let wrote = self.poll_write(cx, now);
+            if !(ran || read || wrote) {
+                self.rest();
+                return Poll::Pending;
+            }
+        }
+        self.charge_input();
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Lets the backend run; tells whether it changed what there is to do.
+    fn poll_driver(&mut self, cx: &mut Context<'_>) -> bool {
+        let Driver::Handler(_) = self.driver else { return false };
+        let Some(failure) = self.driver.poll(cx) else {
+            if self.reading.is_ignoring()
+                && self.connection.own_waits.are_under_way()
+                && !std::mem::replace(&mut self.told.in_kind, true)
+            {
+                // It will not choose an answer while it waits for what comes behind that.
+                self.tell(Input::ReplyInKind);
+            }
+            return false;
+        };
+        self.tell(Input::BackendFailed { code: failure.code, what: failure.what, limit: None });
+        let lost = self.connection.inbox.abandon();
+        self.connection.counters.discarded(lost.messages);
+        true
+    }
+
+    /// Nothing is ready: gives buffers back.
+    fn rest(&mut self) {
+        self.reader.rest();
+        if let Driver::Relay(leg) = &mut self.driver {
+            leg.passage.rest();
+            if let Some(masker) = &mut leg.masker {
+                masker.rest();
+            }
+        }
+        self.charge_input();
+    }
+
+    /// Does what is due, and sets the timer for what will be.
+    fn poll_time(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        if let Some(missed) = self.attention.look(now) {
+            self.put_off_waits(missed);
+        }
+        let mut acted = self.keep_alive(now);
+        acted |= self.watch(now);
+        self.watch_message(now);
+        acted |= self.notice_last_bytes();
+        if let Some(deadline) = self.deadline()
+            && deadline <= now
+            && self.told.deadline != Some(deadline)
+        {
+            self.told.deadline = Some(deadline);
+            self.connection.tell(ConnectionMessage::Deadline);
+        }
+        let told = self.told.deadline;
+        let keepalive = self.keepalive.as_ref();
+        // Those that blame somebody for silence.
+        let waits = [
+            self.deadline().filter(|deadline| told != Some(*deadline)),
+            keepalive.and_then(Keepalive::silence_deadline),
+            self.writing.deadline(&self.connection).filter(|_| !self.told.stalled),
+            // Told already, if reading has ended: then it is the decider's turn.
+            self.writing
+                .failure_deadline(self.connection.settings.close.linger)
+                .filter(|_| !self.reading.has_ended()),
+            self.reading.stall_deadline(&self.connection).filter(|_| !self.told.inbox_stalled),
+            self.message_deadline(),
+        ];
+        let waits = waits.into_iter().flatten().min();
+        let deadlines = [
+            self.attention.next(now, waits),
+            keepalive.and_then(Keepalive::poll_deadline),
+            self.reading.look_deadline(now),
+        ];
+        self.timer.set(deadlines.into_iter().flatten().min(), now, cx) || acted
+    }
+
+    /// Returns when the decider wants to be told of the time.
+    fn deadline(&self) -> Option<Instant> {
+        let deadline = self.orders.deadline?;
+        let put_off = self.put_off.deadline == Some(deadline);
+        Some(if put_off { deadline + self.put_off.by } else { deadline })
+    }
+
+    /// Nobody listened for so long: what others did or did not do meanwhile is not seen yet.
+    fn put_off_waits(&mut self, missed: Duration) {
+        if let Some(keepalive) = &mut self.keepalive {
+            keepalive.handle_missed(missed);
+        }
+        self.writing.put_off(missed);
+        self.reading.put_off(missed);
+        self.clock.put_off(missed);
+        if self.put_off.deadline != self.orders.deadline {
+            self.put_off = PutOff { deadline: self.orders.deadline, by: Duration::ZERO };
+        }
+        self.put_off.by += missed;
+    }
+
+    fn keep_alive(&mut self, now: Instant) -> bool {
+        let Some(keepalive) = &mut self.keepalive else { return false };
+        let mut acted = false;
+        let (writing, transport) = (&self.writing, &self.transport);
+        let counters = &self.connection.counters;
+        // Others may have written beside us.
+        if let Some(active) = counters.last_active() {
+            keepalive.handle_data_at(self.connection.opened + active);
+        }
+        let acked = || writing.acked(&**transport, counters.direct());
+        while let Some(due) = keepalive.handle_deadline(now, acked) {
+            acted = true;
+            match due {
+                Due::SendPing(payload) => self.connection.outbox.ping(payload),
+                Due::PongOverdue(silent) => {
+                    self.connection.tell(ConnectionMessage::Fact(Input::PongOverdue { silent }));
+                }
+                Due::Idle(idle) => {
+                    let limit = limit_of(
+                        "idle_timeout",
+                        self.connection.settings.keepalive.idle_timeout,
+                        idle,
+                    );
+                    close_for(&self.connection, CloseCode::IDLE, "idle", Cause::IdleTimeout, limit);
+                }
+                Due::MaxAge(age) => {
+                    let limit =
+                        limit_of("max_age", self.connection.settings.keepalive.max_age, age);
+                    close_for(
+                        &self.connection,
+                        CloseCode::GOING_AWAY,
+                        "max age",
+                        Cause::MaxAge,
+                        limit,
+                    );
+                }
+            }
+        }
+        acted
+    }
+
+    /// Watches over what does not move: a write, a backend, a peer that went while nobody read.
+    /// Tells whether there is something to do.
+    fn watch(&mut self, now: Instant) -> bool {
+        let mut acted = false;
+        let limits = &self.connection.settings.limits;
+        if let Some(deadline) = self.writing.deadline(&self.connection)
+            && deadline <= now
+            && !self.told.stalled
+        {
+            self.told.stalled = true;
+            let stalled = self.writing.stalled_for(now);
+            self.tell(Input::WriteStalled(limit_of(
+                "write_timeout",
+                limits.write_timeout,
+                stalled,
+            )));
+        }
+        if let Some(stalled) = self.reading.backend_stalled(&self.connection, now)
+            && !self.told.inbox_stalled
+        {
+            self.told.inbox_stalled = true;
+            let what = format!(
+                "the backend took nothing for {} ms while its inbox was full",
+                stalled.as_millis()
+            );
+            let limit = limit_of("inbox_timeout", limits.inbox_timeout, stalled);
+            self.tell(Input::BackendFailed {
+                code: CloseCode::INTERNAL_ERROR,
+                what,
+                limit: Some(limit),
+            });
+        }
+        if self.reading.is_paused()
+            && !self.writing.has_failed()
+            && self.transport.kernel().is_some_and(|kernel| kernel.state == TcpState::Closed)
+        {
+            // What had come before the end comes before it. What the kernel still holds is read, for
+            // the peer's Close and the place of the end, and finds no room.
+            self.absorb_carry(now);
+            let reset = || std::io::ErrorKind::ConnectionReset.into();
+            let error = self.transport.take_error().unwrap_or_else(reset);
+            self.fail_writing(Failure::of(&error, now));
+            acted = true;
+        }
+        // Once a write has failed, reading says soon enough how it ended; else nobody will.
+        if let Some(failure) =
+            self.writing.failure_since(now, self.connection.settings.close.linger)
+        {
+            self.lose(failure);
+        }
+        acted
+    }
+
+    /// Reports, once, that the transport is lost.
+    fn lose(&mut self, how: LossKind) {
+        if self.reading.end() {
+            self.tell_loss(how);
+            // What is not complete will not be.
+            self.reader.discard();
+            self.charge_input();
+        }
+    }
+
+    fn tell_loss(&self, how: LossKind) {
+        self.tell(Input::TransportEnded(Loss { how, place: self.place() }));
+    }
+
+    /// Lets the transport go, and gives the backend what has come while it still may take it.
+    fn let_go(&mut self, release: Release, now: Instant) {
+        let tcp = self.transport.kernel().map(Into::into);
+        if release.reset {
+            self.transport.reset_on_drop();
+        }
+        // This is where the socket closes.
+        self.transport = Box::new(Gone);
+        self.absorb_carry(now);
+        self.reader.discard();
+        self.release_input();
+        self.connection.close_books(tcp);
+        self.connection.inbox.end();
+        let at_once = release.at_once && !self.connection.own_waits.are_under_way();
+        self.stage = match (&self.driver, at_once) {
+            (Driver::Handler(_), false) => {
+                Stage::Settling { until: now + self.connection.settings.close.linger }
+            }
+            (Driver::Handler(_), true)
+            | (
+                Driver::Echo | Driver::Receiver | Driver::Relay(_) | Driver::Nowhere | Driver::Done,
+                _,
+            ) => Stage::Over,
+        };
+    }
+
+    /// Lets the handler take what had come before the end, for a bounded time. The ending that it
+    /// waits for itself does not wait for it; what is left of it runs behind the end.
+    fn poll_settling(&mut self, cx: &mut Context<'_>, until: Instant) -> Poll<()> {
+        // A failure changes nothing any more: the verdict is fixed.
+        let _ = self.driver.poll(cx);
+        let over = matches!(self.driver, Driver::Done)
+            || self.connection.own_waits.are_under_way()
+            || self.timer.set(Some(until), now(), cx);
+        if !over {
+            return Poll::Pending;
+        }
+        if let Some(remainder) = self.driver.take_remainder() {
+            self.connection.own_waits.leave(remainder);
+        }
+        Poll::Ready(())
+    }
+
+    fn finish(&mut self) {
+        self.stage = Stage::Over;
+        self.connection.end_inbox();
+    }
+}
+
+impl Future for Mover {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mover = &mut *self;
+        // Before anything is looked at, so that no order given meanwhile goes unheard.
+        mover.connection.mover.register(cx.waker());
+        loop {
+            match mover.stage {
+                Stage::Moving => {
+                    let now = now();
+                    if mover.poll_moving(cx, now).is_pending() {
+                        if mover.poll_time(cx, now) {
+                            // Something was due: look again, but let others have their turn.
+                            cx.waker().wake_by_ref();
+                        }
+                        return Poll::Pending;
+                    }
+                }
+                Stage::Settling { until } => {
+                    if mover.poll_settling(cx, until).is_pending() {
+                        return Poll::Pending;
+                    }
+                    mover.stage = Stage::Over;
+                }
+                Stage::Over => {
+                    mover.finish();
+                    return Poll::Ready(());
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Mover {
+    fn drop(&mut self) {
+        self.release_input();
+    }
+}
+
+/// One timer for everything: it is only ever moved forward when it must ring earlier.
+#[derive(Default)]
+struct Timer {
+    sleep: Option<Pin<Box<Sleep>>>,
+    rings_at: Option<Instant>,
+}
+
+impl Timer {
+    /// Sets the timer to ring no later than `at`; tells whether `at` has come already.
+    fn set(&mut self, at: Option<Instant>, now: Instant, cx: &mut Context<'_>) -> bool {
+        let Some(at) = at else { return false };
+        if self.rings_at.is_some_and(|rings_at| rings_at > now && rings_at <= at) {
+            return false;
+        }
+        let at_tokio = tokio::time::Instant::from_std(at);
+        let sleep = match &mut self.sleep {
+            Some(sleep) => {
+                sleep.as_mut().reset(at_tokio);
+                sleep
+            }
+            none => none.insert(Box::pin(tokio::time::sleep_until(at_tokio))),
+        };
+        self.rings_at = Some(at);
+        sleep.as_mut().poll(cx).is_ready()
+    }
+}
+
+/// Closes for a reason of our own.
+fn close_for(connection: &Connection, code: CloseCode, reason: &str, cause: Cause, limit: Limit) {
+    let frame = connection.own_frame(code, reason);
+    connection.close(CloseRequest { frame, cause, by: None, limit: Some(limit) });
+}
+
+fn limit_of(name: &'static str, limit: Duration, observed: Duration) -> Limit {
+    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    Limit { name, limit: millis(limit), observed: millis(observed) }
+}
+
+fn unless_zero(duration: Duration) -> Option<Duration> {
+    (!duration.is_zero()).then_some(duration)
+}

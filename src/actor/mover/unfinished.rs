@@ -1,0 +1,164 @@
+//! What has come of a message that is not complete: the memory it takes, and the time.
+//!
+//! A relay holds no messages. With it the same holds for a frame that is held back until it is
+//! whole; a larger one streams, and each piece that passes on begins its time anew.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::turn::Turn;
+use super::{Mover, close_for, limit_of, unless_zero};
+use crate::actor::backend::Driver;
+use crate::protocol::frame_scanner::Place;
+use crate::vocabulary::{Cause, CloseCode};
+
+/// Times the message that is coming in.
+#[derive(Debug, Default)]
+pub(super) struct MessageClock {
+    /// When its first byte came, later by the time in which reading was paused.
+    since: Option<Instant>,
+    /// Since when reading is paused: that is not the peer's fault.
+    paused_at: Option<Instant>,
+    told: bool,
+}
+
+impl MessageClock {
+    /// The message that was coming has come, or a piece of it was passed on.
+    pub(super) fn restart(&mut self) {
+        self.since = None;
+    }
+
+    pub(super) fn pause(&mut self, now: Instant) {
+        self.paused_at.get_or_insert(now);
+    }
+
+    pub(super) fn resume(&mut self, now: Instant) {
+        if let (Some(paused_at), Some(since)) = (self.paused_at.take(), &mut self.since) {
+            *since += now.saturating_duration_since(paused_at);
+        }
+    }
+
+    /// This end did not listen for so long: that is not the peer's fault.
+    pub(super) fn put_off(&mut self, missed: Duration) {
+        if let Some(since) = &mut self.since {
+            *since += missed;
+        }
+    }
+
+    fn note(&mut self, is_coming: bool, now: Instant) {
+        match is_coming {
+            true => drop(self.since.get_or_insert(now)),
+            false => self.since = None,
+        }
+    }
+
+    /// Returns when the message must have come.
+    fn deadline(&self, timeout: Duration) -> Option<Instant> {
+        let since = self.since.filter(|_| self.paused_at.is_none() && !self.told)?;
+        Some(since + unless_zero(timeout)?)
+    }
+}
+
+impl Mover {
+    /// Takes note of what a read has left behind: its memory is charged, and its time runs.
+    pub(super) fn note_unfinished(&mut self, now: Instant) {
+        self.charge_input();
+        let is_coming = match &self.driver {
+            Driver::Relay(leg) => match leg.passage.place() {
+                Place::BetweenMessages | Place::BetweenFragments => false,
+                Place::InHeader { .. } | Place::InPayload { .. } => true,
+            },
+            Driver::Echo
+            | Driver::Handler(_)
+            | Driver::Receiver
+            | Driver::Nowhere
+            | Driver::Done => self.reader.place() != Place::BetweenMessages,
+        };
+        self.clock.note(is_coming, now);
+    }
+
+    /// Charges the budget with what is held of the input, as its buffers are now.
+    pub(super) fn charge_input(&mut self) {
+        let held = self.part_held() + self.carry.len() as u64;
+        if held == self.charged {
+            return;
+        }
+        let budget = &self.connection.budget;
+        if held > self.charged {
+            budget.charge(held - self.charged);
+        } else {
+            budget.release(self.charged - held);
+        }
+        self.charged = held;
+        self.connection.held_input.store(held, Ordering::Relaxed);
+    }
+
+    /// Gives back all that the budget was charged with for the input.
+    pub(super) fn release_input(&mut self) {
+        self.connection.budget.release(std::mem::take(&mut self.charged));
+        self.connection.held_input.store(0, Ordering::Relaxed);
+    }
+
+    /// Returns what a message, or a frame of a relay, that is not complete takes.
+    pub(super) fn part_held(&self) -> u64 {
+        let passing = match &self.driver {
+            Driver::Relay(leg) => leg.passage.held_capacity() as u64,
+            Driver::Echo
+            | Driver::Handler(_)
+            | Driver::Receiver
+            | Driver::Nowhere
+            | Driver::Done => 0,
+        };
+        self.reader.held() + passing
+    }
+
+    /// Looks whether the peer has ended its half while reading waits for memory: what it has sent is
+    /// in the kernel then, and is bounded. Tells whether that is news.
+    pub(super) fn notice_last_bytes(&mut self) -> bool {
+        let waits = self.reading.is_paused() && self.connection.budget.is_exhausted();
+        if !waits || self.last_bytes {
+            return false;
+        }
+        let kernel = self.transport.kernel();
+        self.last_bytes = kernel.is_some_and(|kernel| kernel.state.fin_received());
+        self.last_bytes
+    }
+
+    /// Drops what was received and not delivered, once it is ordered: others need the memory.
+    pub(super) fn give_way(&mut self, now: Instant) {
+        if !self.orders.give_way || self.gave_way {
+            return;
+        }
+        self.gave_way = true;
+        self.reader.discard();
+        let turn = std::mem::replace(&mut self.turn, Turn::unbounded());
+        self.absorb_carry(now);
+        self.turn = turn;
+        let lost = self.connection.inbox.abandon();
+        self.connection.counters.discarded(lost.messages);
+        self.charge_input();
+    }
+
+    /// Returns when the message that is coming must have come.
+    pub(super) fn message_deadline(&self) -> Option<Instant> {
+        if self.orders.closing || !self.reading.is_open() {
+            return None; // the closing handshake has deadlines of its own
+        }
+        self.clock.deadline(self.connection.settings.limits.message_timeout)
+    }
+
+    /// Closes the connection of a peer that does not finish its message.
+    pub(super) fn watch_message(&mut self, now: Instant) {
+        if self.message_deadline().is_none_or(|deadline| deadline > now) {
+            return;
+        }
+        self.clock.told = true;
+        let timeout = self.connection.settings.limits.message_timeout;
+        let came_for = self.clock.since.map_or(timeout, |since| now - since);
+        let limit = limit_of("message_timeout", timeout, came_for);
+        let (code, reason) = (CloseCode::IDLE, "message timeout");
+        close_for(&self.connection, code, reason, Cause::IdleTimeout, limit);
+        self.reader.discard();
+        self.charge_input();
+    }
+}

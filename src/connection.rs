@@ -1,0 +1,476 @@
+//! What is known of one connection, outside its actor and its mover.
+//!
+//! Both of them can die at any moment: panic, or be killed. So the evidence lives here, in the
+//! registry, and whoever is left can draw up the ending.
+
+pub(crate) mod budget;
+pub(crate) mod counters;
+pub(crate) mod handle;
+pub(crate) mod inbox;
+pub(crate) mod mailbox;
+pub(crate) mod outbox;
+mod own_wait;
+pub(crate) mod watch;
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use futures_util::task::AtomicWaker;
+use ractor::ActorRef;
+use tokio::sync::Notify;
+
+use crate::config::ConnectionSettings;
+use crate::protocol::closing_handshake::{
+    ClosePolicy, CloseRequest, ClosingHandshake, ReplyPolicy,
+};
+use crate::runtime::now;
+use crate::transport::shared_tcp::DirectWriter;
+use crate::vocabulary::{
+    CloseCode, CloseFrame, CloseState, ConnectionId, ConnectionStatus, Ending, Kind, Message,
+    Origin, Outcome, Role, TcpFacts,
+};
+use budget::MemoryBudget;
+use counters::Counters;
+use inbox::Inbox;
+use mailbox::ConnectionMessage;
+use outbox::{Lost, Outbox, Passable, Prepared, Refused};
+use own_wait::OwnWaits;
+pub(crate) use own_wait::Remainder;
+use watch::Watch;
+
+/// One connection, as all who deal with it see it.
+pub(crate) struct Connection {
+    pub(crate) id: ConnectionId,
+    pub(crate) node: Arc<str>,
+    pub(crate) origin: Arc<Origin>,
+    pub(crate) role: Role,
+    pub(crate) settings: Arc<ConnectionSettings>,
+    pub(crate) opened_at: SystemTime,
+    pub(crate) opened: Instant,
+    pub(crate) outbox: Outbox,
+    pub(crate) inbox: Arc<Inbox>,
+    keeps_inbox: bool,
+    pub(crate) budget: Arc<MemoryBudget>,
+    pub(crate) counters: Counters,
+    /// Wakes the mover.
+    pub(crate) mover: AtomicWaker,
+    /// Writes beside the mover, where the transport lets others.
+    direct: OnceLock<DirectWriter>,
+    /// Looks at each message that comes.
+    watch: OnceLock<Arc<Watch>>,
+    handshake: Mutex<ClosingHandshake>,
+    state: AtomicU8,
+    orders: Mutex<Orders>,
+    actor: OnceLock<ActorRef<ConnectionMessage>>,
+    /// What the decider was told before there was one.
+    early: Mutex<Vec<ConnectionMessage>>,
+    at_end: Mutex<Option<AtEnd>>,
+    ended: OnceLock<Arc<Ending>>,
+    told: Notify,
+    /// The waits of its handler for its own ending.
+    pub(crate) own_waits: OwnWaits,
+    /// Its mover does not read, because what it read would find no room.
+    paused: AtomicBool,
+    /// Bytes that the memory budget was charged with for what was received in part.
+    pub(crate) held_input: AtomicU64,
+    /// The other leg of a relay.
+    pub(crate) relay_peer: OnceLock<ConnectionId>,
+}
+
+/// What the decider wants of the mover. It only grows, but for the deadline.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Orders {
+    /// The closing handshake has begun: no more keepalive.
+    pub(crate) closing: bool,
+    pub(crate) stop_delivery: bool,
+    pub(crate) shutdown_write: bool,
+    pub(crate) flush_then_tell: bool,
+    /// The memory of all is used up: drop what was received and not delivered.
+    pub(crate) give_way: bool,
+    pub(crate) release: Option<Release>,
+    /// When the decider wants to be told of the time.
+    pub(crate) deadline: Option<Instant>,
+}
+
+/// How the transport is let go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Release {
+    /// Reset it.
+    pub(crate) reset: bool,
+    /// Do not wait for a backend to take what has come.
+    pub(crate) at_once: bool,
+}
+
+/// What was seen as the transport was let go.
+#[derive(Debug, Clone, Copy)]
+struct AtEnd {
+    at: Instant,
+    wall: SystemTime,
+    tcp: Option<TcpFacts>,
+    lost: Lost,
+    oldest: Option<Duration>,
+}
+
+/// What a connection is made of.
+pub(crate) struct Birth {
+    pub(crate) id: ConnectionId,
+    pub(crate) role: Role,
+    pub(crate) origin: Arc<Origin>,
+    pub(crate) settings: Arc<ConnectionSettings>,
+    pub(crate) reply: ReplyPolicy,
+    /// What has come can still be taken when the connection has ended.
+    pub(crate) keeps_inbox: bool,
+    pub(crate) node: Arc<str>,
+    pub(crate) budget: Arc<MemoryBudget>,
+}
+
+impl Connection {
+    pub(crate) fn new(birth: Birth) -> Self {
+        let Birth { id, role, origin, settings, reply, keeps_inbox, node, budget } = birth;
+        let policy = ClosePolicy {
+            timeout: settings.close.timeout,
+            linger: settings.close.linger,
+            reply,
+            signature: settings.close.reason_id.then(|| id.short()),
+        };
+        Self {
+            id,
+            node,
+            origin,
+            role,
+            opened_at: SystemTime::now(),
+            opened: now(),
+            outbox: Outbox::new(role, settings.limits.outbox_bytes.0, Arc::clone(&budget)),
+            inbox: Arc::new(Inbox::new(settings.limits.inbox_bytes.0, Arc::clone(&budget))),
+            keeps_inbox,
+            budget,
+            settings,
+            counters: Counters::default(),
+            mover: AtomicWaker::new(),
+            direct: OnceLock::new(),
+            watch: OnceLock::new(),
+            handshake: Mutex::new(ClosingHandshake::new(role, policy)),
+            state: AtomicU8::new(code_of(CloseState::Open)),
+            orders: Mutex::default(),
+            actor: OnceLock::new(),
+            early: Mutex::default(),
+            at_end: Mutex::new(None),
+            ended: OnceLock::new(),
+            told: Notify::new(),
+            own_waits: OwnWaits::default(),
+            paused: AtomicBool::new(false),
+            held_input: AtomicU64::new(0),
+            relay_peer: OnceLock::new(),
+        }
+    }
+
+    /// Lets others write beside the mover, as the transport says.
+    pub(crate) fn set_direct_writer(&self, writer: Option<DirectWriter>) {
+        if let Some(writer) = writer {
+            let _ = self.direct.set(writer);
+        }
+    }
+
+    /// Lets `watch` look at each message that comes.
+    pub(crate) fn set_watch(&self, watch: Option<Arc<Watch>>) {
+        if let Some(watch) = watch {
+            let _ = self.watch.set(watch);
+        }
+    }
+
+    /// Shows a message that came to whoever watches, and answers it if it is to be answered.
+    pub(crate) fn look(&self, message: &Message, now: Instant) {
+        if let Some(reply) = self.watch.get().and_then(|watch| watch.look(message)) {
+            self.answer(reply, now);
+        }
+    }
+
+    /// Sends what a message is to be answered, also where only the two ends of a relay may send.
+    pub(crate) fn answer(&self, reply: &Message, now: Instant) {
+        if self.outbox.try_push_kept(reply, now).is_err() {
+            tracing::debug!(
+                connection = %self.id,
+                "an answer was left out: the outbox is full, or the connection closes"
+            );
+        }
+    }
+
+    /// Returns who watches what comes.
+    pub(crate) fn watch(&self) -> Option<&Arc<Watch>> {
+        self.watch.get()
+    }
+
+    pub(crate) fn set_paused(&self, paused: bool) {
+        self.paused.store(paused, Ordering::Relaxed);
+    }
+
+    /// Tells whether reading has paused because what is read would find no room.
+    pub(crate) fn has_paused(&self) -> bool {
+        self.paused.load(Ordering::Relaxed)
+    }
+
+    /// Sends a message if there is room. Where nothing waits it is written here and now, which
+    /// saves waking the mover: for one message to many connections.
+    pub(crate) fn push_directly(&self, prepared: &Prepared, now: Instant) -> Result<(), Refused> {
+        let message = prepared.message();
+        let Some(writer) = self.direct.get() else {
+            self.outbox.try_push(message, now)?;
+            self.mover.wake();
+            return Ok(());
+        };
+        let write = |bytes: &[u8]| {
+            let written = writer.try_write(bytes);
+            self.counters.written_directly(written);
+            written
+        };
+        if self.outbox.try_push_writing(prepared, now, write)? {
+            self.counters.sent(1, message.len() as u64);
+            self.counters.active(now.saturating_duration_since(self.opened));
+        } else {
+            self.mover.wake();
+        }
+        Ok(())
+    }
+
+    /// Takes frames of the other leg of a relay; they are written here and now where nothing waits.
+    /// Returns how many messages of them were refused because our Close stands before them.
+    pub(crate) fn pass(&self, passable: Passable<'_>, now: Instant) -> Result<u64, Refused> {
+        let passed = self.outbox.pass(passable, now, |bytes| match self.direct.get() {
+            Some(writer) => {
+                let written = writer.try_write(bytes);
+                self.counters.written_directly(written);
+                written
+            }
+            None => 0,
+        })?;
+        if passed.left.messages > 0 {
+            self.counters.sent(passed.left.messages, passed.left.payload_bytes);
+            self.counters.active(now.saturating_duration_since(self.opened));
+        }
+        if passed.queued {
+            self.mover.wake();
+        }
+        Ok(passed.refused)
+    }
+
+    /// Asks for a close: our Close is queued behind what is queued, and the decider hears of it.
+    ///
+    /// Returns `false` if a close was accepted before, or the connection is at its end.
+    pub(crate) fn close(&self, request: CloseRequest) -> bool {
+        let accepted = self.outbox.close(request);
+        if accepted {
+            self.mover.wake();
+            self.tell(ConnectionMessage::CloseAccepted);
+        }
+        accepted
+    }
+
+    /// Makes a Close in our own words, with the id if `close.reason_id` says so.
+    pub(crate) fn own_frame(&self, code: CloseCode, reason: &str) -> CloseFrame {
+        let signature = self.settings.close.reason_id.then(|| self.id.short());
+        CloseFrame::signed(code, reason, signature.as_deref())
+    }
+
+    /// Sends the decider a message; at the end there is none, and nothing left to tell it.
+    pub(crate) fn tell(&self, message: ConnectionMessage) {
+        if let Some(actor) = self.actor.get() {
+            let _ = actor.cast(message);
+            return;
+        }
+        let mut early = self.early.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.actor.get() {
+            Some(actor) => drop(actor.cast(message)),
+            None => early.push(message),
+        }
+    }
+
+    /// Takes note of the actor, and tells it what it has missed.
+    pub(crate) fn set_actor(&self, actor: ActorRef<ConnectionMessage>) {
+        let mut early = self.early.lock().unwrap_or_else(PoisonError::into_inner);
+        for message in std::mem::take(&mut *early) {
+            let _ = actor.cast(message);
+        }
+        let _ = self.actor.set(actor);
+    }
+
+    /// Returns the actor, so that tests can kill it.
+    #[cfg(test)]
+    pub(crate) fn actor(&self) -> Option<&ActorRef<ConnectionMessage>> {
+        self.actor.get()
+    }
+
+    pub(crate) fn handshake(&self) -> MutexGuard<'_, ClosingHandshake> {
+        // An actor that panicked in here leaves evidence that is as good as it can be.
+        self.handshake.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where the closing handshake stands, from the moment a close is accepted; `closed` at the end.
+    pub(crate) fn state(&self) -> CloseState {
+        if self.has_ended() {
+            return CloseState::Closed;
+        }
+        match state_of(self.state.load(Ordering::Acquire)) {
+            // Accepted, and not yet known to the decider.
+            CloseState::Open if self.outbox.has_close() => CloseState::CloseSent,
+            state @ (CloseState::Open
+            | CloseState::CloseSent
+            | CloseState::CloseReceived
+            | CloseState::Closed) => state,
+        }
+    }
+
+    pub(crate) fn set_state(&self, state: CloseState) {
+        self.state.store(code_of(state), Ordering::Release);
+    }
+
+    pub(crate) fn orders(&self) -> Orders {
+        *self.lock_orders()
+    }
+
+    /// Changes the orders and wakes the mover to carry them out.
+    pub(crate) fn order(&self, change: impl FnOnce(&mut Orders)) {
+        change(&mut self.lock_orders());
+        self.mover.wake();
+    }
+
+    fn lock_orders(&self) -> MutexGuard<'_, Orders> {
+        self.orders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Draws up the outcome, once the actor and the mover are gone; where the closing handshake has
+    /// not ended, one of them died, of what `what` says.
+    pub(crate) fn outcome_or(&self, what: impl FnOnce() -> String) -> Outcome {
+        let mut handshake = self.handshake();
+        handshake.outcome().unwrap_or_else(|| handshake.fail_actor(&what()))
+    }
+
+    /// Says that nothing more will come, and counts what nobody will take.
+    pub(crate) fn end_inbox(&self) {
+        self.inbox.end();
+        if !self.keeps_inbox {
+            self.counters.discarded(self.inbox.abandon().messages);
+        }
+    }
+
+    /// Returns how it fares now.
+    pub(crate) fn status(&self) -> ConnectionStatus {
+        let at = now();
+        let (waiting, oldest) = self.outbox.waiting();
+        let oldest = oldest.map(|since| at.saturating_duration_since(since));
+        let open_for = at.saturating_duration_since(self.opened);
+        ConnectionStatus {
+            id: self.id,
+            node: Arc::clone(&self.node),
+            origin: Arc::clone(&self.origin),
+            opened_at: self.opened_at,
+            open_for,
+            state: self.state(),
+            traffic: self.counters.traffic(waiting, oldest, open_for),
+        }
+    }
+
+    /// Closes the books: counts what was not delivered. Only the first call counts.
+    pub(crate) fn close_books(&self, tcp: Option<TcpFacts>) {
+        let mut at_end = self.lock_at_end();
+        if at_end.is_none() {
+            let at = now();
+            let (lost, oldest) = self.outbox.end();
+            let oldest = oldest.map(|since| at.saturating_duration_since(since));
+            *at_end = Some(AtEnd { at, wall: SystemTime::now(), tcp, lost, oldest });
+        }
+    }
+
+    /// Draws up the ending.
+    pub(crate) fn draw_up(&self, outcome: Outcome) -> Ending {
+        self.close_books(None);
+        let at_end = self.lock_at_end();
+        // `close_books` has just made sure that it is there.
+        let (at, wall, tcp, lost, oldest) = match *at_end {
+            Some(AtEnd { at, wall, tcp, lost, oldest }) => (at, wall, tcp, lost, oldest),
+            None => (now(), SystemTime::now(), None, Lost::default(), None),
+        };
+        let open_for = at.saturating_duration_since(self.opened);
+        Ending {
+            id: self.id,
+            node: Arc::clone(&self.node),
+            origin: Arc::clone(&self.origin),
+            relay_peer: self.relay_peer.get().copied(),
+            opened_at: self.opened_at,
+            ended_at: wall,
+            open_for,
+            outcome,
+            traffic: Some(self.counters.traffic(lost, oldest, open_for)),
+            tcp,
+        }
+    }
+
+    /// Tells all who wait for the ending.
+    pub(crate) fn publish(&self, ending: Arc<Ending>) {
+        let _ = self.ended.set(ending);
+        self.told.notify_waiters();
+    }
+
+    /// Tells whether it is over: its books are closed, though the ending may not be recorded yet.
+    fn has_ended(&self) -> bool {
+        self.ended.get().is_some() || self.lock_at_end().is_some()
+    }
+
+    /// Returns how it ended, as soon as that is fixed.
+    pub(crate) fn ended_as(&self) -> Option<Kind> {
+        match self.ended.get() {
+            Some(ending) => Some(ending.outcome.kind),
+            None => self.handshake().kind(),
+        }
+    }
+
+    fn lock_at_end(&self) -> MutexGuard<'_, Option<AtEnd>> {
+        self.at_end.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the ending, once it is recorded.
+    pub(crate) fn ending(&self) -> Option<&Arc<Ending>> {
+        self.ended.get()
+    }
+
+    /// Waits for the ending. Cancel safe.
+    pub(crate) async fn ended(&self) -> Arc<Ending> {
+        let _own = self.own_waits.begin();
+        loop {
+            let told = self.told.notified();
+            if let Some(ending) = self.ended.get() {
+                return Arc::clone(ending);
+            }
+            told.await;
+        }
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("id", &self.id)
+            .field("state", &self.state())
+            .finish_non_exhaustive()
+    }
+}
+
+fn code_of(state: CloseState) -> u8 {
+    match state {
+        CloseState::Open => 0,
+        CloseState::CloseSent => 1,
+        CloseState::CloseReceived => 2,
+        CloseState::Closed => 3,
+    }
+}
+
+fn state_of(code: u8) -> CloseState {
+    match code {
+        0 => CloseState::Open,
+        1 => CloseState::CloseSent,
+        2 => CloseState::CloseReceived,
+        // `code_of` is the only writer.
+        _ => CloseState::Closed,
+    }
+}

@@ -1,0 +1,230 @@
+//! A drain at work: closes what is open at the pace of its plan, and cuts off what is left.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::job::{self, Job, Jobs};
+use super::options::DrainReport;
+
+use crate::connection::Connection;
+use crate::connection::mailbox::ConnectionMessage;
+use crate::node::{Node, NotAccepting};
+use crate::policy::drain::DrainPlan;
+use crate::protocol::closing_handshake::{CloseRequest, Input};
+use crate::runtime::now;
+use crate::vocabulary::{Cause, Direction, DrainPhase, Event};
+
+/// After the deadline, an actor has this long to publish its ending. It takes milliseconds; that it is
+/// waited for at all is for the record's sake.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// How often to look for connections of attempts that were under way when the drain began, and
+/// whether those that were selected are gone.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// How often to tell how far it is.
+const TELL_AGAIN: Duration = Duration::from_secs(1);
+
+/// A drain that knows whom to close.
+pub(crate) struct Prepared {
+    job: Arc<Job>,
+    /// How many had ever opened.
+    opened: u64,
+    open: Vec<Arc<Connection>>,
+}
+
+/// Finds all that are selected; if that is all there are, refuses new connections from now on.
+pub(crate) fn prepare(node: &Node, job: Arc<Job>) -> Prepared {
+    let select = &job.options.select;
+    if select.is_all() {
+        node.refuse_new(NotAccepting::Drain);
+    }
+    let opened = node.registry.opened();
+    let mut open = node.registry.oldest_first();
+    open.retain(|connection| select.matches(&connection.origin));
+    job.found(&open);
+    Prepared { job, opened, open }
+}
+
+/// Closes those that were found.
+///
+/// # Cancel safety
+/// Dropped, it closes no further connections, and its job says that it was cancelled.
+pub(crate) async fn drain(node: &Node, jobs: &Jobs, prepared: Prepared) -> DrainReport {
+    let Prepared { job, opened, open } = prepared;
+    let options = &job.options;
+    let plan = DrainPlan::new(job.started, open.len(), options.within, options.pace);
+    let mut draining = Draining { node, job: &job, opened, told: now(), is_over: false };
+    draining.tell();
+    let _cancelled_if_dropped = job::CancelledIfDropped { node, jobs, job: &job };
+
+    let phase = match draining.work(&plan, open).await {
+        Progress::Due | Progress::NobodyLeft => DrainPhase::Finished,
+        Progress::Cancelled => DrainPhase::Cancelled,
+    };
+    jobs.end(node, &job, phase);
+    let report = job.report();
+    let (id, phase) = (&*job.id, job.phase());
+    tracing::info!(
+        drain = id,
+        phase = phase.as_str(),
+        asked = report.asked,
+        cut = report.cut,
+        took_ms = report.took.as_millis(),
+        "drain {phase}"
+    );
+    draining.tell();
+    report
+}
+
+/// Why a wait is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    /// It is time.
+    Due,
+    /// There is nothing left to do.
+    NobodyLeft,
+    /// Somebody called the drain off.
+    Cancelled,
+}
+
+struct Draining<'a> {
+    node: &'a Node,
+    job: &'a Job,
+    /// How many had ever opened when it last looked for newcomers.
+    opened: u64,
+    /// When it was last told how far it is.
+    told: Instant,
+    /// Its deadline has passed.
+    is_over: bool,
+}
+
+impl Draining<'_> {
+    async fn work(&mut self, plan: &DrainPlan, open: Vec<Arc<Connection>>) -> Progress {
+        let mut open = open.into_iter();
+        let mut closed = 0;
+        while let Some(at) = plan.next_due(closed) {
+            match self.wait_until(at).await {
+                Progress::Due => {}
+                over @ (Progress::NobodyLeft | Progress::Cancelled) => return over,
+            }
+            let due = plan.due(now());
+            open.by_ref().take(due - closed).for_each(|connection| self.close(&connection));
+            closed = due;
+        }
+        while now() < plan.deadline() {
+            if self.is_of_all() {
+                self.close_newcomers();
+            }
+            match self.wait_until((now() + LOOK_AGAIN).min(plan.deadline())).await {
+                Progress::Due => {}
+                over @ (Progress::NobodyLeft | Progress::Cancelled) => return over,
+            }
+        }
+        self.is_over = true;
+        if self.is_of_all() {
+            self.node.plain.cut();
+        }
+        let last_words = now() + LAST_WORDS;
+        while now() < last_words {
+            self.cut_off();
+            match self.wait_until((now() + LOOK_AGAIN).min(last_words)).await {
+                Progress::Due => {}
+                over @ (Progress::NobodyLeft | Progress::Cancelled) => return over,
+            }
+        }
+        Progress::Due
+    }
+
+    /// Closes those whose attempts were under way when the drain began.
+    fn close_newcomers(&mut self) {
+        let registry = &self.node.registry;
+        let opened = registry.opened();
+        registry.opened_after(self.opened).iter().for_each(|connection| self.close(connection));
+        self.opened = opened;
+    }
+
+    fn is_of_all(&self) -> bool {
+        self.job.options.select.is_all()
+    }
+
+    /// Asks a connection to close, and with it the other leg of a relay, the client's first: to a
+    /// client, a Close that only passed on would look like the deed of its application.
+    fn close(&self, connection: &Arc<Connection>) {
+        let select = &self.job.options.select;
+        let other = connection.relay_peer.get().and_then(|id| self.node.registry.get(*id));
+        let other = other.filter(|other| select.matches(&other.origin));
+        match &other {
+            Some(client) if client.origin.direction == Direction::Inbound => {
+                self.ask(client);
+                self.ask(connection);
+            }
+            Some(application) => {
+                self.ask(connection);
+                self.ask(application);
+            }
+            None => self.ask(connection),
+        }
+    }
+
+    /// Asks a connection to close, once. One that is closing already keeps its own reason.
+    fn ask(&self, connection: &Arc<Connection>) {
+        if !self.job.ask(connection.id) {
+            return;
+        }
+        let options = &self.job.options;
+        let frame = connection.own_frame(options.code, options.reason.as_str());
+        let by = Some(self.job.requester());
+        connection.close(CloseRequest { frame, cause: Cause::Drain, by, limit: None });
+    }
+
+    /// Cuts off whatever is left, each once.
+    fn cut_off(&self) {
+        let registry = &self.node.registry;
+        let left = if self.is_of_all() { registry.all() } else { self.job.left(registry) };
+        for connection in left {
+            if self.job.cut(connection.id) {
+                let input = Input::DrainDeadline(Some(self.job.requester()));
+                connection.tell(ConnectionMessage::Fact(input));
+            }
+        }
+    }
+
+    /// Waits until it is time, or there is no reason to.
+    async fn wait_until(&mut self, at: Instant) -> Progress {
+        loop {
+            let next = at.min(self.told + TELL_AGAIN);
+            tokio::select! {
+                biased;
+                () = self.job.cancelled() => return Progress::Cancelled,
+                () = self.nobody_left() => return Progress::NobodyLeft,
+                () = tokio::time::sleep_until(next.into()) => {}
+            }
+            if now() >= self.told + TELL_AGAIN {
+                self.tell();
+            }
+            if now() >= at {
+                return Progress::Due;
+            }
+        }
+    }
+
+    async fn nobody_left(&self) {
+        if self.is_of_all() {
+            // What has not opened by the deadline is not waited for: it is no connection.
+            return match self.is_over {
+                false => self.node.nobody_left().await,
+                true => self.node.publisher.none_open().await,
+            };
+        }
+        while !self.job.left(&self.node.registry).is_empty() {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    fn tell(&mut self) {
+        self.told = now();
+        let progress = self.job.progress(&self.node.registry);
+        self.node.publisher.announce(Event::Drain(Arc::new(progress)));
+    }
+}

@@ -1,0 +1,408 @@
+//! A listener: accepts, lets the opening handshake decide, and hands connections over.
+
+mod consulting;
+mod handle;
+mod plain;
+mod relaying;
+mod room;
+mod under_way;
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http::StatusCode;
+use tokio::task::JoinSet;
+
+use super::route::{Refuse, Route, Target};
+use crate::actor::backend::{Backend, made};
+use crate::config::Records;
+use crate::connection::budget::MemoryBudget;
+use crate::node::adoption::Adoption;
+use crate::node::attempt::Attempt;
+use crate::node::places::{Arrived, Place};
+use crate::node::{NO_LEDGER, Node};
+use crate::policy::admission::NotAdmitted;
+use crate::policy::masking;
+use crate::runtime::tasks::{Panicked, Task};
+use crate::transport::bind::{Arrival, Arrivals};
+use crate::transport::opening_handshake::{
+    self, Accepted, Agreement, HandshakeLimits, Received, Refusal, Request, RequestFacts,
+    Subprotocol, check_method, check_origin, check_upgrade, choose_subprotocol,
+};
+use crate::transport::socket::{AnySocket, SocketName};
+use crate::vocabulary::{ConnectionId, Direction, Limit, OpenFailure, Origin, Role, TransportEnd};
+pub(crate) use handle::Listeners;
+pub use handle::{ListenError, ListenerHandle};
+use room::Room;
+use under_way::{Stage, UnderWay};
+
+/// When a request that has not come counts as overdue: most come with the socket. Until then a burst
+/// from one address, such as a proxy's, is no crowd of silent sockets.
+const OVERDUE: Duration = Duration::from_millis(250);
+
+/// What is recorded as the backend of a relayed connection.
+const RELAY: &str = "relay";
+
+/// How a refused peer is asked to wait.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// What the attempts of a listener have in common.
+pub(crate) struct Listener {
+    pub(crate) name: String,
+    pub(crate) node: Arc<Node>,
+    pub(crate) routes: Vec<Route>,
+    pub(crate) timeout: Duration,
+    pub(crate) records: Records,
+    pub(crate) max_connections: u64,
+    pub(crate) budget: Arc<MemoryBudget>,
+}
+
+/// Who tries to connect, from where to where, and since when.
+struct Visitor {
+    peer: SocketName,
+    local: Option<SocketName>,
+    began: SystemTime,
+}
+
+/// What the checks of a request came to.
+struct Decision {
+    place: Place,
+    /// The place of the connection to the application that the route passes on to.
+    place_of_leg: Option<Place>,
+    route: Route,
+    /// What the connection will be called.
+    id: ConnectionId,
+    /// Who it is.
+    subject: Option<String>,
+    /// Its labels.
+    tags: BTreeMap<String, String>,
+}
+
+impl Listener {
+    /// Accepts for as long as it is polled. A panic costs neither the socket, with the peers that
+    /// wait there, nor the attempts under way.
+    async fn run(self: Arc<Self>, mut arrivals: Arrivals, attempts: &mut JoinSet<()>) {
+        let mut task = Task::new(format!("listener {}", self.name));
+        loop {
+            let accepting = self.accept(&mut arrivals, attempts);
+            let Err(Panicked { wait, .. }) = task.run(accepting).await;
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    async fn accept(
+        self: &Arc<Self>,
+        arrivals: &mut Arrivals,
+        attempts: &mut JoinSet<()>,
+    ) -> Infallible {
+        loop {
+            tokio::select! {
+                arrival = arrivals.next() => match arrival {
+                    Arrival::Socket { socket, peer } => {
+                        let local = arrivals.local_addr(&socket);
+                        let visitor = Visitor { peer, local, began: SystemTime::now() };
+                        match self.node.arrive(visitor.peer.ip()) {
+                            Ok(arrived) => match Room::take(&self.budget) {
+                                Some(room) => {
+                                    let attempt =
+                                        Arc::clone(self).attempt(socket, visitor, arrived, room);
+                                    // Boxed: it is large, and gone once the connection is open.
+                                    attempts.spawn(Box::pin(attempt));
+                                }
+                                None => {
+                                    let limit = Room::limit_of(&self.budget);
+                                    self.turn_away(socket, visitor, limit);
+                                }
+                            },
+                            Err(why) => self.turn_away(socket, visitor, why.limit),
+                        }
+                    }
+                    Arrival::RefusedForDescriptors { peer } => {
+                        let visitor = Visitor { peer, local: None, began: SystemTime::now() };
+                        let (limit, observed) = (self.max_connections, self.node.present());
+                        let limit = Limit { name: "max_connections", limit, observed };
+                        let why = "no descriptor was left, so 503 was answered unread";
+                        self.record_turned_away(visitor, limit, why);
+                    }
+                },
+                Some(_done) = attempts.join_next() => {}
+            }
+            #[cfg(test)]
+            crate::runtime::tasks::panic_points::reach(&self.name);
+        }
+    }
+
+    fn turn_away(&self, socket: AnySocket, visitor: Visitor, limit: Limit) {
+        let answer = "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 5\r\n\
+                      Content-Type: text/plain; charset=utf-8\r\nContent-Length: 26\r\n\r\n\
+                      too many connections here\n";
+        // It fits into any socket's buffer; if not, there is no time for this peer.
+        match &socket {
+            AnySocket::Tcp(socket) => drop(socket.try_write(answer.as_bytes())),
+            AnySocket::Unix(socket) => drop(socket.try_write(answer.as_bytes())),
+        }
+        let why = match limit.name {
+            "memory" => "limits.memory is used up, so 503 was answered unread",
+            _ => "too many attempts were under way, so 503 was answered unread",
+        };
+        self.record_turned_away(visitor, limit, why);
+    }
+
+    fn record_turned_away(&self, visitor: Visitor, limit: Limit, why: &str) {
+        let origin = self.origin(&visitor, None, None);
+        self.node.record_attempt(Attempt {
+            origin,
+            began: visitor.began,
+            failure: OpenFailure::RefusedLimit,
+            transport_end: Some(TransportEnd::Local),
+            limit: Some(limit),
+            wait: None,
+            detail: why.to_owned(),
+        });
+    }
+
+    async fn attempt(
+        self: Arc<Self>,
+        socket: AnySocket,
+        mut visitor: Visitor,
+        arrived: Arrived,
+        room: Room,
+    ) {
+        let mut next = self.attempt_once(socket, Bytes::new(), &visitor, arrived, room).await;
+        // Plain HTTP may be followed by something else.
+        while let Some((socket, read)) = next.take() {
+            visitor.began = SystemTime::now();
+            let arrived = match self.node.arrive(visitor.peer.ip()) {
+                Ok(arrived) => arrived,
+                Err(why) => return self.turn_away(socket, visitor, why.limit),
+            };
+            let Some(room) = Room::take(&self.budget) else {
+                return self.turn_away(socket, visitor, Room::limit_of(&self.budget));
+            };
+            next = self.attempt_once(socket, read, &visitor, arrived, room).await;
+        }
+    }
+
+    /// Hears one request, of which `read` was read before, and whatever follows it; returns what is to
+    /// be heard next.
+    async fn attempt_once(
+        &self,
+        socket: AnySocket,
+        read: Bytes,
+        visitor: &Visitor,
+        mut arrived: Arrived,
+        mut room: Room,
+    ) -> Option<(AnySocket, Bytes)> {
+        let limits = HandshakeLimits { timeout: self.timeout, ..HandshakeLimits::default() };
+        let mut under_way = UnderWay {
+            listener: self,
+            visitor,
+            stage: Stage::Undecided,
+            upstream: None,
+            limit: None,
+        };
+        let overdue = || {
+            arrived.overdue().map_err(|why| {
+                let (refusal, limit) = not_admitted(why);
+                under_way.limit = limit;
+                refusal
+            })
+        };
+        let received =
+            opening_handshake::receive_unless(socket, read, limits, &mut room, OVERDUE, overdue)
+                .await;
+        let received = match received {
+            Ok(received) => received,
+            Err(failed) => {
+                under_way.limit = room.refusal().or(under_way.limit.take());
+                under_way.failed(failed);
+                return None;
+            }
+        };
+        if let Some(relay) = self.takes_plain(received.request()) {
+            // Plain HTTP is the application's: it is neither a connection nor an attempt.
+            under_way.stage = Stage::Over;
+            drop((arrived, room));
+            return Box::pin(self.pass_plain(&relay, received, visitor)).await;
+        }
+        let decided = self.decide(received.request(), visitor);
+        if decided.is_ok() {
+            // Its place counts from now on.
+            drop(arrived);
+        }
+        match decided {
+            Ok((decision, agreement)) => {
+                let target = decision.route.target().clone();
+                under_way.stage = Stage::Agreed(decision);
+                match target {
+                    // Before the 101: code of an embedder that fails here refuses the client.
+                    Target::Backend(make) => match made(|| make()) {
+                        Ok(backend) => self.open(backend, received, agreement, under_way).await,
+                        Err(panic) => {
+                            let refusal = Refuse::failed(panic).into_refusal();
+                            self.refuse((refusal, None), received, under_way).await;
+                        }
+                    },
+                    Target::Relay(relay) => {
+                        Box::pin(self.relay(&relay, received, agreement, under_way)).await;
+                    }
+                    Target::Decide(decide) => {
+                        Box::pin(self.consult(&decide, received, agreement, under_way)).await;
+                    }
+                }
+            }
+            Err(refused) => self.refuse(refused, received, under_way).await,
+        }
+        None
+    }
+
+    /// Answers with a refusal, and records it.
+    async fn refuse(
+        &self,
+        (refusal, limit): (Refusal, Option<Limit>),
+        received: Received<AnySocket>,
+        mut under_way: UnderWay<'_>,
+    ) {
+        under_way.refuse(&refusal, limit, received.request());
+        under_way.failed(received.refuse(refusal).await);
+    }
+
+    /// Answers 101, and hands the connection over.
+    async fn open(
+        &self,
+        backend: Backend,
+        received: Received<AnySocket>,
+        agreement: Agreement,
+        mut under_way: UnderWay<'_>,
+    ) {
+        let accepted = match received.agree(agreement).await {
+            Ok(accepted) => accepted,
+            Err(failed) => return under_way.failed(failed),
+        };
+        let Stage::Agreed(decision) = under_way.over() else { return };
+        let Decision { place, route, id, subject, tags, .. } = decision;
+        let Accepted { socket, read_ahead, request, subprotocol, .. } = accepted;
+        let mut origin = self.origin(under_way.visitor, Some(&request), Some(&route));
+        origin.subprotocol = subprotocol.as_ref().map(Subprotocol::recorded);
+        origin.backend = Some(backend.name().to_owned());
+        (origin.subject, origin.tags) = (subject, tags);
+        let adoption = Adoption {
+            id,
+            transport: socket.into_transport(),
+            read_ahead,
+            role: Role::Server,
+            origin: Arc::new(origin),
+            settings: Arc::clone(&route.settings),
+            backend,
+            place: Some(place),
+        };
+        // The supervisor was shut down: so is everything else.
+        let _ = self.node.adopt(adoption).await;
+    }
+
+    /// Checks a request in the order of the contract.
+    fn decide(
+        &self,
+        request: &Request,
+        visitor: &Visitor,
+    ) -> Result<(Decision, Agreement), (Refusal, Option<Limit>)> {
+        if self.node.is_draining() {
+            return Err((about_to_stop(), None));
+        }
+        let place = self.node.admit(visitor.peer.ip()).map_err(not_admitted)?;
+        // Again: a drain that has not seen this place taken does not wait for us.
+        if self.node.is_draining() {
+            return Err((about_to_stop(), None));
+        }
+        let host = request.host();
+        let route = self
+            .routes
+            .iter()
+            .find(|route| route.matches(host, request.path()))
+            .ok_or_else(|| (no_route(request.path()), None))?;
+        let (agreement, subprotocol) =
+            self.agree(request, route).map_err(|refusal| (refusal, None))?;
+        let tags = route.tags_of(request.path(), request.query());
+        let tags = tags.map_err(|unfit| {
+            let failure = OpenFailure::BadRequest;
+            (Refusal::new(StatusCode::BAD_REQUEST, failure, unfit.to_string()), None)
+        })?;
+        let mut place_of_leg = None;
+        if route.application().is_some() {
+            // Before it is asked: a burst of handshakes takes no more descriptors than are counted.
+            place_of_leg = Some(self.node.admit_leg().map_err(not_admitted)?);
+        }
+        let (route, id) = (route.clone(), ConnectionId::new());
+        let decision = Decision { place, place_of_leg, route, id, subject: None, tags };
+        Ok((decision, agreement.subprotocol(subprotocol)))
+    }
+
+    fn agree(
+        &self,
+        request: &Request,
+        route: &Route,
+    ) -> Result<(Agreement, Option<Subprotocol>), Refusal> {
+        check_method(request)?;
+        let key = check_upgrade(request)?;
+        check_origin(request.origin().as_deref(), |origin| route.allows_origin(Some(origin)))?;
+        let subprotocol = choose_subprotocol(&request.subprotocols(), &route.subprotocols);
+        Ok((Agreement::new(key), subprotocol))
+    }
+
+    fn origin(
+        &self,
+        visitor: &Visitor,
+        request: Option<&RequestFacts>,
+        route: Option<&Route>,
+    ) -> Origin {
+        let mut origin = Origin::new(Direction::Inbound);
+        origin.listener = Some(self.name.clone());
+        origin.peer = Some(visitor.peer.to_string());
+        origin.local_addr = visitor.local.as_ref().map(ToString::to_string);
+        origin.route = route.map(|route| route.name.clone());
+        if let Some(request) = request {
+            let records = route.map_or(&self.records, |route| &route.settings.records);
+            let path = records.recorded_path(&request.target);
+            origin.path = Some(path);
+            let text = |text: &Option<String>| text.as_deref().map(masking::record_text);
+            origin.host = text(&request.host);
+            origin.user_agent = text(&request.user_agent);
+            origin.traceparent = text(&request.traceparent);
+        }
+        origin
+    }
+}
+
+fn about_to_stop() -> Refusal {
+    let text = "this server is about to stop: connect again in a moment";
+    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, OpenFailure::RefusedDraining, text)
+        .retry_after(RETRY_AFTER)
+}
+
+fn not_admitted(why: NotAdmitted) -> (Refusal, Option<Limit>) {
+    let NotAdmitted { failure, limit } = why;
+    let status = match failure {
+        OpenFailure::RefusedRate => StatusCode::TOO_MANY_REQUESTS,
+        _ => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    let text = match limit.name {
+        _ if limit == NO_LEDGER => {
+            "endings cannot be recorded at the moment: try again later".to_owned()
+        }
+        "half_open_per_ip" => format!(
+            "{} is {}, and so many sockets from this address wait for their request: send it at once",
+            limit.name, limit.limit
+        ),
+        _ => format!("{} is {}, and that many are here: try again later", limit.name, limit.limit),
+    };
+    (Refusal::new(status, failure, text).retry_after(RETRY_AFTER), Some(limit))
+}
+
+fn no_route(path: &str) -> Refusal {
+    let shown = masking::record_text(path);
+    let text = format!("there is no route for {shown}: see [[routes]] in the configuration");
+    Refusal::new(StatusCode::NOT_FOUND, OpenFailure::NoRoute, text)
+}

@@ -1,0 +1,68 @@
+//! Clients that send plain HTTP: they are served until they send something else.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Method, StatusCode};
+
+use super::{Listener, RETRY_AFTER, Visitor};
+use crate::relay::{Proxying, Relay};
+use crate::transport::http_proxy::Served;
+use crate::transport::opening_handshake::{Received, Refusal, Request};
+use crate::transport::socket::AnySocket;
+use crate::vocabulary::{HttpOutcome, OpenFailure};
+
+impl Listener {
+    /// Returns the relay that takes a request as plain HTTP, if one does.
+    pub(super) fn takes_plain(&self, request: &Request) -> Option<Arc<Relay>> {
+        if request.asks_for_websocket() {
+            // Its route is looked for once, by `decide`.
+            return None;
+        }
+        let path = match (request.path(), request.method()) {
+            ("*", &Method::OPTIONS) => "/",
+            (path, _) => path,
+        };
+        let host = request.host();
+        let route = self.routes.iter().find(|route| route.matches(host, path))?;
+        let relay = route.application()?;
+        relay.takes_plain(request.method().as_str()).then(|| Arc::clone(relay))
+    }
+
+    /// Passes on the requests of a client, the first of which is here; returns what is to be heard of
+    /// it next.
+    pub(super) async fn pass_plain(
+        &self,
+        relay: &Relay,
+        received: Received<AnySocket>,
+        visitor: &Visitor,
+    ) -> Option<(AnySocket, Bytes)> {
+        let turn = relay.turn();
+        let _place = match self.node.plain.enter(visitor.peer.ip(), &turn) {
+            Ok(place) => place,
+            Err(refused) => {
+                self.node.plain.count(HttpOutcome::RefusedLimit);
+                let limit = refused.limit;
+                let text = format!(
+                    "{} is {}, and that many are here: try again later",
+                    limit.name, limit.limit
+                );
+                let status = StatusCode::SERVICE_UNAVAILABLE;
+                let refusal = Refusal::new(status, OpenFailure::RefusedLimit, text);
+                // It leaves no record, as no plain request does.
+                let _ = received.refuse(refusal.retry_after(RETRY_AFTER)).await;
+                return None;
+            }
+        };
+        let find = |host: Option<&str>, path: &str| {
+            let route = self.routes.iter().find(|route| route.matches(host, path))?;
+            route.application().map(Arc::clone)
+        };
+        let proxying = Proxying { node: &self.node, find: &find, peer: &visitor.peer };
+        let (socket, read) = received.rewind();
+        match proxying.serve(socket, read, turn).await {
+            Served::Over => None,
+            Served::NotOurs(socket, read) => Some((socket, read)),
+        }
+    }
+}

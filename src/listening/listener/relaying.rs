@@ -1,0 +1,179 @@
+//! Clients of a relay: the application is asked first, and both legs are handed over together.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+
+use super::under_way::{Stage, UnderWay};
+use super::{Decision, Listener, RELAY, about_to_stop};
+use crate::actor::backend::Backend;
+use crate::node::adoption::{Adoption, Pair};
+use crate::relay::{Identity, Offer, Opened, Relay, Unopened};
+use crate::transport::opening_handshake::{
+    Accepted, Agreement, Received, Refusal, Request, RequestFacts, Subprotocol,
+};
+use crate::transport::socket::AnySocket;
+use crate::vocabulary::{Direction, OpenFailure, Origin, Role};
+
+impl Listener {
+    /// Answers 101 once an application has, and hands both legs over.
+    pub(super) async fn relay(
+        &self,
+        relay: &Relay,
+        mut received: Received<AnySocket>,
+        agreement: Agreement,
+        mut under_way: UnderWay<'_>,
+    ) {
+        let (request, client) = received.waiting();
+        let asked = tokio::select! {
+            biased;
+            asked = self.ask(relay, &mut under_way, request, agreement) => asked,
+            // The application is not asked any longer, and has its place free.
+            loss = client.left() => return under_way.failed(received.gone(&loss)),
+        };
+        let (mut opened, agreement) = match asked {
+            Ok(asked) => asked,
+            Err(refusal) => return under_way.failed(received.refuse(refusal).await),
+        };
+        let identity = match std::mem::replace(&mut opened.identity, Ok(Identity::default())) {
+            Ok(identity) => identity,
+            Err(unusable) => {
+                let facts = received.facts();
+                self.dismiss(opened, relay, Some(facts), &under_way, &unusable);
+                let refusal = unusable_identity(unusable);
+                under_way.refuse(&refusal, None, received.request());
+                return under_way.failed(received.refuse(refusal).await);
+            }
+        };
+        // The application had its own time.
+        received.give_time(self.timeout);
+        let agreed = received.agree(agreement).await;
+        let accepted = match agreed {
+            Ok(accepted) => accepted,
+            Err(failed) => {
+                let request = failed.request.as_ref();
+                self.dismiss(opened, relay, request, &under_way, "the client left");
+                return under_way.failed(failed);
+            }
+        };
+        let Stage::Agreed(decision) = under_way.over() else { return };
+        let request = Some(&accepted.request);
+        let mut origin = self.origin(under_way.visitor, request, Some(&decision.route));
+        origin.upstream = under_way.upstream.take();
+        // The client's only: what is sent to a tag goes to clients.
+        origin.subject = identity.subject.or_else(|| decision.subject.clone());
+        origin.tags.clone_from(&decision.tags);
+        origin.tags.extend(identity.tags);
+        self.adopt_pair(accepted, origin, decision, opened);
+    }
+
+    /// Asks the application behind a route whether it takes a client; what becomes of it is kept in
+    /// `under_way`.
+    async fn ask(
+        &self,
+        relay: &Relay,
+        under_way: &mut UnderWay<'_>,
+        request: &Request,
+        agreement: Agreement,
+    ) -> Result<(Opened, Agreement), Refusal> {
+        let Stage::Agreed(decision) = &under_way.stage else { return Err(about_to_stop()) };
+        let offer = Offer {
+            id: decision.id,
+            peer: &under_way.visitor.peer,
+            request,
+            agreement,
+            subprotocols: &decision.route.subprotocols,
+            settings: &decision.route.settings,
+        };
+        match relay.open(offer, &mut under_way.upstream).await {
+            Ok(opened) => {
+                under_way.upstream = Some(opened.application.upstream.clone());
+                let agreement = opened.agreement.clone();
+                Ok((opened, agreement))
+            }
+            Err(unopened) => {
+                let Unopened { refusal, limit } = *unopened;
+                under_way.refuse(&refusal, limit, request);
+                Err(refusal)
+            }
+        }
+    }
+
+    /// Closes the connection to an application that opened for a client which does not get, or did not
+    /// take, its 101.
+    fn dismiss(
+        &self,
+        opened: Opened,
+        relay: &Relay,
+        request: Option<&RequestFacts>,
+        under_way: &UnderWay<'_>,
+        reason: &str,
+    ) {
+        let Stage::Agreed(decision) = &under_way.stage else { return };
+        let route = &decision.route;
+        let mut client = self.origin(under_way.visitor, request, Some(route));
+        client.backend = Some(RELAY.to_owned());
+        let settings = relay.settings_of_leg(&route.settings);
+        let theirs = origin_of_leg(&client, &opened);
+        let place = Some(self.node.place_of_dialled());
+        let (leg, _lease) = opened.application.leg(theirs, settings, Backend::discarding(), place);
+        self.node.dismiss(leg, reason);
+    }
+
+    /// Hands over both legs of a relay.
+    fn adopt_pair(
+        &self,
+        accepted: Accepted<AnySocket>,
+        mut origin: Origin,
+        decision: Decision,
+        opened: Opened,
+    ) {
+        let Decision { place, place_of_leg, route, id, .. } = decision;
+        let Some(relay) = route.application() else { return };
+        origin.backend = Some(RELAY.to_owned());
+        origin.subprotocol = opened.application.subprotocol.as_ref().map(Subprotocol::recorded);
+        let theirs = origin_of_leg(&origin, &opened);
+        let Opened { application, agreement: _, allowed_rsv, identity: _ } = opened;
+        let leg = || Backend::leg(allowed_rsv, relay.checks_utf8());
+        let settings = relay.settings_of_leg(&route.settings);
+        let (application, lease) = application.leg(theirs, settings, leg(), place_of_leg);
+        let client = Adoption {
+            id,
+            transport: accepted.socket.into_transport(),
+            read_ahead: accepted.read_ahead,
+            role: Role::Server,
+            origin: Arc::new(origin),
+            settings: Arc::clone(&route.settings),
+            backend: leg(),
+            place: Some(place),
+        };
+        let (losses, lease, injects) = (relay.losses(), Box::new(lease), route.inject);
+        let pair =
+            Pair { client, application, losses, lease, injects, first: Vec::new(), adopted: None };
+        // The supervisor was shut down: so is everything else.
+        let _ = self.node.adopt_pair(pair);
+    }
+}
+
+/// Returns what an application's leg has in common with its client's.
+fn origin_of_leg(client: &Origin, opened: &Opened) -> Origin {
+    let mut theirs = Origin::new(Direction::Outbound);
+    for (to, from) in [
+        (&mut theirs.route, &client.route),
+        (&mut theirs.backend, &client.backend),
+        (&mut theirs.host, &client.host),
+        (&mut theirs.path, &client.path),
+        (&mut theirs.traceparent, &client.traceparent),
+    ] {
+        to.clone_from(from);
+    }
+    theirs.subprotocol = opened.application.subprotocol.as_ref().map(Subprotocol::recorded);
+    theirs
+}
+
+/// An application that says of its client what cannot be recorded must not be taken for one that says
+/// nothing: whoever selects by subject or tag would miss the client.
+fn unusable_identity(unusable: String) -> Refusal {
+    Refusal::new(StatusCode::BAD_GATEWAY, OpenFailure::BackendRefused, unusable)
+        .showing("the application did not open the WebSocket")
+}

@@ -1,0 +1,86 @@
+//! The memory of one opening handshake, charged to the budget of all.
+
+use std::sync::Arc;
+
+use crate::connection::budget::MemoryBudget;
+use crate::transport::opening_handshake::HeadRoom;
+use crate::vocabulary::Limit;
+
+/// What an attempt takes beside the bytes of its head: its task, its state and its socket's. Bytes.
+const ATTEMPT: u64 = 4096;
+
+/// What the budget was charged with for one attempt; given back when it is dropped.
+pub(super) struct Room {
+    budget: Arc<MemoryBudget>,
+    charged: u64,
+    /// There was no room for more.
+    refused: bool,
+}
+
+impl Room {
+    /// Takes room for an attempt of which nothing has come yet.
+    pub(super) fn take(budget: &Arc<MemoryBudget>) -> Option<Self> {
+        budget.begin_attempt(ATTEMPT).then(|| Self {
+            budget: Arc::clone(budget),
+            charged: ATTEMPT,
+            refused: false,
+        })
+    }
+
+    /// Returns the limit, if there was no room for all that came.
+    pub(super) fn refusal(&self) -> Option<Limit> {
+        self.refused.then(|| Self::limit_of(&self.budget))
+    }
+
+    /// Names the limit where there is no room.
+    pub(super) fn limit_of(budget: &MemoryBudget) -> Limit {
+        Limit { name: "memory", limit: budget.limit(), observed: budget.used() }
+    }
+}
+
+impl HeadRoom for Room {
+    fn grow(&mut self, bytes: usize) -> bool {
+        let more = (ATTEMPT + bytes as u64).saturating_sub(self.charged);
+        let fits = more == 0 || self.budget.try_charge_attempt(more);
+        if fits {
+            self.charged += more;
+        }
+        self.refused |= !fits;
+        fits
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.budget.release_attempt(self.charged);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attempts_share_a_part_of_the_memory_and_give_it_back() {
+        let budget = Arc::new(MemoryBudget::new(64 * 1024));
+        let mut first = Room::take(&budget).unwrap();
+        assert!(first.grow(8192) && first.grow(8192));
+        assert_eq!(budget.used(), 4096 + 8192);
+        assert!(!first.grow(16 * 1024));
+        assert_eq!(first.refusal().unwrap().name, "memory");
+        let second = Room::take(&budget).unwrap();
+        assert!(Room::take(&budget).is_none());
+        drop((first, second));
+        assert_eq!(budget.used(), 0);
+        assert!(Room::take(&budget).is_some());
+    }
+
+    #[test]
+    fn there_is_no_room_where_connections_hold_all_memory() {
+        let budget = Arc::new(MemoryBudget::new(64 * 1024));
+        budget.charge(61 * 1024);
+        assert!(Room::take(&budget).is_none());
+        budget.release(61 * 1024);
+        assert!(Room::take(&budget).is_some());
+    }
+}

@@ -1,0 +1,119 @@
+//! An attempt that is under way: whatever becomes of it, it leaves a record.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::{Decision, Listener, RELAY, Visitor};
+use crate::listening::route::Route;
+use crate::node::attempt::Attempt;
+use crate::transport::opening_handshake::{FailedHandshake, Refusal, Request, RequestFacts};
+use crate::vocabulary::{Limit, OpenFailure, TransportEnd, Upstream};
+
+/// An attempt until it is recorded, or is a connection. Dropped before, as the listener stops, it
+/// records itself: every attempt leaves a record.
+pub(super) struct UnderWay<'a> {
+    pub(super) listener: &'a Listener,
+    pub(super) visitor: &'a Visitor,
+    pub(super) stage: Stage,
+    /// What is known of the application that was asked.
+    pub(super) upstream: Option<Upstream>,
+    /// Which limit it was that no request was waited for.
+    pub(super) limit: Option<Limit>,
+}
+
+/// How far an attempt has come.
+#[expect(clippy::large_enum_variant, reason = "there is one of it in each attempt, which is boxed")]
+pub(super) enum Stage {
+    /// The request is not there yet, or it is none.
+    Undecided,
+    /// It is being answered with 101.
+    Agreed(Decision),
+    /// It is being answered with a refusal.
+    Refused {
+        failure: OpenFailure,
+        text: String,
+        limit: Option<Limit>,
+        /// How long the application asked to wait.
+        wait: Option<Duration>,
+        request: Box<RequestFacts>,
+        /// The route whose application refused it.
+        route: Option<Box<Route>>,
+    },
+    /// Somebody else sees to its record.
+    Over,
+}
+
+impl UnderWay<'_> {
+    pub(super) fn over(&mut self) -> Stage {
+        std::mem::replace(&mut self.stage, Stage::Over)
+    }
+
+    /// Records that it failed.
+    pub(super) fn failed(mut self, failed: Box<FailedHandshake>) {
+        let nobody = || (None, BTreeMap::new());
+        let (route, limit, wait, (subject, tags)) = match self.over() {
+            Stage::Agreed(Decision { route, subject, tags, .. }) => {
+                (Some(route), None, None, (subject, tags))
+            }
+            Stage::Refused { limit, wait, route, .. } => {
+                (route.map(|route| *route), limit, wait, nobody())
+            }
+            Stage::Undecided | Stage::Over => (None, self.limit.take(), None, nobody()),
+        };
+        let listener = self.listener;
+        let mut origin = listener.origin(self.visitor, failed.request.as_ref(), route.as_ref());
+        origin.upstream = self.upstream.take();
+        (origin.subject, origin.tags) = (subject, tags);
+        if origin.upstream.is_some() {
+            origin.backend = Some(RELAY.to_owned());
+        }
+        listener.node.record_attempt(Attempt {
+            origin,
+            began: self.visitor.began,
+            failure: failed.failure,
+            transport_end: Some(failed.transport_end),
+            limit,
+            wait,
+            detail: match failed.status {
+                Some(status) => format!("{}; answered {status}", failed.detail),
+                None => failed.detail,
+            },
+        });
+    }
+
+    pub(super) fn refuse(&mut self, refusal: &Refusal, limit: Option<Limit>, request: &Request) {
+        let route = match self.over() {
+            Stage::Agreed(decision) => Some(Box::new(decision.route)),
+            Stage::Undecided | Stage::Refused { .. } | Stage::Over => None,
+        };
+        let (failure, text, wait) = (refusal.failure, refusal.text.clone(), refusal.wait);
+        let request = Box::new(request.facts());
+        self.stage = Stage::Refused { failure, text, limit, wait, request, route };
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        let stopped = "the listener stopped before the opening handshake was complete".to_owned();
+        let (failure, detail, limit, wait, request) = match self.over() {
+            Stage::Over => return,
+            Stage::Undecided | Stage::Agreed(_) => {
+                (OpenFailure::RefusedDraining, stopped, None, None, None)
+            }
+            Stage::Refused { failure, text, limit, wait, request, route: _ } => {
+                (failure, text, limit, wait, Some(request))
+            }
+        };
+        let mut origin = self.listener.origin(self.visitor, request.as_deref(), None);
+        origin.upstream = self.upstream.take();
+        self.listener.node.record_attempt(Attempt {
+            origin,
+            began: self.visitor.began,
+            failure,
+            transport_end: Some(TransportEnd::Local),
+            limit,
+            wait,
+            detail,
+        });
+    }
+}

@@ -1,0 +1,146 @@
+//! The relays of a supervisor, by the names of their routes.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::SystemTime;
+
+use crate::config::Records;
+use crate::draining::options::DrainUnderWay;
+use crate::listening::route::Route;
+use crate::policy::balance::{InstanceState, NoInstance};
+use crate::relay::Relay;
+use crate::runtime::now;
+use crate::vocabulary::{BackendState, BackendStatus};
+
+/// The relays of a supervisor. A relay is forgotten with the last listener that has it.
+#[derive(Default)]
+pub(crate) struct Relays {
+    by_route: Mutex<BTreeMap<String, Known>>,
+}
+
+struct Known {
+    relay: Weak<Relay>,
+    records: Records,
+}
+
+/// A relay that is there, and how its URLs are recorded.
+pub(crate) struct Entry {
+    route: String,
+    relay: Arc<Relay>,
+    records: Records,
+}
+
+/// Tells that there is no such application.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NoBackend {
+    /// No route of this name passes connections on.
+    #[error("there is no route {0:?} that passes connections on to an application")]
+    NoRoute(String),
+    /// The route has fewer applications.
+    #[error(transparent)]
+    NoInstance(#[from] NoInstance),
+}
+
+/// Why an application is not drained.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DrainBackendError {
+    /// There is none.
+    #[error(transparent)]
+    NoBackend(#[from] NoBackend),
+    /// There is one drain at a time.
+    #[error(transparent)]
+    UnderWay(#[from] DrainUnderWay),
+}
+
+impl From<NoInstance> for DrainBackendError {
+    fn from(error: NoInstance) -> Self {
+        Self::NoBackend(error.into())
+    }
+}
+
+impl Relays {
+    /// Takes note of a route, if it is a relay's, and has its applications watched. A later route
+    /// takes the name of an earlier one.
+    pub(crate) fn enter(&self, route: &Route) {
+        let Some(relay) = route.application() else { return };
+        relay.watch();
+        let records = route.settings.records.clone();
+        let known = Known { relay: Arc::downgrade(relay), records };
+        self.lock().insert(route.name.clone(), known);
+    }
+
+    pub(crate) fn get(&self, route: &str) -> Result<Entry, NoBackend> {
+        let known = self.lock().get(route).and_then(|known| known.entry(route));
+        known.ok_or_else(|| NoBackend::NoRoute(route.to_owned()))
+    }
+
+    /// Returns how all applications fare, by route.
+    pub(crate) fn statuses(&self) -> Vec<BackendStatus> {
+        let mut known = self.lock();
+        known.retain(|_, known| known.relay.strong_count() > 0);
+        let entries = known.iter().filter_map(|(route, known)| known.entry(route));
+        entries.flat_map(|entry| entry.statuses()).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Known>> {
+        self.by_route.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    fn entry(&self, route: &str) -> Option<Entry> {
+        let relay = self.relay.upgrade()?;
+        Some(Entry { route: route.to_owned(), relay, records: self.records.clone() })
+    }
+}
+
+impl Entry {
+    /// Sends no new clients to an application; tells whether that was so before.
+    pub(crate) fn drain(&self, number: usize) -> Result<bool, NoInstance> {
+        self.relay.drain(number)
+    }
+
+    /// Sends clients to it again.
+    pub(crate) fn resume(&self, number: usize) -> Result<(), NoInstance> {
+        self.relay.resume(number)
+    }
+
+    /// Returns its URL as it is recorded.
+    pub(crate) fn url(&self, number: usize) -> Option<String> {
+        self.urls().into_iter().nth(number)
+    }
+
+    fn urls(&self) -> Vec<String> {
+        self.relay.urls().map(|url| self.records.recorded_url(url)).collect()
+    }
+
+    fn statuses(&self) -> Vec<BackendStatus> {
+        let (now, at) = (now(), SystemTime::now());
+        let views = self.relay.view().into_iter();
+        views
+            .zip(self.urls())
+            .enumerate()
+            .map(|(number, (view, url))| BackendStatus {
+                route: self.route.clone(),
+                number,
+                url,
+                state: BackendState::from(view.state),
+                ejected_until: match view.state {
+                    InstanceState::Ejected { until } => {
+                        Some(at + until.saturating_duration_since(now))
+                    }
+                    InstanceState::Serving | InstanceState::Unhealthy | InstanceState::Draining => {
+                        None
+                    }
+                },
+                healthy: view.healthy,
+                connections: view.connections,
+                failures: view.failures,
+                chosen: view.chosen,
+                ejections: view.ejections,
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,50 @@
+//! A long-lived task panics: it is run again, on what it had.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::bench::{Bench, soon};
+use crate::config::RelayBackend;
+use crate::listening::route::Route;
+use crate::relay::Relay;
+use crate::runtime::tasks::panic_points;
+use crate::vocabulary::ListenAddress;
+
+#[tokio::test]
+async fn a_listener_that_panics_goes_on_accepting() {
+    let bench = Bench::new().await;
+    let routes = vec![Route::echo("/echo").unwrap()];
+    let listening = bench.core.listen("mined", &"127.0.0.1:0".parse().unwrap(), routes).unwrap();
+    let ListenAddress::Tcp(address) = listening.address() else { panic!() };
+    panic_points::arm("mined");
+    // The first of them lets the listener panic.
+    for n in 0..3 {
+        let mut socket = soon("a connection", TcpStream::connect(address)).await.unwrap();
+        let request = format!("GET /nowhere/{n} HTTP/1.1\r\nHost: a\r\n\r\n");
+        socket.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        soon("an answer", socket.read_to_string(&mut answer)).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_watcher_of_applications_that_panics_goes_on_watching() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("ws://{}/mined", listener.local_addr().unwrap());
+    let mut settings = RelayBackend::new(url.parse().unwrap());
+    settings.health_path = Some("/health".parse().unwrap());
+    settings.health_interval = Duration::from_secs(3600);
+    panic_points::arm(&url);
+    let relay = Relay::new(settings).unwrap();
+    relay.watch();
+    // Behind the first probe it panics; a second would otherwise come an hour later.
+    for _ in 0..2 {
+        let (mut socket, _) = soon("a probe", listener.accept()).await.unwrap();
+        let answer = b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n";
+        socket.write_all(answer).await.unwrap();
+    }
+    drop(relay);
+}

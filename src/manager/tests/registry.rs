@@ -1,0 +1,155 @@
+//! The accounting identity, seen by others while connections come and go.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::config::ConnectionSettings;
+use crate::connection::budget::MemoryBudget;
+use crate::connection::{Birth, Connection};
+use crate::node::registry::Registry;
+use crate::protocol::closing_handshake::ReplyPolicy;
+use crate::vocabulary::{
+    Cause, Census, CensusLine, CloseState, Direction, Ending, Fault, Kind, Origin, Role, Verdict,
+};
+
+fn connection(direction: Direction, route: Option<&str>) -> Arc<Connection> {
+    let mut origin = Origin::new(direction);
+    origin.route = route.map(str::to_owned);
+    Arc::new(Connection::new(Birth {
+        id: crate::vocabulary::ConnectionId::new(),
+        role: Role::Server,
+        origin: Arc::new(origin),
+        settings: Arc::new(ConnectionSettings::default()),
+        reply: ReplyPolicy::AtOnce,
+        keeps_inbox: false,
+        node: "test".into(),
+        budget: Arc::new(MemoryBudget::new(1000)),
+    }))
+}
+
+/// The ending of a connection whose actor died.
+fn ending_of(connection: &Connection) -> Ending {
+    connection.draw_up(connection.outcome_or(|| "a test was told to".to_owned()))
+}
+
+const DIED: Verdict = Verdict { kind: Kind::ActorFailed, fault: Fault::Local, cause: Cause::None };
+
+fn line<'a>(census: &'a Census, direction: Direction, route: &str) -> &'a CensusLine {
+    let mut lines = census.lines.iter();
+    lines.find(|line| line.direction == direction && &*line.route == route).unwrap()
+}
+
+#[test]
+fn opened_is_open_and_ended_at_every_instant() {
+    const EACH: u64 = 2000;
+    let registry = Registry::default();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let come_and_go = || {
+            for _ in 0..EACH {
+                let connection = connection(Direction::Inbound, None);
+                let ending = ending_of(&connection);
+                registry.insert(Arc::clone(&connection), None, None);
+                assert!(registry.get(connection.id).is_some());
+                assert!(registry.remove(&ending).is_some());
+                assert!(registry.remove(&ending).is_none());
+            }
+        };
+        let watcher = scope.spawn(|| {
+            while !done.load(Ordering::SeqCst) {
+                let accounting = registry.accounting();
+                assert!(accounting.balances(), "{accounting:?}");
+            }
+        });
+        let threads: Vec<_> = (0..4).map(|_| scope.spawn(come_and_go)).collect();
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        done.store(true, Ordering::SeqCst);
+        watcher.join().unwrap();
+    });
+    let accounting = registry.accounting();
+    assert_eq!((accounting.opened, accounting.open, accounting.ended), (4 * EACH, 0, 4 * EACH));
+    assert!(registry.is_empty() && registry.all().is_empty());
+}
+
+#[test]
+fn every_line_of_every_census_balances_and_no_message_is_lost_or_counted_twice() {
+    const EACH: u64 = 2000;
+    const STAYING: u64 = 500;
+    let registry = Registry::default();
+    let staying = || connection(Direction::Outbound, Some("stays"));
+    (0..STAYING).for_each(|_| registry.insert(staying(), None, None));
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let come_and_go = |direction, route| {
+            let registry = &registry;
+            move || {
+                for _ in 0..EACH {
+                    let connection = connection(direction, route);
+                    connection.counters.received(1);
+                    let ending = ending_of(&connection);
+                    registry.insert(Arc::clone(&connection), None, None);
+                    connection.counters.received(1);
+                    registry.remove(&ending).unwrap();
+                    // As a broadcast may that had written just before the end.
+                    connection.counters.sent(1, 1);
+                }
+            }
+        };
+        let watch = || {
+            let (mut last_in, mut last_out, mut taken) = (0, 0, 0_u64);
+            while !done.load(Ordering::SeqCst) {
+                let census = registry.census();
+                for line in &census.lines {
+                    assert!(line.balances(), "{line:?}");
+                }
+                let opened: u64 = census.lines.iter().map(|line| line.opened).sum();
+                // Each brings one message before it is entered and one before it leaves.
+                let (least, most) = (opened - STAYING, 2 * (opened - STAYING));
+                let later = registry.accounting().opened - opened;
+                assert!(census.messages_in >= least, "{census:?}");
+                assert!(census.messages_in <= most + 2 * later, "{census:?}");
+                assert!(census.messages_in >= last_in && census.messages_out >= last_out);
+                (last_in, last_out, taken) = (census.messages_in, census.messages_out, taken + 1);
+            }
+            taken
+        };
+        let watchers = [scope.spawn(watch), scope.spawn(watch)];
+        let threads = [
+            scope.spawn(come_and_go(Direction::Inbound, Some("chat"))),
+            scope.spawn(come_and_go(Direction::Inbound, Some("feed"))),
+            scope.spawn(come_and_go(Direction::Outbound, None)),
+        ];
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        done.store(true, Ordering::SeqCst);
+        for watcher in watchers {
+            assert!(watcher.join().unwrap() > 0);
+        }
+    });
+    let census = registry.census();
+    assert_eq!(census.lines.len(), 4);
+    for (direction, route) in
+        [(Direction::Inbound, "chat"), (Direction::Inbound, "feed"), (Direction::Outbound, "")]
+    {
+        let line = line(&census, direction, route);
+        assert_eq!((line.opened, line.open.total()), (EACH, 0));
+        assert_eq!(line.ended, [(DIED, EACH)]);
+    }
+    let stays = line(&census, Direction::Outbound, "stays");
+    assert_eq!((stays.open.of(CloseState::Open), stays.ended.len()), (STAYING, 0));
+    assert_eq!(census.messages_in, 2 * 3 * EACH);
+}
+
+#[test]
+fn routes_without_number_share_a_line_and_the_books_stay_small() {
+    let registry = Registry::default();
+    for n in 0..5000 {
+        let connection = connection(Direction::Inbound, Some(&format!("route-{n}")));
+        registry.insert(Arc::clone(&connection), None, None);
+        registry.remove(&ending_of(&connection)).unwrap();
+    }
+    let census = registry.census();
+    assert!(census.lines.iter().all(CensusLine::balances));
+    assert_eq!(census.lines.iter().map(|line| line.opened).sum::<u64>(), 5000);
+    assert_eq!(census.lines.len(), 4097);
+    assert_eq!(line(&census, Direction::Inbound, "other").opened, 5000 - 4096);
+}

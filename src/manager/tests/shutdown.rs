@@ -1,0 +1,106 @@
+//! The supervisor ends: no connection is left without its ending.
+
+use std::time::Duration;
+
+use super::bench::{Bench, Peer, eventually, soon};
+use crate::actor::backend::Backend;
+use crate::config::ConnectionSettings;
+use crate::connection::handle::ConnectionHandle;
+use crate::draining::options::DrainOptions;
+use crate::protocol::closing_handshake::ReplyPolicy;
+use crate::vocabulary::{Cause, Kind, OpenFailure, Role};
+
+async fn open(bench: &Bench, count: usize) -> (Vec<ConnectionHandle>, Vec<Peer>) {
+    let (mut handles, mut peers) = (Vec::new(), Vec::new());
+    for _ in 0..count {
+        let (peer, transport) = Peer::new(1024);
+        let backend = Backend::receiver(ReplyPolicy::AtOnce);
+        let settings = ConnectionSettings::default();
+        handles.push(bench.adopt(Role::Server, transport, backend, settings).await);
+        peers.push(peer);
+    }
+    (handles, peers)
+}
+
+#[tokio::test]
+async fn a_core_that_is_dropped_aborts_its_connections() {
+    let bench = Bench::new().await;
+    let (handles, mut peers) = open(&bench, 20).await;
+    let ledger = std::sync::Arc::clone(&bench.ledger);
+    drop(bench);
+    for handle in &handles {
+        let ending = soon("an ending", handle.ended()).await;
+        assert_eq!((ending.outcome.kind, ending.outcome.cause), (Kind::Aborted, Cause::Embedder));
+    }
+    for peer in &mut peers {
+        assert!(peer.read_to_end().await.is_empty());
+    }
+    assert_eq!(ledger.kept().len(), 20);
+}
+
+#[tokio::test]
+async fn a_supervisor_that_dies_leaves_no_connection_without_an_ending() {
+    for kill in [true, false] {
+        let bench = Bench::new().await;
+        let (handles, mut peers) = open(&bench, 20).await;
+        match kill {
+            true => bench.core.supervisor().kill(),
+            false => bench.core.supervisor().stop(None),
+        }
+        soon("the end to be seen", bench.core.gone()).await;
+        for handle in &handles {
+            let ending = soon("an ending", handle.ended()).await;
+            assert_eq!(ending.outcome.kind, Kind::ActorFailed);
+        }
+        for peer in &mut peers {
+            peer.read_to_end().await;
+        }
+        let accounting = bench.core.accounting();
+        assert_eq!((accounting.open, accounting.ended), (0, 20));
+        eventually("no memory charged", || bench.used() == 0).await;
+    }
+}
+
+#[tokio::test]
+async fn stopping_ends_what_a_drain_has_left_and_records_what_comes_too_late() {
+    let bench = Bench::new().await;
+    let (handles, _peers) = open(&bench, 3).await;
+    let options = DrainOptions { within: Duration::ZERO, ..DrainOptions::default() };
+    let report = soon("the drain", bench.core.drain(options)).await;
+    assert_eq!(report.cut, 3);
+    soon("the supervisor to stop", bench.core.stop()).await;
+    for handle in &handles {
+        assert_eq!(handle.ending().unwrap().outcome.kind, Kind::DrainDeadline);
+    }
+    let (_peer, transport) = Peer::new(64);
+    let adoption = crate::node::adoption::Adoption {
+        id: crate::vocabulary::ConnectionId::new(),
+        transport: Box::new(transport),
+        read_ahead: bytes::Bytes::new(),
+        role: Role::Server,
+        origin: handles[0].origin().clone(),
+        settings: Default::default(),
+        backend: Backend::echo(),
+        place: None,
+    };
+    assert!(bench.core.adopt(adoption).await.is_err());
+    let refused = Kind::OpenFailed(OpenFailure::RefusedDraining);
+    let kept = || bench.ledger.kept();
+    eventually("a record", || kept().iter().any(|e| e.outcome.kind == refused)).await;
+    assert_eq!(kept().len(), 4);
+}
+
+#[test]
+fn a_runtime_that_is_dropped_tells_whoever_waits() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (bench, handles, _peers) = runtime.block_on(async {
+        let bench = Bench::new().await;
+        let (handles, peers) = open(&bench, 5).await;
+        (bench, handles, peers)
+    });
+    drop(runtime);
+    for handle in &handles {
+        assert_eq!(handle.ending().unwrap().outcome.kind, Kind::ActorFailed);
+    }
+    assert!(bench.core.accounting().balances());
+}

@@ -1,0 +1,226 @@
+//! Clients whose requests are passed on as plain HTTP: how many there may be, how they are counted,
+//! and how they end when the node drains. None of them is a connection or an attempt.
+
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use crate::policy::admission::{Admission, AdmissionLimits, NotAdmitted};
+use crate::policy::rate::TokenBucket;
+use crate::runtime::now;
+use crate::transport::http_proxy::Turn;
+use crate::vocabulary::{HttpCensus, HttpOutcome, Limit};
+
+/// All clients of a node whose requests are passed on as plain HTTP.
+#[derive(Debug)]
+pub(crate) struct PlainClients {
+    here: Mutex<Here>,
+    requests_per_second: u64,
+    rate: Option<Mutex<TokenBucket>>,
+    outcomes: [AtomicU64; HttpOutcome::ALL.len()],
+    /// Told when the last has gone.
+    left: Arc<Notify>,
+}
+
+#[derive(Debug)]
+struct Here {
+    admission: Admission,
+    turns: Vec<Option<Arc<Turn>>>,
+    free: Vec<usize>,
+    /// Where to look next for one that may make way.
+    next: usize,
+    phase: Phase,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Open,
+    Ending,
+    Cut,
+}
+
+/// A client's place; it is free again when this is dropped.
+#[derive(Debug)]
+pub(crate) struct PlainPlace {
+    clients: Arc<PlainClients>,
+    at: usize,
+    /// The address that it is counted under.
+    ip: Option<IpAddr>,
+}
+
+impl PlainClients {
+    pub(crate) fn new(limits: AdmissionLimits, left: Arc<Notify>) -> Self {
+        let bounds = AdmissionLimits {
+            max_connections: limits.max_http_connections,
+            max_connections_per_ip: limits.max_connections_per_ip,
+            ..AdmissionLimits::default()
+        };
+        let requests_per_second = limits.http_requests_per_second;
+        let here = Here {
+            admission: Admission::new(bounds, now()),
+            turns: Vec::new(),
+            free: Vec::new(),
+            next: 0,
+            phase: Phase::Open,
+        };
+        Self {
+            here: Mutex::new(here),
+            requests_per_second,
+            rate: TokenBucket::per_second(requests_per_second, now()).map(Mutex::new),
+            outcomes: Default::default(),
+            left,
+        }
+    }
+
+    /// Takes a place for a client. Where there is none, one that has no request under way makes way.
+    ///
+    /// # Errors
+    /// There are too many, and each is served.
+    pub(crate) fn enter(
+        self: &Arc<Self>,
+        ip: Option<IpAddr>,
+        turn: &Arc<Turn>,
+    ) -> Result<PlainPlace, NotAdmitted> {
+        let mut here = self.lock();
+        let ip = match here.admission.admit(now(), ip) {
+            Ok(()) => ip,
+            Err(mut refused) if refused.limit.name == "max_connections" => {
+                if !here.make_way() {
+                    refused.limit.name = "max_http_connections";
+                    return Err(refused);
+                }
+                here.admission.count_in();
+                None
+            }
+            Err(refused) => return Err(refused),
+        };
+        match here.phase {
+            Phase::Open => {}
+            Phase::Ending => turn.end(),
+            Phase::Cut => turn.cut(),
+        }
+        let at = here.free.pop().unwrap_or(here.turns.len());
+        if at == here.turns.len() {
+            here.turns.push(None);
+        }
+        here.turns[at] = Some(Arc::clone(turn));
+        Ok(PlainPlace { clients: Arc::clone(self), at, ip })
+    }
+
+    /// Lets one request more in.
+    ///
+    /// # Errors
+    /// There were too many in this second.
+    pub(crate) fn admit(&self) -> Result<(), Limit> {
+        let Some(rate) = &self.rate else { return Ok(()) };
+        if rate.lock().unwrap_or_else(PoisonError::into_inner).take(now()) {
+            return Ok(());
+        }
+        let limit = self.requests_per_second;
+        Err(Limit { name: "http_requests_per_second", limit, observed: limit.saturating_add(1) })
+    }
+
+    /// Counts what became of a request.
+    pub(crate) fn count(&self, outcome: HttpOutcome) {
+        self.outcomes[outcome as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn census(&self) -> HttpCensus {
+        let outcomes = HttpOutcome::ALL
+            .map(|outcome| (outcome, self.outcomes[outcome as usize].load(Ordering::Relaxed)));
+        HttpCensus { connections: self.present(), outcomes }
+    }
+
+    pub(crate) fn present(&self) -> u64 {
+        self.lock().admission.present()
+    }
+
+    /// Lets no further request in, and what is under way finish.
+    pub(crate) fn end(&self) {
+        self.pass(Phase::Ending, Turn::end);
+    }
+
+    /// Ends whatever is under way.
+    pub(crate) fn cut(&self) {
+        self.pass(Phase::Cut, Turn::cut);
+    }
+
+    /// Lets requests in again, of clients that come from now on.
+    pub(crate) fn reopen(&self) {
+        self.pass(Phase::Open, |_| {});
+    }
+
+    fn pass(&self, phase: Phase, tell: fn(&Turn)) {
+        let mut here = self.lock();
+        here.phase = phase;
+        here.turns.iter().flatten().for_each(|turn| tell(turn));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Here> {
+        self.here.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Here {
+    /// Ends one that has no request under way; the longest search is one round.
+    fn make_way(&mut self) -> bool {
+        let len = self.turns.len();
+        for at in (self.next..len).chain(0..self.next.min(len)) {
+            if self.turns[at].as_ref().is_some_and(|turn| turn.end_if_idle()) {
+                self.next = at + 1;
+                return true;
+            }
+        }
+        false
+    }
+}
+
+impl Drop for PlainPlace {
+    fn drop(&mut self) {
+        let mut here = self.clients.lock();
+        here.turns[self.at] = None;
+        here.free.push(self.at);
+        here.admission.leave(self.ip);
+        if here.admission.present() == 0 {
+            self.clients.left.notify_waiters();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn clients(limits: AdmissionLimits) -> Arc<PlainClients> {
+        Arc::new(PlainClients::new(limits, Arc::default()))
+    }
+
+    fn turn() -> Arc<Turn> {
+        Arc::new(Turn::new(Duration::from_secs(60)))
+    }
+
+    #[test]
+    fn one_that_is_served_makes_way_for_nobody() {
+        let limits = AdmissionLimits { max_http_connections: 2, ..AdmissionLimits::default() };
+        let clients = clients(limits);
+        let first = clients.enter(None, &turn()).unwrap();
+        let _second = clients.enter(None, &turn()).unwrap();
+        let refused = clients.enter(None, &turn()).unwrap_err();
+        assert_eq!((refused.limit.name, refused.limit.limit), ("max_http_connections", 2));
+        drop(first);
+        let _third = clients.enter(None, &turn()).unwrap();
+        assert_eq!(clients.present(), 2);
+    }
+
+    #[test]
+    fn requests_have_a_rate_of_their_own() {
+        let limits = AdmissionLimits { http_requests_per_second: 2, ..AdmissionLimits::default() };
+        let clients = clients(limits);
+        assert!(clients.admit().is_ok() && clients.admit().is_ok());
+        assert_eq!(clients.admit().unwrap_err().name, "http_requests_per_second");
+    }
+}

@@ -1,0 +1,208 @@
+//! All open connections, and the books that must balance.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use dashmap::DashMap;
+
+use super::counts::{Books, CensusUnderWay, Departed, LineNumber};
+use super::lease::Lease;
+use super::places::Place;
+use super::relief::Held;
+use crate::connection::Connection;
+use crate::connection::counters::Carried;
+use crate::vocabulary::{BuildIdHasher, Census, CloseState, ConnectionId, Ending};
+
+/// Into how many parts the connections are split, each under a lock of its own. A census reads one
+/// part at a time: with 20,000 connections nobody waits for more than about 300 of them.
+const PARTS: usize = 64;
+
+/// The open connections, by id.
+pub(crate) struct Registry {
+    connections: DashMap<ConnectionId, Entry, BuildIdHasher>,
+    books: Mutex<Books>,
+    /// The last census; locked while the next one is taken.
+    last_census: Mutex<LastCensus>,
+}
+
+/// A connection that is open, or whose ending is not recorded yet.
+struct Entry {
+    connection: Arc<Connection>,
+    /// Its place among those that are counted.
+    place: Option<Place>,
+    /// Its share of an application, if it is the leg to one.
+    lease: Option<Box<dyn Lease>>,
+    /// Where the books have it.
+    line: LineNumber,
+    /// How many had opened when it had.
+    number: u64,
+    /// The last census that has counted it.
+    counted_in: AtomicU64,
+}
+
+/// A connection that has ended, and what it had.
+pub(crate) struct Removed {
+    pub(crate) connection: Arc<Connection>,
+    pub(crate) place: Option<Place>,
+    pub(crate) lease: Option<Box<dyn Lease>>,
+}
+
+#[derive(Debug, Default)]
+struct LastCensus {
+    number: u64,
+    carried: Carried,
+}
+
+/// The accounting identity: at every instant, opened = open + ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Accounting {
+    /// Connections that ever opened.
+    pub opened: u64,
+    /// Connections that are in the registry now.
+    pub open: u64,
+    /// Endings that were published; failed attempts are none of them.
+    pub ended: u64,
+}
+
+impl Accounting {
+    /// Tells whether the books balance.
+    pub fn balances(&self) -> bool {
+        self.opened == self.open + self.ended
+    }
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Self {
+            connections: DashMap::with_hasher_and_shard_amount(BuildIdHasher::default(), PARTS),
+            books: Mutex::default(),
+            last_census: Mutex::default(),
+        }
+    }
+}
+
+impl Registry {
+    pub(crate) fn insert(
+        &self,
+        connection: Arc<Connection>,
+        place: Option<Place>,
+        lease: Option<Box<dyn Lease>>,
+    ) {
+        // The books and the map change together, so that nobody ever sees one without the other.
+        let mut books = self.lock();
+        let line = books.open(&connection.origin);
+        let (number, counted_in) = (books.opened, AtomicU64::new(0));
+        let entry = Entry { connection, place, lease, line, number, counted_in };
+        self.connections.insert(entry.connection.id, entry);
+    }
+
+    /// Removes a connection that has ended; `None` if that was done before.
+    pub(crate) fn remove(&self, ending: &Ending) -> Option<Removed> {
+        let mut books = self.lock();
+        let (_, entry) = self.connections.remove(&ending.id)?;
+        let Entry { connection, place, lease, line, number, counted_in } = entry;
+        let carried = connection.counters.carried();
+        books.end(line, &ending.outcome, carried);
+        if let Some(census) = &mut books.census
+            && census.misses(number, counted_in.into_inner())
+        {
+            let state = ending.outcome.state.unwrap_or(CloseState::Closed);
+            census.departed.push(Departed { line, state, carried });
+        }
+        Some(Removed { connection, place, lease })
+    }
+
+    pub(crate) fn get(&self, id: ConnectionId) -> Option<Arc<Connection>> {
+        self.connections.get(&id).map(|entry| Arc::clone(&entry.connection))
+    }
+
+    /// Returns all connections that are open now.
+    pub(crate) fn all(&self) -> Vec<Arc<Connection>> {
+        self.connections.iter().map(|entry| Arc::clone(&entry.connection)).collect()
+    }
+
+    /// Returns the connections that hold memory, and how much.
+    pub(crate) fn holders(&self) -> Vec<(Held, Arc<Connection>)> {
+        let held = self.connections.iter().map(|entry| (Held::by(&entry.connection), entry));
+        let holding = held.filter(|(held, _)| held.total() > 0);
+        holding.map(|(held, entry)| (held, Arc::clone(&entry.connection))).collect()
+    }
+
+    /// Returns all connections that are open now, the oldest first.
+    ///
+    /// Neighbours in age are neighbours in memory, ours and the kernel's: whoever does something
+    /// with each is faster in this order than in the map's.
+    pub(crate) fn oldest_first(&self) -> Vec<Arc<Connection>> {
+        let mut all: Vec<_> = self
+            .connections
+            .iter()
+            .map(|entry| (*entry.key(), Arc::clone(&entry.connection)))
+            .collect();
+        all.sort_unstable_by_key(|(id, _)| *id);
+        all.into_iter().map(|(_, connection)| connection).collect()
+    }
+
+    /// Returns how many ever opened.
+    pub(crate) fn opened(&self) -> u64 {
+        self.lock().opened
+    }
+
+    /// Returns those that are open now and opened when so many others had.
+    pub(crate) fn opened_after(&self, opened: u64) -> Vec<Arc<Connection>> {
+        if self.opened() == opened {
+            return Vec::new();
+        }
+        let newer = self.connections.iter().filter(|entry| entry.number > opened);
+        newer.map(|entry| Arc::clone(&entry.connection)).collect()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        let books = self.lock();
+        books.opened == books.ended
+    }
+
+    pub(crate) fn accounting(&self) -> Accounting {
+        let books = self.lock();
+        let open = self.connections.len() as u64;
+        Accounting { opened: books.opened, open, ended: books.ended }
+    }
+
+    /// Counts all connections, so that each line of the census balances.
+    ///
+    /// Who is open is settled in one step with the books, and costs the same however many there
+    /// are. In which state is looked up afterwards, while others come, which do not count, and go:
+    /// they leave word, unless they have been counted.
+    pub(crate) fn census(&self) -> Census {
+        let mut last = self.last_census.lock().unwrap_or_else(PoisonError::into_inner);
+        last.number += 1;
+        let under_way = |opened| CensusUnderWay { number: last.number, opened, departed: vec![] };
+        let (mut census, opened, mut carried) = {
+            let mut books = self.lock();
+            books.census = Some(under_way(books.opened));
+            (books.take_census(), books.opened, books.carried)
+        };
+        for entry in self.connections.iter().filter(|entry| entry.number <= opened) {
+            entry.counted_in.store(last.number, Ordering::Relaxed);
+            let connection = &entry.connection;
+            entry.line.of(&mut census).open.count(connection.state());
+            carried.add(connection.counters.carried());
+            census.outbox_bytes += connection.outbox.backlog().0 as u64;
+        }
+        let under_way = self.lock().census.take();
+        for departed in under_way.into_iter().flat_map(|census| census.departed) {
+            departed.line.of(&mut census).open.count(departed.state);
+            carried.add(departed.carried);
+        }
+        census.lines.retain(|line| line.opened > 0);
+        // A message that is counted while its connection ends may be in this census and not in the
+        // books: it must not make the next one fall.
+        last.carried = last.carried.at_least(carried);
+        census.messages_in = last.carried.messages_in;
+        census.messages_out = last.carried.messages_out;
+        census
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Books> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,8 @@
+//! A relay: a client's connection and one to an application, which pass frames to each other.
+
+mod answered;
+mod applications;
+mod health;
+pub(crate) mod opening;
+
+pub(crate) use opening::{Identity, NotWaiting, Offer, Opened, Proxying, Relay, Unopened, Waiting};

@@ -1,0 +1,120 @@
+//! An application that has answered 101, and the leg that is made of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+
+use super::applications::{ApplicationLease, Reached};
+use crate::actor::backend::Backend;
+use crate::config::{ConnectionSettings, Records};
+use crate::node::adoption::Adoption;
+use crate::node::places::Place;
+use crate::policy::balance::Sign;
+use crate::protocol::classification::LossKind;
+use crate::transport::opening_handshake::{
+    ClientRequest, FailedOpening, Subprotocol, Waiting, joined, open_or_answer,
+};
+use crate::transport::socket::Transport;
+use crate::vocabulary::{ConnectionId, Origin, Role, Upstream};
+
+/// An application that has answered 101.
+pub(crate) struct Answered {
+    transport: Box<dyn Transport>,
+    read_ahead: Bytes,
+    /// What came behind that while it waited for the other end.
+    early: BytesMut,
+    local_addr: Option<String>,
+    /// The version of TLS.
+    tls: Option<&'static str>,
+    /// Held as long as it is connected.
+    lease: ApplicationLease,
+    pub(crate) upstream: Upstream,
+    /// What it has chosen of what it was offered.
+    pub(crate) subprotocol: Option<Subprotocol>,
+    /// The header lines of its answer.
+    pub(super) headers: HeaderMap,
+}
+
+impl Reached<'_> {
+    /// Returns what is recorded of the application until it answers.
+    pub(super) fn record(&self, records: &Records) -> Upstream {
+        let upstream = self.application.record(records);
+        let (addr, connect) = (self.connected.addr.clone(), self.connected.connect);
+        Upstream { addr, connect, ..upstream }
+    }
+
+    /// Asks it for a WebSocket; what becomes of that is held for or against it, and is noted in
+    /// `upstream`. Of a refusal at most `max_body` bytes of the body are read.
+    pub(super) async fn ask(
+        self,
+        request: ClientRequest,
+        within: Duration,
+        max_body: usize,
+        upstream: &mut Upstream,
+    ) -> Result<Answered, Box<FailedOpening>> {
+        let Self { application: _, connected, lease, _pending } = self;
+        match open_or_answer(connected.transport, request, within, max_body).await {
+            Ok(opened) => {
+                lease.saw(Sign::Answered);
+                upstream.status = Some(opened.status);
+                Ok(Answered {
+                    transport: opened.socket,
+                    read_ahead: opened.read_ahead,
+                    early: BytesMut::new(),
+                    local_addr: connected.local_addr,
+                    tls: connected.tls,
+                    lease,
+                    upstream: upstream.clone(),
+                    subprotocol: opened.subprotocol,
+                    headers: opened.headers,
+                })
+            }
+            Err(failed) => {
+                if let Some(sign) = Sign::of_dial(failed.failure) {
+                    lease.saw(sign);
+                }
+                upstream.status = failed.status;
+                Err(failed)
+            }
+        }
+    }
+}
+
+impl Answered {
+    /// Waits until it has left, while the other end is still to open. Cancel safe.
+    pub(super) async fn left(&mut self) -> LossKind {
+        Waiting::new(&mut self.transport, &mut self.early).left().await
+    }
+
+    /// Makes a leg of it; `origin` has what that shares with the other leg.
+    pub(crate) fn leg(
+        self,
+        origin: Origin,
+        settings: ConnectionSettings,
+        backend: Backend,
+        place: Option<Place>,
+    ) -> (Adoption, ApplicationLease) {
+        let Self { transport, read_ahead, early, local_addr, tls, lease, upstream, .. } = self;
+        let read_ahead = joined(read_ahead, &early);
+        let origin = Origin {
+            peer: upstream.addr.clone(),
+            local_addr,
+            tls: tls.map(str::to_owned),
+            upstream: Some(upstream),
+            ..origin
+        };
+        let adoption = Adoption {
+            id: ConnectionId::new(),
+            transport,
+            read_ahead,
+            role: Role::Client,
+            origin: Arc::new(origin),
+            settings: Arc::new(settings),
+            backend,
+            place,
+        };
+        (adoption, lease)
+    }
+}

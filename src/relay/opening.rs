@@ -1,0 +1,295 @@
+//! The opening of a relay: the client gets its 101 only after the application has answered 101.
+
+mod feed;
+mod headers;
+mod identity;
+mod proxying;
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, StatusCode};
+
+use super::answered::Answered;
+use super::applications::{Application, Applications, NotReached};
+use super::health;
+use crate::actor::link::Losses;
+use crate::config::{ByteSize, ConnectionSettings, HostHeader, OnClientLost, RelayBackend};
+use crate::policy::balance::{InstanceView, NoInstance};
+use crate::runtime::tasks::{Owned, Task};
+use crate::transport::dial::InvalidUrl;
+use crate::transport::opening_handshake::{
+    self, Agreement, AnswerBody, FailedOpening, Passed, Refusal, Request, Subprotocol,
+    extension_name, extensions,
+};
+use crate::transport::reach::FailedReach;
+use crate::transport::socket::SocketName;
+use crate::vocabulary::{ConnectionId, Limit, OpenFailure, Upstream};
+pub(crate) use feed::{NotWaiting, Waiting};
+pub(crate) use identity::Identity;
+pub(crate) use proxying::Proxying;
+
+/// How much of the body of a refusal is held, in bytes; the rest is passed on as it comes.
+const REFUSAL_BODY: usize = 16 * 1024;
+
+/// How a client is asked to wait when the application has too much to do.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Applications that connections are passed on to, and what is under way there.
+#[derive(Debug)]
+pub struct Relay {
+    settings: Arc<RelayBackend>,
+    applications: Arc<Applications>,
+    /// Watches over the applications, once somebody wants that.
+    watcher: OnceLock<Owned>,
+}
+
+/// A client that is to be passed on.
+pub(crate) struct Offer<'a> {
+    /// What its leg will be called.
+    pub(crate) id: ConnectionId,
+    pub(crate) peer: &'a SocketName,
+    pub(crate) request: &'a Request,
+    /// What the client is to be answered if it is taken.
+    pub(crate) agreement: Agreement,
+    /// The subprotocols that may be offered on; all, if there are none.
+    pub(crate) subprotocols: &'a [String],
+    pub(crate) settings: &'a ConnectionSettings,
+}
+
+/// An application that takes a client.
+pub(crate) struct Opened {
+    pub(crate) application: Answered,
+    /// What the client is to be answered.
+    pub(crate) agreement: Agreement,
+    /// The reserved bits that were agreed on.
+    pub(crate) allowed_rsv: u8,
+    /// What the application says of the client, or why that cannot be used.
+    pub(crate) identity: Result<Identity, String>,
+}
+
+/// Why a client is not passed on.
+pub(crate) struct Unopened {
+    pub(crate) refusal: Refusal,
+    pub(crate) limit: Option<Limit>,
+}
+
+impl Relay {
+    /// Makes the relay to an application, or to one of several.
+    ///
+    /// # Errors
+    /// A URL that cannot be dialled, or none.
+    pub fn new(settings: RelayBackend) -> Result<Arc<Self>, InvalidUrl> {
+        let settings = Arc::new(settings);
+        let applications = Arc::new(Applications::new(Arc::clone(&settings))?);
+        Ok(Arc::new(Self { settings, applications, watcher: OnceLock::new() }))
+    }
+
+    /// Watches over the applications from now on, as long as somebody has this.
+    pub(crate) fn watch(&self) {
+        self.watcher.get_or_init(|| {
+            let applications = Arc::downgrade(&self.applications);
+            Owned::spawn(async move {
+                Task::new("health").keep(|| health::watch(applications.clone())).await;
+            })
+        });
+    }
+
+    /// Returns how the applications fare, in the order of the configuration.
+    pub(crate) fn view(&self) -> Vec<InstanceView> {
+        self.applications.view()
+    }
+
+    /// Returns their URLs, as they were configured.
+    pub(crate) fn urls(&self) -> impl Iterator<Item = &str> {
+        self.applications.all().iter().map(|application| &*application.url)
+    }
+
+    /// Sends no new clients to an application; tells whether that was so before.
+    ///
+    /// # Errors
+    /// There is no such application.
+    pub(crate) fn drain(&self, n: usize) -> Result<bool, NoInstance> {
+        Ok(!self.applications.try_change(|pool| pool.drain(n))?)
+    }
+
+    /// Sends clients to an application again.
+    ///
+    /// # Errors
+    /// There is no such application.
+    pub(crate) fn resume(&self, n: usize) -> Result<(), NoInstance> {
+        self.applications.try_change(|pool| pool.resume(n)).map(drop)
+    }
+
+    pub(crate) fn losses(&self) -> Losses {
+        let on_client_lost = match self.settings.on_client_lost {
+            OnClientLost::Abort => None,
+            OnClientLost::Close(code) => Some(code),
+        };
+        let on_backend_lost = self.settings.on_backend_lost;
+        Losses { on_client_lost, on_backend_lost, caller: "client" }
+    }
+
+    pub(crate) fn checks_utf8(&self) -> bool {
+        self.settings.check_utf8
+    }
+
+    /// Returns what holds for the application's leg: as for the client's, but for the sizes.
+    pub(crate) fn settings_of_leg(&self, client: &ConnectionSettings) -> ConnectionSettings {
+        let mut settings = client.clone();
+        let size = self.settings.max_message_size.unwrap_or(ByteSize::MAX);
+        settings.limits.max_message_size = size;
+        settings.limits.max_frame_size = size;
+        settings.limits.messages_per_second = 0;
+        settings
+    }
+
+    /// Asks an application; `asked` is the one that was tried last, also when this is dropped.
+    /// Cancel safe: dropped, the attempt is dropped with it.
+    pub(crate) async fn open(
+        &self,
+        offer: Offer<'_>,
+        asked: &mut Option<Upstream>,
+    ) -> Result<Opened, Box<Unopened>> {
+        let opened = self.ask(offer, asked).await;
+        opened.map_err(|(refusal, limit)| Box::new(Unopened { refusal, limit }))
+    }
+
+    async fn ask(
+        &self,
+        offer: Offer<'_>,
+        asked: &mut Option<Upstream>,
+    ) -> Result<Opened, (Refusal, Option<Limit>)> {
+        let records = &offer.settings.records;
+        let reached = match self.applications.reach(offer.peer.ip()).await {
+            Ok(reached) => reached,
+            Err(NotReached::Draining) => return Err((all_draining(), None)),
+            Err(NotReached::TooMany(limit)) => return Err((too_many(&limit), Some(limit))),
+            Err(NotReached::Failed(application, failed)) => {
+                *asked = Some(application.record(records));
+                return Err((unreachable(failed), None));
+            }
+        };
+        let upstream = asked.insert(reached.record(records));
+        let request =
+            self.request(&offer, reached.application).map_err(|refusal| (refusal, None))?;
+        let within = self.settings.response_timeout;
+        let answered = reached.ask(request, within, REFUSAL_BODY, upstream).await;
+        let application = answered.map_err(|failed| (refused(*failed), None))?;
+        let deflates = extensions(&application.headers).next().is_some();
+        let agreement = offer
+            .agreement
+            .subprotocol(application.subprotocol.clone())
+            .passing(headers::of_agreement(&application.headers));
+        // The only extension that is offered on uses RSV1 (RFC 7692 section 6).
+        let allowed_rsv = if deflates { 0b100 } else { 0 };
+        let identity = identity::of_answer(&application.headers);
+        Ok(Opened { application, agreement, allowed_rsv, identity })
+    }
+
+    /// Makes the request to an application of the client's.
+    fn request(
+        &self,
+        offer: &Offer<'_>,
+        application: &Application,
+    ) -> Result<opening_handshake::ClientRequest, Refusal> {
+        let request = offer.request;
+        let bad = |what: &str| Refusal::new(StatusCode::BAD_REQUEST, OpenFailure::BadRequest, what);
+        let target: PathAndQuery =
+            request.target().parse().map_err(|_| bad("the path cannot be passed on"))?;
+        let host = match self.settings.host {
+            HostHeader::Preserve => {
+                request.host().and_then(|host| HeaderValue::from_str(host).ok())
+            }
+            HostHeader::Upstream => None,
+        };
+        let offered = |name: &Subprotocol| {
+            let allowed = offer.subprotocols;
+            allowed.is_empty() || allowed.iter().any(|allowed| allowed == name.as_str())
+        };
+        request.check_subprotocols()?;
+        let subprotocols = request.subprotocols().into_iter().filter(offered).collect();
+        // Any other extension could change frames in ways that the relay cannot follow.
+        let extensions = extensions(request.headers())
+            .filter(|offer| extension_name(offer).eq_ignore_ascii_case("permessage-deflate"))
+            .collect();
+        let headers: HeaderMap = headers::of_request(
+            request.headers(),
+            request.host().unwrap_or_default(),
+            offer.peer,
+            Some(offer.id),
+        );
+        let request = application.upstream.request(target, host);
+        let request = request.with_headers(headers).map_err(|error| bad(&error.to_string()))?;
+        Ok(request.with_subprotocols(subprotocols).with_extensions(extensions))
+    }
+}
+
+/// All applications drain: nothing is wrong, and nobody takes clients.
+fn all_draining() -> Refusal {
+    let text = "the application is about to stop: connect again in a moment";
+    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, OpenFailure::RefusedDraining, text)
+        .retry_after(RETRY_AFTER)
+}
+
+fn too_many(limit: &Limit) -> Refusal {
+    let text = format!("{} requests wait for the application already: try again", limit.limit);
+    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, OpenFailure::RefusedLimit, text)
+        .retry_after(RETRY_AFTER)
+}
+
+fn unreachable(failed: FailedReach) -> Refusal {
+    let (status, failure) = (status_of(&failed), recorded(&failed));
+    told(status, failure, "the application cannot be reached", failed.detail)
+}
+
+/// Returns what a client is answered whose application cannot be reached.
+fn status_of(failed: &FailedReach) -> StatusCode {
+    match failed.failure {
+        OpenFailure::ConnectTimeout | OpenFailure::HandshakeTimeout => StatusCode::GATEWAY_TIMEOUT,
+        OpenFailure::PortsExhausted => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::BAD_GATEWAY,
+    }
+}
+
+/// Returns what is recorded of an application that cannot be reached.
+fn recorded(failed: &FailedReach) -> OpenFailure {
+    match failed.failure {
+        OpenFailure::PortsExhausted => OpenFailure::PortsExhausted,
+        _ => OpenFailure::BackendUnreachable,
+    }
+}
+
+fn refused(failed: FailedOpening) -> Refusal {
+    let (status, failure) = match failed.failure {
+        OpenFailure::HandshakeTimeout => {
+            (StatusCode::GATEWAY_TIMEOUT, OpenFailure::BackendUnreachable)
+        }
+        OpenFailure::UpgradeRejected { .. } => {
+            (StatusCode::BAD_GATEWAY, OpenFailure::BackendRefused)
+        }
+        _ => (StatusCode::BAD_GATEWAY, OpenFailure::BackendUnreachable),
+    };
+    let status_of_answer = failed.status.and_then(|status| StatusCode::from_u16(status).ok());
+    match (failed.answer, status_of_answer) {
+        (Some(answer), Some(status)) => {
+            let text = format!("the application answered {status}");
+            let mut refusal = Refusal::new(status, OpenFailure::BackendRefused, text);
+            let headers = headers::of_refusal(&answer.headers, answer.body.is_some());
+            let body = answer
+                .body
+                .unwrap_or_else(|| AnswerBody::whole(Bytes::from(format!("{status}\n"))));
+            refusal.wait = failed.retry_after;
+            refusal.passed = Some(Box::new(Passed { headers, body }));
+            refusal
+        }
+        _ => told(status, failure, "the application did not open the WebSocket", failed.detail),
+    }
+}
+
+/// Makes a refusal whose record says more than the client is told: addresses are nobody's business.
+fn told(status: StatusCode, failure: OpenFailure, public: &str, detail: String) -> Refusal {
+    Refusal::new(status, failure, detail).showing(public)
+}

@@ -1,0 +1,180 @@
+//! The application of a connection that is dialled and passed on.
+//!
+//! It is asked before the feed is dialled. Applications are restarted more often than feeds are
+//! down, and a feed counts sessions, limits and bills them: it is not to be bothered with one that
+//! serves nobody. And what the application chooses of the subprotocols is what the feed is then
+//! offered, so both ends speak the same. The price is a session of the application that is closed at
+//! once, with 1001, when the feed cannot be opened.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue};
+use tokio::sync::oneshot;
+
+use super::headers::CONNECTION_ID;
+use super::{Relay, recorded};
+use crate::actor::backend::Backend;
+use crate::actor::link::Losses;
+use crate::config::{ConnectionSettings, Records};
+use crate::connection::handle::ConnectionHandle;
+use crate::node::adoption::{Adoption, Pair};
+use crate::node::places::Place;
+use crate::protocol::classification::LossKind;
+use crate::relay::answered::Answered;
+use crate::relay::applications::{ApplicationLease, NotReached};
+use crate::transport::opening_handshake::{FailedOpening, Subprotocol};
+use crate::vocabulary::{ConnectionId, Direction, Limit, Message, OpenFailure, Origin, Upstream};
+
+/// An application that has answered 101, and waits for its feed.
+pub(crate) struct Waiting {
+    application: Answered,
+    relay: Arc<Relay>,
+}
+
+/// Why an application does not wait for a feed.
+pub(crate) struct NotWaiting {
+    pub(crate) failure: OpenFailure,
+    /// The application that was tried last.
+    pub(crate) upstream: Option<Upstream>,
+    /// How long it asked to wait (`Retry-After`).
+    pub(crate) retry_after: Option<Duration>,
+    pub(crate) detail: String,
+}
+
+impl Relay {
+    /// Asks the application to wait for the feed of this id. Cancel safe: dropped, the attempt is
+    /// dropped with it.
+    pub(crate) async fn await_feed(
+        self: &Arc<Self>,
+        id: ConnectionId,
+        subprotocols: Vec<Subprotocol>,
+        records: &Records,
+    ) -> Result<Waiting, NotWaiting> {
+        let reached = match self.applications.reach(None).await {
+            Ok(reached) => reached,
+            Err(not_reached) => return Err(unreachable(not_reached, records)),
+        };
+        let mut upstream = reached.record(records);
+        let mut headers = HeaderMap::new();
+        if let Ok(id) = HeaderValue::try_from(id.to_string()) {
+            headers.insert(CONNECTION_ID, id);
+        }
+        let request = reached.application.upstream.request(PathAndQuery::from_static("/"), None);
+        let request = match request.with_headers(headers) {
+            Ok(request) => request.with_subprotocols(subprotocols),
+            Err(error) => {
+                let failure = OpenFailure::BadRequest;
+                return Err(NotWaiting::new(failure, Some(upstream), error.to_string()));
+            }
+        };
+        let within = self.settings.response_timeout;
+        match reached.ask(request, within, 0, &mut upstream).await {
+            Ok(application) => Ok(Waiting { application, relay: Arc::clone(self) }),
+            Err(failed) => Err(refused(*failed, upstream)),
+        }
+    }
+
+    /// Returns the backend of a connection that is passed on, once its application waits.
+    pub(crate) fn backend(&self) -> Backend {
+        // Dialled connections offer no extension.
+        Backend::leg(0, self.checks_utf8())
+    }
+}
+
+impl Waiting {
+    /// Waits until the application has left, and is waited for no longer. Cancel safe.
+    pub(crate) async fn left(&mut self) -> LossKind {
+        self.application.left().await
+    }
+
+    /// Returns what is recorded of the application.
+    pub(crate) fn upstream(&self) -> &Upstream {
+        &self.application.upstream
+    }
+
+    /// Returns what it has chosen of the subprotocols that it was offered.
+    pub(crate) fn subprotocol(&self) -> Option<&Subprotocol> {
+        self.application.subprotocol.as_ref()
+    }
+
+    /// Pairs it with its feed. `first` is said to the feed before anything that passes.
+    pub(crate) fn pair(
+        self,
+        feed: Adoption,
+        injects: bool,
+        first: Vec<Message>,
+        adopted: oneshot::Sender<ConnectionHandle>,
+        place: Place,
+    ) -> Pair {
+        let losses = Losses { caller: "feed", ..self.relay.losses() };
+        let backend = self.relay.backend();
+        let (application, lease) = self.leg(&feed.origin, &feed.settings, backend, place);
+        let lease = Box::new(lease);
+        Pair { client: feed, application, losses, lease, injects, first, adopted: Some(adopted) }
+    }
+
+    /// Makes a connection of it that has no feed and is to be closed.
+    pub(crate) fn alone(
+        self,
+        feed: &Origin,
+        settings: &ConnectionSettings,
+        place: Place,
+    ) -> Adoption {
+        self.leg(feed, settings, Backend::discarding(), place).0
+    }
+
+    fn leg(
+        self,
+        feed: &Origin,
+        settings: &ConnectionSettings,
+        backend: Backend,
+        place: Place,
+    ) -> (Adoption, ApplicationLease) {
+        let Self { application, relay } = self;
+        let mut origin = Origin::new(Direction::Outbound);
+        if let Ok(uri) = application.upstream.url.parse::<http::Uri>() {
+            origin.host = uri.authority().map(ToString::to_string);
+            origin.path = uri.path_and_query().map(ToString::to_string);
+        }
+        origin.dialer.clone_from(&feed.dialer);
+        origin.backend.clone_from(&feed.backend);
+        origin.subprotocol = application.subprotocol.as_ref().map(Subprotocol::recorded);
+        application.leg(origin, relay.settings_of_leg(settings), backend, Some(place))
+    }
+}
+
+impl NotWaiting {
+    fn new(failure: OpenFailure, upstream: Option<Upstream>, detail: String) -> Self {
+        Self { failure, upstream, retry_after: None, detail }
+    }
+}
+
+fn unreachable(why: NotReached<'_>, records: &Records) -> NotWaiting {
+    match why {
+        NotReached::Draining => {
+            let detail = "every application is draining".to_owned();
+            NotWaiting::new(OpenFailure::RefusedDraining, None, detail)
+        }
+        NotReached::TooMany(Limit { limit, .. }) => {
+            let detail = format!("{limit} requests wait for the application already");
+            NotWaiting::new(OpenFailure::RefusedLimit, None, detail)
+        }
+        NotReached::Failed(application, failed) => {
+            let failure = recorded(&failed);
+            let detail = format!("the application cannot be reached: {}", failed.detail);
+            NotWaiting::new(failure, Some(application.record(records)), detail)
+        }
+    }
+}
+
+fn refused(failed: FailedOpening, upstream: Upstream) -> NotWaiting {
+    let failure = match failed.failure {
+        OpenFailure::UpgradeRejected { .. } => OpenFailure::BackendRefused,
+        _ => OpenFailure::BackendUnreachable,
+    };
+    let detail = format!("the application did not open the WebSocket: {}", failed.detail);
+    let retry_after = failed.retry_after;
+    NotWaiting { retry_after, ..NotWaiting::new(failure, Some(upstream), detail) }
+}

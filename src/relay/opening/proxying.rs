@@ -1,0 +1,162 @@
+//! Plain HTTP beside the relay: Socket.IO's polling, SignalR's negotiation, the page itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, StatusCode, Uri, header, request, response};
+
+use super::{Relay, headers, status_of};
+use crate::config::{HostHeader, PlainHttp};
+use crate::node::Node;
+use crate::policy::balance::Sign;
+use crate::protocol::request_framing::Head;
+use crate::relay::applications::{ApplicationLease, NotReached, ReachedPlain};
+use crate::transport::http_proxy::{self, Forwarding, NotPassed, Reached, Served, Turn};
+use crate::transport::socket::{AnySocket, SocketName};
+use crate::vocabulary::HttpOutcome;
+
+/// How a client is asked to wait where this node has too much to do.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+impl Relay {
+    /// Tells whether a request that asks for no WebSocket goes to an application as plain HTTP.
+    pub(crate) fn takes_plain(&self, method: &str) -> bool {
+        self.settings.http == PlainHttp::Proxy && method != "CONNECT"
+    }
+
+    /// Begins to serve a client that sends requests; nothing may move for `http_timeout`.
+    pub(crate) fn turn(&self) -> Arc<Turn> {
+        Arc::new(Turn::new(self.settings.http_timeout))
+    }
+}
+
+/// One client's requests on their way.
+pub(crate) struct Proxying<'a> {
+    pub(crate) node: &'a Node,
+    /// Finds the relay of the route that a host and path belong to, if it is one.
+    pub(crate) find: &'a (dyn Fn(Option<&str>, &str) -> Option<Arc<Relay>> + Send + Sync),
+    pub(crate) peer: &'a SocketName,
+}
+
+/// Where a request goes.
+pub(crate) struct Way {
+    relay: Arc<Relay>,
+}
+
+impl Proxying<'_> {
+    /// Passes requests on, the first of which `read` begins with.
+    pub(crate) async fn serve(
+        &self,
+        client: AnySocket,
+        read: Bytes,
+        turn: Arc<Turn>,
+    ) -> Served<AnySocket> {
+        http_proxy::serve(client, read, turn, self).await
+    }
+
+    /// Notes how a request ended, and says why it was not passed on.
+    fn refuse(&self, outcome: HttpOutcome, not_passed: NotPassed) -> NotPassed {
+        self.node.plain.count(outcome);
+        not_passed
+    }
+}
+
+impl Forwarding for Proxying<'_> {
+    type Way = Way;
+    type Lease = ApplicationLease;
+
+    fn way(&self, head: &Head<'_>) -> Option<Way> {
+        if head.asks_for_websocket {
+            return None;
+        }
+        let (host, path) = head.place()?;
+        let relay = (self.find)(host.as_deref(), &path)?;
+        relay.takes_plain(head.method).then_some(Way { relay })
+    }
+
+    fn admit(&self, _way: &Way, request: &mut request::Parts) -> Result<(), NotPassed> {
+        if self.node.is_draining() {
+            let text = "this server is about to stop: try again in a moment";
+            let not_passed = NotPassed::new(StatusCode::SERVICE_UNAVAILABLE, text);
+            return Err(
+                self.refuse(HttpOutcome::RefusedDraining, not_passed.retry_after(RETRY_AFTER))
+            );
+        }
+        self.node.plain.admit().map_err(|limit| {
+            let text = format!(
+                "{} is {}, and as many came in this second: try again later",
+                limit.name, limit.limit
+            );
+            let not_passed = NotPassed::new(StatusCode::TOO_MANY_REQUESTS, text);
+            self.refuse(HttpOutcome::RefusedRate, not_passed.retry_after(RETRY_AFTER))
+        })?;
+        let host = match (request.uri.authority(), request.headers.get(header::HOST)) {
+            (Some(authority), _) => authority.to_string(),
+            (None, Some(host)) => String::from_utf8_lossy(host.as_bytes()).into_owned(),
+            (None, None) => String::new(),
+        };
+        // In origin form (RFC 9112 section 3.2.1): the application is no proxy.
+        let target = request.uri.path_and_query().cloned();
+        let target = target.unwrap_or_else(|| PathAndQuery::from_static("/"));
+        request.headers = headers::of_plain_request(&request.headers, &host, self.peer);
+        if let Ok(host) = HeaderValue::from_str(&host)
+            && !host.is_empty()
+        {
+            request.headers.insert(header::HOST, host);
+        }
+        request.uri = Uri::from(target);
+        request.version = http::Version::HTTP_11;
+        Ok(())
+    }
+
+    async fn connect(
+        &self,
+        way: &Way,
+        kept: bool,
+        headers: &mut HeaderMap,
+    ) -> Result<Reached<ApplicationLease>, NotPassed> {
+        let relay = &way.relay;
+        let unavailable = StatusCode::SERVICE_UNAVAILABLE;
+        let reached = match relay.applications.reach_plain(self.peer.ip(), kept).await {
+            Ok(reached) => reached,
+            Err(NotReached::Draining) => {
+                let text = "the application is about to stop: try again";
+                let not_passed = NotPassed::new(unavailable, text).retry_after(RETRY_AFTER);
+                return Err(self.refuse(HttpOutcome::RefusedDraining, not_passed));
+            }
+            Err(NotReached::TooMany(_)) => {
+                let text = "too many requests wait for the application: try again";
+                let not_passed = NotPassed::new(unavailable, text).retry_after(RETRY_AFTER);
+                return Err(self.refuse(HttpOutcome::RefusedLimit, not_passed));
+            }
+            Err(NotReached::Failed(application, failed)) => {
+                application.complain(&failed.detail);
+                let not_passed =
+                    NotPassed::new(status_of(&failed), "the application cannot be reached");
+                return Err(self.refuse(HttpOutcome::Unreachable, not_passed));
+            }
+        };
+        let ReachedPlain { application, connection, lease } = reached;
+        if relay.settings.host == HostHeader::Upstream || !headers.contains_key(header::HOST) {
+            headers.insert(header::HOST, application.upstream.authority());
+        }
+        let pool = Arc::clone(&application.pool);
+        Ok(Reached { connection, pool, lease })
+    }
+
+    fn answer(&self, lease: &ApplicationLease, answer: &mut response::Parts) {
+        self.node.plain.count(HttpOutcome::Answered);
+        // Its status is about one page, not about the application.
+        lease.saw(Sign::Answered);
+        headers::change_plain_answer(&mut answer.headers);
+    }
+
+    fn failed(&self, lease: &ApplicationLease, why: &str) {
+        self.node.plain.count(HttpOutcome::Unanswered);
+        if let Some(application) = lease.application() {
+            application.complain(why);
+        }
+    }
+}
