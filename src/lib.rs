@@ -2,7 +2,8 @@
 //! every one of them in exactly one typed, recorded [`Ending`]: who closed first, both Close frames,
 //! where the closing handshake stood, why, what was lost, and whether to come back.
 //!
-//! It is a daemon (`lastword serve`) and this library. [`Supervisor`] is where to start.
+//! It is a daemon (`lastword serve`) and this library. [`Supervisor`] is where to start; the [`guide`]
+//! explains the rest, page by page.
 //!
 //! # Coming from System.Net.WebSockets
 //!
@@ -60,6 +61,7 @@
 //! - No message data passes an actor's mailbox.
 
 pub mod config;
+pub mod guide;
 pub mod ledger;
 pub mod vocabulary;
 

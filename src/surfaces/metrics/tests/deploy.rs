@@ -1,4 +1,4 @@
-//! What is shipped for Grafana and Prometheus, and the README, name only what a scrape has.
+//! What is shipped for Grafana and Prometheus, and the guide, name only what a scrape has.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use super::*;
 
 const DASHBOARD: &str = include_str!("../../../../deploy/grafana/lastword.json");
 const RULES: &str = include_str!("../../../../deploy/prometheus/lastword.rules.yml");
-const README: &str = include_str!("../../../../README.md");
+const GUIDE: &str = include_str!("../../../guide/metrics.md");
 
 /// The metrics that a text names.
 fn named(text: &str) -> BTreeSet<&str> {
@@ -90,11 +90,10 @@ fn every_alert_asks_for_what_a_scrape_has_and_says_what_to_do() {
 }
 
 #[test]
-fn the_readme_explains_every_metric_and_no_other() {
-    let section = README.split("\n## ").find(|section| section.starts_with("Metrics\n")).unwrap();
-    let explained = named(section);
+fn the_guide_explains_every_metric_and_no_other() {
+    let explained = named(GUIDE);
     assert_scraped(
-        "the README",
+        "the guide",
         explained.iter().copied().filter(|name| {
             // A histogram is explained by the name of its family.
             !["lastword_closing_handshake_seconds", "lastword_connection_seconds"].contains(name)
@@ -108,6 +107,6 @@ fn the_readme_explains_every_metric_and_no_other() {
             _ => "",
         };
         let name = format!("{name}{suffix}");
-        assert!(explained.contains(&*name), "the README does not explain {name}");
+        assert!(explained.contains(&*name), "the guide does not explain {name}");
     }
 }

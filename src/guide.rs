@@ -1,0 +1,96 @@
+//! The guide: how to use lastword, as a daemon and as a library.
+//!
+//! | page | read it for |
+//! | --- | --- |
+//! | [`endings`] | what a record says, and how a connection is closed |
+//! | [`relay`] | lastword in front of an application |
+//! | [`dialers`] | outbound connections that are kept alive |
+//! | [`configuration`] | the layers of the configuration, and every key |
+//! | [`commands`] | the command line, and its exit codes |
+//! | [`control_api`] | the HTTP API, and events |
+//! | [`ledger`] | where endings are kept, and what happens when something fails |
+//! | [`metrics`] | Prometheus, and the accounting identity |
+//! | [`stopping`] | signals, drains, systemd |
+//! | [`security`] | tokens, web pages, masking, hostile peers |
+//! | [`library`] | embedding the supervisor in a program |
+//! | [`benchmarks`] | what was measured, and beside what |
+//! | [`tests`] | how all of this is tested |
+//!
+//! This module has no code. Its pages are Markdown files in `src/guide/`; the tests run their examples and
+//! compare their tables with the code.
+
+/// Declares a page. The links between pages are defined first, so that here they lead to modules; the
+/// definitions in the files lead to files.
+macro_rules! page {
+    ($(#[$summary:meta])* $name:ident, $text:expr) => {
+        $(#[$summary])*
+        ///
+        /// [commands]: crate::guide::commands
+        /// [configuration]: crate::guide::configuration
+        /// [control_api]: crate::guide::control_api
+        /// [dialers]: crate::guide::dialers
+        /// [ledger]: crate::guide::ledger
+        /// [library]: crate::guide::library
+        /// [metrics]: crate::guide::metrics
+        /// [relay]: crate::guide::relay
+        /// [security]: crate::guide::security
+        /// [stopping]: crate::guide::stopping
+        ///
+        #[doc = $text]
+        pub mod $name {}
+    };
+}
+
+page!(
+    /// What a record says, and how a connection is closed.
+    endings, include_str!("guide/endings.md")
+);
+page!(
+    /// lastword in front of an application.
+    relay, include_str!("guide/relay.md")
+);
+page!(
+    /// Outbound connections that are kept alive.
+    dialers, include_str!("guide/dialers.md")
+);
+page!(
+    /// The layers of the configuration, and every key.
+    configuration,
+    concat!(include_str!("guide/configuration.md"), "\n```toml\n", include_str!("../config/lastword.toml"), "```\n")
+);
+page!(
+    /// The command line, and its exit codes.
+    commands, include_str!("guide/commands.md")
+);
+page!(
+    /// The HTTP API, and events.
+    control_api, include_str!("guide/control_api.md")
+);
+page!(
+    /// Where endings are kept, and what happens when something fails.
+    ledger, include_str!("guide/ledger.md")
+);
+page!(
+    /// Prometheus, and the accounting identity.
+    metrics, include_str!("guide/metrics.md")
+);
+page!(
+    /// Signals, drains, systemd.
+    stopping, include_str!("guide/stopping.md")
+);
+page!(
+    /// Tokens, web pages, masking, hostile peers.
+    security, include_str!("guide/security.md")
+);
+page!(
+    /// Embedding the supervisor in a program.
+    library, include_str!("guide/library.md")
+);
+page!(
+    /// What was measured, and beside what.
+    benchmarks, include_str!("guide/benchmarks.md")
+);
+page!(
+    /// How all of this is tested.
+    tests, include_str!("guide/tests.md")
+);
