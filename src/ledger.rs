@@ -1,8 +1,8 @@
-//! The store of endings: what it keeps is durable before anybody is told.
+//! The store of endings. An entry is durable before it is reported.
 
 mod archive;
-mod memory;
-mod peer;
+mod in_memory;
+mod peer_filter;
 mod sqlite;
 
 use std::sync::Arc;
@@ -11,17 +11,17 @@ use std::time::Duration;
 pub use archive::{
     Archive, Count, EndingFilter, EndingPage, Property, QueryError, Replay, Stored, Summary,
 };
-pub use memory::InMemory;
+pub use in_memory::InMemory;
 pub use sqlite::{OpenError, Recovery, Sqlite, SqliteOptions};
 
 use crate::vocabulary::{Closing, Ending, Event, Opened, Record};
 
-/// One thing that is taken to the ledger.
+/// An entry of the ledger.
 #[derive(Debug, Clone)]
 pub enum Entry {
     /// A connection opened.
     Opened(Arc<Opened>),
-    /// A closing handshake began or went on: not kept, and told in its turn.
+    /// A closing handshake made progress: not stored, but reported in order.
     Closing(Closing),
     /// A connection ended.
     Ended(Arc<Ending>),
@@ -40,25 +40,25 @@ impl From<Entry> for Event {
     }
 }
 
-/// Takes entries once they are dealt with, in the order in which they were appended.
+/// Receives the outcome of each entry, in the order in which the entries were appended.
 pub trait Committed: Send + Sync + 'static {
-    /// Takes note of what became of an entry. It must not block.
+    /// Receives an entry and its outcome. Must not block.
     fn committed(&self, entry: Entry, record: Record);
 }
 
 /// A store of endings.
 ///
-/// Whoever appends never waits for a disk: the ledger tells [`Committed`] when it is done. An entry
-/// that was appended is told of exactly once, in the order in which entries were appended, whatever
-/// happens to the disk; [`Record`] says what became of it.
+/// Appending never waits for a disk: the ledger calls [`Committed`] when it is done. Every entry is
+/// reported exactly once, in the order in which entries were appended, whatever happens to the
+/// disk; [`Record`] is its outcome.
 pub trait Ledger: Send + Sync + 'static {
-    /// Appends an entry, and tells `committed` once it is durable or cannot be.
+    /// Appends an entry, and calls `committed` once it is durable or has failed to become so.
     fn append(&self, entry: Entry, committed: &Arc<dyn Committed>);
 
-    /// Returns how the ledger fares.
+    /// Returns whether endings are being stored.
     fn health(&self) -> Health;
 
-    /// Tells whether new connections are to be refused, because they could not be recorded.
+    /// Returns whether new connections are to be refused because they could not be recorded.
     fn refuses_new(&self) -> bool {
         self.health().refuses()
     }
@@ -67,7 +67,7 @@ pub trait Ledger: Send + Sync + 'static {
     fn lag(&self) -> Duration;
 }
 
-/// How a ledger fares.
+/// The health of a ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Health {
     /// Everything is stored.
@@ -82,7 +82,7 @@ pub enum Health {
 }
 
 impl Health {
-    /// Tells whether new connections are to be refused.
+    /// Returns whether new connections are to be refused.
     pub fn refuses(&self) -> bool {
         matches!(self, Self::Failing { refuse: true, .. })
     }

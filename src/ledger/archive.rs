@@ -1,10 +1,10 @@
-//! What a ledger can be asked.
+//! Queries on a ledger.
 
 use std::time::SystemTime;
 
 use crate::vocabulary::{ConnectionName, Fault};
 
-/// The readable side of a ledger. Every call may block on a disk for a moment: not for async code.
+/// The read side of a ledger. Every call may block on the disk: do not call it from async code.
 pub trait Archive: Send + Sync + 'static {
     /// Returns the ending of a connection or attempt.
     ///
@@ -18,8 +18,8 @@ pub trait Archive: Send + Sync + 'static {
     /// [`QueryError`] if the store cannot be read.
     fn endings(&self, filter: &EndingFilter) -> Result<EndingPage, QueryError>;
 
-    /// Counts endings by one of their properties; attempts that were only counted are among them
-    /// where the property is known of them.
+    /// Counts endings by one of their properties. Attempts that were only counted are included
+    /// where that property was kept.
     ///
     /// # Errors
     /// [`QueryError`] if the store cannot be read.
@@ -37,14 +37,14 @@ pub trait Archive: Send + Sync + 'static {
     fn after(&self, sequence: u64, limit: usize) -> Result<Replay, QueryError>;
 }
 
-/// Which endings are asked for; what is `None` is not asked for.
+/// Which endings to return; `None` means no restriction.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct EndingFilter {
     /// Those that ended at this time or later.
     pub since: Option<SystemTime>,
     /// Those that ended before this time.
     pub until: Option<SystemTime>,
-    /// Those of this kind, by the word of the contract.
+    /// Those of this kind, by its name in the contract.
     pub kind: Option<String>,
     /// Those of this fault.
     pub fault: Option<Fault>,
@@ -58,7 +58,7 @@ pub struct EndingFilter {
     pub peer: Option<String>,
     /// Those of this path, as recorded.
     pub path: Option<String>,
-    /// Those before this place in the order of commits: where the page before ended.
+    /// Those before this sequence number: where the previous page ended.
     pub before: Option<u64>,
     /// How many at most.
     pub limit: usize,
@@ -67,9 +67,9 @@ pub struct EndingFilter {
 /// An ending as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stored {
-    /// Its place in the order of commits.
+    /// Its number in the order of commits.
     pub sequence: u64,
-    /// Whether it is that of an attempt: `open_failed`.
+    /// Whether it is a failed attempt (`open_failed`).
     pub attempt: bool,
     /// The record, in the JSON of the contract.
     pub json: String,
@@ -80,11 +80,11 @@ pub struct Stored {
 pub struct EndingPage {
     /// The endings, newest first.
     pub endings: Vec<Stored>,
-    /// What to ask for as `before` to get the next page; `None` at the end.
+    /// The `before` of the next page; `None` at the end.
     pub next: Option<u64>,
 }
 
-/// By what endings are counted.
+/// A property by which endings are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Property {
@@ -107,7 +107,7 @@ impl Property {
     pub const ALL: [Self; 6] =
         [Self::Kind, Self::Fault, Self::Cause, Self::Code, Self::Route, Self::UserAgent];
 
-    /// Returns the word of the contract.
+    /// Returns its name in the contract.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Kind => "kind",
@@ -120,21 +120,21 @@ impl Property {
     }
 }
 
-/// How many endings there are of each value, most first.
+/// The number of endings per value, largest first.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Summary {
     /// The counts; at most 1,000 values.
     pub counts: Vec<Count>,
-    /// How many endings there are in all.
+    /// The number of endings in total.
     pub total: u64,
 }
 
-/// How many endings there are of one value.
+/// The number of endings with one value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Count {
-    /// The value; `None` where there is none.
+    /// The value; `None` for endings without one.
     pub value: Option<String>,
-    /// How many.
+    /// The number of endings.
     pub count: u64,
 }
 
@@ -143,11 +143,11 @@ pub struct Count {
 pub struct Replay {
     /// The endings, oldest first.
     pub endings: Vec<Stored>,
-    /// Whether some that were committed after the place that was asked for are no longer there.
+    /// Whether endings committed after the requested number have been removed.
     pub gap: bool,
 }
 
-/// Tells that a ledger could not be read.
+/// The ledger could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the ledger cannot be read: {0}")]
 pub struct QueryError(pub String);

@@ -1,28 +1,28 @@
 //! The durable ledger: SQLite in WAL mode, one thread that writes, group commit.
 //!
-//! [`Sqlite::append`](Ledger::append) puts an entry on the desk and returns. The writer takes all
-//! that lies there, writes it in one transaction, and tells. An open connection is a row that its
-//! ending replaces; rows that a process left behind become `process_died` when the file is next
-//! opened. While the file cannot be written entries are told as lost at once, and the writer tries
-//! again; then the rows of open connections are made right. Connections that end meanwhile are marked
-//! in a file beside, should the process end before that. A watchdog does the telling when the writer
-//! hangs in a write.
+//! [`Sqlite::append`](Ledger::append) queues an entry and returns. The writer takes all queued
+//! entries, writes them in one transaction, and reports them. An open connection is a row that its
+//! ending replaces; rows left behind by a dead process become `process_died` when the file is next
+//! opened. While the file cannot be written, entries are reported as lost at once, the writer
+//! retries, and on success it corrects the rows of open connections. Connections that end meanwhile
+//! are marked in a separate file, in case the process ends before that. While the writer hangs in a
+//! write, a watchdog reports in its place.
 
 mod attempts;
-mod book;
 mod checkpoint;
-mod desk;
+mod commit_queue;
+mod db_file;
 mod marks;
 mod queries;
 mod reader;
 mod retention;
 mod rows;
 mod schema;
-mod sight;
 mod store;
+mod store_error;
 #[cfg(test)]
 mod tests;
-mod trouble;
+mod tracker;
 mod writer;
 
 use std::fmt;
@@ -32,12 +32,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
-use self::book::Book;
 use self::checkpoint::Checkpointer;
-use self::desk::{Desk, Waiting};
+use self::commit_queue::{CommitQueue, Waiting};
+use self::db_file::DbFile;
 use self::retention::Bounds;
-use self::sight::Sight;
-use self::store::Place;
+use self::store::StoreConfig;
+use self::tracker::Tracker;
 use self::writer::{Shared, Writer, watch};
 use super::{
     Archive, Committed, EndingFilter, EndingPage, Entry, Health, Ledger, Property, QueryError,
@@ -46,33 +46,33 @@ use super::{
 use crate::config::{ByteSize, FailurePolicy, Synchronous};
 use crate::vocabulary::{ConnectionName, Record};
 
-pub use self::trouble::OpenError;
+pub use self::store_error::OpenError;
 
-/// How the durable ledger is kept; see the section `[ledger]` of the configuration.
+/// Options of the durable ledger; see the section `[ledger]` of the configuration.
 #[derive(Debug, Clone)]
 pub struct SqliteOptions {
     /// The file.
     pub path: PathBuf,
     /// How long endings are kept.
     pub retention: Duration,
-    /// What the file may take.
+    /// The maximum size of the file.
     pub max_size: ByteSize,
     /// What survives a power loss.
     pub synchronous: Synchronous,
     /// What happens when endings cannot be stored.
     pub on_failure: FailurePolicy,
-    /// How many attempts are stored per listener; the rest is only counted.
+    /// The number of attempts stored per listener and second; the rest is only counted.
     pub open_failed_per_second: u64,
-    /// What may wait for the disk.
+    /// The maximum size of the entries that wait for the disk.
     pub queue_bytes: ByteSize,
-    /// How long a write may take before the disk counts as failing.
+    /// How long a write may take before the ledger counts as failing.
     pub stall_timeout: Duration,
     #[cfg(test)]
     pub(super) faults: tests::Faults,
 }
 
 impl SqliteOptions {
-    /// Takes the options from the configuration, but for the path.
+    /// Takes all options but the path from the configuration.
     pub fn new(path: impl Into<PathBuf>, config: &crate::config::Ledger) -> Self {
         Self {
             path: path.into(),
@@ -89,10 +89,10 @@ impl SqliteOptions {
     }
 }
 
-/// What opening a ledger found.
+/// What was recovered when a ledger was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Recovery {
-    /// How many connections a process that died had left open; they have their endings now.
+    /// The number of connections that a dead process had left open; their endings are recorded now.
     pub died: u64,
 }
 
@@ -102,57 +102,60 @@ pub struct Sqlite {
 }
 
 impl Sqlite {
-    /// Tells whether a file is a ledger, or empty, as [`Sqlite::open`] would find before it opens it.
-    /// Changes nothing. Not for a process that has the file open as a ledger: it would lose its locks.
+    /// Returns whether a file is a ledger or empty, by the check that [`Sqlite::open`] makes first.
+    ///
+    /// Changes nothing. Must not be called by a process that has the file open as a ledger, since
+    /// closing the descriptor would drop its locks.
     pub fn is_ledger(path: &Path) -> bool {
-        Sight::open(path).and_then(|sight| sight.look_whole()).is_ok()
+        DbFile::open(path).and_then(|db_file| db_file.check_intact()).is_ok()
     }
 
-    /// Opens a ledger, and makes it if it is not there.
+    /// Opens a ledger, and creates it if it does not exist.
     ///
-    /// A file that cannot be used is an error if `on_failure` is `refuse`; otherwise the ledger
-    /// starts as failing, and goes on trying. The file is then not touched.
+    /// A file that cannot be used is an error if `on_failure` is `refuse`. Otherwise the ledger
+    /// starts as failing, leaves the file untouched, and retries.
     ///
     /// # Errors
-    /// [`OpenError`], each with its remedy.
+    /// [`OpenError`], with its remedy.
     pub fn open(options: SqliteOptions) -> Result<(Arc<Self>, Recovery), OpenError> {
         let SqliteOptions { path, retention, max_size, queue_bytes, stall_timeout, .. } = options;
         let refuse = options.on_failure == FailurePolicy::Refuse;
-        let place = Place {
+        let config = StoreConfig {
             path: path.clone(),
             synchronous: options.synchronous,
-            // Another program's transaction is to be told from a disk that hangs.
+            // Shorter than the stall timeout, so that another program's transaction is not taken
+            // for a hanging disk.
             busy_timeout: stall_timeout / 2,
             #[cfg(test)]
             faults: options.faults,
         };
         let bytes = usize::try_from(queue_bytes.0).unwrap_or(usize::MAX);
         let shared = Arc::new(Shared::new(
-            place,
+            config,
             Bounds { retention, max_size: max_size.0 },
-            Desk::new(bytes, stall_timeout),
-            Book::new(options.open_failed_per_second),
+            CommitQueue::new(bytes, stall_timeout),
+            Tracker::new(options.open_failed_per_second),
             refuse,
         ));
         let (checkpointer, requests) = Checkpointer::new(&path);
         let mut writer = Writer::new(Arc::clone(&shared), checkpointer);
         let died = match writer.open() {
             Ok(died) => died,
-            Err(trouble) => {
-                if let Some(fatal) = trouble.fatal(&path) {
+            Err(error) => {
+                if let Some(fatal) = error.fatal(&path) {
                     return Err(fatal);
                 }
                 if refuse {
-                    return Err(OpenError::Unusable(trouble.sentence(&path)));
+                    return Err(OpenError::Unusable(error.message(&path)));
                 }
-                writer.open_later(&trouble);
+                writer.open_failed(&error);
                 0
             }
         };
         spawn("ledger-checkpoint", move || requests.serve()).map_err(OpenError::Threads)?;
         let watched = Arc::clone(&shared);
         spawn("ledger-watchdog", move || watch(&watched)).map_err(|error| {
-            shared.desk.writer_is_gone(false);
+            shared.commits.writer_exited(false);
             OpenError::Threads(error)
         })?;
         let working = Arc::clone(&shared);
@@ -163,75 +166,75 @@ impl Sqlite {
             }
         };
         spawn("ledger-writer", write).map_err(|error| {
-            shared.desk.writer_is_gone(false);
+            shared.commits.writer_exited(false);
             OpenError::Threads(error)
         })?;
         Ok((Arc::new(Self { shared }), Recovery { died }))
     }
 
-    /// Stores what waits, says in the file that the process stopped in order, and lets go of it.
+    /// Stores the queued entries, records a clean stop in the file, and closes it.
     ///
-    /// Waits for that, but not much longer than a write may take. What is appended later is told as
-    /// lost.
+    /// Waits for that, but not much longer than a write may take. Entries appended later are
+    /// reported as lost.
     pub fn close(&self) {
-        let desk = &self.shared.desk;
-        if !desk.close(desk.stall_timeout() * 2 + Duration::from_secs(1)) {
+        let commits = &self.shared.commits;
+        if !commits.close(commits.stall_timeout() * 2 + Duration::from_secs(1)) {
             tracing::warn!(
-                "{}: the ledger could not be closed in time; its connections will be found open",
+                "{}: the ledger could not be closed in time; the next start will find its connections open",
                 self.path().display()
             );
         }
     }
 
-    /// Returns the file.
+    /// Returns the path of the file.
     pub fn path(&self) -> &Path {
-        &self.shared.place.path
+        &self.shared.config.path
     }
 
-    /// Returns how many endings could not be stored, those of attempts among them.
+    /// Returns how many endings, including those of attempts, could not be stored.
     pub fn unrecorded(&self) -> u64 {
-        self.shared.book.unrecorded()
+        self.shared.tracker.unrecorded()
     }
 
-    /// Returns how many connections have their endings only because a process died.
+    /// Returns how many endings were written on behalf of a dead process.
     pub fn recovered(&self) -> u64 {
         self.shared.recovered.load(Ordering::Relaxed)
     }
 
     /// Returns how many attempts were only counted.
     pub fn counted_attempts(&self) -> u64 {
-        self.shared.book.counted()
+        self.shared.tracker.counted()
     }
 
-    fn ask<T>(
+    fn query<T>(
         &self,
-        question: impl FnOnce(&rusqlite::Connection) -> rusqlite::Result<T>,
+        query: impl FnOnce(&rusqlite::Connection) -> rusqlite::Result<T>,
     ) -> Result<T, QueryError> {
         match self.shared.generation.load(Ordering::Acquire) {
             0 => Err(QueryError(match self.shared.health() {
                 Health::Failing { problem, .. } => problem,
-                Health::Good => format!("{}: it is not open yet", self.path().display()),
+                Health::Good => format!("{}: the ledger is not open yet", self.path().display()),
             })),
-            generation => self.shared.readers.ask(generation, question),
+            generation => self.shared.readers.query(generation, query),
         }
     }
 }
 
-/// Where cores are short, messages go before records.
+/// The nice value of the ledger's threads: on a busy machine, messages take precedence.
 const NICE: i32 = 5;
 
-/// How long a thread that panicked waits before it goes on.
+/// How long a thread that panicked waits before it restarts.
 const AFTER_PANIC: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 1000 });
 
-/// Does work on a thread of its own, again after a panic.
+/// Runs work on a new thread, and restarts it after a panic.
 fn spawn(name: &'static str, mut work: impl FnMut() + Send + 'static) -> std::io::Result<()> {
     let run = move || {
-        // Of this thread alone, as Linux has it; refused, the ledger is as good, and less polite.
+        // On Linux this applies to the calling thread only. The ledger works without it, too.
         let _ = rustix::process::setpriority_process(None, NICE);
         while catch_unwind(AssertUnwindSafe(&mut work)).is_err() {
             tracing::error!(
                 thread = name,
-                "a thread of the ledger panicked, and goes on: please report this"
+                "a thread of the ledger panicked and was restarted: please report this"
             );
             std::thread::sleep(AFTER_PANIC);
         }
@@ -242,16 +245,16 @@ fn spawn(name: &'static str, mut work: impl FnMut() + Send + 'static) -> std::io
 fn run(writer: Writer, shared: &Shared) {
     let panicked = catch_unwind(AssertUnwindSafe(|| writer.run())).is_err();
     if panicked {
-        shared.fails(&trouble::Trouble::WriterGone);
+        shared.mark_failing(&store_error::StoreError::WriterGone);
     }
-    shared.desk.writer_is_gone(panicked);
+    shared.commits.writer_exited(panicked);
 }
 
 impl Ledger for Sqlite {
     fn append(&self, entry: Entry, committed: &Arc<dyn Committed>) {
-        if let Err(late) = self.shared.desk.push(Waiting::new(entry, committed)) {
-            let records = self.shared.book.refused(std::slice::from_ref(&late));
-            late.tell(records.first().copied().unwrap_or(Record::Failed));
+        if let Err(late) = self.shared.commits.push(Waiting::new(entry, committed)) {
+            let records = self.shared.tracker.refused(std::slice::from_ref(&late));
+            late.report(records.first().copied().unwrap_or(Record::Failed));
         }
     }
 
@@ -264,17 +267,17 @@ impl Ledger for Sqlite {
     }
 
     fn lag(&self) -> Duration {
-        self.shared.desk.lag()
+        self.shared.commits.lag()
     }
 }
 
 impl Archive for Sqlite {
     fn ending(&self, name: ConnectionName) -> Result<Option<Stored>, QueryError> {
-        self.ask(|connection| queries::ending(connection, name))
+        self.query(|connection| queries::ending(connection, name))
     }
 
     fn endings(&self, filter: &EndingFilter) -> Result<EndingPage, QueryError> {
-        self.ask(|connection| queries::endings(connection, filter))
+        self.query(|connection| queries::endings(connection, filter))
     }
 
     fn summary(
@@ -283,18 +286,19 @@ impl Archive for Sqlite {
         until: Option<SystemTime>,
         by: Property,
     ) -> Result<Summary, QueryError> {
-        self.ask(|connection| queries::summary(connection, since, until, by))
+        self.query(|connection| queries::summary(connection, since, until, by))
     }
 
     fn after(&self, sequence: u64, limit: usize) -> Result<Replay, QueryError> {
-        self.ask(|connection| queries::after(connection, sequence, limit))
+        self.query(|connection| queries::after(connection, sequence, limit))
     }
 }
 
 impl Drop for Sqlite {
-    /// Whoever forgot to close it finds what was stored until now.
+    /// Only asks the writer to finish; entries that it has not stored by the end of the process
+    /// are lost.
     fn drop(&mut self) {
-        self.shared.desk.close(Duration::ZERO);
+        self.shared.commits.close(Duration::ZERO);
     }
 }
 

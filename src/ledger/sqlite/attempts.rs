@@ -1,4 +1,4 @@
-//! Attempts: how many are stored, and what becomes of the rest.
+//! Limits how many attempts are stored, and counts the rest.
 
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -6,13 +6,13 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::vocabulary::Ending;
 
-/// How many rows a minute may bring; what comes from yet another network then is of "other".
+/// The number of networks counted separately per minute; the rest are counted as "other".
 const NETWORKS_PER_MINUTE: usize = 1000;
 
-/// How many rows may wait for a disk that fails; beyond it only the total goes on.
+/// The number of rows that may wait for a failing disk; beyond it only the total is kept.
 const MOST_PENDING: usize = 10_000;
 
-/// What attempts are counted by, where they are not stored.
+/// The key by which attempts are counted when they are not stored.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Group {
     /// Minutes since 1970.
@@ -27,10 +27,10 @@ pub(super) struct Group {
 pub(super) struct Attempts {
     per_second: u64,
     began: Instant,
-    /// The second that `stored` is about.
+    /// The second that `stored` counts.
     second: u64,
     stored: HashMap<Option<String>, u64>,
-    /// The minute that `known` is about.
+    /// The minute that `known` belongs to.
     minute: u64,
     known: HashSet<Group>,
     pending: HashMap<Group, u64>,
@@ -49,7 +49,7 @@ impl Attempts {
         }
     }
 
-    /// Returns whether an attempt that came at `at` is to be stored; otherwise it was counted.
+    /// Returns whether to store an attempt that came at `at`; if not, it has been counted.
     pub(super) fn admit(&mut self, attempt: &Ending, at: Instant) -> bool {
         let second = at.saturating_duration_since(self.began).as_secs();
         if second != self.second {
@@ -95,11 +95,11 @@ impl Attempts {
     }
 
     /// Takes the counts that are not stored yet.
-    pub(super) fn take_pending(&mut self) -> Vec<(Group, u64)> {
+    pub(super) fn take_counts(&mut self) -> Vec<(Group, u64)> {
         self.pending.drain().collect()
     }
 
-    /// Gives back what could not be stored.
+    /// Puts back counts that could not be stored.
     pub(super) fn put_back(&mut self, counts: Vec<(Group, u64)>) {
         for (group, count) in counts {
             *self.pending.entry(group).or_default() += count;
@@ -111,7 +111,7 @@ fn minute_of(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() / 60)
 }
 
-/// Names the network of a peer: a /24 of IPv4, a /48 of IPv6.
+/// Returns the network of a peer: a /24 for IPv4, a /48 for IPv6.
 fn network_of(peer: Option<&str>) -> String {
     let Some(peer) = peer else { return "unknown".to_owned() };
     let address = peer.parse::<SocketAddr>().map(|address| address.ip());

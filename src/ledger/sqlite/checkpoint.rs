@@ -1,4 +1,4 @@
-//! Moves the WAL into the file, beside the writer: what syncs the disk holds up nobody.
+//! Checkpoints the WAL on a thread of its own, so that its disk syncs do not block the writer.
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -6,41 +6,41 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::sight::{Inode, inode_at};
+use super::db_file::{Inode, inode_at};
 
-/// Asks for a checkpoint.
+/// Requests checkpoints from the checkpoint thread.
 pub(super) struct Checkpointer(SyncSender<Inode>);
 
-/// The other end: what the thread works on.
+/// The requests that the checkpoint thread serves.
 pub(super) struct Requests {
-    asked: Receiver<Inode>,
+    requests: Receiver<Inode>,
     path: PathBuf,
 }
 
 impl Checkpointer {
     pub(super) fn new(path: &Path) -> (Self, Requests) {
-        let (ask, asked) = sync_channel(1);
-        (Self(ask), Requests { asked, path: path.to_owned() })
+        let (sender, requests) = sync_channel(1);
+        (Self(sender), Requests { requests, path: path.to_owned() })
     }
 
-    /// Asks for one of this file; if one is asked for already, that will do.
-    pub(super) fn ask(&self, file: Inode) {
+    /// Requests a checkpoint of this file, unless one is already pending.
+    pub(super) fn request(&self, file: Inode) {
         let _ = self.0.try_send(file);
     }
 }
 
 impl Requests {
-    /// Does what is asked, until nobody is left to ask.
+    /// Serves requests until the [`Checkpointer`] is dropped.
     pub(super) fn serve(&self) {
-        while let Ok(file) = self.asked.recv() {
+        while let Ok(file) = self.requests.recv() {
             if let Err(error) = self.checkpoint(file) {
-                // The writer meets the same trouble, and says so.
+                // The writer will hit the same error and log it.
                 tracing::debug!("a checkpoint of the ledger failed: {error}");
             }
         }
     }
 
-    /// Opens the file anew each time: it may be another one by now, which is left alone.
+    /// Opens the file each time, since it may have been replaced; another file is left alone.
     fn checkpoint(&self, file: Inode) -> rusqlite::Result<()> {
         let is_there = || inode_at(&self.path) == Some(file);
         if !is_there() {

@@ -1,9 +1,10 @@
 //! Marks of connections that have ended while their rows could not be removed.
 //!
-//! On a full disk the ending of a connection is told and logged, but its row in the table of open
-//! connections stays; the next start would take it for a connection whose process died, and write
-//! a second ending. So each such connection is marked in a file of its own, `PATH.ended`. Its room is
-//! taken before a row is written, so a mark overwrites bytes in place and needs no room on the disk.
+//! On a full disk the ending of a connection is reported and logged, but its row in the table of
+//! open connections stays; the next start would take it for a connection whose process died, and
+//! write a second ending. So each such connection is marked in a separate file, `PATH.ended`. Its
+//! space is reserved before a row is written, so a mark overwrites bytes in place and needs no free
+//! space on the disk.
 
 use std::fs::File;
 use std::io;
@@ -15,22 +16,22 @@ use crate::vocabulary::{ConnectionId, IdSet};
 /// The first bytes of the file.
 const HEAD: &[u8; SIZE as usize] = b"lastword ended 1";
 
-/// What a mark takes: the id of a connection, or zeros where there is none.
+/// The size of a mark: the id of a connection, or zeros in an unused slot.
 const SIZE: u64 = 16;
 
-/// By how many marks the file grows: 64 KiB.
+/// The number of marks by which the file grows: 64 KiB.
 const STEP: usize = 4096;
 
-/// The file, and what is marked in it.
+/// The file of marks and its contents.
 pub(super) struct Marks {
     file: File,
     marked: IdSet,
-    /// How many marks it has room for.
-    room: usize,
+    /// The number of marks that space is reserved for.
+    capacity: usize,
 }
 
 impl Marks {
-    /// Opens the file of a ledger, which the caller has locked; makes it if it is not there.
+    /// Opens the marks of a ledger that the caller has locked; creates the file if it is missing.
     pub(super) fn open(ledger: &Path) -> io::Result<Self> {
         let file = File::options()
             .create(true)
@@ -44,32 +45,32 @@ impl Marks {
         file.read_exact_at(&mut bytes, 0)?;
         let marks = bytes.strip_prefix(HEAD).unwrap_or_default();
         if marks.len() + HEAD.len() != length {
-            // Nothing that was ever marked there: it is new, or its beginning did not fit.
+            // It has never held a mark: it is new, or the disk was full when it was created.
             file.set_len(0)?;
         }
         let (marks, _) = marks.as_chunks::<{ SIZE as usize }>();
         let marked = marks.iter().filter(|mark| **mark != [0; 16]);
         let marked = marked.map(|mark| ConnectionId::from_bytes(*mark)).collect();
-        Ok(Self { file, marked, room: marks.len() })
+        Ok(Self { file, marked, capacity: marks.len() })
     }
 
-    /// Takes room for this many marks in all.
+    /// Reserves space for this many marks in total.
     pub(super) fn reserve(&mut self, count: usize) -> io::Result<()> {
-        if count <= self.room {
+        if count <= self.capacity {
             return Ok(());
         }
-        let room = count.next_multiple_of(STEP);
-        if self.room == 0 {
+        let capacity = count.next_multiple_of(STEP);
+        if self.capacity == 0 {
             self.file.write_all_at(HEAD, 0)?;
         }
-        // Written, not only made longer: a hole takes no room.
-        let zeros = vec![0; (room - self.room) * SIZE as usize];
-        self.file.write_all_at(&zeros, offset(self.room))?;
-        self.room = room;
+        // Write zeros instead of extending the file: a hole would reserve no space.
+        let zeros = vec![0; (capacity - self.capacity) * SIZE as usize];
+        self.file.write_all_at(&zeros, offset(self.capacity))?;
+        self.capacity = capacity;
         Ok(())
     }
 
-    /// Marks connections; `durably` also for a power loss.
+    /// Marks connections; with `durably`, the marks survive a power loss.
     pub(super) fn mark(
         &mut self,
         ids: impl IntoIterator<Item = ConnectionId>,
@@ -79,7 +80,7 @@ impl Marks {
             if self.marked.contains(&id) {
                 continue;
             }
-            // There is room, or this is the last attempt to get some.
+            // Usually reserved already; if not, this is the last chance to get space.
             self.reserve(self.marked.len() + 1)?;
             self.file.write_all_at(&id.to_bytes(), offset(self.marked.len()))?;
             self.marked.insert(id);
@@ -90,12 +91,12 @@ impl Marks {
         Ok(())
     }
 
-    /// Returns who is marked.
+    /// Returns the marked connections.
     pub(super) fn marked(&self) -> &IdSet {
         &self.marked
     }
 
-    /// Removes all marks: the rows of those are gone.
+    /// Removes all marks, once the rows of those connections are gone.
     pub(super) fn clear(&mut self) -> io::Result<()> {
         if !self.marked.is_empty() {
             let zeros = vec![0; self.marked.len() * SIZE as usize];
@@ -110,7 +111,7 @@ fn offset(mark: usize) -> u64 {
     HEAD.len() as u64 + mark as u64 * SIZE
 }
 
-/// Returns the file of marks of a ledger.
+/// Returns the path of a ledger's file of marks.
 pub(super) fn path_of(ledger: &Path) -> PathBuf {
     let mut name = ledger.as_os_str().to_owned();
     name.push(".ended");
@@ -141,11 +142,11 @@ mod tests {
         marks.clear().unwrap();
         drop(marks);
         assert!(Marks::open(&ledger).unwrap().marked().is_empty());
-        assert_eq!(length(), reserved, "its room stays taken");
+        assert_eq!(length(), reserved, "its space stays reserved");
     }
 
     #[test]
-    fn what_is_no_file_of_marks_is_begun_anew() {
+    fn a_file_that_holds_no_marks_is_truncated() {
         let folder = tempfile::tempdir().unwrap();
         let ledger = folder.path().join("ledger.db");
         std::fs::write(path_of(&ledger), "something else").unwrap();

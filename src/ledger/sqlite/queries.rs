@@ -1,4 +1,4 @@
-//! The questions of the archive, in SQL.
+//! The queries of the archive, in SQL.
 
 use std::time::SystemTime;
 
@@ -7,10 +7,10 @@ use rusqlite::{Connection, Row, params_from_iter};
 
 use super::super::{Count, EndingFilter, EndingPage, Property, Replay, Stored, Summary};
 use super::rows::{number, text_of};
-use crate::ledger::peer::PeerName;
+use crate::ledger::peer_filter::PeerFilter;
 use crate::vocabulary::ConnectionName;
 
-/// How many rows an answer has at most.
+/// The maximum number of rows in an answer.
 const MOST: usize = 1000;
 
 const TABLES: [&str; 2] = ["endings", "attempts"];
@@ -65,7 +65,7 @@ pub(super) fn endings(
     Ok(EndingPage { endings: found, next })
 }
 
-/// Returns what a row of this table must fulfil; `None` if none does.
+/// Returns the WHERE clause for this table and its values; `None` if no row can match.
 fn conditions(filter: &EndingFilter, table: &str) -> Option<(String, Vec<Value>)> {
     let attempts = table == "attempts";
     let EndingFilter {
@@ -83,51 +83,51 @@ fn conditions(filter: &EndingFilter, table: &str) -> Option<(String, Vec<Value>)
     } = filter;
     let mut conditions = vec!["1".to_owned()];
     let mut values: Vec<Value> = Vec::new();
-    let mut ask = |condition: &str, asked: &[Value]| {
+    let mut add = |condition: &str, asked: &[Value]| {
         conditions.push(condition.to_owned());
         values.extend_from_slice(asked);
     };
     match kind.as_deref() {
         Some("open_failed") if attempts => {}
         Some(_) if attempts => return None,
-        Some(kind) => ask("kind = ?", &[kind.to_owned().into()]),
+        Some(kind) => add("kind = ?", &[kind.to_owned().into()]),
         None => {}
     }
     match code {
         Some(_) if attempts => return None,
-        Some(code) => ask("close_code = ?", &[i64::from(*code).into()]),
+        Some(code) => add("close_code = ?", &[i64::from(*code).into()]),
         None => {}
     }
-    // The order of commits is nearly that of time: the index says between which numbers to look,
-    // and the plus keeps SQLite from reading all of the time by the index and sorting that.
+    // Commit order is nearly time order, so the index on time yields the range of sequence numbers.
+    // The plus keeps SQLite from reading the whole period by that index and sorting it.
     if let Some(since) = since {
         let since = Value::from(text_of(*since));
         let first = format!("(SELECT min(sequence) FROM {table} WHERE ended_at >= ?)");
-        ask(&format!("+ended_at >= ? AND sequence >= {first}"), &[since.clone(), since]);
+        add(&format!("+ended_at >= ? AND sequence >= {first}"), &[since.clone(), since]);
     }
     if let Some(until) = until {
         let until = Value::from(text_of(*until));
         let last = format!("(SELECT max(sequence) FROM {table} WHERE ended_at < ?)");
-        ask(&format!("+ended_at < ? AND sequence <= {last}"), &[until.clone(), until]);
+        add(&format!("+ended_at < ? AND sequence <= {last}"), &[until.clone(), until]);
     }
     if let Some(fault) = fault {
-        ask("fault = ?", &[fault.as_str().to_owned().into()]);
+        add("fault = ?", &[fault.as_str().to_owned().into()]);
     }
     for (column, asked) in [("route", route), ("subject", subject), ("path", path)] {
         if let Some(asked) = asked {
-            ask(&format!("{column} = ?"), &[asked.clone().into()]);
+            add(&format!("{column} = ?"), &[asked.clone().into()]);
         }
     }
     if let Some(peer) = peer {
-        let PeerName { whole, address } = PeerName::new(peer);
-        // Without its port: from "address:" to before "address;".
-        ask(
+        let PeerFilter { whole, address } = PeerFilter::new(peer);
+        // Any port: the range from "address:" up to, not including, "address;".
+        add(
             "(peer = ? OR (peer >= ? AND peer < ?))",
             &[whole.into(), format!("{address}:").into(), format!("{address};").into()],
         );
     }
     if let Some(before) = before {
-        ask("sequence < ?", &[number(*before).into()]);
+        add("sequence < ?", &[number(*before).into()]);
     }
     Some((conditions.join(" AND "), values))
 }
@@ -138,7 +138,7 @@ pub(super) fn summary(
     until: Option<SystemTime>,
     by: Property,
 ) -> rusqlite::Result<Summary> {
-    // What of the attempts, and of those that were only counted; the latter may not know.
+    // The expression for each table; counted attempts do not keep every property.
     let (ending, attempt, counted) = match by {
         Property::Kind => ("kind", "'open_failed'", Some("'open_failed'")),
         Property::Fault => ("fault", "fault", Some("fault")),
@@ -147,7 +147,7 @@ pub(super) fn summary(
         Property::Route => ("route", "route", Some("NULL")),
         Property::UserAgent => ("user_agent", "user_agent", None),
     };
-    // As in `conditions`: from where on to look.
+    // See `conditions` for the plus and the bound on the sequence.
     let period = |table: &str| {
         format!(
             "+ended_at >= ?1 AND +ended_at < ?2 \
@@ -159,7 +159,7 @@ pub(super) fn summary(
         format!("SELECT {attempt}, 1 FROM attempts WHERE {}", period("attempts")),
     ];
     if let Some(counted) = counted {
-        // A minute counts if it has begun before the end and is not over before the beginning.
+        // A minute is included if it overlaps the period.
         parts.push(format!(
             "SELECT {counted}, count FROM counted_attempts \
              WHERE minute >= substr(?1, 1, 16) AND minute < ?2"

@@ -1,4 +1,4 @@
-//! Connections that only read, so that a question never waits for the writer nor makes it wait.
+//! Read-only connections, so that queries and the writer never wait for each other.
 
 use std::path::PathBuf;
 use std::sync::{Condvar, Mutex, PoisonError};
@@ -8,13 +8,13 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 use super::super::QueryError;
 
-/// How long a question may take, its wait for a free connection included.
+/// How long a query may take, including the wait for a free connection.
 const DEADLINE: Duration = Duration::from_secs(5);
 
-/// How many questions are answered at a time.
+/// The number of queries that run at a time.
 const MOST: usize = 4;
 
-/// How many steps of SQLite's machine pass between two looks at the clock: some microseconds.
+/// The number of SQLite VM instructions between two checks of the deadline: a few microseconds.
 const STEPS: i32 = 1000;
 
 pub(super) struct Readers {
@@ -25,7 +25,7 @@ pub(super) struct Readers {
 
 #[derive(Default)]
 struct State {
-    /// Connections without a question, and which opening of the file they see.
+    /// Idle connections, each with the generation of the file that it has open.
     idle: Vec<(u64, Connection)>,
     busy: usize,
 }
@@ -35,11 +35,11 @@ impl Readers {
         Self { path, state: Mutex::default(), freed: Condvar::new() }
     }
 
-    /// Answers a question from one state of the file, the opening of which has this number.
-    pub(super) fn ask<T>(
+    /// Runs a query on one snapshot of the file's given generation.
+    pub(super) fn query<T>(
         &self,
         generation: u64,
-        question: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+        query: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, QueryError> {
         let deadline = Instant::now() + DEADLINE;
         let found = self.borrow(generation, deadline)?;
@@ -47,7 +47,7 @@ impl Readers {
             connection.progress_handler(STEPS, Some(move || Instant::now() >= deadline))?;
             let transaction =
                 connection.transaction_with_behavior(TransactionBehavior::Deferred)?;
-            let answer = question(&transaction)?;
+            let answer = query(&transaction)?;
             transaction.finish()?;
             Ok((answer, connection))
         });
@@ -59,13 +59,13 @@ impl Readers {
                 state.idle.push((generation, connection));
                 Ok(answer)
             }
-            // The connection is dropped: whatever is wrong may be wrong with it.
+            // The connection is dropped, since it may be the cause.
             Err(error) => Err(self.explain(&error)),
         }
     }
 
-    /// Lets go of all connections, which must not be asked meanwhile; `false` while some are busy.
-    pub(super) fn let_go(&self) -> bool {
+    /// Closes all idle connections; `false` while others are busy. No query may start meanwhile.
+    pub(super) fn disconnect(&self) -> bool {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.idle.clear();
         state.busy == 0
@@ -77,7 +77,8 @@ impl Readers {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Err(QueryError(format!(
-                    "{}: {MOST} other questions have taken longer than {}: ask again, for less",
+                    "{}: {MOST} other queries have taken longer than {}: try again with a narrower \
+                     query",
                     self.path.display(),
                     humantime::format_duration(DEADLINE)
                 )));
@@ -102,8 +103,8 @@ impl Readers {
         let path = self.path.display();
         QueryError(match error.sqlite_error_code() {
             Some(ErrorCode::OperationInterrupted) => format!(
-                "{path}: the answer takes longer than {}: ask for a shorter time, or by id, peer \
-                 or subject",
+                "{path}: the query takes longer than {}: narrow it to a shorter period, or to an \
+                 id, peer or subject",
                 humantime::format_duration(DEADLINE)
             ),
             _ => format!("{path}: {error}"),

@@ -1,4 +1,4 @@
-//! What gives way: by age, and by the share of the space that each table has.
+//! Removes rows by age and by each table's share of the space.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -6,15 +6,15 @@ use rusqlite::{OptionalExtension, Transaction, TransactionBehavior};
 
 use super::rows::text_of;
 use super::store::Store;
-use super::trouble::Trouble;
+use super::store_error::StoreError;
 
-/// How many rows go in one step: a few milliseconds.
+/// The number of rows removed in one step: a few milliseconds.
 const STEP: u64 = 500;
 
-/// What a row of counted attempts takes at most.
+/// The maximum size of a row of counted attempts.
 const COUNT_BYTES: u64 = 400;
 
-/// How long and how much is kept.
+/// How long endings are kept, and how much space they may take.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {
     pub(super) retention: Duration,
@@ -22,7 +22,7 @@ pub(super) struct Bounds {
 }
 
 impl Bounds {
-    /// Attempts have a tenth for themselves, so that a flood of them evicts no ending.
+    /// Attempts have a tenth of their own, so that a flood of them evicts no ending.
     fn of_attempts(self) -> u64 {
         self.max_size / 10
     }
@@ -37,7 +37,7 @@ impl Bounds {
     }
 }
 
-/// How much is there.
+/// The bytes in use per table.
 struct Usage {
     endings: u64,
     attempts: u64,
@@ -45,8 +45,8 @@ struct Usage {
 }
 
 impl Store {
-    /// Removes some of what is too old or too much; returns whether there is more to remove.
-    pub(super) fn retain(&mut self, bounds: Bounds) -> Result<bool, Trouble> {
+    /// Removes one step of the rows that exceed the bounds; returns whether there may be more.
+    pub(super) fn retain(&mut self, bounds: Bounds) -> Result<bool, StoreError> {
         let oldest = SystemTime::now().checked_sub(bounds.retention).unwrap_or(UNIX_EPOCH);
         let oldest = text_of(oldest);
         let usage = self.usage()?;
@@ -92,8 +92,8 @@ impl Store {
         Ok(removed > 0)
     }
 
-    /// Endings are what the others leave; those are estimated upwards, so that they never make it
-    /// seem that there are more endings than there are.
+    /// Estimates the usage. Endings are the remainder after the other tables; those are rounded up,
+    /// so that endings are never overestimated.
     fn usage(&self) -> rusqlite::Result<Usage> {
         let number = |sql: &str| {
             let mut query = self.connection.prepare_cached(sql)?;
@@ -102,13 +102,13 @@ impl Store {
         let pages = number("PRAGMA page_count")? - number("PRAGMA freelist_count")?;
         let live = pages * number("PRAGMA page_size")?;
         let attempts = number("SELECT attempt_bytes FROM ledger")?;
-        // Counting reads the index-like table, which is small.
+        // Counting scans the whole table, which is small.
         let counts = number("SELECT count(*) FROM counted_attempts")? * COUNT_BYTES;
         Ok(Usage { endings: live.saturating_sub(attempts + counts), attempts, counts })
     }
 }
 
-/// Removes rows from the beginning of a table: what is older than `oldest`, and about `bytes`.
+/// Removes rows from the beginning of a table: those older than `oldest`, and about `bytes` more.
 fn remove(step: &Transaction<'_>, table: &str, oldest: &str, bytes: u64) -> rusqlite::Result<u64> {
     let is_attempts = table == "attempts";
     let size = if is_attempts { "size" } else { "octet_length(record) + 300" };

@@ -1,4 +1,4 @@
-//! What is written: rows for what happened, in the words and the JSON of the contract.
+//! The rows that are written, with the names and the JSON of the contract.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -12,10 +12,10 @@ use crate::vocabulary::{
     ConnectionId, Direction, Ending, Fault, Kind, Opened, Origin, Outcome, TransportEnd,
 };
 
-/// What one transaction writes.
+/// The contents of one transaction.
 #[derive(Default)]
 pub(super) struct Plan {
-    /// The last number in the order of commits that was given away.
+    /// The last sequence number assigned.
     pub(super) sequence: u64,
     pub(super) opened: Vec<OpenRow>,
     /// Rows of connections that are no longer open.
@@ -25,13 +25,13 @@ pub(super) struct Plan {
     pub(super) counts: Vec<(Group, u64)>,
 }
 
-/// A connection that opened, and its place in the order of commits.
+/// An opened connection and its sequence number.
 pub(super) struct OpenRow {
     pub(super) sequence: u64,
     pub(super) opened: Arc<Opened>,
 }
 
-/// An ending, and its place in the order of commits.
+/// An ending and its sequence number.
 pub(super) struct EndingRow {
     pub(super) sequence: u64,
     pub(super) ending: Arc<Ending>,
@@ -68,7 +68,8 @@ impl EndingRow {
         insert_ending(statement, self.sequence, &EndingRecord::from(&*self.ending))
     }
 
-    /// Returns what the row takes at most, its share of pages and indexes included.
+    /// Inserts the attempt; returns an upper bound of the row's size, including indexes and its
+    /// share of the pages.
     pub(super) fn insert_attempt(&self, statement: &mut Statement<'_>) -> rusqlite::Result<u64> {
         let record = EndingRecord::from(&*self.ending);
         let json = record.to_json();
@@ -79,7 +80,7 @@ impl EndingRow {
                 .flatten()
                 .map(|text| text.len())
                 .sum::<usize>();
-        // Pages are a third empty at worst: two rows of 1.4 KiB in 4 KiB.
+        // At worst a third of each page is empty: two rows of 1.4 KiB in 4 KiB.
         let size = (json.len() + texts + 300) * 3 / 2;
         statement.execute(params![
             number(self.sequence),
@@ -124,7 +125,7 @@ fn insert_ending(
     Ok(())
 }
 
-/// A row that a process which died left open.
+/// The row of a connection that was open when its process died.
 pub(super) struct Leftover {
     pub(super) id: String,
     pub(super) opened_at: String,
@@ -132,7 +133,7 @@ pub(super) struct Leftover {
 }
 
 impl Leftover {
-    /// Writes its ending: nobody saw it, so it ended between `alive_at` and `now`.
+    /// Writes its ending, which lies somewhere between `alive_at` and `now`.
     pub(super) fn insert_ending(
         &self,
         statement: &mut Statement<'_>,
@@ -143,7 +144,7 @@ impl Leftover {
         let opened = OpenedRecord::from_json(&self.record).ok();
         let opened_at =
             opened.as_ref().map_or_else(|| time_of(&self.opened_at), |opened| opened.opened_at);
-        // Its row was committed while the process lived, unless the clock was set back since.
+        // `opened_at` is the later one only if the clock was set back.
         let ended_at = alive_at.max(opened_at);
         let outbound =
             opened.as_ref().is_some_and(|it| it.origin.direction == Direction::Outbound.as_str());
@@ -158,9 +159,10 @@ impl Leftover {
     }
 }
 
-/// Makes the ending of a connection whose process died, but for what its own record says.
+/// Returns a template for the ending of a connection whose process died, without what its own
+/// record supplies.
 ///
-/// Where its closing handshake stood is unknown, so `state` and `close_code` are null.
+/// The state of its closing handshake is unknown, so `state` and `close_code` are null.
 fn died(
     direction: Direction,
     opened_at: SystemTime,
@@ -193,13 +195,13 @@ fn died(
     }
 }
 
-/// Writes a time as the contract does; what is beyond the years 1970 to 9999 is cut off.
+/// Formats a time as in the contract, clamped to the years 1970 to 9999.
 pub(super) fn text_of(time: SystemTime) -> String {
     let last = UNIX_EPOCH + Duration::from_secs(253_402_300_799);
     humantime::format_rfc3339_millis(time.clamp(UNIX_EPOCH, last)).to_string()
 }
 
-/// Writes a minute since 1970, in the same form.
+/// Formats a minute since 1970 in the same way.
 pub(super) fn text_of_minute(minute: u64) -> String {
     let seconds = Duration::from_secs(minute.saturating_mul(60));
     text_of(UNIX_EPOCH.checked_add(seconds).unwrap_or(UNIX_EPOCH))
@@ -209,7 +211,7 @@ pub(super) fn time_of(text: &str) -> SystemTime {
     humantime::parse_rfc3339(text).unwrap_or(UNIX_EPOCH)
 }
 
-/// SQLite knows no unsigned numbers; these stay far below its largest.
+/// Converts to SQLite's signed integers; the numbers here stay far below its largest.
 pub(super) fn number(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }

@@ -1,14 +1,14 @@
-//! The tables, and how a file of an older version becomes one of this version.
+//! The tables, and the migration of files of older versions.
 
 use rusqlite::{Connection, TransactionBehavior};
 
-use super::trouble::Trouble;
+use super::store_error::StoreError;
 
-/// What makes a file ours, in its header: "lstw".
+/// SQLite's application id of a ledger: "lstw".
 pub(super) const APPLICATION: i32 = 0x6c73_7477;
 
-/// One step per version: the first makes version 1 of an empty file. What was released is never
-/// edited; a change is another step.
+/// One migration per version; the first turns an empty file into version 1. Never edit a released
+/// step; a change is a new step.
 pub(super) const STEPS: &[&str] = &[VERSION_1];
 
 const VERSION_1: &str = "
@@ -85,21 +85,21 @@ CREATE TABLE counted_attempts (
 ) WITHOUT ROWID;
 ";
 
-/// Brings a file to the version that the steps make, each in a transaction of its own.
+/// Migrates a file to the version of the last step, each step in its own transaction.
 ///
-/// A file of a newer version, or of another program, is not touched.
-pub(super) fn migrate(connection: &mut Connection, steps: &[&str]) -> Result<(), Trouble> {
+/// A file of a newer version or of another program is not touched.
+pub(super) fn migrate(connection: &mut Connection, steps: &[&str]) -> Result<(), StoreError> {
     let found = number(connection, "user_version")?;
     let known = i64::try_from(steps.len()).unwrap_or(i64::MAX);
     let tables: i64 =
         connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     let ours = number(connection, "application_id")? == i64::from(APPLICATION);
     match (tables > 0, ours) {
-        (true, true) if found > known => return Err(Trouble::Newer { found, known }),
-        (true, false) => return Err(Trouble::Foreign),
+        (true, true) if found > known => return Err(StoreError::Newer { found, known }),
+        (true, false) => return Err(StoreError::Foreign),
         (true, true) | (false, _) => {}
     }
-    // Fixed once there are tables; it takes effect before the first.
+    // This pragma takes effect only before the first table is created.
     if tables == 0 {
         connection.pragma_update(None, "application_id", APPLICATION)?;
     }

@@ -1,4 +1,4 @@
-//! The file: opened, written and kept within its bounds. Everything here waits for the disk.
+//! Opens and writes the SQLite file. Everything here may block on the disk.
 
 use std::fs::{DirBuilder, File, TryLockError};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -11,30 +11,31 @@ use rusqlite::config::DbConfig;
 use rusqlite::hooks::Wal;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
 
-use super::book::Open;
 use super::checkpoint::Checkpointer;
+use super::db_file::DbFile;
 use super::rows::{EndingRow, Leftover, OpenRow, Plan, number, text_of, text_of_minute, time_of};
 use super::schema::{STEPS, migrate};
-use super::sight::Sight;
-use super::trouble::{Trouble, lock_path};
+use super::store_error::{StoreError, lock_path};
+use super::tracker::Open;
 use crate::config::Synchronous;
 use crate::vocabulary::{ConnectionId, IdMap, IdSet};
 
-/// How many pages go into the WAL from one checkpoint to the next: 4 MiB.
+/// The number of WAL pages between two checkpoints: 4 MiB.
 const WAL_STEP: i32 = 1000;
 
-/// How long the WAL may become before the writer waits for it: 64 MiB.
+/// The number of WAL pages at which the writer checkpoints by itself: 64 MiB.
 const WAL_AT_MOST: i32 = 16_000;
 
-/// How much must fit before a store that failed counts as mended, in bytes: some 100 endings.
-const ROOM: i64 = 256 * 1024;
+/// The bytes that must fit before a store that failed counts as recovered: about 100 endings.
+const FREE_SPACE: i64 = 256 * 1024;
 
-/// After a death a power loss may have cost numbers that were told: none of them is given again.
-const LEAP: u64 = 1_000_000;
+/// The gap left in the sequence after a process died: a power loss may have lost numbers that were
+/// already reported, and none of them may be assigned again.
+const SEQUENCE_GAP: u64 = 1_000_000;
 
-/// Where and how a store is kept.
+/// The path and the options of a store.
 #[derive(Debug, Clone)]
-pub(super) struct Place {
+pub(super) struct StoreConfig {
     pub(super) path: PathBuf,
     pub(super) synchronous: Synchronous,
     pub(super) busy_timeout: Duration,
@@ -45,33 +46,33 @@ pub(super) struct Place {
 /// An open file.
 pub(super) struct Store {
     pub(super) connection: Connection,
-    sight: Sight,
-    /// How many pages the WAL had after the last commit.
+    db_file: DbFile,
+    /// The number of pages in the WAL after the last commit.
     wal_pages: Arc<AtomicI32>,
-    /// How many there were at the last checkpoint.
+    /// The number of pages at the last checkpoint.
     checkpointed: i32,
-    /// Tells the rows of this process from those of one that died.
+    /// Distinguishes the rows of this process from those of a dead one.
     run: i64,
     #[cfg(test)]
     faults: super::tests::Faults,
 }
 
-/// What was found and done when a store and what is known of open connections were compared.
+/// The result of [`Store::reconcile`].
 #[derive(Default)]
 pub(super) struct Reconciled {
-    /// How many connections of a process that died have their endings now.
+    /// The number of connections of a dead process whose endings were written.
     pub(super) died: u64,
-    /// How many had ended without a record.
+    /// The number of connections that had ended without a record.
     pub(super) unrecorded: u64,
-    /// Where the open connections are now.
+    /// The current rows of the open connections.
     pub(super) rows: Vec<(ConnectionId, u64)>,
 }
 
-/// Takes the lock that keeps a second process out.
-pub(super) fn lock(path: &Path) -> Result<File, Trouble> {
+/// Takes the lock that excludes a second process.
+pub(super) fn lock(path: &Path) -> Result<File, StoreError> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         let made = DirBuilder::new().recursive(true).mode(0o750).create(folder);
-        made.map_err(|error| Trouble::Io("its directory cannot be made", error))?;
+        made.map_err(|error| StoreError::Io("its directory cannot be created", error))?;
     }
     let file = File::options()
         .create(true)
@@ -79,43 +80,47 @@ pub(super) fn lock(path: &Path) -> Result<File, Trouble> {
         .write(true)
         .mode(0o640)
         .open(lock_path(path))
-        .map_err(|error| Trouble::Io("its lock file cannot be opened", error))?;
+        .map_err(|error| StoreError::Io("its lock file cannot be opened", error))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Trouble::Locked),
-        Err(TryLockError::Error(error)) => Err(Trouble::Io("it cannot be locked", error)),
+        Err(TryLockError::WouldBlock) => Err(StoreError::Locked),
+        Err(TryLockError::Error(error)) => Err(StoreError::Io("it cannot be locked", error)),
     }
 }
 
 impl Store {
-    /// Opens the file, which the caller has locked; makes it if it is not there. `sight` is that of
-    /// the store before this one.
-    pub(super) fn open(place: &Place, run: i64, sight: Option<Sight>) -> Result<Self, Trouble> {
-        let path = &place.path;
-        // Only if it is not there: closing a descriptor of our own would drop SQLite's locks.
+    /// Opens the file, which the caller has locked; creates it if it does not exist. `db_file` is
+    /// that of the previous store.
+    pub(super) fn open(
+        config: &StoreConfig,
+        run: i64,
+        db_file: Option<DbFile>,
+    ) -> Result<Self, StoreError> {
+        let path = &config.path;
+        // Only if it does not exist: closing a descriptor of it would drop SQLite's locks.
         let made = File::options().write(true).create_new(true).mode(0o640).open(path);
         match made {
             Ok(_) => {}
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(Trouble::Io("it cannot be made", error)),
+            Err(error) => return Err(StoreError::Io("it cannot be created", error)),
         }
-        // Of the same file it is the same descriptor, for the sake of those locks.
-        let mut sight = match sight.filter(|sight| sight.is_of(path)) {
-            Some(sight) => sight,
-            None => Sight::open(path)?,
+        // Reuse the descriptor of the same file, for the sake of those locks.
+        let mut db_file = match db_file.filter(|db_file| db_file.is_at(path)) {
+            Some(db_file) => db_file,
+            None => DbFile::open(path)?,
         };
-        sight.look_whole()?;
+        db_file.check_intact()?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut connection = Connection::open_with_flags(path, flags)?;
-        connection.busy_timeout(place.busy_timeout)?;
+        connection.busy_timeout(config.busy_timeout)?;
         migrate(&mut connection, STEPS)?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
-        let synchronous = match place.synchronous {
+        let synchronous = match config.synchronous {
             Synchronous::Normal => "NORMAL",
             Synchronous::Full => "FULL",
         };
         connection.pragma_update(None, "synchronous", synchronous)?;
-        // See `checkpoint`.
+        // Checkpoints are started by `checkpoint`.
         connection.pragma_update(None, "wal_autocheckpoint", 0)?;
         connection.pragma_update(None, "journal_size_limit", i64::from(WAL_AT_MOST) * 4096)?;
         connection.pragma_update(None, "cache_size", -8192)?;
@@ -126,20 +131,20 @@ impl Store {
             Ok(())
         }))?;
         connection.set_prepared_statement_cache_capacity(32);
-        sight.remember();
+        db_file.record_state();
         Ok(Self {
             connection,
-            sight,
+            db_file,
             wal_pages,
             checkpointed: 0,
             run,
             #[cfg(test)]
-            faults: place.faults.clone(),
+            faults: config.faults.clone(),
         })
     }
 
-    /// Writes a plan in one transaction, or nothing of it.
-    pub(super) fn commit(&mut self, plan: &Plan) -> Result<(), Trouble> {
+    /// Writes a plan in one transaction.
+    pub(super) fn commit(&mut self, plan: &Plan) -> Result<(), StoreError> {
         #[cfg(test)]
         self.faults.before()?;
         let transaction =
@@ -203,15 +208,15 @@ impl Store {
         Ok(())
     }
 
-    /// Makes the table of open connections equal to what is open, in one transaction: rows of a
-    /// process that died get their endings, rows of connections that ended without a record go,
-    /// and connections that opened without a row get one.
+    /// Makes the table of open connections match `open` in one transaction: rows of a dead process
+    /// become endings, rows of connections that ended without a record are deleted, and connections
+    /// that opened without a row get one.
     pub(super) fn reconcile(
         &mut self,
         open: &IdMap<Open>,
         marked: &IdSet,
         sequence: &mut u64,
-    ) -> Result<Reconciled, Trouble> {
+    ) -> Result<Reconciled, StoreError> {
         #[cfg(test)]
         self.faults.before()?;
         let now = SystemTime::now();
@@ -223,9 +228,9 @@ impl Store {
                 Ok((row.get(0)?, row.get(1)?, row.get(2)?))
             })?;
         let stored = u64::try_from(stored).unwrap_or(0);
-        // Another file than before: what was told since is not in it.
+        // A smaller number means another file, which lacks what was reported before.
         let removed = if stored < *sequence { *sequence } else { 0 };
-        let leap = if closed || *sequence > 0 { 0 } else { LEAP };
+        let leap = if closed || *sequence > 0 { 0 } else { SEQUENCE_GAP };
         *sequence = (stored + leap).max(*sequence);
         {
             let mut rows = transaction
@@ -233,7 +238,7 @@ impl Store {
             let mut insert = transaction.prepare_cached(EndingRow::INSERT_ENDING)?;
             let mut delete =
                 transaction.prepare_cached("DELETE FROM open_connections WHERE sequence = ?")?;
-            // Read before anything is changed: a query that sees its own changes may not end.
+            // Read all rows first: a query that sees its own changes may never end.
             let mut found: Vec<(i64, Option<Leftover>, String)> = Vec::new();
             let mut read = rows.query([])?;
             while let Some(row) = read.next()? {
@@ -249,7 +254,7 @@ impl Store {
             for (row, leftover, id) in found {
                 let id: Option<ConnectionId> = id.parse().ok();
                 if leftover.is_some() && id.is_some_and(|id| marked.contains(&id)) {
-                    // Its ending was told, and is in the log.
+                    // Its ending was reported and logged.
                     delete.execute([row])?;
                     done.unrecorded += 1;
                     continue;
@@ -284,81 +289,81 @@ impl Store {
             params![number(*sequence), number(removed), text_of(now)],
         )?;
         transaction.commit()?;
-        self.sight.remember();
+        self.db_file.record_state();
         #[cfg(test)]
         self.faults.after()?;
         Ok(done)
     }
 
-    /// Gives back what the cache of pages holds: after a storm it is full, and nobody asks for it.
-    pub(super) fn shrink(&self) -> Result<(), Trouble> {
+    /// Frees the page cache, which is full and unused after a burst.
+    pub(super) fn shrink(&self) -> Result<(), StoreError> {
         Ok(self.connection.execute_batch("PRAGMA shrink_memory")?)
     }
 
-    /// Tells whether the file is still the one of that name, and ours.
-    pub(super) fn check_place(&mut self) -> Result<(), Trouble> {
-        self.sight.check()
+    /// Checks that the file has not been moved, replaced or overwritten.
+    pub(super) fn check_file(&mut self) -> Result<(), StoreError> {
+        self.db_file.check()
     }
 
-    /// Shows that there is room for a good many endings, and not only for the next few bytes.
-    pub(super) fn prove_room(&mut self) -> Result<(), Trouble> {
+    /// Proves that many endings fit, not only the next few bytes.
+    pub(super) fn prove_space(&mut self) -> Result<(), StoreError> {
         #[cfg(test)]
         self.faults.before()?;
         let step = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         step.execute_batch("CREATE TABLE IF NOT EXISTS room (filler BLOB)")?;
-        step.execute("INSERT INTO room VALUES (zeroblob(?))", [ROOM])?;
+        step.execute("INSERT INTO room VALUES (zeroblob(?))", [FREE_SPACE])?;
         step.commit()?;
         Ok(self.connection.execute_batch("DROP TABLE room")?)
     }
 
-    /// Lets go of a file that is no longer where it was or no longer ours, so that its log is not
-    /// applied to what is there now.
-    pub(super) fn abandon(self, why: &Trouble) -> Sight {
-        let Self { connection, sight, .. } = self;
+    /// Closes a file that was moved or overwritten, and removes its log, so that the log is not
+    /// applied to the new contents.
+    pub(super) fn abandon(self, why: &StoreError) -> DbFile {
+        let Self { connection, db_file, .. } = self;
         match why {
-            // What the log still holds goes to the file that it belongs to, wherever that is now.
-            Trouble::Gone => {
-                let moved = "PRAGMA wal_checkpoint(PASSIVE)";
-                let _ = connection.query_row(moved, [], |_| Ok(()));
+            // Move the log's contents into the file it belongs to, wherever that is now.
+            StoreError::Gone => {
+                let checkpoint = "PRAGMA wal_checkpoint(PASSIVE)";
+                let _ = connection.query_row(checkpoint, [], |_| Ok(()));
             }
             _ => {
                 let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
             }
         }
         drop(connection);
-        sight.remove_log();
-        sight
+        db_file.remove_log();
+        db_file
     }
 
-    /// Lets go of a file that is to be opened again.
-    pub(super) fn let_go(self) -> Sight {
-        self.sight
+    /// Closes the connection, and returns the file for the next store.
+    pub(super) fn into_db_file(self) -> DbFile {
+        self.db_file
     }
 
-    /// Has the WAL moved into the file once it has grown: beside the writer, and only where that
-    /// does not keep up by the writer itself, since a WAL ends only where all of it is in the file.
-    pub(super) fn checkpoint(&mut self, beside: &Checkpointer) -> Result<(), Trouble> {
+    /// Checkpoints a WAL that has grown: on the checkpoint thread, or, if that does not keep up, on
+    /// this one, since the WAL restarts only after a complete checkpoint.
+    pub(super) fn checkpoint(&mut self, checkpointer: &Checkpointer) -> Result<(), StoreError> {
         let pages = self.wal_pages.load(Ordering::Relaxed);
         if pages < self.checkpointed {
-            // It began anew.
+            // The WAL has restarted.
             self.checkpointed = 0;
         }
         if pages - self.checkpointed < WAL_STEP {
             return Ok(());
         }
         self.checkpointed = pages;
-        self.check_place()?;
+        self.check_file()?;
         if pages < WAL_AT_MOST {
-            beside.ask(self.sight.inode());
+            checkpointer.request(self.db_file.inode());
         } else {
             self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
         }
         Ok(())
     }
 
-    /// Says in the file that the process stopped in order, and leaves no WAL behind.
-    pub(super) fn close(&mut self, plan: &Plan) -> Result<(), Trouble> {
-        self.check_place()?;
+    /// Records a clean stop in the file, and leaves no WAL behind.
+    pub(super) fn close(&mut self, plan: &Plan) -> Result<(), StoreError> {
+        self.check_file()?;
         self.commit(plan)?;
         self.connection.execute("UPDATE ledger SET closed = 1", [])?;
         self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;

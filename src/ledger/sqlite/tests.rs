@@ -6,10 +6,10 @@ mod opening;
 mod queries;
 mod recovery;
 mod replaced;
+mod reporting;
 mod retention;
 mod schema;
 mod speed;
-mod telling;
 
 use std::fmt;
 use std::fs::File;
@@ -20,7 +20,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rusqlite::Connection;
 
-use super::trouble::Trouble;
+use super::store_error::StoreError;
 use super::*;
 use crate::config;
 use crate::vocabulary::{
@@ -33,35 +33,34 @@ use crate::vocabulary::{
 enum Moment {
     /// Nothing is written yet.
     Before,
-    /// All is written, and nobody knows.
+    /// Everything is written, but success is not reported yet.
     After,
 }
 
-type Script = Box<dyn FnMut(Moment) -> Result<(), Trouble> + Send>;
+type Script = Box<dyn FnMut(Moment) -> Result<(), StoreError> + Send>;
 
-/// What a test makes of a disk.
+/// Faults that a test injects into the disk.
 #[derive(Clone, Default)]
 pub(crate) struct Faults(Arc<Mutex<Option<Script>>>);
 
 impl Faults {
-    pub(super) fn before(&self) -> Result<(), Trouble> {
+    pub(super) fn before(&self) -> Result<(), StoreError> {
         self.strike(Moment::Before)
     }
 
-    pub(super) fn after(&self) -> Result<(), Trouble> {
+    pub(super) fn after(&self) -> Result<(), StoreError> {
         self.strike(Moment::After)
     }
 
-    fn strike(&self, moment: Moment) -> Result<(), Trouble> {
-        // Taken out meanwhile: a script that hangs must not hold up who heals the disk.
+    fn strike(&self, moment: Moment) -> Result<(), StoreError> {
+        // The lock is not held during the script: a script that hangs must not block `heal`.
         let Some(mut script) = self.0.lock().unwrap().take() else { return Ok(()) };
         let struck = script(moment);
         self.0.lock().unwrap().get_or_insert(script);
         struck
     }
 
-    /// From now on.
-    fn script(&self, script: impl FnMut(Moment) -> Result<(), Trouble> + Send + 'static) {
+    fn script(&self, script: impl FnMut(Moment) -> Result<(), StoreError> + Send + 'static) {
         *self.0.lock().unwrap() = Some(Box::new(script));
     }
 
@@ -83,15 +82,15 @@ impl fmt::Debug for Faults {
     }
 }
 
-fn broken() -> Trouble {
-    Trouble::Io("the test broke it", std::io::Error::other("broken"))
+fn broken() -> StoreError {
+    StoreError::Io("the test broke it", std::io::Error::other("broken"))
 }
 
 /// A ledger in a directory of its own.
 struct Bench {
     folder: tempfile::TempDir,
     options: SqliteOptions,
-    heard: Arc<Heard>,
+    recorder: Arc<Recorder>,
 }
 
 impl Bench {
@@ -99,7 +98,7 @@ impl Bench {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ledger.db");
         let options = SqliteOptions::new(path, &config::Ledger::default());
-        Self { folder, options, heard: Heard::new() }
+        Self { folder, options, recorder: Recorder::new() }
     }
 
     fn open(&self) -> Arc<Sqlite> {
@@ -116,22 +115,22 @@ impl Bench {
     }
 
     fn append(&self, ledger: &Sqlite, entry: Entry) {
-        let heard: Arc<dyn Committed> = Arc::clone(&self.heard) as Arc<dyn Committed>;
-        ledger.append(entry, &heard);
+        let recorder: Arc<dyn Committed> = Arc::clone(&self.recorder) as Arc<dyn Committed>;
+        ledger.append(entry, &recorder);
     }
 
-    /// Appends, waits until all are told, and returns what was told.
+    /// Appends entries, waits until all are reported, and returns their outcomes.
     fn store(&self, ledger: &Sqlite, entries: Vec<Entry>) -> Vec<Record> {
-        let before = self.heard.count();
+        let before = self.recorder.count();
         let count = before + entries.len();
         for entry in entries {
             self.append(ledger, entry);
         }
-        self.heard.wait_for(count);
-        self.heard.all()[before..].iter().map(|(_, record)| *record).collect()
+        self.recorder.wait_for(count);
+        self.recorder.all()[before..].iter().map(|(_, record)| *record).collect()
     }
 
-    /// Looks into the file from outside, as an operator would.
+    /// Opens the file from outside, as an operator would.
     fn look(&self) -> Connection {
         Connection::open(self.path()).unwrap()
     }
@@ -152,7 +151,7 @@ impl Bench {
         rows.map(Result::unwrap).collect()
     }
 
-    /// Has a process die: its file as it is now, in a place of its own.
+    /// Copies the file as a process that dies now would leave it.
     fn after_death(&self) -> Self {
         let after = Self::new();
         for suffix in ["", "-wal", ".ended"] {
@@ -165,43 +164,44 @@ impl Bench {
     }
 }
 
-/// Hears what becomes of entries.
-struct Heard {
-    told: Mutex<Vec<(Entry, Record)>>,
+/// Records the outcome of every entry.
+struct Recorder {
+    reported: Mutex<Vec<(Entry, Record)>>,
     grown: Condvar,
-    /// Asked whenever something is told, as an observer might.
+    /// Queried on every report, as an observer might do.
     archive: Mutex<Weak<Sqlite>>,
 }
 
-impl Heard {
+impl Recorder {
     fn new() -> Arc<Self> {
         let archive = Mutex::new(Weak::new());
-        Arc::new(Self { told: Mutex::default(), grown: Condvar::new(), archive })
+        Arc::new(Self { reported: Mutex::default(), grown: Condvar::new(), archive })
     }
 
     fn count(&self) -> usize {
-        self.told.lock().unwrap().len()
+        self.reported.lock().unwrap().len()
     }
 
     fn all(&self) -> Vec<(Entry, Record)> {
-        self.told.lock().unwrap().clone()
+        self.reported.lock().unwrap().clone()
     }
 
     fn wait_for(&self, count: usize) {
-        let told = self.told.lock().unwrap();
-        let waited = self.grown.wait_timeout_while(told, SOON, |told| told.len() < count).unwrap();
-        assert!(!waited.1.timed_out(), "told of {} of {count}", waited.0.len());
+        let records = self.reported.lock().unwrap();
+        let waited =
+            self.grown.wait_timeout_while(records, SOON, |records| records.len() < count).unwrap();
+        assert!(!waited.1.timed_out(), "{} of {count} reported", waited.0.len());
     }
 }
 
-impl Committed for Heard {
+impl Committed for Recorder {
     fn committed(&self, entry: Entry, record: Record) {
         let archive = self.archive.lock().unwrap().upgrade();
         if let (Some(archive), Record::Durable(_), Some(id)) = (archive, record, ended(&entry)) {
             let stored = archive.ending(ConnectionName::Id(id)).unwrap();
-            assert!(stored.is_some(), "{id} is durable before it is told");
+            assert!(stored.is_some(), "{id} is durable before it is reported");
         }
-        self.told.lock().unwrap().push((entry, record));
+        self.reported.lock().unwrap().push((entry, record));
         self.grown.notify_all();
     }
 }

@@ -1,4 +1,4 @@
-//! The writer: the one thread that writes, and the watchdog that answers for it when it hangs.
+//! The writer thread, and the watchdog that reports in its place while it hangs.
 
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -8,38 +8,38 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::super::Health;
-use super::book::Book;
 use super::checkpoint::Checkpointer;
-use super::desk::{Batch, Desk, Waiting, Watch, Work};
+use super::commit_queue::{Batch, CommitQueue, Waiting, Watch, Work};
+use super::db_file::DbFile;
 use super::marks::Marks;
 use super::reader::Readers;
 use super::retention::Bounds;
 use super::rows::Plan;
-use super::sight::Sight;
-use super::store::{self, Place, Store};
-use super::trouble::Trouble;
+use super::store::{self, Store, StoreConfig};
+use super::store_error::StoreError;
+use super::tracker::Tracker;
 use crate::config::Synchronous;
 use crate::vocabulary::{IdSet, Record};
 
-/// How often the writer says that it is alive, and looks after what is too old.
+/// How often the writer records that it is alive, and removes old rows.
 const TICK: Duration = Duration::from_secs(1);
 
-/// How often a store that cannot be opened or written is tried again.
-const AGAIN: Duration = Duration::from_millis(if cfg!(test) { 20 } else { 1000 });
+/// How long the writer waits before it retries a store that cannot be opened or written.
+const RETRY_INTERVAL: Duration = Duration::from_millis(if cfg!(test) { 20 } else { 1000 });
 
-/// What the writer, the watchdog and those who ask have in common.
+/// The state shared by the writer, the watchdog and the callers.
 pub(super) struct Shared {
-    pub(super) place: Place,
+    pub(super) config: StoreConfig,
     pub(super) bounds: Bounds,
-    pub(super) desk: Desk,
-    pub(super) book: Book,
-    /// Whether new connections are refused while it fails.
+    pub(super) commits: CommitQueue,
+    pub(super) tracker: Tracker,
+    /// Whether new connections are refused while the ledger fails.
     pub(super) refuse: bool,
     failing: AtomicBool,
     failure: Mutex<Option<Failure>>,
-    /// How many connections have their endings only because a process died.
+    /// The number of endings written on behalf of a dead process.
     pub(super) recovered: AtomicU64,
-    /// Which opening of the file readers should see; 0 while there is none.
+    /// The generation of the file that readers should have open; 0 while no file is open.
     pub(super) generation: AtomicU64,
     pub(super) readers: Readers,
 }
@@ -47,19 +47,25 @@ pub(super) struct Shared {
 struct Failure {
     problem: String,
     since: Instant,
-    /// How many endings had been lost when it began.
+    /// The number of endings that had been lost when the failure began.
     lost_before: u64,
 }
 
 impl Shared {
-    pub(super) fn new(place: Place, bounds: Bounds, desk: Desk, book: Book, refuse: bool) -> Self {
-        let readers = Readers::new(place.path.clone());
+    pub(super) fn new(
+        config: StoreConfig,
+        bounds: Bounds,
+        commits: CommitQueue,
+        tracker: Tracker,
+        refuse: bool,
+    ) -> Self {
+        let readers = Readers::new(config.path.clone());
         Self {
             readers,
-            place,
+            config,
             bounds,
-            desk,
-            book,
+            commits,
+            tracker,
             refuse,
             failing: AtomicBool::new(false),
             failure: Mutex::default(),
@@ -81,34 +87,34 @@ impl Shared {
         }
     }
 
-    /// Notes that nothing can be stored, and says so once.
-    pub(super) fn fails(&self, trouble: &Trouble) {
-        let problem = trouble.sentence(&self.place.path);
+    /// Records that nothing can be stored, and logs that once.
+    pub(super) fn mark_failing(&self, error: &StoreError) {
+        let problem = error.message(&self.config.path);
         let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
         match &mut *failure {
             Some(failure) => failure.problem = problem,
             None => {
                 if self.refuse {
                     tracing::error!(
-                        "endings cannot be stored, new connections are refused: {problem}"
+                        "endings cannot be stored, so new connections are refused: {problem}"
                     );
                 } else {
-                    tracing::warn!("endings cannot be stored, they are logged instead: {problem}");
+                    tracing::warn!("endings cannot be stored, so they are only logged: {problem}");
                 }
-                let lost_before = self.book.unrecorded();
+                let lost_before = self.tracker.unrecorded();
                 *failure = Some(Failure { problem, since: Instant::now(), lost_before });
             }
         }
         self.failing.store(true, Ordering::Release);
     }
 
-    /// Notes that things are stored again.
-    fn is_well(&self) {
+    /// Records that the ledger has recovered, and logs that once.
+    fn mark_healthy(&self) {
         self.failing.store(false, Ordering::Release);
         let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(Failure { since, lost_before, .. }) = failure {
             tracing::info!(
-                lost = self.book.unrecorded() - lost_before,
+                lost = self.tracker.unrecorded() - lost_before,
                 failed_for_ms = since.elapsed().as_millis(),
                 "endings are stored again"
             );
@@ -116,41 +122,41 @@ impl Shared {
     }
 }
 
-/// The writer's own: what only its thread touches.
+/// The state of the writer thread.
 pub(super) struct Writer {
     shared: Arc<Shared>,
     checkpointer: Checkpointer,
     lock: Option<File>,
     store: Option<Store>,
-    /// The file of the last store, while there is none.
-    sight: Option<Sight>,
-    /// How often the file was opened.
+    /// The file of the previous store, while no store is open.
+    db_file: Option<DbFile>,
+    /// How many times the file was opened.
     openings: u64,
     marks: Option<Marks>,
-    /// Marks could not be written, and that was said.
+    /// Marks could not be written, and that was logged.
     unmarkable: bool,
-    /// Tells the open connections of this process from those of others.
+    /// Distinguishes the open connections of this process from those of others.
     run: i64,
-    /// The last number that was given away.
+    /// The last sequence number assigned.
     sequence: u64,
     /// When the last commit began.
     last: Option<Instant>,
     tick: Instant,
-    /// When to try again, while it fails.
-    again: Option<Instant>,
+    /// When to retry, while the store fails.
+    retry_at: Option<Instant>,
 }
 
 impl Writer {
     pub(super) fn new(shared: Arc<Shared>, checkpointer: Checkpointer) -> Self {
         let now = Instant::now();
-        // Random enough to tell processes apart.
+        // Random enough to distinguish processes.
         let run = rand::random();
         Self {
             shared,
             checkpointer,
             lock: None,
             store: None,
-            sight: None,
+            db_file: None,
             openings: 0,
             marks: None,
             unmarkable: false,
@@ -158,45 +164,47 @@ impl Writer {
             sequence: 0,
             last: None,
             tick: now + TICK,
-            again: None,
+            retry_at: None,
         }
     }
 
-    /// Opens the store, and writes the endings of connections that a process left behind.
-    pub(super) fn open(&mut self) -> Result<u64, Trouble> {
+    /// Opens the store, and writes the endings of connections left behind by a dead process.
+    pub(super) fn open(&mut self) -> Result<u64, StoreError> {
         if self.lock.is_none() {
-            self.lock = Some(store::lock(&self.shared.place.path)?);
+            self.lock = Some(store::lock(&self.shared.config.path)?);
         }
         if let Some(store) = self.store.take() {
-            self.sight = Some(store.let_go());
+            self.db_file = Some(store.into_db_file());
         }
-        let book = &self.shared.book;
-        // Whoever ends from here on is still open below, and is marked another time.
-        let unmarked = book.take_unmarked(&[]);
-        if let Err(trouble) = self.write_marks(unmarked) {
-            self.say_unmarkable(&trouble);
+        let tracker = &self.shared.tracker;
+        // A connection that ends from here on still counts as open below, and is marked later.
+        let unmarked = tracker.take_unmarked(&[]);
+        if let Err(error) = self.write_marks(unmarked) {
+            self.warn_unmarkable(&error);
         }
-        // Of one file SQLite has one index of the log in a process, and theirs is of another time.
-        if self.shared.generation.load(Ordering::Acquire) == 0 && !self.shared.readers.let_go() {
-            return Err(Trouble::Overwritten);
+        // SQLite shares one WAL index per file within a process, and that of these connections is
+        // stale.
+        if self.shared.generation.load(Ordering::Acquire) == 0 && !self.shared.readers.disconnect()
+        {
+            return Err(StoreError::Overwritten);
         }
-        let mut opened = Store::open(&self.shared.place, self.run, self.sight.take())?;
-        let open = self.shared.book.open();
+        let mut opened = Store::open(&self.shared.config, self.run, self.db_file.take())?;
+        let open = self.shared.tracker.open();
         let marks = self.marks()?;
-        marks.reserve(marks.marked().len() + open.len()).map_err(no_room)?;
+        marks.reserve(marks.marked().len() + open.len()).map_err(marks_error)?;
         let marked = marks.marked().clone();
         let done = opened.reconcile(&open, &marked, &mut self.sequence)?;
-        // All that was marked was not open any more, and now has no row either.
-        self.marks()?.clear().map_err(no_room)?;
+        // None of the marked connections has a row any more.
+        self.marks()?.clear().map_err(marks_error)?;
         self.unmarkable = false;
         if done.unrecorded > 0 {
             tracing::info!(
                 unrecorded = done.unrecorded,
-                "connections had ended while the ledger could not be written: their endings are in \
-                 the log of that time"
+                "connections ended while the ledger could not be written: their endings are only \
+                 in the log"
             );
         }
-        self.shared.book.placed(&done.rows);
+        self.shared.tracker.set_rows(&done.rows);
         self.shared.recovered.fetch_add(done.died, Ordering::Relaxed);
         self.openings += 1;
         self.shared.generation.store(self.openings, Ordering::Release);
@@ -204,29 +212,29 @@ impl Writer {
         Ok(done.died)
     }
 
-    /// Notes that the first attempt to open failed.
-    pub(super) fn open_later(&mut self, trouble: &Trouble) {
-        self.fail(trouble);
+    /// Records that the first attempt to open failed.
+    pub(super) fn open_failed(&mut self, error: &StoreError) {
+        self.fail(error);
     }
 
-    /// Works until the ledger is closed.
+    /// Runs until the ledger is closed.
     pub(super) fn run(mut self) {
         let shared = Arc::clone(&self.shared);
         loop {
-            let (last, until) = match self.again {
+            let (last, until) = match self.retry_at {
                 None => (self.last, self.tick),
-                // What cannot be stored is told at once.
-                Some(again) => (None, again),
+                // While the store fails, entries are reported at once.
+                Some(retry_at) => (None, retry_at),
             };
-            match shared.desk.take(last, until) {
-                Work::Entries(entries) if self.again.is_some() => self.turn_away(entries),
+            match shared.commits.take(last, until) {
+                Work::Entries(entries) if self.retry_at.is_some() => self.refuse(entries),
                 Work::Entries(entries) => self.store(entries),
                 Work::Tick => {}
                 Work::Close => return self.close(),
             }
             let now = Instant::now();
-            match self.again {
-                Some(again) if again <= now => self.try_again(),
+            match self.retry_at {
+                Some(retry_at) if retry_at <= now => self.retry(),
                 None if self.tick <= now => self.tick(),
                 Some(_) | None => {}
             }
@@ -235,232 +243,235 @@ impl Writer {
 
     fn store(&mut self, entries: Vec<Waiting>) {
         self.last = Some(Instant::now());
-        let (plan, batch) = self.shared.book.plan(entries, &mut self.sequence);
+        let (plan, batch) = self.shared.tracker.plan(entries, &mut self.sequence);
         let batch = Arc::new(batch);
-        // No row is written without room to mark it.
+        // Reserve space for the marks before any row is written.
         let rows = match plan.opened.len() {
             0 => 0,
-            opened => self.shared.book.rows() + opened,
+            opened => self.shared.tracker.rows() + opened,
         };
         let Self { marks, .. } = self;
         let mut marks = marks.take();
         let written = self.on_disk(&batch, |store, _| {
             if let Some(marks) = &mut marks {
-                marks.reserve(marks.marked().len() + rows).map_err(no_room)?;
+                marks.reserve(marks.marked().len() + rows).map_err(marks_error)?;
             }
             store.commit(&plan)
         });
         self.marks = marks;
         match written {
             Some(Ok(())) => {
-                self.shared.book.stored(&batch);
-                tell(&batch.entries, &batch.records);
-                self.shared.desk.told();
+                self.shared.tracker.stored(&batch);
+                report(&batch.entries, &batch.records);
+                self.shared.commits.reported();
                 let checkpointed = self.on_disk(&Arc::default(), Store::checkpoint);
                 self.check(checkpointed);
             }
-            Some(Err(trouble)) => {
-                self.fail(&trouble);
+            Some(Err(error)) => {
+                self.fail(&error);
                 if self.mark(&batch) {
-                    let records = self.shared.book.lost(&batch);
-                    tell(&batch.entries, &records);
-                    self.shared.desk.told();
+                    let records = self.shared.tracker.lost(&batch);
+                    report(&batch.entries, &records);
+                    self.shared.commits.reported();
                 }
             }
-            // The watchdog has told it.
-            None => self.again = Some(Instant::now()),
+            // The watchdog has reported the batch.
+            None => self.retry_at = Some(Instant::now()),
         }
     }
 
-    fn turn_away(&mut self, entries: Vec<Waiting>) {
-        // Should the watchdog have to tell them, they are all lost.
+    fn refuse(&mut self, entries: Vec<Waiting>) {
+        // If the watchdog has to report them, they are all lost.
         let records = vec![Record::Failed; entries.len()];
         let batch = Arc::new(Batch { entries, records });
         if self.mark(&batch) {
-            let records = self.shared.book.refused(&batch.entries);
-            tell(&batch.entries, &records);
-            self.shared.desk.told();
+            let records = self.shared.tracker.refused(&batch.entries);
+            report(&batch.entries, &records);
+            self.shared.commits.reported();
         }
     }
 
-    /// Marks those of a lost batch that have ended and may have rows; `false` if the watchdog has
-    /// told the batch meanwhile.
+    /// Marks the connections of a lost batch that have ended and may have rows; `false` if the
+    /// watchdog has reported the batch meanwhile.
     #[must_use]
     fn mark(&mut self, batch: &Arc<Batch>) -> bool {
-        let unmarked = self.shared.book.take_unmarked(&batch.entries);
+        let unmarked = self.shared.tracker.take_unmarked(&batch.entries);
         if unmarked.is_empty() {
             return true;
         }
-        self.shared.desk.begin(batch);
+        self.shared.commits.begin(batch);
         let marked = self.write_marks(unmarked);
-        let in_time = self.shared.desk.end();
-        if let Err(trouble) = marked {
-            self.say_unmarkable(&trouble);
+        let in_time = self.shared.commits.end();
+        if let Err(error) = marked {
+            self.warn_unmarkable(&error);
         }
         in_time
     }
 
-    fn write_marks(&mut self, ids: IdSet) -> Result<(), Trouble> {
+    fn write_marks(&mut self, ids: IdSet) -> Result<(), StoreError> {
         if ids.is_empty() {
             return Ok(());
         }
-        let durably = self.shared.place.synchronous == Synchronous::Full;
+        let durably = self.shared.config.synchronous == Synchronous::Full;
         let written = self
             .marks()
-            .and_then(|marks| marks.mark(ids.iter().copied(), durably).map_err(no_room));
+            .and_then(|marks| marks.mark(ids.iter().copied(), durably).map_err(marks_error));
         if written.is_err() {
-            self.shared.book.put_back_unmarked(ids);
+            self.shared.tracker.put_back_unmarked(ids);
         }
         written
     }
 
-    fn say_unmarkable(&mut self, trouble: &Trouble) {
+    fn warn_unmarkable(&mut self, error: &StoreError) {
         if !std::mem::replace(&mut self.unmarkable, true) {
             tracing::warn!(
-                "connections that end now may be recorded once more, as process_died, should the \
-                 daemon stop before the ledger is mended: {}",
-                trouble.sentence(&self.shared.place.path)
+                "if the daemon stops before the ledger recovers, connections that end now may be \
+                 recorded a second time, as process_died: {}",
+                error.message(&self.shared.config.path)
             );
         }
     }
 
-    fn marks(&mut self) -> Result<&mut Marks, Trouble> {
+    fn marks(&mut self) -> Result<&mut Marks, StoreError> {
         let marks = match self.marks.take() {
             Some(marks) => marks,
-            None => Marks::open(&self.shared.place.path).map_err(no_room)?,
+            None => Marks::open(&self.shared.config.path).map_err(marks_error)?,
         };
         Ok(self.marks.insert(marks))
     }
 
-    /// Does something that waits for the disk; `None` if the watchdog lost its patience meanwhile.
+    /// Runs an operation that waits for the disk; `None` if the watchdog took over meanwhile.
     fn on_disk<T>(
         &mut self,
         batch: &Arc<Batch>,
-        work: impl FnOnce(&mut Store, &Checkpointer) -> Result<T, Trouble>,
-    ) -> Option<Result<T, Trouble>> {
+        work: impl FnOnce(&mut Store, &Checkpointer) -> Result<T, StoreError>,
+    ) -> Option<Result<T, StoreError>> {
         let store = self.store.as_mut()?;
-        self.shared.desk.begin(batch);
+        self.shared.commits.begin(batch);
         let done = work(store, &self.checkpointer);
-        self.shared.desk.end().then_some(done)
+        self.shared.commits.end().then_some(done)
     }
 
-    /// Takes note of what became of work that nobody waits for; returns what came of it.
-    fn check<T>(&mut self, done: Option<Result<T, Trouble>>) -> Option<T> {
+    /// Handles the result of an operation that no entry waits for; `None` if it failed.
+    fn check<T>(&mut self, done: Option<Result<T, StoreError>>) -> Option<T> {
         match done {
             Some(Ok(value)) => Some(value),
-            Some(Err(trouble)) => {
-                self.fail(&trouble);
+            Some(Err(error)) => {
+                self.fail(&error);
                 None
             }
             None => {
-                self.again = Some(Instant::now());
+                self.retry_at = Some(Instant::now());
                 None
             }
         }
     }
 
-    fn fail(&mut self, trouble: &Trouble) {
-        self.shared.fails(trouble);
-        if matches!(trouble, Trouble::Gone | Trouble::Overwritten) && self.store.is_some() {
+    fn fail(&mut self, error: &StoreError) {
+        self.shared.mark_failing(error);
+        if matches!(error, StoreError::Gone | StoreError::Overwritten) && self.store.is_some() {
             self.shared.generation.store(0, Ordering::Release);
-            self.shared.readers.let_go();
-            self.sight = self.store.take().map(|store| store.abandon(trouble));
+            self.shared.readers.disconnect();
+            self.db_file = self.store.take().map(|store| store.abandon(error));
         }
-        self.again = Some(Instant::now() + AGAIN);
+        self.retry_at = Some(Instant::now() + RETRY_INTERVAL);
     }
 
-    fn try_again(&mut self) {
-        self.shared.desk.begin(&Arc::default());
+    fn retry(&mut self) {
+        self.shared.commits.begin(&Arc::default());
         let opened = self.open().and_then(|died| {
-            // Not before there is room again: else it would be said whenever a few bytes fit.
-            self.store.as_mut().map_or(Ok(()), Store::prove_room)?;
+            // Require some free space: otherwise the health would change with every few bytes.
+            self.store.as_mut().map_or(Ok(()), Store::prove_space)?;
             Ok(died)
         });
-        let in_time = self.shared.desk.end();
+        let in_time = self.shared.commits.end();
         match opened {
             Ok(died) if in_time => {
                 if died > 0 {
-                    tracing::info!(died, "connections of a process that died have their endings");
+                    tracing::info!(
+                        died,
+                        "recorded endings for the connections of a process that died"
+                    );
                 }
-                self.again = None;
+                self.retry_at = None;
                 self.tick = Instant::now();
-                self.shared.is_well();
+                self.shared.mark_healthy();
             }
-            // What came meanwhile was told as lost: once more.
-            Ok(_) => self.again = Some(Instant::now()),
-            Err(trouble) => self.fail(&trouble),
+            // Entries were reported as lost meanwhile: reconcile again.
+            Ok(_) => self.retry_at = Some(Instant::now()),
+            Err(error) => self.fail(&error),
         }
     }
 
-    /// Says that the process is alive, stores what was counted, and removes what is too old.
+    /// Records that the process is alive, stores the counts, and removes old rows.
     fn tick(&mut self) {
         self.tick = Instant::now() + TICK;
         let bounds = self.shared.bounds;
-        let counts = self.shared.book.take_counts();
+        let counts = self.shared.tracker.take_counts();
         let plan = Plan { sequence: self.sequence, counts, ..Plan::default() };
-        let idle = plan.counts.is_empty() && self.shared.book.none_open();
+        let idle = plan.counts.is_empty() && self.shared.tracker.none_open();
         let ticked = self.on_disk(&Arc::default(), |store, _| {
-            store.check_place()?;
+            store.check_file()?;
             if idle { store.shrink() } else { store.commit(&plan) }
         });
         if !matches!(ticked, Some(Ok(()))) {
-            self.shared.book.put_back(plan.counts);
+            self.shared.tracker.put_back(plan.counts);
         }
         if self.check(ticked).is_none() {
             return;
         }
-        let tidied = self.on_disk(&Arc::default(), |store, beside| {
+        let tidied = self.on_disk(&Arc::default(), |store, checkpointer| {
             let more = store.retain(bounds)?;
-            store.checkpoint(beside)?;
+            store.checkpoint(checkpointer)?;
             Ok(more)
         });
         if self.check(tidied) == Some(true) {
-            // In small steps, with entries in between.
+            // Continue soon, in small steps with entries in between.
             self.tick = Instant::now();
         }
     }
 
-    /// Stores the last, or marks who has ended if nothing can be stored.
+    /// Stores the remaining counts and records a clean stop.
     fn close(mut self) {
-        if self.again.is_some() {
-            // The last chance to say which connections are no longer open.
-            self.try_again();
+        if self.retry_at.is_some() {
+            // The last chance to record which connections have ended.
+            self.retry();
         }
-        let counts = self.shared.book.take_counts();
+        let counts = self.shared.tracker.take_counts();
         let plan = Plan { sequence: self.sequence, counts, ..Plan::default() };
-        if self.again.is_none()
-            && let Some(Err(trouble)) = self.on_disk(&Arc::default(), |store, _| store.close(&plan))
+        if self.retry_at.is_none()
+            && let Some(Err(error)) = self.on_disk(&Arc::default(), |store, _| store.close(&plan))
         {
-            self.fail(&trouble);
+            self.fail(&error);
         }
     }
 }
 
-/// The file of marks cannot be used.
-fn no_room(error: std::io::Error) -> Trouble {
-    Trouble::Io("its file of marks (PATH.ended) cannot be written", error)
+/// Wraps an error of the file of marks.
+fn marks_error(error: std::io::Error) -> StoreError {
+    StoreError::Io("its file of marks (PATH.ended) cannot be written", error)
 }
 
-/// Runs the watchdog until the writer is gone.
+/// Runs the watchdog until the writer has exited.
 pub(super) fn watch(shared: &Shared) {
     loop {
-        match shared.desk.watch() {
+        match shared.commits.watch() {
             Watch::Over => return,
-            Watch::Tell { batch, queue, why } => {
-                let told = catch_unwind(AssertUnwindSafe(|| {
+            Watch::Report { batch, queue, why } => {
+                let reported = catch_unwind(AssertUnwindSafe(|| {
                     if let Some(why) = why {
-                        shared.fails(&why);
+                        shared.mark_failing(&why);
                     }
                     if let Some(batch) = batch {
-                        let records = shared.book.lost(&batch);
-                        tell(&batch.entries, &records);
+                        let records = shared.tracker.lost(&batch);
+                        report(&batch.entries, &records);
                     }
-                    let records = shared.book.refused(&queue);
-                    tell(&queue, &records);
+                    let records = shared.tracker.refused(&queue);
+                    report(&queue, &records);
                 }));
-                // Also after a panic, or the writer would never tell again.
-                shared.desk.round_over();
-                if let Err(panic) = told {
+                // Also after a panic, or the writer would never report again.
+                shared.commits.finish_round();
+                if let Err(panic) = reported {
                     resume_unwind(panic);
                 }
             }
@@ -468,8 +479,8 @@ pub(super) fn watch(shared: &Shared) {
     }
 }
 
-fn tell(entries: &[Waiting], records: &[Record]) {
+fn report(entries: &[Waiting], records: &[Record]) {
     for (waiting, record) in entries.iter().zip(records) {
-        waiting.tell(*record);
+        waiting.report(*record);
     }
 }

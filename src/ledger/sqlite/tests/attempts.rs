@@ -1,4 +1,4 @@
-//! A flood of attempts is counted, and takes nothing from endings.
+//! A flood of attempts is counted and costs no ending its space.
 
 use super::*;
 
@@ -7,10 +7,10 @@ fn what_is_beyond_the_rate_is_counted() {
     let mut bench = Bench::new();
     bench.options.open_failed_per_second = 5;
     let ledger = bench.open();
-    // All within one second, or two.
-    let told = bench.store(&ledger, (0..200).map(|_| attempt("203.0.113.9:1")).collect());
-    let stored = told.iter().filter(|record| matches!(record, Record::Durable(_))).count();
-    let counted = told.iter().filter(|record| **record == Record::Counted).count();
+    // All fall into one second, or two.
+    let records = bench.store(&ledger, (0..200).map(|_| attempt("203.0.113.9:1")).collect());
+    let stored = records.iter().filter(|record| matches!(record, Record::Durable(_))).count();
+    let counted = records.iter().filter(|record| **record == Record::Counted).count();
     assert!((5..=10).contains(&stored), "{stored}");
     assert_eq!(stored + counted, 200);
     assert_eq!(ledger.counted_attempts(), counted as u64);
@@ -33,8 +33,8 @@ fn each_listener_has_its_own_rate() {
         let kind = Kind::OpenFailed(OpenFailure::NoRoute);
         Entry::OpenFailed(Arc::new(ending(ConnectionId::new(), kind, origin)))
     };
-    let told = bench.store(&ledger, vec![at("a"), at("b")]);
-    assert!(told.iter().all(|record| matches!(record, Record::Durable(_))), "{told:?}");
+    let records = bench.store(&ledger, vec![at("a"), at("b")]);
+    assert!(records.iter().all(|record| matches!(record, Record::Durable(_))), "{records:?}");
 }
 
 #[test]
@@ -43,11 +43,11 @@ fn networks_beyond_a_thousand_a_minute_are_other() {
     bench.options.open_failed_per_second = 0;
     let ledger = bench.open();
     let attempts = (0..5000).map(|number| attempt(&peer(number * 256)));
-    let told = bench.store(&ledger, attempts.collect());
-    assert!(told.iter().all(|record| *record == Record::Counted));
+    let records = bench.store(&ledger, attempts.collect());
+    assert!(records.iter().all(|record| *record == Record::Counted));
     ledger.close();
     let rows = bench.number("SELECT count(*) FROM counted_attempts");
-    // The minute may turn in between.
+    // A new minute may begin in between.
     assert!((1001..=2002).contains(&rows), "{rows}");
     assert_eq!(bench.number("SELECT sum(count) FROM counted_attempts"), 5000);
     let summary = "SELECT count(*) > 0 FROM counted_attempts WHERE network = 'other'";
@@ -58,13 +58,13 @@ fn networks_beyond_a_thousand_a_minute_are_other() {
 fn a_flood_evicts_no_ending() {
     let mut bench = Bench::new();
     bench.options.max_size = ByteSize::mib(4);
-    // As if a minute at 10,000 a second went by in one: more is stored of it than fits.
+    // A minute's worth at 10,000 attempts a second: more than fits.
     bench.options.open_failed_per_second = 3000;
     let ledger = bench.open();
     let endings: Vec<ConnectionId> = (0..1800).map(|_| ConnectionId::new()).collect();
     bench.store(&ledger, endings.iter().map(|id| clean(*id)).collect());
     let live = bench.number("SELECT (SELECT page_count FROM pragma_page_count) * 4096");
-    assert!(live > 2_500_000, "the endings have most of their room: {live}");
+    assert!(live > 2_500_000, "the endings have most of their share: {live}");
     for round in 0..6 {
         bench.store(&ledger, (0..10_000).map(|at| attempt(&peer(round * 10_000 + at))).collect());
     }

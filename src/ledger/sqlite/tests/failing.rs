@@ -1,19 +1,20 @@
-//! A disk that fails: nobody waits, nothing is untold, and what is open is right afterwards.
+//! A failing disk: callers never block, every entry is reported, and the open rows are correct
+//! afterwards.
 
 use super::*;
 
 #[test]
-fn what_cannot_be_stored_is_told_at_once_and_counted() {
+fn what_cannot_be_stored_is_reported_at_once_and_counted() {
     let bench = Bench::new();
     let ledger = bench.open();
     let (before, during) = (ConnectionId::new(), ConnectionId::new());
     bench.store(&ledger, vec![opened(before)]);
     bench.options.faults.fail_all();
-    let told = bench.store(&ledger, vec![clean(ConnectionId::new())]);
-    assert_eq!(told, [Record::Failed]);
+    let records = bench.store(&ledger, vec![clean(ConnectionId::new())]);
+    assert_eq!(records, [Record::Failed]);
     let began = Instant::now();
-    let told = bench.store(&ledger, vec![clean(before), opened(during), attempt("10.0.0.1:1")]);
-    assert_eq!(told, [Record::Failed; 3]);
+    let records = bench.store(&ledger, vec![clean(before), opened(during), attempt("10.0.0.1:1")]);
+    assert_eq!(records, [Record::Failed; 3]);
     assert!(began.elapsed() < Duration::from_millis(500), "{:?}", began.elapsed());
     assert_eq!(ledger.unrecorded(), 3, "endings and attempts");
     let Health::Failing { problem, refuse: false } = ledger.health() else {
@@ -26,8 +27,8 @@ fn what_cannot_be_stored_is_told_at_once_and_counted() {
     until("it is well again", || ledger.health() == Health::Good);
     let open = bench.texts("SELECT id FROM open_connections");
     assert_eq!(open, [during.to_string()], "neither too few nor too many");
-    let told = bench.store(&ledger, vec![clean(during)]);
-    assert!(matches!(told[..], [Record::Durable(_)]));
+    let records = bench.store(&ledger, vec![clean(during)]);
+    assert!(matches!(records[..], [Record::Durable(_)]));
     assert_eq!(bench.number("SELECT count(*) FROM open_connections"), 0);
 }
 
@@ -66,17 +67,17 @@ fn a_write_that_hangs_is_answered_for() {
     let began = Instant::now();
     let second = ConnectionId::new();
     assert_eq!(bench.store(&ledger, vec![clean(first), opened(second)]), [Record::Failed; 2]);
-    assert!(began.elapsed() < Duration::from_millis(100), "nobody waits for it again");
+    assert!(began.elapsed() < Duration::from_millis(100), "later appends do not wait for it");
     assert!(matches!(ledger.health(), Health::Failing { .. }));
 
     release.send(()).unwrap();
     until("it is well again", || ledger.health() == Health::Good);
-    assert_eq!(bench.heard.count(), 3, "nothing is told twice");
+    assert_eq!(bench.recorder.count(), 3, "nothing is reported twice");
     assert_eq!(bench.texts("SELECT id FROM open_connections"), [second.to_string()]);
 }
 
 #[test]
-fn a_queue_that_is_full_is_told_as_lost() {
+fn a_queue_that_is_full_is_reported_as_lost() {
     let mut bench = Bench::new();
     bench.options.queue_bytes = ByteSize::kib(64);
     let ledger = bench.open();
@@ -88,37 +89,38 @@ fn a_queue_that_is_full_is_told_as_lost() {
         }
         Ok(())
     });
-    // The write hangs for less than the disk may; what comes meanwhile is too much.
+    // The write hangs for less than the stall timeout, but the queue overflows meanwhile.
     for _ in 0..1000 {
         bench.append(&ledger, clean(ConnectionId::new()));
     }
-    until("most is told", || bench.heard.count() > 900);
+    until("most is reported", || bench.recorder.count() > 900);
     release.send(()).unwrap();
-    bench.heard.wait_for(1000);
+    bench.recorder.wait_for(1000);
     until("it is well again", || ledger.health() == Health::Good);
-    let lost = bench.heard.all().iter().filter(|(_, told)| *told == Record::Failed).count();
+    let lost =
+        bench.recorder.all().iter().filter(|(_, records)| *records == Record::Failed).count();
     assert_eq!(ledger.unrecorded(), lost as u64);
     assert!(lost > 800, "{lost}");
 }
 
 #[test]
-fn a_file_that_was_moved_away_is_begun_anew() {
+fn a_file_that_was_moved_away_is_replaced_by_a_new_one() {
     let bench = Bench::new();
     let ledger = bench.open();
     let (open, ended) = (ConnectionId::new(), ConnectionId::new());
-    let told = bench.store(&ledger, vec![opened(open), opened(ended)]);
-    let last = told[1].sequence().unwrap();
+    let records = bench.store(&ledger, vec![opened(open), opened(ended)]);
+    let last = records[1].sequence().unwrap();
     for suffix in ["", "-wal", "-shm"] {
         let name = format!("{}{suffix}", bench.path().display());
         std::fs::rename(&name, format!("{name}.away")).unwrap();
     }
     until("there is a new file", || bench.path().exists());
     until("it is well again", || ledger.health() == Health::Good);
-    let told = bench.store(&ledger, vec![clean(ended)]);
-    assert!(told[0].sequence().unwrap() > last, "numbers go on");
+    let records = bench.store(&ledger, vec![clean(ended)]);
+    assert!(records[0].sequence().unwrap() > last, "numbers go on");
     assert_eq!(bench.texts("SELECT id FROM open_connections"), [open.to_string()]);
     assert!(ledger.after(last, 10).is_ok_and(|replay| replay.endings.len() == 1));
-    assert!(ledger.after(0, 10).unwrap().gap, "what was told before is not in it");
+    assert!(ledger.after(0, 10).unwrap().gap, "the new file lacks what was reported before");
 }
 
 #[test]
@@ -136,14 +138,14 @@ fn another_programs_transaction_passes() {
 }
 
 #[test]
-fn an_ending_that_was_told_is_not_told_again_after_a_stop() {
+fn an_ending_that_was_reported_is_not_reported_again_after_a_stop() {
     let bench = Bench::new();
     let ledger = bench.open();
     let ids: Vec<ConnectionId> = (0..500).map(|_| ConnectionId::new()).collect();
     bench.store(&ledger, ids.iter().map(|id| opened(*id)).collect());
     bench.options.faults.fail_all();
-    let told = bench.store(&ledger, ids.iter().map(|id| clean(*id)).collect());
-    assert_eq!(told, [Record::Failed; 500]);
+    let records = bench.store(&ledger, ids.iter().map(|id| clean(*id)).collect());
+    assert_eq!(records, [Record::Failed; 500]);
     ledger.close();
     drop(ledger);
     assert_eq!(bench.number("SELECT count(*) FROM open_connections"), 500, "nothing was removed");
@@ -153,20 +155,20 @@ fn an_ending_that_was_told_is_not_told_again_after_a_stop() {
     assert_eq!(died, 0, "their endings are in the log");
     assert_eq!(bench.number("SELECT count(*) FROM open_connections"), 0);
     assert_eq!(bench.number("SELECT count(*) FROM endings"), 0);
-    // What is marked is forgotten with its row.
+    // A mark is removed with its row.
     let id = ConnectionId::new();
     bench.store(&ledger, vec![opened(id)]);
     assert_eq!(bench.after_death().recover().1, 1);
 }
 
 #[test]
-fn an_ending_that_was_told_is_not_told_again_after_a_death() {
+fn an_ending_that_was_reported_is_not_reported_again_after_a_death() {
     let bench = Bench::new();
     let ledger = bench.open();
     let ids: Vec<ConnectionId> = (0..20).map(|_| ConnectionId::new()).collect();
     bench.store(&ledger, ids.iter().map(|id| opened(*id)).collect());
     bench.options.faults.fail_all();
-    // One batch that fails on the way to the disk, and others that are not even tried.
+    // One batch fails while it is written; the ones after it are not tried at all.
     bench.store(&ledger, ids[..3].iter().map(|id| clean(*id)).collect());
     bench.store(&ledger, ids[3..8].iter().map(|id| clean(*id)).collect());
     let died = bench.after_death();
@@ -185,7 +187,7 @@ fn it_is_well_again_only_once_there_is_room() {
     bench.store(&ledger, vec![opened(id)]);
     bench.options.faults.fail_all();
     assert_eq!(bench.store(&ledger, vec![clean(id)]), [Record::Failed]);
-    // The rows of open connections can be made right, and then no more fits.
+    // The rows of open connections can be corrected, but then nothing else fits.
     let mut tried = 0;
     bench.options.faults.script(move |moment| {
         tried += u32::from(moment == Moment::Before);

@@ -1,4 +1,4 @@
-//! What can be wrong at start.
+//! Files that cannot be used at start.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -48,8 +48,8 @@ fn a_newer_file_is_not_touched() {
     assert_eq!(std::fs::read(bench.path()).unwrap(), before);
 }
 
-/// Opens what cannot be used, under both policies, and sees it left as it was; `mend` makes it
-/// usable.
+/// Opens an unusable file under both policies and checks that it is left unchanged; `mend` makes
+/// it usable.
 fn unusable(bench: &Bench, mend: impl FnOnce()) {
     let before = std::fs::read(bench.path()).ok();
     let refuse = SqliteOptions { on_failure: FailurePolicy::Refuse, ..bench.options.clone() };
@@ -68,7 +68,7 @@ fn unusable(bench: &Bench, mend: impl FnOnce()) {
 }
 
 #[test]
-fn a_damaged_file_is_kept_and_a_new_one_begun_once_it_is_moved() {
+fn a_damaged_file_is_kept_and_a_new_one_created_once_it_is_moved() {
     let bench = Bench::new();
     std::fs::write(bench.path(), "this is no database, but long enough to look at".repeat(100))
         .unwrap();

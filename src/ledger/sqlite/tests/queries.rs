@@ -1,4 +1,4 @@
-//! What the archive answers: like the ledger in memory, and more.
+//! The SQLite archive answers queries like the one in memory.
 
 use super::*;
 use crate::ledger::InMemory;
@@ -15,15 +15,15 @@ impl Both {
         let bench = Bench::new();
         let (sqlite, memory) = (bench.open(), InMemory::default());
         bench.store(&sqlite, entries.clone());
-        let deaf: Arc<dyn Committed> = Heard::new();
+        let deaf: Arc<dyn Committed> = Recorder::new();
         for entry in entries {
             memory.append(entry, &deaf);
         }
         Self { bench, sqlite, memory }
     }
 
-    /// Asks both, and returns how many endings both answer.
-    fn asked(&self, filter: EndingFilter) -> usize {
+    /// Queries both, and returns how many endings both return.
+    fn matching(&self, filter: EndingFilter) -> usize {
         let filter = EndingFilter { limit: 100, ..filter };
         let (sqlite, memory) =
             (self.sqlite.endings(&filter).unwrap(), self.memory.endings(&filter).unwrap());
@@ -54,27 +54,27 @@ fn both_ledgers_answer_alike() {
     let both = Both::new(mixed());
     let text = |text: &str| Some(text.to_owned());
     let all = EndingFilter::default;
-    assert_eq!(both.asked(all()), 6);
+    assert_eq!(both.matching(all()), 6);
     for (kind, count) in [("clean", 3), ("open_failed", 1), ("process_died", 0)] {
-        assert_eq!(both.asked(EndingFilter { kind: text(kind), ..all() }), count, "{kind}");
+        assert_eq!(both.matching(EndingFilter { kind: text(kind), ..all() }), count, "{kind}");
     }
-    assert_eq!(both.asked(EndingFilter { code: Some(1000), ..all() }), 3);
-    assert_eq!(both.asked(EndingFilter { code: Some(1006), ..all() }), 2);
-    assert_eq!(both.asked(EndingFilter { fault: Some(Fault::Peer), ..all() }), 3);
-    assert_eq!(both.asked(EndingFilter { route: text("chat"), ..all() }), 5);
-    assert_eq!(both.asked(EndingFilter { subject: text("ann"), ..all() }), 1);
+    assert_eq!(both.matching(EndingFilter { code: Some(1000), ..all() }), 3);
+    assert_eq!(both.matching(EndingFilter { code: Some(1006), ..all() }), 2);
+    assert_eq!(both.matching(EndingFilter { fault: Some(Fault::Peer), ..all() }), 3);
+    assert_eq!(both.matching(EndingFilter { route: text("chat"), ..all() }), 5);
+    assert_eq!(both.matching(EndingFilter { subject: text("ann"), ..all() }), 1);
     let path = text("/chat?room=7&token=***");
-    assert_eq!(both.asked(EndingFilter { path, ..all() }), 4);
+    assert_eq!(both.matching(EndingFilter { path, ..all() }), 4);
     for (peer, count) in [("10.0.0.1:5", 1), ("10.0.0.1", 3), ("10.0.0", 0), ("[::1]", 1)] {
-        assert_eq!(both.asked(EndingFilter { peer: text(peer), ..all() }), count, "{peer}");
+        assert_eq!(both.matching(EndingFilter { peer: text(peer), ..all() }), count, "{peer}");
     }
     let bare = EndingFilter { peer: text("::1"), limit: 10, ..all() };
     assert_eq!(both.sqlite.endings(&bare).unwrap().endings.len(), 1);
     let hour = Duration::from_secs(3600);
     let (past, future) = (SystemTime::now() - hour, SystemTime::now() + hour);
-    assert_eq!(both.asked(EndingFilter { since: Some(past), until: Some(future), ..all() }), 6);
-    assert_eq!(both.asked(EndingFilter { since: Some(future), ..all() }), 0);
-    assert_eq!(both.asked(EndingFilter { until: Some(past), ..all() }), 0);
+    assert_eq!(both.matching(EndingFilter { since: Some(past), until: Some(future), ..all() }), 6);
+    assert_eq!(both.matching(EndingFilter { since: Some(future), ..all() }), 0);
+    assert_eq!(both.matching(EndingFilter { until: Some(past), ..all() }), 0);
     for by in Property::ALL {
         let summary = |archive: &dyn Archive| archive.summary(None, None, by).unwrap();
         assert_eq!(summary(&*both.sqlite), summary(&both.memory), "{by:?}");

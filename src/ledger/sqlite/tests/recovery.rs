@@ -11,7 +11,7 @@ fn what_was_open_has_died_once() {
     let bench = Bench::new();
     let ledger = bench.open();
     let ids: Vec<ConnectionId> = (0..10).map(|_| ConnectionId::new()).collect();
-    let told = bench.store(&ledger, ids.iter().map(|id| opened(*id)).collect());
+    let records = bench.store(&ledger, ids.iter().map(|id| opened(*id)).collect());
     bench.store(&ledger, ids[..4].iter().map(|id| clean(*id)).collect());
     assert_eq!(bench.number("SELECT count(*) FROM open_connections"), 6);
 
@@ -46,8 +46,8 @@ fn what_was_open_has_died_once() {
     let ended_at = humantime::parse_rfc3339(record["ended_at"].as_str().unwrap()).unwrap();
     assert!(ended_at <= before, "the last sign of life was before the start");
     assert!(record["detail"].as_str().unwrap().contains(record["ended_at"].as_str().unwrap()));
-    // Behind everything that was told before.
-    let highest = told.iter().filter_map(|record| record.sequence()).max().unwrap();
+    // Numbers continue behind everything that was reported before.
+    let highest = records.iter().filter_map(|record| record.sequence()).max().unwrap();
     assert!(page.endings[0].sequence > highest);
 
     recovered.close();
@@ -72,9 +72,9 @@ fn opened_and_ended_at_once_is_one_row() {
     let bench = Bench::new();
     let ledger = bench.open();
     let cycles = (0..500).map(|_| ConnectionId::new()).flat_map(|id| [opened(id), clean(id)]);
-    let told = bench.store(&ledger, cycles.collect());
-    let numbers: Vec<u64> = told.iter().filter_map(|record| record.sequence()).collect();
-    assert_eq!(numbers.len(), 1000, "both are told");
+    let records = bench.store(&ledger, cycles.collect());
+    let numbers: Vec<u64> = records.iter().filter_map(|record| record.sequence()).collect();
+    assert_eq!(numbers.len(), 1000, "both are reported");
     assert_eq!(bench.number("SELECT count(*) FROM endings"), 500);
     assert_eq!(bench.number("SELECT count(*) FROM open_connections"), 0);
 }

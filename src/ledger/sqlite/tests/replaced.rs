@@ -15,7 +15,8 @@ fn in_use(bench: &Bench) -> Arc<Sqlite> {
     ledger
 }
 
-/// The file is no ledger any more, and is left as it is; once it is moved away another is begun.
+/// The file is not a ledger any more and is left as it is; once it is moved away, a new one is
+/// created.
 fn is_left_alone(bench: &Bench, ledger: &Sqlite) {
     until(
         "it is noticed",
@@ -25,8 +26,8 @@ fn is_left_alone(bench: &Bench, ledger: &Sqlite) {
     assert!(std::fs::read(bench.path()).unwrap() == GARBAGE, "it was written to");
     std::fs::rename(bench.path(), bench.folder.path().join("away")).unwrap();
     until("it is well again", || ledger.health() == Health::Good);
-    let told = bench.store(ledger, vec![clean(ConnectionId::new())]);
-    assert!(matches!(told[..], [Record::Durable(_)]));
+    let records = bench.store(ledger, vec![clean(ConnectionId::new())]);
+    assert!(matches!(records[..], [Record::Durable(_)]));
     assert_eq!(bench.number("SELECT count(*) FROM endings"), 1, "nothing of the old log");
     ledger.close();
     assert!(std::fs::read(bench.folder.path().join("away")).unwrap() == GARBAGE);
@@ -67,17 +68,17 @@ fn a_file_that_is_cut_off_is_noticed() {
     drop(ledger);
     let ledger = in_use(&bench);
     let open = ConnectionId::new();
-    let told = bench.store(&ledger, vec![opened(open)]);
+    let records = bench.store(&ledger, vec![opened(open)]);
     File::options().write(true).open(bench.path()).unwrap().set_len(0).unwrap();
     // An empty file is a new ledger.
-    until("it is begun anew", || {
+    until("a new file is created", || {
         ledger.health() == Health::Good && std::fs::metadata(bench.path()).unwrap().len() > 0
     });
     assert_eq!(bench.texts("SELECT id FROM open_connections"), [open.to_string()]);
-    let last = told[0].sequence().unwrap();
-    assert!(ledger.after(last - 1, 10).unwrap().gap, "what was told before is not in it");
-    let told = bench.store(&ledger, vec![clean(open)]);
-    assert!(told[0].sequence().unwrap() > last, "numbers go on");
+    let last = records[0].sequence().unwrap();
+    assert!(ledger.after(last - 1, 10).unwrap().gap, "the new file lacks what was reported before");
+    let records = bench.store(&ledger, vec![clean(open)]);
+    assert!(records[0].sequence().unwrap() > last, "numbers go on");
 }
 
 #[test]

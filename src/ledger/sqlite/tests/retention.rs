@@ -1,4 +1,4 @@
-//! What gives way, and that nobody is told otherwise.
+//! What is removed, and that replays report the gap.
 
 use super::*;
 
@@ -9,8 +9,8 @@ fn the_oldest_give_way_to_size() {
     let ledger = bench.open();
     let mut last = 0;
     for _ in 0..6 {
-        let told = bench.store(&ledger, (0..1500).map(|_| clean(ConnectionId::new())).collect());
-        last = told.last().unwrap().sequence().unwrap();
+        let records = bench.store(&ledger, (0..1500).map(|_| clean(ConnectionId::new())).collect());
+        last = records.last().unwrap().sequence().unwrap();
     }
     let live = "SELECT ((SELECT page_count FROM pragma_page_count) \
                 - (SELECT freelist_count FROM pragma_freelist_count)) * 4096";
@@ -42,7 +42,7 @@ fn the_oldest_give_way_to_age() {
     entries.extend((0..5).map(|_| Entry::OpenFailed(Arc::new(old(refused)))));
     let young = ConnectionId::new();
     entries.push(clean(young));
-    let told = bench.store(&ledger, entries);
+    let records = bench.store(&ledger, entries);
     until("the old ones are gone", || {
         bench.number("SELECT count(*) FROM endings") == 1
             && bench.number("SELECT count(*) FROM attempts") == 0
@@ -52,7 +52,7 @@ fn the_oldest_give_way_to_age() {
             && ledger.summary(None, None, Property::Kind).is_ok_and(|summary| summary.total == 1)
     });
     assert_eq!(bench.texts("SELECT id FROM endings"), [young.to_string()]);
-    let last = told.last().unwrap().sequence().unwrap();
+    let last = records.last().unwrap().sequence().unwrap();
     let replay = ledger.after(last - 1, 10).unwrap();
     assert_eq!((replay.endings.len(), replay.gap), (1, false));
 }
@@ -66,7 +66,7 @@ fn the_wal_stays_short() {
     }
     let wal = std::fs::metadata(bench.path().with_extension("db-wal")).unwrap().len();
     assert!(wal < 90 << 20, "{} MiB", wal >> 20);
-    until("it begins anew once all of it is in the file", || {
+    until("it restarts once all of it is in the file", || {
         bench.store(&ledger, vec![clean(ConnectionId::new())]);
         bench.number_of_wal_pages() <= 1100
     });

@@ -3,7 +3,7 @@
 use super::super::schema::{STEPS, migrate};
 use super::*;
 
-/// What version 1 made, as it was released: never edited, not even its spaces.
+/// The schema of version 1 as released; never edit it, not even its whitespace.
 const RELEASED_1: &str = include_str!("version_1.sql");
 
 #[test]
@@ -38,8 +38,8 @@ fn a_file_of_version_1_is_read_and_written() {
     assert_eq!(replay.endings.len(), 1);
     assert!(replay.endings[0].json.contains("process_died"));
     let number = replay.endings[0].sequence;
-    let told = bench.store(&ledger, vec![clean(ConnectionId::new())]);
-    assert!(told[0].sequence().unwrap() > number);
+    let records = bench.store(&ledger, vec![clean(ConnectionId::new())]);
+    assert!(records[0].sequence().unwrap() > number);
 }
 
 #[test]
@@ -54,9 +54,9 @@ fn a_step_takes_a_file_to_the_next_version_once() {
         assert_eq!(version, 2);
     }
     let broken = [steps[0], steps[1], "CREATE TABLE half (x); SELECT nothing FROM nowhere"];
-    assert!(matches!(migrate(&mut file, &broken), Err(Trouble::Sqlite(_))));
+    assert!(matches!(migrate(&mut file, &broken), Err(StoreError::Sqlite(_))));
     assert_eq!(bench.number("PRAGMA user_version"), 2);
     let halves = "SELECT count(*) FROM sqlite_schema WHERE name = 'half'";
     assert_eq!(bench.number(halves), 0, "a step is made whole or not at all");
-    assert!(matches!(migrate(&mut file, STEPS), Err(Trouble::Newer { found: 2, known: 1 })));
+    assert!(matches!(migrate(&mut file, STEPS), Err(StoreError::Newer { found: 2, known: 1 })));
 }

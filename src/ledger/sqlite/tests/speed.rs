@@ -1,4 +1,5 @@
-//! What it costs; the numbers are for reading, the bounds for a machine that is busy.
+//! What the ledger costs; the numbers are informative, the bounds generous enough for a busy
+//! machine.
 
 use super::*;
 
@@ -8,7 +9,7 @@ fn cpu_of_ledger() -> Duration {
     let mut found = Duration::ZERO;
     for task in tasks.map(Result::unwrap) {
         let name = std::fs::read_to_string(task.path().join("comm")).unwrap_or_default();
-        // The kernel keeps 15 bytes of a name, so the name of a test's thread is another.
+        // The kernel keeps 15 bytes of a thread name, so the test's own thread does not match.
         if ["ledger-writer", "ledger-checkpoi", "ledger-watchdog"].contains(&name.trim()) {
             let schedstat = std::fs::read_to_string(task.path().join("schedstat")).unwrap();
             let nanos: u64 = schedstat.split(' ').next().unwrap().parse().unwrap();
@@ -32,7 +33,7 @@ fn measure() {
         ("100 a second, ending 10 openings later", 10, 100, 500),
     ] {
         let timed = Arc::new(Timed::default());
-        let heard: Arc<dyn Committed> = Arc::clone(&timed) as Arc<dyn Committed>;
+        let recorder: Arc<dyn Committed> = Arc::clone(&timed) as Arc<dyn Committed>;
         let entries: Vec<(Entry, Entry)> =
             (0..pairs).map(|_| ConnectionId::new()).map(|id| (opened(id), clean(id))).collect();
         let (began, cpu) = (Instant::now(), cpu_of_ledger());
@@ -44,26 +45,29 @@ fn measure() {
             let opening = entries.get(at).map(|(opening, _)| opening);
             let ending = at.checked_sub(apart).and_then(|at| entries.get(at));
             for entry in opening.into_iter().chain(ending.map(|(_, ending)| ending)) {
-                // As fast as it goes, and no faster.
+                // Keep the queue short, so that the latency is that of the ledger.
                 while pace == 0
-                    && timed.appended.lock().unwrap().len() - timed.told.lock().unwrap().len()
+                    && timed.appended.lock().unwrap().len() - timed.reported.lock().unwrap().len()
                         > 10_000
                 {
                     std::thread::sleep(Duration::from_millis(1));
                 }
                 timed.appended.lock().unwrap().push(Instant::now());
-                ledger.append(entry.clone(), &heard);
+                ledger.append(entry.clone(), &recorder);
             }
         }
-        until("all is told", || timed.told.lock().unwrap().len() == 2 * pairs);
+        until("everything is reported", || timed.reported.lock().unwrap().len() == 2 * pairs);
         let (took, cpu) = (began.elapsed(), cpu_of_ledger() - cpu);
-        let (appended, told) = (timed.appended.lock().unwrap(), timed.told.lock().unwrap());
-        let mut waits: Vec<Duration> =
-            told.iter().zip(appended.iter()).map(|(told, appended)| *told - *appended).collect();
+        let (appended, records) = (timed.appended.lock().unwrap(), timed.reported.lock().unwrap());
+        let mut waits: Vec<Duration> = records
+            .iter()
+            .zip(appended.iter())
+            .map(|(records, appended)| *records - *appended)
+            .collect();
         waits.sort();
         let at = |share: f64| waits[((waits.len() - 1) as f64 * share) as usize];
         println!(
-            "{what}: {:.0} pairs/s, {:.1} us CPU of the ledger's threads per pair, told after {:?} median, \
+            "{what}: {:.0} pairs/s, {:.1} us CPU of the ledger's threads per pair, records after {:?} median, \
              {:?} 99 %, {:?} at most",
             pairs as f64 / took.as_secs_f64(),
             cpu.as_secs_f64() * 1e6 / pairs as f64,
@@ -87,12 +91,12 @@ fn measure() {
 #[derive(Default)]
 struct Timed {
     appended: Mutex<Vec<Instant>>,
-    told: Mutex<Vec<Instant>>,
+    reported: Mutex<Vec<Instant>>,
 }
 
 impl Committed for Timed {
     fn committed(&self, _: Entry, record: Record) {
         assert!(matches!(record, Record::Durable(_)), "{record:?}");
-        self.told.lock().unwrap().push(Instant::now());
+        self.reported.lock().unwrap().push(Instant::now());
     }
 }

@@ -1,10 +1,10 @@
-//! A ledger that forgets: the newest endings, in memory.
+//! A ledger that keeps the newest endings in memory only.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use super::peer::PeerName;
+use super::peer_filter::PeerFilter;
 use super::{
     Archive, Committed, Count, EndingFilter, EndingPage, Entry, Health, Ledger, Property,
     QueryError, Replay, Stored, Summary,
@@ -12,20 +12,20 @@ use super::{
 use crate::contract::EndingRecord;
 use crate::vocabulary::{ConnectionId, ConnectionName, Ending, Record};
 
-/// Keeps the newest endings in memory, up to a number; durable as long as the process.
+/// Keeps up to a number of the newest endings in memory, until the process ends.
 #[derive(Debug)]
 pub struct InMemory {
     capacity: usize,
     kept: Mutex<Kept>,
-    /// Held while somebody is told, so that all are told in the order of the commits.
-    telling: Mutex<()>,
+    /// Held while an entry is reported, so that reports come in commit order.
+    reporting: Mutex<()>,
 }
 
 #[derive(Debug, Default)]
 struct Kept {
-    /// How many entries were committed.
+    /// The number of entries committed so far.
     sequence: u64,
-    /// The last of the endings that gave way.
+    /// The sequence number of the last evicted ending.
     dropped: u64,
     endings: VecDeque<(u64, Arc<Ending>)>,
 }
@@ -33,7 +33,7 @@ struct Kept {
 impl InMemory {
     /// Makes a ledger that keeps this many endings; an ending takes about 1 KiB.
     pub fn new(capacity: usize) -> Self {
-        Self { capacity, kept: Mutex::default(), telling: Mutex::default() }
+        Self { capacity, kept: Mutex::default(), reporting: Mutex::default() }
     }
 
     /// Returns the endings that are kept, newest first.
@@ -81,7 +81,7 @@ impl Default for InMemory {
 
 impl Ledger for InMemory {
     fn append(&self, entry: Entry, committed: &Arc<dyn Committed>) {
-        let _telling = self.telling.lock().unwrap_or_else(PoisonError::into_inner);
+        let _telling = self.reporting.lock().unwrap_or_else(PoisonError::into_inner);
         let record = self.keep(&entry);
         committed.committed(entry, record);
     }
@@ -109,7 +109,7 @@ impl Archive for InMemory {
             .iter()
             .rev()
             .filter(|(sequence, _)| filter.before.is_none_or(|before| *sequence < before))
-            .filter(|(_, ending)| is_asked_for(ending, filter));
+            .filter(|(_, ending)| matches(ending, filter));
         let endings: Vec<Stored> = found.by_ref().take(filter.limit).map(stored).collect();
         let next = found.next().and(endings.last()).map(|last| last.sequence);
         Ok(EndingPage { endings, next })
@@ -124,7 +124,7 @@ impl Archive for InMemory {
         let period = EndingFilter { since, until, ..EndingFilter::default() };
         let mut counted: HashMap<Option<String>, u64> = HashMap::new();
         let kept = self.lock();
-        for (_, ending) in kept.endings.iter().filter(|(_, ending)| is_asked_for(ending, &period)) {
+        for (_, ending) in kept.endings.iter().filter(|(_, ending)| matches(ending, &period)) {
             *counted.entry(value_of(ending, by)).or_default() += 1;
         }
         let total = counted.values().sum();
@@ -153,9 +153,9 @@ fn stored((sequence, ending): &(u64, Arc<Ending>)) -> Stored {
     }
 }
 
-fn is_asked_for(ending: &Ending, filter: &EndingFilter) -> bool {
+fn matches(ending: &Ending, filter: &EndingFilter) -> bool {
     let EndingFilter { since, until, kind, fault, code, route, subject, peer, path, .. } = filter;
-    let same = |asked: &Option<String>, has: &Option<String>| asked.is_none() || asked == has;
+    let same = |wanted: &Option<String>, has: &Option<String>| wanted.is_none() || wanted == has;
     let origin = &ending.origin;
     since.is_none_or(|since| ending.ended_at >= since)
         && until.is_none_or(|until| ending.ended_at < until)
@@ -166,7 +166,7 @@ fn is_asked_for(ending: &Ending, filter: &EndingFilter) -> bool {
         && same(subject, &origin.subject)
         && same(path, &origin.path)
         && peer.as_deref().is_none_or(|peer| {
-            origin.peer.as_deref().is_some_and(|recorded| PeerName::new(peer).is(recorded))
+            origin.peer.as_deref().is_some_and(|recorded| PeerFilter::new(peer).matches(recorded))
         })
 }
 

@@ -1,4 +1,4 @@
-//! What can be wrong with a store, said in one plain sentence with its remedy.
+//! The errors of a store, each as one plain sentence with its remedy.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,8 +12,9 @@ use rusqlite::ErrorCode;
 pub enum OpenError {
     /// A newer version of lastword wrote it.
     #[error(
-        "{}: the ledger has schema version {found}, and this lastword knows {known}: start the \
-         newer lastword again, or set ledger.path to another file (this one was not touched)",
+        "{}: the ledger has schema version {found}, but this version of lastword supports only \
+         {known}: start the newer version again, or set ledger.path to another file (this file was \
+         not touched)",
         path.display()
     )]
     Newer {
@@ -26,7 +27,7 @@ pub enum OpenError {
     },
     /// Another process writes it.
     #[error(
-        "{}: another process holds this lock, so its ledger is in use: stop that process, or set \
+        "{}: another process holds this lock, so the ledger is in use: stop that process, or set \
          ledger.path to another file",
         lock.display()
     )]
@@ -37,44 +38,44 @@ pub enum OpenError {
     /// It cannot be used, and `on_failure = "refuse"`.
     #[error("{0}")]
     Unusable(String),
-    /// The operating system gives no thread.
+    /// The operating system refused to start a thread.
     #[error("the ledger's threads could not be started: {0}")]
     Threads(#[source] io::Error),
 }
 
-/// What went wrong with the store, or is about to.
+/// Why the store cannot be used, or is about to become unusable.
 #[derive(Debug)]
-pub(super) enum Trouble {
+pub(super) enum StoreError {
     Newer {
         found: i64,
         known: i64,
     },
     Locked,
     Foreign,
-    /// The file is no database, or not a whole one.
+    /// The file is not a database, or not a complete one.
     Damaged,
-    /// Somebody else wrote to the file, or cut it off.
+    /// Another program wrote to the file or truncated it.
     Overwritten,
     Sqlite(rusqlite::Error),
     Io(&'static str, io::Error),
     /// The file is no longer where it was.
     Gone,
-    /// A write takes longer than this.
+    /// A write has taken longer than this.
     Stalled(Duration),
-    /// More waits than this many bytes.
+    /// The queue would exceed this many bytes.
     Overflow(usize),
     /// The writer panicked.
     WriterGone,
 }
 
-impl From<rusqlite::Error> for Trouble {
+impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
         Self::Sqlite(error)
     }
 }
 
-impl Trouble {
-    /// Tells whether to go on without a store would be wrong at start, whatever `on_failure` says.
+impl StoreError {
+    /// Returns the error that prevents a start whatever `on_failure` says; `None` for the others.
     pub(super) fn fatal(&self, path: &Path) -> Option<OpenError> {
         let path = path.to_owned();
         match self {
@@ -86,8 +87,8 @@ impl Trouble {
         }
     }
 
-    /// Says it in one sentence that names the file and the remedy.
-    pub(super) fn sentence(&self, path: &Path) -> String {
+    /// Returns one sentence that names the file and the remedy.
+    pub(super) fn message(&self, path: &Path) -> String {
         if let Some(fatal) = self.fatal(path) {
             return fatal.to_string();
         }
@@ -98,28 +99,30 @@ impl Trouble {
     fn parts(&self, path: &Path) -> (String, String) {
         let (what, remedy) = match self {
             Self::Foreign => (
-                "this is no ledger of lastword".to_owned(),
-                "set ledger.path to another file (this one was not touched)",
+                "this is not a ledger of lastword".to_owned(),
+                "set ledger.path to another file (this file was not touched)",
             ),
             Self::Damaged => ("the ledger cannot be read".to_owned(), DAMAGED),
             Self::Overwritten => (
-                "another program wrote to the ledger or cut it off".to_owned(),
-                "what is there now is left as it is, or used if it is a ledger; stop the daemon \
-                 before its ledger is replaced",
+                "another program wrote to the ledger or truncated it".to_owned(),
+                "the file is left as it is, or used if it is a ledger; stop the daemon before its \
+                 ledger is replaced",
             ),
             Self::Gone => (
-                "the ledger is no longer there".to_owned(),
-                "a new one is begun; stop the daemon before its ledger is moved or removed",
+                "the ledger no longer exists".to_owned(),
+                "a new one is created; stop the daemon before its ledger is moved or removed",
             ),
             Self::Stalled(timeout) => (
                 format!(
                     "a write to the ledger has taken longer than ledger.stall_timeout ({})",
                     humantime::format_duration(*timeout)
                 ),
-                "look after the disk (storing goes on once it answers)",
+                "check the disk (storing resumes once it answers)",
             ),
             Self::Overflow(bound) => (
-                format!("more waits for the ledger than ledger.queue_bytes allow ({bound} bytes)"),
+                format!(
+                    "the entries waiting for the ledger exceed ledger.queue_bytes ({bound} bytes)"
+                ),
                 "raise it, or use a faster disk",
             ),
             Self::WriterGone => (
@@ -139,18 +142,18 @@ impl Trouble {
                         "make the file and its directory writable for the daemon"
                     }
                     Some(ErrorCode::CannotOpen) => {
-                        "make sure that the path is a file in a directory which the daemon may \
+                        "make sure that the path is a file in a directory that the daemon can \
                          write to"
                     }
                     Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => DAMAGED,
                     Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-                        "another program has it locked: end its transaction"
+                        "another program has locked it: end that program's transaction"
                     }
-                    Some(ErrorCode::SystemIoFailure) => "look after the disk and its free space",
-                    _ => "look after the file, or set ledger.path to another one",
+                    Some(ErrorCode::SystemIoFailure) => "check the disk and its free space",
+                    _ => "check the file, or set ledger.path to another one",
                 },
             ),
-            // Said by `fatal`, before.
+            // Covered by `fatal`.
             Self::Newer { .. } | Self::Locked => {
                 ("the ledger cannot be opened".to_owned(), "set ledger.path to another file")
             }
@@ -159,9 +162,9 @@ impl Trouble {
     }
 }
 
-/// What helps where the file is no ledger that can be used.
-const DAMAGED: &str =
-    "it is damaged or no ledger: move it away, and a new one is begun (this one is left as it is)";
+/// The remedy for a file that is not a usable ledger.
+const DAMAGED: &str = "it is damaged or not a ledger: move it away, and a new one is created (this \
+                       file is left as it is)";
 
 fn remedy_of(error: &io::Error, path: &Path) -> String {
     let folder = path.parent().unwrap_or(Path::new(".")).display();
@@ -173,13 +176,13 @@ fn remedy_of(error: &io::Error, path: &Path) -> String {
             "the disk is full: free space, or lower ledger.max_size".to_owned()
         }
         io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
-            format!("{folder} is no directory: set ledger.path to another place")
+            format!("{folder} is not a directory: set ledger.path to another place")
         }
-        _ => format!("look after {folder}, or set ledger.path to another place"),
+        _ => format!("check {folder}, or set ledger.path to another place"),
     }
 }
 
-/// Returns the lock file of a ledger.
+/// Returns the path of a ledger's lock file.
 pub(super) fn lock_path(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");

@@ -1,4 +1,4 @@
-//! Every entry is told once, in order, and what is told is true, whatever the disk does.
+//! Every entry is reported once, in order and truthfully, whatever the disk does.
 
 use std::collections::{HashMap, HashSet};
 
@@ -8,7 +8,7 @@ use super::*;
 use crate::vocabulary::Closing;
 
 #[test]
-fn entries_are_told_in_order_with_rising_numbers() {
+fn entries_are_reported_in_order_with_rising_numbers() {
     let bench = Bench::new();
     let ledger = bench.open();
     let id = ConnectionId::new();
@@ -18,39 +18,39 @@ fn entries_are_told_in_order_with_rising_numbers() {
         cause: Cause::Peer,
         at: SystemTime::now(),
     });
-    let told = bench.store(&ledger, vec![opened(id), closing, clean(id), attempt("10.0.0.1:5")]);
-    let [Record::Durable(a), Record::None, Record::Durable(b), Record::Durable(c)] = told[..]
+    let records = bench.store(&ledger, vec![opened(id), closing, clean(id), attempt("10.0.0.1:5")]);
+    let [Record::Durable(a), Record::None, Record::Durable(b), Record::Durable(c)] = records[..]
     else {
-        panic!("{told:?}");
+        panic!("{records:?}");
     };
     assert!(a < b && b < c);
     ledger.close();
     let reopened = bench.open();
-    let told = bench.store(&reopened, vec![attempt("10.0.0.1:5")]);
-    assert!(matches!(told[..], [Record::Durable(d)] if d > c), "{told:?}");
+    let records = bench.store(&reopened, vec![attempt("10.0.0.1:5")]);
+    assert!(matches!(records[..], [Record::Durable(d)] if d > c), "{records:?}");
 }
 
 #[test]
 fn a_burst_of_endings_is_stored_whole() {
     let bench = Bench::new();
     let ledger = bench.open();
-    *bench.heard.archive.lock().unwrap() = Arc::downgrade(&ledger);
-    let told = bench.store(&ledger, (0..10_000).map(|_| clean(ConnectionId::new())).collect());
-    assert!(told.iter().all(|record| matches!(record, Record::Durable(_))));
+    *bench.recorder.archive.lock().unwrap() = Arc::downgrade(&ledger);
+    let records = bench.store(&ledger, (0..10_000).map(|_| clean(ConnectionId::new())).collect());
+    assert!(records.iter().all(|record| matches!(record, Record::Durable(_))));
     assert_eq!(bench.number("SELECT count(DISTINCT id) FROM endings"), 10_000);
     assert_eq!(ledger.unrecorded(), 0);
 }
 
 #[test]
-fn what_comes_after_the_close_is_told_as_lost() {
+fn an_entry_appended_after_the_close_is_reported_as_lost() {
     let bench = Bench::new();
     let ledger = bench.open();
     let stored = ConnectionId::new();
     bench.append(&ledger, clean(stored));
     ledger.close();
-    assert_eq!(bench.heard.count(), 1, "close waits for what was appended");
-    let told = bench.store(&ledger, vec![clean(ConnectionId::new())]);
-    assert_eq!(told, [Record::Failed]);
+    assert_eq!(bench.recorder.count(), 1, "close waits for what was appended");
+    let records = bench.store(&ledger, vec![clean(ConnectionId::new())]);
+    assert_eq!(records, [Record::Failed]);
     assert_eq!(bench.texts("SELECT id FROM endings"), [stored.to_string()]);
     assert!(!bench.path().with_extension("db-wal").exists(), "a closed ledger is one file");
 }
@@ -67,11 +67,11 @@ fn a_listener_that_panics_does_not_stop_the_ledger() {
     let ledger = bench.open();
     let panics: Arc<dyn Committed> = Arc::new(Panics);
     ledger.append(clean(ConnectionId::new()), &panics);
-    let told = bench.store(&ledger, vec![clean(ConnectionId::new())]);
-    assert!(matches!(told[..], [Record::Durable(_)]));
+    let records = bench.store(&ledger, vec![clean(ConnectionId::new())]);
+    assert!(matches!(records[..], [Record::Durable(_)]));
 }
 
-/// One of several that open and end connections, and what it appended.
+/// Opens and ends connections at random; returns what it appended.
 fn appender(bench: &Bench, ledger: &Arc<Sqlite>, cycles: u32) -> Vec<(bool, ConnectionId)> {
     let mut random = rand::rng();
     let (mut appended, mut open) = (Vec::new(), Vec::new());
@@ -94,9 +94,9 @@ fn appender(bench: &Bench, ledger: &Arc<Sqlite>, cycles: u32) -> Vec<(bool, Conn
     appended
 }
 
-/// The disk refuses, lies about what it wrote, and hangs; at any time.
+/// Makes the disk fail, misreport writes and hang at random.
 fn break_at_random(faults: &Faults, stall: Duration) {
-    // It works at first, so that something is stored in any case.
+    // The first writes succeed, so that something is always stored.
     let mut sound = 6;
     faults.script(move |_| match rand::random_range(0..100) {
         _ if sound > 0 => {
@@ -117,7 +117,7 @@ fn break_at_random(faults: &Faults, stall: Duration) {
 }
 
 #[test]
-fn whatever_the_disk_does_every_entry_is_told_once_and_truly() {
+fn whatever_the_disk_does_every_entry_is_reported_once_and_truthfully() {
     for round in 0..4 {
         let mut bench = Bench::new();
         bench.options.stall_timeout = Duration::from_millis(60);
@@ -129,37 +129,38 @@ fn whatever_the_disk_does_every_entry_is_told_once_and_truly() {
             appenders.into_iter().map(|appender| appender.join().unwrap()).collect()
         });
         let count = appended.iter().map(Vec::len).sum();
-        bench.heard.wait_for(count);
+        bench.recorder.wait_for(count);
         bench.options.faults.heal();
-        until("it is well again", || ledger.health() == Health::Good);
+        until("the ledger is healthy again", || ledger.health() == Health::Good);
         let died = bench.after_death();
         ledger.close();
 
-        let told = bench.heard.all();
-        assert_eq!(told.len(), count, "round {round}: told once");
+        let records = bench.recorder.all();
+        assert_eq!(records.len(), count, "round {round}: reported once");
         let place: HashMap<(bool, ConnectionId), usize> =
-            told.iter().enumerate().map(|(at, (entry, _))| (key(entry), at)).collect();
-        assert_eq!(place.len(), count, "round {round}: told once each");
+            records.iter().enumerate().map(|(at, (entry, _))| (key(entry), at)).collect();
+        assert_eq!(place.len(), count, "round {round}: reported once each");
         for appended in &appended {
             let places: Vec<usize> = appended.iter().map(|key| place[key]).collect();
-            assert!(places.is_sorted(), "round {round}: told in order");
+            assert!(places.is_sorted(), "round {round}: reported in order");
         }
-        let numbers: Vec<u64> = told.iter().filter_map(|(_, record)| record.sequence()).collect();
+        let numbers: Vec<u64> =
+            records.iter().filter_map(|(_, record)| record.sequence()).collect();
         assert!(numbers.windows(2).all(|two| two[0] < two[1]), "round {round}: rising numbers");
         assert!(!numbers.is_empty(), "round {round}: something was stored");
 
         let stored = bench.texts("SELECT id FROM endings");
         let distinct: HashSet<&String> = stored.iter().collect();
         assert_eq!(distinct.len(), stored.len(), "round {round}: stored once");
-        let lost = told.iter().filter(|(entry, record)| {
+        let lost = records.iter().filter(|(entry, record)| {
             let Some(id) = ended(entry) else { return false };
             let is_stored = distinct.contains(&id.to_string());
-            assert!(is_stored || *record == Record::Failed, "round {round}: {id} was told");
+            assert!(is_stored || *record == Record::Failed, "round {round}: {id} was reported");
             *record == Record::Failed
         });
         assert_eq!(ledger.unrecorded(), lost.count() as u64, "round {round}");
 
-        // Had the process died then: exactly the connections that were open have died.
+        // After a death at that moment, exactly the open connections are recorded as died.
         let mut open: HashSet<String> = HashSet::new();
         for (ends, id) in appended.iter().flatten() {
             if *ends {
@@ -183,27 +184,27 @@ fn key(entry: &Entry) -> (bool, ConnectionId) {
     }
 }
 
-/// Is told nothing more until the test lets it.
+/// Blocks in every report until the test releases it.
 struct Held {
-    heard: Arc<Heard>,
+    recorder: Arc<Recorder>,
     leave: Mutex<std::sync::mpsc::Receiver<()>>,
 }
 
 impl Committed for Held {
     fn committed(&self, entry: Entry, record: Record) {
         let _ = self.leave.lock().unwrap().recv();
-        self.heard.committed(entry, record);
+        self.recorder.committed(entry, record);
     }
 }
 
 #[test]
-fn no_more_waits_than_may_though_telling_is_slow() {
+fn the_queue_stays_bounded_when_reporting_is_slow() {
     const COUNT: usize = 2000;
     let mut bench = Bench::new();
     bench.options.queue_bytes = ByteSize::kib(64);
     let ledger = bench.open();
-    let (let_go, leave) = std::sync::mpsc::channel();
-    let held = Held { heard: Arc::clone(&bench.heard), leave: Mutex::new(leave) };
+    let (release, leave) = std::sync::mpsc::channel();
+    let held = Held { recorder: Arc::clone(&bench.recorder), leave: Mutex::new(leave) };
     let held: Arc<dyn Committed> = Arc::new(held);
     let appended = std::sync::atomic::AtomicUsize::new(0);
     std::thread::scope(|scope| {
@@ -216,8 +217,8 @@ fn no_more_waits_than_may_though_telling_is_slow() {
         std::thread::sleep(Duration::from_millis(300));
         let waiting = appended.load(Ordering::Relaxed);
         assert!(waiting > 10 && waiting < 200, "{waiting} endings in 64 KiB");
-        drop(let_go);
+        drop(release);
     });
-    bench.heard.wait_for(COUNT);
-    assert_eq!(bench.heard.count(), COUNT, "told once");
+    bench.recorder.wait_for(COUNT);
+    assert_eq!(bench.recorder.count(), COUNT, "reported once");
 }

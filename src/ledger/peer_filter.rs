@@ -1,18 +1,18 @@
-//! Peers as people write them, and as they are recorded.
+//! Matches a peer as a person writes it against recorded peers.
 
 use std::net::{IpAddr, SocketAddr};
 
-/// A peer that is asked for: an address with its port, or without, in any form in which IPv6 is
-/// written; or a name or path as it is recorded.
+/// A requested peer: an address with or without port, in any notation of IPv6, or a name or path as
+/// recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct PeerName {
-    /// The whole peer as it is recorded, if that was asked for.
+pub(super) struct PeerFilter {
+    /// The whole peer as recorded, if that was requested.
     pub(super) whole: String,
-    /// What is recorded before the colon and the port.
+    /// The part before the colon and the port.
     pub(super) address: String,
 }
 
-impl PeerName {
+impl PeerFilter {
     pub(super) fn new(asked: &str) -> Self {
         if let Ok(address) = asked.parse::<SocketAddr>() {
             let recorded = SocketAddr::new(address.ip().to_canonical(), address.port()).to_string();
@@ -29,8 +29,8 @@ impl PeerName {
         Self { whole: asked.to_owned(), address }
     }
 
-    /// Returns whether a recorded peer is the one that is asked for.
-    pub(super) fn is(&self, recorded: &str) -> bool {
+    /// Returns whether a recorded peer matches.
+    pub(super) fn matches(&self, recorded: &str) -> bool {
         let port = recorded.strip_prefix(&*self.address);
         recorded == self.whole || port.is_some_and(|port| port.starts_with(':'))
     }
@@ -50,16 +50,16 @@ mod tests {
             "2001:0DB8:0:0:0:0:0:1",
             "[2001:DB8::1]:51342",
         ] {
-            assert!(PeerName::new(asked).is(v6), "{asked}");
+            assert!(PeerFilter::new(asked).matches(v6), "{asked}");
         }
         for asked in
             ["203.0.113.9", "203.0.113.9:80", "::ffff:203.0.113.9", "[::ffff:203.0.113.9]:80"]
         {
-            assert!(PeerName::new(asked).is("203.0.113.9:80"), "{asked}");
+            assert!(PeerFilter::new(asked).matches("203.0.113.9:80"), "{asked}");
         }
         for (asked, recorded) in [("unix:/run/x", "unix:/run/x"), ("example.org", "example.org:80")]
         {
-            assert!(PeerName::new(asked).is(recorded), "{asked}");
+            assert!(PeerFilter::new(asked).matches(recorded), "{asked}");
         }
     }
 
@@ -72,7 +72,7 @@ mod tests {
             ("203.0.113.9:80", "203.0.113.9:8080"),
             ("::1", "[::1:1]:80"),
         ] {
-            assert!(!PeerName::new(asked).is(recorded), "{asked}");
+            assert!(!PeerFilter::new(asked).matches(recorded), "{asked}");
         }
     }
 }

@@ -1,13 +1,12 @@
-//! Where entries wait for the writer, and where the watchdog takes them over from a writer that
-//! hangs.
+//! The queue of entries between the appenders, the writer and the watchdog.
 //!
-//! At any time one of the two tells, so that every entry is told once and in order: the writer,
-//! unless the watchdog has taken over. It takes over while the writer waits for the disk, and gives
-//! back when the writer has come back and the watchdog is between two rounds.
+//! At any time only one of writer and watchdog reports, so that every entry is reported once and in
+//! order: the writer, unless the watchdog has taken over. The watchdog takes over while the writer
+//! waits for the disk, and hands back once the writer has returned and the current round is over.
 //!
-//! Entries are charged until they are told, and more than the bound is never held: whoever would
-//! exceed it waits until something is told. That is no wait for the disk: the watchdog takes over
-//! from a writer that is waiting for it, and telling waits for nobody.
+//! An entry's bytes are charged until it is reported, and the bound is never exceeded: an appender
+//! waits for space instead. That never means waiting for the disk, since the watchdog takes over
+//! from a writer that does, and reporting does not block.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,17 +14,17 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::super::{Committed, Entry};
-use super::trouble::Trouble;
+use super::store_error::StoreError;
 use crate::vocabulary::Record;
 
-/// How many entries go into one transaction: short enough that the disk is seen to make progress.
+/// The number of entries in one transaction: few enough that the watchdog sees the disk progress.
 pub(super) const MOST_AT_ONCE: usize = 2048;
 
-/// Commits begin at least this far apart, so that what comes meanwhile shares the next one; what
-/// comes is told within 10 ms.
+/// The minimum time between the starts of two commits, so that entries in between share the next
+/// one. It keeps the promise that an entry is reported within 10 ms.
 const GATHER: Duration = Duration::from_millis(7);
 
-/// An entry that has not been told yet.
+/// An entry that has not been reported yet.
 pub(super) struct Waiting {
     pub(super) entry: Entry,
     pub(super) since: Instant,
@@ -39,52 +38,53 @@ impl Waiting {
         Self { entry, since: Instant::now(), committed: Arc::clone(committed), bytes }
     }
 
-    /// Tells what became of the entry. No lock may be held: whoever is told may ask the archive.
-    pub(super) fn tell(&self, record: Record) {
-        let told = AssertUnwindSafe(|| self.committed.committed(self.entry.clone(), record));
-        if catch_unwind(told).is_err() {
-            // It is not ours, and the entries behind are not to suffer for it.
-            tracing::error!("whoever heard of a ledger entry panicked");
+    /// Reports the outcome of the entry. The caller must hold no lock, since the callback may query
+    /// the archive.
+    pub(super) fn report(&self, record: Record) {
+        let report = AssertUnwindSafe(|| self.committed.committed(self.entry.clone(), record));
+        if catch_unwind(report).is_err() {
+            // The callback is foreign code; its panic must not affect the entries behind.
+            tracing::error!("the callback for a ledger entry panicked");
         }
     }
 }
 
-/// Entries that are on their way to the disk, and what is to be told of each if they arrive.
+/// Entries on their way to the disk, and the outcome to report for each on success.
 #[derive(Default)]
 pub(super) struct Batch {
     pub(super) entries: Vec<Waiting>,
     pub(super) records: Vec<Record>,
 }
 
-/// What the writer is to do next.
+/// The next task of the writer.
 pub(super) enum Work {
     Entries(Vec<Waiting>),
     Tick,
-    /// Nothing is left and nothing will come.
+    /// The queue is empty and closed.
     Close,
 }
 
-/// What the watchdog is to do next.
+/// The next task of the watchdog.
 pub(super) enum Watch {
-    /// Tell these as lost; the batch comes first. `why` is there if it has just taken over.
-    Tell {
+    /// Report these as lost, the batch first. `why` is set if the watchdog has just taken over.
+    Report {
         batch: Option<Arc<Batch>>,
         queue: Vec<Waiting>,
-        why: Option<Trouble>,
+        why: Option<StoreError>,
     },
     Over,
 }
 
-pub(super) struct Desk {
+pub(super) struct CommitQueue {
     state: Mutex<State>,
-    /// Told when the writer has something to do.
+    /// Notified when the writer has work.
     writer: Condvar,
-    /// Told when the watchdog has something to do.
+    /// Notified when the watchdog has work.
     watchdog: Condvar,
-    /// Told when the writer is gone.
-    gone: Condvar,
-    /// Told when entries have been told, so that others find room.
-    room: Condvar,
+    /// Notified when the writer has exited.
+    exited: Condvar,
+    /// Notified when reported entries have released space.
+    space: Condvar,
     bound: usize,
     stall_timeout: Duration,
 }
@@ -92,41 +92,41 @@ pub(super) struct Desk {
 #[derive(Default)]
 struct State {
     queue: VecDeque<Waiting>,
-    /// What the entries in the queue hold.
+    /// Bytes of the entries in the queue.
     queued: usize,
-    /// What the entries hold that the writer has taken and not told.
+    /// Bytes of the entries that the writer has taken and not reported.
     writing: usize,
-    /// What the entries hold that the watchdog has taken and not told.
+    /// Bytes of the entries that the watchdog has taken and not reported.
     refusing: usize,
-    /// How many wait for room.
-    crowd: usize,
-    /// When the oldest entry came that the writer has taken and not told.
+    /// The number of appenders that wait for space.
+    blocked: usize,
+    /// When the oldest entry came that the writer has taken and not reported.
     taken: Option<Instant>,
-    /// Since when the writer has been waiting for the disk, and with what, unless that is told.
+    /// Since when the writer has been waiting for the disk, and its batch unless that is reported.
     on_disk: Option<(Instant, Option<Arc<Batch>>)>,
-    /// The watchdog tells, not the writer.
+    /// The watchdog reports, not the writer.
     taken_over: bool,
     /// The watchdog is in the middle of a round.
-    telling: bool,
+    reporting: bool,
     closing: bool,
     writer_gone: bool,
 }
 
-impl Desk {
+impl CommitQueue {
     pub(super) fn new(bound: usize, stall_timeout: Duration) -> Self {
         Self {
             state: Mutex::default(),
             writer: Condvar::new(),
             watchdog: Condvar::new(),
-            gone: Condvar::new(),
-            room: Condvar::new(),
+            exited: Condvar::new(),
+            space: Condvar::new(),
             bound,
             stall_timeout,
         }
     }
 
-    /// Queues an entry, or gives it back if nobody will come for it. Waits, briefly, while more is
-    /// held than may be.
+    /// Queues an entry, or returns it if neither writer nor watchdog is left. Blocks briefly while
+    /// the queue is full.
     pub(super) fn push(&self, waiting: Waiting) -> Result<(), Waiting> {
         let mut state = self.lock();
         loop {
@@ -136,36 +136,36 @@ impl Desk {
             if state.held() == 0 || state.held() + waiting.bytes <= self.bound {
                 break;
             }
-            state.crowd += 1;
+            state.blocked += 1;
             self.watchdog.notify_one();
             self.writer.notify_one();
-            state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
-            state.crowd -= 1;
+            state = self.space.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.blocked -= 1;
         }
         state.queued += waiting.bytes;
         state.queue.push_back(waiting);
-        // Between the first and the last of a batch the writer needs no waking.
+        // Only the first and the last entry of a batch need to wake the writer.
         if state.queue.len() == 1 || state.queue.len() == MOST_AT_ONCE {
             self.writer.notify_one();
         }
-        if state.taken_over && !state.telling {
+        if state.taken_over && !state.reporting {
             self.watchdog.notify_one();
         }
         Ok(())
     }
 
-    /// Waits for entries until `tick`; those that come soon after a commit that began at `last`
-    /// gather for a moment.
+    /// Waits for entries until `tick`. After a commit that began at `last` it waits [`GATHER`]
+    /// before it takes the next batch.
     pub(super) fn take(&self, last: Option<Instant>, tick: Instant) -> Work {
         let mut state = self.lock();
         loop {
             let now = Instant::now();
             let until = if let Some(oldest) = state.queue.front() {
                 let due = last.map_or(now, |last| oldest.since.max(last + GATHER));
-                let full = state.crowd > 0 || state.queue.len() >= MOST_AT_ONCE;
+                let full = state.blocked > 0 || state.queue.len() >= MOST_AT_ONCE;
                 if due <= now || state.closing || full {
                     state.taken = Some(oldest.since);
-                    let (entries, bytes) = state.take_some();
+                    let (entries, bytes) = state.take_batch();
                     state.writing = bytes;
                     return Work::Entries(entries);
                 }
@@ -181,39 +181,39 @@ impl Desk {
         }
     }
 
-    /// Says that the writer goes to the disk, with these entries.
+    /// Marks the start of a disk operation of the writer, with these entries.
     pub(super) fn begin(&self, batch: &Arc<Batch>) {
         self.lock().on_disk = Some((Instant::now(), Some(Arc::clone(batch))));
     }
 
-    /// Says that the writer is back; `false` if the watchdog has told its entries meanwhile.
+    /// Marks its end; `false` if the watchdog has reported the entries meanwhile.
     #[must_use]
     pub(super) fn end(&self) -> bool {
         let mut state = self.lock();
-        while state.telling {
+        while state.reporting {
             state = self.writer.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state.on_disk = None;
         !std::mem::take(&mut state.taken_over)
     }
 
-    /// Says that the writer has told all that it took.
-    pub(super) fn told(&self) {
+    /// Releases the space of the entries that the writer took and has reported.
+    pub(super) fn reported(&self) {
         let mut state = self.lock();
         state.taken = None;
         state.writing = 0;
-        self.room.notify_all();
+        self.space.notify_all();
     }
 
-    /// Waits until the watchdog has something to do.
+    /// Waits until the watchdog has work.
     pub(super) fn watch(&self) -> Watch {
-        // Often enough to be on time, seldom enough to be free.
+        // Frequent enough to be punctual, rare enough to cost nothing.
         let pause = (self.stall_timeout / 10).max(Duration::from_millis(5));
         let mut state = self.lock();
         loop {
-            let over = state.crowd > 0;
+            let over = state.blocked > 0;
             if state.taken_over {
-                // A writer that panicked left its batch behind.
+                // A writer that panicked leaves its batch behind.
                 let left = state.writer_gone.then(|| state.on_disk.take()).flatten();
                 let batch = left.and_then(|(_, batch)| batch);
                 if batch.is_some() || !state.queue.is_empty() {
@@ -227,9 +227,9 @@ impl Desk {
                 return Watch::Over;
             } else if let Some((began, batch)) = &mut state.on_disk {
                 let why = if began.elapsed() >= self.stall_timeout {
-                    Some(Trouble::Stalled(self.stall_timeout))
+                    Some(StoreError::Stalled(self.stall_timeout))
                 } else if over {
-                    Some(Trouble::Overflow(self.bound))
+                    Some(StoreError::Overflow(self.bound))
                 } else {
                     None
                 };
@@ -239,7 +239,7 @@ impl Desk {
                     return self.round(state, batch, why);
                 }
             }
-            // Over the bound while the writer plans or tells: it is about to go to the disk.
+            // Over the bound while the writer plans or reports: it will soon use the disk.
             let pause = if over { Duration::from_millis(2) } else { pause };
             state = wait(&self.watchdog, state, pause);
         }
@@ -249,41 +249,41 @@ impl Desk {
         &self,
         mut state: MutexGuard<'_, State>,
         batch: Option<Arc<Batch>>,
-        why: Option<Trouble>,
+        why: Option<StoreError>,
     ) -> Watch {
-        state.telling = true;
+        state.reporting = true;
         state.taken = None;
-        // In small steps, so that there is room soon.
-        let (queue, bytes) = state.take_some();
-        // The batch is told in this round, and if there is none it was told before.
+        // In small steps, so that space is released soon.
+        let (queue, bytes) = state.take_batch();
+        // The batch is reported in this round, or was reported in an earlier one.
         state.refusing = bytes + std::mem::take(&mut state.writing);
-        Watch::Tell { batch, queue, why }
+        Watch::Report { batch, queue, why }
     }
 
-    /// Says that the watchdog has told what it took.
-    pub(super) fn round_over(&self) {
+    /// Marks the entries that the watchdog took as reported.
+    pub(super) fn finish_round(&self) {
         let mut state = self.lock();
-        state.telling = false;
+        state.reporting = false;
         state.refusing = 0;
         self.writer.notify_one();
-        self.room.notify_all();
+        self.space.notify_all();
     }
 
-    /// Says that there will be no writer any more; after a panic the watchdog takes over for good.
-    pub(super) fn writer_is_gone(&self, panicked: bool) {
+    /// Records that the writer thread has ended; after a panic the watchdog takes over for good.
+    pub(super) fn writer_exited(&self, panicked: bool) {
         let mut state = self.lock();
         state.writer_gone = true;
         state.taken_over |= panicked;
         if state.on_disk.is_none() {
-            // What a writer that panicked had not told, nobody can.
+            // The entries that a panicked writer had not reported are lost with its stack.
             state.writing = 0;
         }
         self.watchdog.notify_one();
-        self.gone.notify_all();
-        self.room.notify_all();
+        self.exited.notify_all();
+        self.space.notify_all();
     }
 
-    /// Has the writer deal with what is queued, then go; waits for that at most so long.
+    /// Closes the queue and waits until the writer has drained it; `false` if that takes too long.
     pub(super) fn close(&self, within: Duration) -> bool {
         let mut state = self.lock();
         state.closing = true;
@@ -295,7 +295,7 @@ impl Desk {
             if left.is_zero() {
                 return false;
             }
-            state = wait(&self.gone, state, left);
+            state = wait(&self.exited, state, left);
         }
         true
     }
@@ -317,13 +317,13 @@ impl Desk {
 }
 
 impl State {
-    /// Returns what all entries hold that are not told yet.
+    /// Returns the bytes of all entries that are not reported yet.
     fn held(&self) -> usize {
         self.queued + self.writing + self.refusing
     }
 
-    /// Takes as many entries as go into one transaction, and returns what they hold.
-    fn take_some(&mut self) -> (Vec<Waiting>, usize) {
+    /// Takes as many entries as fit one transaction, and returns them with their bytes.
+    fn take_batch(&mut self) -> (Vec<Waiting>, usize) {
         let count = self.queue.len().min(MOST_AT_ONCE);
         let entries: Vec<Waiting> = self.queue.drain(..count).collect();
         let bytes = entries.iter().map(|waiting| waiting.bytes).sum::<usize>();
@@ -340,7 +340,7 @@ fn wait<'a>(
     condition.wait_timeout(state, within).unwrap_or_else(PoisonError::into_inner).0
 }
 
-/// Returns about how much memory an entry holds.
+/// Returns an entry's approximate size in memory.
 fn weight(entry: &Entry) -> usize {
     size_of::<Waiting>()
         + match entry {
