@@ -57,7 +57,7 @@ pub use streams::{EndingStream, EventStream};
 
 use crate::ledger::Health;
 use crate::node::adoption::Adoption;
-use crate::policy::trimming::Look;
+use crate::policy::trimming::Sample;
 use crate::protocol::closing_handshake::ReplyPolicy;
 use crate::vocabulary::{
     BackendStatus, Census, ConnectionId, ConnectionName, DialerStatus, DrainProgress, HttpCensus,
@@ -260,7 +260,7 @@ impl Supervisor {
     }
 
     /// Takes a look at what connections and attempts take; peaks are told once.
-    pub(crate) fn look_at_memory(&self) -> Look {
+    pub(crate) fn look_at_memory(&self) -> Sample {
         self.core.look_at_memory()
     }
 

@@ -179,13 +179,13 @@ impl Node {
 
     /// Takes a place for the connection to an application that a client needs.
     pub(crate) fn admit_leg(&self) -> Result<Place, NotAdmitted> {
-        lock(&self.admission).accompany()?;
+        lock(&self.admission).admit_upstream()?;
         Ok(self.place(None))
     }
 
     /// Takes a place for a connection that this end dialled: it counts, and is not refused.
     pub(crate) fn place_of_dialled(&self) -> Place {
-        lock(&self.admission).count_in();
+        lock(&self.admission).count_dialled();
         self.place(None)
     }
 
@@ -195,12 +195,12 @@ impl Node {
 
     /// Takes note of a socket that was accepted and has no place yet.
     pub(crate) fn arrive(&self, ip: Option<IpAddr>) -> Result<Arrived, NotAdmitted> {
-        lock(&self.admission).arrive(ip)?;
+        lock(&self.admission).begin_handshake(ip)?;
         Ok(Arrived { admission: Arc::clone(&self.admission), ip, is_overdue: false })
     }
 
     pub(crate) fn present(&self) -> u64 {
-        lock(&self.admission).present()
+        lock(&self.admission).connections()
     }
 
     /// Waits until no connection is open, no attempt that was admitted may yet become one, and no

@@ -1,11 +1,11 @@
-//! What we choose, pure: time comes in as an argument, nothing is awaited.
+//! Decisions without I/O: time comes in as an argument, and nothing is awaited.
 
 pub mod admission;
 pub mod balance;
 pub mod drain;
+pub mod log_throttle;
 pub mod masking;
 pub mod rate;
 pub mod reconnect;
-pub mod repeats;
 pub mod restarting;
 pub mod trimming;

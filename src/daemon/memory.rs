@@ -21,7 +21,7 @@ pub(super) async fn look_after(supervisor: &Supervisor) -> std::convert::Infalli
     let mut looks = tokio::time::interval(LOOK);
     loop {
         looks.tick().await;
-        if trimming.look(supervisor.look_at_memory()) {
+        if trimming.is_due(supervisor.look_at_memory()) {
             // A walk through large heaps takes milliseconds: not on a thread that moves messages.
             let _ = tokio::task::spawn_blocking(give_back).await;
         }

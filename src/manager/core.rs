@@ -31,7 +31,7 @@ use crate::node::relief::relieve;
 use crate::node::supervisor::{Supervising, SupervisorActor};
 use crate::node::{Node, NotAccepting, ShutDown};
 use crate::policy::admission::AdmissionLimits;
-use crate::policy::trimming::Look;
+use crate::policy::trimming::Sample;
 use crate::protocol::closing_handshake::Input;
 use crate::relay::Waiting;
 use crate::runtime::tasks::{Owned, Task};
@@ -265,8 +265,8 @@ impl Core {
     }
 
     /// Takes a look at what connections and attempts take.
-    pub(crate) fn look_at_memory(&self) -> Look {
-        Look {
+    pub(crate) fn look_at_memory(&self) -> Sample {
+        Sample {
             open: self.accounting().open,
             charged: self.budget.used(),
             peak: self.budget.take_peak(),

@@ -17,8 +17,8 @@ pub(crate) struct Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let mut admission = lock(&self.admission);
-        admission.leave(self.ip);
-        if admission.present() == 0 {
+        admission.release(self.ip);
+        if admission.connections() == 0 {
             self.left.notify_waiters();
         }
     }
@@ -35,7 +35,7 @@ impl Arrived {
     /// Takes note that its request is overdue.
     pub(crate) fn overdue(&mut self) -> Result<(), NotAdmitted> {
         let Some(ip) = self.ip.filter(|_| !self.is_overdue) else { return Ok(()) };
-        lock(&self.admission).overdue(ip)?;
+        lock(&self.admission).begin_half_open(ip)?;
         self.is_overdue = true;
         Ok(())
     }
@@ -45,9 +45,9 @@ impl Drop for Arrived {
     fn drop(&mut self) {
         let mut admission = lock(&self.admission);
         if let Some(ip) = self.ip.filter(|_| self.is_overdue) {
-            admission.heard(ip);
+            admission.end_half_open(ip);
         }
-        admission.settle(self.ip);
+        admission.end_handshake(self.ip);
     }
 }
 

@@ -91,7 +91,7 @@ impl PlainClients {
                     refused.limit.name = "max_http_connections";
                     return Err(refused);
                 }
-                here.admission.count_in();
+                here.admission.count_dialled();
                 None
             }
             Err(refused) => return Err(refused),
@@ -134,7 +134,7 @@ impl PlainClients {
     }
 
     pub(crate) fn present(&self) -> u64 {
-        self.lock().admission.present()
+        self.lock().admission.connections()
     }
 
     /// Lets no further request in, and what is under way finish.
@@ -182,8 +182,8 @@ impl Drop for PlainPlace {
         let mut here = self.clients.lock();
         here.turns[self.at] = None;
         here.free.push(self.at);
-        here.admission.leave(self.ip);
-        if here.admission.present() == 0 {
+        here.admission.release(self.ip);
+        if here.admission.connections() == 0 {
             self.clients.left.notify_waiters();
         }
     }

@@ -1,48 +1,48 @@
-//! Who may connect: numbers and rates, over the node and by network. Pure.
+//! Admission: limits on the number and rate of connections, per node and per client network. Pure.
 
-mod arrivals;
-mod recent;
+mod by_network;
+mod handshakes;
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Instant;
 
 use super::rate::TokenBucket;
 use crate::vocabulary::{Limit, OpenFailure};
-use arrivals::Arrivals;
-use recent::{Counts, Recent};
+use by_network::{Counts, Rates};
+use handshakes::Handshakes;
 
-/// The bounds of a node; 0 is no limit. An IPv6 network (/64) counts as one address: that much is one
-/// subscriber's, who could use another address for each connection.
+/// The limits of a node; 0 means no limit. An IPv6 network (/64) counts as one address, because one
+/// subscriber has all of it and could use another address for each connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct AdmissionLimits {
-    /// Connections, and attempts that were admitted and are not open yet.
+    /// Connections, including admitted attempts that are not open yet.
     pub max_connections: u64,
-    /// The same from one address.
+    /// The same, from one address.
     pub max_connections_per_ip: u64,
-    /// Opening handshakes a second.
+    /// Opening handshakes per second.
     pub handshakes_per_second: u64,
-    /// The same from one address.
+    /// The same, from one address.
     pub accept_rate_per_ip: u64,
-    /// Sockets from one address whose request is not there yet.
+    /// Sockets from one address whose request has not arrived yet.
     pub half_open_per_ip: u64,
-    /// Clients whose requests are passed on as plain HTTP; they count among no others.
+    /// Clients whose requests are passed on as plain HTTP; they do not count as connections.
     pub max_http_connections: u64,
-    /// Such requests a second.
+    /// Plain HTTP requests per second.
     pub http_requests_per_second: u64,
 }
 
-/// Counts who is there and who came of late.
+/// Counts connections and handshakes, and says which may be admitted.
 #[derive(Debug)]
 pub struct Admission {
     limits: AdmissionLimits,
-    present: u64,
+    connections: u64,
     rate: Option<TokenBucket>,
-    present_by_ip: Counts,
-    rates_by_ip: Recent,
-    arrivals: Arrivals,
+    connections_by_ip: Counts,
+    rates_by_ip: Rates,
+    handshakes: Handshakes,
 }
 
-/// Why somebody was not admitted.
+/// Why a connection was not admitted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotAdmitted {
     /// `refused_limit` or `refused_rate`.
@@ -52,65 +52,64 @@ pub struct NotAdmitted {
 }
 
 impl Admission {
-    /// Starts with nobody there.
+    /// Starts without connections.
     pub fn new(limits: AdmissionLimits, now: Instant) -> Self {
         Self {
             limits,
-            present: 0,
+            connections: 0,
             rate: TokenBucket::per_second(limits.handshakes_per_second, now),
-            present_by_ip: Counts::default(),
-            rates_by_ip: Recent::new(limits.accept_rate_per_ip, now),
-            arrivals: Arrivals::default(),
+            connections_by_ip: Counts::default(),
+            rates_by_ip: Rates::new(limits.accept_rate_per_ip, now),
+            handshakes: Handshakes::default(),
         }
     }
 
-    /// Returns how many are there.
-    pub fn present(&self) -> u64 {
-        self.present
+    /// Returns the number of connections, including admitted attempts.
+    pub fn connections(&self) -> u64 {
+        self.connections
     }
 
-    /// Takes note of a socket that was accepted and whose request is to be read;
-    /// [`Admission::settle`] must follow, once.
+    /// Counts an accepted socket whose request is to be read. [`Admission::end_handshake`] must be
+    /// called once for each.
     ///
     /// # Errors
-    /// There is no room to read it. Nothing is counted then.
-    pub fn arrive(&mut self, ip: Option<IpAddr>) -> Result<(), NotAdmitted> {
-        self.arrivals.arrive(&self.limits, self.present, ip.map(network))
+    /// Too many handshakes are under way. Nothing is counted.
+    pub fn begin_handshake(&mut self, ip: Option<IpAddr>) -> Result<(), NotAdmitted> {
+        self.handshakes.begin(&self.limits, self.connections, ip.map(network))
     }
 
-    /// Takes note that the request of a socket that has arrived is overdue; it counts as half-open
-    /// until [`Admission::heard`].
+    /// Counts a socket whose request is overdue as half-open, until [`Admission::end_half_open`].
     ///
     /// # Errors
-    /// Too many of its network are. It is not counted then.
-    pub fn overdue(&mut self, ip: IpAddr) -> Result<(), NotAdmitted> {
-        self.arrivals.overdue(&self.limits, network(ip))
+    /// Its network has too many half-open sockets. Nothing is counted.
+    pub fn begin_half_open(&mut self, ip: IpAddr) -> Result<(), NotAdmitted> {
+        self.handshakes.begin_half_open(&self.limits, network(ip))
     }
 
-    /// Takes note that an overdue request has come, or never will.
-    pub fn heard(&mut self, ip: IpAddr) {
-        self.arrivals.heard(network(ip));
+    /// Ends the half-open count of a socket: its request has arrived, or the socket is gone.
+    pub fn end_half_open(&mut self, ip: IpAddr) {
+        self.handshakes.end_half_open(network(ip));
     }
 
-    /// Takes note that a socket that had arrived is admitted, or gone.
-    pub fn settle(&mut self, ip: Option<IpAddr>) {
-        self.arrivals.settle(&self.limits, ip.map(network));
+    /// Ends the handshake count of a socket: it was admitted or refused, or is gone.
+    pub fn end_handshake(&mut self, ip: Option<IpAddr>) {
+        self.handshakes.end(&self.limits, ip.map(network));
     }
 
-    /// Admits one, from an address if it has one; [`Admission::leave`] must follow, once.
+    /// Admits a connection. [`Admission::release`] must be called once for each.
     ///
     /// # Errors
-    /// The limits before the rates, as the contract orders the answers. Nothing is counted then.
+    /// Limits are checked before rates, in the order of the contract. Nothing is counted.
     pub fn admit(&mut self, now: Instant, ip: Option<IpAddr>) -> Result<(), NotAdmitted> {
         let limits = self.limits;
         let network = ip.map(network);
-        within("max_connections", limits.max_connections, self.present)?;
+        within("max_connections", limits.max_connections, self.connections)?;
         let counted = network.filter(|_| limits.max_connections_per_ip > 0);
         if let Some(network) = counted {
-            let present = self.present_by_ip.of(network);
-            within("max_connections_per_ip", limits.max_connections_per_ip, present)?;
+            let count = self.connections_by_ip.of(network);
+            within("max_connections_per_ip", limits.max_connections_per_ip, count)?;
         }
-        // One's own rate first: who is too fast must not use up what is there for all.
+        // The network's own rate first, so that one that is too fast does not use up the node's.
         if network.is_some_and(|network| !self.rates_by_ip.take(network, now)) {
             return Err(too_fast("accept_rate_per_ip", limits.accept_rate_per_ip));
         }
@@ -118,39 +117,39 @@ impl Admission {
             return Err(too_fast("handshakes_per_second", limits.handshakes_per_second));
         }
         if let Some(network) = counted {
-            self.present_by_ip.add(network);
+            self.connections_by_ip.add(network);
         }
-        self.present += 1;
+        self.connections += 1;
         Ok(())
     }
 
-    /// Counts one in that comes with another that was admitted: the connection to its application.
-    /// [`Admission::leave`] must follow, once.
+    /// Admits the connection to the application of a client that was admitted: only
+    /// `max_connections` applies. [`Admission::release`] must be called once for each.
     ///
     /// # Errors
-    /// There is no room for it.
-    pub fn accompany(&mut self) -> Result<(), NotAdmitted> {
-        within("max_connections", self.limits.max_connections, self.present)?;
-        self.present += 1;
+    /// `max_connections` is reached.
+    pub fn admit_upstream(&mut self) -> Result<(), NotAdmitted> {
+        within("max_connections", self.limits.max_connections, self.connections)?;
+        self.connections += 1;
         Ok(())
     }
 
-    /// Counts one in that this end has dialled, whatever the limits say: those who ask to be let in
-    /// have so much less room. [`Admission::leave`] must follow, once.
-    pub fn count_in(&mut self) {
-        self.present += 1;
+    /// Counts a connection that this end dialled. It is never refused, but leaves less room for
+    /// clients. [`Admission::release`] must be called once for each.
+    pub fn count_dialled(&mut self) {
+        self.connections += 1;
     }
 
-    /// Counts one out that was admitted from this address.
-    pub fn leave(&mut self, ip: Option<IpAddr>) {
-        self.present = self.present.saturating_sub(1);
+    /// Releases a connection that was admitted from this address.
+    pub fn release(&mut self, ip: Option<IpAddr>) {
+        self.connections = self.connections.saturating_sub(1);
         if let Some(ip) = ip.filter(|_| self.limits.max_connections_per_ip > 0) {
-            self.present_by_ip.subtract(network(ip));
+            self.connections_by_ip.subtract(network(ip));
         }
     }
 }
 
-/// What counts as one address.
+/// Returns what counts as one address: an IPv4 address, or an IPv6 /64.
 fn network(ip: IpAddr) -> IpAddr {
     match ip {
         IpAddr::V4(_) => ip,
@@ -158,11 +157,11 @@ fn network(ip: IpAddr) -> IpAddr {
     }
 }
 
-fn within(name: &'static str, limit: u64, present: u64) -> Result<(), NotAdmitted> {
-    if limit == 0 || present < limit {
+fn within(name: &'static str, limit: u64, count: u64) -> Result<(), NotAdmitted> {
+    if limit == 0 || count < limit {
         return Ok(());
     }
-    let limit = Limit { name, limit, observed: present + 1 };
+    let limit = Limit { name, limit, observed: count + 1 };
     Err(NotAdmitted { failure: OpenFailure::RefusedLimit, limit })
 }
 

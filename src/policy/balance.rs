@@ -1,42 +1,42 @@
-//! Which of several instances of an application gets a client, and which gets none for a while. Pure.
+//! Load balancing: which of several instances of an application gets a client. Pure.
 //!
-//! Three things keep clients away from an instance, and none of them knows of the others: somebody
-//! drains it, its health path does not answer well, or what was seen of it has it ejected (passive
-//! ejection). Where nothing else is left, a client is sent to an ejected or unhealthy instance all
-//! the same: a guess that may be wrong is better than a refusal. To a draining one it never is.
+//! Three independent things keep clients away from an instance: an operator drains it, its health
+//! check fails, or it is ejected for the failures that were observed (outlier ejection). If no other
+//! instance is left, clients are sent to an ejected or unhealthy one, because that may work and a
+//! refusal cannot (panic routing). A draining instance never gets clients.
 
-mod sign;
+mod observation;
 #[cfg(test)]
 mod tests;
-mod words;
+mod types;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::{Duration, Instant};
 
-pub use sign::Sign;
-pub use words::{
+pub use observation::Observation;
+pub use types::{
     Balance, Change, Choice, Ejection, InstanceState, InstanceView, NoApplication, NoInstance,
 };
 
-/// An ejection that takes longer than this has no end worth the name; ten years.
+/// Longer ejections are cut to ten years, so that deadlines stay within the range of `Instant`.
 const LONGEST: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
 
-/// The instances of one application, by their place in the configuration, from 0.
+/// The instances of one application, numbered from 0 in the order of the configuration.
 ///
-/// Whoever chooses reports and releases what was chosen:
+/// Each choice is reported on and released by the caller:
 ///
 /// ```
 /// use std::num::NonZeroUsize;
 /// use std::time::Instant;
 ///
-/// use lastword::policy::balance::{Balance, Pool, Sign};
+/// use lastword::policy::balance::{Balance, Pool, Observation};
 ///
 /// let mut pool = Pool::new(NonZeroUsize::new(2).unwrap(), Balance::RoundRobin, None);
 /// let now = Instant::now();
 /// let first = pool.choose(now, None, &[])?;
-/// pool.report(&first, now, Sign::Unanswered);
+/// pool.report(&first, now, Observation::Unanswered);
 /// let second = pool.choose(now, None, &[first.instance()])?;
 /// pool.release(first);
 /// assert_eq!(second.instance(), 1);
@@ -47,60 +47,59 @@ pub struct Pool {
     balance: Balance,
     ejection: Option<Ejection>,
     instances: Vec<Instance>,
-    /// How often was chosen.
-    turns: u64,
+    /// How many choices were made.
+    choices: u64,
 }
 
 #[derive(Debug)]
 struct Instance {
-    standing: Standing,
-    /// What the health path said last; until it is asked, an instance is taken to be healthy.
+    state: State,
+    /// The result of the last health check; true before the first.
     healthy: bool,
     connections: u64,
     chosen: u64,
     ejections: u64,
-    /// The turn in which it was chosen last; 0 if it never was.
-    last_turn: u64,
-    /// Goes up whenever what was seen before says nothing any more.
-    era: u64,
+    /// The number of the choice that chose it last; 0 if none did.
+    last_choice: u64,
+    /// Incremented at each ejection and resumption, which outdates observations of older choices.
+    generation: u64,
 }
 
 #[derive(Debug)]
-enum Standing {
-    InService(Row),
-    Ejected { until: Instant, row: Row },
+enum State {
+    InService(Streak),
+    Ejected { until: Instant, streak: Streak },
     Draining,
 }
 
-/// Failures in a row.
+/// Consecutive failures.
 ///
-/// Opening handshakes and ends are counted apart: an application that accepts everybody and drops
-/// everybody would else look sound with every handshake, and one that is gone for new clients with
-/// every old one that leaves in peace.
+/// Opening handshakes and endings are counted separately. Otherwise an application that accepts
+/// every client and then drops it would look healthy with each handshake, and one that no longer
+/// accepts clients with each old connection that ends well.
 #[derive(Debug, Default)]
-struct Row {
+struct Streak {
     unanswered: u32,
     broken_off: u32,
-    /// It was told already that there is no room to eject it.
+    /// `Change::Spared` was returned already.
     spared: bool,
 }
 
 impl Pool {
-    /// Starts with all instances in service, and taken to be healthy. Without settings nothing is
-    /// ejected.
+    /// Starts with all instances in service and healthy. Without `ejection` none is ever ejected.
     pub fn new(len: NonZeroUsize, balance: Balance, ejection: Option<Ejection>) -> Self {
         let instances = (0..len.get()).map(|_| Instance::default()).collect();
-        Self { balance, ejection, instances, turns: 0 }
+        Self { balance, ejection, instances, choices: 0 }
     }
 
-    /// Chooses an instance for a client, by its address if that is known, that tried these before;
-    /// [`Pool::release`] must follow, once.
+    /// Chooses an instance for a client, leaving out those it has `tried`. [`Pool::release`] must be
+    /// called once for each choice.
     ///
-    /// One that serves, if there is one that was not tried: in turn, or the one with the fewest
-    /// connections, and in turn among equals. Else any that is not draining and was not tried.
+    /// Instances that serve come first, ordered as `balance` says, then the least recently chosen.
+    /// If none serves, an ejected or unhealthy instance is chosen in the same order.
     ///
     /// # Errors
-    /// All drain, or the client has tried all that do not. Nothing is counted then.
+    /// All instances are draining, or the client has tried all that are not. Nothing is counted.
     pub fn choose(
         &mut self,
         now: Instant,
@@ -114,10 +113,10 @@ impl Pool {
             Balance::ClientAddress => client.map_or(0, |client| affinity(client, n)),
         };
         let open = self.instances.iter_mut().enumerate().filter(|(_, at)| !at.is_draining());
-        // Whose last turn is longest ago is next: this is fair whoever comes and goes.
+        // The least recently chosen comes next, which stays fair when instances come and go.
         let best = open
             .filter(|(n, _)| !tried.contains(n))
-            .min_by_key(|(n, at)| (!at.serves(now), rank(*n, at), at.last_turn));
+            .min_by_key(|(n, at)| (!at.serves(now), rank(*n, at), at.last_choice));
         let Some((n, instance)) = best else {
             let all_drain = self.instances.iter().all(Instance::is_draining);
             return Err(match all_drain {
@@ -125,57 +124,63 @@ impl Pool {
                 false => NoApplication::Exhausted,
             });
         };
-        self.turns += 1;
-        instance.last_turn = self.turns;
+        self.choices += 1;
+        instance.last_choice = self.choices;
         instance.connections += 1;
         instance.chosen += 1;
-        Ok(Choice { instance: n, era: instance.era, fails_open: !instance.serves(now) })
+        Ok(Choice { instance: n, generation: instance.generation })
     }
 
-    /// Counts the connection of a choice of this pool out: it has ended, or never opened.
+    /// Releases a choice of this pool: its connection has ended, or never opened.
     pub fn release(&mut self, choice: Choice) {
         if let Some(instance) = self.instances.get_mut(choice.instance) {
             instance.connections = instance.connections.saturating_sub(1);
         }
     }
 
-    /// Takes note of what was seen of a choice of this pool.
+    /// Records an observation of a choice of this pool.
     ///
-    /// So many failures in a row eject the instance, if after that at most half of those that do not
-    /// drain are ejected; of one instance that is none. One that is spared for lack of room keeps
-    /// its failures, so that its next one ejects it once there is room: not before, because by then
-    /// it may have recovered. So does one whose time is over: it is on probation, where a first
-    /// failure ejects it anew and a sound sign of the same sort clears it.
+    /// `Ejection::after` consecutive failures eject the instance, unless more than half of the
+    /// instances that are not draining would then be ejected (a single instance never is). An
+    /// instance that is spared for that reason keeps its failures, and its next failure ejects it if
+    /// there is room by then; until that failure it may have recovered. An instance whose ejection
+    /// has ended keeps them too: it is on probation, where one failure ejects it again and one
+    /// success of the same sort clears it.
     ///
-    /// What is seen of a client that was sent there before the last ejection, or drain, tells nothing
-    /// about the time after it: a crash that breaks off a thousand connections is one crash.
-    pub fn report(&mut self, choice: &Choice, now: Instant, sign: Sign) -> Vec<Change> {
+    /// Observations of clients that were sent there before the last ejection or drain are ignored: a
+    /// crash that breaks off a thousand connections is one crash.
+    pub fn report(
+        &mut self,
+        choice: &Choice,
+        now: Instant,
+        observation: Observation,
+    ) -> Vec<Change> {
         let has_room = self.has_room(now);
         let n = choice.instance;
         let Some(instance) = self.instances.get_mut(n) else { return Vec::new() };
-        if instance.era != choice.era {
+        if instance.generation != choice.generation {
             return Vec::new();
         }
         let mut changes = Vec::from_iter(instance.end_ejection(n, now));
-        match &mut instance.standing {
-            // It stays ejected for its time, but a sound sign spares it the probation.
-            Standing::Ejected { row, .. } => row.count(sign),
-            Standing::InService(row) => {
-                row.count(sign);
+        match &mut instance.state {
+            // The ejection runs its time, but a success spares the instance the probation.
+            State::Ejected { streak, .. } => streak.count(observation),
+            State::InService(streak) => {
+                streak.count(observation);
                 if let Some(Ejection { after, lasting }) = self.ejection {
                     let until = now + lasting.min(LONGEST);
-                    changes.extend(instance.judge(n, sign, after, has_room, until));
+                    changes.extend(instance.judge(n, observation, after, has_room, until));
                 }
             }
-            Standing::Draining => {}
+            State::Draining => {}
         }
         changes
     }
 
-    /// Takes note of what the health path of an instance says.
+    /// Records the result of a health check.
     ///
-    /// This is apart from ejections: what answers a probe may still fail clients, so a good answer
-    /// ends no ejection before its time, and a bad one is no failure in the row.
+    /// Health and ejection are independent: an instance that answers probes may still fail clients,
+    /// so a success does not end an ejection early, and a failure does not count towards one.
     ///
     /// # Errors
     /// There is no such instance.
@@ -189,8 +194,8 @@ impl Pool {
         }))
     }
 
-    /// Sends no clients to an instance until it is resumed, not even for want of others. Its
-    /// connections are the caller's to close.
+    /// Sends no clients to an instance until it is resumed, even if no other is left. Closing its
+    /// connections is up to the caller.
     ///
     /// # Errors
     /// There is no such instance.
@@ -199,12 +204,12 @@ impl Pool {
         if instance.is_draining() {
             return Ok(None);
         }
-        instance.standing = Standing::Draining;
+        instance.state = State::Draining;
         Ok(Some(Change::Draining { instance: n }))
     }
 
-    /// Puts an instance that drains back into service, as if it were new: whoever resumes it has
-    /// seen to it, so its failures are forgotten. What its health path says stands.
+    /// Puts a draining instance back into service. Its failures are cleared, because the operator
+    /// has looked after it; the result of its last health check stays.
     ///
     /// # Errors
     /// There is no such instance.
@@ -213,13 +218,13 @@ impl Pool {
         if !instance.is_draining() {
             return Ok(None);
         }
-        instance.standing = Standing::InService(Row::default());
-        instance.era += 1;
+        instance.state = State::InService(Streak::default());
+        instance.generation += 1;
         Ok(Some(Change::Resumed { instance: n }))
     }
 
-    /// Returns when the next ejection is over. It is then, whether [`Pool::handle_deadline`] is
-    /// called or not; without it nobody is told.
+    /// Returns when the next ejection ends. It ends then even if [`Pool::handle_deadline`] is not
+    /// called, but only that call returns the change.
     pub fn poll_deadline(&self) -> Option<Instant> {
         self.instances.iter().filter_map(Instance::ejected_until).min()
     }
@@ -230,12 +235,12 @@ impl Pool {
         instances.filter_map(|(n, instance)| instance.end_ejection(n, now)).collect()
     }
 
-    /// Tells whether somebody drains the instance of a choice of this pool.
+    /// Returns whether the instance of a choice of this pool is draining.
     pub fn is_draining(&self, choice: &Choice) -> bool {
         self.instances.get(choice.instance).is_some_and(Instance::is_draining)
     }
 
-    /// Returns how all instances fare.
+    /// Returns the status of all instances.
     pub fn view(&self, now: Instant) -> Vec<InstanceView> {
         self.instances.iter().map(|instance| instance.view(now)).collect()
     }
@@ -255,26 +260,26 @@ impl Pool {
 impl Default for Instance {
     fn default() -> Self {
         Self {
-            standing: Standing::InService(Row::default()),
+            state: State::InService(Streak::default()),
             healthy: true,
             connections: 0,
             chosen: 0,
             ejections: 0,
-            last_turn: 0,
-            era: 0,
+            last_choice: 0,
+            generation: 0,
         }
     }
 }
 
 impl Instance {
     fn is_draining(&self) -> bool {
-        matches!(self.standing, Standing::Draining)
+        matches!(self.state, State::Draining)
     }
 
     fn ejected_until(&self) -> Option<Instant> {
-        match self.standing {
-            Standing::Ejected { until, .. } => Some(until),
-            Standing::InService(_) | Standing::Draining => None,
+        match self.state {
+            State::Ejected { until, .. } => Some(until),
+            State::InService(_) | State::Draining => None,
         }
     }
 
@@ -286,56 +291,56 @@ impl Instance {
         self.healthy && !self.is_draining() && !self.is_ejected(now)
     }
 
-    /// Puts it back into service if it is ejected and its time is over.
+    /// Puts the instance back into service if its ejection has ended.
     fn end_ejection(&mut self, n: usize, now: Instant) -> Option<Change> {
-        match &mut self.standing {
-            Standing::Ejected { until, row } if *until <= now => {
-                self.standing = Standing::InService(std::mem::take(row));
+        match &mut self.state {
+            State::Ejected { until, streak } if *until <= now => {
+                self.state = State::InService(std::mem::take(streak));
                 Some(Change::Returned { instance: n })
             }
-            Standing::Ejected { .. } | Standing::InService(_) | Standing::Draining => None,
+            State::Ejected { .. } | State::InService(_) | State::Draining => None,
         }
     }
 
-    /// Ejects it, or spares it, after a sign that was counted, if there were too many failures.
+    /// Ejects or spares the instance if there were too many failures, counting the latest.
     fn judge(
         &mut self,
         n: usize,
-        sign: Sign,
+        observation: Observation,
         after: NonZeroU32,
         has_room: bool,
         until: Instant,
     ) -> Option<Change> {
-        let Standing::InService(row) = &mut self.standing else { return None };
-        let failures = row.failures();
+        let State::InService(streak) = &mut self.state else { return None };
+        let failures = streak.failures();
         if failures < after.get() {
-            row.spared = false;
+            streak.spared = false;
             return None;
         }
-        // On probation, a sound sign of the other sort changes nothing.
-        if !sign.is_failure() {
+        // On probation, a success of the other sort changes nothing.
+        if !observation.is_failure() {
             return None;
         }
         if !has_room {
-            let told = std::mem::replace(&mut row.spared, true);
-            return (!told).then_some(Change::Spared { instance: n, sign, failures });
+            let reported = std::mem::replace(&mut streak.spared, true);
+            return (!reported).then_some(Change::Spared { instance: n, observation, failures });
         }
-        let row = Row { spared: false, ..std::mem::take(row) };
-        self.standing = Standing::Ejected { until, row };
+        let streak = Streak { spared: false, ..std::mem::take(streak) };
+        self.state = State::Ejected { until, streak };
         self.ejections += 1;
-        self.era += 1;
-        Some(Change::Ejected { instance: n, sign, failures, until })
+        self.generation += 1;
+        Some(Change::Ejected { instance: n, observation, failures, until })
     }
 
     fn view(&self, now: Instant) -> InstanceView {
-        let (state, failures) = match &self.standing {
-            Standing::Draining => (InstanceState::Draining, 0),
-            Standing::Ejected { until, row } if *until > now => {
-                (InstanceState::Ejected { until: *until }, row.failures())
+        let (state, failures) = match &self.state {
+            State::Draining => (InstanceState::Draining, 0),
+            State::Ejected { until, streak } if *until > now => {
+                (InstanceState::Ejected { until: *until }, streak.failures())
             }
-            Standing::Ejected { row, .. } | Standing::InService(row) => match self.healthy {
-                true => (InstanceState::Serving, row.failures()),
-                false => (InstanceState::Unhealthy, row.failures()),
+            State::Ejected { streak, .. } | State::InService(streak) => match self.healthy {
+                true => (InstanceState::Serving, streak.failures()),
+                false => (InstanceState::Unhealthy, streak.failures()),
             },
         };
         InstanceView {
@@ -349,13 +354,13 @@ impl Instance {
     }
 }
 
-impl Row {
-    fn count(&mut self, sign: Sign) {
-        match sign {
-            Sign::Answered => self.unanswered = 0,
-            Sign::Unanswered => self.unanswered = self.unanswered.saturating_add(1),
-            Sign::Kept => self.broken_off = 0,
-            Sign::BrokenOff => self.broken_off = self.broken_off.saturating_add(1),
+impl Streak {
+    fn count(&mut self, observation: Observation) {
+        match observation {
+            Observation::Answered => self.unanswered = 0,
+            Observation::Unanswered => self.unanswered = self.unanswered.saturating_add(1),
+            Observation::Kept => self.broken_off = 0,
+            Observation::BrokenOff => self.broken_off = self.broken_off.saturating_add(1),
         }
     }
 
@@ -364,7 +369,7 @@ impl Row {
     }
 }
 
-/// Ranks instances for a client: alike for each of its connections, unlike for other clients.
+/// Ranks instances for a client (rendezvous hashing).
 fn affinity(client: IpAddr, n: usize) -> u64 {
     // Its keys are fixed, so every process ranks alike.
     let mut hasher = DefaultHasher::new();

@@ -1,4 +1,4 @@
-//! A drain: many connections closed over time, the rest cut off at a deadline. Pure.
+//! A drain: connections are closed over time, and the rest aborted at a deadline. Pure.
 
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
@@ -6,22 +6,22 @@ use std::time::{Duration, Instant};
 /// Up to this many connections are closed at once when the spread is automatic.
 const FEW: usize = 100;
 
-/// A drain that takes longer than this has no deadline worth the name; ten years.
+/// Longer drains are cut to ten years, so that deadlines stay within the range of `Instant`.
 const LONGEST: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
 
 /// How fast the Closes of a drain are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Pace {
-    /// At once for few connections, over half of the time for many.
+    /// At once for up to 100 connections, over half of the time for more.
     #[default]
     Auto,
     /// Evenly over this time.
     Over(Duration),
-    /// This many a second; faster where the time would not do.
+    /// This many per second, or faster where the time would not suffice.
     PerSecond(NonZeroU32),
 }
 
-/// When to close which part of the connections, and when to give up.
+/// When to close how many of the connections, and when to abort the rest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DrainPlan {
     started: Instant,
@@ -31,8 +31,8 @@ pub struct DrainPlan {
 }
 
 impl DrainPlan {
-    /// Plans to close `total` connections from `now` on, at a pace, and to cut off after `within`
-    /// what is left.
+    /// Plans to close `total` connections from `now` on at the given pace, and to abort those that
+    /// are left after `within`.
     pub fn new(now: Instant, total: usize, within: Duration, pace: Pace) -> Self {
         let within = within.min(LONGEST);
         let spread = match pace {
@@ -67,7 +67,7 @@ impl DrainPlan {
         Some(self.started + Duration::from_nanos(u64::try_from(share).unwrap_or(u64::MAX)))
     }
 
-    /// Returns when what is left is cut off.
+    /// Returns when the connections that are left are aborted.
     pub fn deadline(&self) -> Instant {
         self.started + self.within
     }

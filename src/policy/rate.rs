@@ -1,12 +1,12 @@
-//! A token bucket: so many a second, and as many at once.
+//! A token bucket whose burst is one second's worth of tokens.
 
 use std::time::{Duration, Instant};
 
-/// Counts what may happen so many times a second; after a quiet second, that many at once.
+/// Allows `per_second` events per second, and that many at once after a second without any.
 #[derive(Debug, Clone)]
 pub struct TokenBucket {
     per_second: u64,
-    /// Millionths of a token.
+    /// The tokens in the bucket, in millionths.
     micros: u64,
     filled: Instant,
 }
@@ -14,17 +14,18 @@ pub struct TokenBucket {
 impl TokenBucket {
     const TOKEN: u64 = 1_000_000;
 
-    /// Makes a full bucket; `None` for 0, which is no limit.
+    /// Makes a full bucket; `None` for 0, which means no limit, and for rates beyond counting.
     pub fn per_second(per_second: u64, now: Instant) -> Option<Self> {
         let micros = per_second.checked_mul(Self::TOKEN)?;
         (per_second > 0).then_some(Self { per_second, micros, filled: now })
     }
 
-    /// Takes a token if there is one.
+    /// Takes a token, and returns whether there was one.
     pub fn take(&mut self, now: Instant) -> bool {
         let passed = now.saturating_duration_since(self.filled).min(Duration::from_secs(1));
         let passed = u64::try_from(passed.as_micros()).unwrap_or(Self::TOKEN);
-        // `per_second` micro-tokens come with every microsecond; `per_second()` checked the product.
+        // Each microsecond adds `per_second` millionths. The constructor has checked that a whole
+        // second's worth does not overflow.
         let fresh = self.per_second * passed;
         if fresh > 0 {
             self.micros = (self.micros + fresh).min(self.per_second * Self::TOKEN);
@@ -37,7 +38,7 @@ impl TokenBucket {
         enough
     }
 
-    /// Tells whether the bucket is full: as good as new, and not worth remembering.
+    /// Returns whether the bucket is full again, so that it need not be kept.
     pub fn is_full(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.filled) >= Duration::from_secs(1)
     }

@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-/// The wait behind the first panic.
+/// The wait after the first panic.
 const SHORTEST: Duration = Duration::from_millis(100);
 
 /// The longest wait.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// A task that ran for this long before it panicked starts the waits anew.
+/// A task that ran for this long before it panicked starts over at the shortest wait.
 const STABLE: Duration = Duration::from_secs(60);
 
-/// The panics of one task.
+/// Computes the waits between the runs of one task that panics.
 #[derive(Debug, Clone, Default)]
 pub struct Restarts {
     /// Panics since the task last ran for [`STABLE`].
@@ -19,8 +19,8 @@ pub struct Restarts {
 }
 
 impl Restarts {
-    /// Takes note of a panic after the task ran for `ran`; returns how long to wait: twice as long
-    /// each time, up to half a minute.
+    /// Returns how long to wait after a panic of a task that ran for `ran`: twice as long each time,
+    /// up to half a minute.
     pub fn handle_panic(&mut self, ran: Duration) -> Duration {
         if ran >= STABLE {
             self.panics = 0;

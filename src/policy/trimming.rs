@@ -1,80 +1,78 @@
-//! When to give memory back to the system: after much of it was freed. Pure.
+//! When to return freed memory to the system (malloc_trim): once much of it was freed. Pure.
 
-/// About what an idle connection takes, in bytes.
+/// The approximate size of an idle connection, in bytes.
 const CONNECTION: u64 = 12 * 1024;
 
-/// So much less than at the peak is worth the walk through the heap, in bytes; of a large heap, a
-/// sixteenth.
-const WORTHWHILE: u64 = 4 << 20;
+/// The drop from the peak that is worth a walk through the heap, in bytes; for a large heap it is a
+/// sixteenth of the heap.
+const MIN_FREED: u64 = 4 << 20;
 
-/// So many attempts leave about as much behind, whatever became of them.
+/// This many attempts leave about as much freed memory behind, whether they succeeded or not.
 const ATTEMPTS: u64 = 1000;
 
-/// So many attempts between two looks are a storm that goes on.
+/// More attempts than this between two samples mean that a storm of them is still under way.
 const STORM: u64 = 100;
 
-/// The fewest looks between two walks: a heap in use is not walked all the time.
-const APART: u32 = 3;
+/// The fewest samples between two trims, so that a busy heap is not walked all the time.
+const MIN_APART: u32 = 3;
 
-/// After so many looks, what is due is done amid whatever goes on.
-const PATIENCE: u32 = 15;
+/// A trim that was put off this many times is done even while connections come and go.
+const MAX_PUT_OFF: u32 = 15;
 
-/// What was seen at one look.
+/// One sample of what connections and attempts use.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Look {
+pub struct Sample {
     /// Connections that are open.
     pub open: u64,
-    /// Bytes that the memory budget is charged with.
+    /// Bytes charged to the memory budget.
     pub charged: u64,
-    /// The most that it was charged with since the last look.
+    /// The most bytes charged since the last sample.
     pub peak: u64,
-    /// Attempts that ever began.
+    /// Attempts begun since the process started.
     pub attempts: u64,
 }
 
-/// Watches what connections and attempts take, look by look.
+/// Decides from samples when a trim is worthwhile.
 #[derive(Debug, Default)]
 pub struct Trimming {
-    /// The most that was taken since memory was last given back.
+    /// The most memory in use since the last trim.
     peak: u64,
-    /// What the last look saw.
+    /// The memory in use at the last sample.
     last: u64,
     last_attempts: u64,
-    /// Attempts that had begun when memory was last given back.
+    /// Attempts that had begun at the last trim.
     trimmed_attempts: u64,
-    /// Looks since then.
+    /// Samples since the last trim.
     since: u32,
-    /// Looks at which it was due, and put off.
+    /// Samples at which a trim was due and put off.
     put_off: u32,
 }
 
 impl Trimming {
-    /// Takes note of what there is; tells whether to give memory back now.
-    ///
-    /// That is when much was freed since the peak, and the going has ceased: a storm is trimmed
-    /// once, behind it, not in its midst.
-    pub fn look(&mut self, look: Look) -> bool {
-        let weight = look.open * CONNECTION + look.charged;
-        self.peak = self.peak.max(weight).max(look.open * CONNECTION + look.peak);
+    /// Returns whether to trim now: much was freed since the peak, and connections have stopped
+    /// leaving, so that a storm is followed by one trim and not interrupted by many.
+    pub fn is_due(&mut self, sample: Sample) -> bool {
+        let used = sample.open * CONNECTION + sample.charged;
+        self.peak = self.peak.max(used).max(sample.open * CONNECTION + sample.peak);
         self.since = self.since.saturating_add(1);
-        let going = weight < self.last || look.attempts - self.last_attempts > STORM;
-        (self.last, self.last_attempts) = (weight, look.attempts);
-        let freed = self.peak - weight >= WORTHWHILE.max(weight / 16);
-        let due = freed || look.attempts - self.trimmed_attempts >= ATTEMPTS;
+        let is_busy = used < self.last || sample.attempts - self.last_attempts > STORM;
+        (self.last, self.last_attempts) = (used, sample.attempts);
+        let freed = self.peak - used >= MIN_FREED.max(used / 16);
+        let due = freed || sample.attempts - self.trimmed_attempts >= ATTEMPTS;
         if !due {
             self.put_off = 0;
             return false;
         }
-        if self.since < APART || going && self.put_off < PATIENCE {
+        if self.since < MIN_APART || is_busy && self.put_off < MAX_PUT_OFF {
             self.put_off += 1;
             return false;
         }
         let last = (self.last, self.last_attempts);
         *self = Self {
-            peak: weight,
+            peak: used,
             last: last.0,
             last_attempts: last.1,
-            trimmed_attempts: look.attempts,
+            trimmed_attempts: sample.attempts,
             ..Self::default()
         };
         true
@@ -87,17 +85,17 @@ mod tests {
 
     const MIB: u64 = 1 << 20;
 
-    fn looks(looks: impl IntoIterator<Item = Look>) -> Vec<bool> {
+    fn trims(samples: impl IntoIterator<Item = Sample>) -> Vec<bool> {
         let mut trimming = Trimming::default();
-        looks.into_iter().map(|look| trimming.look(look)).collect()
+        samples.into_iter().map(|sample| trimming.is_due(sample)).collect()
     }
 
     fn open(open: &[u64]) -> Vec<bool> {
-        looks(open.iter().map(|open| Look { open: *open, ..Look::default() }))
+        trims(open.iter().map(|open| Sample { open: *open, ..Sample::default() }))
     }
 
     fn charged(charged: &[u64]) -> Vec<bool> {
-        looks(charged.iter().map(|mib| Look { charged: mib * MIB, ..Look::default() }))
+        trims(charged.iter().map(|mib| Sample { charged: mib * MIB, ..Sample::default() }))
     }
 
     fn count(trims: &[bool]) -> usize {
@@ -105,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_storm_is_trimmed_once_and_behind_it() {
+    fn a_storm_is_followed_by_one_trim() {
         let trims = open(&[0, 10_000, 7_000, 2_000, 3, 3, 3]);
         assert_eq!(trims, [false, false, false, false, false, true, false]);
     }
@@ -123,26 +121,26 @@ mod tests {
     }
 
     #[test]
-    fn queues_that_were_emptied_are_trimmed_also_if_no_look_saw_them_full() {
+    fn queues_that_were_emptied_are_trimmed_even_if_no_sample_saw_them_full() {
         assert_eq!(count(&charged(&[1, 30, 1, 1, 1])), 1);
-        let mut unseen = vec![Look::default(); 5];
+        let mut unseen = vec![Sample::default(); 5];
         unseen[2].peak = 30 * MIB;
-        assert_eq!(looks(unseen), [false, false, true, false, false]);
+        assert_eq!(trims(unseen), [false, false, true, false, false]);
     }
 
     #[test]
-    fn many_attempts_are_trimmed_behind_them_though_each_was_short() {
+    fn many_short_attempts_are_followed_by_one_trim() {
         let attempts = [0, 2000, 9000, 10_000, 10_001, 10_001, 10_001];
-        let trims = looks(attempts.map(|attempts| Look { attempts, ..Look::default() }));
+        let trims = trims(attempts.map(|attempts| Sample { attempts, ..Sample::default() }));
         assert_eq!(trims, [false, false, false, false, true, false, false]);
     }
 
     #[test]
     fn what_swings_all_the_time_is_trimmed_rarely() {
         let swings: Vec<u64> = (0..120).map(|n| if n % 2 == 0 { 100 } else { 50 }).collect();
-        assert!(count(&charged(&swings)) <= 120 / APART as usize);
-        let flood = (0..120).map(|n| Look { attempts: n * 5000, ..Look::default() });
-        let trims = count(&looks(flood));
+        assert!(count(&charged(&swings)) <= 120 / MIN_APART as usize);
+        let flood = (0..120).map(|n| Sample { attempts: n * 5000, ..Sample::default() });
+        let trims = count(&trims(flood));
         assert!((5..=8).contains(&trims), "{trims}");
     }
 }

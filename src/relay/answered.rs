@@ -11,7 +11,7 @@ use crate::actor::backend::Backend;
 use crate::config::{ConnectionSettings, Records};
 use crate::node::adoption::Adoption;
 use crate::node::places::Place;
-use crate::policy::balance::Sign;
+use crate::policy::balance::Observation;
 use crate::protocol::classification::LossKind;
 use crate::transport::opening_handshake::{
     ClientRequest, FailedOpening, Subprotocol, Waiting, joined, open_or_answer,
@@ -57,7 +57,7 @@ impl Reached<'_> {
         let Self { application: _, connected, lease, _pending } = self;
         match open_or_answer(connected.transport, request, within, max_body).await {
             Ok(opened) => {
-                lease.saw(Sign::Answered);
+                lease.saw(Observation::Answered);
                 upstream.status = Some(opened.status);
                 Ok(Answered {
                     transport: opened.socket,
@@ -72,8 +72,8 @@ impl Reached<'_> {
                 })
             }
             Err(failed) => {
-                if let Some(sign) = Sign::of_dial(failed.failure) {
-                    lease.saw(sign);
+                if let Some(observation) = Observation::of_dial(failed.failure) {
+                    lease.saw(observation);
                 }
                 upstream.status = failed.status;
                 Err(failed)

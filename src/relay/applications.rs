@@ -11,10 +11,10 @@ use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use crate::config::{Records, RelayBackend, UpstreamUrl};
 use crate::node::lease::Lease;
 use crate::policy::balance::{
-    Change, Choice, Ejection, InstanceView, NoApplication, NoInstance, Pool, Sign,
+    Change, Choice, Ejection, InstanceView, NoApplication, NoInstance, Observation, Pool,
 };
+use crate::policy::log_throttle::LogThrottle;
 use crate::policy::masking::{self, Masking};
-use crate::policy::repeats::Repeats;
 use crate::runtime::now;
 use crate::transport::dial::InvalidUrl;
 use crate::transport::http_proxy::{AppConnection, ConnectionPool};
@@ -50,8 +50,8 @@ pub(super) struct Application {
     pending: Semaphore,
     /// The connections that are kept for plain requests.
     pub(super) pool: Arc<ConnectionPool>,
-    /// How often it was told that a plain request was not answered.
-    complaints: Mutex<Repeats>,
+    /// Limits the log message about unanswered plain requests.
+    complaints: Mutex<LogThrottle>,
 }
 
 /// A client's share of an application: until it is dropped, it counts as a connection there.
@@ -99,7 +99,7 @@ impl Applications {
                 upstream: Upstream::new(url.as_str(), trust)?,
                 pending: Semaphore::new(settings.max_pending as usize),
                 pool: Arc::default(),
-                complaints: Mutex::new(Repeats::new(COMPLAIN_AGAIN)),
+                complaints: Mutex::new(LogThrottle::new(COMPLAIN_AGAIN)),
             })
         };
         let all =
@@ -198,8 +198,8 @@ impl Applications {
                 Err(why) => {
                     // Authorities that cannot be read are this end's fault: nothing was dialled.
                     let ours = why.failure == OpenFailure::Tls && why.transport_end.is_none();
-                    if let Some(sign) = Sign::of_dial(why.failure).filter(|_| !ours) {
-                        lease.saw(sign);
+                    if let Some(observation) = Observation::of_dial(why.failure).filter(|_| !ours) {
+                        lease.saw(observation);
                     }
                     if tries == 0 {
                         return Err(NotReached::Failed(application, why));
@@ -272,12 +272,12 @@ impl Applications {
         let Some(application) = self.all.get(change.instance()) else { return };
         let url = application.shown_url();
         match change {
-            Change::Ejected { sign, failures, .. } => tracing::warn!(
-                upstream = %url, %sign, failures,
+            Change::Ejected { observation, failures, .. } => tracing::warn!(
+                upstream = %url, %observation, failures,
                 "the application fails: it gets no new clients for a while"
             ),
-            Change::Spared { sign, failures, .. } => tracing::warn!(
-                upstream = %url, %sign, failures,
+            Change::Spared { observation, failures, .. } => tracing::warn!(
+                upstream = %url, %observation, failures,
                 "the application fails, and too many others do: it gets clients all the same"
             ),
             Change::Unhealthy { .. } => {
@@ -313,10 +313,10 @@ impl Application {
 
     /// Says that a plain request was not answered, now and then: there may be thousands.
     pub(super) fn complain(&self, why: &str) {
-        let told = self.complaints.lock().unwrap_or_else(PoisonError::into_inner).tell(now());
-        if let Some(untold) = told {
+        let mut complaints = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(suppressed) = complaints.check(now()) {
             tracing::warn!(
-                upstream = %self.shown_url(), why, untold,
+                upstream = %self.shown_url(), why, suppressed,
                 "plain HTTP: the application did not answer"
             );
         }
@@ -330,9 +330,9 @@ impl Application {
 
 impl ApplicationLease {
     /// Takes note of what was seen of the application.
-    pub(super) fn saw(&self, sign: Sign) {
+    pub(super) fn saw(&self, observation: Observation) {
         if let Some(choice) = &self.choice {
-            self.applications.change(|pool| pool.report(choice, now(), sign));
+            self.applications.change(|pool| pool.report(choice, now(), observation));
         }
     }
 
@@ -353,8 +353,8 @@ impl Lease for ApplicationLease {
     }
 
     fn ended(self: Box<Self>, outcome: &Outcome) {
-        if let Some(sign) = Sign::of_ending(outcome) {
-            self.saw(sign);
+        if let Some(observation) = Observation::of_ending(outcome) {
+            self.saw(observation);
         }
     }
 }

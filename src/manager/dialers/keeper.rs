@@ -21,7 +21,7 @@ use super::{Gate, Shared, Wishes, lock, now};
 use crate::connection::handle::ConnectionHandle;
 use crate::manager::core::Core;
 use crate::node::NotAccepting;
-use crate::policy::reconnect::{Advised, GiveUp, Reconnect};
+use crate::policy::reconnect::{GiveUp, NextStep, Reconnect};
 use crate::vocabulary::{
     Cause, CloseCode, CloseFrame, CloseReason, DialerChange, DialerPhase, Ending, Requester, Span,
 };
@@ -347,11 +347,11 @@ impl Keeper {
         let advised =
             self.reconnect.handle_end(&ending.outcome, ending.open_for, rand::random::<f64>());
         match advised {
-            Advised::Wait(wait) => Ok(wait),
-            Advised::GiveUp(GiveUp::NeverOn(code)) => {
+            NextStep::Wait(wait) => Ok(wait),
+            NextStep::GiveUp(GiveUp::NeverOn(code)) => {
                 Err(format!("the peer closed with {code}, which is among never_on"))
             }
-            Advised::GiveUp(GiveUp::Never) => Err(format!("it would end the same way: {ending}")),
+            NextStep::GiveUp(GiveUp::Never) => Err(format!("it would end the same way: {ending}")),
         }
     }
 

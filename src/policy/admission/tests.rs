@@ -25,12 +25,12 @@ fn numbers_are_counted_over_the_node_and_by_address() {
     assert_eq!(refusal(admission.admit(now, HERE)), "max_connections_per_ip");
     admission.admit(now, THERE).unwrap();
     assert_eq!(refusal(admission.admit(now, THERE)), "max_connections");
-    admission.leave(HERE);
+    admission.release(HERE);
     admission.admit(now, HERE).unwrap();
     for ip in [HERE, HERE, THERE] {
-        admission.leave(ip);
+        admission.release(ip);
     }
-    assert!(admission.present() == 0 && admission.present_by_ip.is_empty());
+    assert!(admission.connections() == 0 && admission.connections_by_ip.is_empty());
 }
 
 #[test]
@@ -42,7 +42,7 @@ fn an_ipv6_network_counts_as_one_address() {
     admission.admit(now, one).unwrap();
     assert_eq!(refusal(admission.admit(now, same)), "max_connections_per_ip");
     admission.admit(now, other).unwrap();
-    admission.leave(one);
+    admission.release(one);
     admission.admit(now, same).unwrap();
 
     let limits = AdmissionLimits { accept_rate_per_ip: 1, ..Default::default() };
@@ -53,11 +53,11 @@ fn an_ipv6_network_counts_as_one_address() {
 
     let limits = AdmissionLimits { half_open_per_ip: 1, ..Default::default() };
     let mut admission = Admission::new(limits, now);
-    admission.overdue(one.unwrap()).unwrap();
-    assert_eq!(refusal(admission.overdue(same.unwrap())), "half_open_per_ip");
-    admission.overdue(other.unwrap()).unwrap();
-    admission.heard(same.unwrap());
-    admission.overdue(one.unwrap()).unwrap();
+    admission.begin_half_open(one.unwrap()).unwrap();
+    assert_eq!(refusal(admission.begin_half_open(same.unwrap())), "half_open_per_ip");
+    admission.begin_half_open(other.unwrap()).unwrap();
+    admission.end_half_open(same.unwrap());
+    admission.begin_half_open(one.unwrap()).unwrap();
 }
 
 #[test]
@@ -95,8 +95,8 @@ fn a_flood_of_addresses_is_forgotten_again() {
         now += Duration::from_millis(1);
         let ip = Some(IpAddr::V4(n.into()));
         admission.admit(now, ip).unwrap();
-        admission.leave(ip);
-        assert!(admission.rates_by_ip.remembered() <= 2_000);
+        admission.release(ip);
+        assert!(admission.rates_by_ip.len() <= 2_000);
     }
 }
 
@@ -105,8 +105,8 @@ fn without_limits_everybody_is_admitted() {
     let now = Instant::now();
     let mut admission = Admission::new(AdmissionLimits::default(), now);
     for _ in 0..10_000 {
-        admission.arrive(HERE).unwrap();
-        admission.overdue(HERE.unwrap()).unwrap();
+        admission.begin_handshake(HERE).unwrap();
+        admission.begin_half_open(HERE.unwrap()).unwrap();
         admission.admit(now, HERE).unwrap();
     }
 }
@@ -117,16 +117,16 @@ fn an_attempt_that_is_admitted_counts_once() {
     let limits = AdmissionLimits { max_connections: 200, ..Default::default() };
     let mut admission = Admission::new(limits, now);
     for _ in 0..200 {
-        admission.arrive(HERE).unwrap();
+        admission.begin_handshake(HERE).unwrap();
         admission.admit(now, HERE).unwrap();
-        admission.settle(HERE);
+        admission.end_handshake(HERE);
     }
     // Each further one is heard, and told why it is refused.
     for _ in 0..128 {
-        admission.arrive(HERE).unwrap();
+        admission.begin_handshake(HERE).unwrap();
         assert_eq!(refusal(admission.admit(now, HERE)), "max_connections");
     }
-    let refused = admission.arrive(HERE).unwrap_err().limit;
+    let refused = admission.begin_handshake(HERE).unwrap_err().limit;
     assert_eq!((refused.name, refused.limit, refused.observed), ("max_connections", 200, 201));
 }
 
@@ -136,29 +136,29 @@ fn silent_sockets_of_one_host_leave_room_for_others() {
         AdmissionLimits { max_connections: 100, half_open_per_ip: 10, ..Default::default() };
     let mut admission = Admission::new(limits, Instant::now());
     // A burst is heard as long as there is room enough.
-    let heard = (0..1_000).filter(|_| admission.arrive(HERE).is_ok()).count();
+    let heard = (0..1_000).filter(|_| admission.begin_handshake(HERE).is_ok()).count();
     assert_eq!(heard, 114);
-    assert_eq!(refusal(admission.arrive(HERE)), "half_open_per_ip");
-    admission.arrive(THERE).unwrap();
-    admission.arrive(None).unwrap();
+    assert_eq!(refusal(admission.begin_handshake(HERE)), "half_open_per_ip");
+    admission.begin_handshake(THERE).unwrap();
+    admission.begin_handshake(None).unwrap();
     // Those that stay silent are refused but for a few.
-    let stay = (0..114).filter(|_| match admission.overdue(HERE.unwrap()) {
+    let stay = (0..114).filter(|_| match admission.begin_half_open(HERE.unwrap()) {
         Ok(()) => true,
         Err(_) => {
-            admission.settle(HERE);
+            admission.end_handshake(HERE);
             false
         }
     });
     assert_eq!(stay.count(), 10);
-    admission.arrive(HERE).unwrap();
+    admission.begin_handshake(HERE).unwrap();
     for ip in [HERE, THERE, None] {
-        admission.settle(ip);
+        admission.end_handshake(ip);
     }
     for _ in 0..10 {
-        admission.heard(HERE.unwrap());
-        admission.settle(HERE);
+        admission.end_half_open(HERE.unwrap());
+        admission.end_handshake(HERE);
     }
-    assert!(admission.arrivals.is_empty());
+    assert!(admission.handshakes.is_empty());
 }
 
 #[test]
@@ -167,13 +167,13 @@ fn those_that_come_with_others_and_those_that_were_dialled_take_places() {
     let limits = AdmissionLimits { max_connections: 3, ..Default::default() };
     let mut admission = Admission::new(limits, now);
     admission.admit(now, HERE).unwrap();
-    admission.accompany().unwrap();
-    admission.count_in();
-    admission.count_in();
-    assert_eq!(refusal(admission.accompany()), "max_connections");
+    admission.admit_upstream().unwrap();
+    admission.count_dialled();
+    admission.count_dialled();
+    assert_eq!(refusal(admission.admit_upstream()), "max_connections");
     assert_eq!(refusal(admission.admit(now, HERE)), "max_connections");
     for _ in 0..2 {
-        admission.leave(None);
+        admission.release(None);
     }
     admission.admit(now, HERE).unwrap();
 }

@@ -1,8 +1,8 @@
 //! Instances that come, fail, return and drain, without a clock or a socket.
 
 mod ejecting;
+mod observations;
 mod properties;
-mod signs;
 
 use super::*;
 use crate::vocabulary::BackendState;
@@ -29,19 +29,25 @@ fn choose(pool: &mut Pool, now: Instant, n: usize) -> Choice {
     pool.choose(now, None, &others).unwrap()
 }
 
-/// Shows this sign by one client of this instance, so many times in a row.
-fn show(pool: &mut Pool, now: Instant, n: usize, sign: Sign, times: u32) -> Vec<Change> {
+/// Shows this observation by one client of this instance, so many times in a row.
+fn show(
+    pool: &mut Pool,
+    now: Instant,
+    n: usize,
+    observation: Observation,
+    times: u32,
+) -> Vec<Change> {
     let mut changes = Vec::new();
     for _ in 0..times {
         let choice = choose(pool, now, n);
-        changes.extend(pool.report(&choice, now, sign));
+        changes.extend(pool.report(&choice, now, observation));
         pool.release(choice);
     }
     changes
 }
 
 fn eject(pool: &mut Pool, now: Instant, n: usize) {
-    let changes = show(pool, now, n, Sign::Unanswered, 5);
+    let changes = show(pool, now, n, Observation::Unanswered, 5);
     let ejected = matches!(changes[..], [Change::Ejected { instance, .. }] if instance == n);
     assert!(ejected, "{changes:?}");
 }
@@ -152,7 +158,7 @@ fn one_that_is_resumed_begins_anew() {
     assert_eq!((words(&pool, now), pool.poll_deadline()), (vec!["draining", "serving"], None));
     pool.resume(0).unwrap();
     // It is not on probation.
-    assert_eq!(show(&mut pool, now, 0, Sign::Unanswered, 4), []);
+    assert_eq!(show(&mut pool, now, 0, Observation::Unanswered, 4), []);
     assert_eq!(words(&pool, now), ["serving", "serving"]);
 }
 
@@ -164,7 +170,7 @@ fn what_its_predecessor_left_is_not_held_against_it() {
     pool.drain(0).unwrap();
     pool.resume(0).unwrap();
     for choice in &old {
-        assert_eq!(pool.report(choice, now, Sign::BrokenOff), []);
+        assert_eq!(pool.report(choice, now, Observation::BrokenOff), []);
     }
     assert_eq!(pool.view(now)[0].failures, 0);
 }
@@ -205,10 +211,10 @@ fn where_nothing_is_good_anything_that_does_not_drain_will_do() {
     eject(&mut pool, now, 0);
     pool.probed(1, false).unwrap();
     let only = pool.choose(now, None, &[]).unwrap();
-    assert_eq!((only.instance(), only.fails_open()), (2, false));
+    assert_eq!((only.instance(), words(&pool, now)[2]), (2, "serving"));
     // The good one was tried in vain.
     let second = pool.choose(now, None, &[2]).unwrap();
-    assert_eq!((second.instance(), second.fails_open()), (1, true));
+    assert_eq!((second.instance(), words(&pool, now)[1]), (1, "unhealthy"));
     pool.drain(2).unwrap();
     let mut chosen: Vec<_> = (0..4).map(|_| enter(&mut pool, now)).collect();
     chosen.sort_unstable();

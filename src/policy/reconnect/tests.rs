@@ -51,10 +51,10 @@ fn asked(wait: Duration) -> Outcome {
     outcome
 }
 
-fn wait(advised: Advised) -> Duration {
+fn wait(advised: NextStep) -> Duration {
     match advised {
-        Advised::Wait(wait) => wait,
-        Advised::GiveUp(why) => panic!("gave up: {why:?}"),
+        NextStep::Wait(wait) => wait,
+        NextStep::GiveUp(why) => panic!("gave up: {why:?}"),
     }
 }
 
@@ -71,20 +71,20 @@ fn what_the_other_leg_of_a_relay_closed_with_is_not_the_peers_word() {
         assert!(wait(relayed(echoed, echoed)) <= Duration::from_millis(400), "{echoed}");
     }
     // Both Closes crossed: that one is its own.
-    assert_eq!(relayed(1000, 4004), Advised::GiveUp(GiveUp::NeverOn(4004)));
-    assert_eq!(relayed(1000, 1003), Advised::GiveUp(GiveUp::Never));
+    assert_eq!(relayed(1000, 4004), NextStep::GiveUp(GiveUp::NeverOn(4004)));
+    assert_eq!(relayed(1000, 1003), NextStep::GiveUp(GiveUp::Never));
 }
 
 #[test]
 fn what_would_end_the_same_way_is_given_up() {
     let mut reconnect = Reconnect::new(policy());
     let mut after = |outcome: &Outcome| reconnect.handle_end(outcome, HOUR, 0.5);
-    assert_eq!(after(&closed(1008)), Advised::GiveUp(GiveUp::NeverOn(1008)));
-    assert_eq!(after(&closed(4004)), Advised::GiveUp(GiveUp::NeverOn(4004)));
-    assert_eq!(after(&closed(1003)), Advised::GiveUp(GiveUp::Never));
-    assert_eq!(after(&refused(404)), Advised::GiveUp(GiveUp::Never));
+    assert_eq!(after(&closed(1008)), NextStep::GiveUp(GiveUp::NeverOn(1008)));
+    assert_eq!(after(&closed(4004)), NextStep::GiveUp(GiveUp::NeverOn(4004)));
+    assert_eq!(after(&closed(1003)), NextStep::GiveUp(GiveUp::Never));
+    assert_eq!(after(&refused(404)), NextStep::GiveUp(GiveUp::Never));
     let breach = outcome(Kind::ProtocolViolation, None);
-    assert_eq!(after(&breach), Advised::GiveUp(GiveUp::Never));
+    assert_eq!(after(&breach), NextStep::GiveUp(GiveUp::Never));
     // A feed that says goodbye is dialled again.
     wait(after(&closed(1000)));
     wait(after(&closed(1001)));
@@ -127,20 +127,20 @@ fn a_peer_that_asks_for_time_gets_it() {
     // Retry-After, also beyond the longest wait.
     assert_eq!(after(&asked(Duration::from_secs(7)), 0.0), Duration::from_secs(7));
     assert_eq!(after(&asked(Duration::from_secs(300)), 0.0), Duration::from_secs(300));
-    assert_eq!(after(&asked(HOUR * 24), 0.0), LONGEST_ASKED);
-    assert!(after(&asked(HOUR * 24), 1.0) <= LONGEST_ASKED + LONGEST_ASKED / 10);
+    assert_eq!(after(&asked(HOUR * 24), 0.0), LONGEST_RETRY_AFTER);
+    assert!(after(&asked(HOUR * 24), 1.0) <= LONGEST_RETRY_AFTER + LONGEST_RETRY_AFTER / 10);
     // A dialer that waits for longer than anybody may ask for does so.
     let rare = ReconnectPolicy { min: HOUR * 2, max: HOUR * 24, ..policy() };
     let mut rare = Reconnect::new(rare);
     for jitter in [0.0, 1.0] {
         let advised = rare.handle_end(&asked(Duration::from_secs(5)), Duration::ZERO, jitter);
-        assert_eq!(advised, Advised::Wait(HOUR * 2));
+        assert_eq!(advised, NextStep::Wait(HOUR * 2));
     }
     // One that asks for less than a dialer waits anyway changes nothing.
     assert!(after(&asked(Duration::ZERO), 0.0) >= policy().min);
     let short = ReconnectPolicy { max: Duration::from_secs(1), ..policy() };
     let waited = Reconnect::new(short).handle_end(&closed(1013), Duration::ZERO, 1.0);
-    assert_eq!(waited, Advised::Wait(Duration::from_secs(1)));
+    assert_eq!(waited, NextStep::Wait(Duration::from_secs(1)));
 }
 
 #[test]
@@ -183,17 +183,17 @@ proptest! {
                 .is_some_and(|code| [1008, 4004].contains(&code))
                 || outcome.retry == Retry::Never;
             match advised {
-                Advised::GiveUp(_) => prop_assert!(never),
-                Advised::Wait(wait) => {
+                NextStep::GiveUp(_) => prop_assert!(never),
+                NextStep::Wait(wait) => {
                     prop_assert!(!never);
                     prop_assert!(wait >= min.min(max));
                     let asked = match outcome.retry {
                         Retry::Backoff { min, .. } if outcome.retry != LATER => min,
                         _ => Duration::ZERO,
                     };
-                    if asked > usual() {
-                        prop_assert!(wait >= asked.min(LONGEST_ASKED));
-                        prop_assert!(wait <= max.max(LONGEST_ASKED + LONGEST_ASKED / 10));
+                    if asked > default_min() {
+                        prop_assert!(wait >= asked.min(LONGEST_RETRY_AFTER));
+                        prop_assert!(wait <= max.max(LONGEST_RETRY_AFTER + LONGEST_RETRY_AFTER / 10));
                     } else {
                         prop_assert!(wait <= max);
                     }

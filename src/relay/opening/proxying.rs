@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, Uri, header, request, response};
 use super::{Relay, headers, status_of};
 use crate::config::{HostHeader, PlainHttp};
 use crate::node::Node;
-use crate::policy::balance::Sign;
+use crate::policy::balance::Observation;
 use crate::protocol::request_framing::Head;
 use crate::relay::applications::{ApplicationLease, NotReached, ReachedPlain};
 use crate::transport::http_proxy::{self, Forwarding, NotPassed, Reached, Served, Turn};
@@ -149,7 +149,7 @@ impl Forwarding for Proxying<'_> {
     fn answer(&self, lease: &ApplicationLease, answer: &mut response::Parts) {
         self.node.plain.count(HttpOutcome::Answered);
         // Its status is about one page, not about the application.
-        lease.saw(Sign::Answered);
+        lease.saw(Observation::Answered);
         headers::change_plain_answer(&mut answer.headers);
     }
 

@@ -1,10 +1,10 @@
-//! The words of balancing: how to choose, what was chosen, how an instance fares, what changed.
+//! The types of balancing: settings, choices, changes, and the status of an instance.
 
 use std::fmt;
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
-use super::Sign;
+use super::Observation;
 use crate::vocabulary::BackendState;
 
 /// How one of several instances is chosen.
@@ -15,8 +15,8 @@ pub enum Balance {
     RoundRobin,
     /// The one with the fewest connections; in turn among equals.
     LeastConnections,
-    /// The same for each address of a client, as long as it serves; where one comes or goes, only its
-    /// own clients move (rendezvous hashing).
+    /// By the client's address: it keeps its instance while that serves, and when an instance comes
+    /// or goes only its own clients move (rendezvous hashing).
     ClientAddress,
 }
 
@@ -43,40 +43,34 @@ impl fmt::Display for Balance {
 /// When an instance is ejected, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ejection {
-    /// Failures in a row.
+    /// How many consecutive failures eject it.
     pub after: NonZeroU32,
-    /// How long it gets no clients then.
+    /// How long it then gets no clients.
     pub lasting: Duration,
 }
 
-/// An instance that was chosen for a client; it counts as a connection until it is released.
+/// An instance that was chosen for a client. It counts as a connection until it is released.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "it counts as a connection until it is given to `Pool::release`"]
 pub struct Choice {
     pub(super) instance: usize,
-    pub(super) era: u64,
-    pub(super) fails_open: bool,
+    pub(super) generation: u64,
 }
 
 impl Choice {
-    /// Returns which instance it is.
+    /// Returns the number of the instance.
     pub fn instance(&self) -> usize {
         self.instance
-    }
-
-    /// Tells whether the instance is ejected or unhealthy, and was chosen for want of a better one.
-    pub fn fails_open(&self) -> bool {
-        self.fails_open
     }
 }
 
 /// Why no instance was chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NoApplication {
-    /// All instances drain: there is nothing wrong, but nobody takes clients.
+    /// All instances are draining.
     #[error("every instance of the application is draining")]
     AllDraining,
-    /// The client has tried all that do not drain.
+    /// The client has tried all instances that are not draining.
     #[error("every instance of the application was tried")]
     Exhausted,
 }
@@ -91,58 +85,58 @@ pub struct NoInstance {
     pub len: usize,
 }
 
-/// What changed with an instance.
+/// A change in the state of an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
-    /// It gets no clients for a while, as long as there are others.
+    /// It gets no clients for a while, as long as others serve.
     Ejected {
-        /// Which.
+        /// Its number.
         instance: usize,
-        /// What was seen of it last.
-        sign: Sign,
-        /// How often in a row.
+        /// The latest failure.
+        observation: Observation,
+        /// How many failures in a row.
         failures: u32,
         /// When it returns.
         until: Instant,
     },
-    /// It failed as often, but too many are ejected already; said once in a row of failures.
+    /// It failed often enough, but too many others are ejected; returned once per streak.
     Spared {
-        /// Which.
+        /// Its number.
         instance: usize,
-        /// What was seen of it last.
-        sign: Sign,
-        /// How often in a row.
+        /// The latest failure.
+        observation: Observation,
+        /// How many failures in a row.
         failures: u32,
     },
-    /// Its ejection is over; it gets clients again if it is healthy.
+    /// Its ejection has ended; it gets clients again if it is healthy.
     Returned {
-        /// Which.
+        /// Its number.
         instance: usize,
     },
-    /// Its health path does not answer well any more.
+    /// Its health check fails.
     Unhealthy {
-        /// Which.
+        /// Its number.
         instance: usize,
     },
-    /// Its health path answers well again.
+    /// Its health check succeeds again.
     Healthy {
-        /// Which.
+        /// Its number.
         instance: usize,
     },
-    /// Somebody drains it.
+    /// An operator drains it.
     Draining {
-        /// Which.
+        /// Its number.
         instance: usize,
     },
-    /// Somebody put it back into service.
+    /// An operator put it back into service.
     Resumed {
-        /// Which.
+        /// Its number.
         instance: usize,
     },
 }
 
 impl Change {
-    /// Returns the word for it.
+    /// Returns the word that is logged.
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Ejected { .. } => "ejected",
@@ -155,7 +149,7 @@ impl Change {
         }
     }
 
-    /// Returns which instance it is about.
+    /// Returns the number of the instance.
     pub const fn instance(&self) -> usize {
         match *self {
             Self::Ejected { instance, .. }
@@ -169,17 +163,16 @@ impl Change {
     }
 }
 
-/// How an instance fares, at one moment.
+/// The status of an instance at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InstanceView {
     /// Whether it gets clients, and if not, why.
     pub state: InstanceState,
-    /// What its health path said last; true if it was never asked.
+    /// The result of its last health check; true before the first.
     pub healthy: bool,
-    /// Connections that it has, those that are being opened included.
+    /// Its connections, including those that are being opened.
     pub connections: u64,
-    /// Failures in a row: handshakes it did not answer, or connections it broke off, whichever are
-    /// more.
+    /// Consecutive failures: unanswered handshakes or broken connections, whichever are more.
     pub failures: u32,
     /// Times it was chosen.
     pub chosen: u64,
@@ -192,14 +185,14 @@ pub struct InstanceView {
 pub enum InstanceState {
     /// It gets clients.
     Serving,
-    /// What was seen of it has it ejected.
+    /// It was ejected for its failures.
     Ejected {
         /// When it returns.
         until: Instant,
     },
-    /// Its health path does not answer well.
+    /// Its health check fails.
     Unhealthy,
-    /// Somebody drains it.
+    /// An operator drains it.
     Draining,
 }
 

@@ -1,5 +1,5 @@
-//! What is remembered by network: counts for as long as they are above zero, rates for as long as
-//! they matter. Nothing here is ever searched through.
+//! Counts and rates by client network. Counts are dropped at zero and rates once their bucket is
+//! full again, without ever searching a map.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::policy::rate::TokenBucket;
 
-/// Counts above zero.
+/// The counts that are above zero.
 #[derive(Debug, Default)]
 pub(super) struct Counts(HashMap<IpAddr, u64>);
 
@@ -35,38 +35,38 @@ impl Counts {
     }
 }
 
-/// The rates of those who came within the last second or two.
+/// The token buckets of the networks that connected within the last second or two.
 ///
-/// A bucket that rested for a second is full, as good as a new one. So buckets live in two
-/// generations: those in use move into the younger one, and the older one is dropped whole once it
-/// has rested.
+/// A bucket that was not used for a second is full, like a new one. Buckets therefore live in two
+/// generations: a bucket in use moves to the younger one, and the older one is dropped whole once
+/// its buckets are full.
 #[derive(Debug)]
-pub(super) struct Recent {
+pub(super) struct Rates {
     per_second: u64,
     younger: HashMap<IpAddr, TokenBucket>,
     older: HashMap<IpAddr, TokenBucket>,
-    turned: Instant,
+    rotated: Instant,
 }
 
 /// How long a generation is the younger one.
 const GENERATION: Duration = Duration::from_secs(1);
 
-impl Recent {
+impl Rates {
     pub(super) fn new(per_second: u64, now: Instant) -> Self {
-        Self { per_second, younger: HashMap::new(), older: HashMap::new(), turned: now }
+        Self { per_second, younger: HashMap::new(), older: HashMap::new(), rotated: now }
     }
 
-    /// Takes a token of this network's, if there is one.
+    /// Takes a token of this network, and returns whether there was one.
     pub(super) fn take(&mut self, network: IpAddr, now: Instant) -> bool {
-        let age = now.saturating_duration_since(self.turned);
+        let age = now.saturating_duration_since(self.rotated);
         if age >= GENERATION {
-            // After two all of both have rested.
-            let rested = age >= 2 * GENERATION;
+            // After two generations all buckets of both are full.
+            let both_full = age >= 2 * GENERATION;
             self.older = std::mem::take(&mut self.younger);
-            if rested {
+            if both_full {
                 self.older = HashMap::new();
             }
-            self.turned = now;
+            self.rotated = now;
         }
         if let Some(bucket) = self.younger.get_mut(&network) {
             return bucket.take(now);
@@ -82,7 +82,7 @@ impl Recent {
     }
 
     #[cfg(test)]
-    pub(super) fn remembered(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.younger.len() + self.older.len()
     }
 }

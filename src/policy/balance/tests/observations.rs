@@ -36,7 +36,7 @@ fn a_dial_tells_of_the_instance_but_for_what_this_end_lacked() {
             | F::HandshakeTimeout
             | F::PeerGone
             | F::BackendUnreachable
-            | F::UpgradeRejected { .. } => Some(Sign::Unanswered),
+            | F::UpgradeRejected { .. } => Some(Observation::Unanswered),
             F::PortsExhausted
             | F::RefusedLimit
             | F::RefusedRate
@@ -47,26 +47,26 @@ fn a_dial_tells_of_the_instance_but_for_what_this_end_lacked() {
             | F::BadRequest
             | F::BackendRefused => None,
         };
-        assert_eq!(Sign::of_dial(failure), expected, "{failure}");
+        assert_eq!(Observation::of_dial(failure), expected, "{failure}");
         let ending = outcome(Kind::OpenFailed(failure), Cause::None, FirstClose::None, None);
-        assert_eq!(Sign::of_ending(&ending), expected, "{failure}");
+        assert_eq!(Observation::of_ending(&ending), expected, "{failure}");
     }
 }
 
 #[test]
 fn an_answer_of_5xx_is_none_and_any_other_refusal_is_one() {
-    let of = |status| Sign::of_dial(OpenFailure::UpgradeRejected { status });
+    let of = |status| Observation::of_dial(OpenFailure::UpgradeRejected { status });
     for status in [200, 301, 400, 401, 403, 404, 408, 426, 429, 499] {
-        assert_eq!(of(status), Some(Sign::Answered), "{status}");
-        assert_eq!(Sign::of_status(status), Sign::Answered, "{status}");
+        assert_eq!(of(status), Some(Observation::Answered), "{status}");
+        assert_eq!(Observation::of_status(status), Observation::Answered, "{status}");
     }
     for status in [0, 500, 502, 503, 504, 599] {
-        assert_eq!(of(status), Some(Sign::Unanswered), "{status}");
-        assert_eq!(Sign::of_status(status), Sign::Unanswered, "{status}");
+        assert_eq!(of(status), Some(Observation::Unanswered), "{status}");
+        assert_eq!(Observation::of_status(status), Observation::Unanswered, "{status}");
     }
     // A 101 that the dial did not believe, and one that it did.
-    assert_eq!(of(101), Some(Sign::Unanswered));
-    assert_eq!(Sign::of_status(101), Sign::Answered);
+    assert_eq!(of(101), Some(Observation::Unanswered));
+    assert_eq!(Observation::of_status(101), Observation::Answered);
 }
 
 #[test]
@@ -75,9 +75,9 @@ fn a_close_is_never_a_failure() {
         let closed = outcome(Kind::Clean, Cause::Peer, FirstClose::Peer, Some(code));
         let expected = match code {
             1011 | 1013 | 1014 => None,
-            _ => Some(Sign::Kept),
+            _ => Some(Observation::Kept),
         };
-        assert_eq!(Sign::of_ending(&closed), expected, "{code}");
+        assert_eq!(Observation::of_ending(&closed), expected, "{code}");
         // Its Close came, and then it was too soon gone, or the code was illegal.
         for (kind, cause) in [
             (Kind::ConnectionReset, Cause::Peer),
@@ -85,11 +85,11 @@ fn a_close_is_never_a_failure() {
             (Kind::ProtocolViolation, Cause::Violation),
         ] {
             let ended = outcome(kind, cause, FirstClose::Peer, Some(code));
-            assert_eq!(Sign::of_ending(&ended), None, "{kind} {code}");
+            assert_eq!(Observation::of_ending(&ended), None, "{kind} {code}");
         }
         // It repeats what this end has said.
         let answered = outcome(Kind::Clean, Cause::RelayPeer, FirstClose::Local, Some(code));
-        assert_eq!(Sign::of_ending(&answered), Some(Sign::Kept), "{code}");
+        assert_eq!(Observation::of_ending(&answered), Some(Observation::Kept), "{code}");
     }
 }
 
@@ -101,8 +101,8 @@ fn ends_out_of_the_blue_are_failures_unless_they_may_be_ours() {
             | Kind::ConnectionReset
             | Kind::PathLost
             | Kind::TlsTruncated
-            | Kind::PongTimeout => Some(Sign::BrokenOff),
-            Kind::Clean => Some(Sign::Kept),
+            | Kind::PongTimeout => Some(Observation::BrokenOff),
+            Kind::Clean => Some(Observation::Kept),
             // Never without a cause; see the tests beside this one.
             Kind::ProtocolViolation | Kind::Aborted => continue,
             Kind::TransportError
@@ -116,7 +116,7 @@ fn ends_out_of_the_blue_are_failures_unless_they_may_be_ours() {
             | Kind::ProcessDied
             | Kind::OpenFailed(_) => None,
         };
-        assert_eq!(Sign::of_ending(&out_of_the_blue(kind)), expected, "{kind}");
+        assert_eq!(Observation::of_ending(&out_of_the_blue(kind)), expected, "{kind}");
     }
 }
 
@@ -126,24 +126,26 @@ fn once_this_end_closes_bad_manners_are_no_failure() {
     for cause in acts.copied() {
         for kind in [Kind::ClosedPrematurely, Kind::ConnectionReset, Kind::CloseTimeout] {
             let ended = outcome(kind, cause, FirstClose::Local, None);
-            assert_eq!(Sign::of_ending(&ended), None, "{kind} {cause}");
+            assert_eq!(Observation::of_ending(&ended), None, "{kind} {cause}");
         }
     }
 }
 
 #[test]
 fn broken_framing_is_a_failure_while_nobody_closes() {
-    let broken =
-        |cause, first| Sign::of_ending(&outcome(Kind::ProtocolViolation, cause, first, None));
-    assert_eq!(broken(Cause::Violation, FirstClose::Local), Some(Sign::BrokenOff));
+    let broken = |cause, first| {
+        Observation::of_ending(&outcome(Kind::ProtocolViolation, cause, first, None))
+    };
+    assert_eq!(broken(Cause::Violation, FirstClose::Local), Some(Observation::BrokenOff));
     // Our 1002 could not even leave.
-    assert_eq!(broken(Cause::Violation, FirstClose::None), Some(Sign::BrokenOff));
+    assert_eq!(broken(Cause::Violation, FirstClose::None), Some(Observation::BrokenOff));
     assert_eq!(broken(Cause::RelayPeer, FirstClose::Local), None);
 }
 
 #[test]
 fn one_that_is_dropped_because_its_client_was_lost_has_kept_its_side() {
-    let dropped = |cause| Sign::of_ending(&outcome(Kind::Aborted, cause, FirstClose::None, None));
-    assert_eq!(dropped(Cause::RelayPeer), Some(Sign::Kept));
+    let dropped =
+        |cause| Observation::of_ending(&outcome(Kind::Aborted, cause, FirstClose::None, None));
+    assert_eq!(dropped(Cause::RelayPeer), Some(Observation::Kept));
     assert_eq!(dropped(Cause::Api), None);
 }

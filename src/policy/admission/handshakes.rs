@@ -1,43 +1,43 @@
-//! Sockets that were accepted and have no place yet: most send their request at once, and those that
-//! do not must not keep others out.
+//! Accepted sockets whose request has not been admitted yet. Most requests arrive at once; sockets
+//! that delay theirs must not keep others out.
 
 use std::net::IpAddr;
 
-use super::recent::Counts;
+use super::by_network::Counts;
 use super::{AdmissionLimits, NotAdmitted, within};
 
-/// Sockets beyond `max_connections` whose request is read: so many more can be told why they are
-/// refused.
-const BEYOND: u64 = 128;
+/// How many sockets beyond `max_connections` have their request read, so that it can be answered with
+/// the reason of the refusal.
+const BEYOND_LIMIT: u64 = 128;
 
-/// Sockets that have no place yet.
+/// The opening handshakes under way.
 #[derive(Debug, Default)]
-pub(super) struct Arrivals {
+pub(super) struct Handshakes {
     all: u64,
     by_network: Counts,
-    /// Those whose request is overdue.
+    /// Sockets whose request is overdue.
     half_open: Counts,
 }
 
-impl Arrivals {
-    pub(super) fn arrive(
+impl Handshakes {
+    pub(super) fn begin(
         &mut self,
         limits: &AdmissionLimits,
-        present: u64,
+        connections: u64,
         network: Option<IpAddr>,
     ) -> Result<(), NotAdmitted> {
         if limits.max_connections > 0 {
-            let room = (limits.max_connections + BEYOND).saturating_sub(present);
+            let room = (limits.max_connections + BEYOND_LIMIT).saturating_sub(connections);
             if self.all >= room {
-                // The record says which limit it was, not how many more were heard.
-                let present = present.max(limits.max_connections);
-                within("max_connections", limits.max_connections, present)?;
+                // The record names the configured limit, without the extra room.
+                let count = connections.max(limits.max_connections);
+                within("max_connections", limits.max_connections, count)?;
             }
-            // While there is room enough, a burst from one address is welcome: it may be a proxy.
+            // While there is room enough, a burst from one address is fine: it may be a proxy.
             let is_crowded = self.all >= room / 2;
             if let Some(network) = network.filter(|_| is_crowded) {
-                let waiting = self.by_network.of(network);
-                within("half_open_per_ip", limits.half_open_per_ip, waiting)?;
+                let count = self.by_network.of(network);
+                within("half_open_per_ip", limits.half_open_per_ip, count)?;
             }
         }
         self.all += 1;
@@ -47,7 +47,7 @@ impl Arrivals {
         Ok(())
     }
 
-    pub(super) fn overdue(
+    pub(super) fn begin_half_open(
         &mut self,
         limits: &AdmissionLimits,
         network: IpAddr,
@@ -57,11 +57,11 @@ impl Arrivals {
         Ok(())
     }
 
-    pub(super) fn heard(&mut self, network: IpAddr) {
+    pub(super) fn end_half_open(&mut self, network: IpAddr) {
         self.half_open.subtract(network);
     }
 
-    pub(super) fn settle(&mut self, limits: &AdmissionLimits, network: Option<IpAddr>) {
+    pub(super) fn end(&mut self, limits: &AdmissionLimits, network: Option<IpAddr>) {
         self.all = self.all.saturating_sub(1);
         if let Some(network) = counted(limits, network) {
             self.by_network.subtract(network);
@@ -74,7 +74,7 @@ impl Arrivals {
     }
 }
 
-/// Nobody is counted by network where no limit asks for it.
+/// Returns the network to count by, if a limit needs that.
 fn counted(limits: &AdmissionLimits, network: Option<IpAddr>) -> Option<IpAddr> {
     network.filter(|_| limits.half_open_per_ip > 0 && limits.max_connections > 0)
 }
