@@ -14,13 +14,13 @@ pub use archive::{
 pub use in_memory::InMemory;
 pub use sqlite::{OpenError, Recovery, Sqlite, SqliteOptions};
 
-use crate::vocabulary::{Closing, Ending, Event, Opened, Record};
+use crate::vocabulary::{Closing, ConnectionOpened, Ending, Event, Record};
 
 /// An entry of the ledger.
 #[derive(Debug, Clone)]
 pub enum Entry {
     /// A connection opened.
-    Opened(Arc<Opened>),
+    Opened(Arc<ConnectionOpened>),
     /// A closing handshake made progress: not stored, but reported in order.
     Closing(Closing),
     /// A connection ended.

@@ -1,10 +1,10 @@
-//! The words: pure types named after RFC 6455 and the contract, with no I/O, no clock and no serde.
+//! Pure types named after RFC 6455 and the contract, without I/O, clock or serde.
 //!
-//! What cannot be sent cannot be built: [`CloseCode`] refuses the codes that RFC 6455 section 7.4
-//! reserves, [`CloseReason`] the reasons that do not fit a control frame.
+//! A Close that may not be sent cannot be built: [`CloseCode`] refuses the codes that RFC 6455 section
+//! 7.4 reserves, and [`CloseReason`] refuses reasons that do not fit into a control frame.
 
-/// Defines an enum whose every variant is one word of the contract.
-macro_rules! words {
+/// Defines an enum in which each variant stands for one string of the contract.
+macro_rules! contract_enum {
     (
         $(#[$outer:meta])*
         $vis:vis enum $name:ident { $( $(#[$inner:meta])* $variant:ident = $word:literal ),+ $(,)? }
@@ -17,7 +17,7 @@ macro_rules! words {
             /// Every value, in the order of the contract.
             pub const ALL: &'static [Self] = &[$( Self::$variant ),+];
 
-            /// Returns the word of the contract.
+            /// Returns the string of the contract.
             pub const fn as_str(self) -> &'static str {
                 match self { $( Self::$variant => $word ),+ }
             }
@@ -52,13 +52,13 @@ mod tags;
 pub use backend::{BackendState, BackendStatus};
 pub use census::{Census, CensusLine, OpenByState, Verdict};
 pub use close::{CloseCode, CloseFrame, CloseReason, CloseState, IllegalClose, ReceivedClose};
-pub use dialer::{DialerChange, DialerNews, DialerPhase, DialerStatus, Reconnecting, Span};
+pub use dialer::{DialerChange, DialerEvent, DialerPhase, DialerStatus, Interval, Reconnecting};
 pub use drain::{DrainPhase, DrainProgress, Stragglers};
 pub use ending::{
     Advice, Cause, Ending, Fault, FirstClose, Kind, Limit, Outcome, Requester, Retry, TcpFacts,
     Traffic, TransportEnd,
 };
-pub use event::{Closing, Event, Opened, Published, Record};
+pub use event::{Closing, ConnectionOpened, Event, Published, Record};
 pub use http_census::{HttpCensus, HttpOutcome};
 pub(crate) use identity::{BuildIdHasher, IdMap, IdSet};
 pub use identity::{ConnectionId, ConnectionName, InvalidId, InvalidName};

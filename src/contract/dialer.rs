@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{millis, rfc3339_millis};
-use crate::vocabulary::{DialerChange, DialerNews, DialerStatus, Ending, Reconnecting, Span};
+use crate::vocabulary::{DialerChange, DialerEvent, DialerStatus, Ending, Interval, Reconnecting};
 
 /// All dialers: `GET /v1/dialers`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -165,8 +165,8 @@ impl<'a> From<&'a Reconnecting> for ReconnectingRecord<'a> {
     }
 }
 
-impl<'a> From<&'a DialerNews> for DialerNewsRecord<'a> {
-    fn from(news: &'a DialerNews) -> Self {
+impl<'a> From<&'a DialerEvent> for DialerNewsRecord<'a> {
+    fn from(news: &'a DialerEvent) -> Self {
         let mut record = Self {
             dialer: (&*news.dialer).into(),
             at: news.at,
@@ -199,8 +199,8 @@ impl<'a> From<&'a DialerNews> for DialerNewsRecord<'a> {
     }
 }
 
-impl From<Span> for SpanRecord {
-    fn from(span: Span) -> Self {
+impl From<Interval> for SpanRecord {
+    fn from(span: Interval) -> Self {
         Self { from: span.from, until: span.until, ms: millis(span.duration()) }
     }
 }
@@ -243,9 +243,9 @@ mod tests {
     #[test]
     fn a_gap_is_an_event_with_times() {
         let id: ConnectionId = "01982b7e-4f6a-7c3d-9e21-5b8f0a6d4c17".parse().unwrap();
-        let gap = Span { from: UNIX_EPOCH, until: UNIX_EPOCH + Duration::from_millis(1500) };
+        let gap = Interval { from: UNIX_EPOCH, until: UNIX_EPOCH + Duration::from_millis(1500) };
         let change = DialerChange::Ready { connection: id, replaces: None, gap: Some(gap) };
-        let news = DialerNews { dialer: "feed".into(), at: gap.until, change };
+        let news = DialerEvent { dialer: "feed".into(), at: gap.until, change };
         let event = Event::Dialer(std::sync::Arc::new(news));
         assert_eq!(
             serde_json::to_string(&EventRecord::from(&event)).unwrap(),

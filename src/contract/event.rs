@@ -10,7 +10,7 @@ use super::{
     DialerNewsRecord, DrainRecord, EndingRecord, OriginRecord, ReconnectingRecord, UpstreamRecord,
     plain_json, rfc3339_millis,
 };
-use crate::vocabulary::{Ending, Event, Opened};
+use crate::vocabulary::{ConnectionOpened, Ending, Event};
 
 /// Mirrors [`Event`]: an object whose `event` says what happened.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -156,8 +156,8 @@ impl<'a> From<&'a Event> for EventRecord<'a> {
     }
 }
 
-impl<'a> From<&'a Opened> for OpenedRecord<'a> {
-    fn from(opened: &'a Opened) -> Self {
+impl<'a> From<&'a ConnectionOpened> for OpenedRecord<'a> {
+    fn from(opened: &'a ConnectionOpened) -> Self {
         Self {
             id: opened.id.to_string().into(),
             node: (&*opened.node).into(),
@@ -179,7 +179,7 @@ mod tests {
     #[test]
     fn events_name_themselves() {
         let id = ConnectionId::new();
-        let opened = Event::Opened(Arc::new(Opened {
+        let opened = Event::Opened(Arc::new(ConnectionOpened {
             id,
             node: "a1".into(),
             origin: Arc::new(Origin::new(Direction::Inbound)),

@@ -13,7 +13,7 @@ use super::registry::{Registry, Removed};
 use crate::actor::decider::ClosingObserver;
 use crate::connection::Connection;
 use crate::ledger::{Committed, Entry, Ledger};
-use crate::vocabulary::{Closing, Ending, Event, IdMap, Opened, Published, Record};
+use crate::vocabulary::{Closing, ConnectionOpened, Ending, Event, IdMap, Published, Record};
 
 /// How many events a slow reader may be behind before it is told of a gap.
 const BACKLOG: usize = 4096;
@@ -69,7 +69,7 @@ impl Publisher {
 
     /// Records that a connection opened.
     pub(crate) fn opened(&self, connection: &Connection) {
-        let opened = Opened {
+        let opened = ConnectionOpened {
             id: connection.id,
             node: Arc::clone(&connection.node),
             origin: Arc::clone(&connection.origin),

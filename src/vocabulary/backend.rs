@@ -1,43 +1,43 @@
-//! The applications behind routes, as they fare.
+//! The status of the applications behind relay routes.
 
 use std::time::SystemTime;
 
-/// How an application fares that a route passes connections on to.
+/// The status of one application of a relay route.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BackendStatus {
     /// The name of the route.
     pub route: String,
-    /// Its place among the route's, from 0.
+    /// Its number among the route's applications, from 0.
     pub number: usize,
-    /// Where it is, without what may be secret.
+    /// Its URL, with possible secrets masked.
     pub url: String,
-    /// Whether it gets clients, and if not, why.
+    /// Whether it gets new clients, and if not, why.
     pub state: BackendState,
-    /// When it gets clients again, if it is ejected.
+    /// When its ejection ends, if it is ejected.
     pub ejected_until: Option<SystemTime>,
-    /// What its health path said last; `true` if it was never asked.
+    /// The result of its last health check; `true` before the first.
     pub healthy: bool,
-    /// Clients that it has, those included that it has not answered.
+    /// Its connections, including those that it has not answered yet.
     pub connections: u64,
-    /// Failures in a row.
+    /// Consecutive failures.
     pub failures: u32,
-    /// Clients that were sent there.
+    /// How often it was chosen for a client.
     pub chosen: u64,
-    /// Times that it was ejected.
+    /// How often it was ejected.
     pub ejections: u64,
 }
 
-words! {
-    /// Whether an application gets clients; the strongest reason why not.
+contract_enum! {
+    /// Whether an application gets new clients, or the strongest reason why not.
     #[non_exhaustive]
     pub enum BackendState {
-        /// It gets clients.
+        /// It gets new clients.
         Serving = "serving",
-        /// It has failed too often, and gets none for a while.
+        /// It failed too often, and gets no new clients for a while.
         Ejected = "ejected",
-        /// It says that it is not well.
+        /// Its health check fails.
         Unhealthy = "unhealthy",
-        /// Somebody drains it.
+        /// An operator drains it.
         Draining = "draining",
     }
 }

@@ -1,26 +1,26 @@
-//! All connections of a process, counted at one moment.
+//! A consistent count of all connections of a process.
 
 use std::sync::Arc;
 
 use super::{Cause, CloseState, Direction, Fault, Kind};
 
-/// All connections of this process, counted at one moment.
+/// A consistent count of all connections of this process.
 ///
-/// In each line `opened` is `open` + `ended`, whatever happens meanwhile. Failed attempts, and what
-/// was found in the ledger at start, are none of them.
+/// In each line `opened` equals `open` + `ended`, even while connections open and end. Failed
+/// attempts and endings recovered from the ledger at start are not counted.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Census {
     /// One line for each direction and route that ever had a connection.
     pub lines: Vec<CensusLine>,
-    /// Data messages received, by open and by ended connections; it never falls.
+    /// Data messages received over all connections, open or ended; a counter that never decreases.
     pub messages_in: u64,
-    /// Data messages wholly handed to the kernel, likewise.
+    /// Data messages wholly handed to the kernel; a counter that never decreases.
     pub messages_out: u64,
-    /// Bytes of data that wait in the outboxes.
+    /// Bytes of data queued in the outboxes.
     pub outbox_bytes: u64,
-    /// Bytes that queues, messages received in part and opening handshakes hold.
+    /// Bytes held by queues, partly received messages and opening handshakes.
     pub memory_used: u64,
-    /// Bytes that they may hold (`limits.memory`).
+    /// The limit on those bytes (`limits.memory`).
     pub memory_limit: u64,
 }
 
@@ -29,57 +29,57 @@ pub struct Census {
 pub struct CensusLine {
     /// Which way they were opened.
     pub direction: Direction,
-    /// The route that matched; empty where there is none.
+    /// The route that matched, or an empty string.
     pub route: Arc<str>,
-    /// Connections that ever opened.
+    /// Connections opened since the process started.
     pub opened: u64,
-    /// Connections that are open, by where their closing handshake stands.
+    /// Open connections, by the state of their closing handshake.
     pub open: OpenByState,
     /// Endings that were published.
     pub ended: Vec<(Verdict, u64)>,
 }
 
 impl CensusLine {
-    /// Returns how many endings there were.
+    /// Returns the number of endings.
     pub fn ended_total(&self) -> u64 {
         self.ended.iter().map(|(_, count)| count).sum()
     }
 
-    /// Tells whether the line balances.
+    /// Returns whether `opened` equals `open` + `ended`.
     pub fn balances(&self) -> bool {
         self.opened == self.open.total() + self.ended_total()
     }
 }
 
-/// Open connections, by where their closing handshake stands.
+/// Open connections, by the state of their closing handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct OpenByState {
     counts: [u64; CloseState::ALL.len()],
 }
 
 impl OpenByState {
-    /// Counts one more.
+    /// Counts one more connection in this state.
     pub fn count(&mut self, state: CloseState) {
         self.counts[state as usize] += 1;
     }
 
-    /// Returns how many are in this state.
+    /// Returns the number of connections in this state.
     pub fn of(&self, state: CloseState) -> u64 {
         self.counts[state as usize]
     }
 
-    /// Returns how many there are.
+    /// Returns the sum over all states.
     pub fn total(&self) -> u64 {
         self.counts.iter().sum()
     }
 }
 
-/// What endings are counted by: none of it is a peer's to choose.
+/// The properties by which endings are counted; a peer cannot choose any of them freely.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Verdict {
-    /// What kind of ending it was.
+    /// The kind of ending.
     pub kind: Kind,
-    /// Whose deed it was.
+    /// Who was at fault.
     pub fault: Fault,
     /// The first reason for this end to act.
     pub cause: Cause,

@@ -1,23 +1,23 @@
-//! Close frames: what may be sent, what was received, and where the closing handshake stands.
+//! Close frames (RFC 6455 section 5.5.1), close codes (7.4), and the state of a closing handshake.
 
 use std::fmt;
 use std::num::NonZeroU16;
 
-words! {
-    /// Where the closing handshake stands (CONTRACT: `state`).
+contract_enum! {
+    /// The state of the closing handshake (CONTRACT: `state`).
     pub enum CloseState {
-        /// No Close was sent or received.
+        /// No Close was requested or received.
         Open = "open",
-        /// A close was accepted here; the peer's Close has not come.
+        /// A close was requested here, and the peer's Close has not been received.
         CloseSent = "close_sent",
-        /// The peer's Close has come; ours has not left.
+        /// The peer's Close was received, and ours has not been sent.
         CloseReceived = "close_received",
-        /// One Close each way.
+        /// Both Closes were exchanged.
         Closed = "closed",
     }
 }
 
-/// Tells why a close code or reason may not be sent.
+/// Why a close code or reason may not be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum IllegalClose {
@@ -31,19 +31,19 @@ pub enum IllegalClose {
         "the close reason has {0} bytes: at most 123 fit into a Close frame (RFC 6455 section 5.5)"
     )]
     ReasonTooLong(usize),
-    /// A reason was given without a code, and a Close frame cannot carry one alone.
+    /// A reason was given without a code, which a Close frame cannot carry.
     #[error("a close reason needs a close code (RFC 6455 section 5.5.1)")]
     ReasonWithoutCode,
 }
 
-/// A close code that may travel in a Close frame: 1000–1003, 1007–1014 or 3000–4999.
+/// A close code that may be sent in a Close frame: 1000–1003, 1007–1014 or 3000–4999.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CloseCode(NonZeroU16);
 
 impl CloseCode {
-    /// The purpose of the connection is fulfilled.
+    /// The connection has fulfilled its purpose.
     pub const NORMAL: Self = Self::known(1000);
-    /// This end goes away.
+    /// This end is going away.
     pub const GOING_AWAY: Self = Self::known(1001);
     /// The peer broke the protocol.
     pub const PROTOCOL_ERROR: Self = Self::known(1002);
@@ -51,15 +51,15 @@ impl CloseCode {
     pub const UNSUPPORTED_DATA: Self = Self::known(1003);
     /// The peer sent a payload that is not what its type says, such as text that is not UTF-8.
     pub const INVALID_PAYLOAD: Self = Self::known(1007);
-    /// The peer broke a policy.
+    /// The peer violated a policy.
     pub const POLICY_VIOLATION: Self = Self::known(1008);
     /// The peer sent a message that is too big.
     pub const MESSAGE_TOO_BIG: Self = Self::known(1009);
-    /// Something failed here, or the peer fell silent.
+    /// Something failed on this end, or the peer did not answer a Ping.
     pub const INTERNAL_ERROR: Self = Self::known(1011);
-    /// The service restarts; come back.
+    /// The service is restarting; the peer may reconnect.
     pub const SERVICE_RESTART: Self = Self::known(1012);
-    /// Try again later.
+    /// The peer should try again later.
     pub const TRY_AGAIN_LATER: Self = Self::known(1013);
     /// The peer was idle for too long.
     pub const IDLE: Self = Self::known(3008);
@@ -67,7 +67,7 @@ impl CloseCode {
     /// Makes a close code.
     ///
     /// # Errors
-    /// [`IllegalClose::Code`] for a code that RFC 6455 section 7.4 does not let an endpoint send.
+    /// [`IllegalClose::Code`] for a code that an endpoint may not send (RFC 6455 section 7.4).
     pub const fn new(code: u16) -> Result<Self, IllegalClose> {
         match (code, NonZeroU16::new(code)) {
             (1000..=1003 | 1007..=1014 | 3000..=4999, Some(code)) => Ok(Self(code)),
@@ -83,7 +83,7 @@ impl CloseCode {
     const fn known(code: u16) -> Self {
         match Self::new(code) {
             Ok(code) => code,
-            // Evaluated while compiling only: every caller is a constant above.
+            // Only the constants above call this, so it is evaluated at compile time.
             Err(_) => panic!("not a close code"),
         }
     }
@@ -129,7 +129,7 @@ impl CloseReason {
         Ok(Self(reason))
     }
 
-    /// Makes a reason of as much of `text` as fits, cut between characters.
+    /// Makes a reason from as much of `text` as fits, cut at a character boundary.
     pub fn truncated(text: &str) -> Self {
         Self(text[..text.floor_char_boundary(Self::MAX_LEN)].into())
     }
@@ -161,10 +161,10 @@ pub enum CloseFrame {
 }
 
 impl CloseFrame {
-    /// Makes a Close frame of what a user gave.
+    /// Makes a Close frame from user input.
     ///
     /// # Errors
-    /// What [`CloseCode::new`] and [`CloseReason::new`] refuse, and a reason without a code.
+    /// Those of [`CloseCode::new`] and [`CloseReason::new`], and a reason without a code.
     pub fn new(code: Option<u16>, reason: &str) -> Result<Self, IllegalClose> {
         match code {
             Some(code) => {
@@ -175,13 +175,13 @@ impl CloseFrame {
         }
     }
 
-    /// Makes a Close frame that this end chose itself.
+    /// Makes a Close frame, truncating a reason that is too long.
     pub fn coded(code: CloseCode, reason: &str) -> Self {
         Self::Coded { code, reason: CloseReason::truncated(reason) }
     }
 
-    /// Makes a Close frame that this end chose itself, and signs its reason if there is a signature;
-    /// if both are too long, the reason gives way.
+    /// Makes a Close frame whose reason ends with the signature, if there is one; the reason is
+    /// truncated to leave room for it.
     pub fn signed(code: CloseCode, reason: &str, signature: Option<&str>) -> Self {
         let Some(signature) = signature else { return Self::coded(code, reason) };
         let signature = format!(" [{signature}]");
@@ -190,7 +190,7 @@ impl CloseFrame {
         Self::coded(code, &format!("{reason}{signature}"))
     }
 
-    /// Returns the code; an empty Close has none.
+    /// Returns the code; `None` for an empty Close.
     pub fn code(&self) -> Option<CloseCode> {
         match self {
             Self::Empty => None,
@@ -198,7 +198,7 @@ impl CloseFrame {
         }
     }
 
-    /// Returns the reason; an empty Close has an empty one.
+    /// Returns the reason; empty for an empty Close.
     pub fn reason(&self) -> &str {
         match self {
             Self::Empty => "",
@@ -206,7 +206,7 @@ impl CloseFrame {
         }
     }
 
-    /// Encodes the payload: nothing, or the code in network order and the reason.
+    /// Encodes the payload (section 5.5.1): nothing, or the code in network byte order and the reason.
     pub fn payload(&self) -> Vec<u8> {
         match self {
             Self::Empty => Vec::new(),
@@ -220,7 +220,7 @@ impl CloseFrame {
     }
 }
 
-/// A Close frame as it was on the wire, illegal codes included.
+/// A Close frame as it was received, including illegal codes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct ReceivedClose {
     /// The code; `None` for an empty Close.
@@ -230,9 +230,9 @@ pub struct ReceivedClose {
 }
 
 impl ReceivedClose {
-    /// Returns the answer of RFC 6455 section 5.5.1: the same code and reason, empty for empty.
+    /// Returns the answer of RFC 6455 section 5.5.1, which echoes the code and reason.
     ///
-    /// A code that may not be sent has no answer in kind; it is answered like an empty Close.
+    /// An empty Close, and one whose code may not be sent, is answered with an empty Close.
     pub fn in_kind(&self) -> CloseFrame {
         CloseFrame::new(self.code, &self.reason).unwrap_or(CloseFrame::Empty)
     }

@@ -1,68 +1,68 @@
-//! How a dialer fares: a named outbound connection that is kept alive.
+//! The status and events of a dialer, a named outbound connection that is kept alive.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::{ConnectionId, Ending, Requester};
 
-words! {
-    /// Where a dialer stands.
+contract_enum! {
+    /// The phase of a dialer.
     #[non_exhaustive]
     pub enum DialerPhase {
-        /// It dials, or waits for its turn to.
+        /// It is dialling, or waiting for a free dial slot.
         Connecting = "connecting",
-        /// Its connection is open and not ready, or is being closed.
+        /// Its connection is open but not ready, or is closing.
         Open = "open",
-        /// Its connection is open, and what makes it ready has come.
+        /// Its connection is open and ready.
         Ready = "ready",
-        /// It waits before it dials again.
+        /// It is waiting before it dials again.
         Waiting = "waiting",
-        /// Somebody paused it.
+        /// An operator paused it.
         Paused = "paused",
-        /// It would end the same way again: it waits to be resumed.
+        /// It does not dial again, because the result would be the same, until it is resumed.
         GivenUp = "given_up",
     }
 }
 
-/// How a dialer fares, at one moment.
+/// The status of a dialer at one moment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DialerStatus {
     /// Its name.
     pub name: Arc<str>,
-    /// Its URL, masked as `[records]` says.
+    /// Its URL, masked as `[records]` configures.
     pub url: Arc<str>,
-    /// Where it stands.
+    /// Its phase.
     pub phase: DialerPhase,
-    /// Why it waits, or has given up.
+    /// Why it is waiting or has given up.
     pub why: Option<String>,
-    /// Since when it stands there.
+    /// Since when it has been in that phase.
     pub since: SystemTime,
-    /// When it dials again, if it waits for that.
+    /// When it dials again, if it is waiting.
     pub next_try_at: Option<SystemTime>,
-    /// Ends since a connection last held for `reconnect.stable_after`.
+    /// Failures since a connection last held for `reconnect.stable_after`.
     pub attempts: u32,
     /// Its connection, if one is open.
     pub connection: Option<ConnectionId>,
-    /// Whether another connection is on its way to replace that one.
+    /// Whether another connection is being opened to replace that one.
     pub rotating: bool,
-    /// How its last connection, or attempt, ended.
+    /// The ending of its last connection or attempt.
     pub last: Option<Arc<Ending>>,
-    /// Connections that it has opened.
+    /// How many connections it has opened.
     pub opened: u64,
-    /// Times in which none was ready, after one had been.
+    /// How many times it had no ready connection after having had one.
     pub gaps: u64,
-    /// Who made it while the process ran.
+    /// Who added it at run time.
     pub by: Option<Requester>,
 }
 
 /// A dialer that will dial again.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reconnecting {
-    /// Which.
+    /// The name of the dialer.
     pub dialer: Arc<str>,
-    /// What it was that ended, and why.
+    /// The ending that made it dial again.
     pub ending: Arc<Ending>,
-    /// Ends since a connection last held, this one included.
+    /// Failures since a connection last held, including this one.
     pub attempt: u32,
     /// How long it waits.
     pub wait: Duration,
@@ -70,56 +70,56 @@ pub struct Reconnecting {
     pub next_try_at: SystemTime,
 }
 
-/// A change in what a dialer provides.
+/// An event of a dialer.
 #[derive(Debug, Clone, PartialEq)]
-pub struct DialerNews {
-    /// Which dialer.
+pub struct DialerEvent {
+    /// The name of the dialer.
     pub dialer: Arc<str>,
-    /// When.
+    /// When it happened.
     pub at: SystemTime,
-    /// What.
+    /// What changed.
     pub change: DialerChange,
 }
 
-/// What changed in what a dialer provides.
+/// What changed at a dialer.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum DialerChange {
     /// A connection is ready.
     Ready {
-        /// Which.
+        /// The connection.
         connection: ConnectionId,
-        /// The one it replaces, which is closed now.
+        /// The connection it replaces, which is being closed.
         replaces: Option<ConnectionId>,
-        /// For how long none was, if one had been before.
-        gap: Option<Span>,
+        /// When no connection was ready, if there had been one before.
+        gap: Option<Interval>,
     },
-    /// The connection that was replaced has ended: both were open for a while.
+    /// The replaced connection has ended after overlapping with the new one.
     Overlapped {
-        /// The one that is kept.
+        /// The new connection.
         connection: ConnectionId,
-        /// The one that was replaced.
+        /// The replaced connection.
         replaced: ConnectionId,
-        /// For how long there were both.
-        overlap: Span,
+        /// When both were open.
+        overlap: Interval,
     },
-    /// Somebody paused it.
+    /// An operator paused it.
     Paused,
-    /// Somebody resumed it.
+    /// An operator resumed it.
     Resumed,
-    /// Somebody removed it.
+    /// An operator removed it.
     Removed,
-    /// It does not dial again by itself.
+    /// It does not dial again until it is resumed.
     GivenUp {
-        /// What it was that ended.
+        /// The connection or attempt whose ending caused this.
         ending: ConnectionId,
-        /// Why that is the last.
+        /// Why it gave up.
         why: String,
     },
 }
 
 impl DialerChange {
-    /// Returns the word of the contract.
+    /// Returns the string of the contract.
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Ready { .. } => "ready",
@@ -132,17 +132,17 @@ impl DialerChange {
     }
 }
 
-/// A stretch of time.
+/// An interval of time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Span {
+pub struct Interval {
     /// Its beginning.
     pub from: SystemTime,
     /// Its end.
     pub until: SystemTime,
 }
 
-impl Span {
-    /// Returns how long it is; zero where the clock was set back meanwhile.
+impl Interval {
+    /// Returns its length, or zero if the clock was set back meanwhile.
     pub fn duration(&self) -> Duration {
         self.until.duration_since(self.from).unwrap_or_default()
     }

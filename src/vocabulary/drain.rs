@@ -1,73 +1,73 @@
-//! How far a drain is.
+//! The progress of a drain.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::{CloseCode, CloseReason, CloseState, Requester, Selector};
 
-words! {
-    /// Where a drain stands.
+contract_enum! {
+    /// The phase of a drain.
     #[non_exhaustive]
     pub enum DrainPhase {
-        /// It closes connections, or waits for them.
+        /// It is closing connections, or waiting for them to end.
         Running = "running",
-        /// Nobody is left, or what was left is cut off.
+        /// All of its connections have ended, or were aborted at the deadline.
         Finished = "finished",
-        /// Somebody called it off.
+        /// An operator cancelled it.
         Cancelled = "cancelled",
     }
 }
 
-/// How far a drain is: what it was asked to do, and what it came to.
+/// What a drain was asked to do, and its progress.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DrainProgress {
-    /// Names the drain, also in the `by` of endings: `drain:<id>`.
+    /// Its id, which endings carry in `by` as `drain:<id>`.
     pub id: Arc<str>,
-    /// Where it stands.
+    /// Its phase.
     pub phase: DrainPhase,
     /// Which connections it closes.
     pub select: Selector,
-    /// Whether new connections are refused also once it has finished.
+    /// Whether new connections are still refused after it has finished.
     pub stay: bool,
-    /// The code of its Closes.
+    /// The close code it sends.
     pub code: CloseCode,
-    /// Their reason.
+    /// The close reason it sends.
     pub reason: CloseReason,
-    /// Who asked.
+    /// Who requested it.
     pub by: Option<Requester>,
     /// When it began.
     pub started_at: SystemTime,
-    /// How long it may take in all.
+    /// Its deadline, counted from its start.
     pub within: Duration,
     /// How long it has taken so far.
     pub took: Duration,
-    /// Connections that it found, or that came while it ran.
+    /// Connections that were open at its start, or opened while it ran.
     pub total: usize,
-    /// Connections that were asked to close.
+    /// Connections for which a close was requested.
     pub asked: usize,
     /// Connections that have ended.
     pub closed: usize,
-    /// Connections that were cut off at the deadline.
+    /// Connections that were aborted at the deadline.
     pub cut: usize,
-    /// Connections that are left, by where their closing handshake stands.
+    /// Connections that are left, by the state of their closing handshake.
     pub left: Stragglers,
 }
 
-/// Connections that are left, by where their closing handshake stands.
+/// The connections that a drain has left, by the state of their closing handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Stragglers {
-    /// Not yet asked.
+    /// No close was requested yet.
     pub open: usize,
-    /// Asked; the peer has not answered.
+    /// A close was requested, and the peer has not answered.
     pub close_sent: usize,
-    /// The peer has closed; our Close has not left.
+    /// The peer's Close was received, and ours is not sent yet.
     pub close_received: usize,
-    /// Both Closes are through; TCP has not ended.
+    /// Both Closes were exchanged, and TCP has not ended.
     pub closed: usize,
 }
 
 impl Stragglers {
-    /// Counts one more.
+    /// Counts one more connection in this state.
     pub fn count(&mut self, state: CloseState) {
         *match state {
             CloseState::Open => &mut self.open,
@@ -77,7 +77,7 @@ impl Stragglers {
         } += 1;
     }
 
-    /// Returns how many there are.
+    /// Returns the sum over all states.
     pub fn total(&self) -> usize {
         self.open + self.close_sent + self.close_received + self.closed
     }

@@ -1,4 +1,4 @@
-//! The ending: the one typed record of how a connection ended.
+//! The ending: the typed record of how a connection or an attempt ended.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,17 +6,17 @@ use std::time::{Duration, SystemTime};
 
 use super::{CloseFrame, CloseState, ConnectionId, OpenFailure, Origin, ReceivedClose};
 
-/// What kind of ending it was: a closed set (CONTRACT: `kind`).
+/// The kind of ending, a closed set (CONTRACT: `kind`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Kind {
-    /// One Close each way, then TCP ended, however.
+    /// Both Closes were exchanged; TCP may have ended in any way.
     Clean,
     /// FIN before the closing handshake was complete.
     ClosedPrematurely,
     /// RST before the closing handshake was complete.
     ConnectionReset,
-    /// The network gave up: ETIMEDOUT, EHOSTUNREACH or ENETUNREACH.
+    /// The network path was lost: ETIMEDOUT, EHOSTUNREACH or ENETUNREACH.
     PathLost,
     /// TLS ended without close_notify and without a Close.
     TlsTruncated,
@@ -24,32 +24,32 @@ pub enum Kind {
     TransportError,
     /// The closing handshake was not complete in time.
     CloseTimeout,
-    /// The peer was silent after our Ping.
+    /// The peer did not answer our Ping.
     PongTimeout,
-    /// The peer broke framing.
+    /// The peer broke the framing rules.
     ProtocolViolation,
-    /// Text or close reason not UTF-8.
+    /// A text message or a close reason was not UTF-8.
     InvalidPayload,
-    /// Over the limit of a message or a frame.
+    /// A message or a frame was over its size limit.
     MessageTooBig,
-    /// The peer did not read what we had to send.
+    /// The peer did not read what we sent.
     SlowConsumer,
     /// The backend failed, panicked, was unreachable, or made no progress.
     BackendFailed,
-    /// The connection's own actor or mover panicked or was killed.
+    /// The actor or the I/O task of the connection panicked or was killed.
     ActorFailed,
     /// An operator or embedder aborted.
     Aborted,
     /// Still open when the drain's deadline passed.
     DrainDeadline,
-    /// Found open in the ledger at start.
+    /// The ledger had it as open when the process started.
     ProcessDied,
-    /// Never opened.
+    /// The opening handshake failed.
     OpenFailed(OpenFailure),
 }
 
 impl Kind {
-    /// The kinds that a connection can end in: all but `open_failed`.
+    /// The kinds of connections: all but `open_failed`, which attempts have.
     pub const OF_CONNECTIONS: [Self; 17] = [
         Self::Clean,
         Self::ClosedPrematurely,
@@ -70,7 +70,7 @@ impl Kind {
         Self::ProcessDied,
     ];
 
-    /// Returns the word of the contract.
+    /// Returns the string of the contract.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Clean => "clean",
@@ -94,12 +94,12 @@ impl Kind {
         }
     }
 
-    /// Returns the words of all kinds, `open_failed` last.
+    /// Returns the strings of all kinds, `open_failed` last.
     pub fn words() -> impl Iterator<Item = &'static str> {
         Self::OF_CONNECTIONS.into_iter().map(Self::as_str).chain(["open_failed"])
     }
 
-    /// Returns why the attempt failed, if it never opened.
+    /// Returns why the opening handshake failed, if it did.
     pub const fn open_failure(self) -> Option<OpenFailure> {
         match self {
             Self::OpenFailed(failure) => Some(failure),
@@ -114,26 +114,26 @@ impl fmt::Display for Kind {
     }
 }
 
-words! {
-    /// Whose deed the ending was.
+contract_enum! {
+    /// Who was at fault for the ending.
     pub enum Fault {
-        /// Nobody's: it ended as it should.
+        /// No one: it ended as it should.
         None = "none",
-        /// The peer's.
+        /// The peer.
         Peer = "peer",
-        /// The network's.
+        /// The network.
         Network = "network",
-        /// The backend's.
+        /// The backend.
         Backend = "backend",
-        /// Our own.
+        /// This end.
         Local = "local",
-        /// Somebody asked for it.
+        /// No fault: an operator or embedder requested it.
         Operator = "operator",
     }
 }
 
-words! {
-    /// The first reason for this end to act.
+contract_enum! {
+    /// What first made this end close or abort the connection.
     #[non_exhaustive]
     pub enum Cause {
         /// The peer's Close.
@@ -154,38 +154,38 @@ words! {
         RelayPeer = "relay_peer",
         /// More than `limits.messages_per_second`.
         RateLimited = "rate_limited",
-        /// The authentication ran out.
+        /// The authentication expired.
         AuthExpired = "auth_expired",
-        /// A newer connection took its place.
+        /// A newer connection replaced it.
         Replaced = "replaced",
         /// The peer did not read.
         SlowConsumer = "slow_consumer",
-        /// The peer was silent.
+        /// The peer did not answer a Ping.
         Keepalive = "keepalive",
-        /// The peer broke a rule.
+        /// The peer violated the protocol or a limit.
         Violation = "violation",
-        /// The feed fell silent.
+        /// The feed stopped sending data.
         Stale = "stale",
         /// A dialer replaced it.
         Rotated = "rotated",
-        /// This end never acted.
+        /// This end did not close or abort it.
         None = "none",
     }
 }
 
-words! {
-    /// Whose Close came first, as this end saw it.
+contract_enum! {
+    /// Which end's Close came first, as seen from this end.
     pub enum FirstClose {
-        /// Ours left before the peer's was read.
+        /// Ours was sent before the peer's was read.
         Local = "local",
-        /// The peer's was read before ours left.
+        /// The peer's was read before ours was sent.
         Peer = "peer",
-        /// No Close left or came.
+        /// No Close was sent or received.
         None = "none",
     }
 }
 
-words! {
+contract_enum! {
     /// How the transport ended.
     #[non_exhaustive]
     pub enum TransportEnd {
@@ -195,37 +195,37 @@ words! {
         Reset = "reset",
         /// TLS ended without close_notify.
         TlsTruncated = "tls_truncated",
-        /// The peer's end did not come in time.
+        /// The peer did not end TCP in time.
         Timeout = "timeout",
-        /// An I/O error.
+        /// It failed with an I/O error.
         Error = "error",
-        /// This end dropped it.
+        /// This end closed or reset it.
         Local = "local",
-        /// Nobody saw.
+        /// The process that owned it died.
         Unknown = "unknown",
     }
 }
 
-words! {
-    /// What the side that dialled should do next.
+contract_enum! {
+    /// Whether and how the dialling side should reconnect.
     pub enum Advice {
-        /// Do not come back.
+        /// Do not reconnect.
         Never = "never",
-        /// Come back with new credentials.
+        /// Reconnect with new credentials.
         Reauthenticate = "reauthenticate",
-        /// Come back after a while.
+        /// Reconnect after a wait.
         Backoff = "backoff",
     }
 }
 
-/// Advice to the side that dialled.
+/// Advice to the dialling side on reconnecting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Retry {
-    /// Do not come back: it would end the same way.
+    /// Do not reconnect: the next connection would end the same way.
     Never,
-    /// Come back with new credentials.
+    /// Reconnect with new credentials.
     Reauthenticate,
-    /// Come back after a random time in this range, so that many do not come back at once.
+    /// Reconnect after a random wait in this range, so that many clients do not reconnect at once.
     Backoff {
         /// The shortest wait.
         min: Duration,
@@ -235,7 +235,7 @@ pub enum Retry {
 }
 
 impl Retry {
-    /// Returns the advice without its range.
+    /// Returns the advice without the range of the wait.
     pub const fn advice(self) -> Advice {
         match self {
             Self::Never => Advice::Never,
@@ -245,18 +245,18 @@ impl Retry {
     }
 }
 
-/// Which limit was hit.
+/// A limit that was hit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limit {
     /// The configuration key, without its section.
     pub name: &'static str,
-    /// What it allows; bytes, messages or milliseconds.
+    /// Its configured value, in bytes, messages or milliseconds.
     pub limit: u64,
-    /// What was seen, in the same unit.
+    /// The observed value, in the same unit.
     pub observed: u64,
 }
 
-/// Who asked for the end (CONTRACT: `by`).
+/// Who requested the close or abort (CONTRACT: `by`).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Requester {
@@ -278,39 +278,39 @@ impl fmt::Display for Requester {
     }
 }
 
-/// The verdict: what the closing handshake, or the attempt, came to.
+/// The outcome of a closing handshake or a failed attempt: the judged part of an ending.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {
-    /// What kind of ending it was.
+    /// The kind of ending.
     pub kind: Kind,
-    /// Whose deed it was.
+    /// Who was at fault.
     pub fault: Fault,
-    /// The first reason for this end to act.
+    /// What first made this end close or abort.
     pub cause: Cause,
-    /// Whose Close came first.
+    /// Which end's Close came first.
     pub first_close: FirstClose,
-    /// Where the closing handshake stood when the transport ended; `None` for an attempt.
+    /// The state of the closing handshake when the transport ended; `None` for an attempt.
     pub state: Option<CloseState>,
-    /// Our Close, if it left whole.
+    /// Our Close, if it was sent whole.
     pub close_sent: Option<CloseFrame>,
     /// The peer's Close.
     pub close_received: Option<ReceivedClose>,
-    /// How the transport ended; `None` where no transport was opened.
+    /// How the transport ended; `None` if none was opened.
     pub transport_end: Option<TransportEnd>,
-    /// From the first Close to the second; `None` if there were not two.
+    /// The time between the two Closes; `None` if they were not both exchanged.
     pub handshake: Option<Duration>,
-    /// Advice to the side that dialled.
+    /// Advice to the dialling side on reconnecting.
     pub retry: Retry,
-    /// Which limit was hit.
+    /// The limit that was hit.
     pub limit: Option<Limit>,
-    /// Who asked.
+    /// Who requested the close or abort.
     pub by: Option<Requester>,
     /// One plain sentence for a person.
     pub detail: String,
 }
 
 impl Outcome {
-    /// Begins an outcome of this kind: nobody has closed, nothing is known and nothing judged yet.
+    /// Makes an outcome of this kind with everything else unset.
     pub const fn of(kind: Kind) -> Self {
         Self {
             kind,
@@ -329,8 +329,8 @@ impl Outcome {
         }
     }
 
-    /// Returns the close code of RFC 6455 section 7.1.5: the received code, 1005 if the peer's
-    /// Close had none, 1006 if no Close came. An attempt has none.
+    /// Returns the close code of RFC 6455 section 7.1.5: the received code, 1005 if the peer's Close
+    /// was empty, 1006 if no Close was received; `None` for an attempt.
     pub fn close_code(&self) -> Option<u16> {
         self.state?;
         Some(match &self.close_received {
@@ -340,7 +340,7 @@ impl Outcome {
     }
 }
 
-/// What was carried and what was lost.
+/// The data that was carried and lost.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Traffic {
     /// Data messages received.
@@ -357,66 +357,66 @@ pub struct Traffic {
     pub undelivered_bytes: u64,
     /// Messages received and not delivered.
     pub discarded_messages: u64,
-    /// The age of the oldest message that was still queued.
+    /// The age of the oldest message that is still queued.
     pub oldest_queued: Option<Duration>,
-    /// How long ago the last data message travelled, either way.
+    /// How long ago the last data message was sent or received.
     pub last_activity: Option<Duration>,
     /// The last round trip of a Ping.
     pub ping_rtt: Option<Duration>,
 }
 
-/// What the kernel knew of the connection at its end (TCP_INFO).
+/// What the kernel reported about TCP when the connection ended (TCP_INFO).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct TcpFacts {
-    /// Segments sent again, over the connection's life.
+    /// Segments retransmitted over the connection's lifetime.
     pub retransmits: u32,
-    /// Bytes written and not acknowledged by the peer's kernel.
+    /// Bytes written that the peer's kernel had not acknowledged.
     pub unacked_bytes: u32,
     /// The smoothed round-trip time, in microseconds.
     pub rtt_us: u32,
 }
 
-/// The one typed record of how a connection, or an attempt, ended.
+/// The typed record of how a connection or an attempt ended.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Ending {
     /// The connection.
     pub id: ConnectionId,
     /// The node that owned it.
     pub node: Arc<str>,
-    /// Where it came from.
+    /// Its origin.
     pub origin: Arc<Origin>,
     /// The other leg of a relay.
     pub relay_peer: Option<ConnectionId>,
-    /// When it opened; for an attempt, when it began.
+    /// When it opened, or when the attempt began.
     pub opened_at: SystemTime,
     /// When it ended.
     pub ended_at: SystemTime,
     /// How long it was open, by the monotonic clock.
     pub open_for: Duration,
-    /// The verdict.
+    /// The judged outcome.
     pub outcome: Outcome,
-    /// What was carried and what was lost; `None` where nobody lived to count.
+    /// The data that was carried and lost; `None` if the process died with its counters.
     pub traffic: Option<Traffic>,
-    /// What the kernel knew; `None` where there was no TCP.
+    /// What the kernel reported about TCP; `None` without TCP.
     pub tcp: Option<TcpFacts>,
 }
 
 impl Ending {
-    /// The version of lastword that wrote it.
+    /// The version of lastword that writes endings.
     pub const VERSION: &'static str = env!("CARGO_PKG_VERSION");
 
-    /// Tells whether the ending is clean: one Close each way.
+    /// Returns whether the ending is clean: both Closes were exchanged.
     pub fn is_clean(&self) -> bool {
         self.outcome.kind == Kind::Clean
     }
 
-    /// Returns about how much memory it holds.
+    /// Returns the approximate memory it occupies, in bytes.
     pub(crate) fn held_bytes(&self) -> usize {
         size_of::<Self>() + self.origin.held_bytes() + self.outcome.detail.len() + 64
     }
 }
 
-/// Writes the sentence that a log line carries.
+/// Writes the message of its log line.
 impl fmt::Display for Ending {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.outcome.kind, self.outcome.detail)

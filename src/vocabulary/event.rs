@@ -1,74 +1,74 @@
-//! One event per fact: what the supervisor publishes.
+//! The events that the supervisor publishes.
 
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::{
-    Cause, CloseState, ConnectionId, DialerNews, DrainProgress, Ending, Origin, Reconnecting,
+    Cause, CloseState, ConnectionId, DialerEvent, DrainProgress, Ending, Origin, Reconnecting,
 };
 
-/// Something that happened, in the order in which it was recorded.
+/// An event. Events are published in the order in which they were recorded.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Event {
-    /// A connection opened, and the ledger knows it.
-    Opened(Arc<Opened>),
-    /// A closing handshake began, or went on.
+    /// A connection opened, and the ledger has recorded it.
+    Opened(Arc<ConnectionOpened>),
+    /// A closing handshake changed its state.
     Closing(Closing),
-    /// A connection ended, and the ledger knows it.
+    /// A connection ended, and the ledger has recorded it.
     Ended(Arc<Ending>),
-    /// An attempt failed.
+    /// An opening handshake failed.
     OpenFailed(Arc<Ending>),
     /// A dialer will dial again.
     Reconnecting(Arc<Reconnecting>),
-    /// What a dialer provides has changed: ready after a gap, replaced, paused, given up.
-    Dialer(Arc<DialerNews>),
+    /// A dialer changed: ready after a gap, replaced, paused, given up.
+    Dialer(Arc<DialerEvent>),
     /// A drain began, ended or was cancelled.
     Drain(Arc<DrainProgress>),
-    /// The reader was too slow: this many events are gone from its queue.
+    /// The subscriber was too slow, and lost this many events.
     Gap(u64),
 }
 
 impl Event {
-    /// Returns about how much memory it holds.
+    /// Returns the approximate memory it occupies, in bytes.
     pub(crate) fn held_bytes(&self) -> usize {
-        /// News of dialers and drains: some short texts.
-        const NEWS: usize = 512;
+        /// An estimate for dialer and drain events, which hold a few short strings.
+        const SMALL: usize = 512;
         size_of::<Published>()
             + match self {
                 Self::Closing(_) | Self::Gap(_) => 0,
                 Self::Opened(opened) => opened.held_bytes(),
                 Self::Ended(ending) | Self::OpenFailed(ending) => ending.held_bytes(),
-                Self::Reconnecting(_) | Self::Dialer(_) | Self::Drain(_) => NEWS,
+                Self::Reconnecting(_) | Self::Dialer(_) | Self::Drain(_) => SMALL,
             }
     }
 }
 
-/// An event, and what became of its record.
+/// An event and the state of its record.
 #[derive(Debug, Clone)]
 pub struct Published {
     /// What happened.
     pub event: Event,
-    /// Whether it is on record.
+    /// The state of its record.
     pub record: Record,
 }
 
-/// What became of the record of an event.
+/// Whether and how an event was recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Record {
-    /// It is durable, and this is its place in the order of commits, which outlives the process.
+    /// It is durable, with this position in the commit order, which survives restarts.
     Durable(u64),
-    /// The ledger could not store it: whoever logs must log it whole.
+    /// The ledger could not store it, so the log must carry all of it.
     Failed,
-    /// An attempt beyond `ledger.open_failed_per_second`: only counted.
+    /// A failed attempt beyond `ledger.open_failed_per_second`, which is only counted.
     Counted,
-    /// The ledger keeps no such events.
+    /// The ledger does not record this kind of event.
     None,
 }
 
 impl Record {
-    /// Returns the place in the order of commits.
+    /// Returns the position in the commit order.
     pub const fn sequence(self) -> Option<u64> {
         match self {
             Self::Durable(sequence) => Some(sequence),
@@ -79,7 +79,7 @@ impl Record {
 
 /// A connection that opened.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Opened {
+pub struct ConnectionOpened {
     /// The connection.
     pub id: ConnectionId,
     /// The node that owns it.
@@ -90,22 +90,22 @@ pub struct Opened {
     pub opened_at: SystemTime,
 }
 
-impl Opened {
-    /// Returns about how much memory it holds; its origin is the connection's own.
+impl ConnectionOpened {
+    /// Returns the approximate memory it occupies, in bytes, without the origin, which it shares.
     pub(crate) fn held_bytes(&self) -> usize {
         size_of::<Self>()
     }
 }
 
-/// A closing handshake that began, or went on.
+/// A change in the state of a closing handshake.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Closing {
     /// The connection.
     pub id: ConnectionId,
-    /// Where the handshake stands now.
+    /// The new state.
     pub state: CloseState,
-    /// Why.
+    /// Why the closing handshake began.
     pub cause: Cause,
-    /// When.
+    /// When the state changed.
     pub at: SystemTime,
 }

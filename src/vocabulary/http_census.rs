@@ -1,24 +1,24 @@
-//! Plain HTTP that was passed on, counted.
+//! Counts of the plain HTTP requests that were forwarded.
 
-/// What became of a request.
+/// The outcome of a plain HTTP request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HttpOutcome {
     /// An application answered, whatever its status.
     Answered,
     /// No application could be reached.
     Unreachable,
-    /// One was reached and did not answer, or not in time.
+    /// An application was reached, and did not answer in time.
     Unanswered,
-    /// Too many clients were there, or too many requests waited for the applications.
+    /// Too many clients were connected, or too many requests waited for the applications.
     RefusedLimit,
-    /// Too many came in a second.
+    /// Too many requests arrived within a second.
     RefusedRate,
-    /// This node, or every application, drains.
+    /// This node, or every application, is draining.
     RefusedDraining,
 }
 
 impl HttpOutcome {
-    /// All of them.
+    /// Every outcome.
     pub const ALL: [Self; 6] = [
         Self::Answered,
         Self::Unreachable,
@@ -28,7 +28,7 @@ impl HttpOutcome {
         Self::RefusedDraining,
     ];
 
-    /// Returns its word.
+    /// Returns the string that metrics carry.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Answered => "answered",
@@ -41,11 +41,11 @@ impl HttpOutcome {
     }
 }
 
-/// Plain HTTP that was passed on.
+/// Counts of plain HTTP clients and requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HttpCensus {
-    /// Clients that are there, with a request under way or without.
+    /// Connected clients, including idle ones.
     pub connections: u64,
-    /// What became of all requests so far.
+    /// Requests since the process started, by outcome.
     pub outcomes: [(HttpOutcome, u64); HttpOutcome::ALL.len()],
 }

@@ -1,4 +1,4 @@
-//! Who a connection is.
+//! Connection ids, and the short names people use for them.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -9,13 +9,13 @@ use uuid::Uuid;
 
 /// Identifies one connection or attempt: a UUIDv7, never reused.
 ///
-/// People may name it by its last 12 hexadecimal digits, see [`ConnectionId::short`].
+/// People may refer to it by its last 12 hexadecimal digits, see [`ConnectionId::short`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ConnectionId(Uuid);
 
 impl ConnectionId {
-    /// Makes a new id from the time and the operating system's randomness.
-    #[allow(clippy::new_without_default, reason = "each call is another id, not a default")]
+    /// Makes a new id from the time and random bytes.
+    #[allow(clippy::new_without_default, reason = "every call returns a different id")]
     pub fn new() -> Self {
         Self(Uuid::now_v7())
     }
@@ -28,7 +28,7 @@ impl ConnectionId {
         self.0.into_bytes()
     }
 
-    /// Returns the last 12 hexadecimal digits: what people read out to each other.
+    /// Returns the last 12 hexadecimal digits, which people use to refer to the connection.
     pub fn short(self) -> String {
         format!("{:012x}", self.0.as_u128() & 0xffff_ffff_ffff)
     }
@@ -36,21 +36,21 @@ impl ConnectionId {
 
 impl Hash for ConnectionId {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        // The half that is random.
+        // The low half is random.
         state.write_u64(self.0.as_u64_pair().1);
     }
 }
 
-/// A map by connection.
+/// A map keyed by connection id.
 pub(crate) type IdMap<T> = HashMap<ConnectionId, T, BuildIdHasher>;
 
-/// A set of connections.
+/// A set of connection ids.
 pub(crate) type IdSet = HashSet<ConnectionId, BuildIdHasher>;
 
-/// Makes hashers for ids, of which nobody but this process chooses any.
+/// Builds hashers for ids. Only this process makes ids, so no peer can force collisions.
 pub(crate) type BuildIdHasher = BuildHasherDefault<IdHasher>;
 
-/// Spreads what is random already.
+/// Spreads the random bits of an id over the hash.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct IdHasher(u64);
 
@@ -60,8 +60,8 @@ impl Hasher for IdHasher {
     }
 
     fn write_u64(&mut self, number: u64) {
-        // Maps look at the highest bits and at the lowest: the upper half of the product has to do
-        // with all of them.
+        // Maps use the highest and the lowest bits, so fold in the upper half of the product, which
+        // depends on every input bit.
         let product = u128::from(self.0 ^ number) * 0x9e37_79b9_7f4a_7c15;
         self.0 = (product as u64) ^ ((product >> 64) as u64);
     }
@@ -77,7 +77,7 @@ impl fmt::Display for ConnectionId {
     }
 }
 
-/// Tells that a text is not a connection id.
+/// A string that is not a connection id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{0:?} is not a connection id: a UUID such as 01982b7e-4f6a-7c3d-9e21-5b8f0a6d4c17 is expected"
@@ -92,7 +92,7 @@ impl FromStr for ConnectionId {
     }
 }
 
-/// How people name a connection: by its id, or by the last 12 hexadecimal digits of it.
+/// The name of a connection as people give it: the id, or its last 12 hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ConnectionName {
     /// The whole id.
@@ -102,7 +102,7 @@ pub enum ConnectionName {
 }
 
 impl ConnectionName {
-    /// Tells whether a connection has this name.
+    /// Returns whether this name refers to the connection.
     pub fn names(self, id: ConnectionId) -> bool {
         match self {
             Self::Id(whole) => whole == id,
@@ -119,10 +119,10 @@ impl ConnectionName {
     }
 }
 
-/// Tells that a text names no connection.
+/// A string that is not the name of a connection.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0:?} names no connection: a UUID such as 01982b7e-4f6a-7c3d-9e21-5b8f0a6d4c17, or its last \
+    "{0:?} is not the name of a connection: a UUID such as 01982b7e-4f6a-7c3d-9e21-5b8f0a6d4c17, or its last \
      12 hexadecimal digits, is expected"
 )]
 pub struct InvalidName(pub String);
@@ -160,7 +160,7 @@ mod tests {
             hasher.finish()
         };
         let hashes: Vec<u64> = (0..4096).map(|_| hash(ConnectionId::new())).collect();
-        // Which bits a map looks at: the highest seven, those below them, and the lowest.
+        // The bits that a map uses: the highest seven, those below them, and the lowest.
         for shift in [57, 51, 0] {
             let mut counts = [0_u32; 64];
             hashes.iter().for_each(|hash| counts[(hash >> shift) as usize % 64] += 1);

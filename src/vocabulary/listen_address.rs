@@ -1,4 +1,4 @@
-//! Where to listen.
+//! Addresses to listen on.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -8,27 +8,27 @@ use std::str::FromStr;
 /// Where to listen: `127.0.0.1:8080`, `[::]:8080` or `unix:/run/lastword.sock`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum ListenAddress {
-    /// An address and a port of TCP; port 0 lets the kernel choose, `[::]` takes IPv4 as well.
+    /// A TCP address and port; with port 0 the kernel chooses, and `[::]` accepts IPv4 as well.
     Tcp(SocketAddr),
     /// A Unix stream socket, by its absolute path.
     Unix(PathBuf),
 }
 
-/// A text that names no address to listen on.
+/// A string that is not an address to listen on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidListenAddress {
-    /// It is neither an address with a port nor the path of a socket.
+    /// It is neither an IP address with a port nor the path of a Unix socket.
     #[error(
         "{0:?} is not an address: write \"127.0.0.1:8080\", \"[::]:8080\" or \"unix:/run/lastword.sock\""
     )]
     Address(String),
-    /// The path of a Unix socket is relative or longer than the kernel takes.
+    /// The path of the Unix socket is relative, or longer than the kernel allows.
     #[error("{0:?} is not the path of a Unix socket: write an absolute path of at most 107 bytes")]
     SocketPath(String),
 }
 
-/// What `sockaddr_un` holds on Linux, less the final zero.
+/// The size of `sun_path` on Linux, less the final zero byte.
 const LONGEST_SOCKET_PATH: usize = 107;
 
 impl FromStr for ListenAddress {

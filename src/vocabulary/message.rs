@@ -1,4 +1,4 @@
-//! What travels: data messages.
+//! Data messages.
 
 use std::fmt;
 
@@ -26,7 +26,7 @@ impl Message {
         Self::Binary(payload.into())
     }
 
-    /// Returns the payload, in bytes.
+    /// Returns the payload.
     pub fn payload(&self) -> &Bytes {
         match self {
             Self::Text(text) => &text.0,
@@ -47,12 +47,12 @@ impl Message {
         self.payload().len()
     }
 
-    /// Tells whether the payload is empty.
+    /// Returns whether the payload is empty.
     pub fn is_empty(&self) -> bool {
         self.payload().is_empty()
     }
 
-    /// Gives up the payload.
+    /// Returns the payload, consuming the message.
     pub fn into_payload(self) -> Bytes {
         match self {
             Self::Text(text) => text.0,
@@ -61,14 +61,12 @@ impl Message {
     }
 }
 
-/// The payload of a text message: bytes that were checked to be UTF-8.
+/// The payload of a text message, which is valid UTF-8.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Text(Bytes);
 
 impl Text {
-    /// Takes bytes that the caller has already found to be UTF-8.
-    ///
-    /// It stays inside the crate: [`Text::as_str`] relies on it.
+    /// Wraps bytes that the caller has found to be valid UTF-8, which [`Text::as_str`] relies on.
     pub(crate) fn from_checked(bytes: Bytes) -> Self {
         debug_assert!(std::str::from_utf8(&bytes).is_ok());
         Self(bytes)
@@ -79,20 +77,20 @@ impl Text {
         self.0.len()
     }
 
-    /// Tells whether the text is empty.
+    /// Returns whether the text is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Copies the text out of a buffer that it shares with others.
+    /// Copies the text, so that it no longer keeps a shared buffer alive.
     pub(crate) fn unpinned(&self) -> Self {
         Self(Bytes::copy_from_slice(&self.0))
     }
 
     /// Returns the text.
     pub fn as_str(&self) -> &str {
-        // Every constructor was handed valid UTF-8, so nothing is ever dropped here; looking once
-        // more is what it costs to stay free of unsafe code.
+        // Every constructor takes valid UTF-8, so the default is never used. The second check is the
+        // price of avoiding `unsafe`.
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
 }

@@ -1,4 +1,4 @@
-//! Why an attempt never became a connection.
+//! Why an opening handshake failed.
 
 use std::fmt;
 
@@ -6,13 +6,13 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum OpenFailure {
-    /// Too many connections, in all or from this address.
+    /// Too many connections, in total or from this address.
     RefusedLimit,
-    /// Too many opening handshakes a second, in all or from this address.
+    /// Too many opening handshakes per second, in total or from this address.
     RefusedRate,
     /// The daemon is draining.
     RefusedDraining,
-    /// The `Origin` of the request is not among those of the route.
+    /// The route does not allow the `Origin` of the request.
     RefusedOrigin,
     /// Authentication failed.
     Unauthorized,
@@ -22,17 +22,17 @@ pub enum OpenFailure {
     BadRequest,
     /// The opening handshake took too long.
     HandshakeTimeout,
-    /// The peer went away before it was complete.
+    /// The peer left before the handshake was complete.
     PeerGone,
     /// The host name could not be resolved.
     Dns,
-    /// TCP was refused.
+    /// The TCP connection was refused.
     ConnectRefused,
-    /// TCP took too long.
+    /// The TCP connection took too long to establish.
     ConnectTimeout,
-    /// This machine has no port left to dial from.
+    /// This machine has no free source port or descriptor for dialling.
     PortsExhausted,
-    /// TLS failed.
+    /// The TLS handshake failed.
     Tls,
     /// The server answered, but not with 101.
     UpgradeRejected {
@@ -46,7 +46,7 @@ pub enum OpenFailure {
 }
 
 impl OpenFailure {
-    /// Every word of the contract, in its order.
+    /// The strings of the contract, in its order.
     pub const WORDS: [&'static str; 17] = [
         "refused_limit",
         "refused_rate",
@@ -67,7 +67,7 @@ impl OpenFailure {
         "backend_unreachable",
     ];
 
-    /// Every failure, in the order of the words; a rejected upgrade without its status.
+    /// Every failure in the order of [`Self::WORDS`], a rejected upgrade with status 0.
     pub const ALL: [Self; 17] = [
         Self::RefusedLimit,
         Self::RefusedRate,
@@ -88,7 +88,7 @@ impl OpenFailure {
         Self::BackendUnreachable,
     ];
 
-    /// Returns the word of the contract.
+    /// Returns the string of the contract.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::RefusedLimit => "refused_limit",

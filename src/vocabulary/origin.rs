@@ -1,10 +1,10 @@
-//! Where a connection came from: the part of its record that is known when it opens.
+//! The origin of a connection: the part of its record that is known when it opens.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-words! {
-    /// Which way a connection was opened.
+contract_enum! {
+    /// Which side opened a connection.
     pub enum Direction {
         /// The peer connected to one of our listeners.
         Inbound = "inbound",
@@ -13,8 +13,8 @@ words! {
     }
 }
 
-words! {
-    /// Which side of RFC 6455 this end plays: clients mask, servers end TCP first.
+contract_enum! {
+    /// The role of this end in RFC 6455: clients mask (section 5.1), servers close TCP first (7.1.1).
     pub enum Role {
         /// This end accepted the opening handshake.
         Server = "server",
@@ -23,13 +23,13 @@ words! {
     }
 }
 
-/// What is known of a connection, or of an attempt, from its opening handshake.
+/// What the opening handshake tells about a connection or an attempt.
 ///
-/// What is unknown is `None`. Texts that a peer chose are at most 1 KiB and already masked as
-/// `[records]` says.
+/// Unknown values are `None`. Strings chosen by the peer are cut to 1 KiB and masked as `[records]`
+/// configures.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Origin {
-    /// Which way it was opened.
+    /// Which side opened it.
     pub direction: Direction,
     /// The listener that accepted it.
     pub listener: Option<String>,
@@ -37,13 +37,13 @@ pub struct Origin {
     pub dialer: Option<String>,
     /// The route that matched.
     pub route: Option<String>,
-    /// Where its messages go: `echo`, `relay`, or what an embedder called its handler.
+    /// Where its messages go: `echo`, `relay`, or the name of an embedder's handler.
     pub backend: Option<String>,
-    /// The peer's address, or the name of its Unix socket.
+    /// The peer's address, or the path of its Unix socket.
     pub peer: Option<String>,
     /// This end's address.
     pub local_addr: Option<String>,
-    /// The version of TLS.
+    /// The TLS version.
     pub tls: Option<String>,
     /// The `Host` of the request.
     pub host: Option<String>,
@@ -55,16 +55,16 @@ pub struct Origin {
     pub user_agent: Option<String>,
     /// The W3C trace context of the request.
     pub traceparent: Option<String>,
-    /// Who it is, if authenticated.
+    /// The authenticated subject.
     pub subject: Option<String>,
-    /// Labels for people and selectors.
+    /// The tags, for people and selectors.
     pub tags: BTreeMap<String, String>,
-    /// What this end dialled.
+    /// The server that this end dialled.
     pub upstream: Option<Upstream>,
 }
 
 impl Origin {
-    /// Makes an origin of which only the direction is known.
+    /// Makes an origin with only the direction known.
     pub fn new(direction: Direction) -> Self {
         Self {
             direction,
@@ -86,7 +86,7 @@ impl Origin {
         }
     }
 
-    /// Returns about how much memory it holds.
+    /// Returns the approximate memory it occupies, in bytes.
     pub(crate) fn held_bytes(&self) -> usize {
         let Self { path, user_agent, host, peer, local_addr, subject, traceparent, .. } = self;
         let texts =
@@ -97,16 +97,16 @@ impl Origin {
     }
 }
 
-/// What a dialled connection was dialled to.
+/// The server of a dialled connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upstream {
-    /// The URL, masked as `[records]` says.
+    /// The URL, masked as `[records]` configures.
     pub url: String,
-    /// Which of the route's applications it is, from 0; two may have one URL once it is masked.
+    /// The number of the application in its route, from 0; masked URLs may be equal.
     pub number: Option<usize>,
     /// The address that answered.
     pub addr: Option<String>,
-    /// How long TCP (and TLS) took.
+    /// How long TCP and TLS took to connect.
     pub connect: Option<Duration>,
     /// The HTTP status of the answer.
     pub status: Option<u16>,

@@ -1,18 +1,18 @@
-//! What must never reach a log, a record or a person's screen.
+//! Strings that must never be logged, recorded or displayed.
 
 use std::fmt;
 
-/// A text that cannot be printed: its `Debug` says `***`, and it has no `Display`.
+/// A string that cannot be printed: its `Debug` writes `***`, and it has no `Display`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Takes charge of a text.
+    /// Wraps a string.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// Returns the text, for whoever must send it.
+    /// Returns the string, for sending it.
     pub fn expose(&self) -> &str {
         &self.0
     }

@@ -1,30 +1,30 @@
-//! Which connections are meant.
+//! Selection of connections by route, subject, tag and upstream.
 
 use super::{Direction, Origin, Upstream};
 
-/// Selects connections; what is `None` is not asked for, so the default selects all.
+/// Selects connections that match every given field; the default selects all.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Selector {
-    /// The name of their route.
+    /// The name of the route.
     pub route: Option<String>,
-    /// Who they are.
+    /// The authenticated subject.
     pub subject: Option<String>,
-    /// A label that they have: its name and its value.
+    /// The name and value of a tag.
     pub tag: Option<(String, String)>,
-    /// The application that they are passed on to, by its URL as it is recorded: its clients, not
-    /// the connections to it.
+    /// The URL of an application, as it is recorded. This selects the application's clients, not the
+    /// connections to it.
     pub upstream: Option<String>,
-    /// Which of a route's applications that is, from 0: two may have one URL as it is recorded.
+    /// The number of the application in its route, from 0, because recorded URLs may be equal.
     pub upstream_number: Option<usize>,
 }
 
 impl Selector {
-    /// Tells whether it selects everything.
+    /// Returns whether it selects all connections.
     pub fn is_all(&self) -> bool {
         *self == Self::default()
     }
 
-    /// Tells whether a connection of this origin is meant.
+    /// Returns whether it selects a connection of this origin.
     pub fn matches(&self, origin: &Origin) -> bool {
         let Self { route, subject, tag, upstream, upstream_number } = self;
         let tagged = |(name, value): &(String, String)| origin.tags.get(name) == Some(value);

@@ -1,25 +1,25 @@
-//! How a live connection fares.
+//! The status of a live connection.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::{CloseState, ConnectionId, Origin, Traffic};
 
-/// How a live connection fares, at one moment.
+/// The status of a live connection at one moment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ConnectionStatus {
     /// The connection.
     pub id: ConnectionId,
     /// The node that owns it.
     pub node: Arc<str>,
-    /// Where it came from.
+    /// Its origin.
     pub origin: Arc<Origin>,
     /// When it opened.
     pub opened_at: SystemTime,
-    /// For how long it has been open.
+    /// How long it has been open.
     pub open_for: Duration,
-    /// Where the closing handshake stands.
+    /// The state of the closing handshake.
     pub state: CloseState,
-    /// What was carried so far; what is undelivered is queued.
+    /// The data carried so far; undelivered data is what is queued.
     pub traffic: Traffic,
 }

@@ -1,27 +1,27 @@
-//! What a label may be: pure checks of its name and value.
+//! Validation of tags: names, values and their number. Pure.
 
-/// How many labels a connection may have.
+/// The most tags that a connection may have.
 pub const MAX_TAGS: usize = 32;
 
-/// How long the name or the value of a label, or a subject, may be, in bytes.
+/// The longest name or value of a tag, and the longest subject, in bytes.
 pub const LONGEST_TAG: usize = 256;
 
-/// Tells why something is no label.
+/// Why a tag is invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidTag {
-    /// The name has no place in a selector such as `tag=room:7`.
+    /// The name is empty or too long, or cannot be used in a selector such as `tag=room:7`.
     #[error("the name of a tag has 1 to {LONGEST_TAG} printable bytes and no colon")]
     Name,
-    /// The value is too long, or cannot be printed.
+    /// The value is too long, or contains control characters.
     #[error("the value of a tag has {LONGEST_TAG} printable bytes at most")]
     Value,
-    /// There are too many.
+    /// There are more than [`MAX_TAGS`].
     #[error("there are {0} tags: {MAX_TAGS} at most")]
     TooMany(usize),
 }
 
-/// Checks the name of a label.
+/// Checks the name of a tag.
 ///
 /// # Errors
 /// [`InvalidTag::Name`].
@@ -32,7 +32,7 @@ pub fn check_tag_name(name: &str) -> Result<(), InvalidTag> {
     Ok(())
 }
 
-/// Checks the value of a label.
+/// Checks the value of a tag.
 ///
 /// # Errors
 /// [`InvalidTag::Value`].
@@ -40,10 +40,10 @@ pub fn check_tag_value(value: &str) -> Result<(), InvalidTag> {
     if is_label(value) { Ok(()) } else { Err(InvalidTag::Value) }
 }
 
-/// Checks all labels of a connection.
+/// Checks all tags of a connection.
 ///
 /// # Errors
-/// The first that is none, by its name, or that there are too many.
+/// The first invalid tag with its name, or [`InvalidTag::TooMany`].
 pub fn check_tags<'a>(
     tags: impl ExactSizeIterator<Item = (&'a str, &'a str)>,
 ) -> Result<(), (Option<&'a str>, InvalidTag)> {
@@ -58,7 +58,7 @@ pub fn check_tags<'a>(
     Ok(())
 }
 
-/// Tells whether a text is short and printable enough for a label or a subject.
+/// Returns whether a string is short and printable enough for a tag or a subject.
 pub fn is_label(text: &str) -> bool {
     text.len() <= LONGEST_TAG && !text.contains(char::is_control)
 }

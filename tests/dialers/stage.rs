@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use lastword::vocabulary::Reconnecting;
-use lastword::vocabulary::{DialerChange, DialerNews, DialerPhase, DialerStatus, Event};
+use lastword::vocabulary::{DialerChange, DialerEvent, DialerPhase, DialerStatus, Event};
 use lastword::{DialerHandle, DialerOptions, Ending, EventStream, Supervisor};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
@@ -69,7 +69,7 @@ impl Scene {
     pub async fn change<T>(&mut self, pick: impl Fn(&DialerChange) -> Option<T>) -> T {
         loop {
             if let Event::Dialer(news) = self.event("a change").await {
-                let DialerNews { dialer, change, .. } = &*news;
+                let DialerEvent { dialer, change, .. } = &*news;
                 assert_eq!(&**dialer, "feed");
                 if let Some(picked) = pick(change) {
                     return picked;

@@ -9,7 +9,7 @@ use super::attempts::Group;
 use crate::contract::{EndingRecord, OpenedRecord};
 use crate::protocol::classification;
 use crate::vocabulary::{
-    ConnectionId, Direction, Ending, Fault, Kind, Opened, Origin, Outcome, TransportEnd,
+    ConnectionId, ConnectionOpened, Direction, Ending, Fault, Kind, Origin, Outcome, TransportEnd,
 };
 
 /// The contents of one transaction.
@@ -28,7 +28,7 @@ pub(super) struct Plan {
 /// An opened connection and its sequence number.
 pub(super) struct OpenRow {
     pub(super) sequence: u64,
-    pub(super) opened: Arc<Opened>,
+    pub(super) opened: Arc<ConnectionOpened>,
 }
 
 /// An ending and its sequence number.

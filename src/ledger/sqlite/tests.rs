@@ -24,8 +24,8 @@ use super::store_error::StoreError;
 use super::*;
 use crate::config;
 use crate::vocabulary::{
-    Cause, CloseState, ConnectionId, Direction, Ending, Fault, FirstClose, Kind, OpenFailure,
-    Opened, Origin, Outcome, ReceivedClose, Retry, Traffic, TransportEnd,
+    Cause, CloseState, ConnectionId, ConnectionOpened, Direction, Ending, Fault, FirstClose, Kind,
+    OpenFailure, Origin, Outcome, ReceivedClose, Retry, Traffic, TransportEnd,
 };
 
 /// When a fault may strike.
@@ -233,7 +233,7 @@ fn origin(peer: &str) -> Origin {
 fn opened(id: ConnectionId) -> Entry {
     let origin = Arc::new(origin("203.0.113.9:51342"));
     let opened_at = SystemTime::now();
-    Entry::Opened(Arc::new(Opened { id, node: "a1".into(), origin, opened_at }))
+    Entry::Opened(Arc::new(ConnectionOpened { id, node: "a1".into(), origin, opened_at }))
 }
 
 fn outcome(kind: Kind) -> Outcome {

@@ -7,7 +7,7 @@ use super::super::Entry;
 use super::attempts::{Attempts, Group};
 use super::commit_queue::{Batch, Waiting};
 use super::rows::{EndingRow, OpenRow, Plan};
-use crate::vocabulary::{ConnectionId, IdMap, IdSet, Opened, Record};
+use crate::vocabulary::{ConnectionId, ConnectionOpened, IdMap, IdSet, Record};
 
 /// The open connections and the counted attempts; used by the writer and the watchdog.
 pub(super) struct Tracker {
@@ -42,7 +42,7 @@ impl Tracked {
 /// A connection that is open.
 #[derive(Clone)]
 pub(super) struct Open {
-    pub(super) opened: Arc<Opened>,
+    pub(super) opened: Arc<ConnectionOpened>,
     pub(super) row: Row,
 }
 

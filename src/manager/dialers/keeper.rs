@@ -23,7 +23,8 @@ use crate::manager::core::Core;
 use crate::node::NotAccepting;
 use crate::policy::reconnect::{GiveUp, NextStep, Reconnect};
 use crate::vocabulary::{
-    Cause, CloseCode, CloseFrame, CloseReason, DialerChange, DialerPhase, Ending, Requester, Span,
+    Cause, CloseCode, CloseFrame, CloseReason, DialerChange, DialerPhase, Ending, Interval,
+    Requester,
 };
 use attempt::{Attempt, Attempted, attempt};
 
@@ -245,7 +246,7 @@ impl Keeper {
         live.set_ready();
         let connection = live.connection.id();
         let until = SystemTime::now();
-        let gap = self.gap_since.take().map(|from| Span { from, until });
+        let gap = self.gap_since.take().map(|from| Interval { from, until });
         self.gaps += u64::from(gap.is_some());
         self.tell(DialerChange::Ready { connection, replaces: None, gap });
     }
@@ -271,7 +272,7 @@ impl Keeper {
     fn retired(&mut self) {
         let Some(Retiring { connection, since }) = self.retiring.take() else { return };
         let (Some(current), Some(ending)) = (&self.current, connection.ending()) else { return };
-        let overlap = Span { from: since, until: ending.ended_at };
+        let overlap = Interval { from: since, until: ending.ended_at };
         let (connection, replaced) = (current.connection.id(), connection.id());
         self.tell(DialerChange::Overlapped { connection, replaced, overlap });
     }

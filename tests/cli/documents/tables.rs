@@ -7,8 +7,8 @@ use clap::CommandFactory;
 use lastword::contract::{EndingRecord, EventRecord};
 use lastword::surfaces::cli::CommandLine;
 use lastword::vocabulary::{
-    Advice, Cause, CloseState, ConnectionId, DialerChange, DialerPhase, Fault, FirstClose, Kind,
-    OpenFailure, Span, TransportEnd,
+    Advice, Cause, CloseState, ConnectionId, DialerChange, DialerPhase, Fault, FirstClose,
+    Interval, Kind, OpenFailure, TransportEnd,
 };
 
 use super::{Document, SHIPPED, calls};
@@ -76,7 +76,7 @@ fn dialers() {
         DialerChange::Overlapped {
             connection,
             replaced: connection,
-            overlap: Span { from: at, until: at },
+            overlap: Interval { from: at, until: at },
         },
         DialerChange::Paused,
         DialerChange::Resumed,

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use super::{Keeper, Next, Rest};
 use crate::manager::dialers::lock;
 use crate::vocabulary::{
-    DialerChange, DialerNews, DialerPhase, DialerStatus, Ending, Event, Reconnecting,
+    DialerChange, DialerEvent, DialerPhase, DialerStatus, Ending, Event, Reconnecting,
 };
 
 impl Keeper {
@@ -90,7 +90,7 @@ impl Keeper {
                 tracing::warn!(%dialer, %ending, why, "dialer gave up: resume it once that is put right");
             }
         }
-        let news = DialerNews { dialer, at: SystemTime::now(), change };
+        let news = DialerEvent { dialer, at: SystemTime::now(), change };
         self.core.announce(Event::Dialer(Arc::new(news)));
     }
 
