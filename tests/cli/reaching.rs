@@ -154,5 +154,8 @@ fn completions_and_manual_pages_are_made_without_a_daemon() {
     assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), ""), "{ran:?}");
     let why = fs::read_to_string(pages.join("lastword-why.1")).unwrap();
     assert!(why.contains("lastword why 5b8f0a6d4c17"), "{why}");
+    let configuration = fs::read_to_string(pages.join("lastword.toml.5")).unwrap();
+    assert!(configuration.contains(".TH lastword.toml 5"), "{configuration}");
+    assert!(page.stdout.contains("lastword.toml\\fR(5)"), "{page:?}");
     assert!(pages.join("lastword.1").exists() && !pages.join("lastword-top.1").exists());
 }

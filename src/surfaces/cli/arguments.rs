@@ -414,7 +414,7 @@ pub struct Completion {
 /// `lastword man`
 #[derive(Debug, Args)]
 pub struct Man {
-    /// Write the pages of all commands here
+    /// Write the pages of all commands, and lastword.toml(5), here
     #[arg(value_name = "DIR")]
     pub directory: Option<PathBuf>,
 }

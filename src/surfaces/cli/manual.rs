@@ -1,11 +1,13 @@
 //! `completion` and `man`: what a package installs beside the program.
 
+mod configuration;
+
 use std::fs;
 use std::io;
 use std::path::Path;
 
 use clap::CommandFactory;
-use clap_mangen::roff::{Roff, roman};
+use clap_mangen::roff::{Roff, bold, roman};
 
 use super::arguments::{Completion, Man};
 use super::console::Console;
@@ -32,6 +34,8 @@ pub(super) fn man(man: &Man, console: &mut Console) -> Result<u8, Failure> {
             // Only then the subcommands know their whole names.
             command.build();
             write_pages(&command, directory).map_err(wrap)?;
+            let file = directory.join(configuration::FILE);
+            fs::write(file, configuration::page()).map_err(wrap)?;
         }
     }
     Ok(DONE)
@@ -48,6 +52,7 @@ fn write_pages(command: &clap::Command, directory: &Path) -> io::Result<()> {
 /// Writes the page of one command. clap_mangen fills the lines of the examples like prose, so they
 /// are a section of ours.
 fn page(command: clap::Command) -> io::Result<Vec<u8>> {
+    let command_name = command.get_name().to_owned();
     let extra = command.get_after_long_help().map(ToString::to_string);
     let mut page = Vec::new();
     clap_mangen::Man::new(command.after_long_help(None::<&str>)).render(&mut page)?;
@@ -62,6 +67,11 @@ fn page(command: clap::Command) -> io::Result<Vec<u8>> {
             section.text([roman(line)]);
         }
         section.control("fi", []).to_writer(&mut page)?;
+    }
+    if ["lastword", "serve", "check"].contains(&command_name.as_str()) {
+        let mut section = Roff::new();
+        section.control("SH", ["SEE ALSO"]).text([bold("lastword.toml"), roman("(5)")]);
+        section.to_writer(&mut page)?;
     }
     Ok(page)
 }
