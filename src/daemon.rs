@@ -1,9 +1,10 @@
-//! The daemon: build, spawn, ready, signals, drain, exit code.
+//! The daemon: starts from the configuration, runs until a signal, drains, and returns the exit
+//! code.
 
 mod check;
 mod control;
+mod heap;
 mod ledger;
-mod memory;
 mod metrics;
 mod resources;
 mod servers;
@@ -36,20 +37,20 @@ use crate::transport::bind::BindError;
 use crate::transport::dial::InvalidUrl;
 use crate::vocabulary::{Event, ListenAddress, Published, Record, Requester, Selector};
 pub use check::check;
-use ledger::{Books, LedgerError};
+use ledger::{DaemonLedger, LedgerError};
 use resources::Resources;
 use servers::{Phase, Servers};
 use signals::Signals;
 
 /// The daemon stopped cleanly.
-const STOPPED: u8 = 0;
+const SUCCESS: u8 = 0;
 /// The daemon failed, or was forced to stop.
 const FAILED: u8 = 1;
 /// The command line or the configuration is wrong.
 const BAD_USAGE: u8 = 2;
 
-/// How long the end of the process waits for the last endings to be logged.
-const LAST_LINES: Duration = Duration::from_secs(2);
+/// How long the process waits at its end for the last endings to be logged.
+const LOG_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Why the daemon did not start.
 #[derive(Debug, thiserror::Error)]
@@ -82,7 +83,7 @@ impl StartupError {
             Self::Config(_)
             | Self::Log(_)
             | Self::Route { .. }
-            | Self::Ledger(LedgerError::NoPlace) => BAD_USAGE,
+            | Self::Ledger(LedgerError::NoPath) => BAD_USAGE,
             Self::Runtime(_)
             | Self::Ledger(LedgerError::Open(_))
             | Self::Supervisor(_)
@@ -94,14 +95,14 @@ impl StartupError {
     }
 }
 
-/// Runs the daemon until it is told to stop; returns its exit code.
+/// Runs the daemon until a signal stops it; returns its exit code.
 ///
-/// With the URL of an application, every path that no route takes is relayed to it.
+/// With `relay`, the URL of an application, every path without a route is relayed to it.
 pub fn serve(files: Vec<PathBuf>, set: Vec<String>, relay: Option<String>) -> ExitCode {
     match start_and_run(&Sources { relay, ..Sources::of_process(files, set) }) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            complain(&error);
+            print_error(&error);
             ExitCode::from(error.exit_code())
         }
     }
@@ -116,7 +117,7 @@ fn load(sources: &Sources) -> Result<(Config, Tokens), StartupError> {
 }
 
 fn start_and_run(sources: &Sources) -> Result<u8, StartupError> {
-    memory::keep_large_blocks_apart();
+    heap::fix_malloc_thresholds();
     let (config, tokens) = load(sources)?;
     let format = match config.log.format {
         None => Format::fitting_stderr(),
@@ -124,82 +125,82 @@ fn start_and_run(sources: &Sources) -> Result<u8, StartupError> {
         Some(LogFormat::Json) => Format::Json,
         Some(LogFormat::Journald) => Format::Journald,
     };
-    // Dropped last: it writes out what is still queued.
+    // Dropped last: it writes the lines that are still queued.
     let (ending_log, _lines) = log::install(format, &config.log.filter)?;
-    let books = Books::open(&config.ledger)?;
+    let ledger = DaemonLedger::open(&config.ledger)?;
     let resources = Resources::claim(&config);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
-        .on_thread_start(memory::on_thread_start)
+        .on_thread_start(heap::on_thread_start)
         .build()
         .map_err(StartupError::Runtime)?;
-    let (told, all_told) = mpsc::channel();
-    let running = catch(run(&config, &resources, &books, ending_log, told, tokens));
+    let (observer_alive, observer_done) = mpsc::channel();
+    let running = catch(run(&config, &resources, &ledger, ending_log, observer_alive, tokens));
     let code = runtime.block_on(running).unwrap_or_else(|panic| {
-        error!(panic, "the daemon panicked, and stops: please report this");
+        error!(panic, "the daemon panicked and stops: please report this");
         Ok(FAILED)
     });
-    // What is still under way, such as an answer to a refused attempt, is not worth waiting for.
+    // Remaining tasks, such as an answer to a refused attempt, are not worth waiting for.
     runtime.shutdown_timeout(Duration::from_millis(100));
-    // Behind the last ending.
-    books.close();
-    // The observer is dropped, and its end of the channel with it, once the last line is logged.
-    let _ = all_told.recv_timeout(LAST_LINES);
+    // After the last ending.
+    ledger.close();
+    // The observer drops its sender once the last line is logged, which ends this wait.
+    let _ = observer_done.recv_timeout(LOG_TIMEOUT);
     code
 }
 
 async fn run(
     config: &Config,
     resources: &Resources,
-    books: &Books,
+    ledger: &DaemonLedger,
     ending_log: EndingLog,
-    told: mpsc::Sender<()>,
+    observer_alive: mpsc::Sender<()>,
     tokens: Tokens,
 ) -> Result<u8, StartupError> {
-    // From here on a signal is an orderly stop, even before the daemon is ready.
+    // From here on a signal means an orderly stop, even before the daemon is ready.
     let mut signals = Signals::install().map_err(StartupError::Runtime)?;
     let notifier = Notifier::from_env();
     let observations = Arc::new(Observations::default());
     let observed = Arc::clone(&observations);
     let observer = move |published: &Published| {
-        // Dropped with the observer: it says that the last event is told.
-        let _ = &told;
+        // Captured, so that it is dropped with the observer, after the last event.
+        let _ = &observer_alive;
         observed.observe(published);
         log_event(&ending_log, published);
     };
-    let supervisor = supervisor(config, resources, books, observer).await?;
-    let scrape = metrics::scrape(config, resources, &supervisor, books, observations);
+    let supervisor = supervisor(config, resources, ledger, observer).await?;
+    let scrape = metrics::scrape(config, resources, &supervisor, ledger, observations);
     let (phase, current) = watch::channel(Phase::Starting);
     let listeners = listen(config, &supervisor).await?;
     let mut servers = Servers::new(servers::probes(&supervisor, current, scrape));
-    control::serve(config, &supervisor, books, tokens, &mut servers)?;
+    control::serve(config, &supervisor, ledger, tokens, &mut servers)?;
     servers.serve_health(config)?;
     for dialer in &config.dialers {
         supervisor.keep(DialerOptions::of(dialer.clone(), config))?;
     }
 
-    // Before it is said: whoever reads "ready" may probe at once.
+    // Before "ready" is printed: its reader may probe at once.
     phase.send_replace(Phase::Running);
-    announce(&listeners, &servers);
+    print_ready(&listeners, &servers);
     notifier.ready();
     notifier.status("ready");
     info!(
         node = config.node.resolve_name(),
         max_connections = resources.max_connections,
         memory = resources.memory,
-        ledger = %books.place(),
+        ledger = %ledger.location(),
         version = env!("CARGO_PKG_VERSION"),
-        "ready"
+        "the daemon is ready"
     );
 
     let mut trimming = Task::new("trim");
     let signal = tokio::select! {
         signal = signals.stop() => signal,
-        never = trimming.keep(|| memory::look_after(&supervisor)) => match never {},
-        // It has logged why. What restarts this process makes all of it anew.
+        never = trimming.keep(|| heap::trim_when_idle(&supervisor)) => match never {},
+        // The supervisor has logged why. The service manager restarts the whole process.
         () = supervisor.gone() => {
             servers.stop().await;
-            error!("the daemon stops, since its supervisor has died");
+            error!("the daemon stops because its supervisor died");
             return Ok(FAILED);
         }
     };
@@ -208,34 +209,34 @@ async fn run(
     let report = tokio::select! {
         report = drain(config, &supervisor, &notifier, signal) => report,
         second = signals.stop() => {
-            warn!(signal = second, "a second signal: aborting all connections");
+            warn!(signal = second, "received a second signal; aborting all connections");
             supervisor.abort_all(Some(Requester::Signal(second)));
             supervisor.shutdown(DrainOptions { within: Duration::ZERO, ..options(config, second) }).await;
             servers.stop().await;
-            let Accounting { opened, ended, .. } = balanced(&supervisor);
-            warn!(opened, ended, "forced to stop");
+            let Accounting { opened, ended, .. } = final_accounting(&supervisor);
+            warn!(opened, ended, "the daemon was forced to stop");
             return Ok(FAILED);
         }
     };
-    // Whoever follows events hears of the last ending, too.
+    // Stopped after the drain, so that followers of events see the last ending.
     servers.stop().await;
-    let Accounting { opened, ended, .. } = balanced(&supervisor);
+    let Accounting { opened, ended, .. } = final_accounting(&supervisor);
     info!(
         asked = report.asked,
         cut = report.cut,
         took_ms = report.took.as_millis(),
         opened,
         ended,
-        "stopped"
+        "the daemon stopped"
     );
-    Ok(STOPPED)
+    Ok(SUCCESS)
 }
 
-/// Returns the books at the end, when every connection must have its ending.
-fn balanced(supervisor: &Supervisor) -> Accounting {
+/// Returns the accounting at the end, when every connection must have its ending.
+fn final_accounting(supervisor: &Supervisor) -> Accounting {
     let accounting = supervisor.accounting();
     if !accounting.balances() || accounting.open > 0 {
-        error!(?accounting, "the books do not balance: please report this");
+        error!(?accounting, "the accounting does not balance: please report this");
     }
     accounting
 }
@@ -243,12 +244,12 @@ fn balanced(supervisor: &Supervisor) -> Accounting {
 async fn supervisor(
     config: &Config,
     resources: &Resources,
-    books: &Books,
+    ledger: &DaemonLedger,
     observer: impl Fn(&Published) + Send + Sync + 'static,
 ) -> Result<Supervisor, StartError> {
     let limits = &config.limits;
     Supervisor::builder()
-        .ledger(books.ledger())
+        .ledger(ledger.writer())
         .node(config.node.resolve_name())
         .memory(resources.memory)
         .admission(AdmissionLimits {
@@ -268,10 +269,9 @@ async fn supervisor(
         .await
 }
 
-/// Logs what is worth a line: every ending, once.
+/// Logs every ending once; attempts of a flood that are only counted are left out.
 fn log_event(ending_log: &EndingLog, published: &Published) {
     match (&published.event, published.record) {
-        // One of a flood.
         (Event::OpenFailed(_), Record::Counted) => {}
         (Event::Ended(ending) | Event::OpenFailed(ending), Record::Failed) => {
             ending_log.log_whole(ending);
@@ -281,12 +281,15 @@ fn log_event(ending_log: &EndingLog, published: &Published) {
             target: "lastword::opened",
             id = %opened.id,
             sequence = published.record.sequence(),
-            "opened"
+            "the connection opened"
         ),
         (Event::Gap(missed), _) => {
-            warn!(missed, "events are missing in this log and in the metrics: there were too many");
+            warn!(
+                missed,
+                "there were too many events: some are missing from this log and the metrics"
+            );
         }
-        // Dialers have lines of their own.
+        // Dialers and drains log their own lines.
         (Event::Closing(_) | Event::Reconnecting(_) | Event::Dialer(_) | Event::Drain(_), _) => {}
     }
 }
@@ -326,25 +329,25 @@ fn build_route(config: &Config, route: &crate::config::Route) -> Result<Route, S
     Ok(built)
 }
 
-/// Tells whoever started the daemon where it is, and that it is ready.
-fn announce(listeners: &[ListenerHandle], servers: &Servers) {
+/// Prints the addresses and "ready" to stdout.
+fn print_ready(listeners: &[ListenerHandle], servers: &Servers) {
     for listener in listeners {
         match listener.address() {
             ListenAddress::Tcp(address) => {
-                say(&format!("listener {} ws://{address}", listener.name()))
+                print_line(&format!("listener {} ws://{address}", listener.name()))
             }
             ListenAddress::Unix(path) => {
-                say(&format!("listener {} ws+unix:{}", listener.name(), path.display()));
+                print_line(&format!("listener {} ws+unix:{}", listener.name(), path.display()));
             }
         }
     }
     for (name, address) in servers.addresses() {
         match address {
-            ListenAddress::Tcp(address) => say(&format!("{name} http://{address}")),
-            ListenAddress::Unix(path) => say(&format!("{name} unix:{}", path.display())),
+            ListenAddress::Tcp(address) => print_line(&format!("{name} http://{address}")),
+            ListenAddress::Unix(path) => print_line(&format!("{name} unix:{}", path.display())),
         }
     }
-    say("ready");
+    print_line("ready");
 }
 
 async fn drain(
@@ -358,10 +361,10 @@ async fn drain(
         signal,
         delay = %humantime::format_duration(drain.delay),
         within = %humantime::format_duration(drain.within),
-        "stopping"
+        "the daemon is stopping"
     );
     let work = async {
-        // Load balancers see that it is not ready before anybody is refused.
+        // Load balancers see that the daemon is not ready before it refuses connections.
         tokio::time::sleep(drain.delay).await;
         supervisor.shutdown(options(config, signal)).await
     };
@@ -377,9 +380,10 @@ async fn drain(
                 };
                 notifier.status(&match supervisor.http().connections {
                     0 => left,
-                    clients => format!("{left}, and plain HTTP of {clients} under way"),
+                    1 => format!("{left}, and 1 plain HTTP client"),
+                    clients => format!("{left}, and {clients} plain HTTP clients"),
                 });
-                // Every second asks for some more: a drain may take longer than TimeoutStopSec.
+                // Extend the timeout every second: a drain may take longer than TimeoutStopSec.
                 notifier.extend_timeout(Duration::from_secs(10));
             }
         }
@@ -402,18 +406,18 @@ fn options(config: &Config, signal: &'static str) -> DrainOptions {
     }
 }
 
-/// Prints a line. Whoever started the daemon may have stopped reading; that is no reason to stop.
-fn say(line: &str) {
+/// Prints a line to stdout. Ignores errors: a reader that is gone is no reason to stop.
+fn print_line(line: &str) {
     let mut stdout = std::io::stdout().lock();
     let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
 }
 
-/// Puts each error on a line of its own, as [`complain`] begins the first.
+/// Joins errors, one per line, with the prefix that [`print_error`] gives the first.
 fn lines(errors: &[ConfigError]) -> String {
     let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
     lines.join("\nlastword: ")
 }
 
-fn complain(error: &dyn std::error::Error) {
+fn print_error(error: &dyn std::error::Error) {
     let _ = writeln!(std::io::stderr().lock(), "lastword: {error}");
 }

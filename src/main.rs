@@ -11,7 +11,7 @@ fn main() -> ExitCode {
         Command::Serve(serve) => daemon::serve(serve.layers.files, serve.layers.set, serve.relay),
         Command::Check(check) => daemon::check(check.layers.files, check.layers.set, check.relay),
         Command::Client(command) => cli::run(command),
-        Command::Top(_) => bad_usage("`top` is not in this version: try `lastword events`"),
+        Command::Top(_) => bad_usage("`top` is not in this version: use `lastword events`"),
         Command::Probe(_) => bad_usage("`probe` is not in this version"),
     }
 }

@@ -1,5 +1,6 @@
-//! `lastword check`: everything that is wrong with a configuration, and with what it names on this
-//! machine. It changes nothing, and may run beside a daemon that uses all of it.
+//! `lastword check`: reports everything that is wrong with a configuration, and with the files and
+//! addresses that it names. It changes nothing, and may run beside a daemon that uses the same
+//! configuration.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -10,8 +11,8 @@ use std::process::ExitCode;
 
 use socket2::{Domain, Socket, Type};
 
-use super::ledger::place;
-use super::{BAD_USAGE, complain, control, say};
+use super::ledger::ledger_path as configured_path;
+use super::{BAD_USAGE, control, print_error, print_line};
 use crate::config::{
     Backend, Config, ConfigError, DialerBackend, Loaded, RelayBackend, SecretSource, Sources,
     UpstreamUrl, load_all,
@@ -20,32 +21,32 @@ use crate::ledger::Sqlite;
 use crate::policy::masking::{self, Masking};
 use crate::vocabulary::ListenAddress;
 
-/// Checks a configuration as `serve` would load it, and says what it would do, or everything that
-/// is wrong.
+/// Checks a configuration as `serve` would load it; prints what it would do, or everything that is
+/// wrong.
 pub fn check(files: Vec<PathBuf>, set: Vec<String>, relay: Option<String>) -> ExitCode {
     let errors = match load_all(&Sources { relay, ..Sources::of_process(files, set) }) {
         Ok(loaded) => {
             let errors = unusable(&loaded);
             if errors.is_empty() {
                 describe(&loaded.config);
-                say("the configuration is good");
+                print_line("the configuration is valid");
                 return ExitCode::SUCCESS;
             }
             errors
         }
         Err(errors) => errors,
     };
-    errors.iter().for_each(|error| complain(error));
+    errors.iter().for_each(|error| print_error(error));
     ExitCode::from(BAD_USAGE)
 }
 
-/// Says what the daemon would do.
+/// Prints what the daemon would do.
 fn describe(config: &Config) {
     for listener in &config.listeners {
-        say(&format!("listener {} on {}", listener.name, listener.listen));
+        print_line(&format!("listener {} on {}", listener.name, listener.listen));
     }
     if let Some(address) = &config.control.listen {
-        say(&format!("control on {address}"));
+        print_line(&format!("control on {address}"));
     }
     for route in &config.routes {
         let host = route.host.as_deref().unwrap_or("any host");
@@ -56,21 +57,21 @@ fn describe(config: &Config) {
                 format!("relay to {}", urls.join(", "))
             }
         };
-        say(&format!("route {}: {} at {host} to {}", route.name, route.path, backend));
+        print_line(&format!("route {}: {} at {host} to {}", route.name, route.path, backend));
     }
     for dialer in &config.dialers {
         let url = masking::record_url(&dialer.url, Masking::Mask, &[]);
-        say(&format!("dialer {}: {url}", dialer.name));
+        print_line(&format!("dialer {}: {url}", dialer.name));
     }
-    match ledger_place(config) {
-        Ok(Some(path)) => say(&format!("ledger in {}", path.display())),
-        Ok(None) => say("ledger in memory: endings are gone with the process"),
-        // It was looked for before.
+    match ledger_path(config) {
+        Ok(Some(path)) => print_line(&format!("ledger in {}", path.display())),
+        Ok(None) => print_line("ledger in memory: endings are lost when the process ends"),
+        // Already reported.
         Err(_) => {}
     }
 }
 
-/// Finds what the configuration names and this machine cannot give.
+/// Finds everything that the configuration names and this machine cannot provide.
 fn unusable(loaded: &Loaded) -> Vec<ConfigError> {
     let mut found = Findings { loaded, errors: Vec::new() };
     let config = &loaded.config;
@@ -87,7 +88,7 @@ fn unusable(loaded: &Loaded) -> Vec<ConfigError> {
     if let Err(error) = control::read_tokens(&config.control) {
         found.note(control::TOKEN_FILE, Err(error.to_string()));
     }
-    let ledger = ledger_place(config).and_then(|path| path.map_or(Ok(()), |path| ledger(&path)));
+    let ledger = ledger_path(config).and_then(|path| path.map_or(Ok(()), |path| ledger(&path)));
     found.note("ledger.path", ledger);
     for (index, route) in config.routes.iter().enumerate() {
         if let Backend::Relay(relay) = &route.backend {
@@ -129,7 +130,7 @@ impl Findings<'_> {
         }
     }
 
-    /// A variable may be set only where the daemon runs, so only files are looked at.
+    /// Checks files only, since a variable may be set only where the daemon runs.
     fn secret(&mut self, key: &str, source: &SecretSource) {
         if let SecretSource::File(file) = source {
             self.note(key, readable(file));
@@ -137,12 +138,12 @@ impl Findings<'_> {
     }
 }
 
-fn ledger_place(config: &Config) -> Result<Option<PathBuf>, String> {
-    place(config.ledger.path.as_deref(), |name| std::env::var_os(name))
+fn ledger_path(config: &Config) -> Result<Option<PathBuf>, String> {
+    configured_path(config.ledger.path.as_deref(), |name| std::env::var_os(name))
         .map_err(|error| error.to_string())
 }
 
-/// Returns why there could be no ledger there.
+/// Checks that a ledger could be opened or created there.
 fn ledger(path: &Path) -> Result<(), String> {
     let shown = path.display();
     match OpenOptions::new().read(true).write(true).open(path) {
@@ -152,18 +153,18 @@ fn ledger(path: &Path) -> Result<(), String> {
                 return Ok(());
             }
             Err(format!(
-                "{shown} is not a ledger that can be used, and nothing is written over it: name \
-                 another file, or move it away"
+                "{shown} is not a usable ledger, and it is not overwritten: name another file, or \
+                 move it away"
             ))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => folder_of(path),
         Err(error) => Err(format!(
-            "{shown} cannot be read and written ({error}): name a file that this user may write"
+            "{shown} cannot be read and written ({error}): name a file that this user can write"
         )),
     }
 }
 
-/// Returns why no file could be made there; folders that are missing would be made, too.
+/// Checks that a file could be created there; the daemon would create missing directories.
 fn folder_of(path: &Path) -> Result<(), String> {
     let existing = path.ancestors().skip(1).find(|folder| folder.exists());
     let folder = existing.filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -174,7 +175,7 @@ fn folder_of(path: &Path) -> Result<(), String> {
     match rustix::fs::access(folder, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK) {
         Ok(()) => Ok(()),
         Err(error) => Err(format!(
-            "no file can be made in {shown} ({}): name a place that this user may write",
+            "no file can be created in {shown} ({}): name a place that this user can write",
             io::Error::from(error)
         )),
     }
@@ -187,13 +188,13 @@ fn readable(file: &Path) -> Result<(), String> {
         }
         Ok(_) => Ok(()),
         Err(error) => Err(format!(
-            "{} cannot be read ({error}): name a file that this user may read",
+            "{} cannot be read ({error}): name a file that this user can read",
             file.display()
         )),
     }
 }
 
-/// Returns why nothing could listen there. An address that is taken may be the running daemon's.
+/// Checks that the daemon could listen there. An address in use may be the running daemon's.
 fn address(address: &ListenAddress) -> Result<(), String> {
     match address {
         ListenAddress::Tcp(tcp) => bind(*tcp).or_else(|error| match error.kind() {
@@ -206,16 +207,15 @@ fn address(address: &ListenAddress) -> Result<(), String> {
                  CAP_NET_BIND_SERVICE",
                 tcp.port()
             )),
-            _ => Err(format!("nothing can listen there ({error})")),
+            _ => Err(format!("the daemon cannot listen there ({error})")),
         }),
         ListenAddress::Unix(path) => match fs::symlink_metadata(path) {
             Ok(metadata) if metadata.file_type().is_socket() => Ok(()),
-            Ok(_) => Err(format!(
-                "{} is not a socket, and it is not removed: name another path",
-                path.display()
-            )),
+            Ok(_) => {
+                Err(format!("{} exists and is not a socket: name another path", path.display()))
+            }
             Err(_) if path.parent().is_some_and(|parent| !parent.is_dir()) => {
-                Err(format!("the directory of {} does not exist: make it first", path.display()))
+                Err(format!("the directory of {} does not exist: create it first", path.display()))
             }
             Err(_) => folder_of(path),
         },
@@ -244,7 +244,7 @@ mod tests {
         for good in ["new.db", "empty.db", "sqlite.db", "deep/er/new.db"] {
             assert_eq!(ledger(&at(good)), Ok(()), "{good}");
         }
-        // A database of another program is not written into either.
+        // Nor is a database of another program overwritten.
         fs::write(at("other.db"), [&b"SQLite format 3\0"[..], &[0; 84]].concat()).unwrap();
         for bad in ["passwd", "passwd/new.db", ".", "other.db"] {
             assert!(ledger(&at(bad)).is_err(), "{bad}");

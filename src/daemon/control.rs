@@ -1,7 +1,7 @@
-//! The control API at work.
+//! Starts the control API.
 
 use super::StartupError;
-use super::ledger::Books;
+use super::ledger::DaemonLedger;
 use super::servers::Servers;
 use crate::config::{self, Config, Dialer};
 use crate::manager::Supervisor;
@@ -11,7 +11,7 @@ use crate::transport::bind;
 /// The key of the file that [`read_tokens`] reads.
 pub(super) const TOKEN_FILE: &str = "control.token_file";
 
-/// Reads the tokens, if there are to be some. Without an address nobody needs one.
+/// Reads the tokens, if configured. Without an address for the control API none are needed.
 pub(super) fn read_tokens(control: &config::Control) -> Result<Tokens, TokenFileError> {
     match (&control.listen, &control.token_file) {
         (Some(_), Some(file)) => Tokens::read(file),
@@ -19,11 +19,11 @@ pub(super) fn read_tokens(control: &config::Control) -> Result<Tokens, TokenFile
     }
 }
 
-/// Serves the control API, if it is to be.
+/// Serves the control API, if it has an address.
 pub(super) fn serve(
     config: &Config,
     supervisor: &Supervisor,
-    books: &Books,
+    ledger: &DaemonLedger,
     tokens: Tokens,
     servers: &mut Servers,
 ) -> Result<(), StartupError> {
@@ -31,13 +31,13 @@ pub(super) fn serve(
     let acceptor = bind::bind(address).map_err(StartupError::Control)?;
     let control = Control {
         supervisor: supervisor.clone(),
-        archive: books.archive(),
-        ledger: books.figures(),
+        archive: ledger.archive(),
+        ledger: ledger.figures(),
         probes: servers.probes(),
         tokens,
         settings: config.control.clone(),
         drain: config.drain.clone(),
-        // What is dialled over the API is a feed, as what a dialer dials.
+        // A connection dialled over the API has the settings of a dialer's.
         dialled: Dialer::new("", "").settings(config),
     };
     servers.spawn("control", acceptor, |acceptor, stop| control::serve(acceptor, control, stop));

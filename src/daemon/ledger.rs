@@ -1,4 +1,4 @@
-//! Opens the ledger that the configuration asks for, and closes it last.
+//! Opens the configured ledger, and closes it at the end.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -10,34 +10,34 @@ use crate::config;
 use crate::ledger::{Archive, InMemory, Ledger, OpenError, Recovery, Sqlite, SqliteOptions};
 use crate::surfaces::control::LedgerFigures;
 
-/// How many endings stay in memory where there is no ledger.
+/// The number of endings kept in memory when there is no ledger file.
 const KEPT: usize = 1000;
 
-/// Why there is no ledger.
+/// Why the ledger could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum LedgerError {
     #[error(
-        "ledger.path: there is no place for it, because none of STATE_DIRECTORY, XDG_STATE_HOME \
-         and HOME names a directory: set ledger.path to a file, or to \"\" for no ledger"
+        "ledger.path: no default is available, because none of STATE_DIRECTORY, XDG_STATE_HOME and \
+         HOME names a directory: set ledger.path to a file, or to \"\" for no ledger"
     )]
-    NoPlace,
+    NoPath,
     #[error("ledger.path: {0}")]
     Open(#[from] OpenError),
 }
 
 /// The ledger of the daemon.
 #[derive(Clone)]
-pub(super) enum Books {
-    /// It survives the process.
+pub(super) enum DaemonLedger {
+    /// A file.
     Durable(Arc<Sqlite>),
-    /// It does not: `ledger.path = ""`.
+    /// Memory only: `ledger.path = ""`.
     InMemory(Arc<InMemory>),
 }
 
-impl Books {
-    /// Opens the ledger, and says what it found.
+impl DaemonLedger {
+    /// Opens the ledger, and logs what it recovered.
     pub(super) fn open(config: &config::Ledger) -> Result<Self, LedgerError> {
-        let Some(path) = place(config.path.as_deref(), |name| std::env::var_os(name))? else {
+        let Some(path) = ledger_path(config.path.as_deref(), |name| std::env::var_os(name))? else {
             return Ok(Self::InMemory(Arc::new(InMemory::new(KEPT))));
         };
         let (ledger, Recovery { died }) = Sqlite::open(SqliteOptions::new(path, config))?;
@@ -45,22 +45,22 @@ impl Books {
             info!(
                 died,
                 ledger = %ledger.path().display(),
-                "the process before this one died: its open connections have their endings now"
+                "the previous process died; recorded endings for its open connections"
             );
         }
         Ok(Self::Durable(ledger))
     }
 
     /// Returns the side that writes.
-    pub(super) fn ledger(&self) -> Arc<dyn Ledger> {
+    pub(super) fn writer(&self) -> Arc<dyn Ledger> {
         match self {
             Self::Durable(ledger) => Arc::clone(ledger) as Arc<dyn Ledger>,
             Self::InMemory(ledger) => Arc::clone(ledger) as Arc<dyn Ledger>,
         }
     }
 
-    /// Returns where endings are kept, for a person.
-    pub(super) fn place(&self) -> String {
+    /// Returns where endings are kept, for the log.
+    pub(super) fn location(&self) -> String {
         match self {
             Self::Durable(ledger) => ledger.path().display().to_string(),
             Self::InMemory(_) => "memory".to_owned(),
@@ -75,7 +75,7 @@ impl Books {
         }
     }
 
-    /// Returns what the control API says of the ledger, as often as it is asked.
+    /// Returns the source of the control API's figures on the ledger.
     pub(super) fn figures(&self) -> Arc<dyn Fn() -> LedgerFigures + Send + Sync> {
         match self.clone() {
             Self::Durable(ledger) => Arc::new(move || LedgerFigures {
@@ -89,7 +89,7 @@ impl Books {
         }
     }
 
-    /// Returns how many connections the process before this one left open.
+    /// Returns how many connections the previous process left open.
     pub(super) fn recovered(&self) -> u64 {
         match self {
             Self::Durable(ledger) => ledger.recovered(),
@@ -97,7 +97,7 @@ impl Books {
         }
     }
 
-    /// Stores what still waits; nothing may be appended any more.
+    /// Stores the queued entries; nothing may be appended afterwards.
     pub(super) fn close(&self) {
         match self {
             Self::Durable(ledger) => ledger.close(),
@@ -106,17 +106,17 @@ impl Books {
     }
 }
 
-/// Returns where the ledger is; `None` if there is to be none.
-pub(super) fn place(
+/// Returns the path of the ledger; `None` if it is disabled.
+pub(super) fn ledger_path(
     configured: Option<&Path>,
     variable: impl Fn(&str) -> Option<OsString>,
 ) -> Result<Option<PathBuf>, LedgerError> {
     if let Some(path) = configured {
         return Ok(Some(path.to_owned()).filter(|path| !path.as_os_str().is_empty()));
     }
-    // A relative path is none, as the XDG Base Directory Specification has it.
+    // The XDG Base Directory Specification says to ignore relative paths.
     let folder = |name: &str| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    // systemd lists several, with colons, if the unit has several.
+    // systemd separates several directories with colons.
     let state = variable("STATE_DIRECTORY")
         .and_then(|list| std::env::split_paths(&list).next())
         .filter(|path| path.is_absolute());
@@ -124,19 +124,19 @@ pub(super) fn place(
         .or_else(|| folder("XDG_STATE_HOME").map(|state| state.join("lastword")))
         .or_else(|| folder("HOME").map(|home| home.join(".local/state/lastword")))
         .map(|folder| Some(folder.join("ledger.db")))
-        .ok_or(LedgerError::NoPlace)
+        .ok_or(LedgerError::NoPath)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn place_with(variables: &[(&str, &str)]) -> Option<PathBuf> {
+    fn path_with(variables: &[(&str, &str)]) -> Option<PathBuf> {
         let variable = |name: &str| {
             let found = variables.iter().find(|(other, _)| *other == name);
             found.map(|(_, value)| OsString::from(value))
         };
-        place(None, variable).ok().flatten()
+        ledger_path(None, variable).ok().flatten()
     }
 
     #[test]
@@ -155,16 +155,16 @@ mod tests {
             ),
             (&[home], "/home/x/.local/state/lastword/ledger.db"),
         ] {
-            assert_eq!(place_with(variables).as_deref(), Some(Path::new(expected)));
+            assert_eq!(path_with(variables).as_deref(), Some(Path::new(expected)));
         }
-        assert!(matches!(place(None, |_| None), Err(LedgerError::NoPlace)));
+        assert!(matches!(ledger_path(None, |_| None), Err(LedgerError::NoPath)));
     }
 
     #[test]
     fn the_configured_path_wins_and_an_empty_one_means_none() {
         let state = |_: &str| Some(OsString::from("/var/lib/lastword"));
-        let set = place(Some(Path::new("x/y.db")), state);
+        let set = ledger_path(Some(Path::new("x/y.db")), state);
         assert_eq!(set.ok().flatten().as_deref(), Some(Path::new("x/y.db")));
-        assert!(matches!(place(Some(Path::new("")), state), Ok(None)));
+        assert!(matches!(ledger_path(Some(Path::new("")), state), Ok(None)));
     }
 }

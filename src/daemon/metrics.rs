@@ -1,8 +1,8 @@
-//! Where the numbers of a scrape come from.
+//! Connects the metrics to their sources.
 
 use std::sync::Arc;
 
-use super::ledger::Books;
+use super::ledger::DaemonLedger;
 use super::resources::Resources;
 use crate::config::Config;
 use crate::ledger::Health;
@@ -18,12 +18,12 @@ pub(super) fn scrape(
     config: &Config,
     resources: &Resources,
     supervisor: &Supervisor,
-    books: &Books,
+    ledger: &DaemonLedger,
     observations: Arc<Observations>,
 ) -> Scrape {
     let [counted, relaying, passing, asked, draining] = [(); 5].map(|()| supervisor.clone());
-    // It is counted as the ledger is opened, and never again.
-    let recovered = books.recovered();
+    // Final once the ledger is open.
+    let recovered = ledger.recovered();
     let metrics = Metrics::new(
         observations,
         MetricsSources {

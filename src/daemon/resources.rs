@@ -1,4 +1,4 @@
-//! What the machine gives: descriptors and memory.
+//! The resources of the machine: descriptors and memory.
 
 use std::fs;
 use std::path::Path;
@@ -8,26 +8,26 @@ use tracing::{info, warn};
 
 use crate::config::{Backend, Config, Limits, MemoryLimit, PlainHttp};
 
-/// Descriptors that are not for connections: listeners, logs, attempts that are refused.
+/// Descriptors not for connections: listeners, logs, attempts that are refused.
 const RESERVED: u64 = 256;
 
-/// Fewer connections than this are a mistake more often than not.
+/// A limit of fewer connections than this is probably a mistake.
 const FEW: u64 = 768;
-/// Clients of plain HTTP that there is always room for, in what is reserved.
+/// The number of plain HTTP clients that are always allowed, from the reserved descriptors.
 const LEAST_HTTP: u64 = 32;
 
-/// What the daemon may use.
+/// The resources that the daemon may use.
 pub(super) struct Resources {
-    /// Connections, as configured or as many as there are descriptors for.
+    /// The maximum number of connections, as configured or as the descriptors allow.
     pub(super) max_connections: u64,
-    /// Clients of plain HTTP, likewise.
+    /// The maximum number of plain HTTP clients, likewise.
     pub(super) max_http_connections: u64,
-    /// Bytes for all that peers and backends make it hold.
+    /// The bytes that queues, buffers and handshakes may take in total.
     pub(super) memory: u64,
 }
 
 impl Resources {
-    /// Raises the limit of descriptors to what is allowed, and works out what there is.
+    /// Raises the soft descriptor limit to the hard one, and computes the shares.
     pub(super) fn claim(config: &Config) -> Self {
         let limits = &config.limits;
         let descriptors = raise_descriptor_limit();
@@ -39,7 +39,7 @@ impl Resources {
                 max_connections,
                 descriptors,
                 reserved = RESERVED,
-                "the descriptor limit leaves room for few connections: raise LimitNOFILE of the unit, or `ulimit -n`; to accept it, set limits.max_connections"
+                "the descriptor limit allows only few connections: raise LimitNOFILE of the unit, or `ulimit -n`; to accept it, set limits.max_connections"
             );
         }
         for (key, wanted, got) in [
@@ -50,17 +50,20 @@ impl Resources {
                 warn!(
                     wanted,
                     affordable = got,
-                    "{key} is more than the descriptor limit allows: raise LimitNOFILE or `ulimit -n`"
+                    "{key} exceeds what the descriptor limit allows: raise LimitNOFILE or `ulimit -n`"
                 );
             }
         }
         let memory = memory(limits.memory);
-        info!(descriptors, max_connections, max_http_connections, memory, "resources");
+        info!(
+            descriptors,
+            max_connections, max_http_connections, memory, "determined the resource limits"
+        );
         Self { max_connections, max_http_connections, memory }
     }
 }
 
-/// Tells whether some route passes plain HTTP on.
+/// Returns whether any route passes plain HTTP on.
 fn passes_plain_http(config: &Config) -> bool {
     config.routes.iter().any(|route| match &route.backend {
         Backend::Relay(relay) => relay.http == PlainHttp::Proxy,
@@ -68,7 +71,7 @@ fn passes_plain_http(config: &Config) -> bool {
     })
 }
 
-/// How descriptors are shared: no kind of client can take what is another's.
+/// The shares of the descriptors; neither kind of client can use up the other's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Shares {
     max_connections: u64,
@@ -76,7 +79,7 @@ struct Shares {
 }
 
 impl Shares {
-    /// A client of plain HTTP takes two descriptors, its own and that to an application.
+    /// Divides the descriptors. A plain HTTP client takes two: its own and one to an application.
     fn of(affordable: u64, limits: &Limits, passes_plain_http: bool) -> Self {
         let asked = match limits.max_http_connections {
             _ if !passes_plain_http => 0,
@@ -121,13 +124,13 @@ fn machine_memory() -> Option<u64> {
     kib.checked_mul(1024)
 }
 
-/// The least limit of memory from this process's cgroup up to the root, of either version.
+/// The smallest memory limit from this process's cgroup up to the root, for cgroup v1 and v2.
 fn cgroup_memory() -> Option<u64> {
     let cgroups = fs::read_to_string("/proc/self/cgroup").ok()?;
     least_limit(&cgroups, |file| fs::read_to_string(file).ok())
 }
 
-/// Finds the least limit that `read` tells of the cgroups in a text like `/proc/self/cgroup`.
+/// Finds the smallest limit of the cgroups listed in a text like `/proc/self/cgroup`.
 fn least_limit(cgroups: &str, read: impl Fn(&Path) -> Option<String>) -> Option<u64> {
     let limits = cgroups.lines().filter_map(|line| {
         let (controllers, own) = line.split_once(':')?.1.split_once(':')?;
@@ -139,7 +142,7 @@ fn least_limit(cgroups: &str, read: impl Fn(&Path) -> Option<String>) -> Option<
             _ => return None,
         };
         let own = Path::new(root).join(own.trim_start_matches('/'));
-        // In a container the own path may be the host's; then its root is what holds for us.
+        // In a container the path may be the host's; then only the root exists, and it applies.
         let up = own.ancestors().take_while(|path| path.starts_with(root));
         up.filter_map(|path| read(&path.join(file))?.trim().parse().ok()).min()
     });

@@ -16,21 +16,21 @@ use crate::surfaces::probes::{Probes, Readiness};
 use crate::transport::bind::{self, Acceptor};
 use crate::vocabulary::ListenAddress;
 
-/// Where the daemon stands.
+/// The phase of the daemon's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
     /// Not every listener accepts yet.
     Starting,
     /// Every listener accepts.
     Running,
-    /// It was told to stop.
+    /// A signal asked it to stop.
     Stopping,
 }
 
-/// How long the servers may take for their last words.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+/// How long the servers may take to finish their last responses.
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The servers at work; dropping this ends them at once.
+/// The running servers; dropping this ends them at once.
 pub(super) struct Servers {
     running: Vec<Server>,
     probes: Probes,
@@ -52,20 +52,20 @@ impl Servers {
         self.probes.clone()
     }
 
-    /// Lets a server run until it is told to stop.
+    /// Runs a server until [`Servers::stop`].
     pub(super) fn spawn<F: Future<Output = ()> + Send + 'static>(
         &mut self,
         name: &'static str,
         acceptor: Acceptor,
         serve: impl FnOnce(Acceptor, watch::Receiver<bool>) -> F,
     ) {
-        // It fails for no socket that listens; the name of a Unix socket may be any path.
+        // `local_addr` never fails for a listening socket.
         let Ok(address) = acceptor.local_addr() else { return };
         let task = tokio::spawn(serve(acceptor, self.stop.subscribe()));
         self.running.push(Server { name, address, task });
     }
 
-    /// Serves the probes on an address of their own, if they are to have one.
+    /// Serves the probes on the address in `[health]`, if one is set.
     pub(super) fn serve_health(&mut self, config: &Config) -> Result<(), StartupError> {
         let Some(address) = &config.health.listen else { return Ok(()) };
         let acceptor = bind::bind(address).map_err(StartupError::Health)?;
@@ -77,21 +77,21 @@ impl Servers {
         Ok(())
     }
 
-    /// Returns what they are called and where they are, in the order of their start.
+    /// Returns their names and addresses, in the order in which they were started.
     pub(super) fn addresses(&self) -> impl Iterator<Item = (&'static str, &ListenAddress)> {
         self.running.iter().map(|server| (server.name, &server.address))
     }
 
-    /// Lets them finish what is under way, for a moment.
+    /// Stops the servers; waits briefly for requests in progress.
     pub(super) async fn stop(mut self) {
         self.stop.send_replace(true);
         let finished = async {
             for server in &mut self.running {
-                // One that panicked has stopped, too.
+                // An error means that the server panicked and has stopped, too.
                 let _ = (&mut server.task).await;
             }
         };
-        let _ = tokio::time::timeout(LAST_WORDS, finished).await;
+        let _ = tokio::time::timeout(STOP_TIMEOUT, finished).await;
     }
 }
 
@@ -101,7 +101,7 @@ impl Drop for Server {
     }
 }
 
-/// Tells probes how the daemon fares.
+/// Makes the probes of the daemon.
 pub(super) fn probes(
     supervisor: &Supervisor,
     phase: watch::Receiver<Phase>,

@@ -1,16 +1,16 @@
-//! Signals as an orderly stop.
+//! Signal handling.
 
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
-/// The signals that the daemon listens to.
+/// The signals that the daemon handles.
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hang_up: Signal,
-    /// Those that would end the process by default, and mean nothing yet.
+    /// Signals that would end the process by default and have no meaning yet.
     ignored: [(&'static str, Signal); 3],
 }
 
@@ -28,7 +28,7 @@ impl Signals {
         })
     }
 
-    /// Waits for a signal to stop, and returns its name. Cancel safe.
+    /// Waits for a stop signal and returns its name. Cancel safe.
     pub(super) async fn stop(&mut self) -> &'static str {
         loop {
             let [usr1, usr2, alarm] = &mut self.ignored;
@@ -36,14 +36,14 @@ impl Signals {
                 _ = self.terminate.recv() => return "TERM",
                 _ = self.interrupt.recv() => return "INT",
                 _ = self.hang_up.recv() => {
-                    warn!("SIGHUP: reloading the configuration is not in this version; restart instead");
+                    warn!("ignored SIGHUP: this version cannot reload its configuration; restart instead");
                     continue;
                 }
                 _ = usr1.1.recv() => usr1.0,
                 _ = usr2.1.recv() => usr2.0,
                 _ = alarm.1.recv() => alarm.0,
             };
-            info!("SIG{ignored} means nothing to this version: send TERM to stop");
+            info!("ignored SIG{ignored}: send SIGTERM to stop the daemon");
         }
     }
 }

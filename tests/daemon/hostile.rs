@@ -394,8 +394,8 @@ async fn more_connections_than_descriptors_are_not_promised() {
     for (arguments, warned) in [(&arguments[..], 0), (&wanted[..], 1)] {
         let command = command_with_descriptors(300, PROGRAM, arguments);
         let daemon = Daemon::start_command(command).await;
-        daemon.await_line(|line| line.contains(r#""message":"ready""#), SOON).await;
-        assert_eq!(daemon.events("ready")[0]["max_connections"], 44);
+        daemon.await_line(|line| line.contains(r#""message":"the daemon is ready""#), SOON).await;
+        assert_eq!(daemon.events("the daemon is ready")[0]["max_connections"], 44);
         let lines = daemon.log();
         let few = lines.iter().filter(|line| line.contains("few connections: raise LimitNOFILE"));
         assert_eq!(few.count(), 1 - warned, "whoever set it knows");

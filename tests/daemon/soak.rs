@@ -151,10 +151,10 @@ async fn clients_that_end_in_every_way_leave_one_ending_each_and_nothing_else() 
         assert_eq!((&ending["messages_in"], &ending["messages_out"]), (&2.into(), &2.into()));
     }
     assert!(due.is_empty(), "without an ending: {due:?}");
-    let last = daemon.events("stopped").remove(0);
-    let books = (last["opened"].as_u64(), last["ended"].as_u64());
+    let last = daemon.events("the daemon stopped").remove(0);
+    let accounting = (last["opened"].as_u64(), last["ended"].as_u64());
     let all = Some(4 * CLIENTS as u64);
-    assert_eq!(books, (all, all));
+    assert_eq!(accounting, (all, all));
 }
 
 #[tokio::test]

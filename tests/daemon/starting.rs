@@ -129,7 +129,7 @@ async fn lives_without_stdout(mut command: tokio::process::Command, socket: &std
     let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
     let ready = timeout(SOON, async {
         while let Some(line) = log.next_line().await.unwrap() {
-            if line.contains(r#""message":"ready""#) {
+            if line.contains(r#""message":"the daemon is ready""#) {
                 return;
             }
         }

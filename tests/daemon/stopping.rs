@@ -1,4 +1,4 @@
-//! Stopping: signals, the drain, its deadline, and the books at the end.
+//! Stopping: signals, the drain, its deadline, and the accounting at the end.
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
@@ -17,10 +17,10 @@ use crate::support::daemon::{Daemon, command};
 use crate::support::http::{exchange, upgrade_request};
 use crate::support::raw_peer::{End, RawPeer};
 
-/// What the last line says of the books, once the process is gone: opened and ended.
-fn books(daemon: &Daemon, message: &str) -> (u64, u64) {
+/// Returns the totals in the last log line after the process has ended: opened and ended.
+fn accounting(daemon: &Daemon, message: &str) -> (u64, u64) {
     let last = daemon.events(message).pop().expect("the last line tells how it stopped");
-    assert!(daemon.events("the books do not balance: please report this").is_empty());
+    assert!(daemon.events("the accounting does not balance: please report this").is_empty());
     (last["opened"].as_u64().unwrap(), last["ended"].as_u64().unwrap())
 }
 
@@ -83,7 +83,7 @@ async fn a_signal_closes_every_client_and_exits_with_0() {
             }
             assert_eq!(ending["close_code"], 1012);
         }
-        assert_eq!(books(&daemon, "stopped"), (5, 5));
+        assert_eq!(accounting(&daemon, "the daemon stopped"), (5, 5));
     }
 }
 
@@ -94,7 +94,7 @@ async fn with_nobody_there_it_stops_at_once() {
     daemon.signal("TERM").await;
     assert_eq!(daemon.await_exit(SOON).await.code(), Some(0));
     assert!(asked.elapsed() < Duration::from_secs(3), "{:?}", asked.elapsed());
-    assert_eq!(books(&daemon, "stopped"), (0, 0));
+    assert_eq!(accounting(&daemon, "the daemon stopped"), (0, 0));
 }
 
 #[tokio::test]
@@ -119,7 +119,7 @@ async fn for_the_delay_it_is_not_ready_and_still_accepts_then_it_refuses() {
     assert_eq!(readiness(&daemon, "/readyz").await, 200);
 
     daemon.signal("TERM").await;
-    daemon.await_line(|line| line.contains(r#""message":"stopping""#), SOON).await;
+    daemon.await_line(|line| line.contains(r#""message":"the daemon is stopping""#), SOON).await;
     assert_eq!(readiness(&daemon, "/readyz").await, 503);
     assert_eq!(readiness(&daemon, "/livez").await, 200);
     let mut late = RawPeer::connect(daemon.listener(), "/echo").await;
@@ -146,7 +146,7 @@ async fn for_the_delay_it_is_not_ready_and_still_accepts_then_it_refuses() {
     let endings = daemon.endings();
     let refused = endings.iter().filter(|ending| ending["open_failure"] == "refused_draining");
     assert_eq!((refused.count(), endings.len()), (2, 4));
-    assert_eq!(books(&daemon, "stopped"), (2, 2));
+    assert_eq!(accounting(&daemon, "the daemon stopped"), (2, 2));
 }
 
 #[tokio::test]
@@ -175,7 +175,7 @@ async fn who_never_answers_is_cut_off_at_the_deadline() {
     }
     assert_eq!((&cut["close_sent"]["code"], &cut["close_code"]), (&1012.into(), &1006.into()));
     assert_eq!(daemon.endings().len(), 2);
-    assert_eq!(books(&daemon, "stopped"), (2, 2));
+    assert_eq!(accounting(&daemon, "the daemon stopped"), (2, 2));
 }
 
 #[tokio::test]
@@ -206,7 +206,7 @@ async fn a_second_signal_aborts_what_is_left_and_exits_with_1() {
             assert_eq!(ending[key], value, "{key} of {ending}");
         }
         assert_eq!(ending["close_sent"]["code"], 1012, "{ending}");
-        assert_eq!(books(&daemon, "forced to stop"), (1, 1));
+        assert_eq!(accounting(&daemon, "the daemon was forced to stop"), (1, 1));
     }
 }
 
@@ -216,7 +216,7 @@ async fn a_second_signal_during_the_delay_aborts_who_was_never_asked() {
     let mut peer = RawPeer::connect(daemon.listener(), "/echo").await;
     echo(&mut peer, "here").await;
     daemon.signal("TERM").await;
-    daemon.await_line(|line| line.contains(r#""message":"stopping""#), SOON).await;
+    daemon.await_line(|line| line.contains(r#""message":"the daemon is stopping""#), SOON).await;
     daemon.signal("TERM").await;
     assert_eq!(peer.expect_end(SOON).await, End::Reset);
     assert_eq!(daemon.await_exit(SOON).await.code(), Some(1));
@@ -325,7 +325,7 @@ async fn a_drain_that_is_spread_closes_300_clients_over_time_and_all_clean() {
     let (first, last) = (times.iter().min().unwrap(), times.iter().max().unwrap());
     let took = last.duration_since(*first).unwrap();
     assert!(took > Duration::from_millis(700), "closed within {took:?}");
-    assert_eq!((endings.len(), books(&daemon, "stopped")), (300, (300, 300)));
+    assert_eq!((endings.len(), accounting(&daemon, "the daemon stopped")), (300, (300, 300)));
 }
 
 /// Clients that come while it stops are refused, or they are connections with an ending.
@@ -360,7 +360,7 @@ async fn whoever_gets_in_while_it_stops_gets_an_ending() {
         let ending = endings.remove(peer).unwrap_or_else(|| panic!("{peer} has no ending"));
         assert_eq!(ending.len(), 1, "{ending:?}");
     }
-    let (opened_in_all, ended) = books(&daemon, "stopped");
+    let (opened_in_all, ended) = accounting(&daemon, "the daemon stopped");
     assert_eq!(opened_in_all, ended);
 }
 

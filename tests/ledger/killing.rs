@@ -72,10 +72,10 @@ async fn killed_at_any_time_every_connection_has_one_ending() {
     assert_eq!(books.number("SELECT closed FROM ledger"), 1);
 }
 
-const DIED: &str = "the process before this one died: its open connections have their endings now";
+const DIED: &str = "the previous process died; recorded endings for its open connections";
 
 fn is_opened(event: &serde_json::Value) -> bool {
-    event["message"] == "opened"
+    event["message"] == "the connection opened"
 }
 
 /// Asserts that everything that was ever said is true in the file, once.

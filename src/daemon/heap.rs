@@ -1,6 +1,6 @@
-//! How memory is had from the system, and given back after much of it was freed.
+//! Tunes glibc's malloc, and returns freed memory to the system.
 //!
-//! glibc keeps what was freed below the top of its heaps, which after a storm is nearly all of it.
+//! glibc keeps freed memory below the top of its heaps, which after a burst is nearly all of it.
 #![allow(
     unsafe_code,
     reason = "malloc_trim and mallopt are C functions; they take numbers and no pointer"
@@ -12,40 +12,41 @@ use std::time::Duration;
 use crate::manager::Supervisor;
 use crate::policy::trimming::Trimming;
 
-/// How often to look.
+/// How often to check whether to trim.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Looks after the memory of a supervisor's connections for as long as it is polled.
-pub(super) async fn look_after(supervisor: &Supervisor) -> std::convert::Infallible {
+/// Trims the heap after a supervisor's connections have freed much memory, for as long as it is
+/// polled.
+pub(super) async fn trim_when_idle(supervisor: &Supervisor) -> std::convert::Infallible {
     let mut trimming = Trimming::default();
     let mut looks = tokio::time::interval(LOOK);
     loop {
         looks.tick().await;
         if trimming.is_due(supervisor.look_at_memory()) {
-            // A walk through large heaps takes milliseconds: not on a thread that moves messages.
-            let _ = tokio::task::spawn_blocking(give_back).await;
+            // Trimming large heaps takes milliseconds, too long for a worker thread.
+            let _ = tokio::task::spawn_blocking(trim).await;
         }
     }
 }
 
-/// Blocks of at least this size are the system's own, and go back to it as they are freed. Bytes.
+/// Blocks of at least this size are mapped separately, and unmapped when they are freed. Bytes.
 #[cfg(target_env = "gnu")]
 const OWN_MAPPING: libc::c_int = 128 * 1024;
 
-/// So much may be free at the top of a heap before it shrinks by itself. Less, and heaps shrink and
-/// grow again with every few connections. Bytes.
+/// The free space at the top of a heap above which it shrinks by itself. With less, heaps shrink
+/// and grow with every few connections. Bytes.
 #[cfg(target_env = "gnu")]
 const FREE_AT_TOP: libc::c_int = 2 * 1024 * 1024;
 
-/// Keeps large blocks out of the heaps; to be called before there are threads.
+/// Keeps large blocks out of the heaps; must be called before any thread is started.
 ///
-/// That is how glibc begins, but with the first large block that is freed it raises the limit, up to
-/// 32 MiB. Then messages that grow leave holes in the heaps which `limits.memory` does not count:
-/// in an attack with half messages, nearly as much again.
+/// This is glibc's initial setting, but it raises the threshold to the size of each large block that
+/// is freed, up to 32 MiB. Growing messages then leave holes in the heaps that `limits.memory` does
+/// not count: in an attack with half messages, nearly as much again.
 #[cfg(target_env = "gnu")]
-pub(super) fn keep_large_blocks_apart() {
-    // SAFETY: `mallopt` only sets numbers, and no other thread allocates yet. Where it refuses, all
-    // stays as it was.
+pub(super) fn fix_malloc_thresholds() {
+    // SAFETY: `mallopt` only sets numbers, and no other thread allocates yet. If it fails, nothing
+    // changes.
     unsafe {
         libc::mallopt(libc::M_MMAP_THRESHOLD, OWN_MAPPING);
         libc::mallopt(libc::M_TRIM_THRESHOLD, FREE_AT_TOP);
@@ -53,46 +54,46 @@ pub(super) fn keep_large_blocks_apart() {
 }
 
 #[cfg(not(target_env = "gnu"))]
-pub(super) fn keep_large_blocks_apart() {}
+pub(super) fn fix_malloc_thresholds() {}
 
-/// Called by each thread of the runtime as it starts; its workers take room for connections.
+/// Called by each thread of the runtime as it starts; grows the heaps of the workers.
 pub(super) fn on_thread_start() {
     static STARTED: AtomicUsize = AtomicUsize::new(0);
-    // The workers are the first; those that may wait come and go.
+    // The workers start first; threads of the blocking pool come and go later.
     let workers = tokio::runtime::Handle::current().metrics().num_workers();
     if STARTED.fetch_add(1, Ordering::Relaxed) < workers {
-        take_room();
+        grow_heap();
     }
 }
 
-/// Lets the heap of this thread grow to its full size, and shrink again.
+/// Grows the heap of this thread to its full size, and shrinks it again.
 ///
-/// glibc asks the system for leave to use each further page of a heap (mprotect), which for a
-/// connection is twice; but it keeps the leave where it gives the memory back. So what this costs is
-/// addresses, and a few milliseconds once. Where the system grants less (RLIMIT_AS), so be it.
+/// glibc calls mprotect for each further page of a heap, about twice per connection, but keeps the
+/// permission when it returns the memory. So this costs address space, and a few milliseconds once.
+/// If the system allows less (RLIMIT_AS), the heap stays smaller.
 #[cfg(target_env = "gnu")]
-fn take_room() {
+fn grow_heap() {
     let block = |_| {
         let mut block: Vec<u8> = Vec::new();
         block.try_reserve_exact(100 << 10).ok().map(|()| block)
     };
-    // Nearly the 64 MiB that a heap has, in blocks that are not too large to be taken from it.
+    // Nearly the 64 MiB of a heap, in blocks below the mmap threshold.
     let blocks: Vec<Vec<u8>> = (0..600).map_while(block).collect();
-    // Freed from the first to the last: only then do they reach the top, and all go back at once.
+    // Dropped from first to last, so that the last one reaches the top and frees all at once.
     drop(std::hint::black_box(blocks));
 }
 
 #[cfg(target_env = "gnu")]
-fn give_back() {
+fn trim() {
     // SAFETY: `malloc_trim` may be called at any time, from any thread, and takes its own locks.
     unsafe { libc::malloc_trim(0) };
 }
 
 #[cfg(not(target_env = "gnu"))]
-fn take_room() {}
+fn grow_heap() {}
 
 #[cfg(not(target_env = "gnu"))]
-fn give_back() {}
+fn trim() {}
 
 #[cfg(test)]
 mod tests {
@@ -106,9 +107,9 @@ mod tests {
 
     #[test]
     #[cfg(target_env = "gnu")]
-    fn what_was_freed_goes_back_to_the_system() {
-        // 160 MiB in small blocks, of which every thousandth stays, as connections do that keep a
-        // heap from shrinking by itself. Half of it is far more than other tests hold meanwhile.
+    fn freed_memory_goes_back_to_the_system() {
+        // 160 MiB in small blocks. Every thousandth stays and keeps the heap from shrinking by
+        // itself, as open connections do. Half of it is far more than other tests hold meanwhile.
         let mut blocks: Vec<Option<Box<[u8; 2048]>>> =
             (0..80_000).map(|_| Some(Box::new([1; 2048]))).collect();
         let full = resident_kib();
@@ -117,7 +118,7 @@ mod tests {
                 *block = None;
             }
         }
-        give_back();
+        trim();
         let left = resident_kib();
         drop(blocks);
         assert!(full - left > 80 * 1024, "{full} KiB before, {left} KiB after");
