@@ -17,7 +17,7 @@ use lastword::protocol::closing_handshake::{
     ClosePolicy, CloseRequest, ClosingHandshake, Input, ReplyPolicy,
 };
 use lastword::protocol::frame_encoder::apply_mask;
-use lastword::protocol::frame_scanner::{Found, FrameScanner, Place, ScanLimits};
+use lastword::protocol::frame_scanner::{Found, FrameScanner, Position, ScanLimits};
 use lastword::transport::socket::Transport;
 use lastword::transport::websocket::MessageReader;
 use lastword::vocabulary::{Cause, CloseFrame, Role};
@@ -34,7 +34,7 @@ fn closing_handshake(c: &mut Criterion) {
         reply: ReplyPolicy::AtOnce,
         signature: None,
     };
-    let fin = || Loss { how: LossKind::Fin, place: Place::BetweenMessages };
+    let fin = || Loss { how: LossKind::Fin, position: Position::BetweenMessages };
     let now = Instant::now();
     let mut group = c.benchmark_group("closing handshake");
     group.bench_function("clean close, ours first", |b| {
@@ -108,7 +108,7 @@ fn reader(c: &mut Criterion) {
                     black_box(piece);
                     bytes = &bytes[consumed..];
                 }
-                reader.rest();
+                reader.release_buffers();
             });
         });
     }

@@ -1,7 +1,8 @@
-//! RFC 6455, and how HTTP/1.1 frames requests, pure: no I/O, no clock, nothing awaited.
+//! The WebSocket protocol (RFC 6455) and the framing of HTTP/1.1 requests, sans I/O: no sockets, no
+//! clock, no futures.
 //!
-//! Methods are getters, `handle_*` (takes an input) and `poll_*` (yields what is due). Time comes
-//! in as an argument.
+//! Methods are getters, `handle_*` (takes an input) and `poll_*` (returns what is due). Time comes in
+//! as an argument.
 
 pub mod classification;
 pub mod closing_handshake;

@@ -1,4 +1,4 @@
-//! Holds the scanner to the reference parser, on any bytes cut at any place.
+//! Holds the scanner to the reference parser, on any bytes cut at any position.
 //!
 //! With cargo-fuzz, on the stable toolchain (its sanitizer flag is a nightly one):
 //!
@@ -16,7 +16,7 @@
 #![no_main]
 
 use lastword::protocol::frame_scanner::{
-    ControlOpcode, DataOpcode, Found, FrameHeader, FrameScanner, Place, ScanLimits, Violation,
+    ControlOpcode, DataOpcode, Found, FrameHeader, FrameScanner, Position, ScanLimits, Violation,
 };
 use lastword::vocabulary::{Limit, Role};
 use libfuzzer_sys::fuzz_target;

@@ -276,7 +276,7 @@ impl Backend {
                 };
                 let policy = PassagePolicy { limits, allowed_rsv, check_utf8 };
                 let mut passage = Passage::new(connection.role, policy);
-                passage.look_for(connection.watch().map(|watch| watch.lookout()));
+                passage.set_matcher(connection.watch().map(|watch| watch.matcher()));
                 let both_servers =
                     (connection.role, link.other.role) == (Role::Client, Role::Client);
                 let masker = both_servers.then(Masker::default);

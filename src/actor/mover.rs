@@ -28,8 +28,8 @@ use crate::connection::{Connection, Orders, Release};
 use crate::policy::rate::TokenBucket;
 use crate::protocol::classification::{Loss, LossKind};
 use crate::protocol::closing_handshake::{CloseRequest, Input};
-use crate::protocol::frame_scanner::{Place, ScanLimits};
-use crate::protocol::keepalive::{Attention, Due, Keepalive, KeepalivePolicy};
+use crate::protocol::frame_scanner::{Position, ScanLimits};
+use crate::protocol::keepalive::{Due, Keepalive, KeepalivePolicy, StallDetector};
 use crate::runtime::now;
 use crate::transport::socket::{Gone, TcpState, Transport};
 use crate::transport::websocket::MessageReader;
@@ -68,7 +68,7 @@ pub(crate) struct Mover {
     orders: Orders,
     /// By how much the deadline of the closing handshake is put off: nobody listened meanwhile.
     put_off: PutOff,
-    attention: Attention,
+    stall_detector: StallDetector,
     timer: Timer,
     /// Told once each.
     told: Told,
@@ -141,7 +141,7 @@ impl Mover {
             last_bytes: false,
             orders: Orders::default(),
             put_off: PutOff::default(),
-            attention: Attention::default(),
+            stall_detector: StallDetector::default(),
             timer: Timer::default(),
             told: Told::default(),
             stage: Stage::Moving,
@@ -150,14 +150,14 @@ impl Mover {
     }
 
     /// Returns where in a frame and a message the stream of the peer stands.
-    fn place(&self) -> Place {
+    fn position(&self) -> Position {
         match &self.driver {
-            Driver::Relay(leg) => leg.passage.place(),
+            Driver::Relay(leg) => leg.passage.position(),
             Driver::Echo
             | Driver::Handler(_)
             | Driver::Receiver
             | Driver::Nowhere
-            | Driver::Done => self.reader.place(),
+            | Driver::Done => self.reader.position(),
         }
     }
 
@@ -213,11 +213,11 @@ impl Mover {
 
     /// Nothing is ready: gives buffers back.
     fn rest(&mut self) {
-        self.reader.rest();
+        self.reader.release_buffers();
         if let Driver::Relay(leg) = &mut self.driver {
-            leg.passage.rest();
+            leg.passage.release_buffers();
             if let Some(masker) = &mut leg.masker {
-                masker.rest();
+                masker.release_buffers();
             }
         }
         self.charge_input();
@@ -225,7 +225,7 @@ impl Mover {
 
     /// Does what is due, and sets the timer for what will be.
     fn poll_time(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
-        if let Some(missed) = self.attention.look(now) {
+        if let Some(missed) = self.stall_detector.check(now) {
             self.put_off_waits(missed);
         }
         let mut acted = self.keep_alive(now);
@@ -255,7 +255,7 @@ impl Mover {
         ];
         let waits = waits.into_iter().flatten().min();
         let deadlines = [
-            self.attention.next(now, waits),
+            self.stall_detector.next_check(now, waits),
             keepalive.and_then(Keepalive::poll_deadline),
             self.reading.look_deadline(now),
         ];
@@ -272,7 +272,7 @@ impl Mover {
     /// Nobody listened for so long: what others did or did not do meanwhile is not seen yet.
     fn put_off_waits(&mut self, missed: Duration) {
         if let Some(keepalive) = &mut self.keepalive {
-            keepalive.handle_missed(missed);
+            keepalive.handle_stall(missed);
         }
         self.writing.put_off(missed);
         self.reading.put_off(missed);
@@ -388,7 +388,7 @@ impl Mover {
     }
 
     fn tell_loss(&self, how: LossKind) {
-        self.tell(Input::TransportEnded(Loss { how, place: self.place() }));
+        self.tell(Input::TransportEnded(Loss { how, position: self.position() }));
     }
 
     /// Lets the transport go, and gives the backend what has come while it still may take it.

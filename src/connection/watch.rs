@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 
-use crate::protocol::passage::{Lookout, Sighted};
+use crate::protocol::passage::{Matches, TextMatcher};
 use crate::vocabulary::Message;
 
 /// Looks at each message that comes, as long as there is something to look for.
@@ -68,15 +68,15 @@ impl Watch {
     }
 
     /// Returns what finds in passing frames what is still looked for; [`Watch::note`] is to be told.
-    pub(crate) fn lookout(&self) -> Lookout {
+    pub(crate) fn matcher(&self) -> TextMatcher {
         let Sought { waits, ready_on, replies } = &self.sought;
         let contained = waits.iter().chain(ready_on).map(String::as_str);
-        Lookout::new(contained, replies.iter().map(|(when, _)| when.as_str()))
+        TextMatcher::new(contained, replies.iter().map(|(when, _)| when.as_str()))
     }
 
     /// Takes note of what was in a message that passed, and returns what it is to be answered.
-    pub(crate) fn note(&self, sighted: Sighted) -> Option<&Message> {
-        let has = |at: usize| sighted.checked_shr(at as u32).is_some_and(|bits| bits & 1 == 1);
+    pub(crate) fn note(&self, matches: Matches) -> Option<&Message> {
+        let has = |at: usize| matches.checked_shr(at as u32).is_some_and(|bits| bits & 1 == 1);
         let Sought { waits, ready_on, replies } = &self.sought;
         let met = self.met.load(Ordering::Relaxed);
         if met < waits.len() && has(met) {
@@ -194,7 +194,7 @@ mod tests {
     fn waits_are_met_one_after_the_other_and_each_by_a_message_of_its_own() {
         let sought = sought(&["a", "b", "b"], Some("a"), &[("2", "3"), ("ab", "c")]);
         // What passes in frames is seen just as what comes in messages.
-        let look = |watch: &Watch, bits: Sighted, text: &str, frames: bool| {
+        let look = |watch: &Watch, bits: Matches, text: &str, frames: bool| {
             let answer = match frames {
                 true => watch.note(bits),
                 false => watch.look(&Message::text(text)),

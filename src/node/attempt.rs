@@ -59,7 +59,7 @@ impl Recorder {
             classification::judge_refusal(&mut outcome, status);
         }
         if let Some(wait) = wait {
-            outcome.retry = classification::after_asking(outcome.retry, wait);
+            outcome.retry = classification::with_retry_after(outcome.retry, wait);
         }
         Ending {
             id: ConnectionId::new(),

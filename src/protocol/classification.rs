@@ -1,7 +1,6 @@
-//! What an end means: its kind, whose deed it was, whether to come back, and a sentence about it.
+//! Classifies endings: the fault, the advice on reconnecting, and a sentence for people.
 //!
-//! Pure functions over evidence. [`super::closing_handshake`] decides what happened; this file
-//! knows what to call it.
+//! Pure functions: [`super::closing_handshake`] decides what happened, and this module judges it.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -20,15 +19,15 @@ pub use breach::{Breach, read_close};
 pub(super) use loss::Standing;
 pub use loss::{Loss, LossKind};
 
-/// Completes an outcome: fault, advice, and the sentence around `detail`.
+/// Completes an outcome: sets its fault and advice, and turns `detail` into a whole sentence.
 pub fn judge(outcome: &mut Outcome, direction: Direction) {
     outcome.fault = fault(outcome, direction);
     outcome.retry = retry(outcome, direction);
     outcome.detail = sentence(outcome);
 }
 
-/// Judges the refusal of an application that has answered a client with this status: that is an
-/// answer like any other server's, and only what is not the client's is the backend's fault.
+/// Judges a refusal by the application, which answered a client with this status: below 500 the
+/// client is at fault, otherwise the backend, and the advice is that for any server's answer.
 pub fn judge_refusal(outcome: &mut Outcome, status: u16) {
     if (200..500).contains(&status) {
         outcome.fault = Fault::Peer;
@@ -39,7 +38,7 @@ pub fn judge_refusal(outcome: &mut Outcome, status: u16) {
 fn fault(outcome: &Outcome, direction: Direction) -> Fault {
     match outcome.kind {
         Kind::Clean => clean_fault(outcome, direction),
-        // A leg of a relay that was dropped because the other leg was lost: nobody here did it.
+        // A relay leg that was dropped because the other leg was lost was not aborted on request.
         Kind::Aborted if outcome.cause == Cause::RelayPeer => Fault::None,
         Kind::ClosedPrematurely
         | Kind::ConnectionReset
@@ -62,7 +61,8 @@ fn clean_fault(outcome: &Outcome, direction: Direction) -> Fault {
     let sent = outcome.close_sent.as_ref().and_then(CloseFrame::code).map(CloseCode::get);
     match outcome.cause {
         Cause::Backend if matches!(sent, Some(1011..=1014)) => Fault::Backend,
-        // The application behind a client closed so; what a client says is nobody's fault.
+        // The client's application closed with this code. A code that a client sent, and that was
+        // passed on to the application, makes no one at fault.
         Cause::RelayPeer
             if direction == Direction::Inbound && matches!(sent, Some(1011..=1014)) =>
         {
@@ -105,31 +105,31 @@ fn attempt_fault(failure: OpenFailure) -> Fault {
     }
 }
 
-/// The usual wait, which keeps many from coming back at once.
+/// The default advice. The range keeps clients from reconnecting at the same time.
 pub const SOON: Retry =
     Retry::Backoff { min: Duration::from_secs(1), max: Duration::from_secs(30) };
-/// The wait of those whom the peer, or this end, has told to come back later.
+/// The advice after 1013, 429 and the like, by which one end asked the other to try again later.
 pub const LATER: Retry =
     Retry::Backoff { min: Duration::from_secs(5), max: Duration::from_secs(60) };
 
-/// Stretches advice to come back to a wait that the peer itself asked for (`Retry-After`).
-pub fn after_asking(retry: Retry, wait: Duration) -> Retry {
+/// Extends the wait of an advice to the `Retry-After` of the peer.
+pub fn with_retry_after(retry: Retry, wait: Duration) -> Retry {
     match retry {
         Retry::Backoff { min, max } => {
             let min = min.max(wait);
-            // All who were refused at one moment were asked to wait alike.
+            // Clients refused together got the same `Retry-After`, so spread them.
             Retry::Backoff { min, max: max.max(min.saturating_add(min / 10)) }
         }
         Retry::Never | Retry::Reauthenticate => retry,
     }
 }
 
-/// Judges by cause before code.
+/// Judges by kind, then by cause, then by close codes.
 fn retry(outcome: &Outcome, direction: Direction) -> Retry {
     retry_by_kind(outcome.kind)
         .or_else(|| retry_by_cause(outcome.cause))
         .or_else(|| retry_by_codes(outcome, direction))
-        .unwrap_or_else(|| if left_by_itself(outcome, direction) { Retry::Never } else { SOON })
+        .unwrap_or_else(|| if peer_left(outcome, direction) { Retry::Never } else { SOON })
 }
 
 fn retry_by_kind(kind: Kind) -> Option<Retry> {
@@ -174,13 +174,14 @@ fn retry_by_cause(cause: Cause) -> Option<Retry> {
 }
 
 fn retry_by_codes(outcome: &Outcome, direction: Direction) -> Option<Retry> {
-    // What the other leg of a relay closed with, and the echo of it, say nothing of whom was dialled.
+    // The code of a relay's other leg, and its echo, say nothing about the server that was dialled.
     let passed_on = direction == Direction::Outbound && outcome.cause == Cause::RelayPeer;
     let received = outcome.close_received.as_ref().and_then(|close| close.code);
     let sent = outcome.close_sent.as_ref().and_then(CloseFrame::code).map(CloseCode::get);
     let received = received.filter(|_| !(passed_on && received == sent));
     let sent = sent.filter(|_| !passed_on);
     [received, sent].into_iter().flatten().find_map(|code| match code {
+        // RFC 6455 section 7.4.1: the next connection would break the same rule.
         1002 | 1003 | 1007..=1010 => Some(Retry::Never),
         3000 => Some(Retry::Reauthenticate),
         1013 => Some(LATER),
@@ -188,8 +189,8 @@ fn retry_by_codes(outcome: &Outcome, direction: Direction) -> Option<Retry> {
     })
 }
 
-/// A client that closed with 1000 or 1001 of its own will has no reason to come back.
-fn left_by_itself(outcome: &Outcome, direction: Direction) -> bool {
+/// Returns whether a client closed with 1000 or 1001 on its own, and so has no reason to reconnect.
+fn peer_left(outcome: &Outcome, direction: Direction) -> bool {
     direction == Direction::Inbound
         && outcome.cause == Cause::Peer
         && matches!(outcome.close_received, Some(ReceivedClose { code: Some(1000 | 1001), .. }))
@@ -201,7 +202,7 @@ fn retry_attempt(failure: OpenFailure) -> Retry {
         OpenFailure::Unauthorized | OpenFailure::UpgradeRejected { status: 401 | 403 } => {
             Retry::Reauthenticate
         }
-        // A refusal for lack of time or of rate passes; any other 4xx says that the request is wrong.
+        // 408, 425 and 429 are temporary; any other 4xx says that the request is wrong.
         OpenFailure::UpgradeRejected { status: 408 | 425 | 429 } => LATER,
         OpenFailure::UpgradeRejected { status: 400..=499 } => Retry::Never,
         OpenFailure::RefusedLimit | OpenFailure::RefusedRate => LATER,
@@ -219,22 +220,23 @@ fn retry_attempt(failure: OpenFailure) -> Retry {
     }
 }
 
-/// One plain sentence: who closed first and with what, then what went wrong, if anything did.
+/// Writes one sentence: who closed first and with what, then what went wrong, if anything did.
 fn sentence(outcome: &Outcome) -> String {
-    let mut said = String::new();
+    let mut text = String::new();
     match (outcome.first_close, &outcome.close_sent, &outcome.close_received) {
         (FirstClose::Peer, _, Some(close)) => {
-            let _ = write!(said, "the peer closed first, with {}", Said(close.code, &close.reason));
+            let close = CodeAndReason(close.code, &close.reason);
+            let _ = write!(text, "the peer closed first, with {close}");
             if ours_was_queued(outcome.cause) {
-                let _ = write!(said, ", while our own Close was queued ({})", outcome.cause);
+                let _ = write!(text, ", while our own Close was queued ({})", outcome.cause);
             }
         }
         (FirstClose::Local, Some(frame), _) => {
             let code = frame.code().map(CloseCode::get);
             let _ = write!(
-                said,
+                text,
                 "this end closed first, with {} ({})",
-                Said(code, frame.reason()),
+                CodeAndReason(code, frame.reason()),
                 outcome.cause
             );
         }
@@ -243,18 +245,18 @@ fn sentence(outcome: &Outcome) -> String {
     let late = outcome.kind == Kind::Clean && outcome.transport_end == Some(TransportEnd::Timeout);
     let late = if late { "the peer did not end TCP in time" } else { "" };
     for what in [&*outcome.detail, late] {
-        if !what.is_empty() && !said.is_empty() {
-            said.push_str("; ");
+        if !what.is_empty() && !text.is_empty() {
+            text.push_str("; ");
         }
-        said.push_str(what);
+        text.push_str(what);
     }
-    said
+    text
 }
 
-/// Tells whether this end had acted before the peer's Close was read, although that came first.
+/// Returns whether our own Close was already queued when the peer's Close, which came first, was read.
 fn ours_was_queued(cause: Cause) -> bool {
     match cause {
-        // An illegal Close is a violation, and then ours is the answer to it.
+        // After an illegal Close, a violation, our Close is the answer to it.
         Cause::Peer | Cause::Violation | Cause::None => false,
         Cause::Api
         | Cause::Embedder
@@ -273,10 +275,10 @@ fn ours_was_queued(cause: Cause) -> bool {
     }
 }
 
-/// A close code and reason as a person reads them.
-struct Said<'a>(Option<u16>, &'a str);
+/// Displays a close code and reason.
+struct CodeAndReason<'a>(Option<u16>, &'a str);
 
-impl std::fmt::Display for Said<'_> {
+impl std::fmt::Display for CodeAndReason<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match (self.0, self.1) {
             (None, _) => f.write_str("an empty Close"),

@@ -1,13 +1,13 @@
-//! Writes frames: the header of RFC 6455 section 5.2 and the masking of section 5.3.
+//! Encodes frames: the header (RFC 6455 section 5.2) and the masking (section 5.3).
 
 use crate::vocabulary::Message;
 
-/// What a frame carries.
+/// The opcodes that this end sends (section 5.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Opcode {
-    /// A text message.
+    /// A text frame.
     Text = 0x1,
-    /// A binary message.
+    /// A binary frame.
     Binary = 0x2,
     /// A Close frame.
     Close = 0x8,
@@ -18,7 +18,7 @@ pub enum Opcode {
 }
 
 impl Opcode {
-    /// Returns the opcode of a message that is sent whole.
+    /// Returns the opcode of a message.
     pub const fn of(message: &Message) -> Self {
         match message {
             Message::Text(_) => Self::Text,
@@ -27,7 +27,7 @@ impl Opcode {
     }
 }
 
-/// A frame header as it goes onto the wire: 2 to 14 bytes.
+/// An encoded frame header of 2 to 14 bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct EncodedHeader {
     bytes: [u8; 14],
@@ -35,12 +35,13 @@ pub struct EncodedHeader {
 }
 
 impl EncodedHeader {
-    /// Encodes the header of an unfragmented frame, its length in the shortest form.
+    /// Encodes the header of an unfragmented frame.
     #[inline]
     pub fn new(opcode: Opcode, payload_len: usize, mask: Option<[u8; 4]>) -> Self {
         let mut bytes = [0; 14];
         let masked = if mask.is_some() { 0x80 } else { 0 };
         bytes[0] = 0x80 | opcode as u8;
+        // Section 5.2, "Payload length": the shortest form must be used.
         let mut len = match payload_len {
             0..=125 => {
                 bytes[1] = masked | payload_len as u8;
@@ -64,8 +65,9 @@ impl EncodedHeader {
         Self { bytes, len: len as u8 }
     }
 
-    /// Makes the header of a part of a message: its first, with an opcode, or a continuation.
-    pub fn part(opcode: Option<Opcode>, fin: bool, len: usize, mask: Option<[u8; 4]>) -> Self {
+    /// Encodes the header of a fragment (section 5.4): the first has an opcode, the others are
+    /// continuation frames.
+    pub fn fragment(opcode: Option<Opcode>, fin: bool, len: usize, mask: Option<[u8; 4]>) -> Self {
         let mut header = Self::new(opcode.unwrap_or(Opcode::Binary), len, mask);
         if opcode.is_none() {
             header.bytes[0] &= 0xf0;
@@ -76,8 +78,8 @@ impl EncodedHeader {
         header
     }
 
-    /// Returns no header: what follows has its own.
-    pub const fn none() -> Self {
+    /// Returns an empty header, for bytes that are already framed.
+    pub const fn empty() -> Self {
         Self { bytes: [0; 14], len: 0 }
     }
 
@@ -88,10 +90,10 @@ impl EncodedHeader {
     }
 }
 
-/// Masks a payload, or unmasks it: the same thing.
+/// Masks or unmasks a payload; the operation is its own inverse (section 5.3).
 #[inline]
 pub fn apply_mask(payload: &mut [u8], mask: [u8; 4]) {
-    // Words first, so that the compiler can use wide registers.
+    // Whole words first, which the compiler vectorises.
     let mut chunks = payload.chunks_exact_mut(4);
     for chunk in &mut chunks {
         for (byte, key) in chunk.iter_mut().zip(mask) {
@@ -120,8 +122,8 @@ mod tests {
     }
 
     #[test]
-    fn parts_of_a_message_are_fragments() {
-        let head = |opcode, fin| EncodedHeader::part(opcode, fin, 3, None).as_bytes().to_vec();
+    fn fragments_have_an_opcode_only_in_the_first() {
+        let head = |opcode, fin| EncodedHeader::fragment(opcode, fin, 3, None).as_bytes().to_vec();
         assert_eq!(head(Some(Opcode::Text), false), [0x01, 3]);
         assert_eq!(head(None, false), [0x00, 3]);
         assert_eq!(head(None, true), [0x80, 3]);
@@ -129,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn masking_twice_is_nothing() {
+    fn masking_twice_restores_the_payload() {
         for len in 0..40 {
             let plain: Vec<u8> = (0..len).collect();
             let mut payload = plain.clone();

@@ -1,11 +1,11 @@
-//! Finds the frames in the bytes that one peer sends, and holds them to RFC 6455 section 5.
+//! Finds the frames in the bytes that one peer sends, and checks them against RFC 6455 section 5.
 //!
-//! The scanner never sees a whole message and copies no data: a data frame is announced by its
-//! header, then its payload is pointed out piece by piece, masked as on the wire. Control frames
-//! are taken out whole. It knows at any time where in a frame and a message the stream is.
+//! The scanner does not assemble messages and copies no data: it reports the header of each data
+//! frame, then its payload piece by piece, masked as on the wire. Control frames are reported whole.
+//! The position of the stream within a frame and a message is known at any time.
 //!
 //! ```
-//! use lastword::protocol::frame_scanner::{Found, FrameScanner, Place, ScanLimits};
+//! use lastword::protocol::frame_scanner::{Found, FrameScanner, Position, ScanLimits};
 //! use lastword::vocabulary::Role;
 //!
 //! let limits = ScanLimits { max_frame_size: 1024, max_message_size: 4096 };
@@ -20,7 +20,7 @@
 //!     }
 //!     bytes = &bytes[scanned.consumed..];
 //! }
-//! assert_eq!(scanner.place(), Place::InPayload { read: 3, len: 5 });
+//! assert_eq!(scanner.position(), Position::InPayload { read: 3, len: 5 });
 //! ```
 
 mod found;
@@ -28,14 +28,14 @@ mod rules;
 mod wire;
 
 pub use found::{
-    ControlFrame, ControlOpcode, DataOpcode, Found, FrameHeader, Place, Scanned, Violation,
+    ControlFrame, ControlOpcode, DataOpcode, Found, FrameHeader, Position, Scanned, Violation,
 };
 
 use crate::vocabulary::Role;
-use rules::{Breach, Rules};
+use rules::{Located, Rules};
 use wire::{Extent, MAX_CONTROL_PAYLOAD, MAX_HEADER, Opcode};
 
-/// Bounds what a peer may send, in bytes of payload.
+/// Limits on what a peer may send, in bytes of payload (section 10.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ScanLimits {
     /// The largest data frame.
@@ -46,44 +46,44 @@ pub struct ScanLimits {
 
 /// Finds the frames in the bytes of one peer.
 ///
-/// After the first violation, or [`seek_close`](Self::seek_close), it only looks for Close frames
-/// and reports nothing else. The frame that broke a rule is followed by what its own header says,
-/// so that the peer's Close behind it is found; only a length with its top bit set, which cannot
-/// be followed, makes the rest of the stream unreadable.
+/// After the first violation, or [`seek_close`](Self::seek_close), only Close frames are reported
+/// (section 7.1.7: no more data is processed). The offending frame is skipped by the length in its
+/// header, so that the peer's Close after it is found; only a length with its top bit set cannot be
+/// skipped, and makes the rest of the stream unreadable.
 ///
-/// What follows a Close is scanned like anything else; whether it matters is up to the caller.
+/// Bytes after a Close are scanned like any others; the caller decides whether they matter.
 #[derive(Debug)]
 pub struct FrameScanner {
     rules: Rules,
     message: MessageProgress,
-    position: Position,
+    state: State,
     mode: Mode,
 }
 
 impl FrameScanner {
-    /// Makes a scanner for the bytes that the peer of a `role` sends: a server's peer must mask
-    /// its frames, a client's must not (RFC 6455 section 5.1).
+    /// Makes a scanner for the bytes that this end receives in `role`. Frames to a server must be
+    /// masked, frames to a client must not be (section 5.1).
     pub fn new(role: Role, limits: ScanLimits) -> Self {
         Self {
             rules: Rules { role, limits, allowed_rsv: 0 },
             message: MessageProgress::None,
-            position: Position::Boundary,
+            state: State::Boundary,
             mode: Mode::Checking,
         }
     }
 
-    /// Lets the first frame of a message carry these reserved bits, `0b100` being RSV1, because an
-    /// extension was agreed on (RFC 6455 section 9, RFC 7692 section 6).
+    /// Allows these reserved bits (RSV1 is `0b100`) in the first frame of a message, for a negotiated
+    /// extension (section 9, RFC 7692 section 6).
     #[must_use]
     pub fn allow_rsv(mut self, rsv: u8) -> Self {
         self.rules.allowed_rsv = rsv;
         self
     }
 
-    /// Looks at the front of `bytes` and says what it is.
+    /// Scans the front of `bytes`.
     ///
-    /// Either all of `bytes` were consumed or something was found; nothing is ever found in no
-    /// bytes. So it is enough to call this while bytes are left.
+    /// Either something was found or all of `bytes` were consumed, and an empty slice never yields
+    /// anything, so it is enough to call this while bytes are left.
     #[inline]
     pub fn scan(&mut self, bytes: &[u8]) -> Scanned {
         let mut consumed = 0;
@@ -103,55 +103,54 @@ impl FrameScanner {
         Scanned { consumed, found: Found::Nothing }
     }
 
-    /// Returns where in a frame and a message the stream is.
-    pub fn place(&self) -> Place {
-        match &self.position {
-            Position::Boundary => match self.message {
-                MessageProgress::None => Place::BetweenMessages,
-                MessageProgress::Begun { .. } => Place::BetweenFragments,
+    /// Returns the position of the stream within a frame and a message.
+    pub fn position(&self) -> Position {
+        match &self.state {
+            State::Boundary => match self.message {
+                MessageProgress::None => Position::BetweenMessages,
+                MessageProgress::Begun { .. } => Position::BetweenFragments,
             },
-            Position::Header { have, .. } => Place::InHeader { have: *have },
-            Position::Data { read, len, .. } | Position::Skipped { read, len } => {
-                Place::InPayload { read: *read, len: *len }
+            State::Header { have, .. } => Position::InHeader { have: *have },
+            State::Data { read, len, .. } | State::Skipped { read, len } => {
+                Position::InPayload { read: *read, len: *len }
             }
-            Position::Control { payload, have, .. } => {
-                Place::InPayload { read: u64::from(*have), len: payload.len() as u64 }
+            State::Control { payload, have, .. } => {
+                Position::InPayload { read: u64::from(*have), len: payload.len() as u64 }
             }
-            Position::Lost => Place::InHeader { have: wire::LOST_AFTER },
+            State::Lost => Position::InHeader { have: wire::LOST_AFTER },
         }
     }
 
-    /// Returns how many payload bytes of the message in progress have passed; 0 between messages.
+    /// Returns how many payload bytes of the message in progress were scanned; 0 between messages.
     pub fn message_bytes(&self) -> u64 {
         self.message.bytes()
     }
 
-    /// Reports nothing but Close frames from now on.
+    /// Reports only Close frames from now on.
     ///
-    /// For a violation that somebody else found, such as text that is not UTF-8. A Ping or Pong of
-    /// which the rest is still to come is dropped.
+    /// The caller has found a violation of its own, such as text that is not UTF-8 (section 8.1). A
+    /// Ping or Pong that is not complete yet is dropped.
     pub fn seek_close(&mut self) {
         self.mode = Mode::Seeking;
-        if let Position::Control { opcode: ControlOpcode::Ping | ControlOpcode::Pong, .. } =
-            self.position
-            && let Place::InPayload { read, len } = self.place()
+        if let State::Control { opcode: ControlOpcode::Ping | ControlOpcode::Pong, .. } = self.state
+            && let Position::InPayload { read, len } = self.position()
         {
-            self.position = Position::Skipped { read, len };
+            self.state = State::Skipped { read, len };
         }
     }
 
     /// Consumes at least one byte of `bytes`, which are not empty, or finds a violation.
     #[inline]
     fn scan_part(&mut self, bytes: &[u8]) -> Scanned {
-        match &mut self.position {
-            Position::Boundary => self.scan_header(0, bytes),
-            Position::Header { bytes: held, have } => {
+        match &mut self.state {
+            State::Boundary => self.scan_header(0, bytes),
+            State::Header { bytes: held, have } => {
                 let (mut header, have) = (*held, usize::from(*have));
                 let fresh = bytes.len().min(MAX_HEADER - have);
                 header[have..have + fresh].copy_from_slice(&bytes[..fresh]);
                 self.scan_header(have, &header[..have + fresh])
             }
-            Position::Data { read, len, fin } => {
+            State::Data { read, len, fin } => {
                 let (offset, fin) = (*read, *fin);
                 let consumed = part_of(bytes, *len - *read);
                 *read += consumed as u64;
@@ -170,7 +169,7 @@ impl FrameScanner {
                 };
                 Scanned { consumed, found }
             }
-            Position::Control { opcode, mask, payload, have } => {
+            State::Control { opcode, mask, payload, have } => {
                 let start = usize::from(*have);
                 let consumed = bytes.len().min(payload.len() - start);
                 for (i, (to, from)) in payload[start..].iter_mut().zip(bytes).enumerate() {
@@ -181,31 +180,31 @@ impl FrameScanner {
                     return Scanned { consumed, found: Found::Nothing };
                 }
                 let frame = ControlFrame::new(*opcode, std::mem::take(payload));
-                self.position = Position::Boundary;
+                self.state = State::Boundary;
                 Scanned { consumed, found: Found::Control(frame) }
             }
-            Position::Skipped { read, len } => {
+            State::Skipped { read, len } => {
                 let consumed = part_of(bytes, *len - *read);
                 *read += consumed as u64;
                 if *read == *len {
-                    self.position = Position::Boundary;
+                    self.state = State::Boundary;
                 }
                 Scanned { consumed, found: Found::Nothing }
             }
-            Position::Lost => Scanned { consumed: bytes.len(), found: Found::Nothing },
+            State::Lost => Scanned { consumed: bytes.len(), found: Found::Nothing },
         }
     }
 
-    /// Takes a header apart of which `held` bytes were consumed by earlier calls.
+    /// Parses a header, of which `held` bytes were consumed by earlier calls.
     #[inline]
     fn scan_header(&mut self, held: usize, header: &[u8]) -> Scanned {
         if self.mode == Mode::Checking
-            && let Err(Breach { at, violation }) = self.rules.check(self.message, header)
+            && let Err(Located { at, violation }) = self.rules.check(self.message, header)
         {
             self.seek_close();
             self.hold(&header[..at]);
-            // The offending byte is left to the next call, which no longer minds: if it is the
-            // last byte of a Close, that Close is found without waiting for more.
+            // The offending byte is left to the next call, which does not check it again. If it is
+            // the last byte of a Close, that Close is found without waiting for more.
             return Scanned { consumed: at - held, found: Found::Violation(violation) };
         }
         match wire::extent(header) {
@@ -214,7 +213,7 @@ impl FrameScanner {
                 Scanned { consumed: header.len() - held, found: Found::Nothing }
             }
             Extent::Endless => {
-                self.position = Position::Lost;
+                self.state = State::Lost;
                 Scanned { consumed: header.len() - held, found: Found::Nothing }
             }
             Extent::Known { size, mask, len } => {
@@ -225,17 +224,17 @@ impl FrameScanner {
     }
 
     fn hold(&mut self, header: &[u8]) {
-        self.position = match header.len() {
-            0 => Position::Boundary,
+        self.state = match header.len() {
+            0 => State::Boundary,
             have => {
                 let mut bytes = [0; MAX_HEADER];
                 bytes[..have].copy_from_slice(header);
-                Position::Header { bytes, have: have as u8 }
+                State::Header { bytes, have: have as u8 }
             }
         };
     }
 
-    /// Enters a frame whose header is whole.
+    /// Enters a frame whose header is complete.
     #[inline]
     fn begin_frame(
         &mut self,
@@ -246,8 +245,9 @@ impl FrameScanner {
     ) -> Found {
         let fin = wire::is_fin(header[0]);
         match Opcode::of(header[0]) {
+            // Section 5.4: a message is a frame with an opcode and any number of continuations.
             Opcode::Data(opcode) => {
-                // That an opcode and the message in progress do not fit happens only while seeking.
+                // While seeking, the opcode may not fit the message in progress.
                 let bytes = match opcode {
                     DataOpcode::Continuation => self.message.bytes(),
                     DataOpcode::Text | DataOpcode::Binary => 0,
@@ -256,7 +256,7 @@ impl FrameScanner {
                 if len == 0 {
                     self.end_data_frame(fin);
                 } else {
-                    self.position = Position::Data { read: 0, len, fin };
+                    self.state = State::Data { read: 0, len, fin };
                 }
                 match self.mode {
                     Mode::Checking => {
@@ -265,33 +265,34 @@ impl FrameScanner {
                     Mode::Seeking => Found::Nothing,
                 }
             }
+            // Section 5.5: control frames may come between fragments.
             Opcode::Control(opcode) if self.wants(opcode, header) => {
                 if len == 0 {
-                    self.position = Position::Boundary;
+                    self.state = State::Boundary;
                     return Found::Control(ControlFrame::new(opcode, Box::default()));
                 }
-                self.position = Position::Control {
+                self.state = State::Control {
                     opcode,
                     mask: mask.unwrap_or_default(),
-                    // At most 125 bytes: the length fitted into 7 bits.
+                    // At most 125 bytes, which `wants` or the rules have checked.
                     payload: vec![0; len as usize].into_boxed_slice(),
                     have: 0,
                 };
                 Found::Nothing
             }
             Opcode::Control(_) | Opcode::Reserved(_) => {
-                self.position = match len {
-                    0 => Position::Boundary,
-                    len => Position::Skipped { read: 0, len },
+                self.state = match len {
+                    0 => State::Boundary,
+                    len => State::Skipped { read: 0, len },
                 };
                 Found::Nothing
             }
         }
     }
 
-    /// Tells whether to take a control frame out. One that was checked, yes; while seeking, a Close
-    /// that can be read as one, even with a reserved bit or the wrong masking: its sender has
-    /// closed, and sends no better one.
+    /// Returns whether to report a control frame: every one that was checked, and while seeking any
+    /// readable Close, even with a reserved bit or the wrong masking, because no better one follows
+    /// (section 5.5.1).
     fn wants(&self, opcode: ControlOpcode, header: &[u8]) -> bool {
         match self.mode {
             Mode::Checking => true,
@@ -306,7 +307,7 @@ impl FrameScanner {
 
     #[inline]
     fn end_data_frame(&mut self, fin: bool) {
-        self.position = Position::Boundary;
+        self.state = State::Boundary;
         if fin {
             self.message = MessageProgress::None;
         }
@@ -337,22 +338,22 @@ impl MessageProgress {
 }
 
 #[derive(Debug)]
-enum Position {
+enum State {
     /// Between frames.
     Boundary,
-    /// In a header, which is not whole: `have` is 1 to 13.
+    /// In an incomplete header; `have` is 1 to 13.
     Header { bytes: [u8; MAX_HEADER], have: u8 },
     /// In the payload of a data frame.
     Data { read: u64, len: u64, fin: bool },
-    /// In the payload of a control frame that will be reported; the first `have` bytes are here.
+    /// In the payload of a control frame that will be reported, of which `have` bytes were read.
     Control { opcode: ControlOpcode, mask: [u8; 4], payload: Box<[u8]>, have: u8 },
-    /// In the payload of a frame that nobody wants to see.
+    /// In the payload of a frame that is not reported.
     Skipped { read: u64, len: u64 },
-    /// Behind a length that cannot be followed.
+    /// After a length with its top bit set: the end of the frame is unknown.
     Lost,
 }
 
-/// Returns how many of `bytes` belong to the `left` bytes that a frame still has.
+/// Returns how many of `bytes` belong to a frame with `left` bytes to go.
 #[inline]
 fn part_of(bytes: &[u8], left: u64) -> usize {
     usize::try_from(left).map_or(bytes.len(), |left| left.min(bytes.len()))

@@ -1,25 +1,26 @@
-//! Pings, and what silence means: pure, one deadline at a time.
+//! Keepalive: Pings, Pong deadlines, idle and age limits. Pure, one deadline at a time.
 //!
-//! A Ping asks whether the peer is there (RFC 6455 section 5.5.2). Its Pong answers, and so does
-//! any other byte of the peer's. So does its kernel, when it acknowledges data that was under way
-//! before the Ping: a peer that takes a long download is slow, not gone.
+//! A Ping verifies that the peer is responsive (RFC 6455 section 5.5.2). A Pong (section 5.5.3) proves
+//! it, and so does any other byte from the peer, or an acknowledgement by its kernel of data that was
+//! under way before the Ping: a peer in the middle of a long download is slow, not gone.
 
-mod attention;
+mod stall_detector;
 
 use std::time::{Duration, Instant};
 
-pub use attention::Attention;
+pub use stall_detector::StallDetector;
 
-/// When to ask and when to give up; `None` is off.
+/// The keepalive settings of a connection; `None` turns one off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct KeepalivePolicy {
-    /// From one Ping to the next; each is up to a tenth earlier, so that many do not beat as one.
+    /// The interval between Pings. Each is sent up to a tenth earlier, so that those of many
+    /// connections spread out.
     pub ping_interval: Option<Duration>,
-    /// How long the peer may be silent after a Ping.
+    /// How long the peer may stay silent after a Ping.
     pub pong_timeout: Option<Duration>,
-    /// How long no data may travel, either way.
+    /// How long the connection may go without data in either direction.
     pub idle_timeout: Option<Duration>,
-    /// How long the connection may live.
+    /// How long the connection may stay open.
     pub max_age: Option<Duration>,
 }
 
@@ -28,15 +29,15 @@ pub struct KeepalivePolicy {
 pub enum Due {
     /// Send a Ping with this payload.
     SendPing([u8; 4]),
-    /// The peer was silent for this long after our Ping.
+    /// The peer stayed silent for this long after our Ping.
     PongOverdue(Duration),
-    /// No data travelled for this long.
+    /// There was no data for this long.
     Idle(Duration),
     /// The connection is this old.
     MaxAge(Duration),
 }
 
-/// The keepalive of one open connection. It is dropped when the closing handshake begins.
+/// The keepalive of one open connection, which is dropped when the closing handshake begins.
 #[derive(Debug)]
 pub struct Keepalive {
     policy: KeepalivePolicy,
@@ -44,25 +45,26 @@ pub struct Keepalive {
     last_data: Instant,
     next_ping: Option<Instant>,
     ping: Ping,
+    /// The number of the last Ping, which is its payload.
     count: u32,
     seed: u64,
     paused: bool,
     rtt: Option<Duration>,
 }
 
-/// Where the last Ping stands.
+/// The state of the last Ping.
 #[derive(Debug, Clone, Copy)]
 enum Ping {
-    /// None is under way.
+    /// No Ping is under way.
     None,
-    /// Asked for; not handed to the kernel yet. The deadline of writing watches over it.
+    /// Queued, and not handed to the kernel yet. Until then the write timeout applies.
     Queued,
-    /// With the kernel; something must be heard from the peer.
-    Left { at: Instant, since: Instant, acked: u64, own: u64 },
+    /// Handed to the kernel; the peer must show a sign of life.
+    Sent { at: Instant, since: Instant, acked: u64, own: u64 },
 }
 
 impl Keepalive {
-    /// Starts with the connection; `seed` spreads the Pings of many connections.
+    /// Starts when the connection opens; `seed` spreads the Pings of many connections.
     pub fn new(policy: KeepalivePolicy, now: Instant, seed: u64) -> Self {
         let mut keepalive = Self {
             policy,
@@ -84,29 +86,29 @@ impl Keepalive {
         self.rtt
     }
 
-    /// Takes note that bytes came from the peer.
+    /// Records that bytes arrived from the peer.
     #[inline]
     pub fn handle_bytes(&mut self) {
-        if let Ping::Left { .. } = self.ping {
+        if let Ping::Sent { .. } = self.ping {
             self.ping = Ping::None;
         }
     }
 
-    /// Takes note that a data message travelled, either way.
+    /// Records that a data message was sent or received.
     #[inline]
     pub fn handle_data(&mut self, now: Instant) {
         self.last_data = now;
     }
 
-    /// Takes note that a data message travelled at that time, which may have been noted already.
+    /// Records that a data message was sent or received at `at`, which may lie in the past.
     pub fn handle_data_at(&mut self, at: Instant) {
         self.last_data = self.last_data.max(at);
     }
 
-    /// Takes note of a Pong; tells whether it answers the Ping that is under way. Call it before
-    /// [`Keepalive::handle_bytes`], which forgets the Ping.
+    /// Records a Pong, and returns whether it answers the Ping under way (section 5.5.3). Must be
+    /// called before [`Keepalive::handle_bytes`], which clears the Ping.
     pub fn handle_pong(&mut self, now: Instant, payload: &[u8]) -> bool {
-        let Ping::Left { at, .. } = self.ping else { return false };
+        let Ping::Sent { at, .. } = self.ping else { return false };
         let answers = payload == self.count.to_be_bytes();
         if answers {
             self.rtt = Some(now - at);
@@ -115,40 +117,40 @@ impl Keepalive {
         answers
     }
 
-    /// Takes note that the Ping was handed to the kernel, as `own` bytes; the peer's kernel has
-    /// acknowledged `acked` bytes so far.
-    pub fn handle_ping_left(&mut self, now: Instant, acked: u64, own: u64) {
+    /// Records that the Ping was handed to the kernel as `own` bytes, when the peer's kernel had
+    /// acknowledged `acked` bytes.
+    pub fn handle_ping_sent(&mut self, now: Instant, acked: u64, own: u64) {
         if let Ping::Queued = self.ping {
-            self.ping = Ping::Left { at: now, since: now, acked, own };
+            self.ping = Ping::Sent { at: now, since: now, acked, own };
         }
     }
 
-    /// Takes note that reading stopped: what is not read cannot be heard.
+    /// Records that reading paused, which suspends the Pong deadline.
     pub fn handle_pause(&mut self) {
         self.paused = true;
     }
 
-    /// Takes note that reading goes on; the peer gets its whole time again.
+    /// Records that reading resumed, which restarts the Pong deadline.
     pub fn handle_resume(&mut self, now: Instant) {
         self.paused = false;
-        if let Ping::Left { since, .. } = &mut self.ping {
+        if let Ping::Sent { since, .. } = &mut self.ping {
             *since = now;
         }
     }
 
-    /// Takes note that nobody listened for so long: silence meanwhile is not the peer's.
-    pub fn handle_missed(&mut self, missed: Duration) {
-        if let Ping::Left { since, .. } = &mut self.ping {
-            *since += missed;
+    /// Extends the Pong deadline by a time in which this process did not run.
+    pub fn handle_stall(&mut self, stalled: Duration) {
+        if let Ping::Sent { since, .. } = &mut self.ping {
+            *since += stalled;
         }
     }
 
-    /// Returns when the peer has been silent for too long, if something is to be heard from it.
+    /// Returns the Pong deadline, if a Ping is under way.
     pub fn silence_deadline(&self) -> Option<Instant> {
         self.pong_deadline()
     }
 
-    /// Returns when [`Keepalive::handle_deadline`] has something to say.
+    /// Returns when [`Keepalive::handle_deadline`] must be called next.
     pub fn poll_deadline(&self) -> Option<Instant> {
         [self.pong_deadline(), self.next_ping, self.idle_deadline(), self.age_deadline()]
             .into_iter()
@@ -156,18 +158,19 @@ impl Keepalive {
             .min()
     }
 
-    /// Returns one thing that is due; call it until it returns `None`.
+    /// Returns one thing that is due. Must be called until it returns `None`.
     ///
-    /// `acked` asks how many bytes the peer's kernel has acknowledged; it is called only when a
+    /// `acked` returns how many bytes the peer's kernel has acknowledged, and is called only when a
     /// Pong is overdue.
     pub fn handle_deadline(&mut self, now: Instant, acked: impl FnOnce() -> u64) -> Option<Due> {
         if self.pong_deadline().is_some_and(|at| at <= now)
-            && let Ping::Left { since, acked: before, own, .. } = &mut self.ping
+            && let Ping::Sent { since, acked: before, own, .. } = &mut self.ping
         {
             let silent = now - *since;
             let acked = acked();
+            // An acknowledgement of the Ping itself shows only that the peer's kernel is alive.
             if acked.saturating_sub(*before) <= *own {
-                // Who was given up is not asked again.
+                // The connection is about to end: no more Pings.
                 self.ping = Ping::None;
                 self.next_ping = None;
                 return Some(Due::PongOverdue(silent));
@@ -195,8 +198,8 @@ impl Keepalive {
 
     fn pong_deadline(&self) -> Option<Instant> {
         match self.ping {
-            Ping::Left { since, .. } if !self.paused => Some(since + self.policy.pong_timeout?),
-            Ping::Left { .. } | Ping::Queued | Ping::None => None,
+            Ping::Sent { since, .. } if !self.paused => Some(since + self.policy.pong_timeout?),
+            Ping::Sent { .. } | Ping::Queued | Ping::None => None,
         }
     }
 
@@ -235,12 +238,12 @@ mod tests {
     fn pinged(keepalive: &mut Keepalive) -> Instant {
         let at = keepalive.poll_deadline().unwrap();
         assert!(matches!(keepalive.handle_deadline(at, || 0), Some(Due::SendPing(_))));
-        keepalive.handle_ping_left(at, 0, 6);
+        keepalive.handle_ping_sent(at, 0, 6);
         at
     }
 
     #[test]
-    fn a_silent_peer_is_given_up_within_interval_and_timeout() {
+    fn a_silent_peer_is_overdue_after_interval_and_timeout() {
         let start = Instant::now();
         for seed in 0..1000 {
             let mut keepalive = Keepalive::new(policy(), start, seed);
@@ -256,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_that_was_given_up_is_not_asked_again() {
+    fn no_ping_is_sent_after_an_overdue_pong() {
         let policy = KeepalivePolicy { pong_timeout: Some(25 * SECOND), ..policy() };
         let mut keepalive = Keepalive::new(policy, Instant::now(), 1);
         let overdue = pinged(&mut keepalive) + 25 * SECOND;
@@ -294,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn the_pong_deadline_rests_while_reading_does() {
+    fn the_pong_deadline_is_suspended_while_reading_is_paused() {
         let mut keepalive = Keepalive::new(policy(), Instant::now(), 1);
         let at = pinged(&mut keepalive);
         keepalive.next_ping = None;
@@ -305,20 +308,20 @@ mod tests {
     }
 
     #[test]
-    fn silence_does_not_count_while_nobody_listened() {
+    fn a_stall_of_this_process_does_not_count_as_silence() {
         let mut keepalive = Keepalive::new(policy(), Instant::now(), 1);
-        keepalive.handle_missed(SECOND);
+        keepalive.handle_stall(SECOND);
         let at = pinged(&mut keepalive);
         assert_eq!(keepalive.silence_deadline(), Some(at + 20 * SECOND));
         keepalive.next_ping = None;
-        keepalive.handle_missed(15 * SECOND);
+        keepalive.handle_stall(15 * SECOND);
         assert_eq!(keepalive.handle_deadline(at + 34 * SECOND, || 0), None);
         let overdue = keepalive.handle_deadline(at + 35 * SECOND, || 0);
         assert_eq!(overdue, Some(Due::PongOverdue(20 * SECOND)));
     }
 
     #[test]
-    fn idleness_and_age_are_told_once() {
+    fn idle_and_max_age_are_due_once() {
         let start = Instant::now();
         let policy = KeepalivePolicy {
             idle_timeout: Some(5 * SECOND),

@@ -1,100 +1,100 @@
-//! What may pass from one leg of a relay to the other: whole frames as they are, nothing that breaks
-//! a rule.
+//! The frames that pass from one leg of a relay to the other: valid data frames, unchanged.
 //!
-//! A relay moves frames, not messages. The scanner finds where they begin and end; their bytes pass
-//! on as they came, header and mask included, because what a client sends arrives masked and an
-//! application expects it masked, and the other way round neither does. (Between two servers a
-//! [`Masker`] masks them.) Control frames are taken out: Close, Ping and Pong are each hop's own.
+//! A relay forwards frames, not messages. The scanner finds their boundaries, and their bytes are
+//! forwarded unchanged, including header and masking key: a client masks its frames and an application
+//! expects them masked (RFC 6455 section 5.1), and in the other direction neither is the case. (Between
+//! two servers a [`Masker`] masks them.) Control frames are not forwarded: Close, Ping and Pong belong
+//! to each hop.
 //!
-//! A frame of at most [`HELD_WHOLE`] bytes passes only when all of it has come and was found good, so
-//! that most of what a sender can do wrong, dying half-way included, leaves nothing half-sent on the
-//! other leg. A larger one is streamed: its pieces pass as they come, in bounded memory.
+//! A frame of at most [`MAX_BUFFERED`] bytes is forwarded only when it is complete and valid, so that
+//! most faults of a sender, such as dying half-way, leave no partial frame on the other leg. A larger
+//! frame is streamed piece by piece, in bounded memory.
 
-mod lookout;
 mod masking;
-mod search;
-mod text;
+mod substring;
+mod text_matcher;
+mod utf8_check;
 
 use std::ops::Range;
 
 use super::classification::Breach;
 use super::frame_scanner::{
-    ControlFrame, DataOpcode, Found, FrameHeader, FrameScanner, Place, ScanLimits,
+    ControlFrame, DataOpcode, Found, FrameHeader, FrameScanner, Position, ScanLimits,
 };
 use crate::vocabulary::Role;
-pub use lookout::{Lookout, MOST_TEXTS, Sighted};
 pub use masking::Masker;
-use text::TextCheck;
+pub use text_matcher::{MAX_TEXTS, Matches, TextMatcher};
+use utf8_check::Utf8Check;
 
-/// The largest payload of a frame that passes only when it is whole, in bytes.
-pub const HELD_WHOLE: u64 = 16 * 1024;
+/// The largest payload of a frame that is buffered until it is complete, in bytes.
+pub const MAX_BUFFERED: u64 = 16 * 1024;
 
-/// Room for so many messages that end in one run is kept for the next.
-const MANY_ENDS: usize = 32;
+/// The capacity for message ends that is kept from one run to the next.
+const KEPT_ENDS: usize = 32;
 
-/// What holds for the frames of one peer of a relay.
+/// The settings for the frames of one peer of a relay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PassagePolicy {
     /// How large frames and messages may be.
     pub limits: ScanLimits,
-    /// The reserved bits that an extension was agreed on for; RSV1 is `0b100`.
+    /// The reserved bits of a negotiated extension (section 9); RSV1 is `0b100`.
     pub allowed_rsv: u8,
-    /// Uncompressed text must be UTF-8.
+    /// Whether uncompressed text must be UTF-8 (section 8.1).
     pub check_utf8: bool,
 }
 
-/// Finds what may pass in the bytes of one peer.
+/// Finds the bytes to forward among those that one peer sends.
 #[derive(Debug)]
 pub struct Passage {
     scanner: FrameScanner,
     check_utf8: bool,
-    /// The check of the text message in progress; none for binary and compressed ones.
-    text: Option<TextCheck>,
-    /// The payload that has come of the message in progress.
+    /// The UTF-8 check of the message in progress; `None` for binary and compressed ones.
+    utf8: Option<Utf8Check>,
+    /// The number of payload bytes read of the message in progress.
     message: Option<u64>,
     mask: Option<[u8; 4]>,
-    /// The frame in progress passes in pieces.
+    /// Whether the frame in progress is forwarded in pieces.
     streams: bool,
-    /// The beginning of the frame in progress, as far as it has come and not passed.
+    /// The beginning of the frame in progress, as far as it was read and not forwarded.
     held: Vec<u8>,
-    /// What is held was told of, and is taken by the next call.
-    told: bool,
-    /// Found behind a run, and told after it.
+    /// Whether `held` was returned as a run, and is dropped by the next call.
+    held_returned: bool,
+    /// A piece found after a run, which the next call returns.
     pending: Option<Piece>,
     ends: Vec<MessageEnd>,
-    /// Frames of the last read that others of their message follow.
+    /// The number of frames without FIN that began in the last read.
     fragments: u32,
-    lookout: Option<Box<Lookout>>,
+    matcher: Option<Box<TextMatcher>>,
 }
 
-/// What the front of some bytes was.
+/// The result of reading the front of some bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Piece {
-    /// A part of something; more is needed.
+    /// Part of a frame; more bytes are needed.
     Part,
-    /// Bytes that pass on as they are.
+    /// Bytes to forward unchanged.
     Run(Run),
-    /// A control frame, which does not pass.
+    /// A control frame, which is not forwarded.
     Control(ControlFrame),
-    /// The peer broke a rule; from now on only its Close is looked for.
+    /// The peer broke a rule; from now on only its Close is reported (section 7.1.7).
     Breach(Breach),
 }
 
-/// Bytes that pass on as they are; [`Passage::ends`] says which messages end in them.
+/// Bytes to forward unchanged; [`Passage::ends`] returns the messages that end in them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Run {
     /// Where they are.
     pub source: RunSource,
-    /// The last of them is the last of its frame.
+    /// Whether the last byte is the last of its frame.
     pub ends_frame: bool,
-    /// The payload that has come of the message in progress behind them; `None` between messages.
+    /// The payload bytes read so far of the message in progress after the run; `None` between messages.
     pub unfinished: Option<u64>,
 }
 
 /// Where the bytes of a run are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RunSource {
-    /// Among those that were read, in this range.
+    /// In this range of the bytes that were read.
     Read(Range<usize>),
     /// In [`Passage::held`].
     Held,
@@ -103,15 +103,15 @@ pub enum RunSource {
 /// A message that ends in a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MessageEnd {
-    /// Behind its last byte, counted from the beginning of the run.
+    /// The offset after its last byte, from the beginning of the run.
     pub at: usize,
-    /// Its payload in bytes, over all its frames.
+    /// The length of its payload over all its frames.
     pub payload: u64,
 }
 
-/// A run among the bytes at hand, as far as it was found good.
+/// The valid part of the bytes being read, which becomes a run.
 #[derive(Debug, Default)]
-struct Building {
+struct RunBuilder {
     start: Option<usize>,
     end: usize,
     ends_frame: bool,
@@ -119,60 +119,59 @@ struct Building {
 }
 
 impl Passage {
-    /// Makes a passage for what the peer of a `role` sends.
+    /// Makes a passage for the bytes that this end receives in `role`.
     pub fn new(role: Role, policy: PassagePolicy) -> Self {
         Self {
             scanner: FrameScanner::new(role, policy.limits).allow_rsv(policy.allowed_rsv),
             check_utf8: policy.check_utf8,
-            text: None,
+            utf8: None,
             message: None,
             mask: None,
             streams: false,
             held: Vec::new(),
-            told: false,
+            held_returned: false,
             pending: None,
             ends: Vec::new(),
             fragments: 0,
-            lookout: None,
+            matcher: None,
         }
     }
 
-    /// Looks for texts in the messages that pass, uncompressed, from the next one on; `None` for
-    /// nothing any more.
-    pub fn look_for(&mut self, lookout: Option<Lookout>) {
-        self.lookout = lookout.map(Box::new);
+    /// Sets what to match uncompressed messages against, from the next one on.
+    pub fn set_matcher(&mut self, matcher: Option<TextMatcher>) {
+        self.matcher = matcher.map(Box::new);
     }
 
-    /// Returns, once, what of the texts was in each message in which there was any.
-    pub fn take_sighted(&mut self) -> Vec<Sighted> {
-        self.lookout.as_deref_mut().map(Lookout::take_sighted).unwrap_or_default()
+    /// Takes the matches found so far, one entry for each message with any.
+    pub fn take_matches(&mut self) -> Vec<Matches> {
+        self.matcher.as_deref_mut().map(TextMatcher::take_matches).unwrap_or_default()
     }
 
-    /// Reads one piece off the front of `bytes`; returns how many bytes that took.
+    /// Reads one piece from the front of `bytes`, and returns how many bytes were consumed.
     ///
-    /// Call it while bytes are left or [`Passage::has_pending`].
+    /// Must be called while bytes are left or [`Passage::has_pending`] returns true.
     pub fn read(&mut self, bytes: &[u8]) -> (usize, Piece) {
         let mut all = u32::MAX;
         self.read_frames(bytes, &mut all)
     }
 
-    /// Likewise, but reads no more than that many `frames`, which it counts down.
+    /// Like [`Passage::read`], but reads at most this many `frames`, which it counts down.
     pub fn read_frames(&mut self, bytes: &[u8], frames: &mut u32) -> (usize, Piece) {
         self.ends.clear();
         self.fragments = 0;
-        if std::mem::take(&mut self.told) {
+        if std::mem::take(&mut self.held_returned) {
             // An idle connection holds no buffer.
             self.held = Vec::new();
         }
         if let Some(pending) = self.pending.take() {
             return (0, pending);
         }
-        let mut run = Building::default();
+        let mut run = RunBuilder::default();
         let mut at = 0;
         while at < bytes.len() && *frames > 0 {
             let scanned = self.scanner.scan(&bytes[at..]);
             at += scanned.consumed;
-            // A header is never left behind its payload: both are one frame, counted at its end.
+            // A header and its payload count as one frame, so that a header is not left over.
             if !matches!(&scanned.found, Found::Header(header) if header.len > 0) {
                 *frames -= 1;
             }
@@ -180,64 +179,64 @@ impl Passage {
                 Found::Nothing => None,
                 Found::Header(header) => {
                     self.fragments += u32::from(!header.fin);
-                    self.begin(&header, bytes.len(), at, &mut run)
+                    self.begin_frame(&header, bytes.len(), at, &mut run)
                 }
                 Found::Payload { frame_end, message_end, offset } => {
                     let part = Part { bytes, at: at - scanned.consumed..at, offset };
-                    self.take(&part, frame_end, message_end, &mut run)
+                    self.take_payload(&part, frame_end, message_end, &mut run)
                 }
                 Found::Control(frame) => Some(Piece::Control(frame)),
                 Found::Violation(violation) => Some(Piece::Breach(Breach::Framing(violation))),
             };
             if let Some(piece) = found {
-                return (at, self.after(run, piece));
+                return (at, self.finish_run(run, piece));
             }
         }
-        (at, self.after(run, Piece::Part))
+        (at, self.finish_run(run, Piece::Part))
     }
 
-    /// Tells whether there is something to read that needs no more bytes.
+    /// Returns whether the next read returns a piece without more bytes.
     pub fn has_pending(&self) -> bool {
         self.pending.is_some()
     }
 
-    /// Returns the messages that end in the run that was read last.
+    /// Returns the messages that end in the last run.
     pub fn ends(&self) -> &[MessageEnd] {
         &self.ends
     }
 
-    /// Returns how many frames began, in what was read last, that others of their message follow.
+    /// Returns the number of frames without FIN that began in the last read.
     pub fn fragments(&self) -> u32 {
         self.fragments
     }
 
-    /// Returns the bytes of the run that was read last, if they are not among those at hand.
+    /// Returns the bytes of the last run, if its source is [`RunSource::Held`].
     pub fn held(&self) -> &[u8] {
         &self.held
     }
 
-    /// Returns how many bytes of memory the frame in progress takes.
+    /// Returns the memory that the frame in progress occupies, in bytes.
     pub fn held_capacity(&self) -> usize {
         self.held.capacity()
     }
 
-    /// Gives memory back; call it when the input has run dry, and what was read was dealt with.
-    pub fn rest(&mut self) {
-        if std::mem::take(&mut self.told) {
+    /// Releases buffers; called when all input was read and handled.
+    pub fn release_buffers(&mut self) {
+        if std::mem::take(&mut self.held_returned) {
             self.held = Vec::new();
         }
-        if self.ends.capacity() > MANY_ENDS {
+        if self.ends.capacity() > KEPT_ENDS {
             self.ends = Vec::new();
         }
     }
 
-    /// Returns where in a frame and a message the stream stands.
-    pub fn place(&self) -> Place {
-        self.scanner.place()
+    /// Returns the position of the stream within a frame and a message.
+    pub fn position(&self) -> Position {
+        self.scanner.position()
     }
 
-    /// Tells of a run first, if there is one, and of `piece` after it.
-    fn after(&mut self, run: Building, piece: Piece) -> Piece {
+    /// Returns the run, if it is not empty, and keeps `piece` for the next call; otherwise `piece`.
+    fn finish_run(&mut self, run: RunBuilder, piece: Piece) -> Piece {
         let Some(start) = run.start.filter(|start| run.end > *start) else { return piece };
         if piece != Piece::Part {
             self.pending = Some(piece);
@@ -250,33 +249,34 @@ impl Passage {
     }
 
     /// Enters a frame whose header ends at `end` of the `len` bytes at hand.
-    fn begin(
+    fn begin_frame(
         &mut self,
         header: &FrameHeader,
         len: usize,
         end: usize,
-        run: &mut Building,
+        run: &mut RunBuilder,
     ) -> Option<Piece> {
         match header.opcode {
             DataOpcode::Text | DataOpcode::Binary => {
+                // Section 8.1; compressed text (RFC 7692) cannot be checked here.
                 let checked =
                     self.check_utf8 && header.opcode == DataOpcode::Text && header.rsv == 0;
-                self.text = checked.then(TextCheck::default);
+                self.utf8 = checked.then(Utf8Check::default);
                 self.message = Some(0);
-                if let Some(lookout) = &mut self.lookout {
-                    lookout.begin(header.opcode == DataOpcode::Text, header.rsv != 0);
+                if let Some(matcher) = &mut self.matcher {
+                    matcher.begin(header.opcode == DataOpcode::Text, header.rsv != 0);
                 }
             }
             DataOpcode::Continuation => {}
         }
         self.mask = header.mask;
-        self.streams = header.len > HELD_WHOLE;
+        self.streams = header.len > MAX_BUFFERED;
         let raw = header.raw();
         let at_hand = (len - end) as u64;
         let start = end.checked_sub(raw.len());
         let passes_now = header.len <= at_hand || self.streams && at_hand > 0;
         match start.filter(|_| passes_now) {
-            // It passes with its payload, once that is seen.
+            // The header is forwarded together with its payload.
             Some(start) => {
                 run.start.get_or_insert(start);
             }
@@ -285,28 +285,28 @@ impl Passage {
         if header.len > 0 {
             return None;
         }
-        if header.fin && !self.text_is_whole() {
+        if header.fin && !self.is_text_complete() {
             return Some(self.invalid_text());
         }
-        self.pass(end, header.fin, run)
+        self.forward(end, header.fin, run)
     }
 
     /// Takes payload of the frame in progress.
-    fn take(
+    fn take_payload(
         &mut self,
         part: &Part<'_>,
         frame_end: bool,
         message_end: bool,
-        run: &mut Building,
+        run: &mut RunBuilder,
     ) -> Option<Piece> {
         let payload = &part.bytes[part.at.clone()];
         let mask = self.mask;
-        let good = self.text.as_mut().is_none_or(|text| text.feed(payload, mask, part.offset));
-        if !good || message_end && !self.text_is_whole() {
+        let valid = self.utf8.as_mut().is_none_or(|utf8| utf8.feed(payload, mask, part.offset));
+        if !valid || message_end && !self.is_text_complete() {
             return Some(self.invalid_text());
         }
-        if let Some(lookout) = &mut self.lookout {
-            lookout.feed(payload, mask, part.offset);
+        if let Some(matcher) = &mut self.matcher {
+            matcher.feed(payload, mask, part.offset);
         }
         self.message = self.message.map(|bytes| bytes.saturating_add(payload.len() as u64));
         if self.held.is_empty() {
@@ -317,37 +317,37 @@ impl Passage {
                 return None;
             }
         }
-        self.pass(part.at.end, message_end, run)
+        self.forward(part.at.end, message_end, run)
     }
 
-    /// Lets the frame in progress pass as far as it has come: up to `end`, or what is held of it.
-    fn pass(&mut self, end: usize, message_end: bool, run: &mut Building) -> Option<Piece> {
+    /// Forwards the frame in progress as far as it was read: up to `end`, or what is held of it.
+    fn forward(&mut self, end: usize, message_end: bool, run: &mut RunBuilder) -> Option<Piece> {
         let held = !self.held.is_empty();
         if message_end {
-            if let Some(lookout) = &mut self.lookout {
-                lookout.end();
+            if let Some(matcher) = &mut self.matcher {
+                matcher.end();
             }
-            self.text = None;
+            self.utf8 = None;
             let payload = self.message.take().unwrap_or(0);
             let at = if held { self.held.len() } else { end };
             self.ends.push(MessageEnd { at, payload });
         }
-        let ends_frame = !matches!(self.scanner.place(), Place::InPayload { .. });
+        let ends_frame = !matches!(self.scanner.position(), Position::InPayload { .. });
         if !held {
             (run.end, run.ends_frame, run.unfinished) = (end, ends_frame, self.message);
             return None;
         }
-        self.told = true;
+        self.held_returned = true;
         Some(Piece::Run(Run { source: RunSource::Held, ends_frame, unfinished: self.message }))
     }
 
-    fn text_is_whole(&self) -> bool {
-        self.text.as_ref().is_none_or(TextCheck::is_whole)
+    fn is_text_complete(&self) -> bool {
+        self.utf8.as_ref().is_none_or(Utf8Check::is_complete)
     }
 
     fn invalid_text(&mut self) -> Piece {
         self.scanner.seek_close();
-        self.text = None;
+        self.utf8 = None;
         Piece::Breach(Breach::InvalidText)
     }
 }
@@ -356,7 +356,7 @@ impl Passage {
 struct Part<'a> {
     bytes: &'a [u8],
     at: Range<usize>,
-    /// Where in the frame's payload it begins.
+    /// Its offset within the payload of the frame.
     offset: u64,
 }
 

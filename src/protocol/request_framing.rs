@@ -1,8 +1,8 @@
-//! Where HTTP/1.1 requests begin and end (RFC 9112), in the strict form only.
+//! Finds where HTTP/1.1 requests begin and end (RFC 9112), strictly.
 //!
-//! A parser that accepts more than the next one in a chain does lets a client smuggle requests past
-//! it. So what may be read in two ways is refused: line ends without CR, several lengths, a length
-//! beside chunks, chunk sizes that are no hexadecimal digits.
+//! A parser that is more lenient than the next one in a chain lets a client smuggle requests past it
+//! (RFC 9112 section 11.2). Everything ambiguous is therefore refused: line ends without CR, several
+//! lengths, a length beside chunks, chunk sizes that are not hexadecimal.
 
 mod chunked;
 
@@ -12,7 +12,7 @@ use super::uri_host::is_host_and_port;
 
 pub use chunked::ChunkedBody;
 
-/// Why a request cannot be told apart from what follows it.
+/// Why the end of a request cannot be determined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
     /// A line feed without a carriage return before it.
@@ -24,70 +24,69 @@ pub enum Malformed {
     /// A header line without a colon.
     #[error("a header line has no colon")]
     NoColon,
-    /// More than one length, or one that is no number.
+    /// More than one length, or one that is not a number.
     #[error("the Content-Length is not one number: send one line with digits")]
     Length,
-    /// A length and chunks.
+    /// Both a length and chunks.
     #[error("there is a Content-Length beside a Transfer-Encoding: send one of them")]
     TwoFramings,
-    /// Another transfer coding than chunked, or chunks in HTTP/1.0.
+    /// A transfer coding other than chunked, or chunks in HTTP/1.0.
     #[error("the Transfer-Encoding is not chunked, or this is HTTP/1.0: send chunked or a length")]
     Coding,
-    /// A chunk that does not begin or end as it must.
-    #[error("a chunk of the body does not begin or end as RFC 9112 section 7.1 has it")]
+    /// A malformed chunk.
+    #[error("the body is not chunked as RFC 9112 section 7.1 requires")]
     Chunk,
 }
 
-/// How the body behind a head is delimited.
+/// How the body after a head is delimited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
-    /// There is none.
+    /// There is no body.
     None,
-    /// It has so many bytes.
+    /// It has this many bytes.
     Length(u64),
-    /// It comes in chunks.
+    /// It is chunked.
     Chunked,
 }
 
-/// What can be seen of a request before it is parsed.
+/// The parts of a request head that frame and route the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Head<'a> {
-    /// How many bytes it has, the empty line at its end included.
+    /// Its length in bytes, including the empty line at its end.
     pub len: usize,
     /// The method.
     pub method: &'a str,
-    /// The target as it came.
+    /// The target as it was sent.
     pub target: &'a str,
     /// The value of the last `Host` line.
     pub host: Option<&'a str>,
-    /// How many `Host` lines there are.
+    /// The number of `Host` lines.
     hosts: usize,
     is_http_10: bool,
-    /// Whether it asks for a WebSocket, rightly or not.
+    /// Whether it has `Upgrade: websocket`, even if the rest is wrong.
     pub asks_for_websocket: bool,
     /// How its body is delimited.
     pub framing: Framing,
 }
 
 impl<'a> Head<'a> {
-    /// Reads the head at the beginning of `bytes`; `None` if its end is not there yet.
+    /// Reads the head at the beginning of `bytes`; `None` if it is incomplete.
     ///
-    /// Only what frames the request is looked at: that it is well formed otherwise is for a parser
-    /// to say.
+    /// Only what frames the request is checked here; the rest is left to the HTTP parser.
     ///
     /// # Errors
-    /// What makes it ambiguous.
+    /// The framing is ambiguous.
     pub fn read(bytes: &'a [u8]) -> Result<Option<Self>, Malformed> {
         let mut lines = Lines { bytes, at: 0 };
         let request_line = loop {
             match lines.next_line()? {
                 None => return Ok(None),
-                // RFC 9112 section 2.2: an empty line before the request is ignored.
+                // RFC 9112 section 2.2: empty lines before the request are ignored.
                 Some(b"") => {}
                 Some(line) => break line,
             }
         };
-        // Methods, targets and versions are ASCII, or are refused by the parser.
+        // Methods, targets and versions are ASCII; the parser refuses anything else.
         let request_line = match std::str::from_utf8(request_line) {
             Ok(line) => line,
             Err(error) => std::str::from_utf8(&request_line[..error.valid_up_to()]).unwrap_or(""),
@@ -108,7 +107,7 @@ impl<'a> Head<'a> {
             }
             let colon = line.iter().position(|byte| *byte == b':').ok_or(Malformed::NoColon)?;
             let name = &line[..colon];
-            // One that is not UTF-8 is no host, length or coding.
+            // No valid host, length or coding contains anything but ASCII.
             let value = || {
                 let value = std::str::from_utf8(&line[colon + 1..]);
                 value.unwrap_or_default().trim_matches([' ', '\t'])
@@ -149,12 +148,12 @@ impl<'a> Head<'a> {
         }))
     }
 
-    /// Returns the host and the path that a route is chosen by; `None` if the target is no URI, or
-    /// the host is missing, ambiguous or not of the right form.
+    /// Returns the host and path by which a route is chosen; `None` if the target is not a URI, or the
+    /// host is missing, ambiguous or malformed.
     ///
-    /// `OPTIONS *` is about the server behind the root.
-    pub fn place(&self) -> Option<(Option<String>, String)> {
-        // One line of the right form, or none in HTTP/1.0 (RFC 9112 section 3.2).
+    /// The target of `OPTIONS *` counts as `/`.
+    pub fn host_and_path(&self) -> Option<(Option<String>, String)> {
+        // RFC 9112 section 3.2: exactly one well-formed line, which HTTP/1.0 may omit.
         let host_is_good = match self.host {
             Some(host) => self.hosts == 1 && is_host_and_port(host),
             None => self.is_http_10,
@@ -176,14 +175,14 @@ impl<'a> Head<'a> {
     }
 }
 
-/// The lines of a head, each without its CR LF.
+/// Splits a head into lines without their CR LF.
 struct Lines<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
 impl<'a> Lines<'a> {
-    /// Returns the next line; `None` if its end is not there yet.
+    /// Returns the next line; `None` if it is incomplete.
     fn next_line(&mut self) -> Result<Option<&'a [u8]>, Malformed> {
         let rest = &self.bytes[self.at..];
         let Some(end) = memchr::memchr(b'\n', rest) else { return Ok(None) };

@@ -1,7 +1,7 @@
-//! The host of a request, as `Host` and a target of absolute form name it.
+//! Validation of the host of a request, in `Host` and in targets of absolute form.
 
-/// Returns whether a text is `uri-host [ ":" port ]` (RFC 9110 section 7.2, RFC 3986 section 3.2.2),
-/// and names a host: an http URI without one is invalid (RFC 9110 section 4.2.1).
+/// Returns whether a string is `uri-host [ ":" port ]` (RFC 9110 section 7.2, RFC 3986 section 3.2.2)
+/// with a host that is not empty (RFC 9110 section 4.2.1).
 pub fn is_host_and_port(text: &str) -> bool {
     let (host, port) = if let Some(rest) = text.strip_prefix('[') {
         let Some((address, port)) = rest.split_once(']') else { return false };
@@ -34,7 +34,8 @@ pub fn is_host_and_port(text: &str) -> bool {
     port_is_good && is_registered_name(host.as_bytes())
 }
 
-/// `reg-name` of RFC 3986: unreserved, percent-encoded and sub-delimiters.
+/// Matches `reg-name` of RFC 3986 section 3.2.2: unreserved characters, percent-encoded octets and
+/// sub-delimiters.
 fn is_registered_name(mut name: &[u8]) -> bool {
     loop {
         name = match name {

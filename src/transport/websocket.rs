@@ -18,7 +18,7 @@ use tokio_tungstenite::tungstenite::{
 use crate::protocol::classification::Breach;
 use crate::protocol::frame_encoder::{EncodedHeader, Opcode, apply_mask};
 use crate::protocol::frame_scanner::{
-    ControlOpcode, DataOpcode, Found, FrameHeader, FrameScanner, Place, ScanLimits,
+    ControlOpcode, DataOpcode, Found, FrameHeader, FrameScanner, Position, ScanLimits,
 };
 use crate::vocabulary::{Message, Role, Text};
 
@@ -132,14 +132,14 @@ impl MessageReader {
     }
 
     /// Returns where in a frame and a message the stream stands.
-    pub fn place(&self) -> Place {
-        self.scanner.place()
+    pub fn position(&self) -> Position {
+        self.scanner.position()
     }
 
     /// Returns how many bytes of memory the message in progress takes: its buffers as they are, not
     /// as far as they are filled.
     pub fn held(&self) -> u64 {
-        if self.scanner.place() == Place::BetweenMessages {
+        if self.scanner.position() == Position::BetweenMessages {
             return 0; // what is left goes as soon as the input has run dry
         }
         self.assembler.as_ref().map_or(0, |assembler| assembler.held() as u64)
@@ -169,8 +169,8 @@ impl MessageReader {
 
     /// Gives buffers back if no message is in progress; call it when the input has run dry.
     #[inline]
-    pub fn rest(&mut self) {
-        if self.assembler.is_some() && self.scanner.place() == Place::BetweenMessages {
+    pub fn release_buffers(&mut self) {
+        if self.assembler.is_some() && self.scanner.position() == Position::BetweenMessages {
             self.assembler = None;
         }
     }
@@ -225,7 +225,7 @@ impl MessageReader {
             let (piece, behind) = rest.split_at(rest.len().min(PIECE));
             rest = behind;
             let fin = message_end && rest.is_empty();
-            let header = EncodedHeader::part(opcode.take(), fin, piece.len(), mask);
+            let header = EncodedHeader::fragment(opcode.take(), fin, piece.len(), mask);
             let result = assembler.read(header.as_bytes(), piece);
             match result {
                 Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -367,7 +367,7 @@ mod tests {
                     piece => seen.push(format!("{piece:?}")),
                 }
             }
-            reader.rest();
+            reader.release_buffers();
         }
         seen
     }
@@ -408,7 +408,7 @@ mod tests {
         let held = feed(&mut reader, &whole[..whole.len() - 1], 64 * 1024);
         assert!((1 << 20..(1 << 20) + (20 << 10)).contains(&held), "{held}");
         feed(&mut reader, &whole[whole.len() - 1..], 1);
-        reader.rest();
+        reader.release_buffers();
         assert_eq!(reader.held(), 0);
     }
 

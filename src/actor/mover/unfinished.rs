@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::turn::Turn;
 use super::{Mover, close_for, limit_of, unless_zero};
 use crate::actor::backend::Driver;
-use crate::protocol::frame_scanner::Place;
+use crate::protocol::frame_scanner::Position;
 use crate::vocabulary::{Cause, CloseCode};
 
 /// Times the message that is coming in.
@@ -64,15 +64,15 @@ impl Mover {
     pub(super) fn note_unfinished(&mut self, now: Instant) {
         self.charge_input();
         let is_coming = match &self.driver {
-            Driver::Relay(leg) => match leg.passage.place() {
-                Place::BetweenMessages | Place::BetweenFragments => false,
-                Place::InHeader { .. } | Place::InPayload { .. } => true,
+            Driver::Relay(leg) => match leg.passage.position() {
+                Position::BetweenMessages | Position::BetweenFragments => false,
+                Position::InHeader { .. } | Position::InPayload { .. } => true,
             },
             Driver::Echo
             | Driver::Handler(_)
             | Driver::Receiver
             | Driver::Nowhere
-            | Driver::Done => self.reader.place() != Place::BetweenMessages,
+            | Driver::Done => self.reader.position() != Position::BetweenMessages,
         };
         self.clock.note(is_coming, now);
     }

@@ -187,7 +187,7 @@ impl Mover {
                 if let (Some(size), Some(keepalive)) = (left.ping, &mut self.keepalive) {
                     let direct = self.connection.counters.direct();
                     let acked = self.writing.acked(&*self.transport, direct);
-                    keepalive.handle_ping_left(now, acked, size + self.transport.overhead());
+                    keepalive.handle_ping_sent(now, acked, size + self.transport.overhead());
                 }
                 if left.close {
                     self.tell(Input::CloseFlushed);

@@ -62,7 +62,7 @@ impl Item {
     }
 
     pub(super) fn passed(payload: Bytes, passed: Passed) -> Self {
-        Self { header: EncodedHeader::none(), payload, carries: Carries::Passed(Box::new(passed)) }
+        Self { header: EncodedHeader::empty(), payload, carries: Carries::Passed(Box::new(passed)) }
     }
 
     /// Returns what it takes on the wire, in bytes.

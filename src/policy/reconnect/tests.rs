@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::protocol::classification::{self, after_asking};
+use crate::protocol::classification::{self, with_retry_after};
 use crate::vocabulary::{
     Cause, CloseCode, CloseFrame, CloseState, Direction, FirstClose, Kind, OpenFailure,
     ReceivedClose,
@@ -47,7 +47,7 @@ fn refused(status: u16) -> Outcome {
 
 fn asked(wait: Duration) -> Outcome {
     let mut outcome = refused(503);
-    outcome.retry = after_asking(outcome.retry, wait);
+    outcome.retry = with_retry_after(outcome.retry, wait);
     outcome
 }
 

@@ -1,49 +1,49 @@
-//! How a transport is lost, and what that makes of an ending.
+//! Losses of a transport, and the kind of ending each leads to.
 
 use std::fmt;
 
-use crate::protocol::frame_scanner::Place;
+use crate::protocol::frame_scanner::Position;
 use crate::vocabulary::{Kind, TransportEnd};
 
-/// How a transport was lost, and where in its stream.
+/// The loss of a transport, and the position of its stream at that moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Loss {
-    /// What the operating system said.
+    /// What the operating system reported.
     pub how: LossKind,
-    /// Where in a frame and a message the stream stood.
-    pub place: Place,
+    /// The position of the stream within a frame and a message.
+    pub position: Position,
 }
 
-/// What the operating system said about a transport that ended.
+/// How a transport ended, as the operating system reported it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LossKind {
-    /// The peer ended its half in order.
+    /// The peer sent FIN.
     Fin,
-    /// The peer reset TCP.
+    /// The peer sent RST.
     Reset,
     /// TLS ended without close_notify.
     TlsTruncated,
-    /// The network gave up, in these words.
+    /// The network path was lost, with this error.
     PathLost(String),
-    /// Any other error, in these words.
+    /// Any other error.
     Error(String),
 }
 
-/// Where the closing handshake stood when a transport was lost.
+/// The stage of the closing handshake in which a transport was lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::protocol) enum Standing {
-    /// No Close was under way.
+    /// No Close was queued, sent or received.
     Open,
-    /// Our Close had not left.
+    /// Our Close was queued, and not sent yet.
     CloseQueued,
-    /// The peer owed us its Close.
+    /// Our Close was sent, and the peer's was awaited.
     CloseLeft,
-    /// We owed the peer our Close.
+    /// The peer's Close was received, and our answer was not sent yet.
     AnswerQueued,
 }
 
 impl Loss {
-    /// Returns the kind of an ending that this loss brings about.
+    /// Returns the kind of ending that this loss leads to.
     pub fn kind(&self) -> Kind {
         match self.how {
             LossKind::Fin => Kind::ClosedPrematurely,
@@ -59,7 +59,7 @@ impl Loss {
         self.how.transport_end()
     }
 
-    /// Tells whether only the peer's half has ended, so that it may still read what we write.
+    /// Returns whether only the peer's half has ended, so that it may still read what we write.
     pub(in crate::protocol) fn is_half(&self) -> bool {
         match self.how {
             LossKind::Fin | LossKind::TlsTruncated => true,
@@ -67,19 +67,21 @@ impl Loss {
         }
     }
 
-    /// Says it in half a sentence.
+    /// Describes the loss in a clause.
     pub(in crate::protocol) fn describe(&self, standing: Standing) -> String {
-        let said = &self.how;
-        match (standing, self.place) {
-            (Standing::Open, place) => format!("{said} {place}"),
-            (Standing::CloseQueued, place) => format!("{said} {place}, before our Close had left"),
-            (Standing::CloseLeft, Place::BetweenMessages) => {
-                format!("{said} instead of answering our Close")
+        let how = &self.how;
+        match (standing, self.position) {
+            (Standing::Open, position) => format!("{how} {position}"),
+            (Standing::CloseQueued, position) => {
+                format!("{how} {position}, before our Close had left")
             }
-            (Standing::CloseLeft, place) => {
-                format!("{said} {place}, instead of answering our Close")
+            (Standing::CloseLeft, Position::BetweenMessages) => {
+                format!("{how} instead of answering our Close")
             }
-            (Standing::AnswerQueued, _) => format!("{said} before our answer had left"),
+            (Standing::CloseLeft, position) => {
+                format!("{how} {position}, instead of answering our Close")
+            }
+            (Standing::AnswerQueued, _) => format!("{how} before our answer had left"),
         }
     }
 }
@@ -97,7 +99,7 @@ impl LossKind {
     }
 }
 
-/// Says it as the beginning of a sentence.
+/// Writes the beginning of a sentence.
 impl fmt::Display for LossKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::protocol::frame_scanner::{Place, Violation};
+use crate::protocol::frame_scanner::{Position, Violation};
 use crate::vocabulary::{Advice, CloseState, Limit};
 
 fn limit() -> Limit {
@@ -99,7 +99,7 @@ fn every_loss_has_a_kind_and_an_end_of_its_own() {
         (LossKind::Error("x".into()), Kind::TransportError, TransportEnd::Error, false),
     ];
     for (how, kind, end, half) in rows {
-        let loss = Loss { how, place: Place::BetweenMessages };
+        let loss = Loss { how, position: Position::BetweenMessages };
         assert_eq!((loss.kind(), loss.transport_end(), loss.is_half()), (kind, end, half));
     }
 }
@@ -282,9 +282,9 @@ fn the_detail_is_one_line_whatever_the_peer_wrote() {
 #[test]
 fn the_detail_of_a_loss_says_where_the_stream_stood() {
     use Standing::{AnswerQueued, CloseLeft, CloseQueued, Open};
-    let payload = Place::InPayload { read: 12, len: 4096 };
-    let header = Place::InHeader { have: 1 };
-    let idle = Place::BetweenMessages;
+    let payload = Position::InPayload { read: 12, len: 4096 };
+    let header = Position::InHeader { have: 1 };
+    let idle = Position::BetweenMessages;
     let rows = [
         (LossKind::Fin, idle, Open, "the peer ended TCP (FIN) between messages"),
         (
@@ -296,7 +296,7 @@ fn the_detail_of_a_loss_says_where_the_stream_stood() {
         (LossKind::Reset, header, Open, "the peer reset TCP (RST) inside a header"),
         (
             LossKind::Fin,
-            Place::BetweenFragments,
+            Position::BetweenFragments,
             Open,
             "the peer ended TCP (FIN) between fragments",
         ),
@@ -333,7 +333,7 @@ fn the_detail_of_a_loss_says_where_the_stream_stood() {
             "the transport failed (errno 5) between messages",
         ),
     ];
-    for (how, place, standing, said) in rows {
-        assert_eq!(Loss { how, place }.describe(standing), said);
+    for (how, position, standing, said) in rows {
+        assert_eq!(Loss { how, position }.describe(standing), said);
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::protocol::classification::{LossKind, read_close};
-use crate::protocol::frame_scanner::{Place, Violation};
+use crate::protocol::frame_scanner::{Position, Violation};
 use crate::vocabulary::{CloseCode, CloseReason, FirstClose, Limit};
 
 mod decided_cases;
@@ -143,7 +143,7 @@ fn left() -> Step {
 }
 
 fn lost(how: LossKind) -> Step {
-    Step::Tell(Input::TransportEnded(Loss { how, place: Place::BetweenMessages }))
+    Step::Tell(Input::TransportEnded(Loss { how, position: Position::BetweenMessages }))
 }
 
 fn fin() -> Step {

@@ -1,17 +1,17 @@
-//! What the scanner finds: headers, payload, control frames, violations, and the place.
+//! What the scanner reports: headers, payload, control frames, violations, and the position.
 
 use std::fmt;
 
 use super::wire;
 use crate::vocabulary::Limit;
 
-/// What the front of some bytes is.
+/// The result of scanning the front of some bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub struct Scanned {
-    /// How many bytes this is about; the next call begins behind them.
+    /// How many bytes were consumed; the next call begins after them.
     pub consumed: usize,
-    /// What they are.
+    /// What was found in them.
     pub found: Found,
 }
 
@@ -67,14 +67,14 @@ pub struct FrameHeader {
     pub opcode: DataOpcode,
     /// What the payload is masked with.
     pub mask: Option<[u8; 4]>,
-    /// The length of the payload in bytes; less than 2^63.
+    /// The length of the payload in bytes, less than 2^63.
     pub len: u64,
     raw: [u8; 16],
     raw_len: u8,
 }
 
 impl FrameHeader {
-    /// Makes the header that the first `size` of `bytes` are.
+    /// Makes the header from the first `size` of `bytes`.
     #[inline]
     pub(super) fn new(
         bytes: &[u8],
@@ -83,8 +83,8 @@ impl FrameHeader {
         mask: Option<[u8; 4]>,
         len: u64,
     ) -> Self {
-        // Mostly there is payload behind the header. Then one wide load, the payload in it
-        // blanked, costs a fifth less per frame than a copy of `size` bytes.
+        // The header is usually followed by payload. One wide load with the payload masked out then
+        // costs a fifth less per frame than a copy of `size` bytes.
         let raw = match bytes.first_chunk() {
             Some(chunk) => u128::from_le_bytes(*chunk) & !u128::MAX.unbounded_shl(8 * size as u32),
             None => {
@@ -113,32 +113,32 @@ impl FrameHeader {
     }
 }
 
-/// What a data frame is.
+/// The opcode of a data frame (section 5.6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DataOpcode {
-    /// It goes on with the message in progress.
+    /// It continues the message in progress.
     Continuation,
-    /// It begins a message of text.
+    /// It begins a text message.
     Text,
-    /// It begins a message of bytes.
+    /// It begins a binary message.
     Binary,
 }
 
-/// What a control frame is.
+/// The opcode of a control frame (section 5.5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ControlOpcode {
-    /// The peer closes.
+    /// A Close (section 5.5.1).
     Close,
-    /// The peer asks for a Pong.
+    /// A Ping (section 5.5.2).
     Ping,
-    /// The peer is alive.
+    /// A Pong (section 5.5.3).
     Pong,
 }
 
 /// A control frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ControlFrame {
-    /// What it is.
+    /// Its opcode.
     pub opcode: ControlOpcode,
     payload: Box<[u8]>,
 }
@@ -153,17 +153,17 @@ impl ControlFrame {
         &self.payload
     }
 
-    /// Gives the payload away, unmasked: at most 125 bytes.
+    /// Returns the payload, consuming the frame.
     pub fn into_payload(self) -> Box<[u8]> {
         self.payload
     }
 }
 
-/// A rule of RFC 6455 section 5, or a limit, that a frame breaks.
+/// A rule of RFC 6455 section 5, or a limit, that a frame violates.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Violation {
-    /// A reserved bit is set without an extension that gives it a meaning (section 5.2).
+    /// A reserved bit is set without an extension that defines it (section 5.2).
     #[error("reserved bit set")]
     ReservedBit {
         /// All three bits; RSV1 is `0b100`.
@@ -175,35 +175,35 @@ pub enum Violation {
     /// A control frame lacks FIN (section 5.5).
     #[error("fragmented control frame")]
     FragmentedControl,
-    /// A continuation has nothing to go on with (section 5.4).
+    /// A continuation frame without a message in progress (section 5.4).
     #[error("continuation without a message")]
     ContinuationOfNothing,
-    /// A message begins before the last one has ended (section 5.4).
+    /// A message begins inside a fragmented one (section 5.4).
     #[error("new message inside a fragmented one")]
     MessageInsideMessage,
-    /// A client did not mask (section 5.1).
+    /// A client sent an unmasked frame (section 5.1).
     #[error("unmasked frame from a client")]
     UnmaskedFrame,
-    /// A server masked (section 5.1).
+    /// A server sent a masked frame (section 5.1).
     #[error("masked frame from a server")]
     MaskedFrame,
-    /// A control frame is longer than 125 bytes (section 5.5). How long is not waited for.
+    /// A control frame is longer than 125 bytes (section 5.5).
     #[error("control frame of more than 125 bytes")]
     ControlTooLong,
-    /// The length takes more bytes than it needs (section 5.2).
+    /// The length is not in its shortest form (section 5.2).
     #[error("length not in its shortest form")]
     LengthNotShortest,
     /// The most significant bit of a 64-bit length is set (section 5.2).
     #[error("length with its top bit set")]
     LengthTopBit,
-    /// A frame, or the message it belongs to, is over a limit. `observed` is what the headers so
-    /// far announce.
+    /// A frame, or the message it belongs to, is over a limit (section 10.4). `observed` is the size
+    /// announced by the headers so far.
     #[error("{} bytes announced, over {} of {} bytes", .0.observed, .0.name, .0.limit)]
     MessageTooBig(Limit),
 }
 
 impl Violation {
-    /// Tells whether it is a matter of size (1009) and not of protocol (1002).
+    /// Returns whether it is a matter of size (1009) and not of protocol (1002).
     pub fn is_too_big(&self) -> bool {
         match self {
             Self::MessageTooBig(_) => true,
@@ -221,28 +221,28 @@ impl Violation {
     }
 }
 
-/// Where in a frame and a message a stream is.
+/// The position of a stream within a frame and a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
-    /// At the beginning, or behind the last frame of a message.
+pub enum Position {
+    /// At the beginning of the stream, or after a message.
     BetweenMessages,
     /// Between two frames of a message.
     BetweenFragments,
     /// In a header.
     InHeader {
-        /// How many of its bytes have come.
+        /// How many of its bytes were read.
         have: u8,
     },
     /// In the payload of a frame of any kind.
     InPayload {
-        /// How many of its bytes have come.
+        /// How many of its bytes were read.
         read: u64,
-        /// How many it has.
+        /// Its length in bytes.
         len: u64,
     },
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::BetweenMessages => f.write_str("between messages"),

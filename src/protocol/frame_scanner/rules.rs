@@ -1,11 +1,11 @@
-//! The rules that a frame header is held to (RFC 6455 section 5).
+//! The rules for frame headers (RFC 6455 section 5).
 
 use super::found::{DataOpcode, Violation};
 use super::wire::{self, MAX_CONTROL_PAYLOAD, Opcode};
 use super::{MessageProgress, ScanLimits};
 use crate::vocabulary::{Limit, Role};
 
-/// What a peer's frames are held to.
+/// The rules for the frames of one peer.
 #[derive(Debug)]
 pub(super) struct Rules {
     /// This end's role.
@@ -14,39 +14,39 @@ pub(super) struct Rules {
     pub(super) allowed_rsv: u8,
 }
 
-/// A rule that the header byte at index `at` breaks.
-pub(super) struct Breach {
+/// A violation, and the index of the header byte that causes it.
+pub(super) struct Located {
     pub(super) at: usize,
     pub(super) violation: Violation,
 }
 
 impl Rules {
-    /// Holds a header, or as much of one as has come, to the rules, each at the first byte that
-    /// can break it: a hostile peer may never send the next.
+    /// Checks a header, or as much of it as was received. Each rule is checked at the first byte that
+    /// can violate it, because a hostile peer may never send the next one.
     #[inline]
-    pub(super) fn check(&self, message: MessageProgress, header: &[u8]) -> Result<(), Breach> {
+    pub(super) fn check(&self, message: MessageProgress, header: &[u8]) -> Result<(), Located> {
         let Some(&first) = header.first() else { return Ok(()) };
         let opcode = Opcode::of(first);
         self.check_first(message, first, opcode)
-            .map_err(|violation| Breach { at: 0, violation })?;
+            .map_err(|violation| Located { at: 0, violation })?;
 
         let Some(&second) = header.get(1) else { return Ok(()) };
-        self.check_second(second, opcode).map_err(|violation| Breach { at: 1, violation })?;
+        self.check_second(second, opcode).map_err(|violation| Located { at: 1, violation })?;
 
         // Section 5.2, "Payload length": in the shortest form, its most significant bit 0.
         let (last, len) = match (wire::short_len(second), header) {
             (126, &[_, _, a, b, ..]) => {
                 let len = u16::from_be_bytes([a, b]);
                 if len < 126 {
-                    return Err(Breach { at: 3, violation: Violation::LengthNotShortest });
+                    return Err(Located { at: 3, violation: Violation::LengthNotShortest });
                 }
                 (3, u64::from(len))
             }
             (127, &[_, _, a, ..]) if a & 0x80 != 0 => {
-                return Err(Breach { at: 2, violation: Violation::LengthTopBit });
+                return Err(Located { at: 2, violation: Violation::LengthTopBit });
             }
             (127, &[_, _, 0, 0, 0, 0, 0, 0, ..]) => {
-                return Err(Breach { at: 7, violation: Violation::LengthNotShortest });
+                return Err(Located { at: 7, violation: Violation::LengthNotShortest });
             }
             (127, &[_, _, a, b, c, d, e, f, g, h, ..]) => {
                 (9, u64::from_be_bytes([a, b, c, d, e, f, g, h]))
@@ -56,7 +56,7 @@ impl Rules {
         };
         match opcode {
             Opcode::Data(_) => {
-                self.check_size(message, len).map_err(|violation| Breach { at: last, violation })
+                self.check_size(message, len).map_err(|violation| Located { at: last, violation })
             }
             Opcode::Control(_) | Opcode::Reserved(_) => Ok(()),
         }
@@ -69,8 +69,8 @@ impl Rules {
         first: u8,
         opcode: Opcode,
     ) -> Result<(), Violation> {
-        // Section 5.2, "RSV1, RSV2, RSV3". What an extension agrees on marks whole messages, so it
-        // is set on their first frames only (RFC 7692 section 6.1).
+        // Section 5.2, "RSV1, RSV2, RSV3". The bits of an extension mark whole messages, so only
+        // their first frames carry them (RFC 7692 section 6.1).
         let allowed = match opcode {
             Opcode::Data(DataOpcode::Text | DataOpcode::Binary) => self.allowed_rsv,
             Opcode::Data(DataOpcode::Continuation) | Opcode::Control(_) | Opcode::Reserved(_) => 0,
@@ -82,10 +82,10 @@ impl Rules {
         match opcode {
             // Section 5.2, "Opcode".
             Opcode::Reserved(opcode) => Err(Violation::UnknownOpcode(opcode)),
-            // Section 5.5: control frames may come between fragments, but are none themselves.
+            // Section 5.5: control frames must not be fragmented.
             Opcode::Control(_) if wire::is_fin(first) => Ok(()),
             Opcode::Control(_) => Err(Violation::FragmentedControl),
-            // Section 5.4: first a frame with an opcode, then continuations until FIN.
+            // Section 5.4: a frame with an opcode, then continuation frames until FIN.
             Opcode::Data(opcode) => match (opcode, message) {
                 (DataOpcode::Continuation, MessageProgress::Begun { .. })
                 | (DataOpcode::Text | DataOpcode::Binary, MessageProgress::None) => Ok(()),
@@ -102,11 +102,11 @@ impl Rules {
     #[inline]
     fn check_second(&self, second: u8, opcode: Opcode) -> Result<(), Violation> {
         match (self.role, wire::is_masked(second)) {
-            // Section 5.1.
+            // Section 5.1: a client masks all its frames, a server none.
             (Role::Server, false) => Err(Violation::UnmaskedFrame),
             (Role::Client, true) => Err(Violation::MaskedFrame),
             (Role::Server, true) | (Role::Client, false) => match opcode {
-                // Section 5.5.
+                // Section 5.5: a control frame has at most 125 bytes of payload.
                 Opcode::Control(_) if wire::short_len(second) > MAX_CONTROL_PAYLOAD => {
                     Err(Violation::ControlTooLong)
                 }
@@ -115,8 +115,8 @@ impl Rules {
         }
     }
 
-    /// Section 10.4. A frame over both limits is reported as over the message's: splitting it into
-    /// smaller frames would not help its sender.
+    /// Checks the limits (section 10.4). A frame over both is reported as over the message limit,
+    /// because sending it in smaller frames would not help.
     #[inline]
     fn check_size(&self, message: MessageProgress, len: u64) -> Result<(), Violation> {
         let ScanLimits { max_frame_size, max_message_size } = self.limits;

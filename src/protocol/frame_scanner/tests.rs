@@ -176,7 +176,7 @@ fn behind_a_length_with_its_top_bit_set_nothing_is_found() {
     let offence = header(FIN | 0x2, None, 8, 1 << 63);
     let found = trace(&setup(Role::Client, ROOMY), &[offence, plain(FIN | 0x8, b"")].concat());
     assert_eq!(found.steps, [Step::Violation { at: 2, violation: Violation::LengthTopBit }]);
-    assert_eq!(found.place, Place::InHeader { have: 3 });
+    assert_eq!(found.position, Position::InHeader { have: 3 });
 }
 
 #[test]
@@ -215,7 +215,7 @@ fn the_largest_length_does_not_overflow() {
     let limits = ScanLimits { max_frame_size: u64::MAX, max_message_size: u64::MAX };
     let stream = [plain(0x2, b"x"), header(FIN, None, 8, (1 << 63) - 1), vec![0; 5]].concat();
     let found = trace(&setup(Role::Client, limits), &stream);
-    assert_eq!(found.place, Place::InPayload { read: 5, len: (1 << 63) - 1 });
+    assert_eq!(found.position, Position::InPayload { read: 5, len: (1 << 63) - 1 });
     assert_eq!(found.message_bytes, 6);
 }
 
@@ -251,19 +251,19 @@ fn seeking_a_close_drops_the_rest_and_keeps_a_close_in_progress() {
 #[test]
 fn places_name_where_a_stream_ends() {
     let client = setup(Role::Client, ROOMY);
-    let place = |stream: &[u8]| trace(&client, stream).place.to_string();
-    assert_eq!(place(b""), "between messages");
-    assert_eq!(place(&plain(FIN | 0x1, b"hello")), "between messages");
-    assert_eq!(place(&plain(FIN | 0x1, b"")), "between messages");
-    assert_eq!(place(&plain(0x1, b"hello")), "between fragments");
-    assert_eq!(place(&plain(0x1, b"")), "between fragments");
-    assert_eq!(place(b"\x81"), "inside a header");
-    assert_eq!(place(b"\x82\x7e\x10"), "inside a header");
+    let position = |stream: &[u8]| trace(&client, stream).position.to_string();
+    assert_eq!(position(b""), "between messages");
+    assert_eq!(position(&plain(FIN | 0x1, b"hello")), "between messages");
+    assert_eq!(position(&plain(FIN | 0x1, b"")), "between messages");
+    assert_eq!(position(&plain(0x1, b"hello")), "between fragments");
+    assert_eq!(position(&plain(0x1, b"")), "between fragments");
+    assert_eq!(position(b"\x81"), "inside a header");
+    assert_eq!(position(b"\x82\x7e\x10"), "inside a header");
     let cut = [header(FIN | 0x2, None, 2, 4096), vec![0; 12]].concat();
-    assert_eq!(place(&cut), "inside a payload (12 of 4096 bytes)");
-    assert_eq!(place(b"\x82\x05"), "inside a payload (0 of 5 bytes)");
-    assert_eq!(place(b"\x01\x00\x89\x05abc"), "inside a payload (3 of 5 bytes)");
-    assert_eq!(place(b"\x01\x00\x89\x00"), "between fragments");
+    assert_eq!(position(&cut), "inside a payload (12 of 4096 bytes)");
+    assert_eq!(position(b"\x82\x05"), "inside a payload (0 of 5 bytes)");
+    assert_eq!(position(b"\x01\x00\x89\x05abc"), "inside a payload (3 of 5 bytes)");
+    assert_eq!(position(b"\x01\x00\x89\x00"), "between fragments");
 }
 
 #[test]

@@ -1,15 +1,15 @@
-//! The layout of a frame header (RFC 6455 section 5.2), without judgement.
+//! The layout of a frame header (RFC 6455 section 5.2), without validation.
 
 use super::found::{ControlOpcode, DataOpcode};
 
-/// The longest header: 2 bytes, a length of 8, a mask of 4.
+/// The longest header: 2 bytes, a length of 8, a masking key of 4.
 pub(super) const MAX_HEADER: usize = 14;
 /// The longest payload of a control frame (section 5.5), which is also the longest 7-bit length.
 pub(super) const MAX_CONTROL_PAYLOAD: u8 = 125;
-/// How many bytes of a header tell that its length has the top bit set.
+/// After how many bytes of a header the top bit of a 64-bit length is known.
 pub(super) const LOST_AFTER: u8 = 3;
 
-/// What the low 4 bits of a header mean.
+/// The opcode: the low 4 bits of the first byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Opcode {
     Data(DataOpcode),
@@ -48,23 +48,23 @@ pub(super) fn is_masked(second: u8) -> bool {
     second & 0x80 != 0
 }
 
-/// Returns the 7-bit length; 126 and 127 stand for a longer one.
+/// Returns the 7-bit length; 126 and 127 announce an extended length.
 #[inline]
 pub(super) fn short_len(second: u8) -> u8 {
     second & 0x7f
 }
 
-/// How far a header and its frame reach.
+/// The extent of a header and its frame.
 pub(super) enum Extent {
-    /// The header is not whole.
+    /// The header is incomplete.
     Unknown,
     /// The header is `size` bytes long and announces a payload of `len`.
     Known { size: usize, mask: Option<[u8; 4]>, len: u64 },
-    /// The length has its top bit set: nobody knows where the frame ends.
+    /// The length has its top bit set, so the end of the frame is unknown.
     Endless,
 }
 
-/// Measures the frame that begins with `header`, which may be cut or have more behind it.
+/// Measures the frame that begins with `header`, which may be incomplete or have payload after it.
 #[inline]
 pub(super) fn extent(header: &[u8]) -> Extent {
     let &[_, second, ref rest @ ..] = header else { return Extent::Unknown };

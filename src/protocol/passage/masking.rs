@@ -1,8 +1,8 @@
-//! Masks what passes from one server to another.
+//! Masks the frames that a relay forwards from one server to another.
 //!
-//! Between a client and an application frames pass with the mask they came with. Where both ends are
-//! servers, as a feed and its application are, they come without one and must leave with one
-//! (RFC 6455 section 5.1): each frame gets a header and a mask of its own, and nothing else changes.
+//! Frames from a client to its application keep their masking key. Where both ends are servers, such
+//! as a feed and its application, frames arrive unmasked and must be sent masked (RFC 6455 section
+//! 5.1), so each gets a masking key, and nothing else changes.
 
 use super::MessageEnd;
 use crate::protocol::frame_encoder::apply_mask;
@@ -18,18 +18,17 @@ pub struct Masker {
 
 #[derive(Debug, Clone, Copy)]
 struct Begun {
-    /// Its mask, turned to the next byte.
+    /// Its masking key, rotated to the next byte.
     mask: [u8; 4],
-    /// How much of its payload is still to come.
+    /// How many bytes of its payload are left.
     left: u64,
 }
 
 impl Masker {
-    /// Masks the next run, each frame with what `key` returns, which nobody may foretell (section
-    /// 5.3); returns its bytes and the messages that end in them.
+    /// Masks the next run, and returns its bytes and the messages that end in them. `key` returns the
+    /// masking key of each frame, which must be unpredictable (section 5.3).
     ///
-    /// Runs come whole and in order, a header never cut: as a [`Passage`](super::Passage) tells of
-    /// them.
+    /// Runs must be those of a [`Passage`](super::Passage), in order and with headers never split.
     pub fn mask(
         &mut self,
         mut run: &[u8],
@@ -71,15 +70,15 @@ impl Masker {
         (&self.masked, &self.ends)
     }
 
-    /// Gives its buffer back.
-    pub fn rest(&mut self) {
+    /// Releases its buffers.
+    pub fn release_buffers(&mut self) {
         self.masked = Vec::new();
         self.ends = Vec::new();
     }
 }
 
-/// Returns the header of the frame at the front, which was found good and has no mask, and the length
-/// of its payload.
+/// Returns the header of the frame at the front, which is valid and unmasked, and the length of its
+/// payload.
 fn header_of(bytes: &[u8]) -> (&[u8], u64) {
     let number = |bytes: &[u8]| bytes.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
     let extended = match bytes.get(1) {

@@ -237,7 +237,7 @@ proptest! {
     #[test]
     fn what_is_masked_reads_the_same(
         payloads in proptest::collection::vec(
-            (prop_oneof![0_usize..10, 120_usize..130, 65_530_usize..65_540, Just(HELD_WHOLE as usize + 7)],
+            (prop_oneof![0_usize..10, 120_usize..130, 65_530_usize..65_540, Just(MAX_BUFFERED as usize + 7)],
              any::<bool>()), 1..6),
         cut in prop_oneof![1_usize..20, 1000_usize..50_000],
     ) {

@@ -1,66 +1,65 @@
-//! Where a body in chunks ends (RFC 9112 section 7.1).
+//! Finds the end of a chunked body (RFC 9112 section 7.1).
 
 use super::Malformed;
 
-/// How far into a body in chunks its reader is.
+/// The state of reading a chunked body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChunkedBody(State);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// In the size of a chunk, of which so many digits have come.
+    /// In the size of a chunk, after this many digits.
     Size {
         size: u64,
         digits: u8,
     },
-    /// In the extensions behind it, of which so many bytes have come.
+    /// In the chunk extensions, after this many bytes.
     Extension {
         size: u64,
         len: u16,
     },
-    /// Before the LF that ends the line of a size.
+    /// Before the LF that ends the line with the size.
     SizeLf {
         size: u64,
     },
-    /// In a chunk with so many bytes left, above zero.
+    /// In the data of a chunk, with this many bytes left; never 0.
     Data {
         left: u64,
     },
-    /// Before the CR LF behind a chunk.
+    /// Before the CR LF after the data of a chunk.
     DataCr,
     DataLf,
-    /// In a trailer line; it is empty so far, or not.
+    /// In a trailer line.
     Trailer {
         empty: bool,
     },
     TrailerLf {
         empty: bool,
     },
-    Over,
+    End,
 }
 
-/// A size of more digits does not fit into 64 bits.
+/// A size with more digits would not fit into 64 bits.
 const MAX_DIGITS: u8 = 16;
 
-/// Nobody sends extensions that are longer.
+/// Longer chunk extensions are refused; real ones are short or absent.
 const MAX_EXTENSION: u16 = 4096;
 
 impl Default for ChunkedBody {
-    /// Begins at the first chunk.
+    /// Starts at the first chunk.
     fn default() -> Self {
         Self(State::Size { size: 0, digits: 0 })
     }
 }
 
 impl ChunkedBody {
-    /// Goes over what comes next, and returns how much of it belongs to the body: all, unless the
-    /// body ends within.
+    /// Reads the next bytes, and returns how many of them belong to the body: all, unless it ends.
     ///
     /// # Errors
-    /// It is not in chunks.
-    pub fn pass(&mut self, bytes: &[u8]) -> Result<usize, Malformed> {
+    /// The body is not validly chunked.
+    pub fn advance(&mut self, bytes: &[u8]) -> Result<usize, Malformed> {
         let mut at = 0;
-        while at < bytes.len() && self.0 != State::Over {
+        while at < bytes.len() && self.0 != State::End {
             let rest = (bytes.len() - at) as u64;
             if let State::Data { left } = self.0 {
                 let taken = left.min(rest);
@@ -68,8 +67,7 @@ impl ChunkedBody {
                     0 => State::DataCr,
                     left => State::Data { left },
                 };
-                // It is at most what is left of a slice.
-                at += taken as usize;
+                at += taken as usize; // at most the length of a slice
                 continue;
             }
             self.0 = self.0.after(bytes[at])?;
@@ -78,9 +76,9 @@ impl ChunkedBody {
         Ok(at)
     }
 
-    /// Tells whether it has ended.
-    pub fn is_over(&self) -> bool {
-        self.0 == State::Over
+    /// Returns whether the body has ended.
+    pub fn is_end(&self) -> bool {
+        self.0 == State::End
     }
 }
 
@@ -105,7 +103,7 @@ impl State {
             (Self::DataLf, b'\n') => Self::Size { size: 0, digits: 0 },
             (Self::Trailer { empty }, b'\r') => Self::TrailerLf { empty },
             (Self::Trailer { .. }, _) if byte != b'\n' => Self::Trailer { empty: false },
-            (Self::TrailerLf { empty: true }, b'\n') => Self::Over,
+            (Self::TrailerLf { empty: true }, b'\n') => Self::End,
             (Self::TrailerLf { empty: false }, b'\n') => Self::Trailer { empty: true },
             _ => return Err(Malformed::Chunk),
         })

@@ -16,7 +16,7 @@ fn a_head_is_there_once_its_empty_line_is() {
     let head = read(&behind).unwrap().unwrap();
     assert_eq!((head.len, head.framing), (whole.len(), Framing::Length(12)));
     assert_eq!((head.method, head.target, head.host), ("POST", "/a?b", Some("x")));
-    assert_eq!(head.place(), Some((Some("x".to_owned()), "/a".to_owned())));
+    assert_eq!(head.host_and_path(), Some((Some("x".to_owned()), "/a".to_owned())));
     assert!(!head.asks_for_websocket);
     let upgrade = "GET / HTTP/1.1\r\nupgrade: h2c, WebSocket\r\n\r\n";
     assert!(read(upgrade).unwrap().unwrap().asks_for_websocket);
@@ -32,7 +32,11 @@ fn the_place_is_that_of_any_form_of_target() {
     ] {
         let text = format!("OPTIONS {target} HTTP/1.1\r\nHost: h\r\n\r\n");
         let head = read(&text).unwrap().unwrap();
-        assert_eq!(head.place(), Some((Some(host.to_owned()), path.to_owned())), "{target}");
+        assert_eq!(
+            head.host_and_path(),
+            Some((Some(host.to_owned()), path.to_owned())),
+            "{target}"
+        );
     }
 }
 
@@ -47,10 +51,10 @@ fn a_host_that_the_opening_handshake_refuses_has_no_place() {
         ("http://user:secret@a/", "Host: a\r\n"),
     ] {
         let text = format!("GET {target} HTTP/1.1\r\n{hosts}\r\n");
-        assert_eq!(read(&text).unwrap().unwrap().place(), None, "{text}");
+        assert_eq!(read(&text).unwrap().unwrap().host_and_path(), None, "{text}");
     }
     let old = read("GET / HTTP/1.0\r\n\r\n").unwrap().unwrap();
-    assert_eq!(old.place(), Some((None, "/".to_owned())));
+    assert_eq!(old.host_and_path(), Some((None, "/".to_owned())));
 }
 
 #[test]
@@ -91,13 +95,13 @@ fn a_body_in_chunks_ends_behind_its_trailers() {
     ] {
         let mut all_at_once = ChunkedBody::default();
         let behind = format!("{body}GET / HTTP/1.1\r\n");
-        assert_eq!(all_at_once.pass(behind.as_bytes()), Ok(body.len()), "{body:?}");
+        assert_eq!(all_at_once.advance(behind.as_bytes()), Ok(body.len()), "{body:?}");
         let mut one_by_one = ChunkedBody::default();
         for (at, byte) in body.bytes().enumerate() {
-            assert!(!one_by_one.is_over(), "{body:?} at {at}");
-            assert_eq!(one_by_one.pass(&[byte]), Ok(1));
+            assert!(!one_by_one.is_end(), "{body:?} at {at}");
+            assert_eq!(one_by_one.advance(&[byte]), Ok(1));
         }
-        assert!(all_at_once.is_over() && one_by_one.is_over(), "{body:?}");
+        assert!(all_at_once.is_end() && one_by_one.is_end(), "{body:?}");
     }
 }
 
@@ -115,7 +119,11 @@ fn chunks_of_another_form_are_refused() {
         "0\r\n\n",
         "0\r\nX: y\n\r\n",
     ] {
-        assert_eq!(ChunkedBody::default().pass(body.as_bytes()), Err(Malformed::Chunk), "{body:?}");
+        assert_eq!(
+            ChunkedBody::default().advance(body.as_bytes()),
+            Err(Malformed::Chunk),
+            "{body:?}"
+        );
     }
 }
 
@@ -138,9 +146,9 @@ proptest! {
         let (mut scanner, mut at) = (ChunkedBody::default(), 0);
         for cut in cuts.into_iter().cycle() {
             let piece = &body[at..body.len().min(at + cut)];
-            let taken = scanner.pass(piece).unwrap();
+            let taken = scanner.advance(piece).unwrap();
             at += taken;
-            if scanner.is_over() {
+            if scanner.is_end() {
                 break;
             }
             prop_assert_eq!(taken, piece.len());
@@ -154,7 +162,7 @@ proptest! {
         if let Ok(Some(head)) = Head::read(&bytes) {
             prop_assert!(head.len <= bytes.len());
         }
-        if let Ok(taken) = ChunkedBody::default().pass(&bytes) {
+        if let Ok(taken) = ChunkedBody::default().advance(&bytes) {
             prop_assert!(taken <= bytes.len());
         }
     }

@@ -71,7 +71,7 @@ impl Forwarding for Proxying<'_> {
         if head.asks_for_websocket {
             return None;
         }
-        let (host, path) = head.place()?;
+        let (host, path) = head.host_and_path()?;
         let relay = (self.find)(host.as_deref(), &path)?;
         relay.takes_plain(head.method).then_some(Way { relay })
     }

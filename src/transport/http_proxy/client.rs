@@ -187,8 +187,8 @@ impl<T: Transport, F: Fn(&Head<'_>) -> bool> ClientStream<T, F> {
                     len
                 }
                 Place::Chunked(body) => {
-                    let passed = body.pass(&self.ahead[..room]);
-                    let is_over = body.is_over();
+                    let passed = body.advance(&self.ahead[..room]);
+                    let is_over = body.is_end();
                     match passed {
                         Ok(len) => {
                             if is_over {

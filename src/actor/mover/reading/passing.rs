@@ -22,7 +22,7 @@ impl Mover {
             let (consumed, piece) = leg.passage.read_frames(rest, self.turn.frames());
             taken += consumed;
             self.take_from_rate(leg.passage.fragments(), now);
-            self.note_sighted(leg, now);
+            self.note_matches(leg, now);
             match piece {
                 Piece::Part => {}
                 Piece::Run(run) => self.pass_on(leg, &run, rest, now),
@@ -37,14 +37,14 @@ impl Mover {
     }
 
     /// Takes note of texts that somebody looks for in what passes.
-    fn note_sighted(&self, leg: &mut Leg, now: Instant) {
-        for sighted in leg.passage.take_sighted() {
+    fn note_matches(&self, leg: &mut Leg, now: Instant) {
+        for matches in leg.passage.take_matches() {
             let Some(watch) = self.connection.watch() else { return };
-            if let Some(reply) = watch.note(sighted) {
+            if let Some(reply) = watch.note(matches) {
                 self.connection.answer(reply, now);
             }
             if watch.is_done() {
-                leg.passage.look_for(None);
+                leg.passage.set_matcher(None);
             }
         }
     }

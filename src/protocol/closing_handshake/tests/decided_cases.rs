@@ -139,7 +139,7 @@ fn cases() -> Vec<Case> {
             situation: "RST while open",
             steps: vec![Tell(Input::TransportEnded(Loss {
                 how: LossKind::Reset,
-                place: Place::InPayload { read: 12, len: 4096 },
+                position: Position::InPayload { read: 12, len: 4096 },
             }))],
             row: "connection_reset none none open reset 1006",
             judged: "peer backoff -",

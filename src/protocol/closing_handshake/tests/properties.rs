@@ -42,7 +42,7 @@ fn any_loss() -> impl Strategy<Value = Loss> {
         1 => Just(LossKind::PathLost("ETIMEDOUT".to_owned())),
         1 => Just(LossKind::Error("EIO".to_owned())),
     ];
-    how.prop_map(|how| Loss { how, place: Place::BetweenMessages })
+    how.prop_map(|how| Loss { how, position: Position::BetweenMessages })
 }
 
 fn any_breach() -> impl Strategy<Value = Breach> {

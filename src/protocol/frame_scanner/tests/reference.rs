@@ -3,7 +3,7 @@
 //! types by `super`.
 
 use super::{
-    ControlOpcode, DataOpcode, Found, FrameHeader, FrameScanner, Limit, Place, Role, ScanLimits,
+    ControlOpcode, DataOpcode, Found, FrameHeader, FrameScanner, Limit, Position, Role, ScanLimits,
     Violation,
 };
 
@@ -29,7 +29,7 @@ pub(super) enum Step {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Trace {
     pub steps: Vec<Step>,
-    pub place: Place,
+    pub position: Position,
     pub message_bytes: u64,
 }
 
@@ -63,10 +63,10 @@ pub(super) fn scan_in_pieces(
         }
         let nothing = scanner.scan(&[]);
         assert_eq!((nothing.consumed, nothing.found), (0, Found::Nothing));
-        let (place, message_bytes) = (scanner.place(), scanner.message_bytes());
-        at_cut(at, &Trace { steps: steps.clone(), place, message_bytes });
+        let (position, message_bytes) = (scanner.position(), scanner.message_bytes());
+        at_cut(at, &Trace { steps: steps.clone(), position, message_bytes });
     }
-    Trace { steps, place: scanner.place(), message_bytes: scanner.message_bytes() }
+    Trace { steps, position: scanner.position(), message_bytes: scanner.message_bytes() }
 }
 
 fn note(
@@ -116,7 +116,7 @@ pub(super) fn read_whole(setup: &Setup, stream: &[u8]) -> Trace {
     let mut seek_at = setup.seek_at;
     let mut message = None;
     let mut at = 0;
-    let place = loop {
+    let position = loop {
         let frame = &stream[at..];
         let broken = broken_rules(setup, message, frame);
         if let Some((index, violation)) = broken.into_iter().min_by_key(|(index, _)| *index)
@@ -126,10 +126,14 @@ pub(super) fn read_whole(setup: &Setup, stream: &[u8]) -> Trace {
             steps.push(Step::Violation { at: seek_at, violation });
         }
         if frame.is_empty() {
-            break if message.is_some() { Place::BetweenFragments } else { Place::BetweenMessages };
+            break if message.is_some() {
+                Position::BetweenFragments
+            } else {
+                Position::BetweenMessages
+            };
         }
         if frame.len() < 2 {
-            break Place::InHeader { have: 1 };
+            break Position::InHeader { have: 1 };
         }
         let extended = match frame[1] & 0x7f {
             126 => 2,
@@ -137,12 +141,12 @@ pub(super) fn read_whole(setup: &Setup, stream: &[u8]) -> Trace {
             _ => 0,
         };
         if extended == 8 && frame.len() > 2 && frame[2] >= 0x80 {
-            break Place::InHeader { have: 3 };
+            break Position::InHeader { have: 3 };
         }
         let masked = frame[1] >= 0x80;
         let size = 2 + extended + if masked { 4 } else { 0 };
         if frame.len() < size {
-            break Place::InHeader { have: frame.len() as u8 };
+            break Position::InHeader { have: frame.len() as u8 };
         }
         let mut len = u64::from(frame[1] & 0x7f);
         if extended > 0 {
@@ -182,11 +186,11 @@ pub(super) fn read_whole(setup: &Setup, stream: &[u8]) -> Trace {
             _ => {}
         }
         if read < len {
-            break Place::InPayload { read, len };
+            break Position::InPayload { read, len };
         }
         at = end;
     };
-    Trace { steps, place, message_bytes: message.unwrap_or(0) }
+    Trace { steps, position, message_bytes: message.unwrap_or(0) }
 }
 
 /// Returns every rule that the header at the front of `frame` breaks, as far as it has come, with

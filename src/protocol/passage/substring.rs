@@ -1,19 +1,19 @@
-//! Looks for a text in the messages that pass, in any pieces, masked or not.
+//! Searches for a text in messages that arrive in pieces, masked or not.
 
-/// The search for one text. It holds nothing of what passes (Knuth, Morris, Pratt).
+/// A search for one text by the Knuth-Morris-Pratt algorithm, which needs no buffer.
 #[derive(Debug)]
 pub(super) struct Search {
     text: Box<[u8]>,
-    /// For each prefix of the text, the longest shorter one that it ends with.
+    /// For each prefix of the text, the length of its longest border (a proper prefix it ends with).
     borders: Box<[usize]>,
     state: State,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Nothing can be found: no message has begun, or this one is compressed.
-    Blind,
-    /// So much of the text is what came last.
+    /// No message has begun, or it is compressed.
+    Inactive,
+    /// This many bytes of the text match the latest input.
     Matched(usize),
     Found,
 }
@@ -26,19 +26,19 @@ impl Search {
             let shorter = advance(text, &borders, borders[at - 1], text[at]);
             borders[at] = shorter;
         }
-        Self { text: text.into(), borders: borders.into(), state: State::Blind }
+        Self { text: text.into(), borders: borders.into(), state: State::Inactive }
     }
 
-    /// Enters a message; one that is compressed cannot be looked into.
+    /// Begins a message; a compressed one cannot be searched.
     pub(super) fn begin(&mut self, compressed: bool) {
         self.state = match compressed {
-            true => State::Blind,
+            true => State::Inactive,
             false if self.text.is_empty() => State::Found,
             false => State::Matched(0),
         };
     }
 
-    /// Takes the next piece of the message, masked with `mask` from `offset` of its frame on.
+    /// Takes the next piece of the message, masked with `mask`, at `offset` of its frame.
     pub(super) fn feed(&mut self, piece: &[u8], mask: Option<[u8; 4]>, offset: u64) {
         let State::Matched(mut matched) = self.state else { return };
         let mask = mask.unwrap_or_default();
@@ -52,13 +52,13 @@ impl Search {
         self.state = State::Matched(matched);
     }
 
-    /// Tells whether the message contains the text, as far as it has come.
+    /// Returns whether the message, as far as it was read, contains the text.
     pub(super) fn has_found(&self) -> bool {
         self.state == State::Found
     }
 }
 
-/// Returns how much of `text` is matched behind `byte`; before it, `matched` bytes were, and not all.
+/// Returns how many bytes of `text` match after `byte`, if `matched` bytes, fewer than all, did before.
 fn advance(text: &[u8], borders: &[usize], mut matched: usize, byte: u8) -> usize {
     while matched > 0 && text[matched] != byte {
         matched = borders[matched - 1];
@@ -73,9 +73,9 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        /// Cut and masked in any way, it finds what a search in the whole message finds.
+        /// However the message is cut and masked, the result is that of searching the whole message.
         #[test]
-        fn it_finds_what_is_there(
+        fn the_result_does_not_depend_on_cuts_and_masks(
             text in "[ab]{0,5}",
             frames in proptest::collection::vec(("[ab]{0,12}", any::<Option<[u8; 4]>>()), 0..6),
             cut in 1_usize..5,
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_message_begins_anew_and_a_compressed_one_is_not_looked_into() {
+    fn a_new_message_starts_over_and_a_compressed_one_is_not_searched() {
         let mut search = Search::new("ab");
         search.feed(b"ab", None, 0);
         assert!(!search.has_found(), "that was no message");

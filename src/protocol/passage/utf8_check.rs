@@ -1,25 +1,25 @@
-//! Holds text to UTF-8 as it passes, in any pieces, masked or not.
+//! Checks that text is UTF-8 while it arrives in pieces, masked or not.
 
-/// How much is unmasked at a time, in bytes.
+/// How many bytes are unmasked at a time.
 const AT_A_TIME: usize = 2048;
 
 /// The check of one text message (RFC 6455 section 8.1).
 #[derive(Debug, Default)]
-pub(super) struct TextCheck {
-    /// The beginning of a character whose rest is still to come.
+pub(super) struct Utf8Check {
+    /// The beginning of an incomplete character.
     begun: [u8; 4],
     len: u8,
 }
 
-impl TextCheck {
-    /// Takes the next piece, masked with `mask` from `offset` of its frame on; tells whether the
-    /// text can still be UTF-8.
+impl Utf8Check {
+    /// Takes the next piece, masked with `mask`, at `offset` of its frame. Returns whether the text can
+    /// still be UTF-8.
     pub(super) fn feed(&mut self, piece: &[u8], mask: Option<[u8; 4]>, offset: u64) -> bool {
         let Some(mask) = mask else { return self.feed_plain(piece) };
         let turn = (offset % 4) as usize;
         let mask = [0, 1, 2, 3].map(|i| mask[(turn + i) % 4]);
         let mut plain = [0; AT_A_TIME];
-        // A whole number of masks fits: each chunk begins with the same byte of it.
+        // The chunk size is a multiple of 4, so each chunk starts at the same byte of the key.
         piece.chunks(AT_A_TIME).all(|chunk| {
             let plain = &mut plain[..chunk.len()];
             plain.copy_from_slice(chunk);
@@ -28,8 +28,8 @@ impl TextCheck {
         })
     }
 
-    /// Tells whether the text may end here: no character is cut.
-    pub(super) fn is_whole(&self) -> bool {
+    /// Returns whether the text may end here, outside of a character.
+    pub(super) fn is_complete(&self) -> bool {
         self.len == 0
     }
 
@@ -41,7 +41,7 @@ impl TextCheck {
             self.len += 1;
             match std::str::from_utf8(&self.begun[..usize::from(self.len)]) {
                 Ok(_) => self.len = 0,
-                // Cut, but not wrong: at most three bytes are, so there is room for one more.
+                // Incomplete, but not invalid: at most three bytes, so there is room for one more.
                 Err(error) if error.error_len().is_none() => {}
                 Err(_) => return false,
             }
@@ -73,10 +73,10 @@ mod tests {
                 if let Some(mask) = mask {
                     apply_mask(&mut sent, mask);
                 }
-                let mut check = TextCheck::default();
+                let mut check = Utf8Check::default();
                 let good = check.feed(&sent[..cut], mask, 0)
                     && check.feed(&sent[cut..], mask, cut as u64)
-                    && check.is_whole();
+                    && check.is_complete();
                 assert_eq!(good, valid, "{text:x?} cut at {cut}");
             }
         }
@@ -99,17 +99,17 @@ mod tests {
             if text.len() < 100 {
                 agrees(text);
             } else {
-                let mut check = TextCheck::default();
+                let mut check = Utf8Check::default();
                 let mut masked = text.to_vec();
                 apply_mask(&mut masked, [1, 2, 3, 4]);
-                assert!(check.feed(&masked, Some([1, 2, 3, 4]), 0) && check.is_whole());
+                assert!(check.feed(&masked, Some([1, 2, 3, 4]), 0) && check.is_complete());
             }
         }
     }
 
     #[test]
     fn what_cannot_become_utf_8_is_noticed_at_once() {
-        let mut check = TextCheck::default();
+        let mut check = Utf8Check::default();
         assert!(check.feed(b"\xf4", None, 0));
         assert!(!check.feed(b"\x90", None, 1));
     }
