@@ -6,6 +6,7 @@
 pub(crate) mod budget;
 pub(crate) mod counters;
 pub(crate) mod handle;
+pub(crate) mod held;
 pub(crate) mod inbox;
 pub(crate) mod mailbox;
 pub(crate) mod outbox;

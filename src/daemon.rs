@@ -173,8 +173,9 @@ async fn run(
     let (phase, current) = watch::channel(Phase::Starting);
     let listeners = listen(config, &supervisor).await?;
     let mut servers = Servers::new(servers::probes(&supervisor, current, scrape));
-    control::serve(config, &supervisor, ledger, tokens, &mut servers)?;
-    servers.serve_health(config)?;
+    control::serve(config, &supervisor, ledger, tokens, &mut servers)
+        .map_err(StartupError::Control)?;
+    servers.serve_health(config).map_err(StartupError::Health)?;
     for dialer in &config.dialers {
         supervisor.keep(DialerOptions::of(dialer.clone(), config))?;
     }

@@ -1,12 +1,11 @@
 //! Starts the control API.
 
-use super::StartupError;
 use super::ledger::DaemonLedger;
 use super::servers::Servers;
 use crate::config::{self, Config, Dialer};
 use crate::manager::Supervisor;
 use crate::surfaces::control::{self, Control, TokenFileError, Tokens};
-use crate::transport::bind;
+use crate::transport::bind::{self, BindError};
 
 /// The key of the file that [`read_tokens`] reads.
 pub(super) const TOKEN_FILE: &str = "control.token_file";
@@ -26,9 +25,9 @@ pub(super) fn serve(
     ledger: &DaemonLedger,
     tokens: Tokens,
     servers: &mut Servers,
-) -> Result<(), StartupError> {
+) -> Result<(), BindError> {
     let Some(address) = &config.control.listen else { return Ok(()) };
-    let acceptor = bind::bind(address).map_err(StartupError::Control)?;
+    let acceptor = bind::bind(address)?;
     let control = Control {
         supervisor: supervisor.clone(),
         archive: ledger.archive(),

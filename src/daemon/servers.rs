@@ -6,14 +6,13 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::StartupError;
 use super::metrics::Scrape;
 use crate::config::Config;
 use crate::ledger::Health;
 use crate::manager::Supervisor;
 use crate::surfaces::health;
 use crate::surfaces::probes::{Probes, Readiness};
-use crate::transport::bind::{self, Acceptor};
+use crate::transport::bind::{self, Acceptor, BindError};
 use crate::vocabulary::ListenAddress;
 
 /// The phase of the daemon's life.
@@ -66,9 +65,9 @@ impl Servers {
     }
 
     /// Serves the probes on the address in `[health]`, if one is set.
-    pub(super) fn serve_health(&mut self, config: &Config) -> Result<(), StartupError> {
+    pub(super) fn serve_health(&mut self, config: &Config) -> Result<(), BindError> {
         let Some(address) = &config.health.listen else { return Ok(()) };
-        let acceptor = bind::bind(address).map_err(StartupError::Health)?;
+        let acceptor = bind::bind(address)?;
         let probes = self.probes();
         let timeout = config.health.header_timeout;
         self.spawn("health", acceptor, |acceptor, stop| {

@@ -8,9 +8,9 @@ use dashmap::DashMap;
 use super::counts::{Books, CensusUnderWay, Departed, LineNumber};
 use super::lease::Lease;
 use super::places::Place;
-use super::relief::Held;
 use crate::connection::Connection;
 use crate::connection::counters::Carried;
+use crate::connection::held::Held;
 use crate::vocabulary::{BuildIdHasher, Census, CloseState, ConnectionId, Ending};
 
 /// Into how many parts the connections are split, each under a lock of its own. A census reads one

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::connection::Connection;
 use crate::connection::budget::MemoryBudget;
+use crate::connection::held::Held;
 use crate::connection::mailbox::ConnectionMessage;
 use crate::node::registry::Registry;
 use crate::protocol::closing_handshake::Input;
@@ -78,29 +79,6 @@ fn choose(budget: &MemoryBudget, registry: &Registry) -> bool {
         );
     }
     found
-}
-
-/// What one connection holds, in bytes.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Held {
-    /// Of what was received in part.
-    input: u64,
-    inbox: u64,
-    outbox: u64,
-}
-
-impl Held {
-    pub(crate) fn by(connection: &Connection) -> Self {
-        Self {
-            input: connection.held_input.load(Ordering::Relaxed),
-            inbox: connection.inbox.memory() as u64,
-            outbox: connection.outbox.memory() as u64,
-        }
-    }
-
-    pub(crate) fn total(self) -> u64 {
-        self.input + self.inbox + self.outbox
-    }
 }
 
 fn give_way(connection: &Connection, held: Held, limit: u64) {

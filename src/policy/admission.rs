@@ -2,34 +2,17 @@
 
 mod by_network;
 mod handshakes;
+mod limits;
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Instant;
 
 use super::rate::TokenBucket;
-use crate::vocabulary::{Limit, OpenFailure};
+pub use limits::{AdmissionLimits, NotAdmitted};
+
 use by_network::{Counts, Rates};
 use handshakes::Handshakes;
-
-/// The limits of a node; 0 means no limit. An IPv6 network (/64) counts as one address, because one
-/// subscriber has all of it and could use another address for each connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct AdmissionLimits {
-    /// Connections, including admitted attempts that are not open yet.
-    pub max_connections: u64,
-    /// The same, from one address.
-    pub max_connections_per_ip: u64,
-    /// Opening handshakes per second.
-    pub handshakes_per_second: u64,
-    /// The same, from one address.
-    pub accept_rate_per_ip: u64,
-    /// Sockets from one address whose request has not arrived yet.
-    pub half_open_per_ip: u64,
-    /// Clients whose requests are passed on as plain HTTP; they do not count as connections.
-    pub max_http_connections: u64,
-    /// Plain HTTP requests per second.
-    pub http_requests_per_second: u64,
-}
+use limits::{too_fast, within};
 
 /// Counts connections and handshakes, and says which may be admitted.
 #[derive(Debug)]
@@ -40,15 +23,6 @@ pub struct Admission {
     connections_by_ip: Counts,
     rates_by_ip: Rates,
     handshakes: Handshakes,
-}
-
-/// Why a connection was not admitted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NotAdmitted {
-    /// `refused_limit` or `refused_rate`.
-    pub failure: OpenFailure,
-    /// Which limit it was.
-    pub limit: Limit,
 }
 
 impl Admission {
@@ -155,19 +129,6 @@ fn network(ip: IpAddr) -> IpAddr {
         IpAddr::V4(_) => ip,
         IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << 64)).into(),
     }
-}
-
-fn within(name: &'static str, limit: u64, count: u64) -> Result<(), NotAdmitted> {
-    if limit == 0 || count < limit {
-        return Ok(());
-    }
-    let limit = Limit { name, limit, observed: count + 1 };
-    Err(NotAdmitted { failure: OpenFailure::RefusedLimit, limit })
-}
-
-fn too_fast(name: &'static str, limit: u64) -> NotAdmitted {
-    let limit = Limit { name, limit, observed: limit.saturating_add(1) };
-    NotAdmitted { failure: OpenFailure::RefusedRate, limit }
 }
 
 #[cfg(test)]

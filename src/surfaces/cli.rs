@@ -12,6 +12,7 @@ mod dialers;
 mod draining;
 mod endings;
 mod events;
+mod exit;
 mod failure;
 mod listing;
 mod live;
@@ -211,11 +212,6 @@ pub fn run(mut command: ClientCommand) -> ExitCode {
     ExitCode::from(code)
 }
 
-/// What was asked for was done.
-const DONE: u8 = 0;
-/// What was asked for failed.
-const FAILED: u8 = 1;
-
 fn carry_out(command: ClientCommand, console: &mut Console) -> Result<u8, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -247,7 +243,9 @@ async fn ask(command: ClientCommand, console: &mut Console) -> Result<u8, Failur
         ClientCommand::Dial(dial) => closing::dial(&dial, console).await,
         ClientCommand::Events(events) => events::follow(&events, console).await,
         ClientCommand::Status(status) => status::status(&status, console).await,
-        ClientCommand::Completion(completion) => manual::completion(&completion, console),
-        ClientCommand::Man(man) => manual::man(&man, console),
+        ClientCommand::Completion(completion) => {
+            manual::completion(&completion, CommandLine::command(), console)
+        }
+        ClientCommand::Man(man) => manual::man(&man, CommandLine::command(), console),
     }
 }

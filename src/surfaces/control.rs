@@ -5,6 +5,7 @@
 //! token. What it says is read in `reading`, what it is refused for is a `problem`.
 
 mod access;
+mod api;
 mod backends;
 mod commands;
 mod connections;
@@ -17,70 +18,31 @@ mod node;
 mod problem;
 mod queries;
 mod reading;
+mod strangers;
 mod tokens;
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
 
 use axum::Router;
 use axum::body::Body;
 use axum::middleware;
-use axum::response::{IntoResponse, Response};
-use http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderValue, Request, StatusCode, Uri};
+use axum::response::Response;
+use http::{Request, StatusCode, Uri};
 use hyper::body::Incoming;
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
-use serde::Serialize;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+pub use api::{Control, LedgerFigures};
 pub use tokens::{TokenFileError, Tokens};
 
-use super::probes::Probes;
 use super::serving::{self, ServingLimits};
-use crate::config::{self, ConnectionSettings, HostName};
-use crate::contract::plain_json;
-use crate::ledger::Archive;
-use crate::manager::Supervisor;
 use crate::transport::bind::Acceptor;
-use crate::vocabulary::ListenAddress;
-use access::Strangers;
+use api::{Api, Shared, json};
 use problem::Problem;
-use queries::Queries;
-
-/// What the API shows and commands.
-pub struct Control {
-    /// The connections.
-    pub supervisor: Supervisor,
-    /// The readable side of the supervisor's ledger.
-    pub archive: Arc<dyn Archive>,
-    /// What the ledger has to say of itself.
-    pub ledger: Arc<dyn Fn() -> LedgerFigures + Send + Sync>,
-    /// What probes and scrapers are told.
-    pub probes: Probes,
-    /// Who may use it; anybody who reaches it, if there are none.
-    pub tokens: Tokens,
-    /// The section `[control]`.
-    pub settings: config::Control,
-    /// The section `[drain]`: what holds where a request says nothing else.
-    pub drain: config::Drain,
-    /// What holds for connections that it dials.
-    pub dialled: ConnectionSettings,
-}
-
-/// What a ledger has to say of itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LedgerFigures {
-    /// Whether endings outlive the process.
-    pub durable: bool,
-    /// Endings that could not be stored since the start.
-    pub unrecorded: u64,
-    /// Connections that the process before left open.
-    pub recovered: u64,
-}
 
 /// Of a request's head, and of an answer that was not taken.
 const BUFFER: usize = 64 * 1024;
@@ -119,61 +81,6 @@ pub fn openapi() -> OpenApi {
     description::complete(described().into_openapi())
 }
 
-/// What all requests share. Cloning is cheap.
-#[derive(Clone)]
-struct Api(Arc<Shared>);
-
-struct Shared {
-    control: Control,
-    started_at: SystemTime,
-    started: Instant,
-    /// The hosts that are always listed.
-    hosts: Vec<HostName>,
-    queries: Queries,
-    strangers: Strangers,
-    /// Places for streams of events, so that they leave some for everything else.
-    streams: Arc<Semaphore>,
-    /// Likewise for calls that wait for an ending.
-    waits: Arc<Semaphore>,
-    stop: watch::Receiver<bool>,
-}
-
-impl Shared {
-    fn new(control: Control, listen: Option<&ListenAddress>, stop: watch::Receiver<bool>) -> Self {
-        let own = match listen {
-            Some(ListenAddress::Tcp(address)) if address.is_ipv6() => format!("[{}]", address.ip()),
-            Some(ListenAddress::Tcp(address)) => address.ip().to_string(),
-            Some(ListenAddress::Unix(_)) | None => String::new(),
-        };
-        let hosts = ["localhost", "127.0.0.1", "[::1]", &own];
-        let hosts = hosts.iter().filter_map(|host| host.parse().ok()).collect();
-        let places = |part: u32| {
-            let places = usize::try_from((control.settings.max_connections / part).max(1));
-            Arc::new(Semaphore::new(places.unwrap_or(usize::MAX >> 3)))
-        };
-        let (streams, waits) = (places(2), places(4));
-        Self {
-            queries: Queries::new(Arc::clone(&control.archive)),
-            control,
-            started_at: SystemTime::now(),
-            started: Instant::now(),
-            hosts,
-            strangers: Strangers::default(),
-            streams,
-            waits,
-            stop,
-        }
-    }
-}
-
-impl std::ops::Deref for Api {
-    type Target = Shared;
-
-    fn deref(&self) -> &Shared {
-        &self.0
-    }
-}
-
 fn router(api: Api) -> Router {
     let (router, _) = described().split_for_parts();
     router
@@ -206,25 +113,13 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(node::metrics))
         .routes(routes!(node::livez))
         .routes(routes!(node::readyz))
-        .routes(routes!(node::describe))
+        .routes(routes!(describe))
 }
 
-/// Answers with a record.
-fn json(status: StatusCode, record: &impl Serialize) -> Response {
-    match plain_json::write(record) {
-        Ok(json) => json_text(status, json),
-        // No record of ours can refuse to be written.
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-    }
-}
-
-/// Answers with JSON that is written already.
-fn json_text(status: StatusCode, json: String) -> Response {
-    // What was stored by an older version may hold more than is safe to look at.
-    let mut response = Response::new(Body::from(plain_json::escaped(json)));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
+/// Describes this API.
+#[utoipa::path(get, path = "/openapi.json", tag = "node", responses(
+    (status = 200, body = serde_json::Value, content_type = "application/json"),
+))]
+async fn describe() -> Response {
+    json(StatusCode::OK, &openapi())
 }

@@ -7,6 +7,7 @@ mod journal;
 mod json;
 mod lines;
 mod stream;
+mod timestamp;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt;
@@ -14,7 +15,6 @@ use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
 use std::panic::PanicHookInfo;
-use std::time::SystemTime;
 
 use tracing::{Dispatch, Level};
 use tracing_subscriber::Registry;
@@ -27,8 +27,12 @@ use crate::contract::EndingRecord;
 use crate::surfaces::terminal::shows_colours;
 use crate::vocabulary::{Ending, Fault, Kind};
 
-use journal::Journal;
+pub use json::ENDING_TARGET;
 pub use lines::Lines;
+
+use journal::Journal;
+use json::JsonLayer;
+use timestamp::now;
 
 /// How logs are written (CONTRACT: `log.format`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -128,9 +132,6 @@ pub fn parse_filter(filter: &str) -> Result<EnvFilter, LogError> {
 pub struct EndingLog {
     format: Format,
 }
-
-/// The target of the lines about endings, for filters.
-pub const ENDING_TARGET: &str = "lastword::ending";
 
 impl EndingLog {
     /// Logs an ending, or an attempt that failed.
@@ -276,13 +277,13 @@ fn to_text(filter: EnvFilter, lines: &Lines, colours: bool) -> Dispatch {
 }
 
 fn to_json(filter: EnvFilter, lines: &Lines) -> Dispatch {
-    Dispatch::new(Registry::default().with(filter).with(json::JsonLayer::new(lines)))
+    Dispatch::new(Registry::default().with(filter).with(JsonLayer::new(lines)))
 }
 
 fn to_journal(filter: EnvFilter, socket: &str) -> Result<(Dispatch, Lines), LogError> {
     let journal = Journal::connect(socket).map_err(LogError::Journal)?;
     let lines = Lines::spawn(journal, dropped_as_json).map_err(LogError::Stderr)?;
-    let layer = json::JsonLayer::new(&lines).with_place();
+    let layer = JsonLayer::new(&lines).with_place();
     Ok((Dispatch::new(Registry::default().with(filter).with(layer)), lines))
 }
 
@@ -299,10 +300,6 @@ fn dropped_as_json(dropped: u64) -> String {
 }
 
 const DROPPED: &str = "log lines are missing before this one: who reads them was too slow or gone";
-
-fn now() -> humantime::Rfc3339Timestamp {
-    humantime::format_rfc3339_millis(SystemTime::now())
-}
 
 /// Puts a panic into the log like any other event: std's own message would break a JSON line, and
 /// wait for a stderr that does not move.

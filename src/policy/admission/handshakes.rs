@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use super::by_network::Counts;
-use super::{AdmissionLimits, NotAdmitted, within};
+use super::limits::{AdmissionLimits, NotAdmitted, within};
 
 /// How many sockets beyond `max_connections` have their request read, so that it can be answered with
 /// the reason of the refusal.

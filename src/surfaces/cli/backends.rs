@@ -4,10 +4,10 @@ use std::time::SystemTime;
 
 use comfy_table::Color;
 
-use super::DONE;
 use super::api::Daemon;
 use super::arguments::Backends;
 use super::console::{Console, Look};
+use super::exit::DONE;
 use super::failure::Failure;
 use super::table::{Column, Content, Entry, Listing};
 use super::words::{lasting_short, millis, safe};

@@ -8,9 +8,10 @@ use serde_json::{Map, Value, json};
 use super::api::{Answer, Daemon, path};
 use super::arguments::{Abort, Close, Dial};
 use super::console::Console;
+use super::endings;
+use super::exit::DONE;
 use super::failure::Failure;
 use super::words::{safe, safe_or, short_id};
-use super::{DONE, endings};
 use crate::contract::{ConnectionRecord, DialerRecord, EndingRecord};
 
 /// How long a close is waited for: longer than anybody sets `close.timeout`.

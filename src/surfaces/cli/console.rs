@@ -4,8 +4,8 @@ use std::io::{self, IsTerminal, Write};
 
 use bytes::Bytes;
 
-use super::DONE;
 use super::api::Answer;
+use super::exit::DONE;
 use super::failure::Failure;
 use super::words::safe;
 use crate::surfaces::terminal::shows_colours;

@@ -5,10 +5,10 @@ use std::time::SystemTime;
 use comfy_table::Color;
 use serde_json::json;
 
-use super::DONE;
 use super::api::{Daemon, path};
 use super::arguments::{DialerCommand, Dialers};
 use super::console::{Console, Look};
+use super::exit::DONE;
 use super::failure::Failure;
 use super::table::{Column, Content, Entry, Listing};
 use super::words::{lasting_short, millis, safe, safe_or, short_id};

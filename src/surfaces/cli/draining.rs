@@ -9,10 +9,10 @@ use tokio::time::sleep;
 use super::api::{Answer, Daemon, path};
 use super::arguments::{BackendName, Drain};
 use super::console::Console;
+use super::exit::{DONE, FAILED};
 use super::failure::Failure;
 use super::selector::Selected;
 use super::words::{count, lasting, millis, safe};
-use super::{DONE, FAILED};
 use crate::contract::{
     BackendRecord, BackendsRecord, ConnectionPage, DrainRecord, SelectorRecord, StatusRecord,
 };

@@ -1,8 +1,8 @@
 //! What `ls` and `endings` have in common: pages that become one table.
 
-use super::DONE;
 use super::api::{Answer, Daemon, Page};
 use super::console::{Console, Look};
+use super::exit::DONE;
 use super::failure::Failure;
 
 /// What is listed, and what is said where a table says nothing.

@@ -6,26 +6,28 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use clap::CommandFactory;
 use clap_mangen::roff::{Roff, bold, roman};
 
 use super::arguments::{Completion, Man};
 use super::console::Console;
+use super::exit::DONE;
 use super::failure::Failure;
-use super::{CommandLine, DONE};
 
 /// Prints a completion script.
-pub(super) fn completion(completion: &Completion, console: &mut Console) -> Result<u8, Failure> {
+pub(super) fn completion(
+    completion: &Completion,
+    mut command: clap::Command,
+    console: &mut Console,
+) -> Result<u8, Failure> {
     let mut script = Vec::new();
-    let mut command = CommandLine::command();
     clap_complete::generate(completion.shell, &mut command, "lastword", &mut script);
     console.print_bytes(&script)?;
     Ok(DONE)
 }
 
 /// Prints lastword(1), or writes the pages of all commands.
-pub(super) fn man(man: &Man, console: &mut Console) -> Result<u8, Failure> {
-    let mut command = CommandLine::command().disable_help_subcommand(true);
+pub(super) fn man(man: &Man, command: clap::Command, console: &mut Console) -> Result<u8, Failure> {
+    let mut command = command.disable_help_subcommand(true);
     match &man.directory {
         None => console.print_bytes(&page(command)?)?,
         Some(directory) => {
@@ -78,11 +80,13 @@ fn page(command: clap::Command) -> io::Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
     use super::*;
 
     #[test]
     fn examples_keep_their_lines() {
-        let mut command = CommandLine::command();
+        let mut command = crate::surfaces::cli::CommandLine::command();
         command.build();
         let why = command.find_subcommand("why").unwrap().clone();
         let page = String::from_utf8(page(why).unwrap()).unwrap();

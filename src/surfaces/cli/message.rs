@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 use super::api::{Daemon, path};
 use super::arguments::{Broadcast, Payload, Send};
 use super::console::Console;
+use super::exit::{DONE, FAILED};
 use super::failure::Failure;
 use super::words::{count, short_id};
-use super::{DONE, FAILED};
 use crate::contract::BroadcastRecord;
 
 /// The longest message that is read from a file, in bytes; no daemon is meant to take more.

@@ -1,9 +1,9 @@
 //! `endings --summary`: what connections ended of, in bars.
 
-use super::DONE;
 use super::api::{Daemon, query};
 use super::arguments::Endings;
 use super::console::{Console, Look};
+use super::exit::DONE;
 use super::failure::Failure;
 use super::table::{Column, Content, Listing};
 use super::words::{code_name, count, safe, stamp};

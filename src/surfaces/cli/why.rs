@@ -13,11 +13,11 @@ mod tests;
 use std::net::{IpAddr, SocketAddr};
 use std::time::SystemTime;
 
-use super::DONE;
 use super::api::{Answer, Daemon, path, query};
 use super::arguments::Why;
 use super::console::Console;
 use super::endings;
+use super::exit::DONE;
 use super::failure::Failure;
 use super::table::wrap;
 use super::words::{count, lasting, safe, short_id};

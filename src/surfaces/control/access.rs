@@ -5,8 +5,7 @@
 //! something from another site gets 403.
 
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
@@ -14,9 +13,8 @@ use axum::response::{IntoResponse, Response};
 use http::header::{AUTHORIZATION, HOST, ORIGIN};
 use http::{HeaderMap, Method, StatusCode, Uri};
 
-use super::Api;
+use super::api::Api;
 use super::problem::{PROBLEM_JSON, Problem, Word};
-use crate::policy::rate::TokenBucket;
 use crate::surfaces::serving::Client;
 use crate::transport::socket::SocketName;
 use crate::vocabulary::Requester;
@@ -74,46 +72,6 @@ fn admit(api: &Api, request: &Request) -> Result<Caller, Problem> {
             "send Authorization: Bearer with a token of the token file",
         )
     })
-}
-
-/// Says who was refused for want of a token: whoever tries tokens is to be seen, and is not to fill
-/// the log.
-#[derive(Debug, Default)]
-pub(super) struct Strangers(Mutex<Unsaid>);
-
-#[derive(Debug, Default)]
-struct Unsaid {
-    lines: Option<TokenBucket>,
-    /// Refusals without a line since the last one that has one.
-    count: u64,
-}
-
-impl Strangers {
-    /// How many lines a second at most.
-    const LINES: u64 = 1;
-
-    fn refused(&self, client: Option<&Client>, request: &Request, with_token: bool) {
-        let now = Instant::now();
-        let unsaid = {
-            let mut unsaid = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            if unsaid.lines.is_none() {
-                unsaid.lines = TokenBucket::per_second(Self::LINES, now);
-            }
-            if !unsaid.lines.as_mut().is_none_or(|lines| lines.take(now)) {
-                unsaid.count += 1;
-                return;
-            }
-            std::mem::take(&mut unsaid.count)
-        };
-        tracing::warn!(
-            peer = client.map(|client| tracing::field::display(&client.peer)),
-            method = %request.method(),
-            path = %request.uri().path(),
-            refused_before = unsaid,
-            "the control API refused a request: {}",
-            if with_token { "its token is in no line of the token file" } else { "it has no token" }
-        );
-    }
 }
 
 /// Returns the host that a request is for.

@@ -6,10 +6,10 @@ use axum::response::Response;
 use http::StatusCode;
 
 use super::access::Caller;
+use super::api::{Api, json};
 use super::drains;
 use super::problem::Problem;
 use super::reading::Json;
-use super::{Api, json};
 use crate::contract::{
     BackendRecord, BackendsRecord, DrainRecord, DrainRequest, ProblemRecord, SelectorRecord,
 };

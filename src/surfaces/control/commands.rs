@@ -9,10 +9,11 @@ use http::header::LOCATION;
 use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::access::Caller;
+use super::api::{Api, json, json_text};
 use super::connections::{Found, find};
+use super::dialers;
 use super::problem::{Problem, Word};
 use super::reading::{Json, Named};
-use super::{Api, dialers, json, json_text};
 use crate::config::DialerBackend;
 use crate::contract::{
     AcceptedRecord, BroadcastRecord, BroadcastRequest, CloseRequest, ConnectionRecord, DialRequest,

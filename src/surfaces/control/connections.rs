@@ -6,9 +6,9 @@ use http::StatusCode;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
+use super::api::{Api, json};
 use super::problem::Problem;
 use super::reading::{self, Named, Parameters};
-use super::{Api, json};
 use crate::contract::{ConnectionPage, ConnectionRecord, ProblemRecord, SelectorRecord};
 use crate::ledger::Stored;
 use crate::manager::ConnectionHandle;

@@ -9,8 +9,8 @@ use http::header::LOCATION;
 use http::{HeaderValue, StatusCode};
 
 use super::access::Caller;
+use super::api::{Api, json};
 use super::problem::{Problem, Word};
-use super::{Api, json};
 use crate::config::{Config, Dialer, DialerBackend, RelayBackend, SecretSource};
 use crate::contract::{DialRequest, DialerRecord, DialersRecord, ProblemRecord};
 use crate::manager::{DialerHandle, DialerOptions, Relay};

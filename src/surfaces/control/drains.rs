@@ -8,10 +8,10 @@ use axum::response::Response;
 use http::StatusCode;
 
 use super::access::Caller;
+use super::api::{Api, json};
 use super::commands::close_code;
 use super::problem::Problem;
 use super::reading::{self, Json};
-use super::{Api, json};
 use crate::config::{self, Spread};
 use crate::contract::{DrainRecord, DrainRequest, ProblemRecord};
 use crate::manager::DrainOptions;

@@ -8,9 +8,9 @@ use http::StatusCode;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
+use super::api::{Api, json, json_text};
 use super::problem::{Problem, Word};
 use super::reading::{self, Named, Parameters};
-use super::{Api, json, json_text};
 use crate::contract::{CountRecord, EndingPageRecord, EndingRecord, ProblemRecord, SummaryRecord};
 use crate::ledger::{EndingFilter, Property};
 use crate::vocabulary::{Fault, Kind};

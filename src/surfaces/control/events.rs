@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderValue};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::Api;
+use super::api::Api;
 use super::problem::{Problem, Word};
 use super::reading::{self, Parameters};
 use crate::contract::{EventRecord, ProblemRecord};

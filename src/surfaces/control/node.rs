@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 
-use super::{Api, json};
+use super::api::{Api, json};
 use crate::contract::{AccountingRecord, DrainRecord, LedgerRecord, ProblemRecord, StatusRecord};
 use crate::ledger::Health;
 use crate::manager::{Accounting, NotAccepting};
@@ -92,14 +92,6 @@ pub(super) async fn livez(State(api): State<Api>) -> Response {
 ))]
 pub(super) async fn readyz(State(api): State<Api>) -> Response {
     probe(&api, "/readyz").await
-}
-
-/// Describes this API.
-#[utoipa::path(get, path = "/openapi.json", tag = "node", responses(
-    (status = 200, body = serde_json::Value, content_type = "application/json"),
-))]
-pub(super) async fn describe() -> Response {
-    json(StatusCode::OK, &super::openapi())
 }
 
 async fn probe(api: &Api, path: &str) -> Response {

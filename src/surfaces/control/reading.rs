@@ -11,7 +11,7 @@ use http::{HeaderMap, Request};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 
-use super::Api;
+use super::api::Api;
 use super::problem::{Problem, Word};
 use crate::vocabulary::ConnectionName;
 

@@ -11,12 +11,16 @@ use tracing_subscriber::layer::{Context, Layer};
 use tracing_subscriber::registry::LookupSpan;
 
 use super::lines::{LineSender, Lines};
+use super::timestamp::now;
 use crate::contract::plain_json;
+
+/// The target of the lines about endings, for filters.
+pub const ENDING_TARGET: &str = "lastword::ending";
 
 /// Writes `timestamp`, `level`, `target`, `message`, then the fields of the spans from the
 /// outermost, then those of the event; of fields with one name the innermost wins.
 ///
-/// A field of endings (see [`super::ENDING_TARGET`]) that is called `ending` holds JSON already and
+/// A field of endings (see [`ENDING_TARGET`]) that is called `ending` holds JSON already and
 /// is put in as it is.
 pub(super) struct JsonLayer {
     lines: LineSender,
@@ -64,7 +68,7 @@ where
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let metadata = event.metadata();
         let mut fields =
-            Fields { raw_ending: metadata.target() == super::ENDING_TARGET, ..Fields::default() };
+            Fields { raw_ending: metadata.target() == ENDING_TARGET, ..Fields::default() };
         for span in context.event_scope(event).into_iter().flat_map(|scope| scope.from_root()) {
             if let Some(outer) = span.extensions().get::<Fields>() {
                 for (name, value) in &outer.values {
@@ -77,7 +81,7 @@ where
         let mut line = String::with_capacity(256);
         line.push_str("{\"timestamp\":\"");
         // Writing into a String cannot fail.
-        let _ = write!(line, "{}", super::now());
+        let _ = write!(line, "{}", now());
         line.push_str("\",\"level\":\"");
         line.push_str(metadata.level().as_str());
         line.push_str("\",\"target\":");

@@ -90,3 +90,8 @@ pub(super) fn frame(close: &CloseRecord<'_>) -> String {
         reason => format!("{code} ({name}) \"{reason}\""),
     }
 }
+
+/// Returns the name of the limit that was exceeded, or the usual one.
+pub(super) fn limit_name<'a>(facts: &'a Facts<'_>, usual: &'a str) -> &'a str {
+    facts.record.limit.as_ref().map_or(usual, |limit| &limit.name)
+}

@@ -2,7 +2,7 @@
 
 mod attempt;
 
-use super::facts::Facts;
+use super::facts::{Facts, limit_name};
 use crate::surfaces::cli::words::{code_name, lasting, short_id, utc};
 use crate::vocabulary::{Advice, Cause, CloseCode, CloseState, Fault, Kind};
 
@@ -78,10 +78,6 @@ pub(super) fn of(facts: &Facts<'_>) -> String {
 }
 
 /// Names the limit that was hit, or the usual one.
-fn limit_name<'a>(facts: &'a Facts<'_>, usual: &'a str) -> &'a str {
-    facts.record.limit.as_ref().map_or(usual, |limit| &limit.name)
-}
-
 /// Younger connections than this were not cut by a timeout on the way, in milliseconds.
 const SHORTEST_TIMEOUT: u64 = 1000;
 

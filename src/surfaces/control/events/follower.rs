@@ -11,10 +11,10 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::timeout;
 
-use super::super::Api;
 use crate::contract::EventRecord;
 use crate::ledger::{Replay, Stored};
 use crate::manager::EventStream;
+use crate::surfaces::control::api::Api;
 use crate::surfaces::serving;
 use crate::vocabulary::{Event, Published};
 
@@ -293,7 +293,8 @@ mod tests {
     use crate::config::{self, ConnectionSettings};
     use crate::ledger::InMemory;
     use crate::manager::Supervisor;
-    use crate::surfaces::control::{Control, LedgerFigures, Shared, Tokens};
+    use crate::surfaces::control::api::Shared;
+    use crate::surfaces::control::{Control, LedgerFigures, Tokens};
     use crate::surfaces::probes::{Probes, Readiness};
 
     /// A reader of everything from now on, and what stops it.

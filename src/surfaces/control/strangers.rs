@@ -1,0 +1,49 @@
+//! What the log says of requests without a token that counts.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use axum::extract::Request;
+
+use crate::policy::rate::TokenBucket;
+use crate::surfaces::serving::Client;
+
+/// Says who was refused for want of a token: whoever tries tokens is to be seen, and is not to fill
+/// the log.
+#[derive(Debug, Default)]
+pub(super) struct Strangers(Mutex<Unsaid>);
+
+#[derive(Debug, Default)]
+struct Unsaid {
+    lines: Option<TokenBucket>,
+    /// Refusals without a line since the last one that has one.
+    count: u64,
+}
+
+impl Strangers {
+    /// How many lines a second at most.
+    const LINES: u64 = 1;
+
+    pub(super) fn refused(&self, client: Option<&Client>, request: &Request, with_token: bool) {
+        let now = Instant::now();
+        let unsaid = {
+            let mut unsaid = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            if unsaid.lines.is_none() {
+                unsaid.lines = TokenBucket::per_second(Self::LINES, now);
+            }
+            if !unsaid.lines.as_mut().is_none_or(|lines| lines.take(now)) {
+                unsaid.count += 1;
+                return;
+            }
+            std::mem::take(&mut unsaid.count)
+        };
+        tracing::warn!(
+            peer = client.map(|client| tracing::field::display(&client.peer)),
+            method = %request.method(),
+            path = %request.uri().path(),
+            refused_before = unsaid,
+            "the control API refused a request: {}",
+            if with_token { "its token is in no line of the token file" } else { "it has no token" }
+        );
+    }
+}
