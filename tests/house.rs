@@ -7,7 +7,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// From the bottom up: a layer may use those before it.
+/// From the bottom up: a layer may use those before it. `guide` is documentation only, and no layer.
 const LAYERS: [&str; 17] = [
     "vocabulary",
     "protocol",

@@ -8,6 +8,7 @@ mod tables;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use clap::Parser;
 use lastword::config::{self, Sources};
@@ -15,6 +16,9 @@ use lastword::ledger::{Sqlite, SqliteOptions};
 use lastword::surfaces::cli::CommandLine;
 use lastword::surfaces::control;
 use lastword::vocabulary::{Cause, Kind};
+
+use super::fake::{Fake, Reply};
+use super::records;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const SHIPPED: &str = include_str!("../../config/lastword.toml");
@@ -230,6 +234,31 @@ fn log_lines_use_the_words_of_records() {
             assert!(Kind::words().any(|word| word == kind), "{}: {kind}", block.place);
         }
     });
+}
+
+#[test]
+fn the_answer_of_why_is_what_the_command_prints() {
+    let ended_at = SystemTime::now() - Duration::from_secs(3 * 60 + 10);
+    let record = records::ending("5b8f0a6d4c17")
+        .replace(
+            "2026-03-01T12:00:12.595Z",
+            &humantime::format_rfc3339_millis(ended_at).to_string(),
+        )
+        .replace("between messages", "inside a payload (12 of 4096 bytes)");
+    let ran = Fake::new([Reply::ok(record)]).run(&["why", "5b8f0a6d4c17"]);
+    let one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let printed = one_line(&ran.stdout);
+
+    let readme = Document::read("README.md");
+    let (_, shown) = readme.text.split_once("$ lastword why ").unwrap();
+    let (_, shown) = shown.split_once('\n').unwrap();
+    let shown = shown.split("\n$ ").next().unwrap();
+    let mut rest = printed.as_str();
+    for part in shown.split('…').map(one_line) {
+        let found = rest.find(&part);
+        assert!(found.is_some(), "{part}\nis not in\n{rest}");
+        rest = &rest[found.unwrap()..];
+    }
 }
 
 #[test]

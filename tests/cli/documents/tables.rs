@@ -1,7 +1,9 @@
 //! The tables of the README and the guide have a row for each word of the code, and no other.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::net::TcpListener;
+use std::path::Path;
 
 use clap::CommandFactory;
 use lastword::contract::{EndingRecord, EventRecord};
@@ -11,7 +13,7 @@ use lastword::vocabulary::{
     Interval, Kind, OpenFailure, TransportEnd,
 };
 
-use super::{Document, SHIPPED, calls};
+use super::{Document, ROOT, SHIPPED, calls};
 use crate::cli::fake::{Fake, Reply};
 use crate::cli::{lastword, ran, records};
 
@@ -91,6 +93,24 @@ fn the_control_api() {
     let page = "src/guide/control_api.md";
     assert_rows(page, "call", calls());
     assert_rows(page, "event", EventRecord::WORDS);
+
+    let source = Document::read("src/surfaces/control/problem.rs");
+    let facts =
+        source.text.lines().filter_map(|line| line.split_once(" => (\"")?.1.split_once("\", "));
+    let facts: BTreeSet<(&str, &str)> =
+        facts.map(|(word, rest)| (word, rest.split(',').next().unwrap())).collect();
+    let table = table(&Document::read(page), "type");
+    let shown: BTreeSet<(&str, &str)> =
+        table.iter().map(|cells| (cells[0].trim_matches('`'), cells[1].as_str())).collect();
+    assert!(shown == facts && facts.len() > 20, "{shown:?}\n{facts:?}");
+}
+
+#[test]
+fn examples() {
+    let folder = fs::read_dir(Path::new(ROOT).join("examples")).unwrap();
+    let files = folder.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let names = files.map(|name| name.trim_end_matches(".rs").to_owned());
+    assert_rows("src/guide/library.md", "example", names);
 }
 
 #[test]
