@@ -24,7 +24,7 @@ use tokio::sync::Notify;
 
 use crate::config::ConnectionSettings;
 use crate::protocol::closing_handshake::{
-    ClosePolicy, CloseRequest, ClosingHandshake, ReplyPolicy,
+    ClosePolicy, CloseRequest, ClosingHandshake, Input, ReplyPolicy,
 };
 use crate::runtime::now;
 use crate::transport::shared_tcp::DirectWriter;
@@ -256,14 +256,16 @@ impl Connection {
         Ok(passed.refused)
     }
 
-    /// Asks for a close: our Close is queued behind what is queued, and the decider hears of it.
+    /// Asks for a close: our Close is queued behind what is queued, and the decider is told.
     ///
     /// Returns `false` if a close was accepted before, or the connection is at its end.
     pub(crate) fn close(&self, request: CloseRequest) -> bool {
-        let accepted = self.outbox.close(request);
+        let frame = request.frame.clone();
+        let accepted = self.outbox.close(&frame, || {
+            self.tell(ConnectionMessage::Fact(Input::CloseAccepted(request)));
+        });
         if accepted {
             self.mover.wake();
-            self.tell(ConnectionMessage::CloseAccepted);
         }
         accepted
     }

@@ -17,7 +17,7 @@ use super::mover::Mover;
 use crate::connection::handle::ConnectionHandle;
 use crate::connection::mailbox::ConnectionMessage;
 use crate::connection::{Connection, Release};
-use crate::protocol::closing_handshake::{Action, ClosingHandshake, Input};
+use crate::protocol::closing_handshake::{Action, Input};
 use crate::runtime::now;
 use crate::transport::socket::Transport;
 use crate::vocabulary::{Closing, Kind};
@@ -104,16 +104,8 @@ impl Deciding {
         let before = handshake.state();
         let now = now();
         let actions = &mut self.actions;
-        // The gate of the outbox shut before anything else that is told here happened, or at worst
-        // at the same time: so a close that was accepted is always heard first.
-        let hear_request = |handshake: &mut ClosingHandshake, actions: &mut Vec<Action>| {
-            if let Some(request) = connection.outbox.take_request(handshake.knows_peer_close()) {
-                handshake.handle_input(now, Input::CloseAccepted(request), actions);
-            }
-        };
-        hear_request(&mut handshake, actions);
         match message {
-            ConnectionMessage::CloseAccepted | ConnectionMessage::Released => {}
+            ConnectionMessage::Released => {}
             ConnectionMessage::Fact(input) => handshake.handle_input(now, input, actions),
             ConnectionMessage::Deadline => {
                 if let Some(link) = &self.link
@@ -128,20 +120,12 @@ impl Deciding {
             #[cfg(test)]
             ConnectionMessage::Panic => panic!("a test asked for it"),
         }
-        // Or it answers the peer's Close, which was heard of just now.
-        hear_request(&mut handshake, actions);
-        let mut at = 0;
-        while let Some(action) = actions.get(at).cloned() {
-            at += 1;
-            if let Action::SendClose { frame, shed } = &action
-                && !connection.outbox.close_decided(frame, *shed)
-                && let Some(request) = connection.outbox.take_request(true)
-            {
-                // A close got into the outbox since: that frame goes instead of ours.
-                handshake.handle_input(now, Input::CloseAccepted(request), actions);
-            }
+        for action in actions.drain(..) {
             match action {
-                Action::SendClose { .. } => {}
+                // If a close was accepted meanwhile, its frame goes instead, and it is in the mailbox.
+                Action::SendClose { frame, shed } => {
+                    connection.outbox.close_decided(&frame, shed);
+                }
                 Action::StopDelivery => connection.order(|orders| orders.stop_delivery = true),
                 Action::ShutdownWrite => connection.order(|orders| orders.shutdown_write = true),
                 Action::FlushThenTell => {
@@ -155,7 +139,6 @@ impl Deciding {
                 }
             }
         }
-        actions.clear();
         if let Some(link) = &self.link
             && let Some((kind, what, limit)) = handshake.loss()
         {

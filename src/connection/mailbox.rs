@@ -5,9 +5,7 @@ use crate::protocol::closing_handshake::Input;
 /// What the actor of a connection is told.
 #[derive(Debug)]
 pub(crate) enum ConnectionMessage {
-    /// A close was accepted; the request waits at the outbox.
-    CloseAccepted,
-    /// Something happened.
+    /// A close was accepted, or something happened.
     Fact(Input),
     /// The deadline of the closing handshake has come.
     Deadline,

@@ -19,7 +19,6 @@ use std::time::Instant;
 use tokio::sync::Notify;
 
 use super::budget::MemoryBudget;
-use crate::protocol::closing_handshake::CloseRequest;
 use crate::vocabulary::{CloseFrame, Message, Role};
 use item::Item;
 pub(crate) use passing::Passable;
@@ -154,15 +153,16 @@ impl Outbox {
         Ok(())
     }
 
-    /// Appends our Close behind what is queued and accepts nothing more, in one step.
+    /// Appends our Close behind what is queued and accepts nothing more, in one step. `report` runs
+    /// before the lock is released, so every later report about this Close comes behind it.
     ///
     /// Returns `false`, and changes nothing, if that was done before.
-    pub(crate) fn close(&self, request: CloseRequest) -> bool {
+    pub(crate) fn close(&self, frame: &CloseFrame, report: impl FnOnce()) -> bool {
         let accepted = {
             let mut queue = self.lock();
-            let accepted = queue.append_close(&request.frame);
+            let accepted = queue.append_close(frame);
             if accepted {
-                queue.keep_request(request);
+                report();
             }
             accepted
         };
@@ -170,7 +170,7 @@ impl Outbox {
         accepted
     }
 
-    /// Like [`Outbox::close`], for the decider, which needs not be told; with `shed`, what waits is
+    /// Like [`Outbox::close`], for the decider, which needs no report; with `shed`, what waits is
     /// dropped and counted. It does not wait for the end of a message that passes.
     pub(crate) fn close_decided(&self, frame: &CloseFrame, shed: bool) -> bool {
         let accepted = {
@@ -184,17 +184,6 @@ impl Outbox {
         };
         self.room.notify_waiters();
         accepted
-    }
-
-    /// Takes the close that was accepted and that the decider has not heard of; one that answers the
-    /// peer's Close only once the decider knows of that.
-    pub(crate) fn take_request(&self, peer_close_is_known: bool) -> Option<CloseRequest> {
-        self.lock().take_request(peer_close_is_known)
-    }
-
-    /// Takes note that the peer's Close was read: a close that is accepted from now on answers it.
-    pub(crate) fn note_peer_close(&self) {
-        self.lock().note_peer_close();
     }
 
     /// Accepts no more data; our Close may still be appended.

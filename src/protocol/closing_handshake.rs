@@ -97,14 +97,6 @@ impl ClosingHandshake {
         self.evidence.state()
     }
 
-    /// Tells whether the peer's Close has come.
-    pub fn knows_peer_close(&self) -> bool {
-        match self.state() {
-            CloseState::Open | CloseState::CloseSent => false,
-            CloseState::CloseReceived | CloseState::Closed => true,
-        }
-    }
-
     /// Returns the first reason for this end to act.
     pub fn cause(&self) -> Cause {
         self.evidence.cause()

@@ -383,7 +383,7 @@ impl Mover {
 
     /// Reports the peer's Close and hands it to the application.
     fn deliver_close(&mut self, payload: &[u8]) {
-        // The decider hears of it before the application, whose answer may come at once.
+        // It is reported before the application sees it, whose answer may come at once.
         let Some(close) = self.take_close(payload) else { return };
         match self.driver {
             // Only with these does the application choose the answer.
@@ -403,7 +403,6 @@ impl Mover {
         self.reader.discard();
         let (close, breach) = classification::read_close(payload);
         let legal = breach.is_none().then(|| close.clone());
-        self.connection.outbox.note_peer_close();
         self.tell(Input::PeerClose { close, breach });
         legal
     }

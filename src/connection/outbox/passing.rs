@@ -354,9 +354,8 @@ mod tests {
 
     use super::*;
     use crate::connection::budget::MemoryBudget;
-    use crate::protocol::closing_handshake::CloseRequest;
     use crate::runtime::now;
-    use crate::vocabulary::{Cause, CloseCode, CloseFrame, Role};
+    use crate::vocabulary::{CloseCode, CloseFrame, Role};
 
     fn leg() -> (Outbox, Arc<MemoryBudget>) {
         let budget = Arc::new(MemoryBudget::new(1 << 20));
@@ -378,7 +377,7 @@ mod tests {
 
     fn close(outbox: &Outbox) -> bool {
         let frame = CloseFrame::coded(CloseCode::NORMAL, "");
-        outbox.close(CloseRequest { frame, cause: Cause::Api, by: None, limit: None })
+        outbox.close(&frame, || ())
     }
 
     /// Writes all that waits; returns it with what left whole.

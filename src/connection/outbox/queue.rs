@@ -10,7 +10,6 @@ use super::item::{Carries, Item};
 use super::line::{Flight, Line};
 use super::passing::Passing;
 use super::prepared::Prepared;
-use crate::protocol::closing_handshake::CloseRequest;
 use crate::protocol::frame_encoder::Opcode;
 use crate::vocabulary::{CloseFrame, Message, Role};
 
@@ -35,12 +34,6 @@ pub(super) struct Queue {
     /// Pongs that have it.
     pongs_placed: usize,
     gate: Gate,
-    /// A close that was accepted and that the decider has not heard of.
-    request: Option<CloseRequest>,
-    /// The peer's Close was read; what is accepted from now on answers it.
-    peer_closed: bool,
-    /// `request` was accepted after that.
-    answers: bool,
     shed: Lost,
     /// What a relay passes on, if this is a leg of one.
     pub(super) passing: Option<Box<Passing>>,
@@ -108,9 +101,6 @@ impl Queue {
             pongs: VecDeque::new(),
             pongs_placed: 0,
             gate: Gate::Open,
-            request: None,
-            peer_closed: false,
-            answers: false,
             shed: Lost::default(),
             passing: None,
         }
@@ -239,20 +229,6 @@ impl Queue {
             self.line.push(close);
         }
         true
-    }
-
-    pub(super) fn keep_request(&mut self, request: CloseRequest) {
-        self.request = Some(request);
-        self.answers = self.peer_closed;
-    }
-
-    /// Takes the request; one that answers the peer's Close only once that is `known`.
-    pub(super) fn take_request(&mut self, known: bool) -> Option<CloseRequest> {
-        self.request.take_if(|_| known || !self.answers)
-    }
-
-    pub(super) fn note_peer_close(&mut self) {
-        self.peer_closed = true;
     }
 
     /// Keeps a Ping until it can go; one that has not gone is replaced.

@@ -1,5 +1,6 @@
 mod in_flight;
 
+use std::cell::Cell;
 use std::sync::Barrier;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::protocol::frame_scanner::{ControlOpcode, ScanLimits};
 use crate::transport::websocket::{MessageReader, Piece};
-use crate::vocabulary::{Cause, CloseCode};
+use crate::vocabulary::CloseCode;
 
 const MANY: u64 = 1 << 30;
 
@@ -17,9 +18,8 @@ fn outbox(role: Role, limit: u64, memory: u64) -> (Outbox, Arc<MemoryBudget>) {
     (Outbox::new(role, limit, Arc::clone(&budget)), budget)
 }
 
-fn bye() -> CloseRequest {
-    let frame = CloseFrame::coded(CloseCode::NORMAL, "bye");
-    CloseRequest { frame, cause: Cause::Embedder, by: None, limit: None }
+fn bye() -> CloseFrame {
+    CloseFrame::coded(CloseCode::NORMAL, "bye")
 }
 
 /// What a message of so many bytes takes in memory while it waits.
@@ -114,15 +114,17 @@ fn close_payload() -> Vec<u8> {
 fn a_close_is_the_last_item_and_shuts_the_gate_in_one_step() {
     let (outbox, budget) = outbox(Role::Server, 1000, MANY);
     outbox.try_push(&message(1), Instant::now()).unwrap();
-    assert!(outbox.close(bye()));
-    assert!(!outbox.close(bye()));
+    let reports = Cell::new(0);
+    let close = || outbox.close(&bye(), || reports.set(reports.get() + 1));
+    assert!(close());
+    assert!(!close());
     assert!(!outbox.close_decided(&CloseFrame::Empty, false));
     let refused = Err(Refused::Closing);
     assert_eq!(outbox.try_push(&message(1), Instant::now()), refused);
     assert_eq!(outbox.push_moved(&message(1), Instant::now()), refused);
     assert_eq!(outbox.push_over_oldest(&message(1), Instant::now()), refused);
     assert_eq!(outbox.shed_newest(&message(1)), refused);
-    assert!(outbox.take_request(false).is_some() && outbox.take_request(false).is_none());
+    assert_eq!(reports.get(), 1);
     let seen = read(Role::Server, &write_all(&outbox));
     let close = Seen::Control(ControlOpcode::Close, close_payload());
     assert_eq!(seen, [Seen::Message(message(1)), close]);
@@ -137,7 +139,7 @@ fn of_a_hundred_closes_at_once_one_is_accepted_and_no_message_follows_it() {
         let close = || {
             together.wait();
             let pushed = outbox.try_push(&message(8), Instant::now()).is_ok();
-            (u64::from(pushed), usize::from(outbox.close(bye())))
+            (u64::from(pushed), usize::from(outbox.close(&bye(), || ())))
         };
         let (pushed, accepted) = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..100).map(|_| scope.spawn(close)).collect();
@@ -155,7 +157,7 @@ fn of_a_hundred_closes_at_once_one_is_accepted_and_no_message_follows_it() {
 #[test]
 fn pings_and_pongs_go_before_our_close_or_never() {
     let (outbox, _budget) = outbox(Role::Server, 1000, MANY);
-    outbox.close(bye());
+    outbox.close(&bye(), || ());
     outbox.ping([1; 4]);
     outbox.pong(b"first");
     outbox.pong(b"last");
@@ -202,7 +204,7 @@ fn a_peer_that_pings_and_never_reads_makes_nothing_grow() {
 #[test]
 fn nothing_follows_a_close_that_has_begun_to_leave() {
     let (outbox, _budget) = outbox(Role::Client, 1000, MANY);
-    outbox.close(bye());
+    outbox.close(&bye(), || ());
     let mut scratch = [0; 1024];
     let (mut bytes, _) = write(&outbox, &mut scratch, 1).unwrap();
     outbox.ping([2; 4]);
@@ -346,7 +348,7 @@ async fn room_is_told_of_when_bytes_leave_and_when_the_gate_shuts() {
     write(&outbox, &mut [0; 9], 1);
     assert!(tokio::time::timeout(patience, room).await.is_err());
     let room = full();
-    outbox.close(bye());
+    outbox.close(&bye(), || ());
     assert!(tokio::time::timeout(patience, room).await.is_ok());
     let room = full();
     outbox.end();
@@ -416,7 +418,7 @@ proptest! {
             }
             outbox.try_push(sent.last().unwrap(), Instant::now()).unwrap();
         }
-        prop_assert!(outbox.close(bye()));
+        prop_assert!(outbox.close(&bye(), || ()));
         let mut cuts = cuts.iter().cycle();
         while take(&outbox, *cuts.next().unwrap(), &mut bytes) {}
         prop_assert!(outbox.is_empty());

@@ -160,7 +160,7 @@ fn what_is_put_in_meanwhile_goes_behind_what_is_in_flight() {
         let direct =
             outbox.try_push_writing(&prepared, now, |_| unreachable!("a write is under way"));
         assert_eq!(direct, Ok(false));
-        assert!(outbox.close(bye()));
+        assert!(outbox.close(&bye(), || ()));
         assert!(!outbox.is_empty());
     })
     .unwrap();
@@ -266,7 +266,7 @@ proptest! {
                 Act::Ping => return outbox.ping([1; 4]),
                 Act::Pong => return outbox.pong(b"pong"),
                 Act::Overflow => return assert!(outbox.close_decided(&slow_consumer(), true)),
-                Act::Close => return assert!(outbox.close(bye())),
+                Act::Close => return assert!(outbox.close(&bye(), || ())),
             };
             let pushed = match act {
                 Act::PushOverOldest(_) => outbox.push_over_oldest(&message, now).is_ok(),

@@ -7,12 +7,11 @@ use crate::connection::budget::MemoryBudget;
 use crate::connection::outbox::item::Item;
 use crate::connection::outbox::tests::{Seen, read};
 use crate::connection::outbox::{Left, Outbox, Passable, Prepared, Refused};
-use crate::protocol::closing_handshake::CloseRequest;
 use crate::protocol::frame_encoder::{EncodedHeader, Opcode};
 use crate::protocol::frame_scanner::ControlOpcode;
 use crate::protocol::passage::MessageEnd;
 use crate::runtime::now;
-use crate::vocabulary::{Cause, CloseCode, CloseFrame, Message, Role};
+use crate::vocabulary::{CloseCode, CloseFrame, Message, Role};
 
 fn leg(limit: u64) -> (Outbox, Arc<MemoryBudget>) {
     let budget = Arc::new(MemoryBudget::new(1 << 20));
@@ -40,7 +39,7 @@ fn held(len: usize) -> usize {
 
 fn close(outbox: &Outbox) -> bool {
     let frame = CloseFrame::coded(CloseCode::NORMAL, "");
-    outbox.close(CloseRequest { frame, cause: Cause::Api, by: None, limit: None })
+    outbox.close(&frame, || ())
 }
 
 fn written(outbox: &Outbox) -> Vec<u8> {
