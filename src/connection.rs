@@ -1,9 +1,10 @@
 //! What is known of one connection, outside its actor and its mover.
 //!
 //! Both of them can die at any moment: panic, or be killed. So the evidence lives here, in the
-//! registry, and whoever is left can draw up the ending.
+//! registry, and the supervisor can draw up the ending without them.
 
 pub(crate) mod budget;
+pub(crate) mod closing;
 pub(crate) mod counters;
 pub(crate) mod handle;
 pub(crate) mod held;
@@ -14,28 +15,25 @@ mod own_wait;
 pub(crate) mod watch;
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::task::AtomicWaker;
-use ractor::ActorRef;
 use tokio::sync::Notify;
 
 use crate::config::ConnectionSettings;
-use crate::protocol::closing_handshake::{
-    ClosePolicy, CloseRequest, ClosingHandshake, Input, ReplyPolicy,
-};
+use crate::protocol::closing_handshake::{ClosePolicy, ClosingHandshake, ReplyPolicy};
 use crate::runtime::now;
 use crate::transport::shared_tcp::DirectWriter;
 use crate::vocabulary::{
-    CloseCode, CloseFrame, CloseState, ConnectionId, ConnectionStatus, Ending, Kind, Message,
-    Origin, Outcome, Role, TcpFacts,
+    ConnectionId, ConnectionStatus, Ending, Message, Origin, Outcome, Role, TcpFacts,
 };
 use budget::MemoryBudget;
+use closing::Orders;
 use counters::Counters;
 use inbox::Inbox;
-use mailbox::ConnectionMessage;
+use mailbox::Mailbox;
 use outbox::{Lost, Outbox, Passable, Prepared, Refused};
 use own_wait::OwnWaits;
 pub(crate) use own_wait::Remainder;
@@ -61,12 +59,12 @@ pub(crate) struct Connection {
     direct: OnceLock<DirectWriter>,
     /// Looks at each message that comes.
     watch: OnceLock<Arc<Watch>>,
+    /// The state of the closing handshake; see [`closing`].
     handshake: Mutex<ClosingHandshake>,
-    state: AtomicU8,
+    /// What of it the mover has to execute.
     orders: Mutex<Orders>,
-    actor: OnceLock<ActorRef<ConnectionMessage>>,
-    /// What the decider was told before there was one.
-    early: Mutex<Vec<ConnectionMessage>>,
+    /// Leads to the actor.
+    pub(crate) mailbox: Mailbox,
     at_end: Mutex<Option<AtEnd>>,
     ended: OnceLock<Arc<Ending>>,
     told: Notify,
@@ -74,37 +72,15 @@ pub(crate) struct Connection {
     pub(crate) own_waits: OwnWaits,
     /// Its mover does not read, because what it read would find no room.
     paused: AtomicBool,
+    /// The memory of all is used up: its mover drops what was received and not delivered.
+    drops_received: AtomicBool,
     /// Bytes that the memory budget was charged with for what was received in part.
     pub(crate) held_input: AtomicU64,
     /// The other leg of a relay.
     pub(crate) relay_peer: OnceLock<ConnectionId>,
 }
 
-/// What the decider wants of the mover. It only grows, but for the deadline.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(crate) struct Orders {
-    /// The closing handshake has begun: no more keepalive.
-    pub(crate) closing: bool,
-    pub(crate) stop_delivery: bool,
-    pub(crate) shutdown_write: bool,
-    pub(crate) flush_then_tell: bool,
-    /// The memory of all is used up: drop what was received and not delivered.
-    pub(crate) give_way: bool,
-    pub(crate) release: Option<Release>,
-    /// When the decider wants to be told of the time.
-    pub(crate) deadline: Option<Instant>,
-}
-
-/// How the transport is let go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Release {
-    /// Reset it.
-    pub(crate) reset: bool,
-    /// Do not wait for a backend to take what has come.
-    pub(crate) at_once: bool,
-}
-
-/// What was seen as the transport was let go.
+/// What was seen as the transport was dropped.
 #[derive(Debug, Clone, Copy)]
 struct AtEnd {
     at: Instant,
@@ -153,15 +129,14 @@ impl Connection {
             direct: OnceLock::new(),
             watch: OnceLock::new(),
             handshake: Mutex::new(ClosingHandshake::new(role, policy)),
-            state: AtomicU8::new(code_of(CloseState::Open)),
             orders: Mutex::default(),
-            actor: OnceLock::new(),
-            early: Mutex::default(),
+            mailbox: Mailbox::default(),
             at_end: Mutex::new(None),
             ended: OnceLock::new(),
             told: Notify::new(),
             own_waits: OwnWaits::default(),
             paused: AtomicBool::new(false),
+            drops_received: AtomicBool::new(false),
             held_input: AtomicU64::new(0),
             relay_peer: OnceLock::new(),
         }
@@ -212,6 +187,17 @@ impl Connection {
         self.paused.load(Ordering::Relaxed)
     }
 
+    /// Makes the mover drop what was received and not delivered: others need the memory.
+    pub(crate) fn drop_received(&self) {
+        self.drops_received.store(true, Ordering::Release);
+        self.mover.wake();
+    }
+
+    /// Tells whether what was received and not delivered is to be dropped.
+    pub(crate) fn drops_received(&self) -> bool {
+        self.drops_received.load(Ordering::Acquire)
+    }
+
     /// Sends a message if there is room. Where nothing waits it is written here and now, which
     /// saves waking the mover: for one message to many connections.
     pub(crate) fn push_directly(&self, prepared: &Prepared, now: Instant) -> Result<(), Refused> {
@@ -254,99 +240,6 @@ impl Connection {
             self.mover.wake();
         }
         Ok(passed.refused)
-    }
-
-    /// Asks for a close: our Close is queued behind what is queued, and the decider is told.
-    ///
-    /// Returns `false` if a close was accepted before, or the connection is at its end.
-    pub(crate) fn close(&self, request: CloseRequest) -> bool {
-        let frame = request.frame.clone();
-        let accepted = self.outbox.close(&frame, || {
-            self.tell(ConnectionMessage::Fact(Input::CloseAccepted(request)));
-        });
-        if accepted {
-            self.mover.wake();
-        }
-        accepted
-    }
-
-    /// Makes a Close in our own words, with the id if `close.reason_id` says so.
-    pub(crate) fn own_frame(&self, code: CloseCode, reason: &str) -> CloseFrame {
-        let signature = self.settings.close.reason_id.then(|| self.id.short());
-        CloseFrame::signed(code, reason, signature.as_deref())
-    }
-
-    /// Sends the decider a message; at the end there is none, and nothing left to tell it.
-    pub(crate) fn tell(&self, message: ConnectionMessage) {
-        if let Some(actor) = self.actor.get() {
-            let _ = actor.cast(message);
-            return;
-        }
-        let mut early = self.early.lock().unwrap_or_else(PoisonError::into_inner);
-        match self.actor.get() {
-            Some(actor) => drop(actor.cast(message)),
-            None => early.push(message),
-        }
-    }
-
-    /// Takes note of the actor, and tells it what it has missed.
-    pub(crate) fn set_actor(&self, actor: ActorRef<ConnectionMessage>) {
-        let mut early = self.early.lock().unwrap_or_else(PoisonError::into_inner);
-        for message in std::mem::take(&mut *early) {
-            let _ = actor.cast(message);
-        }
-        let _ = self.actor.set(actor);
-    }
-
-    /// Returns the actor, so that tests can kill it.
-    #[cfg(test)]
-    pub(crate) fn actor(&self) -> Option<&ActorRef<ConnectionMessage>> {
-        self.actor.get()
-    }
-
-    pub(crate) fn handshake(&self) -> MutexGuard<'_, ClosingHandshake> {
-        // An actor that panicked in here leaves evidence that is as good as it can be.
-        self.handshake.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Where the closing handshake stands, from the moment a close is accepted; `closed` at the end.
-    pub(crate) fn state(&self) -> CloseState {
-        if self.has_ended() {
-            return CloseState::Closed;
-        }
-        match state_of(self.state.load(Ordering::Acquire)) {
-            // Accepted, and not yet known to the decider.
-            CloseState::Open if self.outbox.has_close() => CloseState::CloseSent,
-            state @ (CloseState::Open
-            | CloseState::CloseSent
-            | CloseState::CloseReceived
-            | CloseState::Closed) => state,
-        }
-    }
-
-    pub(crate) fn set_state(&self, state: CloseState) {
-        self.state.store(code_of(state), Ordering::Release);
-    }
-
-    pub(crate) fn orders(&self) -> Orders {
-        *self.lock_orders()
-    }
-
-    /// Changes the orders and wakes the mover to carry them out.
-    pub(crate) fn order(&self, change: impl FnOnce(&mut Orders)) {
-        change(&mut self.lock_orders());
-        self.mover.wake();
-    }
-
-    fn lock_orders(&self) -> MutexGuard<'_, Orders> {
-        self.orders.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Draws up the outcome, once the actor and the mover are gone; where the closing handshake has
-    /// not ended, one of them died, of what `what` says.
-    pub(crate) fn outcome_or(&self, what: impl FnOnce() -> String) -> Outcome {
-        let mut handshake = self.handshake();
-        handshake.outcome().unwrap_or_else(|| handshake.fail_actor(&what()))
     }
 
     /// Says that nothing more will come, and counts what nobody will take.
@@ -420,14 +313,6 @@ impl Connection {
         self.ended.get().is_some() || self.lock_at_end().is_some()
     }
 
-    /// Returns how it ended, as soon as that is fixed.
-    pub(crate) fn ended_as(&self) -> Option<Kind> {
-        match self.ended.get() {
-            Some(ending) => Some(ending.outcome.kind),
-            None => self.handshake().kind(),
-        }
-    }
-
     fn lock_at_end(&self) -> MutexGuard<'_, Option<AtEnd>> {
         self.at_end.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -456,24 +341,5 @@ impl fmt::Debug for Connection {
             .field("id", &self.id)
             .field("state", &self.state())
             .finish_non_exhaustive()
-    }
-}
-
-fn code_of(state: CloseState) -> u8 {
-    match state {
-        CloseState::Open => 0,
-        CloseState::CloseSent => 1,
-        CloseState::CloseReceived => 2,
-        CloseState::Closed => 3,
-    }
-}
-
-fn state_of(code: u8) -> CloseState {
-    match code {
-        0 => CloseState::Open,
-        1 => CloseState::CloseSent,
-        2 => CloseState::CloseReceived,
-        // `code_of` is the only writer.
-        _ => CloseState::Closed,
     }
 }

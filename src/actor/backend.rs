@@ -11,7 +11,6 @@ use std::task::{Context, Poll};
 use super::link::{Leg, Link};
 use crate::connection::handle::ConnectionHandle;
 use crate::connection::inbox::Incoming;
-use crate::connection::mailbox::ConnectionMessage;
 use crate::connection::watch::Watch;
 use crate::connection::{Connection, Remainder};
 use crate::protocol::closing_handshake::{Input, ReplyPolicy};
@@ -470,7 +469,7 @@ impl Drop for Receiver {
         self.connection.counters.discarded(lost.messages);
         if lost.close {
             // Nobody has seen the peer's Close, so nobody will choose the answer.
-            self.connection.tell(ConnectionMessage::Fact(Input::ReplyInKind));
+            self.connection.report(Input::ReplyInKind);
         }
         self.connection.mover.wake();
     }

@@ -1,7 +1,8 @@
-//! The decider: the ractor actor of one connection, whose state is the closing handshake.
+//! The decider: the ractor actor of one connection, which alone changes the closing handshake.
 //!
-//! Its mailbox carries control and the facts that its mover reports, never message data, so it is
-//! never deaf: a close, an abort or a stop is heard whatever the socket does.
+//! Its mailbox carries control and the facts that its mover reports, never message data, so a close,
+//! an abort or a stop is handled whatever the socket does. In which order, and why exactly one ending
+//! follows, is written down in [`connection::closing`](crate::connection::closing).
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -14,10 +15,10 @@ use super::backend::Backend;
 use super::failure::ConnectionFailure;
 use super::link::Link;
 use super::mover::Mover;
+use crate::connection::Connection;
 use crate::connection::handle::ConnectionHandle;
 use crate::connection::mailbox::ConnectionMessage;
-use crate::connection::{Connection, Release};
-use crate::protocol::closing_handshake::{Action, Input};
+use crate::protocol::closing_handshake::{Action, ClosingHandshake, Input};
 use crate::runtime::now;
 use crate::transport::socket::Transport;
 use crate::vocabulary::{Closing, Kind};
@@ -48,8 +49,6 @@ pub(crate) struct Deciding {
     _mover: MoverTask,
     /// The way to the other leg of a relay.
     link: Option<Arc<Link>>,
-    /// What is to be done next; kept for its allocation.
-    actions: Vec<Action>,
 }
 
 impl Actor for Decider {
@@ -64,13 +63,13 @@ impl Actor for Decider {
     ) -> Result<Deciding, ActorProcessingErr> {
         let Start { connection, publisher, transport, read_ahead, backend } = start;
         connection.set_direct_writer(transport.direct_writer());
-        connection.set_actor(myself);
+        connection.mailbox.open(myself);
         let handle = ConnectionHandle::new(Arc::clone(&connection));
         let link = backend.link();
         let driver = backend.start(&handle);
         let mover = Mover::new(Arc::clone(&connection), transport, read_ahead, driver);
         let mover = MoverTask::spawn(mover, Arc::clone(&connection));
-        Ok(Deciding { connection, publisher, _mover: mover, link, actions: Vec::new() })
+        Ok(Deciding { connection, publisher, _mover: mover, link })
     }
 
     async fn handle(
@@ -79,7 +78,7 @@ impl Actor for Decider {
         message: ConnectionMessage,
         deciding: &mut Deciding,
     ) -> Result<(), ActorProcessingErr> {
-        // What the mover had to tell, it has told before it says that it is gone.
+        // It is the last message of the mover: everything else was handled before.
         let released = matches!(message, ConnectionMessage::Released);
         deciding.handle(message);
         if !released {
@@ -98,70 +97,51 @@ impl Actor for Decider {
 }
 
 impl Deciding {
-    fn handle(&mut self, message: ConnectionMessage) {
-        let connection = Arc::clone(&self.connection);
+    /// Tells the closing handshake what happened, and hands on what follows from it: orders to the
+    /// outbox and the mover, a loss to the other leg of a relay, a change of state to the observer.
+    fn handle(&self, message: ConnectionMessage) {
+        let connection = &*self.connection;
         let mut handshake = connection.handshake();
         let before = handshake.state();
-        let now = now();
-        let actions = &mut self.actions;
-        match message {
-            ConnectionMessage::Released => {}
-            ConnectionMessage::Fact(input) => handshake.handle_input(now, input, actions),
-            ConnectionMessage::Deadline => {
-                if let Some(link) = &self.link
-                    && handshake.poll_deadline().is_some_and(|deadline| deadline <= now)
-                    && connection.outbox.awaits_frame_end()
-                {
-                    let loss = link.loss_for_want_of_a_frame_end();
-                    handshake.handle_input(now, Input::RelayLost(loss), actions);
-                }
-                handshake.handle_deadline(now, actions);
-            }
-            #[cfg(test)]
-            ConnectionMessage::Panic => panic!("a test asked for it"),
-        }
-        for action in actions.drain(..) {
-            match action {
-                // If a close was accepted meanwhile, its frame goes instead, and it is in the mailbox.
-                Action::SendClose { frame, shed } => {
-                    connection.outbox.close_decided(&frame, shed);
-                }
-                Action::StopDelivery => connection.order(|orders| orders.stop_delivery = true),
-                Action::ShutdownWrite => connection.order(|orders| orders.shutdown_write = true),
-                Action::FlushThenTell => {
-                    connection.outbox.shut();
-                    connection.order(|orders| orders.flush_then_tell = true);
-                }
-                Action::Finish { reset, kind } => {
-                    connection.outbox.shut();
-                    let release = Release { reset, at_once: must_not_wait(kind) };
-                    connection.order(|orders| orders.release = Some(release));
-                }
-            }
-        }
+        let actions = self.advance(&mut handshake, message);
+        connection.order(actions, handshake.poll_deadline());
         if let Some(link) = &self.link
             && let Some((kind, what, limit)) = handshake.loss()
         {
             link.lose(kind, what, limit);
         }
-        let (state, deadline) = (handshake.state(), handshake.poll_deadline());
-        let (cause, closing) = (handshake.cause(), deadline.is_some() || handshake.is_ended());
+        let (state, cause) = (handshake.state(), handshake.cause());
         drop(handshake);
-        connection.set_state(state);
-        connection.order(|orders| {
-            orders.deadline = deadline;
-            orders.closing |= closing;
-        });
         if state != before {
             let closing = Closing { id: connection.id, state, cause, at: SystemTime::now() };
             self.publisher.closing(closing);
         }
     }
-}
 
-/// Somebody wants it gone now, or there is nobody left to take what came.
-fn must_not_wait(kind: Kind) -> bool {
-    matches!(kind, Kind::Aborted | Kind::DrainDeadline | Kind::BackendFailed)
+    /// Returns what is to be done, in order.
+    fn advance(&self, handshake: &mut ClosingHandshake, message: ConnectionMessage) -> Vec<Action> {
+        let now = now();
+        let mut actions = Vec::new();
+        match message {
+            ConnectionMessage::Fact(input) => handshake.handle_input(now, input, &mut actions),
+            ConnectionMessage::Deadline => {
+                // A Close that waits for the rest of a frame of the other leg is not this peer's
+                // fault.
+                if let Some(link) = &self.link
+                    && handshake.poll_deadline().is_some_and(|deadline| deadline <= now)
+                    && self.connection.outbox.awaits_frame_end()
+                {
+                    let loss = link.loss_for_want_of_a_frame_end();
+                    handshake.handle_input(now, Input::RelayLost(loss), &mut actions);
+                }
+                handshake.handle_deadline(now, &mut actions);
+            }
+            ConnectionMessage::Released => {}
+            #[cfg(test)]
+            ConnectionMessage::Panic => panic!("a test asked for it"),
+        }
+        actions
+    }
 }
 
 /// The mover's task, which ends with its owner.
@@ -190,6 +170,6 @@ struct ReleaseGuard(Arc<Connection>);
 
 impl Drop for ReleaseGuard {
     fn drop(&mut self) {
-        self.0.tell(ConnectionMessage::Released);
+        self.0.mailbox.send(ConnectionMessage::Released);
     }
 }

@@ -9,7 +9,7 @@ pub(crate) enum ConnectionFailure {
     /// The connection ended, and not clean.
     #[error("the connection ended: {0}")]
     Ended(Kind),
-    /// The mover died before there was a verdict.
+    /// The mover died before the closing handshake had ended.
     #[error("the connection's mover died")]
     MoverDied,
 }

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::connection::Connection;
-use crate::connection::mailbox::ConnectionMessage;
 use crate::protocol::closing_handshake::{CloseRequest, Input, RelayLoss};
 use crate::protocol::passage::{Masker, Passage};
 use crate::vocabulary::{Cause, CloseCode, CloseFrame, Kind, Limit};
@@ -104,7 +103,7 @@ impl Link {
             (Side::Application | Side::Client, _, _) => None,
         };
         let loss = RelayLoss { what, kind: kind_for_other(self.side), code, reason, cut };
-        self.other.tell(ConnectionMessage::Fact(Input::RelayLost(loss)));
+        self.other.report(Input::RelayLost(loss));
     }
 
     /// Makes of a Close that waited in vain for the rest of a frame or message what it is: the other

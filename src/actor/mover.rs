@@ -1,13 +1,14 @@
 //! The mover: the task that owns the socket of one connection and moves its bytes.
 //!
-//! It hands messages to the backend, writes what is in the outbox, carries out the decider's
-//! orders and reports facts. It takes all that is ready, then writes once. Reading and writing do
+//! It hands messages to the backend, writes what is in the outbox, executes the actions of the closing
+//! handshake and reports facts. It takes all that is ready, then writes once. Reading and writing do
 //! not block each other: while a write is stalled, reading goes on until the inbox is full.
 //!
 //! It is a future written by hand, because everything it waits for (socket both ways, backend,
 //! orders, one timer) may become ready in any order, and an idle connection should cost no more
 //! than its state.
 
+mod acting;
 mod reading;
 mod turn;
 mod unfinished;
@@ -23,17 +24,18 @@ use bytes::Bytes;
 use tokio::time::Sleep;
 
 use super::backend::Driver;
+use crate::connection::Connection;
 use crate::connection::mailbox::ConnectionMessage;
-use crate::connection::{Connection, Orders, Release};
 use crate::policy::rate::TokenBucket;
 use crate::protocol::classification::{Loss, LossKind};
 use crate::protocol::closing_handshake::{CloseRequest, Input};
 use crate::protocol::frame_scanner::{Position, ScanLimits};
 use crate::protocol::keepalive::{Due, Keepalive, KeepalivePolicy, StallDetector};
 use crate::runtime::now;
-use crate::transport::socket::{Gone, TcpState, Transport};
+use crate::transport::socket::{TcpState, Transport};
 use crate::transport::websocket::MessageReader;
 use crate::vocabulary::{Cause, CloseCode, Limit};
+use acting::AfterFlush;
 use reading::Reading;
 use turn::Turn;
 use unfinished::MessageClock;
@@ -62,16 +64,21 @@ pub(crate) struct Mover {
     charged: u64,
     clock: MessageClock,
     /// What was received and not delivered was dropped, because the memory of all was used up.
-    gave_way: bool,
+    dropped_received: bool,
     /// Reading waited for memory when the peer ended its half: the rest is read without it.
     last_bytes: bool,
-    orders: Orders,
+    /// The closing handshake has begun.
+    closing: bool,
+    /// When it wants to be told of the time; none while it is open.
+    closing_deadline: Option<Instant>,
+    /// The connection is failed: what comes is counted, and not delivered.
+    delivery_stopped: bool,
+    after_flush: AfterFlush,
     /// By how much the deadline of the closing handshake is put off: nobody listened meanwhile.
     put_off: PutOff,
     stall_detector: StallDetector,
     timer: Timer,
-    /// Told once each.
-    told: Told,
+    reported: Reported,
     stage: Stage,
 }
 
@@ -92,10 +99,9 @@ struct PutOff {
     by: Duration,
 }
 
-/// Facts that are told only once.
+/// Facts that are reported once each.
 #[derive(Debug, Default)]
-struct Told {
-    flushed: bool,
+struct Reported {
     stalled: bool,
     inbox_stalled: bool,
     in_kind: bool,
@@ -137,13 +143,16 @@ impl Mover {
             writing: Writing::default(),
             charged: 0,
             clock: MessageClock::default(),
-            gave_way: false,
+            dropped_received: false,
             last_bytes: false,
-            orders: Orders::default(),
+            closing: false,
+            closing_deadline: None,
+            delivery_stopped: false,
+            after_flush: AfterFlush::default(),
             put_off: PutOff::default(),
             stall_detector: StallDetector::default(),
             timer: Timer::default(),
-            told: Told::default(),
+            reported: Reported::default(),
             stage: Stage::Moving,
             connection,
         }
@@ -161,8 +170,8 @@ impl Mover {
         }
     }
 
-    fn tell(&self, input: Input) {
-        self.connection.tell(ConnectionMessage::Fact(input));
+    fn report(&self, input: Input) {
+        self.connection.report(input);
     }
 
     /// Moves what is ready, both ways, until nothing is, or the turn is over.
@@ -170,15 +179,10 @@ impl Mover {
         self.turn = Turn::new();
         while !self.turn.is_over() {
             self.turn.spend_round();
-            self.orders = self.connection.orders();
-            if self.orders.closing {
-                self.keepalive = None;
-            }
-            if let Some(release) = self.orders.release {
-                self.let_go(release, now);
+            if self.execute_orders(now) {
                 return Poll::Ready(());
             }
-            self.give_way(now);
+            self.drop_received(now);
             let ran = self.poll_driver(cx);
             let read = self.poll_read(cx, now);
             let wrote = self.poll_write(cx, now);
@@ -198,14 +202,14 @@ impl Mover {
         let Some(failure) = self.driver.poll(cx) else {
             if self.reading.is_ignoring()
                 && self.connection.own_waits.are_under_way()
-                && !std::mem::replace(&mut self.told.in_kind, true)
+                && !std::mem::replace(&mut self.reported.in_kind, true)
             {
                 // It will not choose an answer while it waits for what comes behind that.
-                self.tell(Input::ReplyInKind);
+                self.report(Input::ReplyInKind);
             }
             return false;
         };
-        self.tell(Input::BackendFailed { code: failure.code, what: failure.what, limit: None });
+        self.report(Input::BackendFailed { code: failure.code, what: failure.what, limit: None });
         let lost = self.connection.inbox.abandon();
         self.connection.counters.discarded(lost.messages);
         true
@@ -234,23 +238,23 @@ impl Mover {
         acted |= self.notice_last_bytes();
         if let Some(deadline) = self.deadline()
             && deadline <= now
-            && self.told.deadline != Some(deadline)
+            && self.reported.deadline != Some(deadline)
         {
-            self.told.deadline = Some(deadline);
-            self.connection.tell(ConnectionMessage::Deadline);
+            self.reported.deadline = Some(deadline);
+            self.connection.mailbox.send(ConnectionMessage::Deadline);
         }
-        let told = self.told.deadline;
+        let reported = self.reported.deadline;
         let keepalive = self.keepalive.as_ref();
         // Those that blame somebody for silence.
         let waits = [
-            self.deadline().filter(|deadline| told != Some(*deadline)),
+            self.deadline().filter(|deadline| reported != Some(*deadline)),
             keepalive.and_then(Keepalive::silence_deadline),
-            self.writing.deadline(&self.connection).filter(|_| !self.told.stalled),
-            // Told already, if reading has ended: then it is the decider's turn.
+            self.writing.deadline(&self.connection).filter(|_| !self.reported.stalled),
+            // Reported already, if reading has ended: then it is the decider's turn.
             self.writing
                 .failure_deadline(self.connection.settings.close.linger)
                 .filter(|_| !self.reading.has_ended()),
-            self.reading.stall_deadline(&self.connection).filter(|_| !self.told.inbox_stalled),
+            self.reading.stall_deadline(&self.connection).filter(|_| !self.reported.inbox_stalled),
             self.message_deadline(),
         ];
         let waits = waits.into_iter().flatten().min();
@@ -264,7 +268,7 @@ impl Mover {
 
     /// Returns when the decider wants to be told of the time.
     fn deadline(&self) -> Option<Instant> {
-        let deadline = self.orders.deadline?;
+        let deadline = self.closing_deadline?;
         let put_off = self.put_off.deadline == Some(deadline);
         Some(if put_off { deadline + self.put_off.by } else { deadline })
     }
@@ -277,8 +281,8 @@ impl Mover {
         self.writing.put_off(missed);
         self.reading.put_off(missed);
         self.clock.put_off(missed);
-        if self.put_off.deadline != self.orders.deadline {
-            self.put_off = PutOff { deadline: self.orders.deadline, by: Duration::ZERO };
+        if self.put_off.deadline != self.closing_deadline {
+            self.put_off = PutOff { deadline: self.closing_deadline, by: Duration::ZERO };
         }
         self.put_off.by += missed;
     }
@@ -298,7 +302,7 @@ impl Mover {
             match due {
                 Due::SendPing(payload) => self.connection.outbox.ping(payload),
                 Due::PongOverdue(silent) => {
-                    self.connection.tell(ConnectionMessage::Fact(Input::PongOverdue { silent }));
+                    self.connection.report(Input::PongOverdue { silent });
                 }
                 Due::Idle(idle) => {
                     let limit = limit_of(
@@ -331,26 +335,26 @@ impl Mover {
         let limits = &self.connection.settings.limits;
         if let Some(deadline) = self.writing.deadline(&self.connection)
             && deadline <= now
-            && !self.told.stalled
+            && !self.reported.stalled
         {
-            self.told.stalled = true;
+            self.reported.stalled = true;
             let stalled = self.writing.stalled_for(now);
-            self.tell(Input::WriteStalled(limit_of(
+            self.report(Input::WriteStalled(limit_of(
                 "write_timeout",
                 limits.write_timeout,
                 stalled,
             )));
         }
         if let Some(stalled) = self.reading.backend_stalled(&self.connection, now)
-            && !self.told.inbox_stalled
+            && !self.reported.inbox_stalled
         {
-            self.told.inbox_stalled = true;
+            self.reported.inbox_stalled = true;
             let what = format!(
                 "the backend took nothing for {} ms while its inbox was full",
                 stalled.as_millis()
             );
             let limit = limit_of("inbox_timeout", limits.inbox_timeout, stalled);
-            self.tell(Input::BackendFailed {
+            self.report(Input::BackendFailed {
                 code: CloseCode::INTERNAL_ERROR,
                 what,
                 limit: Some(limit),
@@ -380,58 +384,15 @@ impl Mover {
     /// Reports, once, that the transport is lost.
     fn lose(&mut self, how: LossKind) {
         if self.reading.end() {
-            self.tell_loss(how);
+            self.report_loss(how);
             // What is not complete will not be.
             self.reader.discard();
             self.charge_input();
         }
     }
 
-    fn tell_loss(&self, how: LossKind) {
-        self.tell(Input::TransportEnded(Loss { how, position: self.position() }));
-    }
-
-    /// Lets the transport go, and gives the backend what has come while it still may take it.
-    fn let_go(&mut self, release: Release, now: Instant) {
-        let tcp = self.transport.kernel().map(Into::into);
-        if release.reset {
-            self.transport.reset_on_drop();
-        }
-        // This is where the socket closes.
-        self.transport = Box::new(Gone);
-        self.absorb_carry(now);
-        self.reader.discard();
-        self.release_input();
-        self.connection.close_books(tcp);
-        self.connection.inbox.end();
-        let at_once = release.at_once && !self.connection.own_waits.are_under_way();
-        self.stage = match (&self.driver, at_once) {
-            (Driver::Handler(_), false) => {
-                Stage::Settling { until: now + self.connection.settings.close.linger }
-            }
-            (Driver::Handler(_), true)
-            | (
-                Driver::Echo | Driver::Receiver | Driver::Relay(_) | Driver::Nowhere | Driver::Done,
-                _,
-            ) => Stage::Over,
-        };
-    }
-
-    /// Lets the handler take what had come before the end, for a bounded time. The ending that it
-    /// waits for itself does not wait for it; what is left of it runs behind the end.
-    fn poll_settling(&mut self, cx: &mut Context<'_>, until: Instant) -> Poll<()> {
-        // A failure changes nothing any more: the verdict is fixed.
-        let _ = self.driver.poll(cx);
-        let over = matches!(self.driver, Driver::Done)
-            || self.connection.own_waits.are_under_way()
-            || self.timer.set(Some(until), now(), cx);
-        if !over {
-            return Poll::Pending;
-        }
-        if let Some(remainder) = self.driver.take_remainder() {
-            self.connection.own_waits.leave(remainder);
-        }
-        Poll::Ready(())
+    fn report_loss(&self, how: LossKind) {
+        self.report(Input::TransportEnded(Loss { how, position: self.position() }));
     }
 
     fn finish(&mut self) {
@@ -445,7 +406,7 @@ impl Future for Mover {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let mover = &mut *self;
-        // Before anything is looked at, so that no order given meanwhile goes unheard.
+        // Before anything is looked at, so that no order given meanwhile is missed.
         mover.connection.mover.register(cx.waker());
         loop {
             match mover.stage {

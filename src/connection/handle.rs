@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Connection;
-use super::mailbox::ConnectionMessage;
 use super::outbox::{Outbox, Prepared, Refused};
 use crate::config::OnFull;
 use crate::protocol::closing_handshake::{CloseRequest, Input};
@@ -291,7 +290,7 @@ impl ConnectionHandle {
 
     /// Drops the connection at once, for a reason of the contract.
     pub fn abort_with(&self, cause: Cause, by: Option<Requester>) {
-        self.connection.tell(ConnectionMessage::Fact(Input::Abort { cause, by }));
+        self.connection.report(Input::Abort { cause, by });
     }
 
     /// Waits for the ending. Returns at once if the connection has ended. Cancel safe.
@@ -312,7 +311,7 @@ impl ConnectionHandle {
 
     /// Answers the peer's Close with its own code, if the application was to choose and has not.
     pub(crate) fn reply_in_kind(&self) {
-        self.connection.tell(ConnectionMessage::Fact(Input::ReplyInKind));
+        self.connection.report(Input::ReplyInKind);
     }
 
     pub(crate) fn connection(&self) -> &Arc<Connection> {
@@ -322,7 +321,7 @@ impl ConnectionHandle {
     fn overflow(&self, queued: usize, limit: usize) {
         let limit = Limit { name: "outbox_bytes", limit: limit as u64, observed: queued as u64 };
         self.connection.outbox.refuse();
-        self.connection.tell(ConnectionMessage::Fact(Input::OutboxOverflow(limit)));
+        self.connection.report(Input::OutboxOverflow(limit));
     }
 
     fn invalid_state(&self) -> SendError {

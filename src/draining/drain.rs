@@ -7,7 +7,6 @@ use super::job::{self, Job, Jobs};
 use super::options::DrainReport;
 
 use crate::connection::Connection;
-use crate::connection::mailbox::ConnectionMessage;
 use crate::node::{Node, NotAccepting};
 use crate::policy::drain::DrainPlan;
 use crate::protocol::closing_handshake::{CloseRequest, Input};
@@ -185,7 +184,7 @@ impl Draining<'_> {
         for connection in left {
             if self.job.cut(connection.id) {
                 let input = Input::DrainDeadline(Some(self.job.requester()));
-                connection.tell(ConnectionMessage::Fact(input));
+                connection.report(input);
             }
         }
     }

@@ -12,7 +12,6 @@ use super::relays::{DrainBackendError, NoBackend, Relays};
 use crate::config::{ConnectionSettings, Records};
 use crate::connection::budget::MemoryBudget;
 use crate::connection::handle::ConnectionHandle;
-use crate::connection::mailbox::ConnectionMessage;
 use crate::draining::drain;
 use crate::draining::job::Jobs;
 use crate::draining::options::{DrainOptions, DrainReport, DrainUnderWay};
@@ -355,7 +354,7 @@ impl Core {
         self.node.refuse_new(NotAccepting::Asked);
         for connection in self.node.registry.all() {
             let input = Input::Abort { cause: Cause::Drain, by: by.clone() };
-            connection.tell(ConnectionMessage::Fact(input));
+            connection.report(input);
         }
     }
 

@@ -11,7 +11,6 @@ use std::time::Duration;
 use crate::connection::Connection;
 use crate::connection::budget::MemoryBudget;
 use crate::connection::held::Held;
-use crate::connection::mailbox::ConnectionMessage;
 use crate::node::registry::Registry;
 use crate::protocol::closing_handshake::Input;
 use crate::vocabulary::Limit;
@@ -52,8 +51,8 @@ fn choose(budget: &MemoryBudget, registry: &Registry) -> bool {
     let mut found = false;
     for (held, connection) in registry.holders() {
         found = true;
-        if connection.orders().give_way {
-            // It was chosen before, and is about to let go.
+        if connection.drops_received() {
+            // It was chosen before, and is about to drop what it holds.
             left = left.saturating_sub(held.total());
         } else {
             holders.push((held, connection));
@@ -87,11 +86,11 @@ fn give_way(connection: &Connection, held: Held, limit: u64) {
         "limits.memory was used up, and this connection held most of it: {input} bytes of what was \
          received in part, {inbox} in its inbox, {outbox} in its outbox"
     );
-    connection.order(|orders| orders.give_way = true);
-    connection.tell(ConnectionMessage::Fact(Input::MemoryExhausted {
+    connection.drop_received();
+    connection.report(Input::MemoryExhausted {
         limit: Limit { name: "memory", limit, observed: held.total() },
         what,
         // A peer that lets so much wait will not take our Close in time either.
         reads: outbox <= input + inbox,
-    }));
+    });
 }

@@ -17,7 +17,6 @@ use crate::actor::failure::ConnectionFailure;
 use crate::actor::link::{Link, Side};
 use crate::connection::budget::MemoryBudget;
 use crate::connection::handle::ConnectionHandle;
-use crate::connection::mailbox::ConnectionMessage;
 use crate::connection::{Birth, Connection};
 use crate::protocol::closing_handshake::Input;
 use crate::runtime::now;
@@ -133,14 +132,14 @@ impl Actor for SupervisorActor {
             SupervisionEvent::ActorTerminated(child, state, reason) => {
                 // With its state goes its mover, if that is still there.
                 drop(state);
-                supervising.bury(child.get_id(), Death::Stopped(reason));
+                supervising.reap(child.get_id(), Death::Stopped(reason));
             }
             SupervisionEvent::ActorFailed(child, error) => {
                 let how = match error.downcast::<ConnectionFailure>() {
                     Ok(failure) => Death::Failed(*failure),
                     Err(panic) => Death::Panicked(panic.to_string()),
                 };
-                supervising.bury(child.get_id(), how);
+                supervising.reap(child.get_id(), how);
             }
             SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_) => {}
         }
@@ -257,7 +256,7 @@ impl Supervising {
     }
 
     /// Publishes the ending of a connection whose actor has ended.
-    fn bury(&mut self, child: ActorId, death: Death) {
+    fn reap(&mut self, child: ActorId, death: Death) {
         if let Some(child) = self.children.remove(&child) {
             self.publish(&child, death);
             while self.remainders.try_join_next().is_some() {}
@@ -286,7 +285,7 @@ impl Supervising {
     fn abort_all(&self) {
         for child in self.children.values() {
             let input = Input::Abort { cause: Cause::Embedder, by: None };
-            child.tell(ConnectionMessage::Fact(input));
+            child.report(input);
         }
     }
 

@@ -362,7 +362,7 @@ impl ClosingHandshake {
                     // The peer has ended its half only: it may still read what is queued.
                     self.evidence.peer_half_ended(end);
                     self.phase = Phase::Flushing { deadline: self.within_linger(now) };
-                    actions.push(Action::FlushThenTell);
+                    actions.push(Action::FlushThenReport);
                 } else {
                     self.finish(end, false, actions);
                 }

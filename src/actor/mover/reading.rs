@@ -159,7 +159,7 @@ impl Mover {
                 let fin_came_first = failure.behind_fin && seen == LossKind::Reset;
                 self.lose(if fin_came_first { LossKind::Fin } else { seen });
                 // With the peer's half only its half is over; with the failed write, both are.
-                self.tell_loss(reset);
+                self.report_loss(reset);
             }
         }
     }
@@ -193,7 +193,7 @@ impl Mover {
 
     fn has_room(&self, now: Instant) -> bool {
         // What is discarded takes no room.
-        if self.orders.stop_delivery || self.must_read(now) {
+        if self.delivery_stopped || self.must_read(now) {
             return true;
         }
         let room = match &self.driver {
@@ -208,17 +208,17 @@ impl Mover {
 
     /// Tells whether reading goes on without room: what finds none is discarded.
     fn must_read(&self, now: Instant) -> bool {
-        self.writing.has_failed() || self.hurries(now)
+        self.writing.has_failed() || self.is_near_close_deadline(now)
     }
 
     /// The peer's answer to our Close may be behind what the backend does not take. Shortly before
     /// the peer would be blamed for it, what finds no room is discarded, and counted.
     ///
     /// A handler that waits for the ending takes nothing before that has come.
-    fn hurries(&self, now: Instant) -> bool {
+    fn is_near_close_deadline(&self, now: Instant) -> bool {
         let close = &self.connection.settings.close;
         let slack = ClosePolicy::slack(close.timeout, close.linger);
-        self.orders.closing
+        self.closing
             && (self.connection.own_waits.are_under_way()
                 || self.deadline().is_some_and(|at| at <= now + slack))
     }
@@ -271,7 +271,7 @@ impl Mover {
                 Piece::Ping(payload) => self.take_ping(now, &payload),
                 Piece::Pong(payload) => self.take_pong(now, &payload),
                 Piece::Close(payload) => self.deliver_close(&payload),
-                Piece::Breach(breach) => self.tell(Input::Violation(breach)),
+                Piece::Breach(breach) => self.report(Input::Violation(breach)),
             }
         }
         self.count_absorbed(taken, bytes.len())
@@ -306,14 +306,14 @@ impl Mover {
         self.connection.look(&message, now);
         self.note_data(now);
         self.take_from_rate(1, now);
-        if self.orders.stop_delivery || self.muted || self.writing.has_failed() {
+        if self.delivery_stopped || self.muted || self.writing.has_failed() {
             self.connection.counters.discarded(1);
             return;
         }
         let refused = match self.driver {
             Driver::Echo => self.connection.outbox.push_moved(&message, now).is_err(),
             Driver::Handler(_) | Driver::Receiver
-                if self.hurries(now) && !self.connection.inbox.has_room() =>
+                if self.is_near_close_deadline(now) && !self.connection.inbox.has_room() =>
             {
                 true
             }
@@ -365,9 +365,11 @@ impl Mover {
 
     fn take_ping(&mut self, now: Instant, payload: &[u8]) {
         self.take_from_rate(1, now);
+        // RFC 6455 section 5.5.2: with a Pong, unless a Close was received.
         self.connection.outbox.pong(payload);
     }
 
+    /// RFC 6455 section 5.5.3: a Pong may answer our Ping, or come unasked.
     fn take_pong(&mut self, now: Instant, payload: &[u8]) {
         let mut asked_for = false;
         if let Some(keepalive) = &mut self.keepalive {
@@ -390,7 +392,7 @@ impl Mover {
             Driver::Handler(_) | Driver::Receiver | Driver::Done => {
                 if self.connection.inbox.push(Incoming::Close(close)).is_err() {
                     // The receiver was dropped, so the answer will not be chosen.
-                    self.tell(Input::ReplyInKind);
+                    self.report(Input::ReplyInKind);
                 }
             }
             Driver::Echo | Driver::Relay(_) | Driver::Nowhere => {}
@@ -399,11 +401,12 @@ impl Mover {
 
     /// Reads the peer's Close, once, and reports it; returns it if it is legal.
     fn take_close(&mut self, payload: &[u8]) -> Option<ReceivedClose> {
+        // RFC 6455 section 5.5.1: no frame follows a Close; what comes is ignored.
         self.reading.state = State::Ignoring;
         self.reader.discard();
         let (close, breach) = classification::read_close(payload);
         let legal = breach.is_none().then(|| close.clone());
-        self.tell(Input::PeerClose { close, breach });
+        self.report(Input::PeerClose { close, breach });
         legal
     }
 }

@@ -19,7 +19,7 @@ pub(super) struct MessageClock {
     since: Option<Instant>,
     /// Since when reading is paused: that is not the peer's fault.
     paused_at: Option<Instant>,
-    told: bool,
+    reported: bool,
 }
 
 impl MessageClock {
@@ -54,7 +54,7 @@ impl MessageClock {
 
     /// Returns when the message must have come.
     fn deadline(&self, timeout: Duration) -> Option<Instant> {
-        let since = self.since.filter(|_| self.paused_at.is_none() && !self.told)?;
+        let since = self.since.filter(|_| self.paused_at.is_none() && !self.reported)?;
         Some(since + unless_zero(timeout)?)
     }
 }
@@ -125,11 +125,11 @@ impl Mover {
     }
 
     /// Drops what was received and not delivered, once it is ordered: others need the memory.
-    pub(super) fn give_way(&mut self, now: Instant) {
-        if !self.orders.give_way || self.gave_way {
+    pub(super) fn drop_received(&mut self, now: Instant) {
+        if self.dropped_received || !self.connection.drops_received() {
             return;
         }
-        self.gave_way = true;
+        self.dropped_received = true;
         self.reader.discard();
         let turn = std::mem::replace(&mut self.turn, Turn::unbounded());
         self.absorb_carry(now);
@@ -141,7 +141,7 @@ impl Mover {
 
     /// Returns when the message that is coming must have come.
     pub(super) fn message_deadline(&self) -> Option<Instant> {
-        if self.orders.closing || !self.reading.is_open() {
+        if self.closing || !self.reading.is_open() {
             return None; // the closing handshake has deadlines of its own
         }
         self.clock.deadline(self.connection.settings.limits.message_timeout)
@@ -152,7 +152,7 @@ impl Mover {
         if self.message_deadline().is_none_or(|deadline| deadline > now) {
             return;
         }
-        self.clock.told = true;
+        self.clock.reported = true;
         let timeout = self.connection.settings.limits.message_timeout;
         let came_for = self.clock.since.map_or(timeout, |since| now - since);
         let limit = limit_of("message_timeout", timeout, came_for);

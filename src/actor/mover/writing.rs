@@ -62,6 +62,15 @@ impl Writing {
         self.stalled_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
     }
 
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.state, State::Open)
+    }
+
+    /// Our half of the transport has ended (FIN).
+    pub(super) fn shut(&mut self) {
+        self.state = State::Shut;
+    }
+
     pub(super) fn has_failed(&self) -> bool {
         self.failure().is_some()
     }
@@ -143,7 +152,7 @@ impl Mover {
             }
         }
         self.settle_flush(cx, now);
-        self.obey(cx);
+        self.poll_after_flush(cx);
         wrote
     }
 
@@ -190,40 +199,22 @@ impl Mover {
                     keepalive.handle_ping_sent(now, acked, size + self.transport.overhead());
                 }
                 if left.close {
-                    self.tell(Input::CloseFlushed);
+                    self.report(Input::CloseFlushed);
                 }
             }
         }
     }
 
-    /// Carries out what is to happen once everything has left.
-    fn obey(&mut self, cx: &mut Context<'_>) {
-        // Most of the time nothing is ordered, and the outbox need not be asked.
-        let flush_is_awaited = self.orders.flush_then_tell && !self.told.flushed;
-        let done = || {
-            self.writing.unflushed.is_none()
-                && (self.writing.has_failed() || self.connection.outbox.is_empty())
-        };
-        if !(flush_is_awaited || self.orders.shutdown_write) || !done() {
-            return;
-        }
-        if flush_is_awaited {
-            self.told.flushed = true;
-            self.tell(Input::OutboxFlushed);
-        }
-        if self.orders.shutdown_write
-            && let State::Open = self.writing.state
-            && Pin::new(&mut self.transport).poll_shutdown(cx).is_ready()
-        {
-            // An error says that there is nothing left to end, which reading is about to tell.
-            self.writing.state = State::Shut;
-        }
+    /// Tells whether everything that was queued has left, or cannot leave any more.
+    pub(super) fn has_flushed(&self) -> bool {
+        self.writing.unflushed.is_none()
+            && (self.writing.has_failed() || self.connection.outbox.is_empty())
     }
 
     /// Writing is over. Reading goes on: the peer's Close may still be there to be read.
     pub(super) fn fail_writing(&mut self, failure: Failure) {
         if self.reading.has_ended() {
-            self.tell_loss(failure.how.clone());
+            self.report_loss(failure.how.clone());
         }
         self.writing.stalled_since = None;
         self.writing.state = State::Failed(failure);

@@ -354,7 +354,8 @@ impl Queue {
     }
 
     /// Puts a waiting Ping and Pongs between messages, as near to the front as can be: behind what
-    /// has begun to leave, and never behind our Close.
+    /// has begun to leave, never inside a frame (RFC 6455 section 5.4) and never behind our Close
+    /// (section 5.5.1).
     fn place_controls(&mut self) {
         if self.ping.is_none() && self.pongs.is_empty() || self.close_has_begun() {
             return;

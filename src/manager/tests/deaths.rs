@@ -37,7 +37,7 @@ enum When {
 }
 
 fn actor(handle: &ConnectionHandle) -> &ActorRef<ConnectionMessage> {
-    handle.connection().actor().unwrap()
+    handle.connection().mailbox.actor().unwrap()
 }
 
 async fn dies(when: When, death: Death) -> Arc<Ending> {

@@ -109,7 +109,7 @@ impl ClosingHandshake {
                 self.evidence.fix_kind(Kind::SlowConsumer, what, Some(limit));
                 self.finish(TransportEnd::Local, true, actions);
             }
-            // The verdict is fixed, and a deadline of at most `linger` runs.
+            // The kind is fixed, and a deadline of at most `linger` runs.
             Phase::AwaitingTransportEnd { .. } | Phase::Failing { .. } | Phase::Flushing { .. } => {
                 self.finish(self.evidence.half_end().unwrap_or(TransportEnd::Local), true, actions);
             }
@@ -213,7 +213,7 @@ impl ClosingHandshake {
                 }
                 TransportEnd::Local
             }
-            // Both Closes are through, or the verdict is fixed: only the wait is cut short.
+            // Both Closes are through, or the kind is fixed: only the wait is cut short.
             Phase::AwaitingTransportEnd { .. } | Phase::Failing { .. } | Phase::Flushing { .. } => {
                 self.evidence.half_end().unwrap_or(TransportEnd::Local)
             }

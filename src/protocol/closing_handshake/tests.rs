@@ -102,7 +102,7 @@ fn word_for(action: &Action) -> String {
         }
         Action::StopDelivery => "stop".to_owned(),
         Action::ShutdownWrite => "fin".to_owned(),
-        Action::FlushThenTell => "flush".to_owned(),
+        Action::FlushThenReport => "flush".to_owned(),
         Action::Finish { reset: false, .. } => "drop finish".to_owned(),
         Action::Finish { reset: true, .. } => "reset finish".to_owned(),
     }

@@ -58,7 +58,7 @@ pub enum Input {
     },
     /// Our Close was wholly handed to the kernel.
     CloseFlushed,
-    /// All that was queued was handed to the kernel, after [`Action::FlushThenTell`].
+    /// All that was queued was handed to the kernel, after [`Action::FlushThenReport`].
     OutboxFlushed,
     /// The transport ended, or its reading side did.
     TransportEnded(Loss),
@@ -139,8 +139,8 @@ pub enum Action {
     StopDelivery,
     /// End our half of the transport (FIN).
     ShutdownWrite,
-    /// Accept nothing more, write what is queued, then tell [`Input::OutboxFlushed`].
-    FlushThenTell,
+    /// Accept nothing more, write what is queued, then report [`Input::OutboxFlushed`].
+    FlushThenReport,
     /// Drop the transport: the connection has ended. This comes exactly once, and last.
     Finish {
         /// Reset TCP, rather than ending it in order.

@@ -29,7 +29,7 @@ impl Mover {
                 Piece::Control(frame) => self.take_control(leg, frame, now),
                 Piece::Breach(breach) => {
                     leg.broken = true;
-                    self.tell(Input::Violation(breach));
+                    self.report(Input::Violation(breach));
                 }
             }
         }
@@ -79,7 +79,7 @@ impl Mover {
             self.note_data(now);
         }
         // A frame that has begun to pass must pass whole.
-        if self.orders.stop_delivery || self.muted && !leg.mid_frame {
+        if self.delivery_stopped || self.muted && !leg.mid_frame {
             self.connection.counters.discarded(ends.len() as u64);
             return;
         }

@@ -156,7 +156,7 @@ impl World {
                         None => self.outbox.close = Some(frame),
                     }
                 }
-                Action::FlushThenTell => {
+                Action::FlushThenReport => {
                     self.outbox.shut = true;
                     self.outbox.tell = true;
                 }
