@@ -117,11 +117,14 @@ impl<L> Passing<L> {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        if self.connection.as_mut().is_some_and(|connection| connection.poll_driver(cx).is_ready())
-        {
-            self.connection = None;
+        let Self { connection, body, .. } = self;
+        let frame = match connection {
+            Some(connection) => connection.poll_with(cx, |cx| Pin::new(&mut *body).poll_frame(cx)),
+            None => Pin::new(body).poll_frame(cx),
+        };
+        if connection.as_ref().is_some_and(AppConnection::has_ended) {
+            *connection = None;
         }
-        let frame = Pin::new(&mut self.body).poll_frame(cx);
         // Nothing follows trailers, and hyper does not ask.
         self.is_over |= match &frame {
             Poll::Ready(Some(Ok(frame))) => frame.is_trailers(),

@@ -2,10 +2,12 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
+use futures_util::task::AtomicWaker;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
@@ -29,6 +31,8 @@ const MOST: usize = 128;
 pub struct AppConnection {
     sender: http1::SendRequest<Upload>,
     driver: Driver,
+    has_ended: bool,
+    rewake: Arc<Rewake>,
     /// It has carried a request before.
     is_kept: bool,
 }
@@ -48,7 +52,8 @@ impl AppConnection {
             .max_headers(MAX_LINES)
             .handshake(TokioIo::new(stream))
             .await?;
-        Ok(Self { sender, driver: Box::pin(driver), is_kept: false })
+        let rewake = Arc::default();
+        Ok(Self { sender, driver: Box::pin(driver), has_ended: false, rewake, is_kept: false })
     }
 
     /// Tells whether it has carried a request before.
@@ -56,7 +61,7 @@ impl AppConnection {
         self.is_kept
     }
 
-    /// Sends a request, which [`AppConnection::poll_driver`] has to carry.
+    /// Sends a request, which [`AppConnection::poll_with`] has to carry.
     pub(super) fn send(
         &mut self,
         request: Request<Upload>,
@@ -65,22 +70,101 @@ impl AppConnection {
         self.sender.try_send_request(request)
     }
 
-    /// Lets it work; is ready once it has ended. Its error, if there is one, is the answer's.
-    pub(super) fn poll_driver(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.driver.as_mut().poll(cx).map(drop)
+    /// Polls the driver and what the driver feeds (the response, or its body) until neither has news
+    /// for the other.
+    ///
+    /// Both live in one task and talk through channels of hyper, which wake the task from within its
+    /// own poll: the runtime would poll it again, and wake another worker for that.
+    pub(super) fn poll_with<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut fed: impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        self.rewake.begin(cx.waker());
+        let waker = Waker::from(Arc::clone(&self.rewake));
+        let mut inner = Context::from_waker(&waker);
+        loop {
+            self.rewake.forget();
+            self.poll_driver(&mut inner);
+            let polled = fed(&mut inner);
+            if polled.is_ready() {
+                // It is polled again for what follows, or the connection is looked at when it is
+                // kept.
+                self.rewake.end();
+                return polled;
+            }
+            if !self.rewake.is_due() {
+                self.rewake.end();
+                // It came between the last look and the line above.
+                if self.rewake.is_due() {
+                    self.rewake.task.wake();
+                }
+                return polled;
+            }
+        }
+    }
+
+    /// Tells whether it has ended. Its error, if there is one, is the response's.
+    pub(super) fn has_ended(&self) -> bool {
+        self.has_ended
+    }
+
+    fn poll_driver(&mut self, cx: &mut Context<'_>) {
+        self.has_ended = self.has_ended || self.driver.as_mut().poll(cx).is_ready();
     }
 
     /// Tells whether it can carry a request now.
     fn is_free(&mut self) -> bool {
         // Whoever takes it polls it with a waker of its own.
-        self.poll_driver(&mut Context::from_waker(Waker::noop())).is_pending()
-            && self.sender.is_ready()
+        self.poll_driver(&mut Context::from_waker(Waker::noop()));
+        !self.has_ended && self.sender.is_ready()
     }
 }
 
 impl fmt::Debug for AppConnection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AppConnection").field("is_kept", &self.is_kept).finish_non_exhaustive()
+    }
+}
+
+/// Wakes the task of a connection, unless that is polling the connection just now and will look
+/// again by itself.
+#[derive(Default)]
+struct Rewake {
+    task: AtomicWaker,
+    is_polling: AtomicBool,
+    is_due: AtomicBool,
+}
+
+impl Rewake {
+    fn begin(&self, task: &Waker) {
+        self.task.register(task);
+        self.is_polling.store(true, Ordering::SeqCst);
+    }
+
+    fn forget(&self) {
+        self.is_due.store(false, Ordering::SeqCst);
+    }
+
+    fn is_due(&self) -> bool {
+        self.is_due.load(Ordering::SeqCst)
+    }
+
+    fn end(&self) {
+        self.is_polling.store(false, Ordering::SeqCst);
+    }
+}
+
+impl Wake for Rewake {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.is_due.store(true, Ordering::SeqCst);
+        if !self.is_polling.load(Ordering::SeqCst) {
+            self.task.wake();
+        }
     }
 }
 

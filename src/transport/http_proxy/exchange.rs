@@ -94,7 +94,6 @@ async fn ask<F: Forwarding>(
     forwarding: &F,
 ) -> Result<Response<Answer<F::Lease>>, Unanswered> {
     let Reached { mut connection, pool, lease } = reached;
-    let mut is_over = false;
     let mut response = pin!(connection.send(request));
     let mut word = pin!(asks.then(|| sleep(WORD)));
     let answer = poll_fn(|cx| {
@@ -107,8 +106,7 @@ async fn ask<F: Forwarding>(
         {
             turn.want_body();
         }
-        is_over = is_over || connection.poll_driver(cx).is_ready();
-        response.as_mut().poll(cx).map(Some)
+        connection.poll_with(cx, |cx| response.as_mut().poll(cx).map(Some))
     })
     .await;
     let answer = match answer {
@@ -147,7 +145,7 @@ async fn ask<F: Forwarding>(
     parts.version = Version::HTTP_11;
     forwarding.answer(&lease, &mut parts);
     turn.answer_begins(is_event_stream(&parts.headers));
-    let connection = (!is_over).then_some(connection);
+    let connection = Some(connection);
     let passing = Passing { connection, pool, body, is_over: false, _lease: lease };
     Ok(Response::from_parts(parts, Answer::passing(passing, Arc::clone(turn))))
 }
