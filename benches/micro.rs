@@ -11,13 +11,13 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use lastword::config::ByteSize;
 use lastword::protocol::classification::{Loss, LossKind, read_close};
 use lastword::protocol::closing_handshake::{
     ClosePolicy, CloseRequest, ClosingHandshake, Input, ReplyPolicy,
 };
 use lastword::protocol::frame_encoder::apply_mask;
 use lastword::protocol::frame_scanner::{Found, FrameScanner, Position, ScanLimits};
+use lastword::settings::ByteSize;
 use lastword::transport::socket::Transport;
 use lastword::transport::websocket::MessageReader;
 use lastword::vocabulary::{Cause, CloseFrame, Role};

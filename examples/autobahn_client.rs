@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use lastword::config::{ByteSize, ConnectionSettings};
+use lastword::settings::{ByteSize, ConnectionSettings};
 use lastword::{
     Backend, ConnectionHandle, DrainOptions, Ending, Handler, HandlerFailure, Incoming, Message,
     Supervisor,

@@ -22,9 +22,9 @@ use std::time::{Duration, Instant, SystemTime};
 use futures_util::task::AtomicWaker;
 use tokio::sync::Notify;
 
-use crate::config::ConnectionSettings;
 use crate::protocol::closing_handshake::{ClosePolicy, ClosingHandshake, ReplyPolicy};
 use crate::runtime::now;
+use crate::settings::ConnectionSettings;
 use crate::transport::shared_tcp::DirectWriter;
 use crate::vocabulary::{
     ConnectionId, ConnectionStatus, Ending, Message, Origin, Outcome, Role, TcpFacts,

@@ -19,9 +19,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
-use crate::config::{
-    Backend as BackendChoice, Config, ConfigError, LogFormat, Sources, Spread, load_all,
-};
+use crate::config::{Backend as BackendChoice, Config, ConfigError, LogFormat, Sources, load_all};
 use crate::manager::{
     Accounting, Backend, DialerOptions, DrainOptions, DrainReport, KeepError, ListenError,
     ListenerHandle, Relay, Route, StartError, Supervisor,
@@ -29,6 +27,7 @@ use crate::manager::{
 use crate::policy::admission::AdmissionLimits;
 use crate::policy::drain::Pace;
 use crate::runtime::tasks::{Task, catch};
+use crate::settings::Spread;
 use crate::surfaces::control::Tokens;
 use crate::surfaces::log::{self, EndingLog, Format, LogError};
 use crate::surfaces::metrics::Observations;
@@ -177,7 +176,7 @@ async fn run(
         .map_err(StartupError::Control)?;
     servers.serve_health(config).map_err(StartupError::Health)?;
     for dialer in &config.dialers {
-        supervisor.keep(DialerOptions::of(dialer.clone(), config))?;
+        supervisor.keep(DialerOptions::of(dialer.clone(), &config.settings()))?;
     }
 
     // Before "ready" is printed: its reader may probe at once.
@@ -320,7 +319,7 @@ fn build_route(config: &Config, route: &crate::config::Route) -> Result<Route, S
             Route::relay(path, relay.map_err(|error| StartupError::Route { name, error })?)
         }
     };
-    let mut built = built.with_settings(route.settings(config));
+    let mut built = built.with_settings(route.settings(&config.settings()));
     built.name = route.name.clone();
     built.host = route.host.clone();
     built.origins = route.origins.clone();

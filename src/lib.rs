@@ -23,13 +23,13 @@
 //! | `CloseStatus`, `CloseStatusDescription` | [`vocabulary::Outcome`] | both Closes, their order, and 1005 for an empty one, where .NET says 1000 |
 //! | `WebSocketException(InvalidState)` | [`SendError::InvalidState`], [`SendError::Ended`] | closing twice is no error |
 //! | `WebSocketException(ConnectionClosedPrematurely)` | [`ReceiveError::Ended`] | carries the ending: FIN, RST, a lost path and our own abort are told apart, with the place in the stream |
-//! | `KeepAliveInterval`, `KeepAliveTimeout` | [`config::Keepalive`] | Pings are on by default and need no pending receive |
+//! | `KeepAliveInterval`, `KeepAliveTimeout` | [`settings::Keepalive`] | Pings are on by default and need no pending receive |
 //! | cancelling a pending receive or close | dropping the future | the connection goes on |
 //!
 //! # The layers
 //!
 //! A layer imports only from those above it in this list; a test enforces it. What an embedder needs is at
-//! the front of the crate, in [`config`], [`vocabulary`] and [`ledger`]; the other layers are the house's own.
+//! the front of the crate, in [`settings`], [`vocabulary`] and [`ledger`]; the other layers are the house's own.
 //!
 //! | layer | what it is |
 //! | --- | --- |
@@ -37,7 +37,8 @@
 //! | `protocol` | RFC 6455, pure: closing handshake, keepalive, frames, classification |
 //! | `policy` | what we choose, pure: admission, rates, drain |
 //! | `runtime` | tasks that outlive a panic, and the clock |
-//! | [`config`] | the typed schema and its layered loading |
+//! | [`settings`] | what holds for a connection, a route, a dialer: typed values |
+//! | `config` | the daemon's schema and its layered loading |
 //! | `contract` | the JSON that users hold on to |
 //! | `transport` | sockets, the opening handshake, reading messages (the only place that names tungstenite) |
 //! | [`ledger`] | where endings are kept |
@@ -60,13 +61,15 @@
 //! - Nothing in `protocol` and `policy` does I/O, reads a clock or awaits.
 //! - No message data passes an actor's mailbox.
 
-pub mod config;
 pub mod guide;
 pub mod ledger;
+pub mod settings;
 pub mod vocabulary;
 
 // The rest is the house itself, and changes without notice: it is public for the daemon's binary, the
 // tests and the benchmarks. What an embedder needs of it is exported here.
+#[doc(hidden)]
+pub mod config;
 #[doc(hidden)]
 pub mod contract;
 #[doc(hidden)]

@@ -8,11 +8,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the bottom up: a layer may use those before it. `guide` is documentation only, and no layer.
-const LAYERS: [&str; 17] = [
+const LAYERS: [&str; 18] = [
     "vocabulary",
     "protocol",
     "policy",
     "runtime",
+    "settings",
     "config",
     "contract",
     "transport",
@@ -80,6 +81,7 @@ fn libraries_are_named_where_they_belong() {
         (
             "serde",
             &[
+                "settings/",
                 "config/",
                 "config.rs",
                 "contract/",

@@ -6,17 +6,18 @@ use std::path::{Path, PathBuf};
 use ::config::Value;
 use serde_path_to_error::Segment;
 
+use super::backend::Backend;
 use super::error::{ConfigError, Place, Remedy};
 use super::layers::{BUILT_IN, Layer, PREFIX, Shown, Step, descend, steps};
-use super::limits::Limits;
 use super::patching::patch;
-use super::patterns::PathPattern;
 use super::refusals::refused;
-use super::relay::{InvalidUpstream, PlainHttp, RelayBackend};
-use super::routing::{Backend, Route};
+use super::routing::Route;
 use super::schema::Config;
 use super::tree::{Misfit, keys_of, read};
 use super::validation::find_contradictions;
+use crate::settings::Limits;
+use crate::settings::PathPattern;
+use crate::settings::{InvalidUpstream, PlainHttp, RelayBackend};
 
 /// The name and the paths of the route of `--relay`.
 const RELAY_THE_REST: (&str, &str) = ("relay", "/");

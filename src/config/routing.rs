@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use serde::de::{self, Deserializer};
 
-use super::overrides::{ConnectionSettings, RouteClose, RouteKeepalive, RouteLimits};
-use super::patterns::{OriginPattern, PathPattern, host, host_matches, origin_allowed};
-use super::relay::{RelayBackend, Written};
+use super::backend::Backend;
 use super::reserved::{Auth, Tls};
-use super::schema::Config;
-use super::templates::TagTemplate;
+use crate::settings::patterns::host;
+use crate::settings::{
+    ConnectionSettings, OriginPattern, PathPattern, RouteClose, RouteKeepalive, RouteLimits,
+    TagTemplate, host_matches, origin_allowed,
+};
 use crate::vocabulary::ListenAddress;
 
 /// An address that accepts connections.
@@ -128,14 +128,14 @@ impl Route {
         origin_allowed(&self.origins, origin)
     }
 
-    /// Returns what holds for the route's connections: the sections of `config`, overridden key by
-    /// key.
-    pub fn settings(&self, config: &Config) -> ConnectionSettings {
+    /// Returns what holds for the route's connections: the sections of the configuration, overridden
+    /// key by key.
+    pub fn settings(&self, sections: &ConnectionSettings) -> ConnectionSettings {
         ConnectionSettings {
-            limits: self.limits.over(&config.limits),
-            keepalive: self.keepalive.over(&config.keepalive),
-            close: self.close.over(&config.close),
-            records: config.records.clone(),
+            limits: self.limits.over(&sections.limits),
+            keepalive: self.keepalive.over(&sections.keepalive),
+            close: self.close.over(&sections.close),
+            records: sections.records.clone(),
         }
     }
 }
@@ -157,36 +157,6 @@ impl Default for Route {
             keepalive: RouteKeepalive::default(),
             close: RouteClose::default(),
         }
-    }
-}
-
-/// Where messages go.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum Backend {
-    /// Back to the peer.
-    #[default]
-    Echo,
-    /// To another WebSocket.
-    Relay(Box<RelayBackend>),
-}
-
-/// The words that `backend.kind` knows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum BackendKind {
-    /// Back to the peer.
-    Echo,
-    /// To another WebSocket.
-    Relay,
-    /// To an HTTP endpoint. Not in this version.
-    Webhook,
-    /// To NATS. Not in this version.
-    Nats,
-}
-
-impl<'de> Deserialize<'de> for Backend {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Written::deserialize(deserializer)?.backend().map_err(de::Error::custom)
     }
 }
 

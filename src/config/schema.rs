@@ -5,13 +5,9 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::control::Control;
-use super::dialers::Dialer;
-use super::ledger::Ledger;
-use super::limits::Limits;
-use super::overrides::ConnectionSettings;
 use super::routing::{Listener, Route};
-use super::values::{self, Spread};
-use crate::policy::masking::{self, Masking};
+use crate::settings::values::{self, Spread};
+use crate::settings::{Close, ConnectionSettings, Dialer, Keepalive, Ledger, Limits, Records};
 use crate::vocabulary::{CloseCode, CloseReason, ListenAddress};
 
 /// The whole configuration of a node.
@@ -102,76 +98,6 @@ fn host_name() -> Option<String> {
     (!name.is_empty()).then(|| name.to_owned())
 }
 
-/// Finds peers that are gone, idle or too old.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Keepalive {
-    /// Sets the time between Pings, jittered by 10 %.
-    ///
-    /// Unit: duration; 0s = off. Default: 25s, below the 30 s after which many middleboxes forget a
-    /// flow. Cost: one small packet each way per connection and interval; off, a vanished peer is
-    /// noticed only when something is written.
-    #[serde(deserialize_with = "values::duration")]
-    pub ping_interval: Duration,
-    /// Bounds the wait for a sign of life after a Ping: a Pong, other bytes, or an acknowledgement.
-    ///
-    /// Unit: duration; above zero while `ping_interval` is. Default: 20s. Cost: a vanished peer is
-    /// kept for up to `ping_interval` + `pong_timeout`; too short ends peers on bad networks.
-    #[serde(deserialize_with = "values::duration")]
-    pub pong_timeout: Duration,
-    /// Bounds the time without data either way; Pings and Pongs are not data.
-    ///
-    /// Unit: duration; 0s = off. Default: 0s. Cost: none; ends idle connections with 3008.
-    #[serde(deserialize_with = "values::duration")]
-    pub idle_timeout: Duration,
-    /// Bounds the age of a connection.
-    ///
-    /// Unit: duration; 0s = off. Default: 0s. Cost: a reconnect per client and period; closes with
-    /// 1001, after which clients come back.
-    #[serde(deserialize_with = "values::duration")]
-    pub max_age: Duration,
-}
-
-impl Default for Keepalive {
-    fn default() -> Self {
-        Self {
-            ping_interval: Duration::from_secs(25),
-            pong_timeout: Duration::from_secs(20),
-            idle_timeout: Duration::ZERO,
-            max_age: Duration::ZERO,
-        }
-    }
-}
-
-/// Bounds the closing handshake.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Close {
-    /// Bounds the closing handshake: queued data, our Close and the answer.
-    ///
-    /// Unit: duration, above zero. Default: 10s. Cost: a silent peer holds its connection for as
-    /// long, then it ends as `close_timeout`.
-    #[serde(deserialize_with = "values::duration")]
-    pub timeout: Duration,
-    /// Bounds the wait for the peer's FIN after both Closes.
-    ///
-    /// Unit: duration, at most `timeout`. Default: 2s, or a shorter `timeout`. Cost: holds a descriptor for as long; at 0s
-    /// peers may see a reset instead of our Close.
-    #[serde(deserialize_with = "values::duration")]
-    pub linger: Duration,
-    /// Appends the last 12 digits of the connection's id to close reasons that this end writes.
-    ///
-    /// Unit: true or false. Default: false. Cost: 13 bytes of the reason's 123; lets a client's
-    /// report name the ending.
-    pub reason_id: bool,
-}
-
-impl Default for Close {
-    fn default() -> Self {
-        Self { timeout: Duration::from_secs(10), linger: Duration::from_secs(2), reason_id: false }
-    }
-}
-
 /// Says how to stop: when, how fast and with which Close.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -241,55 +167,6 @@ impl Default for Health {
     fn default() -> Self {
         Self { listen: None, header_timeout: Duration::from_secs(2) }
     }
-}
-
-/// Says what of a request is recorded, in log, ledger, API and metrics alike.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Records {
-    /// Chooses what becomes of the query of a request's path.
-    ///
-    /// One of `mask` (values become ***), `keep`, `drop`. Default: mask. Cost: `keep` writes what
-    /// clients put there, tokens included, to log and disk.
-    pub query: QueryRecording,
-    /// Lists the query parameters whose values are recorded although `query` is `mask`.
-    ///
-    /// Unit: names. Default: none. Cost: their values reach log and disk.
-    pub query_keep: Vec<String>,
-}
-
-impl Records {
-    /// Returns the path and query of a request as they may be recorded.
-    pub(crate) fn recorded_path(&self, path_and_query: &str) -> String {
-        masking::record_path(path_and_query, self.masking(), &self.query_keep)
-    }
-
-    /// Returns a URL as it may be recorded.
-    pub(crate) fn recorded_url(&self, url: &str) -> String {
-        masking::record_url(url, self.masking(), &self.query_keep)
-    }
-
-    fn masking(&self) -> Masking {
-        match self.query {
-            QueryRecording::Mask => Masking::Mask,
-            QueryRecording::Keep => Masking::Keep,
-            QueryRecording::Drop => Masking::Drop,
-        }
-    }
-}
-
-/// What becomes of the query of a request's path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum QueryRecording {
-    /// Names are kept, values become `***`.
-    #[default]
-    Mask,
-    /// The query is recorded as it came.
-    Keep,
-    /// The query is cut off.
-    Drop,
 }
 
 /// Says how to log; logs go to stderr.

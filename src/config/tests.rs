@@ -8,6 +8,7 @@ mod shipped_file;
 use std::path::PathBuf;
 
 use super::*;
+use crate::settings::*;
 
 /// Files of configuration that live as long as the test.
 struct Files(tempfile::TempDir);

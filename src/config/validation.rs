@@ -6,15 +6,17 @@ use std::time::Duration;
 
 use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 
+use super::backend::Backend;
 use super::control::Control;
-use super::ledger::Ledger;
-use super::limits::Limits;
-use super::overrides::ConnectionSettings;
-use super::patterns::PathPattern;
-use super::relay::RelayBackend;
-use super::routing::{Backend, Route};
-use super::schema::{Close, Config, Health, Keepalive};
-use super::values::{ByteSize, Spread};
+use super::routing::Route;
+use super::schema::{Config, Health};
+use crate::settings::ConnectionSettings;
+use crate::settings::Ledger;
+use crate::settings::Limits;
+use crate::settings::PathPattern;
+use crate::settings::RelayBackend;
+use crate::settings::values::{ByteSize, Spread};
+use crate::settings::{Close, Keepalive};
 use crate::vocabulary::{InvalidTag, ListenAddress, MAX_TAGS, check_tag_name};
 
 /// Tells what does not go together, and what to do about it.
@@ -303,7 +305,7 @@ fn check_routes(config: &Config, found: &mut Findings) {
         }
         check_tags(&format!("routes[{index}].tags"), route, found);
         check_subprotocols(&format!("routes[{index}]."), &route.subprotocols, found);
-        check_settings(&format!("routes[{index}]."), &route.settings(config), found);
+        check_settings(&format!("routes[{index}]."), &route.settings(&config.settings()), found);
         match &route.backend {
             Backend::Relay(relay) => {
                 check_relay(&format!("routes[{index}].backend"), relay, found);
@@ -483,7 +485,7 @@ fn is_token(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{PathPattern, RouteLimits};
+    use crate::settings::{PathPattern, RouteLimits};
 
     /// Returns the key and violation of a default configuration after `change`.
     fn found(change: impl FnOnce(&mut Config)) -> Option<(String, Violation)> {

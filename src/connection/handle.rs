@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use super::Connection;
 use super::outbox::{Outbox, Prepared, Refused};
-use crate::config::OnFull;
 use crate::protocol::closing_handshake::{CloseRequest, Input};
 use crate::runtime::now;
+use crate::settings::OnFull;
 use crate::vocabulary::{
     Cause, CloseCode, CloseFrame, CloseReason, CloseState, ConnectionId, ConnectionStatus, Ending,
     IllegalClose, Kind, Limit, Message, Origin, Requester,

@@ -10,7 +10,7 @@ use utoipa::openapi::{ArrayBuilder, RefOr};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::{ConnectionRecord, DialerRecord};
-use crate::config::{DialerBackend, OpeningStep, Reconnect, Reply};
+use crate::settings::{DialerBackend, OpeningStep, Reconnect, Reply};
 
 /// How to dial again: `true`, or an object with keys of `[[dialers]].reconnect`.
 #[derive(Debug, Clone, PartialEq, Default)]

@@ -13,12 +13,10 @@ use socket2::{Domain, Socket, Type};
 
 use super::ledger::ledger_path as configured_path;
 use super::{BAD_USAGE, control, print_error, print_line};
-use crate::config::{
-    Backend, Config, ConfigError, DialerBackend, Loaded, RelayBackend, SecretSource, Sources,
-    UpstreamUrl, load_all,
-};
+use crate::config::{Backend, Config, ConfigError, Loaded, Sources, load_all};
 use crate::ledger::Sqlite;
 use crate::policy::masking::{self, Masking};
+use crate::settings::{DialerBackend, RelayBackend, SecretSource, UpstreamUrl};
 use crate::vocabulary::ListenAddress;
 
 /// Checks a configuration as `serve` would load it; prints what it would do, or everything that is
@@ -238,7 +236,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         fs::write(at("empty.db"), "").unwrap();
-        let options = SqliteOptions::new(at("sqlite.db"), &crate::config::Ledger::default());
+        let options = SqliteOptions::new(at("sqlite.db"), &crate::settings::Ledger::default());
         Sqlite::open(options).unwrap().0.close();
         fs::write(at("passwd"), "root:x:0:0:root:/root:/bin/bash\n").unwrap();
         for good in ["new.db", "empty.db", "sqlite.db", "deep/er/new.db"] {

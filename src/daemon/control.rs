@@ -2,8 +2,9 @@
 
 use super::ledger::DaemonLedger;
 use super::servers::Servers;
-use crate::config::{self, Config, Dialer};
+use crate::config::{self, Config};
 use crate::manager::Supervisor;
+use crate::settings::Dialer;
 use crate::surfaces::control::{self, Control, TokenFileError, Tokens};
 use crate::transport::bind::{self, BindError};
 
@@ -37,7 +38,7 @@ pub(super) fn serve(
         settings: config.control.clone(),
         drain: config.drain.clone(),
         // A connection dialled over the API has the settings of a dialer's.
-        dialled: Dialer::new("", "").settings(config),
+        dialled: Dialer::new("", "").settings(&config.settings()),
     };
     servers.spawn("control", acceptor, |acceptor, stop| control::serve(acceptor, control, stop));
     Ok(())

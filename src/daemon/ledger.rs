@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use tracing::info;
 
-use crate::config;
 use crate::ledger::{Archive, InMemory, Ledger, OpenError, Recovery, Sqlite, SqliteOptions};
+use crate::settings;
 use crate::surfaces::control::LedgerFigures;
 
 /// The number of endings kept in memory when there is no ledger file.
@@ -36,7 +36,7 @@ pub(super) enum DaemonLedger {
 
 impl DaemonLedger {
     /// Opens the ledger, and logs what it recovered.
-    pub(super) fn open(config: &config::Ledger) -> Result<Self, LedgerError> {
+    pub(super) fn open(config: &settings::Ledger) -> Result<Self, LedgerError> {
         let Some(path) = ledger_path(config.path.as_deref(), |name| std::env::var_os(name))? else {
             return Ok(Self::InMemory(Arc::new(InMemory::new(KEPT))));
         };

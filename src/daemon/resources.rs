@@ -6,7 +6,8 @@ use std::path::Path;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::{info, warn};
 
-use crate::config::{Backend, Config, Limits, MemoryLimit, PlainHttp};
+use crate::config::{Backend, Config};
+use crate::settings::{Limits, MemoryLimit, PlainHttp};
 
 /// Descriptors not for connections: listeners, logs, attempts that are refused.
 const RESERVED: u64 = 256;
@@ -152,7 +153,7 @@ fn least_limit(cgroups: &str, read: impl Fn(&Path) -> Option<String>) -> Option<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::ByteSize;
+    use crate::settings::ByteSize;
 
     #[test]
     fn descriptors_are_shared_between_websockets_and_plain_http() {

@@ -43,7 +43,7 @@ use super::{
     Archive, Committed, EndingFilter, EndingPage, Entry, Health, Ledger, Property, QueryError,
     Replay, Stored, Summary,
 };
-use crate::config::{ByteSize, FailurePolicy, Synchronous};
+use crate::settings::{ByteSize, FailurePolicy, Synchronous};
 use crate::vocabulary::{ConnectionName, Record};
 
 pub use self::store_error::OpenError;
@@ -73,7 +73,7 @@ pub struct SqliteOptions {
 
 impl SqliteOptions {
     /// Takes all options but the path from the configuration.
-    pub fn new(path: impl Into<PathBuf>, config: &crate::config::Ledger) -> Self {
+    pub fn new(path: impl Into<PathBuf>, config: &crate::settings::Ledger) -> Self {
         Self {
             path: path.into(),
             retention: config.retention,

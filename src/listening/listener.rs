@@ -18,7 +18,6 @@ use tokio::task::JoinSet;
 
 use super::route::{Refuse, Route, Target};
 use crate::actor::backend::{Backend, made};
-use crate::config::Records;
 use crate::connection::budget::MemoryBudget;
 use crate::node::adoption::Adoption;
 use crate::node::attempt::Attempt;
@@ -27,6 +26,7 @@ use crate::node::{NO_LEDGER, Node};
 use crate::policy::admission::NotAdmitted;
 use crate::policy::masking;
 use crate::runtime::tasks::{Panicked, Task};
+use crate::settings::Records;
 use crate::transport::bind::{Arrival, Arrivals};
 use crate::transport::opening_handshake::{
     self, Accepted, Agreement, HandshakeLimits, Received, Refusal, Request, RequestFacts,

@@ -8,11 +8,11 @@ use std::future::Future;
 use std::sync::Arc;
 
 use crate::actor::backend::Backend;
-use crate::config::{
-    self, ByteSize, ConnectionSettings, InvalidValue, OriginPattern, PathPattern, TagTemplate,
-    UnfitTag,
-};
 use crate::relay::Relay;
+use crate::settings;
+use crate::settings::{
+    ByteSize, ConnectionSettings, InvalidValue, OriginPattern, PathPattern, TagTemplate, UnfitTag,
+};
 pub use deciding::{Accept, OpeningRequest, Refuse};
 pub(crate) use deciding::{Decide, Destination, Facts, asked};
 
@@ -77,7 +77,7 @@ impl Route {
     ///     Ok(Accept::new(Backend::echo()).subject(user))
     /// });
     /// # route?.with_tag("room", "{room}")?;
-    /// # Ok::<(), lastword::config::InvalidValue>(())
+    /// # Ok::<(), lastword::settings::InvalidValue>(())
     /// ```
     ///
     /// [`Builder::handshake_timeout`]: crate::Builder::handshake_timeout
@@ -168,12 +168,12 @@ impl Route {
 
     /// Tells whether it is for this request.
     pub(crate) fn matches(&self, host: Option<&str>, path: &str) -> bool {
-        crate::config::host_matches(self.host.as_deref(), host) && self.path.matches(path)
+        crate::settings::host_matches(self.host.as_deref(), host) && self.path.matches(path)
     }
 
     /// Tells whether a page of this origin may connect.
     pub(crate) fn allows_origin(&self, origin: Option<&str>) -> bool {
-        crate::config::origin_allowed(&self.origins, origin)
+        crate::settings::origin_allowed(&self.origins, origin)
     }
 
     /// Returns the labels of a connection to this path and query.
@@ -182,7 +182,7 @@ impl Route {
         path: &str,
         query: Option<&str>,
     ) -> Result<BTreeMap<String, String>, UnfitTag> {
-        config::tags_of(&self.tags, &self.path, path, query)
+        settings::tags_of(&self.tags, &self.path, path, query)
     }
 
     /// Returns where its connections go.

@@ -10,8 +10,8 @@ use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::config::ConnectionSettings;
 use crate::policy::masking::{self, Masking};
+use crate::settings::ConnectionSettings;
 use crate::transport::opening_handshake::{
     self, Agreement, Refusal, RequestFacts, check_method, check_upgrade, choose_subprotocol,
 };

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Supervisor;
-use crate::config::{Limits, Records};
 use crate::ledger::{InMemory, Ledger};
 use crate::manager::core::{Core, Parts};
 use crate::node::endings::BACKLOG as ENDING_BACKLOG;
 use crate::node::observing::Observer;
 use crate::policy::admission::AdmissionLimits;
+use crate::settings::{Limits, Records};
 use crate::vocabulary::Published;
 
 /// Half a gibibyte: what all queues together may hold unless something else is said.

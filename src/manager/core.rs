@@ -9,7 +9,6 @@ use tokio::sync::{broadcast, oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::relays::{DrainBackendError, NoBackend, Relays};
-use crate::config::{ConnectionSettings, Records};
 use crate::connection::budget::MemoryBudget;
 use crate::connection::handle::ConnectionHandle;
 use crate::draining::drain;
@@ -34,6 +33,7 @@ use crate::policy::trimming::Sample;
 use crate::protocol::closing_handshake::Input;
 use crate::relay::Waiting;
 use crate::runtime::tasks::{Owned, Task};
+use crate::settings::{ConnectionSettings, Records};
 use crate::transport::bind::{self, Arrivals};
 use crate::vocabulary::{
     BackendStatus, Cause, Census, ConnectionId, ConnectionName, DrainProgress, Ending, Event,

@@ -11,12 +11,12 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue};
 
 use crate::actor::backend::{Backend, Receiver};
-use crate::config::{ConnectionSettings, SecretSource};
 use crate::connection::handle::ConnectionHandle;
 use crate::manager::core::Core;
 use crate::node::ShutDown;
 use crate::protocol::closing_handshake::ReplyPolicy;
 use crate::relay::Relay;
+use crate::settings::{ConnectionSettings, SecretSource};
 use crate::transport::tls::Trust;
 use crate::vocabulary::Ending;
 

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::SystemTime;
 
-use crate::config::Records;
 use crate::draining::options::DrainUnderWay;
 use crate::listening::route::Route;
 use crate::policy::balance::{InstanceState, NoInstance};
 use crate::relay::Relay;
 use crate::runtime::now;
+use crate::settings::Records;
 use crate::vocabulary::{BackendState, BackendStatus};
 
 /// The relays of a supervisor. A relay is forgotten with the last listener that has it.

@@ -10,8 +10,8 @@ use super::lease::Lease;
 use super::places::Place;
 use crate::actor::backend::Backend;
 use crate::actor::link::Losses;
-use crate::config::ConnectionSettings;
 use crate::connection::handle::ConnectionHandle;
+use crate::settings::ConnectionSettings;
 use crate::transport::socket::Transport;
 use crate::vocabulary::{CloseFrame, ConnectionId, Message, Origin, Role};
 

@@ -140,10 +140,10 @@ impl Drop for Share<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::ConnectionSettings;
     use crate::connection::Birth;
     use crate::connection::budget::MemoryBudget;
     use crate::protocol::closing_handshake::ReplyPolicy;
+    use crate::settings::ConnectionSettings;
     use crate::vocabulary::{ConnectionId, Direction, Origin, Role};
 
     /// Connections that nobody moves: what is sent to them stays queued.

@@ -8,11 +8,11 @@ use http::HeaderMap;
 
 use super::applications::{ApplicationLease, Reached};
 use crate::actor::backend::Backend;
-use crate::config::{ConnectionSettings, Records};
 use crate::node::adoption::Adoption;
 use crate::node::places::Place;
 use crate::policy::balance::Observation;
 use crate::protocol::classification::LossKind;
+use crate::settings::{ConnectionSettings, Records};
 use crate::transport::opening_handshake::{
     ClientRequest, FailedOpening, Subprotocol, Waiting, joined, open_or_answer,
 };

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 
-use crate::config::{Records, RelayBackend, UpstreamUrl};
 use crate::node::lease::Lease;
 use crate::policy::balance::{
     Change, Choice, Ejection, InstanceView, NoApplication, NoInstance, Observation, Pool,
@@ -16,6 +15,7 @@ use crate::policy::balance::{
 use crate::policy::log_throttle::LogThrottle;
 use crate::policy::masking::{self, Masking};
 use crate::runtime::now;
+use crate::settings::{Records, RelayBackend, UpstreamUrl};
 use crate::transport::dial::InvalidUrl;
 use crate::transport::http_proxy::{AppConnection, ConnectionPool};
 use crate::transport::reach::FailedReach;

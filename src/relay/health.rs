@@ -8,8 +8,8 @@ use futures_util::future::join_all;
 use tokio::time::sleep_until;
 
 use super::applications::{Application, Applications};
-use crate::config::HealthPath;
 use crate::runtime::now;
+use crate::settings::HealthPath;
 use crate::transport::http_probe;
 
 /// Watches until nobody has the applications any more.

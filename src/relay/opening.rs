@@ -16,9 +16,9 @@ use super::answered::Answered;
 use super::applications::{Application, Applications, NotReached};
 use super::health;
 use crate::actor::link::Losses;
-use crate::config::{ByteSize, ConnectionSettings, HostHeader, OnClientLost, RelayBackend};
 use crate::policy::balance::{InstanceView, NoInstance};
 use crate::runtime::tasks::{Owned, Task};
+use crate::settings::{ByteSize, ConnectionSettings, HostHeader, OnClientLost, RelayBackend};
 use crate::transport::dial::InvalidUrl;
 use crate::transport::opening_handshake::{
     self, Agreement, AnswerBody, FailedOpening, Passed, Refusal, Request, Subprotocol,

@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime};
 use clap::Parser;
 use lastword::config::{self, Sources};
 use lastword::ledger::{Sqlite, SqliteOptions};
+use lastword::settings::Ledger;
 use lastword::surfaces::cli::CommandLine;
 use lastword::surfaces::control;
 use lastword::vocabulary::{Cause, Kind};
@@ -210,7 +211,7 @@ fn every_json_parses_and_shows_fields_of_an_ending() {
 fn every_query_of_the_ledger_runs() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("ledger.db");
-    let options = SqliteOptions::new(&path, &config::Ledger::default());
+    let options = SqliteOptions::new(&path, &Ledger::default());
     let (ledger, _) = Sqlite::open(options).unwrap();
     ledger.close();
     let connection = rusqlite::Connection::open(&path).unwrap();

@@ -1,6 +1,6 @@
 //! The applications behind relays: listed, drained, and put back into service.
 
-use lastword::config::RelayBackend;
+use lastword::settings::RelayBackend;
 use lastword::{ListenerHandle, Relay, Route};
 use tokio::net::TcpListener;
 

@@ -1,6 +1,6 @@
 //! Sending into relayed connections.
 
-use lastword::config::RelayBackend;
+use lastword::settings::RelayBackend;
 use lastword::vocabulary::ListenAddress;
 use lastword::{Relay, Route};
 use tokio::net::TcpListener;

@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lastword::config::{self, ConnectionSettings};
+use lastword::config;
 use lastword::ledger::InMemory;
+use lastword::settings::{ByteSize, ConnectionSettings};
 use lastword::surfaces::control::{self, Control, LedgerFigures, Tokens};
 use lastword::surfaces::probes::{Probes, Readiness};
 use lastword::transport::bind::bind;
@@ -128,7 +129,7 @@ pub fn settings() -> ConnectionSettings {
     settings.keepalive.ping_interval = Duration::ZERO;
     settings.close.timeout = Duration::from_millis(400);
     settings.close.linger = Duration::from_millis(200);
-    settings.limits.outbox_bytes = config::ByteSize::kib(64);
+    settings.limits.outbox_bytes = ByteSize::kib(64);
     settings.limits.write_timeout = Duration::from_secs(60);
     settings
 }

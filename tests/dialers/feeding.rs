@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use lastword::config::{Heartbeat, OpeningStep, Reply, SecretSource};
+use lastword::settings::{Heartbeat, OpeningStep, Reply, SecretSource};
 use lastword::vocabulary::{Cause, DialerPhase, Kind, Secret};
 use lastword::{
     Backend, ConnectionHandle, DialerOptions, Handler, HandlerFailure, KeepError, Supervisor,
@@ -240,8 +240,8 @@ impl Handler for Stuck {
 #[tokio::test]
 async fn a_backend_that_takes_nothing_is_to_blame_and_not_the_feed() {
     let mut scene = Scene::new(|options| {
-        let mut settings = lastword::config::ConnectionSettings::default();
-        settings.limits.inbox_bytes = lastword::config::ByteSize(1024);
+        let mut settings = lastword::settings::ConnectionSettings::default();
+        settings.limits.inbox_bytes = lastword::settings::ByteSize(1024);
         settings.limits.inbox_timeout = Duration::from_millis(800);
         let stuck = || Backend::handler("stuck", Stuck);
         *options = options.clone().settings(settings).backend(stuck);

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
-use lastword::config::SecretSource;
+use lastword::settings::SecretSource;
 use lastword::vocabulary::{Cause, DialerChange, DialerPhase, Kind, OpenFailure};
 use lastword::{Backend, Supervisor};
 
@@ -185,7 +185,7 @@ async fn one_that_held_starts_the_waits_anew() {
 async fn a_silent_feed_is_stale_although_it_answers_pings() {
     let mut scene = Scene::new(|options| {
         options.dialer.stale_after = Duration::from_millis(400);
-        let mut settings = lastword::config::ConnectionSettings::default();
+        let mut settings = lastword::settings::ConnectionSettings::default();
         settings.keepalive.ping_interval = Duration::from_millis(50);
         *options = options.clone().settings(settings);
     })

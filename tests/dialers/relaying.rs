@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use lastword::config::{Heartbeat, OnClientLost, OpeningStep, RelayBackend, Reply};
+use lastword::settings::{Heartbeat, OnClientLost, OpeningStep, RelayBackend, Reply};
 use lastword::vocabulary::{Cause, CloseCode, DialerPhase, Direction, Fault, Kind, OpenFailure};
 use lastword::{ConnectionHandle, DialError, DialerOptions, Relay, SendError, Supervisor};
 use tokio::io::AsyncReadExt;

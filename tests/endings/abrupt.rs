@@ -1,6 +1,6 @@
 //! Connections that end without a closing handshake, and without a whole one.
 
-use lastword::config::ByteSize;
+use lastword::settings::ByteSize;
 use lastword::vocabulary::{Cause, CloseState, Fault, FirstClose, Kind, Role, TransportEnd};
 use lastword::{Incoming, SendError};
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lastword::config::ConnectionSettings;
+use lastword::settings::ConnectionSettings;
 use lastword::vocabulary::{Advice, Kind, OpenFailure, TransportEnd};
 use lastword::{DialError, Ending, Supervisor};
 use tokio::io::AsyncWriteExt;

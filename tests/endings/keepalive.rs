@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lastword::config::{ByteSize, ConnectionSettings};
+use lastword::settings::{ByteSize, ConnectionSettings};
 use lastword::vocabulary::{Cause, CloseState, Kind, TransportEnd};
 use tokio::time::timeout;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lastword::config::ByteSize;
+use lastword::settings::ByteSize;
 use lastword::vocabulary::{
     Cause, CloseCode, CloseFrame, CloseState, Fault, FirstClose, Kind, Role, TransportEnd,
 };

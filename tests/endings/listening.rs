@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lastword::config::{QueryRecording, Records};
 use lastword::policy::admission::AdmissionLimits;
+use lastword::settings::{QueryRecording, Records};
 use lastword::vocabulary::{Fault, OpenFailure, Retry, TransportEnd};
 use lastword::{Builder, DrainOptions, Ending, Route, Supervisor};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lastword::config::ByteSize;
+use lastword::settings::ByteSize;
 use lastword::vocabulary::{
     CloseCode, CloseFrame, CloseReason, CloseState, FirstClose, Kind, ReceivedClose, Role,
 };

@@ -1,6 +1,6 @@
 //! Peers and backends that do not keep up, and peers that send too often.
 
-use lastword::config::{ByteSize, OnFull};
+use lastword::settings::{ByteSize, OnFull};
 use lastword::vocabulary::{Cause, CloseState, Fault, FirstClose, Kind, TransportEnd};
 use lastword::{Backend, ConnectionHandle, Handler, HandlerFailure, Message, SendError};
 

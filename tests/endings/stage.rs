@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lastword::config::ConnectionSettings;
+use lastword::settings::ConnectionSettings;
 use lastword::vocabulary::ListenAddress;
 use lastword::vocabulary::{
     Cause, CloseCode, CloseFrame, CloseState, Fault, FirstClose, Kind, OpenFailure, Requester,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use lastword::config::SecretSource;
+use lastword::settings::SecretSource;
 use lastword::vocabulary::{Advice, FirstClose, Kind, OpenFailure, Secret, TransportEnd};
 use lastword::{ConnectionHandle, Dial, DialError, Ending, Receiver, Supervisor};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -32,7 +32,7 @@ impl Scene {
         Self::open_with(patient()).await
     }
 
-    async fn open_with(settings: lastword::config::ConnectionSettings) -> Self {
+    async fn open_with(settings: lastword::settings::ConnectionSettings) -> Self {
         let authority = Authority::new();
         let supervisor = Supervisor::builder().start().await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use lastword::config::ByteSize;
+use lastword::settings::ByteSize;
 use lastword::vocabulary::{Cause, Fault, FirstClose, Kind, Role, TransportEnd};
 use lastword::{Backend, ConnectionHandle, Handler, HandlerFailure, Message};
 use tokio::time::Instant;

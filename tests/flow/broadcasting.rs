@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lastword::config::ByteSize;
+use lastword::settings::ByteSize;
 use lastword::vocabulary::Role;
 use lastword::{BroadcastReport, Message, Route, Supervisor};
 

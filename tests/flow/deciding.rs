@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use http::header::{HeaderName, HeaderValue};
-use lastword::config::{ByteSize, RelayBackend};
+use lastword::settings::{ByteSize, RelayBackend};
 use lastword::vocabulary::{Fault, Kind, ListenAddress, OpenFailure};
 use lastword::{
     Accept, Backend, DialError, Ending, EndingStream, Incoming, OpeningRequest, Refuse, Relay,

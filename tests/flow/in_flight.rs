@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use lastword::config::{ByteSize, ConnectionSettings, OnFull};
+use lastword::settings::{ByteSize, ConnectionSettings, OnFull};
 use lastword::vocabulary::{Cause, CloseState, FirstClose, Kind, Role};
 use lastword::{Adopt, ConnectionHandle, Receiver, Supervisor};
 use tokio::io::AsyncReadExt;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lastword::config::ByteSize;
+use lastword::settings::ByteSize;
 use lastword::vocabulary::{Cause, CloseState, FirstClose, Kind, Role};
 use lastword::{Adopt, Backend, Incoming, SendError, Supervisor};
 
@@ -13,7 +13,7 @@ use crate::support::raw_peer::RawPeer;
 #[tokio::test(start_paused = true)]
 async fn spent_memory_refuses_and_a_send_that_waits_goes_on_when_there_is_some() {
     let supervisor = Supervisor::builder().memory(64 * 1024).start().await.unwrap();
-    let close_on_full = settings(|s| s.limits.on_full = lastword::config::OnFull::Close);
+    let close_on_full = settings(|s| s.limits.on_full = lastword::settings::OnFull::Close);
     let (hog, _hogged, _silent) = piped(&supervisor, Role::Server, 64, settings(|_| {})).await;
     let (other, _messages, mut peer) =
         piped(&supervisor, Role::Server, 64 * 1024, close_on_full).await;

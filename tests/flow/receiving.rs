@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use lastword::config::ByteSize;
+use lastword::settings::ByteSize;
 use lastword::vocabulary::{Cause, CloseState, Fault, Kind, Role};
 use lastword::{
     Backend, ConnectionHandle, Handler, HandlerFailure, Incoming, Message, ReceiveError,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lastword::config::{ByteSize, OnFull};
+use lastword::settings::{ByteSize, OnFull};
 use lastword::vocabulary::{Cause, CloseState, Kind, Role};
 use lastword::{Backend, ConnectionHandle, Incoming, SendError, Supervisor};
 

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lastword::config::ConnectionSettings;
+use lastword::settings::ConnectionSettings;
 use lastword::vocabulary::{CloseCode, Kind, Role};
 use lastword::{
     Adopt, Backend, ConnectionHandle, Ending, Incoming, ReceiveError, Receiver, Supervisor,

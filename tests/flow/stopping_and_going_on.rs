@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lastword::Backend;
-use lastword::config::ByteSize;
+use lastword::settings::ByteSize;
 use lastword::vocabulary::{CloseState, Kind, Role};
 use tokio::time::{advance, sleep};
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lastword::config::ConnectionSettings;
+use lastword::settings::ConnectionSettings;
 use lastword::vocabulary::{Kind, ReceivedClose};
 use lastword::{
     Backend, CloseReply, ConnectionHandle, DrainOptions, Ending, Handler, HandlerFailure, Message,
@@ -95,7 +95,7 @@ async fn a_handler_can_wait_for_its_own_ending() {
 async fn what_it_has_not_taken_by_then_is_discarded_and_counted() {
     let supervisor = supervisor().await;
     // More than the inbox takes: the peer's Close is behind it.
-    let settings = settings(|s| s.limits.inbox_bytes = lastword::config::ByteSize(100));
+    let settings = settings(|s| s.limits.inbox_bytes = lastword::settings::ByteSize(100));
     let (connection, mut peer, mut told) =
         leaving(&supervisor, How::Close, Duration::ZERO, settings).await;
     peer.text("bye").await;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use lastword::DrainOptions;
-use lastword::config::ByteSize;
 use lastword::policy::drain::Pace;
+use lastword::settings::ByteSize;
 use lastword::vocabulary::{Cause, CloseCode, CloseFrame, Direction, Fault, FirstClose, Kind};
 use tokio::net::TcpListener;
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use lastword::config::{ByteSize, OnFull};
+use lastword::settings::{ByteSize, OnFull};
 use lastword::vocabulary::{Cause, Fault, Kind};
 use lastword::{ConnectionHandle, Message, SendError};
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lastword::config::{PlainHttp, RelayBackend};
+use lastword::settings::{PlainHttp, RelayBackend};
 use lastword::vocabulary::Kind;
 use tokio::net::TcpListener;
 use tokio::time::timeout;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lastword::config::RelayBackend;
+use lastword::settings::RelayBackend;
 use lastword::vocabulary::{Cause, Direction, Fault, Kind, OpenFailure, TransportEnd};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};

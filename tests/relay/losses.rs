@@ -1,6 +1,6 @@
 //! One side is lost: the other is ended correctly, and is not blamed.
 
-use lastword::config::OnClientLost;
+use lastword::settings::OnClientLost;
 use lastword::vocabulary::{Cause, CloseCode, Fault, Kind, TransportEnd};
 
 use super::stage::{Scene, sent};

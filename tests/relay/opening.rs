@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lastword::Ending;
-use lastword::config::{HostHeader, RelayBackend};
+use lastword::settings::{HostHeader, RelayBackend};
 use lastword::vocabulary::{Direction, Fault, Kind, OpenFailure, Retry};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixListener};

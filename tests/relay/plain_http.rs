@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lastword::config::PlainHttp;
+use lastword::settings::PlainHttp;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;

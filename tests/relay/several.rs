@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use lastword::config::RelayBackend;
 use lastword::policy::balance::Balance;
+use lastword::settings::RelayBackend;
 use lastword::vocabulary::{BackendState, BackendStatus, Cause, Direction, DrainPhase, Kind};
 use lastword::{DrainBackendError, DrainOptions, NoBackend};
 use tokio::time::{sleep, timeout};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lastword::config::ByteSize;
+use lastword::settings::ByteSize;
 use lastword::vocabulary::{Cause, Fault, Kind};
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;

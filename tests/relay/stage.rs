@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lastword::config::{ConnectionSettings, PlainHttp, RelayBackend};
 use lastword::policy::admission::AdmissionLimits;
+use lastword::settings::{ConnectionSettings, PlainHttp, RelayBackend};
 use lastword::vocabulary::{Cause, CloseCode, Direction, Fault, Kind, ListenAddress};
 use lastword::{Builder, ConnectionHandle, Ending, EndingStream, Relay, Route, Supervisor};
 use tokio::net::TcpListener;

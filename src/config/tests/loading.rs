@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::config::{OpeningStep, Reply};
+use crate::settings::{OpeningStep, Reply};
 use crate::vocabulary::ListenAddress;
 
 #[test]
@@ -67,7 +67,7 @@ fn set_reaches_into_the_arrays_of_earlier_layers() {
     let config = config.unwrap();
     assert_eq!(config.listeners[0].name, "public");
     assert_eq!(config.listeners[0].listen, ListenAddress::Tcp(([127, 0, 0, 1], 0).into()));
-    let close = config.routes[0].settings(&config).close;
+    let close = config.routes[0].settings(&config.settings()).close;
     assert_eq!(close.timeout, Duration::from_secs(1));
     assert_eq!(close.linger, Duration::from_secs(1), "follows the shorter timeout");
 }
@@ -329,7 +329,7 @@ fn the_frame_limit_follows_the_message_limit_unless_it_is_set() {
         ("limits.max_message_size = '1KiB'", (ByteSize::kib(1), ByteSize::kib(1))),
     ] {
         let config = load_text(&format!("{relay}{text}")).unwrap();
-        let limits = config.routes[0].settings(&config).limits;
+        let limits = config.routes[0].settings(&config.settings()).limits;
         assert_eq!((limits.max_message_size, limits.max_frame_size), sizes, "{text}");
     }
     let config = load_text("[limits]\nmax_message_size = '64KiB'").unwrap();
@@ -399,7 +399,7 @@ fn a_dialer_is_read_whole() {
     expected.stale_after = Duration::from_secs(30);
     expected.limits.outbox_bytes = Some(ByteSize::mib(1));
     assert_eq!(*dialer, expected);
-    assert_eq!(dialer.settings(&config).limits.outbox_bytes, ByteSize::mib(1));
+    assert_eq!(dialer.settings(&config.settings()).limits.outbox_bytes, ByteSize::mib(1));
     assert!(!format!("{dialer:?}").contains("https://a"), "a value is not shown: {dialer:?}");
 }
 

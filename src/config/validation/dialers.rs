@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use http::Uri;
 
-use super::super::dialers::{Dialer, DialerBackend, OpeningStep, Reconnect};
 use super::super::schema::Config;
 use super::{
     Findings, Violation, check_names, check_relay, check_settings, check_subprotocols, is_token,
 };
+use crate::settings::{Dialer, DialerBackend, OpeningStep, Reconnect};
 
 /// Header lines that only the opening handshake itself may write.
 const RESERVED: [&str; 6] =
@@ -24,7 +24,7 @@ pub(super) fn check_dialers(config: &Config, found: &mut Findings) {
     for (index, dialer) in config.dialers.iter().enumerate() {
         let prefix = format!("dialers[{index}].");
         check_dialer(&prefix, dialer, found);
-        check_settings(&prefix, &dialer.settings(config), found);
+        check_settings(&prefix, &dialer.settings(&config.settings()), found);
     }
 }
 
@@ -151,7 +151,7 @@ fn url_problem(text: &str, schemes: &[&str]) -> Option<&'static str> {
 mod tests {
     use super::*;
     use crate::config::validation::find_contradictions;
-    use crate::config::{Heartbeat, RelayBackend, Reply, SecretSource};
+    use crate::settings::{Heartbeat, RelayBackend, Reply, SecretSource};
 
     /// Returns the key and violation of a configuration with one dialer, after `change`.
     fn found(change: impl FnOnce(&mut Dialer)) -> Option<(String, Violation)> {

@@ -17,7 +17,7 @@ use super::rows::{EndingRow, Leftover, OpenRow, Plan, number, text_of, text_of_m
 use super::schema::{STEPS, migrate};
 use super::store_error::{StoreError, lock_path};
 use super::tracker::Open;
-use crate::config::Synchronous;
+use crate::settings::Synchronous;
 use crate::vocabulary::{ConnectionId, IdMap, IdSet};
 
 /// The number of WAL pages between two checkpoints: 4 MiB.

@@ -22,7 +22,7 @@ use rusqlite::Connection;
 
 use super::store_error::StoreError;
 use super::*;
-use crate::config;
+use crate::settings;
 use crate::vocabulary::{
     Cause, CloseState, ConnectionId, ConnectionOpened, Direction, Ending, Fault, FirstClose, Kind,
     OpenFailure, Origin, Outcome, ReceivedClose, Retry, Traffic, TransportEnd,
@@ -97,7 +97,7 @@ impl Bench {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ledger.db");
-        let options = SqliteOptions::new(path, &config::Ledger::default());
+        let options = SqliteOptions::new(path, &settings::Ledger::default());
         Self { folder, options, recorder: Recorder::new() }
     }
 

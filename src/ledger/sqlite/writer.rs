@@ -18,7 +18,7 @@ use super::rows::Plan;
 use super::store::{self, Store, StoreConfig};
 use super::store_error::StoreError;
 use super::tracker::Tracker;
-use crate::config::Synchronous;
+use crate::settings::Synchronous;
 use crate::vocabulary::{IdSet, Record};
 
 /// How often the writer records that it is alive, and removes old rows.

@@ -11,9 +11,9 @@ use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use crate::actor::backend::{Backend, with_causes};
-use crate::config::ConnectionSettings;
 use crate::relay::Relay;
 use crate::runtime::tasks::catch;
+use crate::settings::ConnectionSettings;
 use crate::transport::opening_handshake::{Refusal, Request};
 use crate::transport::socket::SocketName;
 use crate::vocabulary::OpenFailure;

@@ -6,13 +6,13 @@ use std::time::Duration;
 use http::HeaderName;
 
 use crate::actor::backend::Backend;
-use crate::config::{
-    Config, ConnectionSettings, Dialer, DialerBackend, OpeningStep, RelayBackend, Reply,
-};
 use crate::connection::watch::{Sought, Watch};
 use crate::manager::dialling::Target;
 use crate::policy::reconnect::ReconnectPolicy;
 use crate::relay::Relay;
+use crate::settings::{
+    ConnectionSettings, Dialer, DialerBackend, OpeningStep, RelayBackend, Reply,
+};
 use crate::transport::dial::{InvalidUrl, WsUrl};
 use crate::transport::tls::Trust;
 use crate::vocabulary::{Message, Requester};
@@ -42,12 +42,12 @@ enum Destination {
 impl DialerOptions {
     /// Makes a dialer with defaults; messages go nowhere.
     pub fn new(name: impl Into<String>, url: impl Into<String>) -> Self {
-        Self::of(Dialer::new(name, url), &Config::default())
+        Self::of(Dialer::new(name, url), &ConnectionSettings::default())
     }
 
-    /// Makes a dialer as a configuration describes it.
-    pub fn of(dialer: Dialer, config: &Config) -> Self {
-        let settings = dialer.settings(config);
+    /// Makes a dialer as a configuration describes it, over the sections that hold for all.
+    pub fn of(dialer: Dialer, sections: &ConnectionSettings) -> Self {
+        let settings = dialer.settings(sections);
         let destination = match &dialer.backend {
             DialerBackend::Echo => Destination::Backend(Arc::new(Backend::echo)),
             DialerBackend::None => Destination::Backend(Arc::new(Backend::none)),

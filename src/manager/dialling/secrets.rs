@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 
-use crate::config::SecretSource;
+use crate::settings::SecretSource;
 use crate::vocabulary::Secret;
 
 /// The longest secret, in bytes: larger than any header line that a server takes.

@@ -10,12 +10,12 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use super::secrets;
 use super::under_way::UnderWay;
 use crate::actor::backend::Backend;
-use crate::config::{Config, ConnectionSettings, Dialer, SecretSource};
 use crate::connection::handle::ConnectionHandle;
 use crate::manager::core::Core;
 use crate::node::ShutDown;
 use crate::node::adoption::Adoption;
 use crate::relay::{NotWaiting, Relay, Waiting};
+use crate::settings::{ConnectionSettings, Dialer, SecretSource};
 use crate::transport::dial::{InvalidUrl, WsUrl};
 use crate::transport::opening_handshake::{self, ClientRequest, FailedOpening, Subprotocol};
 use crate::transport::proxy::ProxyUrl;
@@ -84,7 +84,7 @@ impl Target {
             headers: HeaderMap::new(),
             sourced: Vec::new(),
             subprotocols: Vec::new(),
-            settings: Arc::new(Dialer::new("", url).settings(&Config::default())),
+            settings: Arc::new(Dialer::new("", url).settings(&ConnectionSettings::default())),
             tags: BTreeMap::new(),
             trust: Trust::Platform,
             proxy: None,

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::target::Failure;
-use crate::config::ConnectionSettings;
 use crate::manager::core::Core;
 use crate::node::attempt::Attempt;
 use crate::relay::Waiting;
+use crate::settings::ConnectionSettings;
 use crate::vocabulary::{Direction, Ending, OpenFailure, Origin, TransportEnd};
 
 /// An attempt under way. Dropped before it has opened or failed, it was called off.

@@ -11,7 +11,6 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
 
 use crate::actor::backend::Backend;
-use crate::config::{ConnectionSettings, Records};
 use crate::connection::budget::MemoryBudget;
 use crate::connection::handle::ConnectionHandle;
 use crate::ledger::InMemory;
@@ -20,6 +19,7 @@ use crate::node::adoption::Adoption;
 use crate::node::observing::Observer;
 use crate::policy::admission::AdmissionLimits;
 use crate::protocol::frame_encoder::{EncodedHeader, Opcode, apply_mask};
+use crate::settings::{ConnectionSettings, Records};
 use crate::transport::socket::Transport;
 use crate::vocabulary::{CloseState, Direction, Ending, Origin, Role};
 

@@ -7,12 +7,12 @@ use tokio::io::AsyncWriteExt;
 
 use super::bench::{Bench, Fault, Faulty, Peer, SOON, Switch, frame, soon, state};
 use crate::actor::backend::{Backend, CloseReply, Handler, HandlerFailure, Receiver};
-use crate::config::{ByteSize, Close, ConnectionSettings};
 use crate::connection::handle::ConnectionHandle;
 use crate::connection::mailbox::ConnectionMessage;
 use crate::node::observing::Observer;
 use crate::protocol::closing_handshake::{CloseRequest, ReplyPolicy};
 use crate::protocol::frame_encoder::Opcode;
+use crate::settings::{ByteSize, Close, ConnectionSettings};
 use crate::vocabulary::{
     Cause, CloseFrame, CloseState, Ending, Event, Fault as Whose, FirstClose, Kind, Message,
     ReceivedClose, Role,
@@ -305,7 +305,7 @@ async fn an_abort_that_comes_before_the_actor_is_heard() {
     let bench = core.get_or_init(|| bench);
     let (mut peer, transport) = Peer::new(1024);
     let settings = ConnectionSettings {
-        limits: crate::config::Limits { inbox_bytes: ByteSize::kib(1), ..Default::default() },
+        limits: crate::settings::Limits { inbox_bytes: ByteSize::kib(1), ..Default::default() },
         ..Default::default()
     };
     let backend = Backend::receiver(ReplyPolicy::AtOnce);

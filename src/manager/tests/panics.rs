@@ -6,10 +6,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::bench::{Bench, soon};
-use crate::config::RelayBackend;
 use crate::listening::route::Route;
 use crate::relay::Relay;
 use crate::runtime::tasks::panic_points;
+use crate::settings::RelayBackend;
 use crate::vocabulary::ListenAddress;
 
 #[tokio::test]

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::config::ConnectionSettings;
 use crate::connection::budget::MemoryBudget;
 use crate::connection::{Birth, Connection};
 use crate::node::registry::Registry;
 use crate::protocol::closing_handshake::ReplyPolicy;
+use crate::settings::ConnectionSettings;
 use crate::vocabulary::{
     Cause, Census, CensusLine, CloseState, Direction, Ending, Fault, Kind, Origin, Role, Verdict,
 };

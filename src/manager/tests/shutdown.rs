@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::bench::{Bench, Peer, eventually, soon};
 use crate::actor::backend::Backend;
-use crate::config::ConnectionSettings;
 use crate::connection::handle::ConnectionHandle;
 use crate::draining::options::DrainOptions;
 use crate::protocol::closing_handshake::ReplyPolicy;
+use crate::settings::ConnectionSettings;
 use crate::vocabulary::{Cause, Kind, OpenFailure, Role};
 
 async fn open(bench: &Bench, count: usize) -> (Vec<ConnectionHandle>, Vec<Peer>) {

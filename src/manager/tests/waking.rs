@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use super::bench::{Bench, Fault, Faulty, Peer, Switch, eventually, soon};
 use crate::actor::backend::{Backend, Handler, HandlerFailure, Receiver};
-use crate::config::{ByteSize, Close, ConnectionSettings, Keepalive, Limits};
 use crate::connection::handle::ConnectionHandle;
 use crate::connection::inbox::Incoming;
 use crate::protocol::closing_handshake::ReplyPolicy;
 use crate::protocol::frame_encoder::Opcode;
+use crate::settings::{ByteSize, Close, ConnectionSettings, Keepalive, Limits};
 use crate::vocabulary::{Kind, Message, Role};
 
 /// Takes nothing.

@@ -17,13 +17,13 @@ use super::headers::CONNECTION_ID;
 use super::{Relay, recorded};
 use crate::actor::backend::Backend;
 use crate::actor::link::Losses;
-use crate::config::{ConnectionSettings, Records};
 use crate::connection::handle::ConnectionHandle;
 use crate::node::adoption::{Adoption, Pair};
 use crate::node::places::Place;
 use crate::protocol::classification::LossKind;
 use crate::relay::answered::Answered;
 use crate::relay::applications::{ApplicationLease, NotReached};
+use crate::settings::{ConnectionSettings, Records};
 use crate::transport::opening_handshake::{FailedOpening, Subprotocol};
 use crate::vocabulary::{ConnectionId, Direction, Limit, Message, OpenFailure, Origin, Upstream};
 

@@ -8,11 +8,11 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, StatusCode, Uri, header, request, response};
 
 use super::{Relay, headers, status_of};
-use crate::config::{HostHeader, PlainHttp};
 use crate::node::Node;
 use crate::policy::balance::Observation;
 use crate::protocol::request_framing::Head;
 use crate::relay::applications::{ApplicationLease, NotReached, ReachedPlain};
+use crate::settings::{HostHeader, PlainHttp};
 use crate::transport::http_proxy::{self, Forwarding, NotPassed, Reached, Served, Turn};
 use crate::transport::socket::{AnySocket, SocketName};
 use crate::vocabulary::HttpOutcome;

@@ -13,10 +13,11 @@ use tokio::sync::{Semaphore, watch};
 use super::queries::Queries;
 use super::strangers::Strangers;
 use super::tokens::Tokens;
-use crate::config::{self, ConnectionSettings, HostName};
+use crate::config;
 use crate::contract::plain_json;
 use crate::ledger::Archive;
 use crate::manager::Supervisor;
+use crate::settings::{ConnectionSettings, HostName};
 use crate::surfaces::probes::Probes;
 use crate::vocabulary::ListenAddress;
 

@@ -14,13 +14,13 @@ use super::connections::{Found, find};
 use super::dialers;
 use super::problem::{Problem, Word};
 use super::reading::{Json, Named};
-use crate::config::DialerBackend;
 use crate::contract::{
     AcceptedRecord, BroadcastRecord, BroadcastRequest, CloseRequest, ConnectionRecord, DialRequest,
     DialedRecord, EndingRecord, MessageRequest, ProblemRecord,
 };
 use crate::ledger::Stored;
 use crate::manager::{Backend, ConnectionHandle, DialError, SendError};
+use crate::settings::DialerBackend;
 use crate::vocabulary::{
     self, Cause, CloseCode, CloseFrame, CloseReason, CloseState, IllegalClose,
 };

@@ -11,9 +11,10 @@ use http::{HeaderValue, StatusCode};
 use super::access::Caller;
 use super::api::{Api, json};
 use super::problem::{Problem, Word};
-use crate::config::{Config, Dialer, DialerBackend, RelayBackend, SecretSource};
 use crate::contract::{DialRequest, DialerRecord, DialersRecord, ProblemRecord};
 use crate::manager::{DialerHandle, DialerOptions, Relay};
+use crate::settings::ConnectionSettings;
+use crate::settings::{Dialer, DialerBackend, RelayBackend, SecretSource};
 use crate::vocabulary::{ConnectionId, Requester, Secret};
 
 /// Lists the dialers, by name.
@@ -117,7 +118,7 @@ pub(super) fn keep(
         ..Dialer::new(name, url)
     };
     check(&dialer)?;
-    let options = DialerOptions::of(dialer, &Config::default())
+    let options = DialerOptions::of(dialer, &ConnectionSettings::default())
         .settings(api.control.dialled.clone())
         .by(caller.requester());
     let dialer = api.control.supervisor.keep(options)?;

@@ -12,10 +12,11 @@ use super::api::{Api, json};
 use super::commands::close_code;
 use super::problem::Problem;
 use super::reading::{self, Json};
-use crate::config::{self, Spread};
+use crate::config;
 use crate::contract::{DrainRecord, DrainRequest, ProblemRecord};
 use crate::manager::DrainOptions;
 use crate::policy::drain::Pace;
+use crate::settings::Spread;
 use crate::vocabulary::{CloseReason, Requester};
 
 /// Begins a drain; it goes on by itself.

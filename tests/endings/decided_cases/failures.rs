@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use lastword::config::ByteSize;
+use lastword::settings::ByteSize;
 use lastword::vocabulary::{
     Cause, CloseState, Fault, FirstClose, Kind, OpenFailure, Requester, TransportEnd,
 };

@@ -290,9 +290,10 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::config::{self, ConnectionSettings};
+    use crate::config;
     use crate::ledger::InMemory;
     use crate::manager::Supervisor;
+    use crate::settings::ConnectionSettings;
     use crate::surfaces::control::api::Shared;
     use crate::surfaces::control::{Control, LedgerFigures, Tokens};
     use crate::surfaces::probes::{Probes, Readiness};

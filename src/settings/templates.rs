@@ -48,7 +48,7 @@ impl PathTemplate {
     }
 
     /// Returns the text that all its paths begin with.
-    pub(super) fn fixed_start(&self) -> String {
+    pub(crate) fn fixed_start(&self) -> String {
         let mut start = "/".to_owned();
         for segment in &self.segments {
             let Segment::Fixed(text) = segment else { return start };
@@ -59,12 +59,12 @@ impl PathTemplate {
     }
 
     /// Returns whether every path that starts with `prefix` is taken.
-    pub(super) fn covers_prefix(&self, prefix: &str) -> bool {
+    pub(crate) fn covers_prefix(&self, prefix: &str) -> bool {
         self.open && self.matches(prefix)
     }
 
     /// Returns whether every path that `other` takes is taken by this template too.
-    pub(super) fn covers(&self, other: &Self) -> bool {
+    pub(crate) fn covers(&self, other: &Self) -> bool {
         let long_enough = match (self.open, other.open) {
             (false, false) => self.segments.len() == other.segments.len(),
             (false, true) => false,
@@ -93,7 +93,7 @@ impl PathTemplate {
     }
 
     /// Reads a path that starts with `/`, with what is before a final `*`.
-    pub(super) fn parse(fixed: &str, open: bool) -> Option<Self> {
+    pub(crate) fn parse(fixed: &str, open: bool) -> Option<Self> {
         let inner = fixed.strip_prefix('/')?;
         let inner = if open { inner.strip_suffix('/').unwrap_or(inner) } else { inner };
         let mut segments = Vec::new();

@@ -199,9 +199,9 @@ impl<'de> Deserialize<'de> for Spread {
 }
 
 /// The longest duration: deadlines are `now` plus a duration, and that must not overflow.
-pub(super) const LONGEST: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
+pub(crate) const LONGEST: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
 
-pub(super) fn parse_duration(text: &str) -> Result<Duration, InvalidValue> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, InvalidValue> {
     let duration = humantime::parse_duration(text.trim())
         .map_err(|why| InvalidValue::Duration { text: text.to_owned(), why: why.to_string() })?;
     if duration > LONGEST {
@@ -211,19 +211,19 @@ pub(super) fn parse_duration(text: &str) -> Result<Duration, InvalidValue> {
 }
 
 /// Reads a duration; a bare number is refused because its unit would be a guess.
-pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+pub(crate) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     text(deserializer, "a duration such as \"5s\"", parse_duration)
 }
 
 /// Reads a duration that overrides another.
-pub(super) fn some_duration<'de, D: Deserializer<'de>>(
+pub(crate) fn some_duration<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Duration>, D::Error> {
     duration(deserializer).map(Some)
 }
 
 /// Reads a close code that may be sent.
-pub(super) fn close_code<'de, D: Deserializer<'de>>(
+pub(crate) fn close_code<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<CloseCode, D::Error> {
     let number = u64::deserialize(deserializer)?;
@@ -232,19 +232,19 @@ pub(super) fn close_code<'de, D: Deserializer<'de>>(
 }
 
 /// Reads a close reason that fits into a Close frame.
-pub(super) fn close_reason<'de, D: Deserializer<'de>>(
+pub(crate) fn close_reason<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<CloseReason, D::Error> {
     CloseReason::new(String::deserialize(deserializer)?).map_err(de::Error::custom)
 }
 
 /// Reads a text that is not to be shown.
-pub(super) fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Secret, D::Error> {
+pub(crate) fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Secret, D::Error> {
     String::deserialize(deserializer).map(Secret::new)
 }
 
 /// Reads text where the empty text means "off".
-pub(super) fn unless_empty<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+pub(crate) fn unless_empty<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,
     T: FromStr<Err: Into<InvalidValue>>,
@@ -256,7 +256,7 @@ where
 }
 
 /// Reads a path where the empty text means "none".
-pub(super) fn path_unless_empty<'de, D: Deserializer<'de>>(
+pub(crate) fn path_unless_empty<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<PathBuf>, D::Error> {
     text(deserializer, "a path, or \"\" for none", |text| {
@@ -265,7 +265,7 @@ pub(super) fn path_unless_empty<'de, D: Deserializer<'de>>(
 }
 
 /// Reads a value that is written as text.
-pub(super) fn text<'de, D, T>(
+pub(crate) fn text<'de, D, T>(
     deserializer: D,
     expected: &'static str,
     parse: impl FnOnce(&str) -> Result<T, InvalidValue>,

@@ -195,7 +195,7 @@ impl<'de> Deserialize<'de> for OriginPattern {
 }
 
 /// Reads a host: in lower case, without a port.
-pub(super) fn host<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+pub(crate) fn host<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     HostName::deserialize(deserializer).map(|host| Some(host.0))
 }
 

@@ -12,7 +12,6 @@ use serde::de::{self, Deserializer};
 
 use super::overrides::{ConnectionSettings, RouteClose, RouteKeepalive, RouteLimits};
 use super::relay::{OnClientLost, RelayBackend, UpstreamUrl, relay_keys, some_close_code};
-use super::schema::Config;
 use super::values::{self, ByteSize};
 use crate::vocabulary::{CloseCode, Secret};
 
@@ -173,7 +172,7 @@ impl Dialer {
 
     /// Returns what holds for the dialer's connections: the sections of `config`, overridden key by
     /// key.
-    pub fn settings(&self, config: &Config) -> ConnectionSettings {
+    pub fn settings(&self, sections: &ConnectionSettings) -> ConnectionSettings {
         let feed = match &self.backend {
             DialerBackend::Relay(_) => self.limits.passing(),
             DialerBackend::Echo | DialerBackend::None => RouteLimits {
@@ -182,10 +181,10 @@ impl Dialer {
             },
         };
         ConnectionSettings {
-            limits: feed.over(&config.limits),
-            keepalive: self.keepalive.over(&config.keepalive),
-            close: self.close.over(&config.close),
-            records: config.records.clone(),
+            limits: feed.over(&sections.limits),
+            keepalive: self.keepalive.over(&sections.keepalive),
+            close: self.close.over(&sections.close),
+            records: sections.records.clone(),
         }
     }
 }
@@ -434,7 +433,7 @@ mod tests {
 
     #[test]
     fn a_feed_may_send_larger_messages_than_a_client() {
-        let config = Config::default();
+        let config = ConnectionSettings::default();
         let mut dialer = Dialer::new("feed", "ws://a");
         let limits = dialer.settings(&config).limits;
         assert_eq!(limits.max_message_size, ByteSize::mib(16));

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::close::Close;
+use super::keepalive::Keepalive;
 use super::limits::{Limits, OnFull};
-use super::schema::{Close, Keepalive, Records};
+use super::records::Records;
 use super::values::{self, ByteSize};
 
 /// What holds for one connection from its opening to its end; a reload does not change it.
@@ -126,7 +128,7 @@ impl RouteLimits {
     /// Returns what holds where messages are passed on and none is held: their size is limited only
     /// by what is set here.
     #[must_use]
-    pub(super) fn passing(&self) -> Self {
+    pub(crate) fn passing(&self) -> Self {
         let mut limits = self.clone();
         if limits.max_message_size.is_none() {
             limits.max_message_size = Some(ByteSize::MAX);

@@ -1,0 +1,49 @@
+//! What holds for a connection, a route, a dialer and the ledger: values that a program builds, and
+//! that a configuration file says by the same names.
+//!
+//! Every type has a [`Default`] that equals the commented defaults of `config/lastword.toml`.
+//! [`ConnectionSettings`] is what most programs need: limits, keepalive, closing handshake, records.
+//!
+//! ```
+//! use std::time::Duration;
+//! use lastword::settings::{ByteSize, ConnectionSettings};
+//!
+//! let mut settings = ConnectionSettings::default();
+//! settings.keepalive.ping_interval = Duration::from_secs(10);
+//! settings.limits.max_message_size = Some(ByteSize::mib(4));
+//! settings.close.timeout = Duration::from_secs(5);
+//! let route = lastword::Route::echo("/echo")?.with_settings(settings);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod close;
+mod dialers;
+mod keepalive;
+mod ledger;
+mod limits;
+mod overrides;
+pub(crate) mod patterns;
+mod records;
+pub(crate) mod relay;
+mod templates;
+pub(crate) mod values;
+
+pub use close::Close;
+pub use dialers::{Dialer, DialerBackend, Heartbeat, OpeningStep, Reconnect, Reply, SecretSource};
+pub use keepalive::Keepalive;
+pub use ledger::{FailurePolicy, Ledger, Synchronous};
+pub use limits::{Limits, MemoryLimit, OnFull};
+pub use overrides::{ConnectionSettings, RouteClose, RouteKeepalive, RouteLimits};
+pub use patterns::{OriginPattern, PathPattern};
+pub use records::{QueryRecording, Records};
+pub use relay::{
+    HealthPath, HostHeader, InvalidHealthPath, InvalidUpstream, OnClientLost, PlainHttp,
+    RelayBackend, UpstreamUrl,
+};
+pub use templates::{PathTemplate, TagTemplate};
+pub use values::{ByteSize, InvalidValue, Spread};
+
+#[doc(hidden)]
+pub use patterns::{HostName, host_matches, origin_allowed};
+#[doc(hidden)]
+pub use templates::{UnfitTag, tags_of};
