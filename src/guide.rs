@@ -56,7 +56,12 @@ page!(
 page!(
     /// The layers of the configuration, and every key.
     configuration,
-    concat!(include_str!("guide/configuration.md"), "\n```toml\n", include_str!("../config/lastword.toml"), "```\n")
+    concat!(
+        include_str!("guide/configuration.md"),
+        "\n## The whole file\n\nEvery key is shown with its default.\n\n```toml\n",
+        include_str!("../config/lastword.toml"),
+        "```\n"
+    )
 );
 page!(
     /// The command line, and its exit codes.

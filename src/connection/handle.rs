@@ -226,7 +226,7 @@ impl ConnectionHandle {
     /// waits for the same ending; at the end it is the recorded one. In `close_received`, where the
     /// application chooses the reply, this is the reply (RFC 6455 section 5.5.1).
     ///
-    /// A [`Handler`](super::Handler) may wait for its own close: the ending does not wait for it.
+    /// A [`Handler`](crate::Handler) may wait for its own close: the ending does not wait for it.
     ///
     /// # Errors
     /// [`IllegalClose`] for a code or reason that may not be sent: nothing is sent, and the

@@ -291,6 +291,29 @@ fn is_shipped(section: &str, key: &str) -> bool {
 }
 
 #[test]
+fn defaults_in_the_prose_are_those_of_the_code() {
+    let mut found = 0;
+    for document in Document::all() {
+        // `limits.half_open_per_ip` (64)
+        for part in document.text.split("` (").collect::<Vec<_>>().windows(2) {
+            let key = part[0].rsplit(['`', '.']).next().unwrap();
+            let default = part[1].split(')').next().unwrap();
+            if default.parse::<u64>().is_ok() {
+                let known = SHIPPED.lines().any(|line| {
+                    let (shown, value) =
+                        line.trim_start_matches('#').split_once(" = ").unwrap_or_default();
+                    let value = value.trim_end_matches("# example").trim();
+                    shown.rsplit('.').next() == Some(key) && value == default
+                });
+                assert!(known, "{}: {key} ({default})", document.path);
+                found += 1;
+            }
+        }
+    }
+    assert!(found >= 3, "{found}");
+}
+
+#[test]
 fn every_path_in_the_prose_exists() {
     let folders = ["tests/", "deploy/", "examples/", "config/", "benches/", "src/", ".ci/"];
     for document in Document::all() {

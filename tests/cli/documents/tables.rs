@@ -137,6 +137,25 @@ fn exit_codes() {
 }
 
 #[test]
+fn signals() {
+    let source = Document::read("src/daemon/signals.rs");
+    let handled = source.text.split("SignalKind::").skip(1);
+    let handled = handled.filter_map(|rest| match rest.split('(').next()? {
+        "terminate" => Some("SIGTERM"),
+        "interrupt" => Some("SIGINT"),
+        "hangup" => Some("SIGHUP"),
+        "user_defined1" => Some("SIGUSR1"),
+        "user_defined2" => Some("SIGUSR2"),
+        "alarm" => Some("SIGALRM"),
+        other => panic!("a signal that the guide does not know: {other}"),
+    });
+    let table = table(&Document::read("src/guide/stopping.md"), "signal");
+    let shown = table.iter().flat_map(|cells| cells[0].split(", "));
+    let shown: BTreeSet<&str> = shown.map(|name| name.trim_matches('`')).collect();
+    assert_eq!(shown, handled.collect::<BTreeSet<_>>());
+}
+
+#[test]
 fn sections_of_the_configuration() {
     assert_rows("src/guide/configuration.md", "section", sections_of_the_shipped_file());
 }
