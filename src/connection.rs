@@ -1,46 +1,62 @@
-//! What is known of one connection, outside its actor and its mover.
+//! What one connection is, apart from its actor and its mover.
 //!
-//! Both of them can die at any moment: panic, or be killed. So the evidence lives here, in the
-//! registry, and the supervisor can draw up the ending without them.
+//! Both of them can die at any moment: panic, or be killed. So everything that its ending is made of is
+//! kept here, in the registry, and the supervisor can draw up the ending without them.
+//!
+//! | what | where |
+//! | --- | --- |
+//! | identity, origin, role, settings, since when it is open | [`Connection`] |
+//! | what it has to send, and whether it may | [`outbox`] |
+//! | what came and was not taken | [`inbox`] |
+//! | the closing handshake, and in which order its facts come | [`closing`] |
+//! | the way to its actor | [`mailbox`] |
+//! | running totals | [`counters`] |
+//! | the memory it holds | [`held`], [`budget`] |
+//! | its ending | [`ending`] |
+//!
+//! The mover (`actor/mover`) alone has what changes with every read and write: the transport, the
+//! position in the peer's stream with the message in progress, the keepalive, the rate and the timers.
 
 pub(crate) mod budget;
 pub(crate) mod closing;
 pub(crate) mod counters;
+pub(crate) mod ending;
 pub(crate) mod handle;
 pub(crate) mod held;
 pub(crate) mod inbox;
 pub(crate) mod mailbox;
 pub(crate) mod outbox;
 mod own_wait;
+#[cfg(test)]
+mod tests;
 pub(crate) mod watch;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Instant, SystemTime};
 
 use futures_util::task::AtomicWaker;
-use tokio::sync::Notify;
 
 use crate::protocol::closing_handshake::{ClosePolicy, ClosingHandshake, ReplyPolicy};
 use crate::runtime::now;
 use crate::settings::ConnectionSettings;
 use crate::transport::shared_tcp::DirectWriter;
-use crate::vocabulary::{
-    ConnectionId, ConnectionStatus, Ending, Message, Origin, Outcome, Role, TcpFacts,
-};
+use crate::vocabulary::{ConnectionId, ConnectionStatus, Message, Origin, Role};
 use budget::MemoryBudget;
 use closing::Orders;
 use counters::Counters;
+use ending::End;
 use inbox::Inbox;
 use mailbox::Mailbox;
-use outbox::{Lost, Outbox, Passable, Prepared, Refused};
+use outbox::{Outbox, Passable, Prepared, Refused};
 use own_wait::OwnWaits;
 pub(crate) use own_wait::Remainder;
 use watch::Watch;
 
-/// One connection, as all who deal with it see it.
+/// One connection, as its actor, its mover and its handles share it.
 pub(crate) struct Connection {
+    // Identity.
     pub(crate) id: ConnectionId,
     pub(crate) node: Arc<str>,
     pub(crate) origin: Arc<Origin>,
@@ -48,50 +64,46 @@ pub(crate) struct Connection {
     pub(crate) settings: Arc<ConnectionSettings>,
     pub(crate) opened_at: SystemTime,
     pub(crate) opened: Instant,
+    /// The other leg of a relay.
+    pub(crate) relay_peer: OnceLock<ConnectionId>,
+
+    // Messages.
     pub(crate) outbox: Outbox,
     pub(crate) inbox: Arc<Inbox>,
     keeps_inbox: bool,
-    pub(crate) budget: Arc<MemoryBudget>,
     pub(crate) counters: Counters,
-    /// Wakes the mover.
-    pub(crate) mover: AtomicWaker,
     /// Writes beside the mover, where the transport lets others.
     direct: OnceLock<DirectWriter>,
     /// Looks at each message that comes.
     watch: OnceLock<Arc<Watch>>,
+
+    // Memory.
+    pub(crate) budget: Arc<MemoryBudget>,
+    /// Bytes that the memory budget was charged with for what was received in part.
+    pub(crate) held_input: AtomicU64,
+    /// Its mover does not read, because what it read would find no room.
+    paused: AtomicBool,
+    /// The memory of all is used up: its mover drops what was received and not delivered.
+    drops_received: AtomicBool,
+
+    // Closing.
     /// The state of the closing handshake; see [`closing`].
     handshake: Mutex<ClosingHandshake>,
     /// What of it the mover has to execute.
     orders: Mutex<Orders>,
     /// Leads to the actor.
     pub(crate) mailbox: Mailbox,
-    at_end: Mutex<Option<AtEnd>>,
-    ended: OnceLock<Arc<Ending>>,
-    told: Notify,
+    /// Wakes the mover.
+    pub(crate) mover: AtomicWaker,
+
+    // Ending.
+    end: End,
     /// The waits of its handler for its own ending.
     pub(crate) own_waits: OwnWaits,
-    /// Its mover does not read, because what it read would find no room.
-    paused: AtomicBool,
-    /// The memory of all is used up: its mover drops what was received and not delivered.
-    drops_received: AtomicBool,
-    /// Bytes that the memory budget was charged with for what was received in part.
-    pub(crate) held_input: AtomicU64,
-    /// The other leg of a relay.
-    pub(crate) relay_peer: OnceLock<ConnectionId>,
-}
-
-/// What was seen as the transport was dropped.
-#[derive(Debug, Clone, Copy)]
-struct AtEnd {
-    at: Instant,
-    wall: SystemTime,
-    tcp: Option<TcpFacts>,
-    lost: Lost,
-    oldest: Option<Duration>,
 }
 
 /// What a connection is made of.
-pub(crate) struct Birth {
+pub(crate) struct ConnectionParts {
     pub(crate) id: ConnectionId,
     pub(crate) role: Role,
     pub(crate) origin: Arc<Origin>,
@@ -104,8 +116,9 @@ pub(crate) struct Birth {
 }
 
 impl Connection {
-    pub(crate) fn new(birth: Birth) -> Self {
-        let Birth { id, role, origin, settings, reply, keeps_inbox, node, budget } = birth;
+    pub(crate) fn new(parts: ConnectionParts) -> Self {
+        let ConnectionParts { id, role, origin, settings, reply, keeps_inbox, node, budget } =
+            parts;
         let policy = ClosePolicy {
             timeout: settings.close.timeout,
             linger: settings.close.linger,
@@ -131,9 +144,7 @@ impl Connection {
             handshake: Mutex::new(ClosingHandshake::new(role, policy)),
             orders: Mutex::default(),
             mailbox: Mailbox::default(),
-            at_end: Mutex::new(None),
-            ended: OnceLock::new(),
-            told: Notify::new(),
+            end: End::default(),
             own_waits: OwnWaits::default(),
             paused: AtomicBool::new(false),
             drops_received: AtomicBool::new(false),
@@ -242,14 +253,6 @@ impl Connection {
         Ok(passed.refused)
     }
 
-    /// Says that nothing more will come, and counts what nobody will take.
-    pub(crate) fn end_inbox(&self) {
-        self.inbox.end();
-        if !self.keeps_inbox {
-            self.counters.discarded(self.inbox.abandon().messages);
-        }
-    }
-
     /// Returns how it fares now.
     pub(crate) fn status(&self) -> ConnectionStatus {
         let at = now();
@@ -264,73 +267,6 @@ impl Connection {
             open_for,
             state: self.state(),
             traffic: self.counters.traffic(waiting, oldest, open_for),
-        }
-    }
-
-    /// Closes the books: counts what was not delivered. Only the first call counts.
-    pub(crate) fn close_books(&self, tcp: Option<TcpFacts>) {
-        let mut at_end = self.lock_at_end();
-        if at_end.is_none() {
-            let at = now();
-            let (lost, oldest) = self.outbox.end();
-            let oldest = oldest.map(|since| at.saturating_duration_since(since));
-            *at_end = Some(AtEnd { at, wall: SystemTime::now(), tcp, lost, oldest });
-        }
-    }
-
-    /// Draws up the ending.
-    pub(crate) fn draw_up(&self, outcome: Outcome) -> Ending {
-        self.close_books(None);
-        let at_end = self.lock_at_end();
-        // `close_books` has just made sure that it is there.
-        let (at, wall, tcp, lost, oldest) = match *at_end {
-            Some(AtEnd { at, wall, tcp, lost, oldest }) => (at, wall, tcp, lost, oldest),
-            None => (now(), SystemTime::now(), None, Lost::default(), None),
-        };
-        let open_for = at.saturating_duration_since(self.opened);
-        Ending {
-            id: self.id,
-            node: Arc::clone(&self.node),
-            origin: Arc::clone(&self.origin),
-            relay_peer: self.relay_peer.get().copied(),
-            opened_at: self.opened_at,
-            ended_at: wall,
-            open_for,
-            outcome,
-            traffic: Some(self.counters.traffic(lost, oldest, open_for)),
-            tcp,
-        }
-    }
-
-    /// Tells all who wait for the ending.
-    pub(crate) fn publish(&self, ending: Arc<Ending>) {
-        let _ = self.ended.set(ending);
-        self.told.notify_waiters();
-    }
-
-    /// Tells whether it is over: its books are closed, though the ending may not be recorded yet.
-    fn has_ended(&self) -> bool {
-        self.ended.get().is_some() || self.lock_at_end().is_some()
-    }
-
-    fn lock_at_end(&self) -> MutexGuard<'_, Option<AtEnd>> {
-        self.at_end.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Returns the ending, once it is recorded.
-    pub(crate) fn ending(&self) -> Option<&Arc<Ending>> {
-        self.ended.get()
-    }
-
-    /// Waits for the ending. Cancel safe.
-    pub(crate) async fn ended(&self) -> Arc<Ending> {
-        let _own = self.own_waits.begin();
-        loop {
-            let told = self.told.notified();
-            if let Some(ending) = self.ended.get() {
-                return Arc::clone(ending);
-            }
-            told.await;
         }
     }
 }

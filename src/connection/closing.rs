@@ -127,7 +127,7 @@ impl Connection {
 
     /// Returns how it ended, as soon as that is fixed.
     pub(crate) fn ended_as(&self) -> Option<Kind> {
-        match self.ended.get() {
+        match self.ending() {
             Some(ending) => Some(ending.outcome.kind),
             None => self.handshake().kind(),
         }
@@ -140,3 +140,6 @@ impl Connection {
         handshake.outcome().unwrap_or_else(|| handshake.fail_actor(&what()))
     }
 }
+
+#[cfg(test)]
+mod tests;

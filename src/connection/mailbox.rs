@@ -51,6 +51,19 @@ impl Mailbox {
         let _ = self.actor.set(actor);
     }
 
+    /// Returns the facts that were sent before there was an actor.
+    #[cfg(test)]
+    pub(crate) fn early(&self) -> Vec<Input> {
+        let early = self.early.lock().unwrap_or_else(PoisonError::into_inner);
+        let facts = early.iter().filter_map(|message| match message {
+            ConnectionMessage::Fact(input) => Some(input.clone()),
+            ConnectionMessage::Deadline
+            | ConnectionMessage::Released
+            | ConnectionMessage::Panic => None,
+        });
+        facts.collect()
+    }
+
     /// Returns the actor, so that tests can kill it.
     #[cfg(test)]
     pub(crate) fn actor(&self) -> Option<&ActorRef<ConnectionMessage>> {

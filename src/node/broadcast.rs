@@ -140,7 +140,7 @@ impl Drop for Share<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::connection::Birth;
+    use crate::connection::ConnectionParts;
     use crate::connection::budget::MemoryBudget;
     use crate::protocol::closing_handshake::ReplyPolicy;
     use crate::settings::ConnectionSettings;
@@ -150,7 +150,7 @@ mod tests {
     fn connections(count: usize) -> Vec<Arc<Connection>> {
         let budget = Arc::new(MemoryBudget::new(1 << 30));
         let connection = || {
-            Arc::new(Connection::new(Birth {
+            Arc::new(Connection::new(ConnectionParts {
                 id: ConnectionId::new(),
                 role: Role::Server,
                 origin: Arc::new(Origin::new(Direction::Inbound)),

@@ -231,7 +231,7 @@ impl Committed for Publisher {
             if let Some(lease) = lease {
                 lease.ended(&ending.outcome);
             }
-            connection.publish(ending);
+            connection.publish_ending(ending);
             // Only now: until it is recorded, an ending takes up room, and so a place.
             drop(place);
         }

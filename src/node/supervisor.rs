@@ -17,7 +17,7 @@ use crate::actor::failure::ConnectionFailure;
 use crate::actor::link::{Link, Side};
 use crate::connection::budget::MemoryBudget;
 use crate::connection::handle::ConnectionHandle;
-use crate::connection::{Birth, Connection};
+use crate::connection::{Connection, ConnectionParts};
 use crate::protocol::closing_handshake::Input;
 use crate::runtime::now;
 use crate::vocabulary::{Cause, CloseCode, CloseFrame};
@@ -213,7 +213,7 @@ impl Supervising {
     ) -> (Arc<Connection>, Start) {
         let Adoption { id, transport, read_ahead, role, origin, settings, mut backend, place } =
             adoption;
-        let connection = Arc::new(Connection::new(Birth {
+        let connection = Arc::new(Connection::new(ConnectionParts {
             id,
             role,
             origin,
@@ -279,7 +279,7 @@ impl Supervising {
             Death::Orphaned => "its supervisor ended".to_owned(),
         });
         connection.end_inbox();
-        self.publisher.ended(connection.draw_up(outcome));
+        self.publisher.ended(connection.draw_up_ending(outcome));
     }
 
     fn abort_all(&self) {

@@ -83,7 +83,7 @@ impl Mover {
         self.absorb_carry(now);
         self.reader.discard();
         self.release_input();
-        self.connection.close_books(tcp);
+        self.connection.note_drop(tcp);
         self.connection.inbox.end();
         let waits = waits_for_handler(kind) || self.connection.own_waits.are_under_way();
         self.stage = match (&self.driver, waits) {

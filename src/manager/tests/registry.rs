@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::connection::budget::MemoryBudget;
-use crate::connection::{Birth, Connection};
+use crate::connection::{Connection, ConnectionParts};
 use crate::node::registry::Registry;
 use crate::protocol::closing_handshake::ReplyPolicy;
 use crate::settings::ConnectionSettings;
@@ -15,7 +15,7 @@ use crate::vocabulary::{
 fn connection(direction: Direction, route: Option<&str>) -> Arc<Connection> {
     let mut origin = Origin::new(direction);
     origin.route = route.map(str::to_owned);
-    Arc::new(Connection::new(Birth {
+    Arc::new(Connection::new(ConnectionParts {
         id: crate::vocabulary::ConnectionId::new(),
         role: Role::Server,
         origin: Arc::new(origin),
@@ -29,7 +29,7 @@ fn connection(direction: Direction, route: Option<&str>) -> Arc<Connection> {
 
 /// The ending of a connection whose actor died.
 fn ending_of(connection: &Connection) -> Ending {
-    connection.draw_up(connection.outcome_or(|| "a test was told to".to_owned()))
+    connection.draw_up_ending(connection.outcome_or(|| "a test was told to".to_owned()))
 }
 
 const DIED: Verdict = Verdict { kind: Kind::ActorFailed, fault: Fault::Local, cause: Cause::None };
