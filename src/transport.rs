@@ -1,9 +1,10 @@
-//! Sockets, the opening handshake, and the reading of messages.
+//! Sockets, TLS, the opening handshake, HTTP proxying, and the reading of messages.
 //!
-//! Nothing here decides: what is refused, and in which order, is its owner's word; how that is
-//! said on the wire, and what the wire said, is this layer's.
+//! This layer reads and writes the wire. What is refused, and in which order, is decided by its
+//! callers.
 
 pub mod bind;
+pub mod connect;
 pub mod dial;
 mod handshake_key;
 pub mod http_probe;
@@ -11,7 +12,6 @@ pub mod http_proxy;
 mod io_end;
 pub mod opening_handshake;
 pub mod proxy;
-pub mod reach;
 pub mod shared_tcp;
 pub mod socket;
 mod source_port;

@@ -212,7 +212,7 @@ impl Listener {
             })
         };
         let received =
-            opening_handshake::receive_unless(socket, read, limits, &mut room, OVERDUE, overdue)
+            opening_handshake::receive_with(socket, read, limits, &mut room, OVERDUE, overdue)
                 .await;
         let received = match received {
             Ok(received) => received,

@@ -16,11 +16,11 @@ use crate::policy::log_throttle::LogThrottle;
 use crate::policy::masking::{self, Masking};
 use crate::runtime::now;
 use crate::settings::{Records, RelayBackend, UpstreamUrl};
+use crate::transport::connect::FailedConnect;
 use crate::transport::dial::InvalidUrl;
 use crate::transport::http_proxy::{AppConnection, ConnectionPool};
-use crate::transport::reach::FailedReach;
 use crate::transport::tls::Trust;
-use crate::transport::upstream::{Connected, Terms, Upstream};
+use crate::transport::upstream::{Connected, Upstream, UpstreamOptions};
 use crate::vocabulary::{Limit, OpenFailure, Outcome, Upstream as RecordedUpstream};
 
 /// How often one that answers no plain requests is complained of.
@@ -86,7 +86,7 @@ pub(super) enum NotReached<'a> {
     /// Each that there is has too much to do already.
     TooMany(Limit),
     /// The last that was tried could not be reached.
-    Failed(&'a Application, FailedReach),
+    Failed(&'a Application, FailedConnect),
 }
 
 impl Applications {
@@ -157,7 +157,7 @@ impl Applications {
             Ok(connection) => Ok(ReachedPlain { application, connection, lease }),
             Err(error) => {
                 let failure = OpenFailure::PeerGone;
-                let failed = FailedReach::before_tcp(failure, error.to_string());
+                let failed = FailedConnect::before_tcp(failure, error.to_string());
                 Err(NotReached::Failed(application, failed))
             }
         }
@@ -191,7 +191,7 @@ impl Applications {
                 continue;
             };
             tries = tries.saturating_sub(1);
-            match application.upstream.connect(self.terms()).await {
+            match application.upstream.connect(self.options()).await {
                 Ok(connected) => {
                     return Ok(Reached { application, connected, lease, _pending: pending });
                 }
@@ -211,13 +211,13 @@ impl Applications {
     }
 
     /// Returns how to connect this time.
-    pub(super) fn terms(&self) -> Terms {
+    pub(super) fn options(&self) -> UpstreamOptions {
         let sources = &self.settings.source_addresses;
         let source = match sources.len() {
             0 => None,
             len => sources.get(self.turn.fetch_add(1, Ordering::Relaxed) % len).copied(),
         };
-        Terms {
+        UpstreamOptions {
             connect_timeout: self.settings.connect_timeout,
             tls_timeout: self.settings.response_timeout,
             source,

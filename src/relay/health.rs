@@ -50,7 +50,7 @@ async fn probe_all(applications: &Arc<Applications>, path: &HealthPath) {
 }
 
 async fn probe(applications: &Applications, application: &Application, path: &HealthPath) -> bool {
-    let Ok(connected) = application.upstream.connect(applications.terms()).await else {
+    let Ok(connected) = application.upstream.connect(applications.options()).await else {
         return false;
     };
     let host = application.upstream.authority();

@@ -19,12 +19,12 @@ use crate::actor::link::Losses;
 use crate::policy::balance::{InstanceView, NoInstance};
 use crate::runtime::tasks::{Owned, Task};
 use crate::settings::{ByteSize, ConnectionSettings, HostHeader, OnClientLost, RelayBackend};
+use crate::transport::connect::FailedConnect;
 use crate::transport::dial::InvalidUrl;
 use crate::transport::opening_handshake::{
     self, Agreement, AnswerBody, FailedOpening, Passed, Refusal, Request, Subprotocol,
     extension_name, extensions,
 };
-use crate::transport::reach::FailedReach;
 use crate::transport::socket::SocketName;
 use crate::vocabulary::{ConnectionId, Limit, OpenFailure, Upstream};
 pub(crate) use feed::{NotWaiting, Waiting};
@@ -240,13 +240,13 @@ fn too_many(limit: &Limit) -> Refusal {
         .retry_after(RETRY_AFTER)
 }
 
-fn unreachable(failed: FailedReach) -> Refusal {
+fn unreachable(failed: FailedConnect) -> Refusal {
     let (status, failure) = (status_of(&failed), recorded(&failed));
     told(status, failure, "the application cannot be reached", failed.detail)
 }
 
 /// Returns what a client is answered whose application cannot be reached.
-fn status_of(failed: &FailedReach) -> StatusCode {
+fn status_of(failed: &FailedConnect) -> StatusCode {
     match failed.failure {
         OpenFailure::ConnectTimeout | OpenFailure::HandshakeTimeout => StatusCode::GATEWAY_TIMEOUT,
         OpenFailure::PortsExhausted => StatusCode::SERVICE_UNAVAILABLE,
@@ -255,7 +255,7 @@ fn status_of(failed: &FailedReach) -> StatusCode {
 }
 
 /// Returns what is recorded of an application that cannot be reached.
-fn recorded(failed: &FailedReach) -> OpenFailure {
+fn recorded(failed: &FailedConnect) -> OpenFailure {
     match failed.failure {
         OpenFailure::PortsExhausted => OpenFailure::PortsExhausted,
         _ => OpenFailure::BackendUnreachable,

@@ -16,23 +16,23 @@ mod arrivals;
 
 pub use arrivals::{Arrival, Arrivals};
 
-/// How many connections the kernel may keep ready for us; it caps this at `somaxconn`.
+/// The accept backlog; the kernel caps it at `somaxconn`.
 const BACKLOG: i32 = 4096;
 
-/// Whether sockets have `TCP_NODELAY` from the socket that accepts them.
-const HANDS_ON_NODELAY: bool = cfg!(target_os = "linux");
+/// Whether accepted sockets inherit `TCP_NODELAY` from the listening socket.
+const INHERITS_NODELAY: bool = cfg!(target_os = "linux");
 
-/// Owner and group may connect: the group is how an operator lets a proxy in.
+/// Owner and group may connect; operators add a proxy to the group.
 const UNIX_MODE: u32 = 0o660;
 
-/// Why an address could not be listened on; each names the address and a remedy.
+/// Why an address could not be listened on. Each message names the address and a remedy.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BindError {
     /// Something listens there already.
     #[error("{0} is in use: stop what listens there, or choose another address")]
     InUse(ListenAddress),
-    /// This process may not.
+    /// This process lacks the permission.
     #[error("no permission to listen on {0}: choose a port above 1023 or a directory it may write")]
     Permission(ListenAddress),
     /// The machine does not have the address.
@@ -41,15 +41,15 @@ pub enum BindError {
     /// The directory of the Unix socket is missing.
     #[error("the directory of {0} does not exist: create it first")]
     MissingDirectory(ListenAddress),
-    /// There is a file at the path that is no socket.
-    #[error("there is a file at {0} that is no socket: remove it, or choose another path")]
+    /// The file at the path is not a socket.
+    #[error("the file at {0} is not a socket: remove it, or choose another path")]
     NotASocket(ListenAddress),
     /// Anything else.
     #[error("cannot listen on {address}: {error}")]
     Other {
-        /// Where.
+        /// The address.
         address: ListenAddress,
-        /// What the kernel said.
+        /// The error of the kernel.
         error: io::Error,
     },
 }
@@ -67,14 +67,14 @@ impl BindError {
     }
 }
 
-/// Listens on an address. Needs the context of a tokio runtime.
+/// Listens on an address. Must be called in the context of a tokio runtime.
 ///
-/// A Unix socket that nobody answers on is removed first, and belongs to owner and group (0660)
-/// before the first peer can connect.
+/// A stale Unix socket is removed first, and the new one has mode 0660 before the first peer can
+/// connect.
 ///
 /// # Errors
 ///
-/// Nothing is left behind.
+/// [`BindError`]; no socket file is left behind.
 pub fn bind(address: &ListenAddress) -> Result<Acceptor, BindError> {
     match address {
         ListenAddress::Tcp(addr) => {
@@ -89,7 +89,7 @@ pub fn bind(address: &ListenAddress) -> Result<Acceptor, BindError> {
     }
 }
 
-/// A socket that listens.
+/// A listening socket.
 #[derive(Debug)]
 pub enum Acceptor {
     /// TCP.
@@ -98,7 +98,7 @@ pub enum Acceptor {
     Unix {
         /// The socket.
         listener: UnixListener,
-        /// Its file, if it is ours to remove in the end.
+        /// Its file, if it is to be removed on drop.
         file: Option<SocketFile>,
     },
 }
@@ -108,7 +108,7 @@ impl Acceptor {
     ///
     /// # Errors
     ///
-    /// As accept(2). Some say nothing about the listening socket; [`Arrivals`] tells them apart.
+    /// Those of accept(2). Some do not concern the listening socket; [`Arrivals`] distinguishes them.
     ///
     /// # Cancel safety
     ///
@@ -117,8 +117,8 @@ impl Acceptor {
         match self {
             Self::Tcp(listener) => {
                 let (socket, peer) = listener.accept().await?;
-                if !HANDS_ON_NODELAY {
-                    // It fails only on a socket that has ended already, which reading will tell.
+                if !INHERITS_NODELAY {
+                    // It fails only on a socket that has already ended, which the next read reports.
                     let _ = socket.set_nodelay(true);
                 }
                 Ok((AnySocket::Tcp(socket), SocketName::tcp(peer)))
@@ -146,7 +146,7 @@ impl Acceptor {
     }
 }
 
-/// The file of a Unix socket; removed when dropped, unless another has taken its place.
+/// The file of a Unix socket, which is removed on drop unless another file has replaced it.
 #[derive(Debug)]
 pub struct SocketFile {
     path: PathBuf,
@@ -166,7 +166,7 @@ impl Drop for SocketFile {
         let ours = fs::symlink_metadata(&self.path)
             .is_ok_and(|found| (found.dev(), found.ino()) == (self.device, self.inode));
         if ours {
-            // What cannot be removed is found stale by whoever binds next.
+            // A file that cannot be removed is treated as stale by the next bind.
             let _ = fs::remove_file(&self.path);
         }
     }
@@ -174,10 +174,10 @@ impl Drop for SocketFile {
 
 fn bind_tcp(addr: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
-    // Else a restart has to wait until the last connections are out of TIME_WAIT.
+    // Otherwise a restart fails while old connections are in TIME_WAIT.
     socket.set_reuse_address(true)?;
     if addr.is_ipv6() {
-        // As most daemons and systemd, and whatever the sysctl bindv6only says.
+        // Accept IPv4 as well, like most daemons and systemd, regardless of the sysctl bindv6only.
         socket.set_only_v6(false)?;
     }
     socket.set_tcp_nodelay(true)?;
@@ -190,7 +190,7 @@ fn bind_unix(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.bind(&SockAddr::unix(path)?)?;
     let file = SocketFile::of(path)?;
-    // Between bind and listen nobody can connect, so nobody sees the mode of the umask.
+    // No peer can connect before listen(2), so the mode from the umask never applies.
     fs::set_permissions(path, fs::Permissions::from_mode(UNIX_MODE))?;
     listen(&socket)?;
     Ok((UnixListener::from_std(socket.into())?, file))
@@ -201,7 +201,7 @@ fn listen(socket: &Socket) -> io::Result<()> {
     socket.set_nonblocking(true)
 }
 
-/// A socket file outlives a process that was killed; it is stale if connecting to it is refused.
+/// Removes the socket file of a process that was killed, recognised by a refused connection.
 fn remove_stale_socket(address: &ListenAddress, path: &Path) -> Result<(), BindError> {
     let found = match fs::symlink_metadata(path) {
         Ok(found) => found,
@@ -218,12 +218,12 @@ fn remove_stale_socket(address: &ListenAddress, path: &Path) -> Result<(), BindE
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             Err(BindError::new(address, error))
         }
-        // A full backlog is an answer too.
+        // A full backlog also means that a process is listening.
         Ok(()) | Err(_) => Err(BindError::InUse(address.clone())),
     }
 }
 
-/// Connects without waiting: a listener whose backlog is full would block us for good.
+/// Connects without blocking, because a listener with a full backlog would block forever.
 fn probe(path: &Path) -> io::Result<()> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;

@@ -1,4 +1,4 @@
-//! Dials: from a `ws://` or `wss://` URL to a TCP socket.
+//! Dialling: from a `ws://` or `wss://` URL to a TCP socket.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -18,7 +18,7 @@ use super::opening_handshake::ClientRequest;
 use super::source_port;
 use crate::vocabulary::OpenFailure;
 
-/// How long an address has before the next one is tried beside it (RFC 8305 section 8).
+/// The delay before the next address is tried in parallel (RFC 8305 section 8).
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
 /// A WebSocket URL (RFC 6455 section 3): `ws://host[:port][/path][?query]`, or `wss://` for TLS.
@@ -38,7 +38,7 @@ impl WsUrl {
         &self.text
     }
 
-    /// Tells whether it asks for TLS: `wss://`. [`dial`] only opens TCP.
+    /// Returns whether the scheme is `wss://`. [`dial`] itself only opens TCP.
     pub fn is_secure(&self) -> bool {
         self.secure
     }
@@ -58,17 +58,17 @@ impl WsUrl {
         &self.target
     }
 
-    /// Returns the host, and the port if it was written.
+    /// Returns the host, and the port if the URL has one.
     pub fn authority(&self) -> &HeaderValue {
         &self.authority
     }
 
-    /// Makes the request that opens it.
+    /// Makes the opening handshake for this URL.
     pub fn request(&self) -> ClientRequest {
         ClientRequest::new(self.authority.clone(), self.target.clone())
     }
 
-    /// Makes the request that opens another path and query on the same host, as a relay does.
+    /// Makes the opening handshake for another path and query on the same host, as a relay does.
     pub fn request_for(&self, target: PathAndQuery) -> ClientRequest {
         ClientRequest::new(self.authority.clone(), target)
     }
@@ -80,7 +80,7 @@ impl FromStr for WsUrl {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let invalid = InvalidUrl::Malformed;
         if text.contains('#') {
-            return Err(invalid("a WebSocket URL has no fragment"));
+            return Err(invalid("a WebSocket URL must not have a fragment"));
         }
         let uri: Uri = text.parse().map_err(|_| invalid("it cannot be parsed"))?;
         let secure = match uri.scheme_str() {
@@ -90,22 +90,28 @@ impl FromStr for WsUrl {
         };
         let authority = uri.authority().ok_or_else(|| invalid("it has no host"))?;
         if authority.as_str().contains('@') {
-            return Err(invalid("credentials belong into a header, not into the URL"));
+            return Err(invalid("credentials belong in a header, not in the URL"));
         }
         let host = authority.host();
         let port = match authority.as_str().len() - host.len() {
             0 if secure => 443,
             0 => 80,
-            _ => authority.port_u16().ok_or_else(|| invalid("its port is none"))?,
+            _ => authority
+                .port_u16()
+                .ok_or_else(|| invalid("its port is not a number up to 65535"))?,
         };
         if host.is_empty() || port == 0 {
             return Err(invalid("it needs a host and a port above 0"));
         }
         let target = match uri.path_and_query() {
-            // `ws://host?a=b` asks for `/?a=b`.
+            // `ws://host?a=b` means `/?a=b`.
             Some(target) if target.path().is_empty() => {
                 let query = target.query().map(|query| format!("/?{query}"));
-                query.as_deref().unwrap_or("/").parse().map_err(|_| invalid("its query is none"))?
+                query
+                    .as_deref()
+                    .unwrap_or("/")
+                    .parse()
+                    .map_err(|_| invalid("its query is invalid"))?
             }
             Some(target) => target.clone(),
             None => PathAndQuery::from_static("/"),
@@ -116,7 +122,7 @@ impl FromStr for WsUrl {
             host: host.trim_start_matches('[').trim_end_matches(']').to_owned(),
             port,
             authority: HeaderValue::from_str(authority.as_str())
-                .map_err(|_| invalid("its host is none"))?,
+                .map_err(|_| invalid("its host is invalid"))?,
             target,
         })
     }
@@ -128,17 +134,17 @@ impl fmt::Display for WsUrl {
     }
 }
 
-/// A text that is no URL to dial. It is not repeated: it may hold a secret.
+/// A string that is not a WebSocket URL. The error does not repeat it, because it may hold a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidUrl {
-    /// It is not as it should be.
+    /// It is malformed, for this reason.
     #[error("the URL cannot be dialled: {0}; write ws://host:port/path")]
     Malformed(&'static str),
 }
 
 impl InvalidUrl {
-    /// Returns the word for it in the record of an attempt.
+    /// Returns the failure to record.
     pub const fn failure(&self) -> OpenFailure {
         match self {
             Self::Malformed(_) => OpenFailure::BadRequest,
@@ -146,33 +152,33 @@ impl InvalidUrl {
     }
 }
 
-/// A socket that was dialled.
+/// A dialled socket.
 #[derive(Debug)]
 pub struct Dialled {
     /// The socket, with `TCP_NODELAY`.
     pub socket: TcpStream,
     /// The address that answered.
     pub addr: SocketAddr,
-    /// How long the name and TCP took.
+    /// How long name resolution and TCP took.
     pub connect: Duration,
 }
 
-/// Why no address of a host could be connected to.
+/// Why none of the addresses of a host could be connected to.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{failure}: {detail}")]
 pub struct FailedDial {
-    /// Why: `dns`, `connect_refused`, `connect_timeout` or `ports_exhausted`.
+    /// The failure: `dns`, `connect_refused`, `connect_timeout` or `ports_exhausted`.
     pub failure: OpenFailure,
-    /// One plain sentence for a person, with each address that was tried.
+    /// One sentence for people, with each address that was tried.
     pub detail: String,
 }
 
-/// Resolves the host and connects to the first of its addresses that answers, IPv6 and IPv4 in turn
-/// (RFC 8305).
+/// Resolves the host and connects to the first of its addresses that answers (happy eyeballs, RFC
+/// 8305).
 ///
 /// # Errors
 ///
-/// The failure is that of the address that failed last; a local shortage of ports ends the search.
+/// The failure of the last address. A local shortage of ports ends the search.
 ///
 /// # Cancel safety
 ///
@@ -181,8 +187,8 @@ pub async fn dial(url: &WsUrl, timeout: Duration) -> Result<Dialled, FailedDial>
     dial_from(&url.host, url.port, timeout, None).await
 }
 
-/// Likewise, for a host and a port, and from this address of ours if there is one; the kernel chooses
-/// the port for each destination anew (`IP_BIND_ADDRESS_NO_PORT`).
+/// Like [`dial`], for a host and a port, and optionally from a source address. The kernel then chooses
+/// the source port for each destination separately (`IP_BIND_ADDRESS_NO_PORT`).
 ///
 /// # Errors
 ///
@@ -199,17 +205,16 @@ pub async fn dial_from(
 ) -> Result<Dialled, FailedDial> {
     let began = Instant::now();
     let deadline = began + timeout;
-    let addrs = in_turn(resolve(host, port, deadline, timeout).await?, source);
+    let addrs = interleave(resolve(host, port, deadline, timeout).await?, source);
     let (socket, addr) = race(&addrs, deadline, source).await?;
-    // It fails only on a socket that has ended already, which reading will tell.
+    // It fails only on a socket that has already ended, which the next read reports.
     let _ = socket.set_nodelay(true);
     Ok(Dialled { socket, addr, connect: began.elapsed() })
 }
 
-/// Pure: puts addresses into the order in which they are tried: the families in turn, beginning with
-/// that of the first (RFC 8305 section 4). With an address of ours, those of its family, if there are
-/// any: the others cannot be reached from it.
-fn in_turn(addrs: Vec<SocketAddr>, source: Option<IpAddr>) -> Vec<SocketAddr> {
+/// Orders addresses for trying: the families alternate, beginning with that of the first (RFC 8305
+/// section 4). With a source address only its family is kept, if it has any. Pure.
+fn interleave(addrs: Vec<SocketAddr>, source: Option<IpAddr>) -> Vec<SocketAddr> {
     let of_source = |addr: &SocketAddr| source.is_none_or(|ours| ours.is_ipv4() == addr.is_ipv4());
     let suits = addrs.iter().any(of_source);
     let addrs = addrs.into_iter().filter(|addr| !suits || of_source(addr));
@@ -228,9 +233,9 @@ fn in_turn(addrs: Vec<SocketAddr>, source: Option<IpAddr>) -> Vec<SocketAddr> {
     ordered
 }
 
-/// Connects to the first of these addresses that answers. The next one is tried as soon as the one
-/// before has failed, or has not answered for a moment, and then beside it (RFC 8305 section 5): an
-/// address that swallows packets costs a moment.
+/// Connects to the first of these addresses that answers (RFC 8305 section 5). The next one is tried
+/// once the previous has failed, or in parallel after [`ATTEMPT_DELAY`], so that an address that drops
+/// packets costs no more than that.
 async fn race(
     addrs: &[SocketAddr],
     deadline: Instant,
@@ -271,7 +276,7 @@ async fn race(
                 failure = OpenFailure::ConnectTimeout;
                 break;
             }
-            // Time for the next one.
+            // Start the next one.
             Ok(None) | Err(_) => {}
         }
     }
@@ -307,10 +312,10 @@ async fn resolve(
     Err(FailedDial { failure: OpenFailure::Dns, detail })
 }
 
-/// Pure: what an error of connect(2) is called.
+/// Classifies an error of connect(2). Pure.
 fn classify(error: &io::Error) -> OpenFailure {
     match error.raw_os_error() {
-        // Without descriptors there is nothing to dial from either; the detail tells them apart.
+        // Running out of descriptors counts as this too; the detail distinguishes them.
         Some(libc::EADDRNOTAVAIL | libc::EMFILE | libc::ENFILE) => OpenFailure::PortsExhausted,
         Some(libc::ETIMEDOUT) => OpenFailure::ConnectTimeout,
         // Refused by the host, by a router on the way (unreachable), or by a firewall.
@@ -372,7 +377,7 @@ mod tests {
     async fn a_listening_host_is_connected_to_with_nodelay() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        // By name: it may have an IPv6 address too, where nobody listens.
+        // By name, which may also resolve to an IPv6 address without a listener.
         let url = url(&format!("ws://localhost:{port}/"));
         let dialled = dial(&url, Duration::from_secs(5)).await.unwrap();
         assert_eq!(dialled.addr, listener.local_addr().unwrap());
@@ -467,12 +472,12 @@ mod tests {
         };
         let found = addrs(&["[::1]:1", "[::2]:1", "[::3]:1", "1.1.1.1:1", "2.2.2.2:1"]);
         let expected = addrs(&["[::1]:1", "1.1.1.1:1", "[::2]:1", "2.2.2.2:1", "[::3]:1"]);
-        assert_eq!(in_turn(found.clone(), None), expected);
+        assert_eq!(interleave(found.clone(), None), expected);
         let source = |ip: &str| Some(ip.parse().unwrap());
         let expected = addrs(&["1.1.1.1:1", "2.2.2.2:1"]);
-        assert_eq!(in_turn(found.clone(), source("127.0.0.1")), expected);
-        assert_eq!(in_turn(found[..2].to_vec(), source("127.0.0.1")), found[..2]);
-        assert_eq!(in_turn(Vec::new(), None), Vec::new());
+        assert_eq!(interleave(found.clone(), source("127.0.0.1")), expected);
+        assert_eq!(interleave(found[..2].to_vec(), source("127.0.0.1")), found[..2]);
+        assert_eq!(interleave(Vec::new(), None), Vec::new());
     }
 
     #[tokio::test]

@@ -1,7 +1,7 @@
-//! The key of the opening handshake and the answer that proves it was read (RFC 6455 section 1.3).
+//! `Sec-WebSocket-Key` and `Sec-WebSocket-Accept` (RFC 6455 section 1.3).
 //!
-//! With `websocket`, the only other module that names tungstenite: its SHA-1 and base64 are
-//! compiled in already.
+//! Besides `websocket` the only module that uses tungstenite, whose SHA-1 and base64 are compiled in
+//! anyway.
 
 use tokio_tungstenite::tungstenite::handshake;
 

@@ -1,4 +1,4 @@
-//! Asks a server for a page, only for the status of its answer.
+//! Health checks over HTTP: a GET of which only the status is read.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -14,8 +14,7 @@ use tokio::time::timeout;
 
 use super::socket::Transport;
 
-/// Returns the status of the answer to a GET; `None` if there is none in time. The answer's body is
-/// not read.
+/// Returns the status of the answer to a GET; `None` without an answer in time. The body is not read.
 ///
 /// # Cancel safety
 /// Dropping the future drops the connection.
@@ -25,7 +24,7 @@ pub async fn status(
     target: &PathAndQuery,
     within: Duration,
 ) -> Option<StatusCode> {
-    let asked = async {
+    let answered = async {
         let (mut sender, mut driver) = http1::handshake(TokioIo::new(transport)).await.ok()?;
         let mut request = Request::new(Empty::<Bytes>::new());
         *request.uri_mut() = Uri::from(target.clone());
@@ -36,13 +35,13 @@ pub async fn status(
         let mut answer = pin!(sender.send_request(request));
         let mut over = false;
         let answer = poll_fn(|cx| {
-            // An error, if there is one, is the answer's.
+            // Errors are returned by the response future.
             over = over || Pin::new(&mut driver).poll(cx).is_ready();
             answer.as_mut().poll(cx)
         });
         answer.await.ok().map(|answer| answer.status())
     };
-    timeout(within, asked).await.ok().flatten()
+    timeout(within, answered).await.ok().flatten()
 }
 
 #[cfg(test)]

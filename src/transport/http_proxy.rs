@@ -142,7 +142,7 @@ pub async fn serve<T: Transport, F: Forwarding>(
             Served::Over
         }
         client::Rest::Here(socket) => {
-            super::opening_handshake::see_off(socket).await;
+            super::opening_handshake::lingering_close(socket).await;
             Served::Over
         }
     }

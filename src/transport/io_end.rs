@@ -1,4 +1,4 @@
-//! What an I/O error says about the end of a transport.
+//! Maps I/O errors to the loss of a transport.
 
 use std::io;
 
@@ -10,7 +10,7 @@ impl From<&io::Error> for LossKind {
         let lost = || Self::PathLost(error.to_string());
         if let Some(errno) = error.raw_os_error() {
             return match errno {
-                // EPIPE and ECONNABORTED are what is left to say once the reset was reported.
+                // EPIPE and ECONNABORTED follow once the reset itself was reported.
                 libc::ECONNRESET | libc::EPIPE | libc::ECONNABORTED => Self::Reset,
                 libc::ETIMEDOUT
                 | libc::EHOSTUNREACH

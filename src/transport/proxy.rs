@@ -1,4 +1,4 @@
-//! An HTTP proxy on the way to the server: CONNECT (RFC 9110 section 9.3.6).
+//! Connecting through an HTTP proxy with CONNECT (RFC 9110 section 9.3.6).
 
 use std::fmt;
 use std::str::FromStr;
@@ -20,28 +20,28 @@ use crate::vocabulary::{OpenFailure, Secret};
 /// How large the head of a proxy's answer may be.
 const MAX_ANSWER: usize = 16 * 1024;
 
-/// An HTTP proxy: `http://host[:port]`. Credentials are no part of it.
+/// An HTTP proxy: `http://host[:port]`, without credentials.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProxyUrl {
     host: String,
     port: u16,
 }
 
-/// A text that is no URL of a proxy. It is not repeated: it may hold a secret.
+/// A string that is not the URL of a proxy. The error does not repeat it, because it may hold a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the proxy cannot be used: {0}; write http://host:port")]
 pub struct InvalidProxyUrl(&'static str);
 
-/// A proxy that did not open a way to the server.
+/// A failed attempt to connect through a proxy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{failure}: {detail}")]
 pub struct FailedProxy {
-    /// Why: `unauthorized` where it wants credentials, else `connect_refused`,
+    /// The failure: `unauthorized` if it wants credentials, else `connect_refused`,
     /// `connect_timeout` or `peer_gone`.
     pub failure: OpenFailure,
-    /// How long it asked to wait.
+    /// Its `Retry-After`.
     pub retry_after: Option<Duration>,
-    /// One plain sentence for a person.
+    /// One sentence for people.
     pub detail: String,
 }
 
@@ -56,7 +56,7 @@ impl ProxyUrl {
         self.port
     }
 
-    /// Asks the proxy, on a socket to it, for a way to `host`:`port`.
+    /// Asks the proxy on the other end of `socket` to connect to `host`:`port`.
     ///
     /// `credentials` are `user:password`.
     ///
@@ -93,7 +93,10 @@ impl ProxyUrl {
         request: Request<Empty<Bytes>>,
     ) -> Result<TcpStream, FailedProxy> {
         let gone = |error: hyper::Error| {
-            self.failed(OpenFailure::PeerGone, &format!("left without a whole answer ({error})"))
+            self.failed(
+                OpenFailure::PeerGone,
+                &format!("closed the connection without a complete answer ({error})"),
+            )
         };
         let (mut sender, http) = http1::Builder::new()
             .max_header_size(MAX_ANSWER)
@@ -112,14 +115,14 @@ impl ProxyUrl {
         let mut answer = std::pin::pin!(answer);
         let upgraded = tokio::select! {
             answered = &mut answer => answered?,
-            // It has seen its part through; what it saw, the answer says.
+            // The driver has finished; the answer has its result.
             _ = &mut http => answer.await?,
         };
         match upgraded.downcast::<TokioIo<TcpStream>>() {
             Ok(parts) if parts.read_buf.is_empty() => Ok(parts.io.into_inner()),
-            // In TLS and in HTTP the client speaks first.
+            // In TLS and in HTTP the client sends first.
             Ok(_) | Err(_) => {
-                Err(self.failed(OpenFailure::PeerGone, "spoke before it was spoken to"))
+                Err(self.failed(OpenFailure::PeerGone, "sent data before the client did"))
             }
         }
     }
@@ -150,15 +153,17 @@ impl FromStr for ProxyUrl {
         }
         let authority = uri.authority().ok_or(InvalidProxyUrl("it has no host"))?;
         if authority.as_str().contains('@') {
-            return Err(InvalidProxyUrl("credentials belong into proxy_credentials"));
+            return Err(InvalidProxyUrl("credentials belong in proxy_credentials"));
         }
         if uri.path_and_query().is_some_and(|path| path.as_str() != "/") {
-            return Err(InvalidProxyUrl("it has no path"));
+            return Err(InvalidProxyUrl("it must not have a path"));
         }
         let host = authority.host();
         let port = match authority.as_str().len() - host.len() {
             0 => 80,
-            _ => authority.port_u16().ok_or(InvalidProxyUrl("its port is none"))?,
+            _ => authority
+                .port_u16()
+                .ok_or(InvalidProxyUrl("its port is not a number up to 65535"))?,
         };
         if host.is_empty() || port == 0 {
             return Err(InvalidProxyUrl("it needs a host and a port above 0"));

@@ -1,4 +1,4 @@
-//! A TCP socket that its owner reads and writes, and that others may write to without waiting.
+//! A TCP socket that its owner reads and writes, and that other tasks may write to without waiting.
 
 use std::io::{self, Read};
 use std::pin::Pin;
@@ -14,30 +14,30 @@ use super::socket::{KernelFacts, Transport};
 use super::tcp_info;
 use crate::protocol::classification::LossKind;
 
-/// A TCP socket of which [`DirectWriter`]s may be had. Dropping it closes the socket.
+/// A TCP socket that hands out [`DirectWriter`]s. Dropping it closes the socket.
 #[derive(Debug)]
 pub struct SharedTcp(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
     socket: TcpStream,
-    /// The error that the socket failed with, 0 before that. The kernel tells it once, to the first
-    /// who reads or writes; later reads find the end of the stream, and later writes EPIPE.
+    /// The error that the socket failed with, or 0. The kernel reports it once, to the first read or
+    /// write; later reads return EOF, and later writes EPIPE.
     failed: AtomicI32,
 }
 
-/// Says what the owner's socket says already, and that no signal is wanted where the peer is gone.
+/// Never block, and return EPIPE instead of raising SIGPIPE.
 const AT_ONCE: i32 = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
 
-/// Writes to a socket that somebody else owns, for as long as that keeps it.
+/// Writes to the socket of another task, as long as that task keeps it open.
 #[derive(Debug, Clone)]
 pub struct DirectWriter(Weak<Shared>);
 
 impl DirectWriter {
-    /// Writes what the kernel takes at once, and returns how many bytes that were.
+    /// Writes what the kernel takes at once, and returns the number of bytes.
     ///
-    /// None were taken also where the socket failed or is gone: its owner will see. The kernel is
-    /// asked, not the runtime, whose notes on each socket are memory that nobody has touched lately.
+    /// That is 0 as well if the socket failed or is closed, which its owner notices. This bypasses the
+    /// runtime's readiness, whose memory for each socket is rarely in the cache.
     pub fn try_write(&self, bytes: &[u8]) -> usize {
         let Some(shared) = self.0.upgrade() else { return 0 };
         match SockRef::from(&shared.socket).send_with_flags(bytes, AT_ONCE) {
@@ -51,7 +51,7 @@ impl DirectWriter {
 }
 
 impl Shared {
-    /// Takes note of an error; returns the first of those that the kernel told.
+    /// Records an error, and returns the first that the kernel reported.
     #[cold]
     fn failed_with(&self, error: io::Error) -> io::Error {
         match error.raw_os_error() {
@@ -64,8 +64,8 @@ impl Shared {
         }
     }
 
-    /// Tells what the end of the stream is: an error, if another than EPIPE was told before. EPIPE
-    /// is told only behind the peer's FIN.
+    /// Returns the result of a read at the end of the stream: the error reported before, if it was not
+    /// EPIPE, which only follows the peer's FIN.
     #[cold]
     fn end(&self) -> io::Result<()> {
         match self.failed.load(Ordering::Acquire) {
@@ -83,7 +83,7 @@ impl From<TcpStream> for SharedTcp {
 
 impl Transport for SharedTcp {
     fn reset_on_drop(&mut self) {
-        // It fails only on a socket that has nothing left to reset.
+        // It fails only on a socket that has already ended.
         let _ = self.0.socket.set_zero_linger();
     }
 
@@ -110,8 +110,8 @@ impl Transport for SharedTcp {
 }
 
 impl AsyncRead for SharedTcp {
-    /// Reads like `TcpStream`, which needs to be owned for it: a read that does not fill the buffer
-    /// has emptied the socket, so that the next one need not ask the kernel.
+    /// Reads like `TcpStream`, whose `poll_read` needs `&mut`: a read that does not fill the buffer has
+    /// emptied the socket, which clears the readiness and spares the next read a system call.
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -125,7 +125,7 @@ impl AsyncRead for SharedTcp {
             let tried = self.0.socket.try_io(Interest::READABLE, || {
                 let len = (&*SockRef::from(&self.0.socket)).read(unfilled)?;
                 read = Some(len);
-                // Said within the attempt, this clears only the readiness that was there before it.
+                // `WouldBlock` makes `try_io` clear the readiness, but not one that was set meanwhile.
                 if len > 0 && len < asked { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
             });
             match (read, tried) {
@@ -136,7 +136,7 @@ impl AsyncRead for SharedTcp {
                 }
                 (None, Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
                 (None, Err(error)) => return Poll::Ready(Err(self.0.failed_with(error))),
-                // Without an error something was read; asking again is as good as saying so.
+                // Unreachable: without an error something was read. Trying again is harmless.
                 (None, Ok(())) => {}
             }
         }

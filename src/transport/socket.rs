@@ -1,8 +1,8 @@
-//! The byte stream under a connection, and what can be known and asked of it beyond bytes.
+//! The byte stream under a connection, and its operations besides reading and writing.
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -25,44 +25,39 @@ pub(crate) use adopted::OverSocket;
 ///
 /// Implemented for sockets, for in-memory pipes, and through [`Adopted`] for anything else.
 pub trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {
-    /// Makes dropping it reset TCP (`SO_LINGER` 0) instead of sending FIN.
-    ///
-    /// Does nothing where there is no TCP.
+    /// Makes dropping it send RST (`SO_LINGER` 0) instead of FIN. Does nothing without TCP.
     fn reset_on_drop(&mut self) {}
 
-    /// Returns what the kernel knows of it; `None` where there is no TCP.
+    /// Returns the kernel's view of it; `None` without TCP.
     fn kernel(&self) -> Option<KernelFacts> {
         None
     }
 
-    /// Returns how the peer has ended its half, as far as that shows while bytes before the end are
-    /// unread; `None` where it has not, or where only reading tells.
+    /// Returns how the peer has ended its half, if that is visible while bytes before the end are
+    /// unread.
     fn unread_loss(&self) -> Option<LossKind> {
         None
     }
 
-    /// Returns the error that it failed with, where the kernel says; `None` where it did not fail.
-    ///
-    /// The kernel tells an error once: whoever asks keeps the answer.
+    /// Returns the pending error of the socket (`SO_ERROR`), which the kernel reports only once.
     fn take_error(&self) -> Option<io::Error> {
         None
     }
 
-    /// Returns a way to write beside its owner; `None` where there is none.
+    /// Returns a writer for other tasks than its owner, if it supports one.
     fn direct_writer(&self) -> Option<DirectWriter> {
         None
     }
 
-    /// Returns how many bytes a layer such as TLS adds to a small write on its way to the kernel.
+    /// Returns how many bytes a layer such as TLS adds to a small write.
     fn overhead(&self) -> u64 {
         0
     }
 
-    /// Tells whether a write that is pending may have taken bytes all the same, so that the next one
-    /// must begin with them.
+    /// Returns whether a pending write may have consumed bytes, so that the next write must repeat them.
     ///
-    /// `AsyncWrite` forbids that, and no transport of ours does it; those around OpenSSL do: it has
-    /// encrypted what it could not send, and wants to be called with the same bytes again.
+    /// `AsyncWrite` forbids that, and our transports comply, but wrappers of OpenSSL do not: it has
+    /// encrypted what it could not send, and must be called with the same bytes again.
     fn holds_pending(&self) -> bool {
         false
     }
@@ -70,7 +65,7 @@ pub trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {
 
 impl Transport for TcpStream {
     fn reset_on_drop(&mut self) {
-        // It fails only on a socket that has nothing left to reset.
+        // It fails only on a socket that has already ended.
         let _ = self.set_zero_linger();
     }
 
@@ -103,8 +98,8 @@ impl Transport for UnixStream {
     }
 }
 
-/// Tells whether the runtime has noted the end of the peer's half; it does so beside unread bytes,
-/// which make a socket ready at once.
+/// Returns whether the runtime has seen the end of the peer's half, which it does even with unread
+/// bytes. Those make the socket ready at once.
 fn is_read_closed(ready: impl Future<Output = io::Result<Ready>>) -> bool {
     let ready = ready.now_or_never();
     ready.is_some_and(|ready| ready.is_ok_and(Ready::is_read_closed))
@@ -142,13 +137,13 @@ impl Transport for Box<dyn Transport> {
     }
 }
 
-/// What is left of a transport that was let go: nothing comes, nothing is taken.
+/// Replaces a transport that was dropped: reads return EOF, and writes fail.
 #[derive(Debug)]
-pub(crate) struct Gone;
+pub(crate) struct Closed;
 
-impl Transport for Gone {}
+impl Transport for Closed {}
 
-impl AsyncRead for Gone {
+impl AsyncRead for Closed {
     fn poll_read(
         self: Pin<&mut Self>,
         _: &mut Context<'_>,
@@ -158,7 +153,7 @@ impl AsyncRead for Gone {
     }
 }
 
-impl AsyncWrite for Gone {
+impl AsyncWrite for Closed {
     fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
         Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
     }
@@ -172,7 +167,7 @@ impl AsyncWrite for Gone {
     }
 }
 
-/// A socket as a listener accepts it.
+/// A socket accepted by a listener.
 #[derive(Debug)]
 pub enum AnySocket {
     /// TCP.
@@ -192,7 +187,7 @@ impl AnySocket {
 }
 
 impl AnySocket {
-    /// Makes a transport of it that others may write to beside its owner, where that is possible.
+    /// Makes a transport of it, which for TCP has a [`DirectWriter`].
     pub fn into_transport(self) -> Box<dyn Transport> {
         match self {
             Self::Tcp(socket) => Box::new(SharedTcp::from(socket)),
@@ -231,13 +226,13 @@ impl Transport for AnySocket {
     }
 }
 
-/// The name of one end of a socket.
+/// The address of one end of a socket.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SocketName {
     /// An address and a port. An IPv4 peer of an IPv6 listener is shown as IPv4.
     Tcp(SocketAddr),
-    /// A path; the dialling end of a Unix socket usually has none.
+    /// A path; the connecting end of a Unix socket usually has none.
     Unix(Option<PathBuf>),
 }
 
@@ -259,48 +254,25 @@ impl SocketName {
     }
 }
 
-/// Writes `203.0.113.9:51342`, `unix:/run/x.sock`, or `unix:` for an end without a name.
+/// Writes `203.0.113.9:51342`, `unix:/run/x.sock`, or `unix:` without a path.
 impl fmt::Display for SocketName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tcp(SocketAddr::V4(addr)) => write_v4(f, *addr),
-            Self::Tcp(SocketAddr::V6(addr)) => write!(f, "{addr}"),
+            Self::Tcp(addr) => write!(f, "{addr}"),
             Self::Unix(Some(path)) => write!(f, "unix:{}", path.display()),
             Self::Unix(None) => f.write_str("unix:"),
         }
     }
 }
 
-/// Writes an address as std does, in a quarter of its steps: each connection is recorded with two.
-fn write_v4(f: &mut fmt::Formatter<'_>, addr: SocketAddrV4) -> fmt::Result {
-    let mut text = [0; "255.255.255.255:65535".len()];
-    let mut len = 0;
-    for (number, behind) in addr.ip().octets().into_iter().zip(*b"...:") {
-        push_digits(&mut text, &mut len, number.into());
-        text[len] = behind;
-        len += 1;
-    }
-    push_digits(&mut text, &mut len, addr.port());
-    // It is ASCII.
-    f.write_str(std::str::from_utf8(&text[..len]).unwrap_or_default())
-}
-
-fn push_digits(text: &mut [u8], len: &mut usize, number: u16) {
-    if number >= 10 {
-        push_digits(text, len, number / 10);
-    }
-    text[*len] = b'0' + (number % 10) as u8;
-    *len += 1;
-}
-
-/// What the kernel knows of a TCP socket at this moment.
+/// The kernel's view of a TCP socket at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KernelFacts {
-    /// Where TCP itself stands.
+    /// The state of TCP.
     pub state: TcpState,
-    /// Segments sent again, over the socket's life.
+    /// Segments retransmitted over the socket's lifetime.
     pub retransmits: u32,
-    /// Bytes written and not acknowledged by the peer's kernel; our FIN counts as one.
+    /// Bytes written that the peer's kernel has not acknowledged; our FIN counts as one.
     pub unacked_bytes: u32,
     /// The smoothed round-trip time, in microseconds.
     pub rtt_us: u32,
@@ -316,25 +288,25 @@ impl From<KernelFacts> for TcpFacts {
     }
 }
 
-/// Where TCP stands (RFC 9293 section 3.3.2), as far as an ending cares.
+/// The state of TCP (RFC 9293 section 3.3.2), as far as an ending depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TcpState {
     /// Open both ways.
     Established,
-    /// Our FIN was sent, the peer's has not come.
+    /// Our FIN was sent, and the peer's not received.
     FinSent,
-    /// The peer's FIN has come, ours was not sent.
+    /// The peer's FIN was received, and ours not sent.
     CloseWait,
-    /// Both FINs were sent, and the kernel still sees them through.
+    /// Both FINs were sent, and the kernel has not finished yet.
     BothFins,
-    /// Gone: reset by either end, timed out, or, once our FIN was sent, ended in good order.
+    /// Reset by either end, timed out, or ended in order after our FIN.
     Closed,
-    /// None of these, by the kernel's number.
+    /// Another state, by the kernel's number.
     Other(u8),
 }
 
 impl TcpState {
-    /// Tells whether the peer's FIN is known to have come, be there unread bytes before it or not.
+    /// Returns whether the peer's FIN was received, even if bytes before it are unread.
     pub const fn fin_received(self) -> bool {
         match self {
             Self::CloseWait | Self::BothFins => true,

@@ -1,12 +1,12 @@
-//! Leaves the choice of a port to connect(2), for sockets that are bound to an address.
+//! Defers the choice of the source port to connect(2), for sockets that are bound to an address.
 #![allow(unsafe_code)]
 
 use std::io;
 use std::mem;
 use std::os::fd::{AsFd, AsRawFd};
 
-/// Sets `IP_BIND_ADDRESS_NO_PORT`, which no safe wrapper we have knows: a port that bind(2) chose
-/// would be taken for every destination, and there are only some 28,000 of them.
+/// Sets `IP_BIND_ADDRESS_NO_PORT`, for which our crates have no safe wrapper. A port chosen by bind(2)
+/// would be reserved for all destinations, and there are only some 28,000.
 pub(super) fn choose_at_connect(socket: &impl AsFd) -> io::Result<()> {
     let on: libc::c_int = 1;
     // SAFETY: the option's value is the one `int` that is pointed to, of the length that is given,

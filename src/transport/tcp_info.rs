@@ -1,4 +1,4 @@
-//! Asks the kernel what it knows of a TCP socket: the one module that needs `unsafe`.
+//! Reads TCP_INFO of a socket, which needs `unsafe`.
 #![allow(unsafe_code)]
 
 use std::mem::{self, MaybeUninit};
@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use super::socket::{KernelFacts, TcpState};
 
-/// Returns what the kernel knows, or `None` if it would not say.
+/// Returns the kernel's view of a socket, or `None` if it cannot be read.
 pub(super) fn read(socket: &impl AsFd) -> Option<KernelFacts> {
     let socket = socket.as_fd().as_raw_fd();
     let mut info = MaybeUninit::<libc::tcp_info>::zeroed();
@@ -42,7 +42,7 @@ pub(super) fn read(socket: &impl AsFd) -> Option<KernelFacts> {
     })
 }
 
-/// The numbers of `enum` in the kernel's `net/tcp_states.h`, which libc does not carry.
+/// Maps the numbers in the kernel's `net/tcp_states.h`, which libc does not have.
 fn state(number: u8) -> TcpState {
     match number {
         1 => TcpState::Established,

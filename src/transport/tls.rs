@@ -1,4 +1,4 @@
-//! TLS for dialling: rustls over TCP. The only place that names rustls.
+//! TLS for dialling: rustls over TCP. No other module uses rustls.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -25,29 +25,29 @@ use pinned::PinnedOrIssued;
 
 use super::socket::{KernelFacts, Transport};
 
-/// The most plaintext that is encrypted before the kernel has taken what was encrypted before it:
-/// one record (RFC 8446 section 5.1). More would only hide from the outbox how much is queued.
+/// The most plaintext that is encrypted at a time: one record (RFC 8446 section 5.1). The next is
+/// encrypted only once the kernel has taken the last, so that the outbox knows how much is queued.
 const RECORD: usize = 16 * 1024;
 
-/// What a record adds to what is in it: header, content type and tag; TLS 1.2 adds its nonce.
+/// The overhead of a record: header, content type and tag; in TLS 1.2 header, nonce and tag.
 const RECORD_OVERHEAD: u64 = 5 + 1 + 16;
 const RECORD_OVERHEAD_1_2: u64 = 5 + 8 + 16;
 
-/// Whose certificates a dialled server may show.
+/// The authorities whose certificates a dialled server may present.
 #[derive(Debug, Default)]
 pub enum Trust {
-    /// Those of the authorities that this machine trusts, as they were when first asked for.
+    /// The authorities that this machine trusts, read at first use.
     #[default]
     Platform,
-    /// Those of the authorities in a file, and of nobody else.
+    /// The authorities in a file, and no others.
     File(AuthorityFile),
 }
 
-/// A PEM file with certificates of authorities; it is read anew for every dial.
+/// A PEM file with CA certificates, which is read again for every dial.
 #[derive(Debug)]
 pub struct AuthorityFile {
     path: PathBuf,
-    /// What the file held when it was last read, and what was made of it.
+    /// The contents of the file when it was last read, and the configuration made from them.
     last: Mutex<Option<(Vec<u8>, ClientTls)>>,
 }
 
@@ -63,12 +63,12 @@ pub enum TlsSetupError {
         /// Why.
         error: io::Error,
     },
-    /// The file of authorities holds none.
+    /// The file of authorities has no usable certificate.
     #[error("ca_file {} holds no certificate that could be an authority's ({why}): write PEM", path.display())]
     NoAuthority {
         /// The file.
         path: PathBuf,
-        /// What was found instead.
+        /// The problem.
         why: String,
     },
     /// The machine's authorities cannot be used.
@@ -77,15 +77,15 @@ pub enum TlsSetupError {
 }
 
 impl Trust {
-    /// Trusts the authorities in a PEM file, and nobody else.
+    /// Trusts the authorities in a PEM file, and no others.
     pub fn file(path: impl Into<PathBuf>) -> Self {
         Self::File(AuthorityFile { path: path.into(), last: Mutex::new(None) })
     }
 
-    /// Returns what to open TLS with. Reads files, so it may wait for a disk.
+    /// Returns the TLS client configuration. Reads files, so it may wait for a disk.
     ///
     /// # Errors
-    /// [`TlsSetupError`], in words for the record of an attempt.
+    /// [`TlsSetupError`], whose message is recorded.
     pub async fn tls(&self) -> Result<ClientTls, TlsSetupError> {
         match self {
             Self::Platform => platform().await,
@@ -104,7 +104,7 @@ impl AuthorityFile {
         if let Some((read, tls)) = &*last
             && *read == pem
         {
-            // With it come the sessions that can be resumed.
+            // The cached configuration keeps its TLS sessions for resumption.
             return Ok(tls.clone());
         }
         let tls = with_authorities(&pem)
@@ -114,7 +114,7 @@ impl AuthorityFile {
     }
 }
 
-/// Reads the machine's authorities, once: that takes some milliseconds.
+/// Reads the machine's authorities once, which takes some milliseconds.
 async fn platform() -> Result<ClientTls, TlsSetupError> {
     static PLATFORM: OnceLock<ClientTls> = OnceLock::new();
     if let Some(tls) = PLATFORM.get() {
@@ -147,7 +147,7 @@ fn with_authorities(pem: &[u8]) -> Result<ClientTls, String> {
         .build()
         .map_err(|error| error.to_string())?;
     let verifier = Arc::new(PinnedOrIssued { issued, pinned });
-    // Dangerous is only what the verifier makes of it: see there.
+    // See `PinnedOrIssued` for why a custom verifier is safe here.
     Ok(ClientTls::of(builder()?.dangerous().with_custom_certificate_verifier(verifier)))
 }
 
@@ -168,7 +168,7 @@ pub struct ClientTls(Arc<ClientConfig>);
 impl ClientTls {
     fn of(builder: ConfigBuilder<ClientConfig, WantsClientCert>) -> Self {
         let mut config = builder.with_no_client_auth();
-        // RFC 6455 is HTTP/1.1, also where the server would rather speak HTTP/2.
+        // RFC 6455 needs HTTP/1.1, even if the server prefers HTTP/2.
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Self(Arc::new(config))
     }
@@ -176,7 +176,7 @@ impl ClientTls {
     /// Opens TLS with the server of that name (SNI, and the name its certificate must have).
     ///
     /// # Errors
-    /// [`FailedTls`], whose sentence names the problem and the remedy.
+    /// [`FailedTls`], whose message names the problem and the remedy.
     ///
     /// # Cancel safety
     /// Dropping the future drops the socket.
@@ -189,9 +189,9 @@ impl ClientTls {
     }
 }
 
-/// A TCP socket with TLS on it, on the side that dialled.
+/// A dialled TCP socket with TLS.
 ///
-/// Dropping it tells the peer (close_notify) and ends TCP, unless it is to be reset.
+/// Dropping it sends close_notify and closes TCP, unless it is to be reset.
 #[derive(Debug)]
 pub struct TlsSocket {
     stream: TlsStream<TcpStream>,
@@ -199,11 +199,11 @@ pub struct TlsSocket {
 }
 
 impl TlsSocket {
-    /// Returns the version that was agreed on, as it is recorded.
+    /// Returns the negotiated TLS version, as it is recorded.
     pub fn version(&self) -> &'static str {
         match self.stream.get_ref().1.protocol_version() {
             Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
-            // The only other one that rustls speaks.
+            // The only other version that rustls supports.
             Some(_) | None => "TLSv1.3",
         }
     }
@@ -268,15 +268,15 @@ impl Drop for TlsSocket {
         }
         let (socket, session) = self.stream.get_mut();
         session.send_close_notify();
-        // As much as the kernel takes at once: there is nobody left to wait for it.
-        let _ = session.write_tls(&mut AtOnce(socket));
+        // Only what the kernel takes at once, because drop cannot wait.
+        let _ = session.write_tls(&mut NonBlocking(socket));
     }
 }
 
-/// Writes what the kernel takes without waiting.
-struct AtOnce<'a>(&'a TcpStream);
+/// Writes what the kernel takes without blocking.
+struct NonBlocking<'a>(&'a TcpStream);
 
-impl io::Write for AtOnce<'_> {
+impl io::Write for NonBlocking<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.try_write(bytes)
     }
@@ -293,7 +293,7 @@ impl PartialEq for Trust {
 }
 
 impl Trust {
-    /// Returns the file that names the authorities, if it is one.
+    /// Returns the file of authorities, if there is one.
     pub fn path(&self) -> Option<&Path> {
         match self {
             Self::Platform => None,

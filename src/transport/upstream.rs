@@ -1,4 +1,4 @@
-//! Connects to an application: over TCP, with TLS if its URL says so, or through a Unix socket.
+//! Connects to an application over TCP, TLS or a Unix socket.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -9,27 +9,27 @@ use http::uri::PathAndQuery;
 use tokio::net::UnixStream;
 use tokio::time::{Instant, timeout};
 
+use super::connect::{ConnectFacts, ConnectOptions, FailedConnect, connect};
 use super::dial::{InvalidUrl, WsUrl};
 use super::opening_handshake::ClientRequest;
-use super::reach::{Facts, FailedReach, Way, reach};
 use super::socket::Transport;
 use super::tls::Trust;
 use crate::vocabulary::OpenFailure;
 
-/// An application's place.
+/// The address of an application.
 #[derive(Debug)]
 pub enum Upstream {
-    /// `ws://host:port[/path]` or `wss://…`, and whose certificates it may show.
+    /// `ws://host:port[/path]` or `wss://…`, and the authorities whose certificates are accepted.
     Url(WsUrl, Trust),
     /// `ws+unix:/path/to.sock`.
     Unix(PathBuf),
 }
 
 impl Upstream {
-    /// Reads `ws://…`, `wss://…` or `ws+unix:/path/to.sock`.
+    /// Parses `ws://…`, `wss://…` or `ws+unix:/path/to.sock`.
     ///
     /// # Errors
-    /// None of these.
+    /// The text is not such a URL.
     pub fn new(text: &str, trust: Trust) -> Result<Self, InvalidUrl> {
         match text.strip_prefix("ws+unix:") {
             Some(path) if path.starts_with('/') => Ok(Self::Unix(PathBuf::from(path))),
@@ -38,8 +38,8 @@ impl Upstream {
         }
     }
 
-    /// Makes the request for what a client asked for, unless the URL itself says what to ask for.
-    /// `host` is the client's, if that is to be preserved.
+    /// Makes the request for a client's target, unless the URL of the application has a path itself.
+    /// `host` is the client's `Host`, if that is to be preserved.
     pub fn request(&self, target: PathAndQuery, host: Option<HeaderValue>) -> ClientRequest {
         match self {
             Self::Url(url, _) => {
@@ -54,7 +54,7 @@ impl Upstream {
         }
     }
 
-    /// Returns its name for a `Host` line.
+    /// Returns its value for the `Host` header.
     pub fn authority(&self) -> HeaderValue {
         match self {
             Self::Url(url, _) => url.authority().clone(),
@@ -63,28 +63,28 @@ impl Upstream {
     }
 }
 
-/// A way to an application.
+/// A stream to an application.
 pub struct Connected {
     /// Ready for the opening handshake, or for plain HTTP.
     pub transport: Box<dyn Transport>,
-    /// What answered.
+    /// The address that answered.
     pub addr: Option<String>,
-    /// This end of it.
+    /// The address of this end.
     pub local_addr: Option<String>,
     /// How long it took, TLS included.
     pub connect: Option<Duration>,
-    /// The version of TLS.
+    /// The TLS version.
     pub tls: Option<&'static str>,
 }
 
-/// How long to take for connecting, and where from.
+/// Timeouts and the source address for connecting to an application.
 #[derive(Debug, Clone, Copy)]
-pub struct Terms {
-    /// How long the name and TCP may take, or the Unix socket.
+pub struct UpstreamOptions {
+    /// How long name resolution and TCP, or the Unix socket, may take.
     pub connect_timeout: Duration,
     /// How long TLS may take.
     pub tls_timeout: Duration,
-    /// Our address; the kernel's choice, if there is none.
+    /// The source address; `None` lets the kernel choose.
     pub source: Option<IpAddr>,
 }
 
@@ -92,18 +92,24 @@ impl Upstream {
     /// Connects to the application.
     ///
     /// # Errors
-    /// As [`reach`]; through a Unix socket `connect_refused` or `connect_timeout`.
+    /// As [`connect`]; through a Unix socket `connect_refused` or `connect_timeout`.
     ///
     /// # Cancel safety
     /// Dropping the future drops the attempt.
-    pub async fn connect(&self, terms: Terms) -> Result<Connected, FailedReach> {
-        let Terms { connect_timeout, tls_timeout: handshake_timeout, source } = terms;
+    pub async fn connect(&self, options: UpstreamOptions) -> Result<Connected, FailedConnect> {
+        let UpstreamOptions { connect_timeout, tls_timeout: handshake_timeout, source } = options;
         match self {
             Self::Url(url, trust) => {
-                let mut facts = Facts::default();
-                let way =
-                    Way { url, trust, proxy: None, source, connect_timeout, handshake_timeout };
-                let transport = reach(way, &mut facts).await?;
+                let mut facts = ConnectFacts::default();
+                let options = ConnectOptions {
+                    url,
+                    trust,
+                    proxy: None,
+                    source,
+                    connect_timeout,
+                    handshake_timeout,
+                };
+                let transport = connect(options, &mut facts).await?;
                 Ok(Connected {
                     transport,
                     addr: facts.addr.map(|addr| addr.to_string()),
@@ -115,7 +121,7 @@ impl Upstream {
             Self::Unix(path) => {
                 let (began, addr) = (Instant::now(), format!("unix:{}", path.display()));
                 let failed = |failure, why: String| {
-                    FailedReach::before_tcp(failure, format!("cannot connect to {addr}: {why}"))
+                    FailedConnect::before_tcp(failure, format!("cannot connect to {addr}: {why}"))
                 };
                 match timeout(connect_timeout, UnixStream::connect(path)).await {
                     Ok(Ok(socket)) => Ok(Connected {

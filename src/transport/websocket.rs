@@ -1,11 +1,11 @@
-//! Reads messages: our scanner finds the frames, tungstenite unmasks and puts them together.
+//! Reads messages: our scanner finds the frames, and tungstenite unmasks and assembles them.
 //!
-//! tungstenite never sees a control frame, a violation of framing, or the socket: data is handed to it
-//! from memory, so it holds no read buffer while the connection is idle, and the closing handshake
-//! stays ours. What is left to it is what it does best: assembling fragments, and holding text to UTF-8
-//! while it comes. Every piece of payload is handed to it as a fragment of its own, whatever the
-//! frames of the peer are: of a frame it would reserve all that is announced, and read nothing of
-//! it before the last byte. A message that is there whole, in one frame, goes past it.
+//! tungstenite never sees a control frame, a framing violation, or the socket. It is fed from memory,
+//! so it holds no read buffer while the connection is idle, and the closing handshake stays ours. It
+//! only assembles fragments and checks text for UTF-8 while it arrives (RFC 6455 section 8.1). Each
+//! piece of payload is passed to it as a separate fragment, because for a whole frame it would reserve
+//! the announced length, and process nothing before the last byte. A message that arrives complete in
+//! one frame bypasses it.
 
 use std::io::{self, Read, Write};
 
@@ -22,9 +22,9 @@ use crate::protocol::frame_scanner::{
 };
 use crate::vocabulary::{Message, Role, Text};
 
-/// The buffer that tungstenite reads a piece into: at least this much. Bytes.
+/// The smallest read buffer of tungstenite, in bytes.
 const SMALLEST_BUFFER: usize = 256;
-/// So much payload is one piece at most: a whole number of masks. Bytes.
+/// The largest piece of payload, in bytes; a multiple of the 4-byte masking key.
 const PIECE: usize = 8 * 1024;
 
 /// Reads the messages and control frames out of the bytes of one peer.
@@ -33,38 +33,37 @@ pub struct MessageReader {
     scanner: FrameScanner,
     role: Role,
     limits: ScanLimits,
-    /// The header of the frame whose payload is coming, until the first piece of that has come.
+    /// The header of the current frame, until the first piece of its payload was read.
     header: Option<FrameHeader>,
-    /// What the frame whose payload is coming is masked with.
+    /// The masking key of the current frame.
     mask: Option<[u8; 4]>,
-    /// Puts the message in progress together; nothing while the connection is between messages.
+    /// Assembles the message in progress; `None` between messages.
     assembler: Option<Box<Assembler>>,
-    /// The messages that end from now on are not kept: the bytes that have come of the one in
-    /// progress.
+    /// If messages are discarded, the number of bytes read of the one in progress.
     discarded: Option<u64>,
 }
 
-/// tungstenite, and how much memory it has taken, which it does not tell.
+/// tungstenite, and an estimate of its memory, which it does not report.
 #[derive(Debug)]
 struct Assembler {
     context: WebSocketContext,
-    /// The largest piece that its read buffer had to hold.
+    /// The largest piece in its read buffer so far.
     piece: usize,
-    /// What it has collected, and the capacity of the vector in which it does.
+    /// The number of bytes it has collected, and the capacity of the vector that holds them.
     collected: usize,
     capacity: usize,
 }
 
-/// What the front of some bytes was.
+/// The result of reading the front of some bytes.
 #[derive(Debug)]
 pub enum Piece {
-    /// A part of something; more is needed.
+    /// Part of a frame; more bytes are needed.
     Part,
-    /// The beginning of a frame that others of its message follow; likewise.
+    /// The beginning of a frame without FIN; more bytes are needed.
     Fragment,
-    /// A whole message.
+    /// A complete message.
     Message(Message),
-    /// The end of a message of so many bytes, which was not kept; see [`MessageReader::discard`].
+    /// The end of a discarded message of this many bytes; see [`MessageReader::discard`].
     Discarded(u64),
     /// A Ping with its payload.
     Ping(Box<[u8]>),
@@ -72,18 +71,18 @@ pub enum Piece {
     Pong(Box<[u8]>),
     /// A Close with its payload, as it was on the wire.
     Close(Box<[u8]>),
-    /// The peer broke a rule; from now on only its Close is looked for.
+    /// The peer broke a rule; from now on only its Close is reported (section 7.1.7).
     Breach(Breach),
 }
 
 impl MessageReader {
-    /// Makes a reader for the peer of a `role`.
+    /// Makes a reader for the bytes that this end receives in `role`.
     pub fn new(role: Role, limits: ScanLimits) -> Self {
         let scanner = FrameScanner::new(role, limits);
         Self { scanner, role, limits, header: None, mask: None, assembler: None, discarded: None }
     }
 
-    /// Reads one piece off the front of `bytes`; returns how many bytes that took.
+    /// Reads one piece from the front of `bytes`, and returns how many bytes were consumed.
     #[inline]
     pub fn read(&mut self, bytes: &[u8]) -> (usize, Piece) {
         let scanned = self.scanner.scan(bytes);
@@ -109,7 +108,7 @@ impl MessageReader {
                 let payload = &bytes[..scanned.consumed];
                 match self.header.take() {
                     Some(header) if message_end && self.assembler.is_none() => {
-                        self.take_whole(&header, payload)
+                        self.read_whole(&header, payload)
                     }
                     header => self.assemble(header.as_ref(), payload, offset, message_end),
                 }
@@ -131,22 +130,20 @@ impl MessageReader {
         (scanned.consumed, piece)
     }
 
-    /// Returns where in a frame and a message the stream stands.
+    /// Returns the position of the stream within a frame and a message.
     pub fn position(&self) -> Position {
         self.scanner.position()
     }
 
-    /// Returns how many bytes of memory the message in progress takes: its buffers as they are, not
-    /// as far as they are filled.
+    /// Returns the memory that the message in progress occupies: the capacity of its buffers, in bytes.
     pub fn held(&self) -> u64 {
         if self.scanner.position() == Position::BetweenMessages {
-            return 0; // what is left goes as soon as the input has run dry
+            return 0; // the buffers are released once all input was read
         }
         self.assembler.as_ref().map_or(0, |assembler| assembler.held() as u64)
     }
 
-    /// Drops the message in progress, and keeps no message from now on; control frames are read as
-    /// before.
+    /// Discards the message in progress and all later ones; control frames are still reported.
     pub fn discard(&mut self) {
         if self.discarded.is_none() {
             self.discarded = Some(self.scanner.message_bytes());
@@ -154,7 +151,7 @@ impl MessageReader {
         }
     }
 
-    /// Counts a data frame that is not kept, of which `consumed` bytes are a header or payload.
+    /// Counts `consumed` bytes of a discarded data frame.
     fn count_discarded(&mut self, found: &Found, consumed: usize) -> Piece {
         let bytes = self.discarded.get_or_insert_default();
         if let Found::Payload { .. } = found {
@@ -167,7 +164,7 @@ impl MessageReader {
         }
     }
 
-    /// Gives buffers back if no message is in progress; call it when the input has run dry.
+    /// Releases buffers if no message is in progress; called when all input was read.
     #[inline]
     pub fn release_buffers(&mut self) {
         if self.assembler.is_some() && self.scanner.position() == Position::BetweenMessages {
@@ -175,8 +172,8 @@ impl MessageReader {
         }
     }
 
-    /// Takes a message that one frame is, all of it.
-    fn take_whole(&mut self, header: &FrameHeader, payload: &[u8]) -> Piece {
+    /// Reads a message that arrived complete in one frame.
+    fn read_whole(&mut self, header: &FrameHeader, payload: &[u8]) -> Piece {
         let unmasked = || {
             let mut payload = payload.to_vec();
             if let Some(mask) = header.mask {
@@ -190,12 +187,12 @@ impl MessageReader {
                 Ok(text) => Piece::Message(Message::text(text)),
                 Err(_) => self.broken(Breach::InvalidText),
             },
-            // It ends a message in progress, of which there is none without an assembler.
+            // A continuation ends a message in progress, so there is an assembler.
             DataOpcode::Continuation => self.assemble(Some(header), payload, 0, true),
         }
     }
 
-    /// Takes payload from `offset` of its frame on, with the header if it is the first of that.
+    /// Passes payload at `offset` of its frame to the assembler, with the header if it is the first.
     fn assemble(
         &mut self,
         header: Option<&FrameHeader>,
@@ -208,11 +205,11 @@ impl MessageReader {
             Some(DataOpcode::Binary) => Some(Opcode::Binary),
             Some(DataOpcode::Continuation) | None => None,
         };
-        // Turned to the first of these bytes; pieces are a whole number of masks.
+        // The key is rotated to the first of these bytes; pieces are multiples of 4 bytes.
         let turn = (offset % 4) as usize;
         let mask = match (self.mask, self.role) {
             (Some(mask), _) => Some([0, 1, 2, 3].map(|i| mask[(turn + i) % 4])),
-            // It wants a mask of a client also where there is nothing to mask.
+            // tungstenite insists on a mask from clients, even for an empty payload.
             (None, Role::Server) => Some([0; 4]),
             (None, Role::Client) => None,
         };
@@ -246,7 +243,7 @@ impl MessageReader {
                 Piece::Message(Message::Binary(fitting(payload)))
             }
             Err(Error::Utf8(_)) => self.broken(Breach::InvalidText),
-            // The scanner has held every frame to the rules: neither of these is reached.
+            // The scanner has checked every frame, so neither of these happens.
             Ok(other) => self.broken(Breach::Other(format!("unexpected {other:?}"))),
             Err(error) => self.broken(Breach::Other(error.to_string())),
         }
@@ -283,7 +280,7 @@ impl Assembler {
         self.piece = self.piece.max(piece.len());
         self.collected += piece.len();
         if self.collected > self.capacity {
-            // As a vector grows.
+            // The growth of a vector.
             self.capacity = self.collected.max(2 * self.capacity);
         }
         let result = self.context.read(&mut Input { first: header, then: piece });
@@ -294,19 +291,19 @@ impl Assembler {
     }
 
     fn held(&self) -> usize {
-        // Its read buffer doubles when a piece is larger than those before it.
+        // Its read buffer doubles for a piece that is larger than all before it.
         size_of::<Self>() + 2 * (self.piece + 16).max(SMALLEST_BUFFER) + self.capacity
     }
 }
 
-/// Gives back what the vector in which a message was collected has too much.
+/// Releases the excess capacity of an assembled message.
 fn fitting(payload: Bytes) -> Bytes {
     let mut payload = Vec::from(payload);
     payload.shrink_to_fit();
     payload.into()
 }
 
-/// Bytes in memory that tungstenite reads like a socket which has nothing more for now.
+/// Bytes in memory, which tungstenite reads like a socket that then blocks.
 struct Input<'a> {
     first: &'a [u8],
     then: &'a [u8],
@@ -323,7 +320,7 @@ impl Read for Input<'_> {
     }
 }
 
-/// tungstenite answers Pings and Closes when it sees them. It sees none, so nothing is written.
+/// tungstenite would answer Pings and Closes, but it never sees any, so nothing is written.
 impl Write for Input<'_> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         Ok(buf.len())

@@ -11,7 +11,7 @@ use crate::actor::backend::Driver;
 use crate::connection::closing::Orders;
 use crate::protocol::closing_handshake::{Action, Input};
 use crate::runtime::now;
-use crate::transport::socket::Gone;
+use crate::transport::socket::Closed;
 use crate::vocabulary::Kind;
 
 /// What is to be done once everything that is queued has left.
@@ -79,7 +79,7 @@ impl Mover {
             self.transport.reset_on_drop();
         }
         // This is where the socket closes.
-        self.transport = Box::new(Gone);
+        self.transport = Box::new(Closed);
         self.absorb_carry(now);
         self.reader.discard();
         self.release_input();

@@ -37,7 +37,7 @@ impl Listener {
             biased;
             decided = timeout_at(deadline, asked(decide, request)) => decided,
             // The code is not asked any longer.
-            loss = client.left() => return under_way.failed(received.gone(&loss)),
+            loss = client.left() => return under_way.failed(received.peer_left(&loss)),
         };
         let decided = match decided {
             Ok(decided) => decided.map_err(Refuse::into_refusal),
@@ -48,7 +48,7 @@ impl Listener {
             .map_err(|refusal| (refusal, None))
             .and_then(|accept| self.take(accept, decision, received.request(), agreement));
         // The code had its own time.
-        received.give_time(self.timeout);
+        received.extend_deadline(self.timeout);
         match taken {
             Ok((Destination::Backend(backend), agreement)) => {
                 self.open(backend, received, agreement, under_way).await;

@@ -29,7 +29,7 @@ impl Listener {
             biased;
             asked = self.ask(relay, &mut under_way, request, agreement) => asked,
             // The application is not asked any longer, and has its place free.
-            loss = client.left() => return under_way.failed(received.gone(&loss)),
+            loss = client.left() => return under_way.failed(received.peer_left(&loss)),
         };
         let (mut opened, agreement) = match asked {
             Ok(asked) => asked,
@@ -46,7 +46,7 @@ impl Listener {
             }
         };
         // The application had its own time.
-        received.give_time(self.timeout);
+        received.extend_deadline(self.timeout);
         let agreed = received.agree(agreement).await;
         let accepted = match agreed {
             Ok(accepted) => accepted,

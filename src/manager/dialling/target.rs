@@ -16,10 +16,10 @@ use crate::node::ShutDown;
 use crate::node::adoption::Adoption;
 use crate::relay::{NotWaiting, Relay, Waiting};
 use crate::settings::{ConnectionSettings, Dialer, SecretSource};
+use crate::transport::connect::{self, ConnectFacts, ConnectOptions, FailedConnect};
 use crate::transport::dial::{InvalidUrl, WsUrl};
 use crate::transport::opening_handshake::{self, ClientRequest, FailedOpening, Subprotocol};
 use crate::transport::proxy::ProxyUrl;
-use crate::transport::reach::{self, Facts, FailedReach, Way};
 use crate::transport::socket::Transport;
 use crate::transport::tls::Trust;
 use crate::vocabulary::{
@@ -192,7 +192,7 @@ impl Target {
             Some(source) => Some(read("the proxy's credentials", source).await?),
             None => None,
         };
-        let way = Way {
+        let options = ConnectOptions {
             source: None,
             url,
             trust: &self.trust,
@@ -200,8 +200,8 @@ impl Target {
             connect_timeout: self.connect_timeout,
             handshake_timeout: self.settings.limits.handshake_timeout,
         };
-        let mut facts = Facts::default();
-        let reached = reach::reach(way, &mut facts).await;
+        let mut facts = ConnectFacts::default();
+        let reached = connect::connect(options, &mut facts).await;
         note(origin, &facts);
         let timeout = self.settings.limits.handshake_timeout;
         let opened = opening_handshake::open(reached?, request, timeout).await;
@@ -329,7 +329,7 @@ impl Connected {
     }
 }
 
-fn note(origin: &mut Origin, facts: &Facts) {
+fn note(origin: &mut Origin, facts: &ConnectFacts) {
     origin.peer = facts.addr.map(|addr| addr.to_string());
     origin.local_addr = facts.local_addr.map(|addr| addr.to_string());
     origin.tls = facts.tls.map(str::to_owned);
@@ -351,9 +351,9 @@ impl Failure {
     }
 }
 
-impl From<FailedReach> for Failure {
-    fn from(failed: FailedReach) -> Self {
-        let FailedReach { failure, transport_end, retry_after, detail } = failed;
+impl From<FailedConnect> for Failure {
+    fn from(failed: FailedConnect) -> Self {
+        let FailedConnect { failure, transport_end, retry_after, detail } = failed;
         Self { failure, transport_end, retry_after, detail }
     }
 }

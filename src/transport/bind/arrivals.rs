@@ -1,8 +1,8 @@
-//! The accept loop: what arrives at a listening socket, and what is done when descriptors run out.
+//! The accept loop, including what to do when descriptors run out.
 //!
-//! Out of descriptors, accept(2) fails without taking the connection out of the queue, so it would
-//! fail again at once, for ever, while the peer waits. One descriptor is therefore held in
-//! reserve: it is given up for the moment it takes to accept one peer and tell it 503.
+//! Without a free descriptor accept(2) fails and leaves the connection in the queue, so it would fail
+//! again at once while the peer waits. One descriptor is therefore held in reserve, and is released to
+//! accept one peer at a time and answer it with 503.
 
 use std::fs::File;
 use std::io;
@@ -15,13 +15,13 @@ use super::Acceptor;
 use crate::transport::socket::{AnySocket, SocketName};
 use crate::vocabulary::ListenAddress;
 
-/// How long to wait where there is nothing better to do than to try again.
+/// How long to wait before accept(2) is retried.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// How long a peer that is refused for want of descriptors may take to read its 503: others wait.
+/// How long a peer that is refused for lack of descriptors may take to read its 503 and close.
 const REFUSAL: Duration = Duration::from_millis(100);
 
-/// How long descriptors must suffice for an outage to be over.
+/// How long accept(2) must succeed for an outage to be over.
 const CALM: Duration = Duration::from_secs(10);
 
 const ANSWER: &[u8] =
@@ -29,31 +29,31 @@ const ANSWER: &[u8] =
     Content-Type: text/plain; charset=utf-8\r\nContent-Length: 47\r\n\r\n\
     the server is out of descriptors: retry later.\n";
 
-/// What arrived.
+/// The result of accepting a connection.
 #[derive(Debug)]
 pub enum Arrival {
     /// A connection.
     Socket {
         /// The socket.
         socket: AnySocket,
-        /// The peer's end.
+        /// The peer's address.
         peer: SocketName,
     },
-    /// A peer that was told 503, because there was no descriptor to serve it with.
+    /// A peer that was answered with 503, because there was no free descriptor.
     RefusedForDescriptors {
-        /// The peer's end.
+        /// The peer's address.
         peer: SocketName,
     },
 }
 
-/// The arrivals at one listening socket.
+/// The accept loop of one listening socket.
 #[derive(Debug)]
 pub struct Arrivals {
     acceptor: Acceptor,
-    /// Our end of whatever arrives, unless it may come to any address of this machine.
+    /// The local address of all connections, unless the socket listens on a wildcard address.
     local: Option<SocketName>,
     reserve: Reserve,
-    /// Not before this is the kernel asked again.
+    /// When accept(2) may be called again.
     pause_until: Option<Instant>,
     outage: Option<Outage>,
 }
@@ -61,33 +61,33 @@ pub struct Arrivals {
 /// The descriptor that is held in reserve.
 #[derive(Debug)]
 enum Reserve {
-    Held(#[expect(dead_code, reason = "it is there to be given up")] File),
-    /// It carries a peer that is being refused.
+    Held(#[expect(dead_code, reason = "it is only held to be closed")] File),
+    /// It is used for a peer that is being refused.
     Refusing {
         socket: AnySocket,
         peer: SocketName,
         until: Instant,
         written: usize,
     },
-    /// It was given up, and somebody else took it.
+    /// It was closed, and another part of the process took it.
     Lost,
 }
 
-/// A time in which accepting fails for a reason of this machine, logged once.
+/// A period in which accepting fails for a local reason, logged once.
 #[derive(Debug)]
 struct Outage {
     last: Instant,
     refused: u64,
 }
 
-/// What an error of accept(2) is about.
+/// What an error of accept(2) concerns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum AcceptError {
-    /// The connection that was accepted: it is gone from the queue, the next may be fine.
+    /// Only the accepted connection, which has left the queue.
     Connection,
-    /// This process, or the machine, has no descriptor left.
+    /// This process or the machine has no free descriptor.
     Descriptors,
-    /// Memory, or anything else that trying at once will not change.
+    /// Memory, or anything else that does not change at once.
     Machine,
 }
 
@@ -95,8 +95,8 @@ impl AcceptError {
     fn classify(error: &io::Error) -> Self {
         match error.raw_os_error() {
             Some(libc::EMFILE | libc::ENFILE) => Self::Descriptors,
-            // accept(2): errors of the network are passed on, and are to be treated like EAGAIN;
-            // EPERM comes from a firewall.
+            // accept(2) passes on network errors, which are to be treated like EAGAIN; EPERM comes
+            // from a firewall.
             Some(
                 libc::ECONNABORTED
                 | libc::ECONNRESET
@@ -118,7 +118,7 @@ impl AcceptError {
 }
 
 impl Arrivals {
-    /// Takes what arrives at a listening socket, with one descriptor in reserve.
+    /// Starts the accept loop, and takes the reserve descriptor.
     pub fn new(acceptor: Acceptor) -> Self {
         let local = match acceptor.local_addr() {
             Ok(ListenAddress::Tcp(addr)) if !addr.ip().is_unspecified() => {
@@ -129,7 +129,7 @@ impl Arrivals {
         Self { acceptor, local, reserve: Reserve::take(), pause_until: None, outage: None }
     }
 
-    /// Returns our end of a socket that arrived here; asks the kernel only where it must.
+    /// Returns the local address of an accepted socket, with a system call only if necessary.
     pub fn local_addr(&self, socket: &AnySocket) -> Option<SocketName> {
         self.local.clone().or_else(|| socket.local_addr())
     }
@@ -139,14 +139,14 @@ impl Arrivals {
         &self.acceptor
     }
 
-    /// Waits for the next arrival.
+    /// Waits for the next connection.
     ///
-    /// It never fails and never spins: what the kernel says about one connection is passed over,
-    /// and what it says about the machine is logged once and waited out.
+    /// It never fails and never spins: errors of one connection are skipped, and local errors are
+    /// logged once and waited out.
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: no arrival is lost, and a refusal that was begun goes on.
+    /// Cancel safe: no connection is lost, and a refusal that was begun is continued.
     pub async fn next(&mut self) -> Arrival {
         loop {
             if let Some(peer) = self.reserve.finish_refusal().await {
@@ -179,10 +179,10 @@ impl Arrivals {
         }
     }
 
-    /// Gives up the reserve for one peer that waits in the queue, if one still does.
+    /// Uses the reserve descriptor to accept and refuse one peer, if one is still queued.
     fn begin_refusal(&mut self) {
         self.reserve = Reserve::Lost;
-        // One poll, not a wait: only now is the descriptor likely to be still there.
+        // Poll once, because the descriptor is free only at this moment.
         let accept = std::pin::pin!(self.acceptor.accept());
         let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
         match accept.poll(&mut cx) {
@@ -194,7 +194,7 @@ impl Arrivals {
                 }
             }
             std::task::Poll::Ready(Err(_)) => self.pause_until = Some(Instant::now() + PAUSE),
-            // The queue is empty after all: another thread of the process took the peer.
+            // The queue is empty: another thread of the process accepted the peer.
             std::task::Poll::Pending => {
                 self.reserve = Reserve::take();
             }
@@ -241,11 +241,11 @@ impl Reserve {
         File::open("/dev/null").map_or(Self::Lost, Self::Held)
     }
 
-    /// Sees a refusal through, if one was begun, and takes the descriptor back.
+    /// Finishes a refusal, if one was begun, and takes the reserve descriptor back.
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: it goes on where it was.
+    /// Cancel safe: the next call continues.
     async fn finish_refusal(&mut self) -> Option<SocketName> {
         let Self::Refusing { socket, peer, until, written } = self else { return None };
         let refusal = async {
@@ -253,12 +253,12 @@ impl Reserve {
                 *written += socket.write(&ANSWER[*written..]).await?;
             }
             socket.shutdown().await?;
-            // Dropped with unread bytes, it would send RST, which can take the answer away.
-            let mut waste = [0; 512];
-            while socket.read(&mut waste).await? > 0 {}
+            // A socket closed with unread bytes sends RST, which can discard the answer.
+            let mut discarded = [0; 512];
+            while socket.read(&mut discarded).await? > 0 {}
             Ok::<_, io::Error>(())
         };
-        // Whether the peer read it or not, it has been refused.
+        // The peer counts as refused even if it did not read the answer.
         let _ = timeout_at(*until, refusal).await;
         let peer = peer.clone();
         *self = Self::Lost;

@@ -1,4 +1,4 @@
-//! What a request is answered with, and how a refused peer is let go.
+//! Answers to requests, and the lingering close of refused peers.
 
 use std::cell::Cell;
 use std::io;
@@ -19,13 +19,13 @@ use crate::protocol::classification::LossKind;
 use crate::transport::socket::Transport;
 use crate::vocabulary::{OpenFailure, TransportEnd};
 
-/// How long a refused peer may take to read its answer and go.
-const FAREWELL: Duration = Duration::from_secs(1);
+/// How long a refused peer may take to read its answer and close.
+const LINGER: Duration = Duration::from_secs(1);
 
-/// How much a refused peer may still send meanwhile.
-const FAREWELL_BYTES: usize = 256 * 1024;
+/// How many bytes a refused peer may still send in that time.
+const LINGER_BYTES: usize = 256 * 1024;
 
-/// What a request that opens a connection is answered with: 101 and these.
+/// A 101 answer, which opens the connection.
 #[derive(Debug, Clone)]
 pub struct Agreement {
     accept: AcceptKey,
@@ -35,13 +35,12 @@ pub struct Agreement {
 }
 
 impl Agreement {
-    /// Makes an agreement without a subprotocol. Extensions are declined by silence.
+    /// Makes an answer without a subprotocol. Extensions are declined by leaving out their header.
     pub fn new(accept: AcceptKey) -> Self {
         Self { accept, subprotocol: None, headers: Vec::new(), passed: HeaderMap::new() }
     }
 
-    /// Agrees on a subprotocol, which must be one that was offered; `None` answers without the
-    /// line.
+    /// Selects a subprotocol, which must be one of those offered; `None` leaves out the header.
     #[must_use]
     pub fn subprotocol(mut self, subprotocol: Option<Subprotocol>) -> Self {
         self.subprotocol = subprotocol;
@@ -55,8 +54,8 @@ impl Agreement {
         self
     }
 
-    /// Adds the header lines of an application's answer, as a relay passes them on; none of them may
-    /// belong to the handshake itself, but for the extensions that were agreed on.
+    /// Adds the header lines of an application's answer, which a relay passes on. Of the headers of the
+    /// handshake itself only `Sec-WebSocket-Extensions` may be among them.
     #[must_use]
     pub fn passing(mut self, headers: HeaderMap) -> Self {
         self.passed = headers;
@@ -67,14 +66,14 @@ impl Agreement {
         self.subprotocol
     }
 
-    /// Returns the header lines of the answer, for somebody else to write.
+    /// Returns the header lines of the answer, for another HTTP server to write.
     pub(crate) fn headers(&self) -> HeaderMap {
         let mut headers = HeaderMap::new();
         headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
         headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
         let subprotocol = self.subprotocol.as_ref().map(Subprotocol::as_str);
         for (name, value) in [(ACCEPT, Some(self.accept.as_str())), (PROTOCOL, subprotocol)] {
-            // Base64, and a token: both fit into a line.
+            // Base64 and tokens are valid header values.
             if let Some(value) = value.and_then(|value| HeaderValue::from_str(value).ok()) {
                 headers.insert(name, value);
             }
@@ -82,7 +81,7 @@ impl Agreement {
         headers
     }
 
-    /// Writes the answer (RFC 6455 section 4.2.2).
+    /// Encodes the answer (RFC 6455 section 4.2.2).
     pub(super) fn to_bytes(&self, now: SystemTime) -> Vec<u8> {
         let mut head = Head::new(StatusCode::SWITCHING_PROTOCOLS, now);
         head.line("Upgrade", b"websocket");
@@ -97,24 +96,24 @@ impl Agreement {
     }
 }
 
-/// What a request that opens nothing is answered with.
+/// An answer that refuses a request.
 #[derive(Debug)]
 pub struct Refusal {
     /// The HTTP status.
     pub status: StatusCode,
-    /// Why, as it is recorded.
+    /// The failure to record.
     pub failure: OpenFailure,
-    /// Header lines beside those that every refusal has.
+    /// Header lines in addition to those of every refusal.
     pub headers: Vec<(&'static str, HeaderValue)>,
-    /// What is wrong and how to right it, in one line; the peer reads it and so does the record.
+    /// What is wrong and how to fix it, in one line, for the peer and the record.
     pub text: String,
-    /// How long an application asked to wait whose answer it is.
+    /// The `Retry-After` of the application whose answer is passed on.
     pub wait: Option<Duration>,
-    /// The answer that goes to the peer instead of the text: an application's, which a relay passes on.
+    /// The answer to send instead of the text: an application's, which a relay passes on.
     pub passed: Option<Box<Passed>>,
 }
 
-/// An answer of somebody else, without the lines that every refusal has.
+/// An application's answer, without the header lines of every refusal.
 #[derive(Debug)]
 pub struct Passed {
     /// Its header lines.
@@ -124,7 +123,7 @@ pub struct Passed {
 }
 
 impl Refusal {
-    /// Makes a refusal without header lines of its own.
+    /// Makes a refusal without additional header lines.
     pub fn new(status: StatusCode, failure: OpenFailure, text: impl Into<String>) -> Self {
         let (headers, text) = (Vec::new(), text.into());
         Self { status, failure, headers, text, wait: None, passed: None }
@@ -144,7 +143,7 @@ impl Refusal {
         self.header("Retry-After", HeaderValue::from(seconds))
     }
 
-    /// Shows the peer this line instead of the text: what went wrong is not its business.
+    /// Sends the peer this line instead of the text, which is then only recorded.
     #[must_use]
     pub fn showing(mut self, public: &str) -> Self {
         let mut headers = HeaderMap::new();
@@ -155,7 +154,7 @@ impl Refusal {
         self
     }
 
-    /// Adds header lines to what the peer is shown, but for those that frame an answer.
+    /// Adds header lines to the answer that is sent, except those that frame it.
     #[must_use]
     pub(crate) fn with_lines(mut self, lines: HeaderMap) -> Self {
         let Some(passed) = &mut self.passed else { return self };
@@ -171,15 +170,15 @@ impl Refusal {
         self
     }
 
-    /// Writes the answer, but for the rest of a long body; the answer to HEAD has no body, but says how
-    /// long it would be.
+    /// Encodes the answer, without the rest of a long body. The answer to HEAD has no body, but has its
+    /// length.
     pub(super) fn to_bytes(&self, now: SystemTime, to_head: bool) -> Vec<u8> {
         let mut head = Head::new(self.status, now);
         head.line("Connection", b"close");
         if let Some(passed) = &self.passed {
-            // RFC 9110 sections 8.6 and 6.4.1: these have no body, and 204 no length either.
+            // RFC 9110 sections 6.4.1 and 8.6: 204 and 304 have no body.
             let has_body = !matches!(self.status.as_u16(), 204 | 304);
-            // Without a length the end of the connection is the end of the body.
+            // Without a length, the body ends with the connection.
             if let Some(length) = passed.body.length.filter(|_| has_body) {
                 head.line("Content-Length", length.to_string().as_bytes());
             }
@@ -200,57 +199,57 @@ impl Refusal {
     }
 }
 
-/// How a refused peer went.
-pub(super) struct Farewell {
-    /// The status, if the answer left whole.
+/// The result of a lingering close.
+pub(super) struct Lingered {
+    /// The status, if the answer was sent whole.
     pub(super) status: Option<u16>,
     pub(super) transport_end: TransportEnd,
 }
 
-/// Writes a refusal, sends FIN, and reads until the peer has gone, for at most a second: a socket
-/// that is dropped while bytes wait in it sends RST, and RST can take the answer from the peer.
-pub(super) async fn say_farewell<T: Transport>(
+/// Writes an answer, sends FIN, and reads until the peer closes, for at most a second. A socket that
+/// is closed with unread bytes sends RST, which can discard the answer before the peer reads it.
+pub(super) async fn answer_and_linger<T: Transport>(
     mut socket: T,
     answer: &[u8],
     status: StatusCode,
     rest: Option<Rest>,
-) -> Farewell {
+) -> Lingered {
     let mut answered = None;
     if let Some(rest) = rest {
         let deadline = rest.deadline;
-        // What did not pass in time is cut; the peer sees the end of TCP.
-        let _ = timeout_at(deadline, pass(&mut socket, answer, rest)).await;
+        // A body that is not forwarded in time is cut off.
+        let _ = timeout_at(deadline, forward(&mut socket, answer, rest)).await;
         answered = Some(status.as_u16());
     }
-    let until = Instant::now() + FAREWELL;
-    let goodbye = async {
+    let until = Instant::now() + LINGER;
+    let linger = async {
         if answered.is_none() {
             socket.write_all(answer).await?;
             socket.flush().await?;
             answered = Some(status.as_u16());
         }
         socket.shutdown().await?;
-        // Many may be refused at one time.
-        let mut waste = vec![0; 512];
+        // A small buffer, because many peers may be refused at once.
+        let mut discarded = vec![0; 512];
         let mut drained = 0;
-        while drained < FAREWELL_BYTES {
-            match socket.read(&mut waste).await? {
+        while drained < LINGER_BYTES {
+            match socket.read(&mut discarded).await? {
                 0 => return Ok(TransportEnd::Fin),
                 read => drained += read,
             }
         }
         Ok::<_, io::Error>(TransportEnd::Local)
     };
-    let transport_end = match timeout_at(until, goodbye).await {
+    let transport_end = match timeout_at(until, linger).await {
         Ok(Ok(end)) => end,
         Ok(Err(error)) => LossKind::from(&error).transport_end(),
         Err(_) => TransportEnd::Timeout,
     };
-    Farewell { status: answered, transport_end }
+    Lingered { status: answered, transport_end }
 }
 
-/// Passes a long answer on.
-async fn pass<T: Transport>(socket: &mut T, answer: &[u8], mut rest: Rest) -> io::Result<()> {
+/// Forwards a long answer.
+async fn forward<T: Transport>(socket: &mut T, answer: &[u8], mut rest: Rest) -> io::Result<()> {
     socket.write_all(answer).await?;
     while let Some(data) = rest.next().await {
         socket.write_all(&data).await?;
@@ -258,23 +257,22 @@ async fn pass<T: Transport>(socket: &mut T, answer: &[u8], mut rest: Rest) -> io
     socket.flush().await
 }
 
-/// Ends a connection whose peer has its answer, so that it can read that.
-pub(in crate::transport) async fn see_off<T: Transport>(socket: T) {
-    // How it went is nobody's concern.
-    let _ = say_farewell(socket, &[], StatusCode::OK, None).await;
+/// Closes a connection whose answer was written, so that the peer can still read it.
+pub(in crate::transport) async fn lingering_close<T: Transport>(socket: T) {
+    let _ = answer_and_linger(socket, &[], StatusCode::OK, None).await;
 }
 
-/// Reads `Retry-After`: seconds, or a date, which is as far away as our own clock says.
+/// Parses `Retry-After`: seconds, or a date, compared with our own clock.
 pub(in crate::transport) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     wait_of(text, SystemTime::now())
 }
 
-/// Pure: how long a `Retry-After` (RFC 9110 section 10.2.3) asks to wait.
+/// Returns the wait that a `Retry-After` (RFC 9110 section 10.2.3) asks for. Pure.
 fn wait_of(text: &str, now: SystemTime) -> Option<Duration> {
     match text.parse() {
         Ok(seconds) => Some(Duration::from_secs(seconds)),
-        // A date that has passed asks for no wait.
+        // A date in the past means no wait.
         Err(_) => {
             let date = httpdate::parse_http_date(text).ok()?;
             Some(date.duration_since(now).unwrap_or_default())
@@ -283,7 +281,7 @@ fn wait_of(text: &str, now: SystemTime) -> Option<Duration> {
 }
 
 thread_local! {
-    /// The second of the last answer, and how it was written: many are of the same one.
+    /// The last date that was formatted, which many answers within one second share.
     static LAST: Cell<(u64, [u8; 29])> = const { Cell::new((u64::MAX, [0; 29])) };
 }
 
@@ -292,7 +290,7 @@ fn date(now: SystemTime) -> [u8; 29] {
     let (last, mut written) = LAST.get();
     if last != second {
         let fresh = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(second));
-        // Its length is always the same.
+        // The length is always 29.
         if let Some(fresh) = fresh.as_bytes().first_chunk() {
             written = *fresh;
             LAST.set((second, written));
@@ -301,8 +299,8 @@ fn date(now: SystemTime) -> [u8; 29] {
     written
 }
 
-/// A response head as it is written. Values cannot hold line ends: they are `HeaderValue`s,
-/// tokens, or ours.
+/// A response head being encoded. Values cannot contain line ends: they are `HeaderValue`s, tokens,
+/// or constants.
 struct Head(Vec<u8>);
 
 impl Head {
@@ -345,7 +343,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_date_is_written_as_http_has_it_whatever_was_written_before() {
+    fn dates_are_formatted_correctly_with_and_without_the_cache() {
         for seconds in [784_111_777, 784_111_777, 784_111_778, 0, 1_709_208_000] {
             let now = UNIX_EPOCH + Duration::from_secs(seconds);
             assert_eq!(date(now), httpdate::fmt_http_date(now).as_bytes());

@@ -1,4 +1,4 @@
-//! The body of an answer other than 101: what came of it, and the rest as it comes.
+//! The body of an answer other than 101: its beginning, and the rest as a stream.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -8,30 +8,29 @@ use bytes::{Bytes, BytesMut};
 use hyper::body::{Body, Incoming};
 use tokio::time::{Instant, timeout_at};
 
-/// The body of an answer, of which only the beginning is held.
+/// The body of an answer, of which only the beginning is buffered.
 #[derive(Debug)]
 pub struct AnswerBody {
-    /// What was read of it; all of it, if there is no rest.
+    /// What was read; the whole body if `rest` is `None`.
     pub(super) first: Bytes,
-    /// How long it is; `None` if only its end will tell.
+    /// Its length; `None` if it is not known in advance.
     pub(super) length: Option<u64>,
     pub(super) rest: Option<Rest>,
 }
 
-/// What was not read yet.
+/// The part of a body that was not read yet.
 pub(super) struct Rest {
     incoming: Incoming,
     driver: Option<Driver>,
-    /// By when it must have come.
+    /// When it must have been read.
     pub(super) deadline: Instant,
 }
 
-/// hyper's connection, which brings the body.
+/// hyper's connection, which must be polled to read the body.
 pub(super) type Driver = Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>;
 
 impl AnswerBody {
-    /// Reads a body, or so much of it that it has more than `max` bytes; `None` if not even that
-    /// comes in time.
+    /// Reads a body, or just over `max` bytes of it; `None` if that takes until the deadline.
     pub(super) async fn read(
         incoming: Incoming,
         driver: Option<Driver>,
@@ -43,7 +42,7 @@ impl AnswerBody {
         while first.len() <= max {
             match timeout_at(deadline, rest.next()).await {
                 Ok(Some(data)) => first.extend_from_slice(&data),
-                // A body that ends too early is passed on as far as it came.
+                // A body that ends early is passed on as far as it was read.
                 Ok(None) => return Some(Self::whole(first.freeze())),
                 Err(_) => return None,
             }
@@ -51,14 +50,14 @@ impl AnswerBody {
         Some(Self { first: first.freeze(), length: announced, rest: Some(rest) })
     }
 
-    /// Makes a body of bytes.
+    /// Makes a complete body.
     pub(crate) fn whole(bytes: Bytes) -> Self {
         Self { length: Some(bytes.len() as u64), first: bytes, rest: None }
     }
 }
 
 impl Rest {
-    /// Returns what comes next; `None` at the end, be it too early.
+    /// Returns the next data; `None` at the end, even a premature one.
     pub(super) async fn next(&mut self) -> Option<Bytes> {
         loop {
             let frame = poll_fn(|cx| {
@@ -68,7 +67,7 @@ impl Rest {
                 }
                 Pin::new(&mut self.incoming).poll_frame(cx)
             });
-            // Trailers end the body, and have nobody to read them.
+            // Trailers, which end the body, are dropped.
             if let Ok(data) = frame.await?.ok()?.into_data() {
                 return Some(data);
             }

@@ -1,4 +1,4 @@
-//! The client's half: send a request, judge the answer (RFC 6455 section 4.1).
+//! The client's half of the opening handshake: send a request, check the answer (RFC 6455 section 4.1).
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::answer::retry_after;
 use super::answer_body::{AnswerBody, Driver};
-use super::muted::{Muted, ReadEnd};
+use super::discard_writes::{DiscardWrites, ReadEnd};
 use super::request::{
     ACCEPT, EXTENSIONS, KEY, PROTOCOL, Subprotocol, VERSION, extension_name, extensions, has_token,
     only,
@@ -27,13 +27,13 @@ use crate::transport::handshake_key::{derive_accept_key, generate_key};
 use crate::transport::socket::Transport;
 use crate::vocabulary::{OpenFailure, TransportEnd};
 
-/// How large the head of an answer may be.
+/// The largest head of an answer, in bytes.
 const MAX_ANSWER: usize = 16 * 1024;
 
-/// How many header lines it may have: applications set many cookies, and 32 bytes each are few.
+/// The most header lines of an answer; applications may set many cookies.
 pub(in crate::transport) const MAX_LINES: usize = 512;
 
-/// What this end asks a server for.
+/// The request of an opening handshake.
 #[derive(Debug, Clone)]
 pub struct ClientRequest {
     host: HeaderValue,
@@ -44,7 +44,7 @@ pub struct ClientRequest {
 }
 
 impl ClientRequest {
-    /// Makes a request without header lines of its own.
+    /// Makes a request without additional header lines.
     pub fn new(host: HeaderValue, target: PathAndQuery) -> Self {
         Self {
             host,
@@ -68,15 +68,15 @@ impl ClientRequest {
         Ok(self)
     }
 
-    /// Offers subprotocols, the most wanted first.
+    /// Offers subprotocols, in order of preference.
     #[must_use]
     pub fn with_subprotocols(mut self, subprotocols: Vec<Subprotocol>) -> Self {
         self.subprotocols = subprotocols;
         self
     }
 
-    /// Offers extensions with their parameters, for a relay: whoever asks for them must read the
-    /// frames that they change.
+    /// Offers extensions with their parameters. Only a relay does, because the frames that they change
+    /// are not decoded here.
     #[must_use]
     pub fn with_extensions(mut self, extensions: Vec<String>) -> Self {
         self.extensions = extensions;
@@ -113,19 +113,19 @@ impl ClientRequest {
     }
 }
 
-/// A header line that only the handshake itself may write.
+/// A header that only the handshake itself may set.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the header {0} belongs to the opening handshake: leave it out")]
 pub struct ReservedHeader(HeaderName);
 
-/// A socket on which the server answered 101: a connection.
+/// A socket on which the server answered 101: an open connection.
 #[derive(Debug)]
-pub struct Opened<T> {
+pub struct OpenedSocket<T> {
     /// The raw socket.
     pub socket: T,
-    /// What came behind the answer in the same reads: the first bytes of the first frames.
+    /// The bytes after the answer that were already read: the beginning of the first frames.
     pub read_ahead: Bytes,
-    /// What the server chose of the subprotocols that were offered.
+    /// The subprotocol that the server chose.
     pub subprotocol: Option<Subprotocol>,
     /// The HTTP status of the answer: 101.
     pub status: u16,
@@ -133,21 +133,21 @@ pub struct Opened<T> {
     pub headers: HeaderMap,
 }
 
-/// An attempt to open a connection on a dialled socket that failed.
+/// A failed opening handshake on a dialled socket.
 #[derive(Debug, thiserror::Error)]
 #[error("{failure}: {detail}")]
 pub struct FailedOpening {
-    /// Why. [`OpenFailure::UpgradeRejected`] has status 0 where the answer was not HTTP.
+    /// The failure. [`OpenFailure::UpgradeRejected`] has status 0 if the answer was not HTTP.
     pub failure: OpenFailure,
     /// The HTTP status that the server answered.
     pub status: Option<u16>,
-    /// How long the server asked to wait (`Retry-After`).
+    /// The server's `Retry-After`.
     pub retry_after: Option<Duration>,
-    /// One plain sentence for a person.
+    /// One sentence for people.
     pub detail: String,
     /// How the transport ended.
     pub transport_end: TransportEnd,
-    /// The answer, where it was asked for and there was one.
+    /// The answer, if it was requested and received.
     pub answer: Option<Answer>,
 }
 
@@ -156,16 +156,16 @@ pub struct FailedOpening {
 pub struct Answer {
     /// Its header lines.
     pub headers: HeaderMap,
-    /// Its body; `None` if it did not come in time.
+    /// Its body; `None` if it was not received in time.
     pub body: Option<AnswerBody>,
 }
 
-/// Sends a request and hands on the raw socket once the server has answered 101.
+/// Sends a request, and returns the raw socket once the server has answered 101.
 ///
 /// # Errors
 ///
-/// The attempt to be recorded: another status, a 101 that breaks RFC 6455 section 4.1, no answer
-/// within `timeout`, or a server that went away.
+/// The failure to record: another status, a 101 that violates RFC 6455 section 4.1, no answer within
+/// `timeout`, or a server that closed the connection.
 ///
 /// # Cancel safety
 ///
@@ -174,12 +174,12 @@ pub async fn open<T: Transport>(
     socket: T,
     request: ClientRequest,
     timeout: Duration,
-) -> Result<Opened<T>, Box<FailedOpening>> {
+) -> Result<OpenedSocket<T>, Box<FailedOpening>> {
     open_or_answer(socket, request, timeout, 0).await
 }
 
-/// Like [`open`], for a relay: of an answer other than 101 the body is read too; of what is longer than
-/// so many bytes the rest can be read as it comes.
+/// Like [`open`], for a relay: the body of an answer other than 101 is read too, and if it is longer
+/// than `max_body` bytes, the rest can be streamed.
 ///
 /// # Errors
 ///
@@ -193,7 +193,7 @@ pub async fn open_or_answer<T: Transport>(
     request: ClientRequest,
     timeout: Duration,
     max_body: usize,
-) -> Result<Opened<T>, Box<FailedOpening>> {
+) -> Result<OpenedSocket<T>, Box<FailedOpening>> {
     let deadline = Instant::now() + timeout;
     let key = generate_key();
     let bytes = request.to_bytes(&key);
@@ -203,7 +203,7 @@ pub async fn open_or_answer<T: Transport>(
     };
     match timeout_at(deadline, write).await {
         Ok(Ok(())) => {}
-        // The server may have answered before it reset: reading tells.
+        // The server may have answered before the write failed, so read all the same.
         Ok(Err(_)) => {}
         Err(_) => return Err(too_slow(timeout)),
     }
@@ -212,9 +212,9 @@ pub async fn open_or_answer<T: Transport>(
     };
     match read? {
         ReadAnswer::Head(answer, socket, read_ahead) => {
-            let subprotocol = judge(&answer, &key, &request)?;
+            let subprotocol = check(&answer, &key, &request)?;
             let (status, headers) = (answer.status.as_u16(), answer.headers);
-            Ok(Opened { socket, read_ahead, subprotocol, status, headers })
+            Ok(OpenedSocket { socket, read_ahead, subprotocol, status, headers })
         }
         ReadAnswer::Whole(answer, body) => {
             let mut failed = not_switching(&answer);
@@ -224,8 +224,8 @@ pub async fn open_or_answer<T: Transport>(
     }
 }
 
-/// Judges an answer, pure, in the order of RFC 6455 section 4.1.
-fn judge(
+/// Checks an answer, in the order of RFC 6455 section 4.1. Pure.
+fn check(
     answer: &http::response::Parts,
     key: &str,
     request: &ClientRequest,
@@ -236,25 +236,31 @@ fn judge(
         return Err(not_switching(answer));
     }
     let violation = |what: &str| rejected(answer, format!("the server's 101 {what}"));
+    // Section 4.1, on the server's response.
     if answer.version < Version::HTTP_11 {
         return Err(violation("is not HTTP/1.1"));
     }
+    // Number 2.
     if !has_token(headers, header::UPGRADE, "websocket") {
         return Err(violation("lacks Upgrade: websocket"));
     }
+    // Number 3.
     if !has_token(headers, header::CONNECTION, "upgrade") {
         return Err(violation("lacks Connection: Upgrade"));
     }
+    // Number 4.
     if only(headers, ACCEPT)
         .is_none_or(|accept| accept.as_bytes() != derive_accept_key(key).as_bytes())
     {
         return Err(violation("does not answer our Sec-WebSocket-Key"));
     }
+    // Number 5.
     if !extensions(headers).all(|agreed| {
         request.extensions.iter().any(|offer| extension_name(offer) == extension_name(&agreed))
     }) {
         return Err(violation("names an extension that was not offered"));
     }
+    // Number 6.
     if !headers.contains_key(PROTOCOL) {
         return Ok(None);
     }
@@ -276,16 +282,16 @@ fn not_switching(answer: &http::response::Parts) -> Box<FailedOpening> {
     rejected(answer, detail)
 }
 
-/// An answer that was read.
+/// The result of reading an answer.
 enum ReadAnswer<T> {
-    /// Its head, and what is left of the connection.
+    /// The head, and the socket with the bytes after it.
     Head(http::response::Parts, T, Bytes),
-    /// Another than 101, with its body.
+    /// An answer other than 101, with its body.
     Whole(http::response::Parts, Option<AnswerBody>),
 }
 
-/// Lets hyper read one answer, and takes the socket back the moment it is there; `None` if its head
-/// does not come in time.
+/// Lets hyper read one answer, and takes the socket back as soon as it is parsed; `None` if its head
+/// is not received in time.
 async fn read_answer<T: Transport>(
     socket: T,
     max_body: usize,
@@ -295,22 +301,23 @@ async fn read_answer<T: Transport>(
         .max_header_size(MAX_ANSWER)
         .max_buf_size(MAX_ANSWER)
         .max_headers(MAX_LINES)
-        .handshake::<_, Empty<Bytes>>(TokioIo::new(Muted::speaking_first(socket)))
+        .handshake::<_, Empty<Bytes>>(TokioIo::new(DiscardWrites::write_first(socket)))
         .await;
     let (mut sender, http) = match begun {
         Ok(begun) => begun,
         Err(error) => return Some(Err(no_answer(None, Some(error)))),
     };
-    // Boxed: hyper's state is large and needed for a moment, the caller's future is not.
+    // Boxed, because hyper's state is large and short-lived.
     let mut http = Box::new(http);
-    // hyper answers for a request, so it gets one to write to nowhere; ours has been sent.
+    // hyper reads a response only for a request, so it gets one whose bytes are discarded; ours has
+    // been sent already.
     let mut response = pin!(sender.send_request(http::Request::new(Empty::new())));
     let mut http_is_done = false;
-    let mut asked = false;
+    let mut polled = false;
     let response = poll_fn(|cx| {
-        // The first poll writes the request, and only then anything is read. An error, if there is
-        // one, is the response's.
-        if !std::mem::replace(&mut asked, true) {
+        // The first poll writes the request, and only then is anything read. Errors are returned by
+        // the response future.
+        if !std::mem::replace(&mut polled, true) {
             http_is_done = http.poll_without_shutdown(cx).is_ready();
         }
         if !http_is_done {
@@ -326,17 +333,17 @@ async fn read_answer<T: Transport>(
     let response = match response {
         Some(Ok(response)) => response,
         failed => {
-            let heard = http.into_parts().io.into_inner().into_heard();
-            return Some(Err(no_answer(heard.end, failed.and_then(Result::err))));
+            let parts = http.into_parts().io.into_inner().into_parts();
+            return Some(Err(no_answer(parts.end, failed.and_then(Result::err))));
         }
     };
     let (head, incoming) = response.into_parts();
     if head.status == StatusCode::SWITCHING_PROTOCOLS || max_body == 0 {
         let parts = http.into_parts();
-        let (socket, read_ahead) = (parts.io.into_inner().into_heard().socket, parts.read_buf);
+        let (socket, read_ahead) = (parts.io.into_inner().into_parts().socket, parts.read_buf);
         return Some(Ok(ReadAnswer::Head(head, socket, unpinned(&read_ahead))));
     }
-    // hyper finishes by itself; of what it would say nothing reaches the wire.
+    // hyper goes on reading the body by itself; what it writes is discarded.
     let driver = (!http_is_done).then(|| Box::into_pin(http) as Driver);
     let body = AnswerBody::read(incoming, driver, max_body, deadline).await;
     Some(Ok(ReadAnswer::Whole(head, body)))
@@ -360,7 +367,7 @@ fn no_answer(end: Option<ReadEnd>, error: Option<hyper::Error>) -> Box<FailedOpe
             (OpenFailure::PeerGone, detail, end.transport_end())
         }
         (None, Some(ReadEnd::Fin) | None) => {
-            let detail = "the server left without a whole answer".to_owned();
+            let detail = "the server closed the connection without a complete answer".to_owned();
             (OpenFailure::PeerGone, detail, TransportEnd::Fin)
         }
     };

@@ -1,6 +1,6 @@
-//! What a peer asked for, and the pure checks of it (RFC 6455 section 4.2.1).
+//! A request to open a WebSocket, and its checks (RFC 6455 section 4.2.1). Pure.
 //!
-//! Which checks are made, and in which order, is the owner's (CONTRACT section 5).
+//! The caller decides which checks are made, and in which order (CONTRACT section 5).
 
 use std::fmt;
 use std::str::FromStr;
@@ -20,14 +20,14 @@ pub(super) const ACCEPT: HeaderName = HeaderName::from_static("sec-websocket-acc
 pub(super) const PROTOCOL: HeaderName = HeaderName::from_static("sec-websocket-protocol");
 pub(super) const EXTENSIONS: HeaderName = HeaderName::from_static("sec-websocket-extensions");
 
-/// A request as it was parsed: method, target and headers, whole.
+/// A parsed request: method, target and headers.
 #[derive(Debug, Clone)]
 pub struct Request {
     parts: http::request::Parts,
 }
 
 impl Request {
-    /// Takes a request that somebody else may have parsed.
+    /// Wraps a parsed request, which may come from another HTTP server.
     pub(crate) fn new(parts: http::request::Parts) -> Self {
         Self { parts }
     }
@@ -37,7 +37,7 @@ impl Request {
         &self.parts.method
     }
 
-    /// Returns the path and the query as they came, without decoding.
+    /// Returns the path and the query without decoding them.
     pub fn target(&self) -> &str {
         match self.parts.uri.path_and_query() {
             Some(target) => target.as_str(),
@@ -45,18 +45,18 @@ impl Request {
         }
     }
 
-    /// Returns the path as it came, without decoding.
+    /// Returns the path without decoding it.
     pub fn path(&self) -> &str {
         self.parts.uri.path()
     }
 
-    /// Returns the query as it came, without decoding.
+    /// Returns the query without decoding it.
     pub fn query(&self) -> Option<&str> {
         self.parts.uri.query()
     }
 
-    /// Returns the host, and the port if it was named: of a target in absolute form (RFC 9112
-    /// section 3.2.2), else of the `Host` line. Credentials in front of it are left out.
+    /// Returns the host, and the port if there is one, of a target in absolute form (RFC 9112 section
+    /// 3.2.2) or else of the `Host` line, without credentials.
     pub fn host(&self) -> Option<&str> {
         let host = match self.parts.uri.authority() {
             Some(authority) => authority.as_str(),
@@ -70,22 +70,22 @@ impl Request {
         &self.parts.headers
     }
 
-    /// Returns the `Origin`; two of them become a list, which no list of allowed origins matches.
+    /// Returns the `Origin`; several lines are joined with commas, which no allowed origin matches.
     pub fn origin(&self) -> Option<String> {
         text(&self.parts.headers, ORIGIN)
     }
 
-    /// Returns the subprotocols that are offered, in the client's order and as they were written.
+    /// Returns the offered subprotocols in the client's order.
     pub fn subprotocols(&self) -> Vec<Subprotocol> {
         let names = tokens(&self.parts.headers, PROTOCOL).filter(|name| !name.is_empty());
         names.map(|name| Subprotocol(name.to_owned())).collect()
     }
 
-    /// Checks that what is offered as subprotocols can be passed on.
+    /// Checks that the offered subprotocols can be passed on.
     ///
     /// # Errors
     ///
-    /// 400: it is no text.
+    /// 400 if they are not ASCII.
     pub fn check_subprotocols(&self) -> Result<(), Refusal> {
         let mut lines = self.parts.headers.get_all(PROTOCOL).into_iter();
         match lines.all(|line| line.to_str().is_ok()) {
@@ -94,7 +94,7 @@ impl Request {
         }
     }
 
-    /// Returns what a record keeps, each text cut to 1 KiB.
+    /// Returns what is recorded of the request, each string cut to 1 KiB.
     pub fn facts(&self) -> RequestFacts {
         let text = |name| text(&self.parts.headers, name).as_deref().map(cut);
         RequestFacts {
@@ -108,14 +108,13 @@ impl Request {
         }
     }
 
-    /// Tells whether it asks for a WebSocket, rightly or not.
+    /// Returns whether it has `Upgrade: websocket`, even if the rest is wrong.
     pub fn asks_for_websocket(&self) -> bool {
         has_token(&self.parts.headers, UPGRADE, "websocket")
     }
 
-    /// Checks what every HTTP/1.1 request must have (RFC 9112 section 3.2): one `Host`, of the form
-    /// `uri-host [ ":" port ]`, and in a target of absolute form no credentials (RFC 9110 section
-    /// 4.2.4).
+    /// Checks the host (RFC 9112 section 3.2): exactly one `Host` of the form `uri-host [ ":" port ]`,
+    /// and no credentials in a target of absolute form (RFC 9110 section 4.2.4).
     pub(super) fn check_host(&self) -> Result<(), Refusal> {
         let mut hosts = self.parts.headers.get_all(HOST).iter();
         let (host, second) = (hosts.next(), hosts.next());
@@ -125,27 +124,27 @@ impl Request {
         if host.is_none() && self.parts.version >= Version::HTTP_11 {
             return Err(bad_request("there is no Host line: send one"));
         }
-        // Not repeated: it may hold a secret.
+        // The value is not repeated, because it may hold a secret.
         if host.is_some_and(|host| !host.to_str().is_ok_and(is_host_and_port)) {
             return Err(bad_request(
-                "the Host line is no host name or address with a port or none",
+                "the Host line is not a host name or address with an optional port",
             ));
         }
         if self.parts.uri.authority().is_some_and(|it| !is_host_and_port(it.as_str())) {
             return Err(bad_request(
-                "the target names no host, or credentials before it: send them in a header",
+                "the target has no host, or credentials before it: send those in a header",
             ));
         }
         Ok(())
     }
 }
 
-/// What a record keeps of a request. Texts are the peer's, cut to 1 KiB and not masked.
+/// What is recorded of a request. Strings are cut to 1 KiB and not masked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestFacts {
     /// The method.
     pub method: String,
-    /// The path and the query as they came.
+    /// The path and the query.
     pub target: String,
     /// The host of the request.
     pub host: Option<String>,
@@ -159,7 +158,7 @@ pub struct RequestFacts {
     pub subprotocols: Vec<Subprotocol>,
 }
 
-/// The name of a subprotocol. Those that this end chooses are tokens of HTTP of at most 1 KiB; what a
+/// The name of a subprotocol. One that this end chooses is an HTTP token of at most 1 KiB; one that a
 /// peer offers may be anything.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Subprotocol(String);
@@ -170,7 +169,7 @@ impl Subprotocol {
         &self.0
     }
 
-    /// Returns what a record keeps of it: at most 1 KiB.
+    /// Returns the name, cut to 1 KiB for the record.
     pub fn recorded(&self) -> String {
         cut(&self.0)
     }
@@ -199,12 +198,12 @@ impl fmt::Display for Subprotocol {
     }
 }
 
-/// A name that is no subprotocol.
+/// A string that is not the name of a subprotocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a subprotocol is 1 to 1024 letters, digits and any of !#$%&'*+-.^_`|~")]
 pub struct InvalidSubprotocol;
 
-/// The value of `Sec-WebSocket-Accept`; whoever has one has passed [`check_upgrade`].
+/// The value of `Sec-WebSocket-Accept`, which only [`check_upgrade`] returns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AcceptKey(String);
 
@@ -230,26 +229,29 @@ pub fn check_method(request: &Request) -> Result<(), Refusal> {
         .header("Allow", HeaderValue::from_static("GET")))
 }
 
-/// Checks that the request asks for a WebSocket, as RFC 6455 section 4.2.1 has it, and derives the
-/// answer to its key.
+/// Checks that the request is a WebSocket opening handshake (RFC 6455 section 4.2.1), and derives the
+/// answer to its key (section 4.2.2).
 ///
 /// # Errors
 ///
-/// 426 with `Sec-WebSocket-Version: 13` if it asks for no WebSocket or another version; 400 for
-/// HTTP/1.0, a bad key or a body.
+/// 426 with `Sec-WebSocket-Version: 13` without `Upgrade`, or for another version; 400 for HTTP/1.0, a
+/// bad key or a body.
 pub fn check_upgrade(request: &Request) -> Result<AcceptKey, Refusal> {
     let headers = request.headers();
+    // Section 4.2.1, number 3.
     if !has_token(headers, UPGRADE, "websocket") {
         return Err(upgrade_required(
             "this is a WebSocket endpoint: the request needs the line Upgrade: websocket",
         ));
     }
+    // Number 4.
     if !has_token(headers, CONNECTION, "upgrade") {
         return Err(upgrade_required(
             "the line Connection: Upgrade is missing: a proxy that takes it away must be told to \
              pass WebSockets",
         ));
     }
+    // Number 6.
     match only(headers, VERSION) {
         Some(version) if version.as_bytes() == b"13" => {}
         Some(_) => {
@@ -263,24 +265,26 @@ pub fn check_upgrade(request: &Request) -> Result<AcceptKey, Refusal> {
             ));
         }
     }
+    // Number 1.
     if request.parts.version < Version::HTTP_11 {
         return Err(bad_request("HTTP/1.0 cannot open a WebSocket: use HTTP/1.1"));
     }
+    // Number 5.
     let key = only(headers, KEY)
         .and_then(|key| key.to_str().ok())
         .filter(|key| is_base64_of_16_bytes(key))
         .ok_or_else(|| bad_request("send one Sec-WebSocket-Key: 16 random bytes in base64"))?;
-    // A body would be taken for frames.
+    // A body would be read as frames.
     if has_body(headers) {
         return Err(bad_request("the request has a body: open a WebSocket with a GET without one"));
     }
     Ok(AcceptKey(derive_accept_key(key)))
 }
 
-/// Checks that pages of the request's `Origin` may connect, as `allowed` says.
+/// Checks the `Origin` of the request against `allowed`.
 ///
-/// A request without `Origin` passes: browsers always send one, and nobody else is bound by it
-/// (RFC 6455 section 10.2).
+/// A request without `Origin` passes: browsers always send one, and other clients could forge it (RFC
+/// 6455 section 10.2).
 ///
 /// # Errors
 ///
@@ -303,8 +307,8 @@ pub fn choose_subprotocol(offered: &[Subprotocol], supported: &[String]) -> Opti
     supported.iter().find(offers)?.parse().ok()
 }
 
-/// Returns the extensions that the lines of `Sec-WebSocket-Extensions` name, with their parameters;
-/// a comma inside of a quoted parameter separates nothing.
+/// Returns the extensions in the `Sec-WebSocket-Extensions` lines, with their parameters. A comma
+/// inside a quoted parameter is not a separator.
 pub fn extensions(headers: &HeaderMap) -> impl Iterator<Item = String> {
     let lines = headers.get_all(EXTENSIONS).into_iter();
     lines.filter_map(|line| line.to_str().ok()).flat_map(|line| {
@@ -322,8 +326,8 @@ pub fn extension_name(extension: &str) -> &str {
     extension.split(';').next().unwrap_or_default().trim()
 }
 
-/// Tells whether one of the lines of this name, each a comma-separated list, has this token, in
-/// any case of letters.
+/// Returns whether one of the lines of this name, each a comma-separated list, has this token,
+/// ignoring case.
 pub(super) fn has_token(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
     tokens(headers, name).any(|found| found.eq_ignore_ascii_case(token))
 }
@@ -359,8 +363,8 @@ fn has_body(headers: &HeaderMap) -> bool {
         || headers.get_all(CONTENT_LENGTH).iter().any(|length| length.as_bytes() != b"0")
 }
 
-/// 16 bytes are 22 characters and two of padding. The four bits too many in the last character
-/// may be anything: decoders do not agree on them, and the key is never decoded.
+/// 16 bytes are 22 characters and two of padding. The four excess bits of the last character are not
+/// checked: decoders disagree on them, and the key is never decoded.
 fn is_base64_of_16_bytes(key: &str) -> bool {
     let Some(characters) = key.strip_suffix("==") else { return false };
     characters.len() == 22
@@ -389,7 +393,7 @@ const fn is_token_char(c: u8) -> bool {
         )
 }
 
-/// Leaves out the user information of an authority (RFC 3986 section 3.2.1).
+/// Strips the user information from an authority (RFC 3986 section 3.2.1).
 fn without_credentials(authority: &str) -> &str {
     authority.rsplit_once('@').map_or(authority, |(_, host)| host)
 }
@@ -398,7 +402,7 @@ fn bad_request(text: &str) -> Refusal {
     Refusal::new(StatusCode::BAD_REQUEST, OpenFailure::BadRequest, text)
 }
 
-/// RFC 9110 section 15.5.22 wants `Upgrade`, and section 7.8 that `Connection` names it.
+/// RFC 9110 section 15.5.22 requires `Upgrade`, and section 7.8 `Connection: Upgrade`.
 fn upgrade_required(text: &str) -> Refusal {
     Refusal::new(StatusCode::UPGRADE_REQUIRED, OpenFailure::BadRequest, text)
         .header("Sec-WebSocket-Version", HeaderValue::from_static("13"))

@@ -1,4 +1,5 @@
-//! The server's half: read a request, answer 101 or a refusal.
+//! The server's half of the opening handshake: read a request, answer 101 or a refusal (RFC 6455
+//! section 4.2).
 
 mod head;
 
@@ -9,7 +10,7 @@ use http::{Method, StatusCode};
 use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, timeout_at};
 
-use super::answer::{Agreement, Farewell, Refusal, say_farewell};
+use super::answer::{Agreement, Lingered, Refusal, answer_and_linger};
 use super::request::{Request, RequestFacts, Subprotocol};
 use super::waiting::{Waiting, joined};
 use crate::protocol::classification::LossKind;
@@ -17,16 +18,16 @@ use crate::protocol::request_framing::Head;
 use crate::transport::socket::Transport;
 use crate::vocabulary::{OpenFailure, TransportEnd};
 pub use head::HeadRoom;
-use head::{HeadRead, Patience, read_head, target_too_long};
+use head::{Deadlines, HeadRead, read_head, target_too_long};
 
-/// What a request may cost.
+/// The limits on a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HandshakeLimits {
-    /// From the first look at the socket to the last byte of the 101.
+    /// The time from accepting the socket to sending the 101.
     pub timeout: Duration,
-    /// The request line and all header lines together.
+    /// The size of the request line and all header lines together.
     pub max_header_bytes: usize,
-    /// The path and the query.
+    /// The size of the path and the query.
     pub max_target_bytes: usize,
 }
 
@@ -40,41 +41,41 @@ impl Default for HandshakeLimits {
     }
 }
 
-/// A socket on which 101 was answered: a connection.
+/// A socket on which 101 was answered: an open connection.
 #[derive(Debug)]
 pub struct Accepted<T> {
     /// The raw socket.
     pub socket: T,
-    /// What came behind the request in the same reads: the first bytes of the first frames.
+    /// The bytes after the request that were already read: the beginning of the first frames.
     pub read_ahead: Bytes,
-    /// What was asked.
+    /// The request.
     pub request: RequestFacts,
-    /// What was agreed on.
+    /// The subprotocol that was agreed on.
     pub subprotocol: Option<Subprotocol>,
 }
 
-/// An attempt that never became a connection, and how its socket ended.
+/// A failed opening handshake, and how its socket ended.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{failure}: {detail}")]
 pub struct FailedHandshake {
-    /// Why.
+    /// The failure.
     pub failure: OpenFailure,
-    /// The HTTP status that was answered, if an answer left whole.
+    /// The HTTP status that was answered, if the answer was sent whole.
     pub status: Option<u16>,
-    /// What was asked, if that much could be read.
+    /// The request, if it could be read.
     pub request: Option<RequestFacts>,
-    /// One plain sentence for a person.
+    /// One sentence for people.
     pub detail: String,
     /// How the transport ended.
     pub transport_end: TransportEnd,
 }
 
-/// Reads a request and answers as `decide` says: [`receive`], then [`Received::agree`] or
+/// Reads a request and answers it as `decide` returns: [`receive`], then [`Received::agree`] or
 /// [`Received::refuse`].
 ///
 /// # Errors
 ///
-/// The attempt to be recorded. By then the peer has its answer, as far as it could be given.
+/// The failure to record. The peer was answered by then, if possible.
 ///
 /// # Cancel safety
 ///
@@ -91,12 +92,12 @@ pub async fn accept<T: Transport>(
     }
 }
 
-/// Reads a request, and refuses by itself what is none: unparsable (400), headers too large (431),
-/// target too long (414), too slow (408), no room for it (503).
+/// Reads a request, and refuses it if it is unparsable (400), its headers are too large (431), its
+/// target is too long (414), it is too slow (408), or there is no memory for it (503).
 ///
 /// # Errors
 ///
-/// The attempt to be recorded.
+/// The failure to record.
 ///
 /// # Cancel safety
 ///
@@ -105,11 +106,12 @@ pub async fn receive<T: Transport>(
     socket: T,
     limits: HandshakeLimits,
 ) -> Result<Received<T>, Box<FailedHandshake>> {
-    receive_unless(socket, Bytes::new(), limits, &mut (), limits.timeout, || Ok(())).await
+    receive_with(socket, Bytes::new(), limits, &mut (), limits.timeout, || Ok(())).await
 }
 
-/// Like [`receive`], on a socket of which `before` was read already, and in `room`, where the memory of
-/// the head is charged; where the request is not there after so long, `overdue` says whether to go on.
+/// Like [`receive`], for a socket from which `before` was read already. The memory of the head is
+/// charged to `room`, and if the request is incomplete `after` that time, `overdue` decides whether to
+/// go on.
 ///
 /// # Errors
 ///
@@ -118,7 +120,7 @@ pub async fn receive<T: Transport>(
 /// # Cancel safety
 ///
 /// As [`accept`].
-pub async fn receive_unless<T: Transport>(
+pub async fn receive_with<T: Transport>(
     socket: T,
     before: Bytes,
     limits: HandshakeLimits,
@@ -128,9 +130,9 @@ pub async fn receive_unless<T: Transport>(
 ) -> Result<Received<T>, Box<FailedHandshake>> {
     let began = Instant::now();
     let deadline = began + limits.timeout;
-    let patience = Patience { until: deadline.min(began + after), overdue, deadline };
+    let deadlines = Deadlines { overdue_at: deadline.min(began + after), overdue, deadline };
     let (socket, read_ahead, all_read, head) =
-        read_head(socket, before, &limits, patience, room).await;
+        read_head(socket, before, &limits, deadlines, room).await;
     let request = match head {
         HeadRead::Request(request) => Request::new(*request),
         HeadRead::Refused(refusal) => return Err(refuse(socket, refusal, None).await),
@@ -160,18 +162,17 @@ pub async fn receive_unless<T: Transport>(
     }
 }
 
-/// A request that waits for its answer.
+/// A request that was read and is not answered yet.
 #[derive(Debug)]
 pub struct Received<T> {
     socket: T,
     read_ahead: Bytes,
-    /// What came behind that while the peer waited for its answer.
+    /// What the peer sent after that, while it waited for its answer.
     early: BytesMut,
-    /// The request and what came behind it, as it was on the wire: hyper may have begun to take a
-    /// body apart.
+    /// Everything that was read, as it was on the wire; hyper may have begun to parse a body.
     all_read: Vec<u8>,
     request: Request,
-    /// What a record keeps of it, once somebody has asked.
+    /// The recorded part of the request, computed on first use.
     facts: Option<RequestFacts>,
     deadline: Instant,
 }
@@ -182,23 +183,23 @@ impl<T: Transport> Received<T> {
         &self.request
     }
 
-    /// Returns what a record keeps of the request.
+    /// Returns the recorded part of the request.
     pub fn facts(&mut self) -> &RequestFacts {
         self.facts.get_or_insert_with(|| self.request.facts())
     }
 
-    /// Returns when the 101 must have left.
+    /// Returns when the 101 must have been sent.
     pub fn deadline(&self) -> Instant {
         self.deadline
     }
 
-    /// Returns the request, and its peer, that waits for the answer.
+    /// Returns the request, and a way to notice when its peer leaves.
     pub fn waiting(&mut self) -> (&Request, Waiting<'_, T>) {
         (&self.request, Waiting::new(&mut self.socket, &mut self.early))
     }
 
-    /// Lets go of a peer that has left without an answer.
-    pub fn gone(self, loss: &LossKind) -> Box<FailedHandshake> {
+    /// Drops the request of a peer that left before it was answered.
+    pub fn peer_left(self, loss: &LossKind) -> Box<FailedHandshake> {
         Box::new(FailedHandshake {
             failure: OpenFailure::PeerGone,
             status: None,
@@ -208,22 +209,21 @@ impl<T: Transport> Received<T> {
         })
     }
 
-    /// Hands the socket on with the request in front, as if nothing had been read: for a request that
-    /// opens no WebSocket and is somebody else's.
+    /// Returns the socket and everything that was read, for a request that is forwarded as plain HTTP.
     pub fn rewind(self) -> (T, Bytes) {
         (self.socket, self.all_read.into())
     }
 
-    /// Gives the peer this long, from now on, to take its answer.
-    pub fn give_time(&mut self, timeout: Duration) {
+    /// Sets the deadline for sending the answer to `timeout` from now.
+    pub fn extend_deadline(&mut self, timeout: Duration) {
         self.deadline = Instant::now() + timeout;
     }
 
-    /// Answers 101 and hands on the raw socket, once the answer has left whole.
+    /// Answers 101, and returns the raw socket once the answer was sent whole.
     ///
     /// # Errors
     ///
-    /// The attempt to be recorded: the peer is gone, or too slow to take the answer.
+    /// The failure to record: the peer is gone, or too slow to take the answer.
     ///
     /// # Cancel safety
     ///
@@ -260,7 +260,7 @@ impl<T: Transport> Received<T> {
         Err(Box::new(FailedHandshake { failure, status: None, request, detail, transport_end }))
     }
 
-    /// Answers with a refusal, and sees the peer off for at most a second.
+    /// Answers with a refusal, followed by a lingering close of at most a second.
     ///
     /// # Cancel safety
     ///
@@ -280,8 +280,8 @@ async fn refuse<T: Transport>(
     let answer = refusal.to_bytes(SystemTime::now(), to_head);
     let rest = refusal.passed.as_mut().and_then(|passed| passed.body.rest.take());
     let rest = rest.filter(|_| !to_head);
-    let Farewell { status, transport_end } =
-        say_farewell(socket, &answer, refusal.status, rest).await;
+    let Lingered { status, transport_end } =
+        answer_and_linger(socket, &answer, refusal.status, rest).await;
     Box::new(FailedHandshake {
         failure: refusal.failure,
         status,

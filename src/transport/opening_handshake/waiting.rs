@@ -1,5 +1,4 @@
-//! A peer that waits for the answer to its request: what it sends early is kept, and it is noticed
-//! when it leaves.
+//! A peer that waits for the answer to its request: early data is kept, and its leaving is noticed.
 
 use std::time::Duration;
 
@@ -10,28 +9,28 @@ use tokio::time::sleep;
 use crate::protocol::classification::LossKind;
 use crate::transport::socket::Transport;
 
-/// How many bytes a peer may send before it has its answer; what exceeds them stays in the kernel.
+/// How many early bytes are read before the answer; more stay in the kernel.
 const EARLY: usize = 16 * 1024;
 
-/// How often a peer that is not read is looked at.
-const LOOK: Duration = Duration::from_millis(250);
+/// How often a peer with more early bytes is checked for FIN and RST.
+const CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// A peer that waits for its answer.
 #[derive(Debug)]
 pub struct Waiting<'a, T> {
     socket: &'a mut T,
-    /// What it sent behind its handshake, after that was read.
+    /// What it sent after the request was read.
     early: &'a mut BytesMut,
 }
 
 impl<'a, T: Transport> Waiting<'a, T> {
-    /// Watches a peer; what it sends is added to `early`.
+    /// Watches a peer, and appends what it sends to `early`.
     pub fn new(socket: &'a mut T, early: &'a mut BytesMut) -> Self {
         Self { socket, early }
     }
 
-    /// Waits until the peer has left: for a client that asks for a WebSocket, FIN means that as much
-    /// as RST does.
+    /// Waits until the peer has left. For a client that opens a WebSocket, FIN means that as much as
+    /// RST does.
     ///
     /// # Cancel safety
     ///
@@ -44,17 +43,17 @@ impl<'a, T: Transport> Waiting<'a, T> {
                 Err(error) => return LossKind::from(&error),
             }
         }
-        // Reading would tell at once, but what is read has to be kept.
+        // More cannot be read, because it would have to be kept, so poll the socket's state.
         loop {
             if let Some(loss) = self.socket.unread_loss() {
                 return loss;
             }
-            sleep(LOOK).await;
+            sleep(CHECK_INTERVAL).await;
         }
     }
 }
 
-/// Puts what came early behind what was read with the handshake.
+/// Appends the early data to the bytes that were read with the handshake.
 pub fn joined(read_ahead: Bytes, early: &[u8]) -> Bytes {
     if early.is_empty() { read_ahead } else { [&*read_ahead, early].concat().into() }
 }

@@ -1,4 +1,4 @@
-//! Byte streams that somebody else has opened.
+//! Byte streams that were opened by the embedder.
 
 use std::fmt;
 use std::io;
@@ -13,21 +13,21 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::{KernelFacts, Transport};
 use crate::transport::tcp_info;
 
-/// Makes a [`Transport`] of any byte stream; the kernel is not asked about it.
+/// Makes a [`Transport`] of any byte stream, without access to its socket.
 #[derive(Debug)]
 pub struct Adopted<S>(pub S);
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Transport for Adopted<S> {
     fn holds_pending(&self) -> bool {
-        // It may be TLS of any make.
+        // It may be any TLS implementation.
         true
     }
 }
 
-/// What is between a stream and its socket may add this much to a small write: TLS does.
+/// An upper bound on what a layer above the socket, such as TLS, adds to a small write.
 const OVERHEAD: u64 = 64;
 
-/// A byte stream whose TCP socket is known by another descriptor.
+/// A byte stream with a descriptor of the TCP socket under it.
 pub(crate) struct OverSocket<S, F> {
     pub(crate) stream: S,
     pub(crate) socket: F,
@@ -39,7 +39,7 @@ where
     F: AsFd + Unpin + Send + 'static,
 {
     fn reset_on_drop(&mut self) {
-        // It fails only on a socket that has nothing left to reset.
+        // It fails only on a socket that has already ended.
         let _ = SockRef::from(&self.socket).set_linger(Some(Duration::ZERO));
     }
 

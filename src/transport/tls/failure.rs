@@ -1,4 +1,4 @@
-//! What went wrong with TLS, in words that name the remedy.
+//! Messages for TLS failures that name the remedy.
 
 use std::io;
 use std::time::{Duration, UNIX_EPOCH};
@@ -9,11 +9,11 @@ use rustls::{AlertDescription, CertificateError, Error};
 use crate::protocol::classification::LossKind;
 use crate::vocabulary::TransportEnd;
 
-/// An attempt to open TLS that failed.
+/// A failed TLS handshake.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{detail}")]
 pub struct FailedTls {
-    /// One plain sentence for a person: what is wrong, and the remedy.
+    /// One sentence for people: the problem and the remedy.
     pub detail: String,
     /// How the transport ended.
     pub transport_end: TransportEnd,
@@ -31,7 +31,7 @@ impl FailedTls {
             return Self { detail, transport_end: TransportEnd::Local };
         }
         let (what, transport_end) = match LossKind::from(error) {
-            // Whether it was cut off or the peer meant it cannot be told before there is TLS.
+            // Before TLS is established, a truncation cannot be distinguished from a normal end.
             LossKind::TlsTruncated => ("the server ended TCP".to_owned(), TransportEnd::Fin),
             lost => (lost.to_string(), lost.transport_end()),
         };
@@ -132,11 +132,11 @@ fn describe_certificate(problem: &CertificateError, host: &str) -> String {
     }
 }
 
-/// Says what is wrong with a certificate of this end's own files.
+/// Describes the problem with a certificate in one of our own files.
 pub(super) fn sentence(error: &Error) -> String {
     match error {
         Error::InvalidCertificate(CertificateError::BadEncoding) => {
-            "a CERTIFICATE section holds none that can be read".to_owned()
+            "a CERTIFICATE section cannot be read".to_owned()
         }
         other => other.to_string(),
     }

@@ -1,8 +1,7 @@
-//! Certificates that are trusted by themselves: a self-signed one that `ca_file` names.
+//! Pinned certificates: self-signed ones that `ca_file` names.
 //!
-//! `openssl req -x509` makes certificates with `CA:TRUE`, and webpki accepts none of these as a
-//! server's. A server that shows exactly the certificate that the operator has named is the right
-//! one all the same.
+//! `openssl req -x509` makes certificates with `CA:TRUE`, which webpki does not accept for a server. A
+//! server that presents exactly the certificate that the operator has named is trusted all the same.
 
 use std::sync::Arc;
 
@@ -12,7 +11,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
 
-/// Verifies servers by authorities, or by being one of the certificates that are named.
+/// Accepts certificates that an authority has issued, and the pinned ones themselves.
 #[derive(Debug)]
 pub(super) struct PinnedOrIssued {
     pub(super) issued: Arc<WebPkiServerVerifier>,
@@ -36,8 +35,8 @@ impl ServerCertVerifier for PinnedOrIssued {
             now,
         );
         match verified {
-            // What the certificate is for (CA:TRUE) is judged after its validity in time, which has
-            // an error of its own; its name was not looked at.
+            // webpki checks the period of validity, which has its own error, before the purpose
+            // (CA:TRUE), and the name after it, so the name must still be checked.
             Err(Error::InvalidCertificate(CertificateError::Other(_)))
                 if self.pinned.contains(end_entity) =>
             {

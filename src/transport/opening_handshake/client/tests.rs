@@ -18,7 +18,7 @@ fn request() -> ClientRequest {
 /// Opens against a server that answers what `answer` makes of the key.
 async fn open_against(
     answer: impl FnOnce(&str) -> String,
-) -> Result<Opened<DuplexStream>, Box<FailedOpening>> {
+) -> Result<OpenedSocket<DuplexStream>, Box<FailedOpening>> {
     let (ours, mut theirs) = duplex(4096);
     let server = async {
         let mut asked = vec![0; 4096];

@@ -1,9 +1,9 @@
-//! Reads the head of a request, in memory that grows with what has come of it.
+//! Reads the head of a request, in memory that grows with the bytes received.
 //!
-//! hyper takes heads apart, and would hold 8 to 32 KiB for each peer that takes its time. So bytes
-//! are collected here, in a vector of about their size, and hyper is asked only where its answer may
-//! be another: for what came first, which may be no HTTP at all, for the end of the head, and at the
-//! end of the stream or of the room.
+//! hyper parses the head, but would hold 8 to 32 KiB for each slow peer. So the bytes are collected in
+//! a vector of about their size, and hyper is run only when its result may change: on the first bytes,
+//! which may not be HTTP at all, on the possible end of the head, and at the end of the stream or of
+//! the allowed size.
 
 use std::cell::RefCell;
 use std::convert::Infallible;
@@ -26,75 +26,75 @@ use tokio::time::{Instant, timeout_at};
 
 use super::HandshakeLimits;
 use crate::transport::opening_handshake::answer::Refusal;
-use crate::transport::opening_handshake::muted::{Heard, Muted, ReadEnd};
+use crate::transport::opening_handshake::discard_writes::{DiscardWrites, Parts, ReadEnd};
 use crate::transport::socket::Transport;
 use crate::vocabulary::{OpenFailure, TransportEnd};
 
-/// How much is read at a time, in bytes.
+/// How many bytes are read at a time.
 const READ: usize = 16 * 1024;
 
-/// hyper panics when told less.
+/// hyper panics with a smaller buffer.
 const HYPER_MIN_BUFFER: usize = 8192;
 
-/// How a peer that found no room is asked to wait.
+/// The `Retry-After` of a refusal for lack of memory.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 thread_local! {
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ].into_boxed_slice());
 }
 
-/// Where the memory of heads is charged.
+/// The budget to which the memory of a head is charged.
 pub trait HeadRoom: Send {
-    /// Takes room for a head that needs so many bytes of memory, instead of the room it had; tells
-    /// whether there was any.
+    /// Charges the head with `bytes` of memory in total, and returns whether the budget allows that.
     fn grow(&mut self, bytes: usize) -> bool;
 }
 
-/// Room without end.
+/// No budget.
 impl HeadRoom for () {
     fn grow(&mut self, _bytes: usize) -> bool {
         true
     }
 }
 
-/// What became of a head.
+/// The result of reading a head.
 pub(super) enum HeadRead {
     Request(Box<http::request::Parts>),
     Refused(Refusal),
     Gone { detail: String, transport_end: TransportEnd },
 }
 
-/// How long a request is waited for.
-pub(super) struct Patience<F> {
-    /// When it is overdue.
-    pub(super) until: Instant,
-    /// Asked then whether to go on.
+/// The deadlines of a request.
+pub(super) struct Deadlines<F> {
+    /// When the request is overdue.
+    pub(super) overdue_at: Instant,
+    /// Decides then whether to go on reading.
     pub(super) overdue: F,
     pub(super) deadline: Instant,
 }
 
-/// Reads one request, of which `before` was read already; returns the socket, what came behind the head, and all that came.
+/// Reads one request, of which `before` was read already. Returns the socket, the bytes after the head,
+/// all bytes that were read, and the result.
 pub(super) async fn read_head<T: Transport>(
     mut socket: T,
     before: Bytes,
     limits: &HandshakeLimits,
-    patience: Patience<impl FnOnce() -> Result<(), Refusal>>,
+    deadlines: Deadlines<impl FnOnce() -> Result<(), Refusal>>,
     room: &mut impl HeadRoom,
 ) -> (T, Bytes, Vec<u8>, HeadRead) {
-    let Patience { until, overdue, deadline } = patience;
-    let mut overdue = Some(overdue).filter(|_| until < deadline);
+    let Deadlines { overdue_at, overdue, deadline } = deadlines;
+    let mut overdue = Some(overdue).filter(|_| overdue_at < deadline);
     let most = limits.max_header_bytes.max(HYPER_MIN_BUFFER);
-    let mut come = before.to_vec();
+    let mut received = before.to_vec();
     drop(before);
-    if !room.grow(come.capacity()) {
-        return (socket, Bytes::new(), come, HeadRead::Refused(no_room()));
+    if !room.grow(received.capacity()) {
+        return (socket, Bytes::new(), received, HeadRead::Refused(no_room()));
     }
-    // What was read before is looked at first.
-    let mut looked_at = 0;
+    // What was read before is parsed first.
+    let mut parsed = 0;
     loop {
-        let end = if looked_at == come.len() {
-            let read = poll_fn(|cx| poll_read(cx, &mut socket, &mut come, room));
-            let until = if overdue.is_some() { until } else { deadline };
+        let end = if parsed == received.len() {
+            let read = poll_fn(|cx| poll_read(cx, &mut socket, &mut received, room));
+            let until = if overdue.is_some() { overdue_at } else { deadline };
             let read = match (timeout_at(until, read).await, &mut overdue) {
                 (Ok(Ok(end)), _) => Ok(end),
                 (Ok(Err(NoRoom)), _) => Err(no_room()),
@@ -103,47 +103,50 @@ pub(super) async fn read_head<T: Transport>(
                         Ok(()) => continue,
                         Err(refusal) => Err(refusal),
                     },
-                    None => Err(too_slow(limits, come.len())),
+                    None => Err(too_slow(limits, received.len())),
                 },
             };
             match read {
                 Ok(end) => end,
-                Err(refusal) => return (socket, Bytes::new(), come, HeadRead::Refused(refusal)),
+                Err(refusal) => {
+                    return (socket, Bytes::new(), received, HeadRead::Refused(refusal));
+                }
             }
         } else {
             None
         };
-        let fresh = std::mem::replace(&mut looked_at, come.len());
-        let is_over = end.is_some() || come.len() >= most;
-        if fresh > 0 && !is_over && !may_end(&come, fresh) {
+        let fresh = std::mem::replace(&mut parsed, received.len());
+        let is_over = end.is_some() || received.len() >= most;
+        if fresh > 0 && !is_over && !may_end(&received, fresh) {
             continue;
         }
-        let (replay, read_ahead, head) = parse(Replay { bytes: come, at: 0, end }, limits).await;
-        come = replay.bytes;
+        let (replay, read_ahead, head) =
+            parse(Replay { bytes: received, at: 0, end }, limits).await;
+        received = replay.bytes;
         match head {
-            Some(head) => return (socket, read_ahead, come, head),
+            Some(head) => return (socket, read_ahead, received, head),
             None if is_over => {
                 let refusal = headers_too_large(limits);
-                return (socket, Bytes::new(), come, HeadRead::Refused(refusal));
+                return (socket, Bytes::new(), received, HeadRead::Refused(refusal));
             }
             None => {}
         }
     }
 }
 
-/// There was no room for what came.
+/// The memory budget does not allow the bytes that were read.
 struct NoRoom;
 
-/// Reads once, and appends what came to `come`; returns how reading ended, if it did.
+/// Reads once, and appends the bytes to `received`. Returns how reading ended, if it has.
 fn poll_read<T: Transport>(
     cx: &mut Context<'_>,
     socket: &mut T,
-    come: &mut Vec<u8>,
+    received: &mut Vec<u8>,
     room: &mut impl HeadRoom,
 ) -> Poll<Result<Option<End>, NoRoom>> {
     SCRATCH.with(|scratch| {
-        // One socket is polled within, which does not come back here. Should it ever, its own
-        // buffer is as good.
+        // A socket does not read another one while it is polled. Should one ever do so, it gets a
+        // buffer of its own.
         let mut own = Vec::new();
         let mut lent = scratch.try_borrow_mut();
         let buffer = match &mut lent {
@@ -163,34 +166,34 @@ fn poll_read<T: Transport>(
         if read.is_empty() {
             return Poll::Ready(Ok(Some(End::Fin)));
         }
-        let needed = come.len() + read.len();
-        if needed > come.capacity() {
-            // What comes in one piece needs no more than its size; what drips, doubles.
-            let capacity = needed.max((2 * come.capacity()).min(READ));
+        let needed = received.len() + read.len();
+        if needed > received.capacity() {
+            // A head received at once takes no more than its size; a slow one doubles its capacity.
+            let capacity = needed.max((2 * received.capacity()).min(READ));
             if !room.grow(capacity) {
                 return Poll::Ready(Err(NoRoom));
             }
-            come.reserve_exact(capacity - come.len());
+            received.reserve_exact(capacity - received.len());
         }
-        come.extend_from_slice(read);
+        received.extend_from_slice(read);
         Poll::Ready(Ok(None))
     })
 }
 
-/// Tells whether a head may end in what came from `before` on: behind an empty line.
-fn may_end(come: &[u8], before: usize) -> bool {
-    let fresh = &come[before.saturating_sub(3)..];
+/// Returns whether a head may end in the bytes from `before` on, that is, with an empty line.
+fn may_end(received: &[u8], before: usize) -> bool {
+    let fresh = &received[before.saturating_sub(3)..];
     fresh.windows(2).any(|two| two == b"\n\n") || fresh.windows(3).any(|three| three == b"\n\r\n")
 }
 
 /// How reading ended.
 enum End {
     Fin,
-    /// Taken by the first who reads it.
+    /// The error, which is taken by the first read.
     Error(Option<io::Error>),
 }
 
-/// A stream of what has come.
+/// A stream of the bytes that were received.
 struct Replay {
     bytes: Vec<u8>,
     at: usize,
@@ -212,7 +215,7 @@ impl AsyncRead for Replay {
             return Poll::Ready(Ok(()));
         }
         match &mut this.end {
-            // It is polled again only from the beginning.
+            // With more bytes a new stream is made, so no waker is registered.
             None => Poll::Pending,
             Some(End::Error(error)) => Poll::Ready(error.take().map_or(Ok(()), Err)),
             Some(End::Fin) => Poll::Ready(Ok(())),
@@ -220,29 +223,29 @@ impl AsyncRead for Replay {
     }
 }
 
-/// Lets hyper read a request out of what has come; nothing if it needs more.
+/// Lets hyper parse a request from the received bytes; `None` if it needs more.
 async fn parse(replay: Replay, limits: &HandshakeLimits) -> (Replay, Bytes, Option<HeadRead>) {
     let slot = Arc::new(OnceLock::new());
     let service = {
         let slot = Arc::clone(&slot);
         service_fn(move |request: http::Request<Incoming>| {
-            // A second request cannot come: the first is never answered.
+            // There is no second request, because the first is never answered.
             let _ = slot.set(request.into_parts().0);
             pending::<Result<Response<Empty<Bytes>>, Infallible>>()
         })
     };
-    // Boxed: hyper's state is large and needed for a moment, the caller's future is not.
+    // Boxed, because hyper's state is large and short-lived.
     let mut http = Box::new(
         http1::Builder::new()
-            // Else hyper would read on, to notice EOF while the service is busy.
+            // Otherwise hyper would read on to notice EOF while the service is busy.
             .half_close(true)
-            // Ours covers more than the headers, and is answered.
+            // Our own deadline covers more than the headers, and is answered with 408.
             .header_read_timeout(None)
             .max_header_size(limits.max_header_bytes)
             .max_buf_size(limits.max_header_bytes.max(HYPER_MIN_BUFFER))
-            .serve_connection(TokioIo::new(Muted::new(replay)), service),
+            .serve_connection(TokioIo::new(DiscardWrites::new(replay)), service),
     );
-    // All it reads is there, so it waits only for what has not come; but it may give others a turn.
+    // All input is available, so hyper is pending only if it needs more bytes; but it may also yield.
     let ran = poll_fn(|cx| {
         for _ in 0..4 {
             let polled = http.poll_without_shutdown(cx);
@@ -258,27 +261,26 @@ async fn parse(replay: Replay, limits: &HandshakeLimits) -> (Replay, Bytes, Opti
     .await;
     let parts = http.into_parts();
     drop(parts.service);
-    let heard = parts.io.into_inner().into_heard();
+    let stream = parts.io.into_inner().into_parts();
     let head = match (Arc::into_inner(slot).and_then(OnceLock::into_inner), ran) {
         (Some(request), _) => Some(HeadRead::Request(Box::new(request))),
-        (None, Some(ran)) => Some(judge_failure(&heard, &parts.read_buf, ran.err(), limits)),
+        (None, Some(ran)) => Some(judge_failure(&stream, &parts.read_buf, ran.err(), limits)),
         (None, None) => None,
     };
-    // A copy: even an empty slice would hold the whole of hyper's buffer for as long as the
-    // connection lives.
-    let replay = heard.socket;
+    // A copy, because even an empty slice would keep hyper's buffer alive as long as the connection.
+    let replay = stream.socket;
     let read_ahead = [&parts.read_buf[..], &replay.bytes[replay.at..]].concat();
     (replay, read_ahead.into(), head)
 }
 
-/// Says why hyper gave up without a request.
+/// Returns why hyper gave up without a request.
 fn judge_failure<T>(
-    heard: &Heard<T>,
+    stream: &Parts<T>,
     unparsed: &[u8],
     error: Option<hyper::Error>,
     limits: &HandshakeLimits,
 ) -> HeadRead {
-    if let Some(status) = heard.status {
+    if let Some(status) = stream.status {
         return HeadRead::Refused(match status {
             StatusCode::URI_TOO_LONG => target_too_long(limits),
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
@@ -287,14 +289,14 @@ fn judge_failure<T>(
                 target_too_long(limits)
             }
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => headers_too_large(limits),
-            _ => unparsable(&heard.opening, error),
+            _ => unparsable(&stream.first_bytes, error),
         });
     }
-    match &heard.end {
+    match &stream.end {
         Some(ReadEnd::Fin) => HeadRead::Gone {
-            detail: match heard.received {
-                0 => "the peer left without a word".to_owned(),
-                n => format!("the peer left after {n} bytes of a request that was not complete"),
+            detail: match stream.received {
+                0 => "the peer closed the connection without sending anything".to_owned(),
+                n => format!("the peer left after {n} bytes of an incomplete request"),
             },
             transport_end: TransportEnd::Fin,
         },
@@ -302,12 +304,12 @@ fn judge_failure<T>(
             detail: format!("the connection ended before there was a request: {end}"),
             transport_end: end.transport_end(),
         },
-        // HTTP/2 is refused by hyper without a word.
-        None => HeadRead::Refused(unparsable(&heard.opening, error)),
+        // hyper refuses HTTP/2 without writing an answer.
+        None => HeadRead::Refused(unparsable(&stream.first_bytes, error)),
     }
 }
 
-/// How long the target is, of a request line that may be cut off.
+/// Returns the length of the target in a request line that may be incomplete.
 fn target_len(unparsed: &[u8]) -> usize {
     let mut words = unparsed.trim_ascii_start().split(|byte| byte.is_ascii_whitespace());
     words.nth(1).map_or(0, <[u8]>::len)
@@ -319,11 +321,11 @@ fn unparsable(opening: &[u8], error: Option<hyper::Error>) -> Refusal {
     } else if opening.starts_with(b"PRI * HTTP/2") {
         "this port speaks HTTP/1.1, and this is HTTP/2: WebSockets need HTTP/1.1".to_owned()
     } else if opening.starts_with(b"PROXY ") || opening.starts_with(b"\r\n\r\n\0\r\nQUIT\n") {
-        "this port speaks plain HTTP and expects no PROXY protocol: the proxy must not send it"
+        "this port speaks plain HTTP without the PROXY protocol: turn it off in the proxy"
             .to_owned()
     } else {
         let why = error.map_or_else(|| "it cannot be parsed".to_owned(), |error| error.to_string());
-        format!("this port speaks plain HTTP, and this is no request: {why}")
+        format!("this port speaks plain HTTP, and this is not a request: {why}")
     };
     Refusal::new(StatusCode::BAD_REQUEST, OpenFailure::BadRequest, text)
 }

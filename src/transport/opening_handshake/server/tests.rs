@@ -347,7 +347,7 @@ async fn receive_in(
     room: &mut Measured,
 ) -> Result<Received<DuplexStream>, Box<FailedHandshake>> {
     let limits = HandshakeLimits::default();
-    receive_unless(socket, Bytes::new(), limits, room, limits.timeout, || Ok(())).await
+    receive_with(socket, Bytes::new(), limits, room, limits.timeout, || Ok(())).await
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! The way to a server: TCP, through a proxy if there is one, and TLS if the URL says so.
+//! Connecting to a server: TCP, an optional HTTP proxy, and TLS for `wss://`.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -12,67 +12,70 @@ use super::socket::Transport;
 use super::tls::Trust;
 use crate::vocabulary::{OpenFailure, Secret, TransportEnd};
 
-/// Which way to go.
+/// How to connect.
 #[derive(Debug)]
-pub struct Way<'a> {
+pub struct ConnectOptions<'a> {
     /// The server.
     pub url: &'a WsUrl,
-    /// Whose certificates it may show.
+    /// The authorities whose certificates are accepted.
     pub trust: &'a Trust,
-    /// The proxy on the way, and `user:password` for it.
+    /// The HTTP proxy to use, and its credentials as `user:password`.
     pub proxy: Option<(&'a ProxyUrl, Option<Secret>)>,
-    /// Our address; the kernel's choice, if there is none.
+    /// The source address; `None` lets the kernel choose.
     pub source: Option<IpAddr>,
     /// How long TCP may take.
     pub connect_timeout: Duration,
-    /// By when the proxy must have answered and TLS be open.
+    /// How long the proxy and TLS may take together.
     pub handshake_timeout: Duration,
 }
 
-/// What is known of a way, also of one that led nowhere.
+/// What is known about a connection attempt, even if it failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Facts {
+pub struct ConnectFacts {
     /// The address that answered: the server's, or the proxy's.
     pub addr: Option<SocketAddr>,
     /// This end's address.
     pub local_addr: Option<SocketAddr>,
     /// How long it took, TLS included.
     pub connect: Option<Duration>,
-    /// The version of TLS.
+    /// The TLS version.
     pub tls: Option<&'static str>,
 }
 
-/// Why a way led nowhere.
+/// Why a server could not be connected to.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{failure}: {detail}")]
-pub struct FailedReach {
-    /// Why.
+pub struct FailedConnect {
+    /// The failure.
     pub failure: OpenFailure,
-    /// How the transport ended, if there was one.
+    /// How the transport ended, if one was opened.
     pub transport_end: Option<TransportEnd>,
-    /// How long to wait, as a proxy asked.
+    /// The `Retry-After` of a proxy.
     pub retry_after: Option<Duration>,
-    /// One plain sentence for a person.
+    /// One sentence for people.
     pub detail: String,
 }
 
-/// Goes it: the transport is ready for the opening handshake.
+/// Connects, and returns a transport that is ready for the opening handshake.
 ///
 /// # Errors
-/// [`FailedReach`]; `facts` have what was found out until then.
+/// [`FailedConnect`]; `facts` hold what was known by then.
 ///
 /// # Cancel safety
 /// Dropping the future drops the attempt.
-pub async fn reach(way: Way<'_>, facts: &mut Facts) -> Result<Box<dyn Transport>, FailedReach> {
+pub async fn connect(
+    options: ConnectOptions<'_>,
+    facts: &mut ConnectFacts,
+) -> Result<Box<dyn Transport>, FailedConnect> {
     let began = Instant::now();
-    let Way { url, trust, proxy, source, connect_timeout, handshake_timeout } = way;
-    // Before anything is dialled: what is wrong on this end bothers nobody else.
+    let ConnectOptions { url, trust, proxy, source, connect_timeout, handshake_timeout } = options;
+    // Set up TLS first, so that a mistake on this end does not dial the server.
     let tls = match url.is_secure() {
         true => Some(
             trust
                 .tls()
                 .await
-                .map_err(|error| FailedReach::before_tcp(OpenFailure::Tls, error.to_string()))?,
+                .map_err(|error| FailedConnect::before_tcp(OpenFailure::Tls, error.to_string()))?,
         ),
         false => None,
     };
@@ -85,7 +88,7 @@ pub async fn reach(way: Way<'_>, facts: &mut Facts) -> Result<Box<dyn Transport>
             Some((proxy, _)) => format!("the proxy {proxy}: {}", failed.detail),
             None => failed.detail,
         };
-        FailedReach::before_tcp(failed.failure, detail)
+        FailedConnect::before_tcp(failed.failure, detail)
     })?;
     facts.addr = Some(dialled.addr);
     facts.local_addr = dialled.socket.local_addr().ok();
@@ -96,7 +99,7 @@ pub async fn reach(way: Way<'_>, facts: &mut Facts) -> Result<Box<dyn Transport>
     if let Some((proxy, credentials)) = &proxy {
         let target = (url.host(), url.port());
         let connected = proxy.connect(socket, target, credentials.as_ref(), deadline).await;
-        socket = connected.map_err(|failed| FailedReach {
+        socket = connected.map_err(|failed| FailedConnect {
             failure: failed.failure,
             transport_end: Some(TransportEnd::Local),
             retry_after: failed.retry_after,
@@ -106,14 +109,14 @@ pub async fn reach(way: Way<'_>, facts: &mut Facts) -> Result<Box<dyn Transport>
     }
     let Some(tls) = tls else { return Ok(Box::new(SharedTcp::from(socket))) };
     let opened = match timeout_at(deadline, tls.connect(url.host(), socket)).await {
-        Ok(opened) => opened.map_err(|failed| FailedReach {
+        Ok(opened) => opened.map_err(|failed| FailedConnect {
             failure: OpenFailure::Tls,
             transport_end: Some(failed.transport_end),
             retry_after: None,
             detail: failed.detail,
         })?,
         Err(_) => {
-            return Err(FailedReach {
+            return Err(FailedConnect {
                 failure: OpenFailure::HandshakeTimeout,
                 transport_end: Some(TransportEnd::Local),
                 retry_after: None,
@@ -126,7 +129,7 @@ pub async fn reach(way: Way<'_>, facts: &mut Facts) -> Result<Box<dyn Transport>
     Ok(Box::new(opened))
 }
 
-impl FailedReach {
+impl FailedConnect {
     pub(crate) fn before_tcp(failure: OpenFailure, detail: String) -> Self {
         Self { failure, transport_end: None, retry_after: None, detail }
     }
