@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use crate::policy::admission::{Admission, AdmissionLimits, NotAdmitted};
 use crate::policy::rate::TokenBucket;
 use crate::runtime::now;
-use crate::transport::http_proxy::Turn;
+use crate::transport::http_proxy::ClientSession;
 use crate::vocabulary::{HttpCensus, HttpOutcome, Limit};
 
 /// All clients of a node whose requests are passed on as plain HTTP.
@@ -27,7 +27,7 @@ pub(crate) struct PlainClients {
 #[derive(Debug)]
 struct Here {
     admission: Admission,
-    turns: Vec<Option<Arc<Turn>>>,
+    sessions: Vec<Option<Arc<ClientSession>>>,
     free: Vec<usize>,
     /// Where to look next for one that may make way.
     next: usize,
@@ -60,7 +60,7 @@ impl PlainClients {
         let requests_per_second = limits.http_requests_per_second;
         let here = Here {
             admission: Admission::new(bounds, now()),
-            turns: Vec::new(),
+            sessions: Vec::new(),
             free: Vec::new(),
             next: 0,
             phase: Phase::Open,
@@ -81,7 +81,7 @@ impl PlainClients {
     pub(crate) fn enter(
         self: &Arc<Self>,
         ip: Option<IpAddr>,
-        turn: &Arc<Turn>,
+        session: &Arc<ClientSession>,
     ) -> Result<PlainPlace, NotAdmitted> {
         let mut here = self.lock();
         let ip = match here.admission.admit(now(), ip) {
@@ -98,14 +98,14 @@ impl PlainClients {
         };
         match here.phase {
             Phase::Open => {}
-            Phase::Ending => turn.end(),
-            Phase::Cut => turn.cut(),
+            Phase::Ending => session.end(),
+            Phase::Cut => session.cut(),
         }
-        let at = here.free.pop().unwrap_or(here.turns.len());
-        if at == here.turns.len() {
-            here.turns.push(None);
+        let at = here.free.pop().unwrap_or(here.sessions.len());
+        if at == here.sessions.len() {
+            here.sessions.push(None);
         }
-        here.turns[at] = Some(Arc::clone(turn));
+        here.sessions[at] = Some(Arc::clone(session));
         Ok(PlainPlace { clients: Arc::clone(self), at, ip })
     }
 
@@ -139,12 +139,12 @@ impl PlainClients {
 
     /// Lets no further request in, and what is under way finish.
     pub(crate) fn end(&self) {
-        self.pass(Phase::Ending, Turn::end);
+        self.pass(Phase::Ending, ClientSession::end);
     }
 
     /// Ends whatever is under way.
     pub(crate) fn cut(&self) {
-        self.pass(Phase::Cut, Turn::cut);
+        self.pass(Phase::Cut, ClientSession::cut);
     }
 
     /// Lets requests in again, of clients that come from now on.
@@ -152,10 +152,10 @@ impl PlainClients {
         self.pass(Phase::Open, |_| {});
     }
 
-    fn pass(&self, phase: Phase, tell: fn(&Turn)) {
+    fn pass(&self, phase: Phase, tell: fn(&ClientSession)) {
         let mut here = self.lock();
         here.phase = phase;
-        here.turns.iter().flatten().for_each(|turn| tell(turn));
+        here.sessions.iter().flatten().for_each(|session| tell(session));
     }
 
     fn lock(&self) -> MutexGuard<'_, Here> {
@@ -166,9 +166,9 @@ impl PlainClients {
 impl Here {
     /// Ends one that has no request under way; the longest search is one round.
     fn make_way(&mut self) -> bool {
-        let len = self.turns.len();
+        let len = self.sessions.len();
         for at in (self.next..len).chain(0..self.next.min(len)) {
-            if self.turns[at].as_ref().is_some_and(|turn| turn.end_if_idle()) {
+            if self.sessions[at].as_ref().is_some_and(|session| session.end_if_idle()) {
                 self.next = at + 1;
                 return true;
             }
@@ -180,7 +180,7 @@ impl Here {
 impl Drop for PlainPlace {
     fn drop(&mut self) {
         let mut here = self.clients.lock();
-        here.turns[self.at] = None;
+        here.sessions[self.at] = None;
         here.free.push(self.at);
         here.admission.release(self.ip);
         if here.admission.connections() == 0 {
@@ -199,20 +199,20 @@ mod tests {
         Arc::new(PlainClients::new(limits, Arc::default()))
     }
 
-    fn turn() -> Arc<Turn> {
-        Arc::new(Turn::new(Duration::from_secs(60)))
+    fn session() -> Arc<ClientSession> {
+        Arc::new(ClientSession::new(Duration::from_secs(60)))
     }
 
     #[test]
     fn one_that_is_served_makes_way_for_nobody() {
         let limits = AdmissionLimits { max_http_connections: 2, ..AdmissionLimits::default() };
         let clients = clients(limits);
-        let first = clients.enter(None, &turn()).unwrap();
-        let _second = clients.enter(None, &turn()).unwrap();
-        let refused = clients.enter(None, &turn()).unwrap_err();
+        let first = clients.enter(None, &session()).unwrap();
+        let _second = clients.enter(None, &session()).unwrap();
+        let refused = clients.enter(None, &session()).unwrap_err();
         assert_eq!((refused.limit.name, refused.limit.limit), ("max_http_connections", 2));
         drop(first);
-        let _third = clients.enter(None, &turn()).unwrap();
+        let _third = clients.enter(None, &session()).unwrap();
         assert_eq!(clients.present(), 2);
     }
 

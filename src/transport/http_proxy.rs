@@ -1,16 +1,15 @@
-//! Plain HTTP beside WebSockets: the requests of a client pass to applications one after the other,
-//! and their answers back, both streaming, over connections that are kept on either side.
+//! A reverse proxy for plain HTTP beside WebSockets: requests of a client are forwarded one after the
+//! other, and answers are streamed back, over persistent connections on both sides.
 //!
-//! hyper speaks to both. Between the client's socket and hyper is a `ClientStream`, which
-//! hands hyper one request at a time: so an upgrade that follows on the same connection, or anything
-//! that is not to be passed on, goes back to the owner of the socket as it came, not one byte of it
-//! read by anybody else.
+//! hyper is the server and the client. A `ClientStream` between the client's socket and hyper passes
+//! hyper one request at a time, so that an upgrade on the same connection, or any other request that
+//! is not to be forwarded, is handed back to the caller with every byte of it.
 
 mod answer;
 mod application;
 mod client;
 mod exchange;
-mod turn;
+mod session;
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -28,99 +27,99 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::socket::Transport;
 use crate::protocol::request_framing::Head;
-pub use answer::NotPassed;
+pub use answer::Rejection;
 pub use application::{AppConnection, ConnectionPool};
 use client::ClientStream;
-pub use turn::Turn;
+pub use session::ClientSession;
 
-/// How long nothing may move once the node drains, or the client has ended its side: what goes on
-/// is finished, what only waits (a long poll, a stream of events) is given up.
-const SILENCE: Duration = Duration::from_secs(5);
+/// The idle timeout once the node drains or the client has sent FIN. Active transfers are finished,
+/// and idle ones (a long poll, an event stream) are ended.
+const ENDING_IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How much hyper reads at once, and holds of what was not taken.
+/// The size of hyper's buffers, in bytes.
 const BUFFER: usize = 64 * 1024;
 
-/// What decides where requests go, and what is changed on the way.
+/// Decides where requests go, and changes requests and answers.
 pub trait Forwarding {
-    /// Where a request goes.
-    type Way: Send;
-    /// What is held until an answer has passed.
+    /// The route of a request.
+    type Route: Send;
+    /// A lease that is held until the answer was forwarded.
     type Lease: Send + Unpin + 'static;
 
-    /// Returns where a request goes; `None` for one that is not passed on.
-    fn way(&self, head: &Head<'_>) -> Option<Self::Way>;
+    /// Returns the route of a request; `None` for one that is not forwarded.
+    fn route(&self, head: &Head<'_>) -> Option<Self::Route>;
 
-    /// Lets a request in, and changes it for the application.
+    /// Admits a request, and changes it for the application.
     ///
     /// # Errors
-    /// What the client is answered instead.
-    fn admit(&self, way: &Self::Way, request: &mut request::Parts) -> Result<(), NotPassed>;
+    /// The answer to send instead.
+    fn admit(&self, route: &Self::Route, request: &mut request::Parts) -> Result<(), Rejection>;
 
-    /// Finds a connection to an application, one that is kept if `kept`, and names the host.
+    /// Returns a connection to an application, preferably an idle one if `kept`, and sets the host.
     ///
     /// # Errors
-    /// What the client is answered instead.
+    /// The answer to send instead.
     fn connect(
         &self,
-        way: &Self::Way,
+        route: &Self::Route,
         kept: bool,
         headers: &mut HeaderMap,
-    ) -> impl Future<Output = Result<Reached<Self::Lease>, NotPassed>> + Send;
+    ) -> impl Future<Output = Result<UpstreamConnection<Self::Lease>, Rejection>> + Send;
 
     /// Changes the answer for the client.
     fn answer(&self, lease: &Self::Lease, answer: &mut response::Parts);
 
-    /// Takes note of an application that was reached and gave no answer.
+    /// Records that an application was connected to and did not answer.
     fn failed(&self, lease: &Self::Lease, why: &str);
 }
 
-/// An application that was connected to.
-pub struct Reached<L> {
+/// A connection to an application for one request.
+pub struct UpstreamConnection<L> {
     /// The connection.
     pub connection: AppConnection,
-    /// Where it is kept once its answer has passed.
+    /// The pool that keeps it once the answer was forwarded.
     pub pool: Arc<ConnectionPool>,
-    /// What is held meanwhile.
+    /// Held until then.
     pub lease: L,
 }
 
 /// How serving a client ended.
 pub enum Served<T> {
-    /// It is over.
-    Over,
-    /// What the client sent last is not passed on: its socket, and what was read of that.
-    NotOurs(T, Bytes),
+    /// The connection is closed.
+    Closed,
+    /// The next request is not forwarded: the socket, and the bytes of the request that were read.
+    HandedBack(T, Bytes),
 }
 
-/// Passes requests on, the first of which `read` begins with, until either side ends, nothing has
-/// moved for too long, or the client sends what is not to be passed on.
+/// Forwards requests, beginning with the bytes in `read`, until either side closes, the session is idle
+/// for too long, or the client sends a request that is not forwarded.
 ///
 /// # Cancel safety
 /// Dropping the future drops all connections.
 pub async fn serve<T: Transport, F: Forwarding>(
     client: T,
     read: Bytes,
-    turn: Arc<Turn>,
+    session: Arc<ClientSession>,
     forwarding: &F,
 ) -> Served<T> {
-    let way = Mutex::new(None);
-    let takes = |head: &Head<'_>| {
-        let found = forwarding.way(head);
-        let is_ours = found.is_some();
-        *way.lock().unwrap_or_else(PoisonError::into_inner) = found;
-        is_ours
+    let route = Mutex::new(None);
+    let accepts = |head: &Head<'_>| {
+        let found = forwarding.route(head);
+        let is_accepted = found.is_some();
+        *route.lock().unwrap_or_else(PoisonError::into_inner) = found;
+        is_accepted
     };
-    let stream = ClientStream::new(client, read, Arc::clone(&turn), takes);
+    let stream = ClientStream::new(client, read, Arc::clone(&session), accepts);
     let service = service_fn(|request| {
-        // Taken by the stream before hyper saw the request.
-        let way = way.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let exchange = exchange::exchange(request, way, &turn, forwarding);
+        // The stream has set the route before hyper saw the request.
+        let route = route.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let exchange = exchange::exchange(request, route, &session, forwarding);
         async { Ok::<_, Infallible>(exchange.await) }
     });
-    // Boxed: hyper's state is large.
+    // Boxed, because hyper's state is large.
     let mut http = Box::new(
         http1::Builder::new()
-            // The stream knows better when the client is gone.
+            // The stream decides when the client is gone.
             .half_close(false)
             .header_read_timeout(None)
             .max_buf_size(BUFFER)
@@ -128,22 +127,22 @@ pub async fn serve<T: Transport, F: Forwarding>(
             .title_case_headers(true)
             .serve_connection(TokioIo::new(stream), service),
     );
-    let ended = drive(&mut *http, &turn).await;
+    let ended = drive(&mut *http, &session).await;
     let stream = http.into_parts().io.into_inner();
-    turn.leave();
+    session.detach();
     match ended {
-        Ended::ByItself => {}
-        Ended::Silent | Ended::Failed => return Served::Over,
+        Ended::Finished => {}
+        Ended::TimedOut | Ended::Failed => return Served::Closed,
     }
     match stream.into_rest() {
-        client::Rest::NotOurs(socket, read) => Served::NotOurs(socket, read),
-        client::Rest::Gone(socket) => {
+        client::Rest::HandedBack(socket, read) => Served::HandedBack(socket, read),
+        client::Rest::ClientEnded(socket) => {
             drop(socket);
-            Served::Over
+            Served::Closed
         }
-        client::Rest::Here(socket) => {
+        client::Rest::Open(socket) => {
             super::opening_handshake::lingering_close(socket).await;
-            Served::Over
+            Served::Closed
         }
     }
 }
@@ -151,17 +150,17 @@ pub async fn serve<T: Transport, F: Forwarding>(
 /// How a connection of hyper's ended.
 enum Ended {
     /// In order.
-    ByItself,
-    /// Nothing moved for too long, or it was cut off.
-    Silent,
+    Finished,
+    /// It was idle for too long, or was cut off.
+    TimedOut,
     /// The socket failed, or an answer broke off.
     Failed,
 }
 
-/// Drives hyper's connection, and bounds it.
+/// Drives hyper's connection, and enforces the idle timeout.
 async fn drive<T, F, S, B>(
     http: &mut http1::Connection<TokioIo<ClientStream<T, F>>, S>,
-    turn: &Turn,
+    session: &ClientSession,
 ) -> Ended
 where
     T: Transport,
@@ -170,62 +169,62 @@ where
     B: hyper::body::Body + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let mut bound = pin!(Bound::new(turn));
+    let mut timer = pin!(IdleTimer::new(session));
     let mut is_ending = false;
     poll_fn(|cx| {
-        turn.register(cx.waker());
+        session.register(cx.waker());
         loop {
             if let Poll::Ready(ended) = Pin::new(&mut *http).poll(cx) {
-                let ended = ended.map_or(Ended::Failed, |()| Ended::ByItself);
+                let ended = ended.map_or(Ended::Failed, |()| Ended::Finished);
                 return Poll::Ready(ended);
             }
-            if turn.is_cut() {
-                return Poll::Ready(Ended::Silent);
+            if session.is_cut() {
+                return Poll::Ready(Ended::TimedOut);
             }
-            if turn.is_ending() && !is_ending {
+            if session.is_ending() && !is_ending {
                 is_ending = true;
                 Pin::new(&mut *http).graceful_shutdown();
                 continue;
             }
-            ready!(bound.as_mut().poll_silence(cx));
-            // Who waits for an answer is told so; if that cannot be, it is over.
-            if !turn.expire() {
-                return Poll::Ready(Ended::Silent);
+            ready!(timer.as_mut().poll_idle(cx));
+            // A client that waits for an answer gets 504; otherwise the connection ends.
+            if !session.expire() {
+                return Poll::Ready(Ended::TimedOut);
             }
         }
     })
     .await
 }
 
-/// The timer that finds out that nothing has moved for too long.
-struct Bound<'a> {
-    turn: &'a Turn,
-    /// What it was set by.
-    patience: Duration,
+/// The timer of the idle timeout.
+struct IdleTimer<'a> {
+    session: &'a ClientSession,
+    /// The timeout for which it was set.
+    timeout: Duration,
     sleep: Pin<Box<Sleep>>,
 }
 
-impl<'a> Bound<'a> {
-    fn new(turn: &'a Turn) -> Self {
-        let patience = turn.patience();
-        let sleep = Box::pin(sleep_until(turn.last_moved() + patience));
-        Self { turn, patience, sleep }
+impl<'a> IdleTimer<'a> {
+    fn new(session: &'a ClientSession) -> Self {
+        let timeout = session.idle_timeout();
+        let sleep = Box::pin(sleep_until(session.last_activity() + timeout));
+        Self { session, timeout, sleep }
     }
 
-    /// Is ready each time that nothing has moved for as long as `Turn::patience` says.
-    fn poll_silence(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let patience = self.turn.patience();
-        if patience != self.patience {
-            self.patience = patience;
-            let until = self.turn.last_moved() + patience;
+    /// Is ready each time the session has been idle for `ClientSession::idle_timeout`.
+    fn poll_idle(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let timeout = self.session.idle_timeout();
+        if timeout != self.timeout {
+            self.timeout = timeout;
+            let until = self.session.last_activity() + timeout;
             self.sleep.as_mut().reset(until);
         }
         loop {
             ready!(self.sleep.as_mut().poll(cx));
-            let until = self.turn.last_moved() + patience;
+            let until = self.session.last_activity() + timeout;
             if until <= Instant::now() {
-                // For what is said now there is as much time again.
-                self.sleep.as_mut().reset(Instant::now() + patience);
+                // The answer that is sent now gets the whole time again.
+                self.sleep.as_mut().reset(Instant::now() + timeout);
                 return Poll::Ready(());
             }
             self.sleep.as_mut().reset(until);

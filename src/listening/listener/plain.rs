@@ -37,8 +37,8 @@ impl Listener {
         received: Received<AnySocket>,
         visitor: &Visitor,
     ) -> Option<(AnySocket, Bytes)> {
-        let turn = relay.turn();
-        let _place = match self.node.plain.enter(visitor.peer.ip(), &turn) {
+        let session = relay.session();
+        let _place = match self.node.plain.enter(visitor.peer.ip(), &session) {
             Ok(place) => place,
             Err(refused) => {
                 self.node.plain.count(HttpOutcome::RefusedLimit);
@@ -60,9 +60,9 @@ impl Listener {
         };
         let proxying = Proxying { node: &self.node, find: &find, peer: &visitor.peer };
         let (socket, read) = received.rewind();
-        match proxying.serve(socket, read, turn).await {
-            Served::Over => None,
-            Served::NotOurs(socket, read) => Some((socket, read)),
+        match proxying.serve(socket, read, session).await {
+            Served::Closed => None,
+            Served::HandedBack(socket, read) => Some((socket, read)),
         }
     }
 }

@@ -13,7 +13,9 @@ use crate::policy::balance::Observation;
 use crate::protocol::request_framing::Head;
 use crate::relay::applications::{ApplicationLease, NotReached, ReachedPlain};
 use crate::settings::{HostHeader, PlainHttp};
-use crate::transport::http_proxy::{self, Forwarding, NotPassed, Reached, Served, Turn};
+use crate::transport::http_proxy::{
+    self, ClientSession, Forwarding, Rejection, Served, UpstreamConnection,
+};
 use crate::transport::socket::{AnySocket, SocketName};
 use crate::vocabulary::HttpOutcome;
 
@@ -27,8 +29,8 @@ impl Relay {
     }
 
     /// Begins to serve a client that sends requests; nothing may move for `http_timeout`.
-    pub(crate) fn turn(&self) -> Arc<Turn> {
-        Arc::new(Turn::new(self.settings.http_timeout))
+    pub(crate) fn session(&self) -> Arc<ClientSession> {
+        Arc::new(ClientSession::new(self.settings.http_timeout))
     }
 }
 
@@ -40,8 +42,8 @@ pub(crate) struct Proxying<'a> {
     pub(crate) peer: &'a SocketName,
 }
 
-/// Where a request goes.
-pub(crate) struct Way {
+/// The relay that a request is forwarded to.
+pub(crate) struct PlainRoute {
     relay: Arc<Relay>,
 }
 
@@ -51,37 +53,37 @@ impl Proxying<'_> {
         &self,
         client: AnySocket,
         read: Bytes,
-        turn: Arc<Turn>,
+        session: Arc<ClientSession>,
     ) -> Served<AnySocket> {
-        http_proxy::serve(client, read, turn, self).await
+        http_proxy::serve(client, read, session, self).await
     }
 
     /// Notes how a request ended, and says why it was not passed on.
-    fn refuse(&self, outcome: HttpOutcome, not_passed: NotPassed) -> NotPassed {
+    fn refuse(&self, outcome: HttpOutcome, rejection: Rejection) -> Rejection {
         self.node.plain.count(outcome);
-        not_passed
+        rejection
     }
 }
 
 impl Forwarding for Proxying<'_> {
-    type Way = Way;
+    type Route = PlainRoute;
     type Lease = ApplicationLease;
 
-    fn way(&self, head: &Head<'_>) -> Option<Way> {
+    fn route(&self, head: &Head<'_>) -> Option<PlainRoute> {
         if head.asks_for_websocket {
             return None;
         }
         let (host, path) = head.host_and_path()?;
         let relay = (self.find)(host.as_deref(), &path)?;
-        relay.takes_plain(head.method).then_some(Way { relay })
+        relay.takes_plain(head.method).then_some(PlainRoute { relay })
     }
 
-    fn admit(&self, _way: &Way, request: &mut request::Parts) -> Result<(), NotPassed> {
+    fn admit(&self, _route: &PlainRoute, request: &mut request::Parts) -> Result<(), Rejection> {
         if self.node.is_draining() {
             let text = "this server is about to stop: try again in a moment";
-            let not_passed = NotPassed::new(StatusCode::SERVICE_UNAVAILABLE, text);
+            let rejection = Rejection::new(StatusCode::SERVICE_UNAVAILABLE, text);
             return Err(
-                self.refuse(HttpOutcome::RefusedDraining, not_passed.retry_after(RETRY_AFTER))
+                self.refuse(HttpOutcome::RefusedDraining, rejection.retry_after(RETRY_AFTER))
             );
         }
         self.node.plain.admit().map_err(|limit| {
@@ -89,8 +91,8 @@ impl Forwarding for Proxying<'_> {
                 "{} is {}, and as many came in this second: try again later",
                 limit.name, limit.limit
             );
-            let not_passed = NotPassed::new(StatusCode::TOO_MANY_REQUESTS, text);
-            self.refuse(HttpOutcome::RefusedRate, not_passed.retry_after(RETRY_AFTER))
+            let rejection = Rejection::new(StatusCode::TOO_MANY_REQUESTS, text);
+            self.refuse(HttpOutcome::RefusedRate, rejection.retry_after(RETRY_AFTER))
         })?;
         let host = match (request.uri.authority(), request.headers.get(header::HOST)) {
             (Some(authority), _) => authority.to_string(),
@@ -113,29 +115,29 @@ impl Forwarding for Proxying<'_> {
 
     async fn connect(
         &self,
-        way: &Way,
+        route: &PlainRoute,
         kept: bool,
         headers: &mut HeaderMap,
-    ) -> Result<Reached<ApplicationLease>, NotPassed> {
-        let relay = &way.relay;
+    ) -> Result<UpstreamConnection<ApplicationLease>, Rejection> {
+        let relay = &route.relay;
         let unavailable = StatusCode::SERVICE_UNAVAILABLE;
         let reached = match relay.applications.reach_plain(self.peer.ip(), kept).await {
             Ok(reached) => reached,
             Err(NotReached::Draining) => {
                 let text = "the application is about to stop: try again";
-                let not_passed = NotPassed::new(unavailable, text).retry_after(RETRY_AFTER);
-                return Err(self.refuse(HttpOutcome::RefusedDraining, not_passed));
+                let rejection = Rejection::new(unavailable, text).retry_after(RETRY_AFTER);
+                return Err(self.refuse(HttpOutcome::RefusedDraining, rejection));
             }
             Err(NotReached::TooMany(_)) => {
                 let text = "too many requests wait for the application: try again";
-                let not_passed = NotPassed::new(unavailable, text).retry_after(RETRY_AFTER);
-                return Err(self.refuse(HttpOutcome::RefusedLimit, not_passed));
+                let rejection = Rejection::new(unavailable, text).retry_after(RETRY_AFTER);
+                return Err(self.refuse(HttpOutcome::RefusedLimit, rejection));
             }
             Err(NotReached::Failed(application, failed)) => {
                 application.complain(&failed.detail);
-                let not_passed =
-                    NotPassed::new(status_of(&failed), "the application cannot be reached");
-                return Err(self.refuse(HttpOutcome::Unreachable, not_passed));
+                let rejection =
+                    Rejection::new(status_of(&failed), "the application cannot be reached");
+                return Err(self.refuse(HttpOutcome::Unreachable, rejection));
             }
         };
         let ReachedPlain { application, connection, lease } = reached;
@@ -143,7 +145,7 @@ impl Forwarding for Proxying<'_> {
             headers.insert(header::HOST, application.upstream.authority());
         }
         let pool = Arc::clone(&application.pool);
-        Ok(Reached { connection, pool, lease })
+        Ok(UpstreamConnection { connection, pool, lease })
     }
 
     fn answer(&self, lease: &ApplicationLease, answer: &mut response::Parts) {

@@ -1,4 +1,4 @@
-//! What a client is answered: what an application says, or why it is not asked.
+//! Answers to a client: those of applications, and our own rejections.
 
 use std::borrow::Cow;
 use std::pin::Pin;
@@ -12,35 +12,35 @@ use http_body_util::Full;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
 use super::application::{AppConnection, ConnectionPool};
-use super::turn::Turn;
+use super::session::ClientSession;
 
-/// Why a request is not passed on: what its sender is told.
+/// An answer to a request that is not forwarded.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NotPassed {
+pub struct Rejection {
     /// The HTTP status.
     pub status: StatusCode,
-    /// One line.
+    /// The reason, in one line.
     pub text: Cow<'static, str>,
-    /// How long it is asked to wait, in whole seconds.
+    /// The `Retry-After`, in whole seconds.
     pub retry_after: Option<Duration>,
 }
 
-impl NotPassed {
-    /// Makes one that does not ask to wait.
+impl Rejection {
+    /// Makes a rejection without `Retry-After`.
     pub fn new(status: StatusCode, text: impl Into<Cow<'static, str>>) -> Self {
         Self { status, text: text.into(), retry_after: None }
     }
 
-    /// Asks to come back later.
+    /// Sets `Retry-After`.
     #[must_use]
     pub fn retry_after(mut self, wait: Duration) -> Self {
         self.retry_after = Some(wait);
         self
     }
 
-    pub(super) fn into_response<L>(self, turn: Arc<Turn>) -> Response<Answer<L>> {
+    pub(super) fn into_response<L>(self, session: Arc<ClientSession>) -> Response<Answer<L>> {
         let own = Full::from(format!("{}\n", self.text));
-        let mut response = Response::new(Answer { of: Of::Own(own), turn });
+        let mut response = Response::new(Answer { source: Source::Own(own), session });
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         let plain = HeaderValue::from_static("text/plain; charset=utf-8");
@@ -52,33 +52,33 @@ impl NotPassed {
     }
 }
 
-/// An answer's body.
+/// The body of an answer.
 pub(super) struct Answer<L> {
-    of: Of<L>,
-    turn: Arc<Turn>,
+    source: Source<L>,
+    session: Arc<ClientSession>,
 }
 
-enum Of<L> {
-    /// An application's.
-    Application(Box<Passing<L>>),
-    /// Ours.
+enum Source<L> {
+    /// An application.
+    Application(Box<ForwardedBody<L>>),
+    /// This end.
     Own(Full<Bytes>),
 }
 
-/// An application's answer, and the connection that it comes from: that runs while somebody reads.
-pub(super) struct Passing<L> {
-    /// Gone once it has ended.
+/// The body of an application's answer, and the connection it comes from, which is polled with it.
+pub(super) struct ForwardedBody<L> {
+    /// `None` once the connection has ended.
     pub(super) connection: Option<AppConnection>,
     pub(super) pool: Arc<ConnectionPool>,
     pub(super) body: Incoming,
-    /// All of it has passed.
+    /// The whole body was forwarded.
     pub(super) is_over: bool,
     pub(super) _lease: L,
 }
 
 impl<L> Answer<L> {
-    pub(super) fn passing(passing: Passing<L>, turn: Arc<Turn>) -> Self {
-        Self { of: Of::Application(Box::new(passing)), turn }
+    pub(super) fn forwarded(body: ForwardedBody<L>, session: Arc<ClientSession>) -> Self {
+        Self { source: Source::Application(Box::new(body)), session }
     }
 }
 
@@ -91,28 +91,28 @@ impl<L: Unpin> Body for Answer<L> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let this = self.get_mut();
-        match &mut this.of {
-            Of::Application(passing) => passing.poll_frame(cx),
-            Of::Own(own) => Pin::new(own).poll_frame(cx).map_err(|never| match never {}),
+        match &mut this.source {
+            Source::Application(forwarded) => forwarded.poll_frame(cx),
+            Source::Own(own) => Pin::new(own).poll_frame(cx).map_err(|never| match never {}),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.of {
-            Of::Application(passing) => passing.body.is_end_stream(),
-            Of::Own(own) => own.is_end_stream(),
+        match &self.source {
+            Source::Application(forwarded) => forwarded.body.is_end_stream(),
+            Source::Own(own) => own.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.of {
-            Of::Application(passing) => passing.body.size_hint(),
-            Of::Own(own) => own.size_hint(),
+        match &self.source {
+            Source::Application(forwarded) => forwarded.body.size_hint(),
+            Source::Own(own) => own.size_hint(),
         }
     }
 }
 
-impl<L> Passing<L> {
+impl<L> ForwardedBody<L> {
     fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
@@ -125,7 +125,7 @@ impl<L> Passing<L> {
         if connection.as_ref().is_some_and(AppConnection::has_ended) {
             *connection = None;
         }
-        // Nothing follows trailers, and hyper does not ask.
+        // Trailers are the last frame, after which hyper does not poll again.
         self.is_over |= match &frame {
             Poll::Ready(Some(Ok(frame))) => frame.is_trailers(),
             Poll::Ready(None) => true,
@@ -135,15 +135,15 @@ impl<L> Passing<L> {
     }
 }
 
-/// hyper drops a body once it has all of it, or when the client is gone.
+/// hyper drops a body once it has read it whole, or when the client is gone.
 impl<L> Drop for Answer<L> {
     fn drop(&mut self) {
-        self.turn.answered();
-        if let Of::Application(passing) = &mut self.of
-            && (passing.is_over || passing.body.is_end_stream())
-            && let Some(connection) = passing.connection.take()
+        self.session.end_answer();
+        if let Source::Application(forwarded) = &mut self.source
+            && (forwarded.is_over || forwarded.body.is_end_stream())
+            && let Some(connection) = forwarded.connection.take()
         {
-            passing.pool.keep(connection);
+            forwarded.pool.keep(connection);
         }
     }
 }

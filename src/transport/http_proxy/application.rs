@@ -1,4 +1,4 @@
-//! Connections to applications, and those that are kept for the next request.
+//! Connections to applications, and the pool of idle ones.
 
 use std::fmt;
 use std::pin::Pin;
@@ -20,12 +20,12 @@ use super::exchange::Upload;
 use crate::transport::opening_handshake::MAX_LINES;
 use crate::transport::socket::Transport;
 
-/// How long a connection is kept for the next request: shorter than application servers keep theirs
-/// (gunicorn 2 s, Node.js and uvicorn 5 s), so that none is closed while a request is on its way.
-const KEPT: Duration = Duration::from_secs(1);
+/// How long an idle connection is kept: shorter than application servers keep theirs (gunicorn 2 s,
+/// Node.js and uvicorn 5 s), so that they do not close one just as a request is sent.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How many are kept for one application.
-const MOST: usize = 128;
+/// The most idle connections of one application.
+const MAX_IDLE: usize = 128;
 
 /// A connection to an application that speaks HTTP/1.1.
 pub struct AppConnection {
@@ -33,17 +33,17 @@ pub struct AppConnection {
     driver: Driver,
     has_ended: bool,
     rewake: Arc<Rewake>,
-    /// It has carried a request before.
+    /// Whether it has carried a request before.
     is_kept: bool,
 }
 
 type Driver = Pin<Box<http1::Connection<TokioIo<Box<dyn Transport>>, Upload>>>;
 
 impl AppConnection {
-    /// Makes one of a stream.
+    /// Starts HTTP/1.1 on a stream.
     ///
     /// # Errors
-    /// hyper's; none is known.
+    /// Those of hyper's handshake.
     pub async fn new(stream: Box<dyn Transport>) -> Result<Self, hyper::Error> {
         let (sender, driver) = http1::Builder::new()
             .preserve_header_case(true)
@@ -56,12 +56,12 @@ impl AppConnection {
         Ok(Self { sender, driver: Box::pin(driver), has_ended: false, rewake, is_kept: false })
     }
 
-    /// Tells whether it has carried a request before.
+    /// Returns whether it has carried a request before.
     pub(super) fn is_kept(&self) -> bool {
         self.is_kept
     }
 
-    /// Sends a request, which [`AppConnection::poll_with`] has to carry.
+    /// Sends a request, while [`AppConnection::poll_with`] must be called.
     pub(super) fn send(
         &mut self,
         request: Request<Upload>,
@@ -70,11 +70,10 @@ impl AppConnection {
         self.sender.try_send_request(request)
     }
 
-    /// Polls the driver and what the driver feeds (the response, or its body) until neither has news
-    /// for the other.
+    /// Polls the driver and the future it feeds (the response or its body) until neither wakes the other.
     ///
-    /// Both live in one task and talk through channels of hyper, which wake the task from within its
-    /// own poll: the runtime would poll it again, and wake another worker for that.
+    /// Both are in one task and communicate over hyper's channels, which wake the task during its own
+    /// poll; the runtime would then poll it again, and wake another worker for that.
     pub(super) fn poll_with<T>(
         &mut self,
         cx: &mut Context<'_>,
@@ -88,14 +87,13 @@ impl AppConnection {
             self.poll_driver(&mut inner);
             let polled = fed(&mut inner);
             if polled.is_ready() {
-                // It is polled again for what follows, or the connection is looked at when it is
-                // kept.
+                // The body is polled next, or the pool polls the connection when it keeps it.
                 self.rewake.end();
                 return polled;
             }
             if !self.rewake.is_due() {
                 self.rewake.end();
-                // It came between the last look and the line above.
+                // A wake-up between the last check and `end` did not reach the task.
                 if self.rewake.is_due() {
                     self.rewake.task.wake();
                 }
@@ -104,7 +102,7 @@ impl AppConnection {
         }
     }
 
-    /// Tells whether it has ended. Its error, if there is one, is the response's.
+    /// Returns whether the connection has ended. Errors are returned by the response future.
     pub(super) fn has_ended(&self) -> bool {
         self.has_ended
     }
@@ -113,9 +111,9 @@ impl AppConnection {
         self.has_ended = self.has_ended || self.driver.as_mut().poll(cx).is_ready();
     }
 
-    /// Tells whether it can carry a request now.
+    /// Returns whether it can carry a request now.
     fn is_free(&mut self) -> bool {
-        // Whoever takes it polls it with a waker of its own.
+        // The no-op waker is fine, because the next user polls it again.
         self.poll_driver(&mut Context::from_waker(Waker::noop()));
         !self.has_ended && self.sender.is_ready()
     }
@@ -127,8 +125,7 @@ impl fmt::Debug for AppConnection {
     }
 }
 
-/// Wakes the task of a connection, unless that is polling the connection just now and will look
-/// again by itself.
+/// Wakes the task of a connection, unless that task is polling the connection and polls again anyway.
 #[derive(Default)]
 struct Rewake {
     task: AtomicWaker,
@@ -168,67 +165,67 @@ impl Wake for Rewake {
     }
 }
 
-/// The connections to one application that are kept for the next request.
+/// The idle connections to one application.
 #[derive(Debug, Default)]
 pub struct ConnectionPool {
-    kept: Mutex<Kept>,
+    idle: Mutex<Idle>,
 }
 
 #[derive(Debug, Default)]
-struct Kept {
-    /// The one that came last is taken first.
+struct Idle {
+    /// A stack: the latest connection is reused first.
     connections: Vec<(Instant, AppConnection)>,
-    /// Somebody lets go of those that are kept for too long.
+    /// Whether a task closes connections that are idle for too long.
     is_swept: bool,
 }
 
 impl ConnectionPool {
-    /// Takes one that can carry a request.
+    /// Takes a connection that can carry a request.
     pub fn take(&self) -> Option<AppConnection> {
         loop {
             let (since, mut connection) = self.lock().connections.pop()?;
-            if since.elapsed() < KEPT && connection.is_free() {
+            if since.elapsed() < IDLE_TIMEOUT && connection.is_free() {
                 return Some(connection);
             }
         }
     }
 
-    /// Keeps one whose answer has passed, if it can carry another request.
+    /// Keeps a connection whose answer was forwarded, if it can carry another request.
     pub(super) fn keep(self: &Arc<Self>, mut connection: AppConnection) {
         if !connection.is_free() {
             return;
         }
         connection.is_kept = true;
-        let mut kept = self.lock();
-        if kept.connections.len() >= MOST {
+        let mut idle = self.lock();
+        if idle.connections.len() >= MAX_IDLE {
             return;
         }
-        kept.connections.push((Instant::now(), connection));
-        if !kept.is_swept {
-            kept.is_swept = true;
+        idle.connections.push((Instant::now(), connection));
+        if !idle.is_swept {
+            idle.is_swept = true;
             tokio::spawn(sweep(Arc::downgrade(self)));
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Idle> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Lets go of connections that are kept for too long, until none is left.
+/// Closes connections that are idle for too long, until none is left.
 async fn sweep(pool: Weak<ConnectionPool>) {
     loop {
-        sleep(KEPT / 2).await;
+        sleep(IDLE_TIMEOUT / 2).await;
         let Some(pool) = pool.upgrade() else { return };
-        let mut kept = pool.lock();
+        let mut idle = pool.lock();
         // The oldest are at the front.
-        let old = kept.connections.partition_point(|(since, _)| since.elapsed() >= KEPT);
-        let old: Vec<_> = kept.connections.drain(..old).collect();
-        if kept.connections.is_empty() {
-            kept.is_swept = false;
+        let old = idle.connections.partition_point(|(since, _)| since.elapsed() >= IDLE_TIMEOUT);
+        let old: Vec<_> = idle.connections.drain(..old).collect();
+        if idle.connections.is_empty() {
+            idle.is_swept = false;
             return;
         }
-        drop(kept);
+        drop(idle);
         drop(old);
     }
 }

@@ -1,5 +1,4 @@
-//! A client's stream, as hyper gets to read it: one request at a time, and only those that are passed
-//! on.
+//! A client's stream as hyper reads it: one request at a time, and only requests that are forwarded.
 
 use std::io;
 use std::pin::{Pin, pin};
@@ -9,95 +8,104 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
-use super::turn::Turn;
+use super::session::ClientSession;
 use crate::protocol::request_framing::{ChunkedBody, Framing, Head, Malformed};
 use crate::transport::socket::Transport;
 
-/// How much is read ahead of hyper while an answer is under way, and at once of a body in chunks.
-const AHEAD: usize = 16 * 1024;
+/// How many bytes are read ahead while an answer is under way, and at a time of a chunked body.
+const READ_AHEAD: usize = 16 * 1024;
 
-/// What a head takes, as a rule.
+/// How many bytes are read at a time of a head.
 const HEAD: usize = 4 * 1024;
 
 /// A client's stream.
 pub(super) struct ClientStream<T, F> {
     socket: T,
-    /// What was read and hyper has not.
+    /// Bytes that were read, and that hyper has not read yet.
     ahead: BytesMut,
-    place: Place,
-    /// Everything that hyper wrote of the last answer is with the kernel.
+    position: Position,
+    /// Everything that hyper wrote of the last answer was handed to the kernel.
     flushed: bool,
-    /// The client has ended its side.
+    /// The client has sent FIN.
     client_ended: bool,
     /// Interim answers that are being written.
     interim: Bytes,
-    turn: Arc<Turn>,
-    /// Whether a request is passed on.
-    takes: F,
+    session: Arc<ClientSession>,
+    /// Returns whether a request is forwarded.
+    accepts: F,
 }
 
-/// Where in the requests hyper is.
-enum Place {
+/// The position of hyper within the requests.
+enum Position {
     /// Before a request.
     Between,
-    /// In a head that is here whole, with so many bytes left.
+    /// In a head that was read whole, with this many bytes left.
     Head(usize, Framing),
-    /// In a body with so many bytes left.
+    /// In a body with this many bytes left.
     Length(u64),
     Chunked(ChunkedBody),
-    /// In a body that breaks off for this reason.
+    /// In a malformed chunked body.
     Malformed(Malformed),
-    /// Before a request that is not passed on.
-    NotOurs,
+    /// Before a request that is not forwarded.
+    HandedBack,
 }
 
-impl Place {
-    /// Returns the place where a body has so many bytes left.
-    fn behind(left: u64) -> Self {
+impl Position {
+    /// Returns the position in a body with this many bytes left.
+    fn in_body(left: u64) -> Self {
         if left == 0 { Self::Between } else { Self::Length(left) }
     }
 }
 
-/// What is left of a client's stream.
+/// The remains of a client's stream.
 pub(super) enum Rest<T> {
-    /// It waits to be heard: what was read of what is not passed on.
-    NotOurs(T, Bytes),
-    /// The client may yet read.
-    Here(T),
-    /// The client has ended its side.
-    Gone(T),
+    /// The next request is not forwarded: its bytes that were read.
+    HandedBack(T, Bytes),
+    /// The client may still read.
+    Open(T),
+    /// The client has sent FIN.
+    ClientEnded(T),
 }
 
 impl<T, F> ClientStream<T, F> {
-    pub(super) fn new(socket: T, read: Bytes, turn: Arc<Turn>, takes: F) -> Self {
+    pub(super) fn new(socket: T, read: Bytes, session: Arc<ClientSession>, accepts: F) -> Self {
         let ahead = BytesMut::from(read);
-        let (place, interim) = (Place::Between, Bytes::new());
-        Self { socket, ahead, place, flushed: true, client_ended: false, interim, turn, takes }
+        let (position, interim) = (Position::Between, Bytes::new());
+        Self {
+            socket,
+            ahead,
+            position,
+            flushed: true,
+            client_ended: false,
+            interim,
+            session,
+            accepts,
+        }
     }
 
     pub(super) fn into_rest(self) -> Rest<T> {
-        match self.place {
-            Place::NotOurs => Rest::NotOurs(self.socket, self.ahead.freeze()),
-            _ if self.client_ended => Rest::Gone(self.socket),
-            _ => Rest::Here(self.socket),
+        match self.position {
+            Position::HandedBack => Rest::HandedBack(self.socket, self.ahead.freeze()),
+            _ if self.client_ended => Rest::ClientEnded(self.socket),
+            _ => Rest::Open(self.socket),
         }
     }
 }
 
 impl<T: Transport, F: Fn(&Head<'_>) -> bool> ClientStream<T, F> {
-    /// Reads more; `false` at the client's end.
+    /// Reads more; `false` after the client's FIN.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         if self.client_ended {
             return Poll::Ready(Ok(false));
         }
-        self.ahead.reserve(match self.place {
-            Place::Chunked(_) => AHEAD,
+        self.ahead.reserve(match self.position {
+            Position::Chunked(_) => READ_AHEAD,
             _ => HEAD,
         });
         match ready!(pin!(self.socket.read_buf(&mut self.ahead)).poll(cx))? {
             0 => Poll::Ready(Ok(self.end())),
             _ => {
-                self.turn.note();
+                self.session.touch();
                 Poll::Ready(Ok(true))
             }
         }
@@ -105,11 +113,11 @@ impl<T: Transport, F: Fn(&Head<'_>) -> bool> ClientStream<T, F> {
 
     fn end(&mut self) -> bool {
         self.client_ended = true;
-        self.turn.set_client_ended();
+        self.session.set_client_ended();
         false
     }
 
-    /// Reads so much of a body, and nothing that follows it, right into hyper's buffer.
+    /// Reads a body directly into hyper's buffer, and nothing beyond it.
     fn poll_body(
         &mut self,
         cx: &mut Context<'_>,
@@ -123,82 +131,82 @@ impl<T: Transport, F: Fn(&Head<'_>) -> bool> ClientStream<T, F> {
                 self.end();
             }
             read => {
-                self.turn.note();
-                self.place = Place::behind(left - read);
+                self.session.touch();
+                self.position = Position::in_body(left - read);
             }
         }
         Poll::Ready(Ok(()))
     }
 
-    /// While an answer is under way: sees a client that is gone, and holds what else it sends. One that
-    /// has ended its side may yet read, and hyper would take its end for the end.
+    /// Reads ahead while an answer is under way, which notices a client that is gone. FIN is not passed
+    /// to hyper yet, because the client may still read, and hyper would close the connection.
     fn poll_watch(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.ahead.len() < AHEAD && !self.client_ended {
+        while self.ahead.len() < READ_AHEAD && !self.client_ended {
             ready!(self.poll_fill(cx))?;
         }
         Poll::Pending
     }
 
-    /// Waits for a request that is passed on; `false` if there is none to come.
+    /// Waits for a request that is forwarded; `false` if there is none.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         if self.ahead.is_empty() {
-            self.turn.set_waiting(true);
+            self.session.set_idle(true);
             if !ready!(self.poll_fill(cx))? {
                 return Poll::Ready(Ok(false));
             }
-            self.turn.set_waiting(false);
+            self.session.set_idle(false);
         }
         match Head::read(&self.ahead) {
-            Ok(Some(head)) if (self.takes)(&head) => {
-                self.place = Place::Head(head.len, head.framing);
+            Ok(Some(head)) if (self.accepts)(&head) => {
+                self.position = Position::Head(head.len, head.framing);
                 self.flushed = false;
-                self.turn.begin();
+                self.session.begin();
                 Poll::Ready(Ok(true))
             }
-            // One that is not whole is read by whoever has the deadline for that.
+            // An incomplete head is handed back to the caller, which has the deadline for it.
             Ok(_) | Err(_) => {
-                self.place = Place::NotOurs;
+                self.position = Position::HandedBack;
                 Poll::Ready(Ok(false))
             }
         }
     }
 
-    /// Hands over what was read ahead, up to the end of a request.
-    fn hand_over(&mut self, buf: &mut ReadBuf<'_>) {
+    /// Copies bytes that were read ahead to hyper, up to the end of a request.
+    fn copy_ahead(&mut self, buf: &mut ReadBuf<'_>) {
         while !self.ahead.is_empty() && buf.remaining() > 0 {
             let room = self.ahead.len().min(buf.remaining());
-            let len = match &mut self.place {
-                Place::Between | Place::NotOurs | Place::Malformed(_) => return,
-                Place::Head(left, framing) => {
+            let len = match &mut self.position {
+                Position::Between | Position::HandedBack | Position::Malformed(_) => return,
+                Position::Head(left, framing) => {
                     let len = room.min(*left);
                     *left -= len;
                     if *left == 0 {
-                        self.place = match framing {
-                            Framing::None => Place::Between,
-                            Framing::Length(length) => Place::Length(*length),
-                            Framing::Chunked => Place::Chunked(ChunkedBody::default()),
+                        self.position = match framing {
+                            Framing::None => Position::Between,
+                            Framing::Length(length) => Position::Length(*length),
+                            Framing::Chunked => Position::Chunked(ChunkedBody::default()),
                         };
                     }
                     len
                 }
-                Place::Length(left) => {
+                Position::Length(left) => {
                     let len = usize::try_from(*left).unwrap_or(usize::MAX).min(room);
-                    self.place = Place::behind(*left - len as u64);
+                    self.position = Position::in_body(*left - len as u64);
                     len
                 }
-                Place::Chunked(body) => {
+                Position::Chunked(body) => {
                     let passed = body.advance(&self.ahead[..room]);
                     let is_over = body.is_end();
                     match passed {
                         Ok(len) => {
                             if is_over {
-                                self.place = Place::Between;
+                                self.position = Position::Between;
                             }
                             len
                         }
-                        // What was handed over before is heard first.
+                        // hyper reads what was copied before, and then the error.
                         Err(malformed) => {
-                            self.place = Place::Malformed(malformed);
+                            self.position = Position::Malformed(malformed);
                             return;
                         }
                     }
@@ -209,11 +217,11 @@ impl<T: Transport, F: Fn(&Head<'_>) -> bool> ClientStream<T, F> {
         }
     }
 
-    /// Writes what is told before the answer.
+    /// Writes interim answers.
     fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             if self.interim.is_empty() {
-                match self.turn.take_interim() {
+                match self.session.take_interim() {
                     Some(interim) => self.interim = interim.into(),
                     None => return Poll::Ready(Ok(())),
                 }
@@ -231,27 +239,32 @@ impl<T: Transport, F: Fn(&Head<'_>) -> bool + Unpin> AsyncRead for ClientStream<
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        match this.place {
-            Place::Between if this.turn.is_answering() || !this.flushed => {
+        match this.position {
+            Position::Between if this.session.is_answering() || !this.flushed => {
                 return this.poll_watch(cx);
             }
-            Place::Between => {
+            Position::Between => {
                 if !ready!(this.poll_next(cx))? {
                     return Poll::Ready(Ok(()));
                 }
             }
-            Place::NotOurs => return Poll::Ready(Ok(())),
-            Place::Length(left) if this.ahead.is_empty() => return this.poll_body(cx, buf, left),
-            Place::Head(..) | Place::Length(_) | Place::Chunked(_) | Place::Malformed(_) => {}
+            Position::HandedBack => return Poll::Ready(Ok(())),
+            Position::Length(left) if this.ahead.is_empty() => {
+                return this.poll_body(cx, buf, left);
+            }
+            Position::Head(..)
+            | Position::Length(_)
+            | Position::Chunked(_)
+            | Position::Malformed(_) => {}
         }
         if this.ahead.is_empty() && !ready!(this.poll_fill(cx))? {
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
-        this.hand_over(buf);
-        match this.place {
-            Place::Malformed(malformed) if buf.filled().len() == before => {
-                this.turn.set_malformed();
+        this.copy_ahead(buf);
+        match this.position {
+            Position::Malformed(malformed) if buf.filled().len() == before => {
+                this.session.set_malformed();
                 Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, malformed)))
             }
             _ => Poll::Ready(Ok(())),
@@ -268,7 +281,7 @@ impl<T: Transport, F: Fn(&Head<'_>) -> bool + Unpin> AsyncWrite for ClientStream
         let this = self.get_mut();
         ready!(this.poll_interim(cx))?;
         let written = ready!(Pin::new(&mut this.socket).poll_write(cx, bytes))?;
-        this.turn.note();
+        this.session.touch();
         Poll::Ready(Ok(written))
     }
 
@@ -280,7 +293,7 @@ impl<T: Transport, F: Fn(&Head<'_>) -> bool + Unpin> AsyncWrite for ClientStream
         let this = self.get_mut();
         ready!(this.poll_interim(cx))?;
         let written = ready!(Pin::new(&mut this.socket).poll_write_vectored(cx, slices))?;
-        this.turn.note();
+        this.session.touch();
         Poll::Ready(Ok(written))
     }
 
@@ -288,16 +301,16 @@ impl<T: Transport, F: Fn(&Head<'_>) -> bool + Unpin> AsyncWrite for ClientStream
         self.socket.is_write_vectored()
     }
 
-    /// hyper asks for this once it has written all that it holds.
+    /// hyper flushes once it has written everything.
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         ready!(this.poll_interim(cx))?;
         ready!(Pin::new(&mut this.socket).poll_flush(cx))?;
-        this.flushed = !this.turn.is_answering();
+        this.flushed = !this.session.is_answering();
         Poll::Ready(Ok(()))
     }
 
-    /// Whoever gets the socket back ends it.
+    /// The caller that gets the socket back closes it.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_flush(cx)
     }

@@ -1,4 +1,4 @@
-//! One request, and its answer.
+//! The exchange of one request and its answer.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -11,67 +11,67 @@ use http::{HeaderMap, Request, Response, StatusCode, Version, header};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::sleep;
 
-use super::answer::{Answer, Passing};
-use super::turn::Turn;
-use super::{Forwarding, NotPassed, Reached};
+use super::answer::{Answer, ForwardedBody};
+use super::session::ClientSession;
+use super::{Forwarding, Rejection, UpstreamConnection};
 
-/// How long a client that asks whether to send its body (`Expect: 100-continue`) waits for the
-/// application's word: some know no such question, and wait for the body.
-const WORD: Duration = Duration::from_secs(1);
+/// How long the application may take to answer `Expect: 100-continue` before the body is requested all
+/// the same, because some applications ignore the header and wait for the body.
+const CONTINUE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Passes a request on, and returns its answer: the application's, or why there is none.
+/// Forwards a request, and returns the answer of the application, or our own if there is none.
 pub(super) async fn exchange<F: Forwarding>(
     request: Request<Incoming>,
-    way: Option<F::Way>,
-    turn: &Arc<Turn>,
+    route: Option<F::Route>,
+    session: &Arc<ClientSession>,
     forwarding: &F,
 ) -> Response<Answer<F::Lease>> {
-    let passed = match way {
-        Some(way) => pass(request, way, turn, forwarding).await,
-        // The stream hands over no other.
-        None => Err(NotPassed::new(StatusCode::NOT_FOUND, "this is not passed on")),
+    let answer = match route {
+        Some(route) => forward(request, route, session, forwarding).await,
+        // The stream passes hyper only requests with a route.
+        None => Err(Rejection::new(StatusCode::NOT_FOUND, "this is not forwarded")),
     };
-    passed.unwrap_or_else(|not_passed| {
-        turn.answer_begins(false);
-        not_passed.into_response(Arc::clone(turn))
+    answer.unwrap_or_else(|rejection| {
+        session.begin_answer(false);
+        rejection.into_response(Arc::clone(session))
     })
 }
 
-async fn pass<F: Forwarding>(
+async fn forward<F: Forwarding>(
     request: Request<Incoming>,
-    way: F::Way,
-    turn: &Arc<Turn>,
+    route: F::Route,
+    session: &Arc<ClientSession>,
     forwarding: &F,
-) -> Result<Response<Answer<F::Lease>>, NotPassed> {
+) -> Result<Response<Answer<F::Lease>>, Rejection> {
     let (mut parts, body) = request.into_parts();
     let is_http_11 = parts.version == Version::HTTP_11;
-    let asks = is_http_11
+    let expects_continue = is_http_11
         && !body.is_end_stream()
         && parts
             .headers
             .get(header::EXPECT)
             .is_some_and(|expect| expect.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-    if !asks {
-        turn.want_body();
+    if !expects_continue {
+        session.request_body();
     }
     let is_repeatable = body.is_end_stream() && parts.method.is_idempotent();
-    forwarding.admit(&way, &mut parts)?;
+    forwarding.admit(&route, &mut parts)?;
     let body = (!body.is_end_stream()).then_some(body);
-    let mut request = Request::from_parts(parts, Upload { body, turn: Arc::clone(turn) });
-    let told = Arc::clone(turn);
+    let mut request = Request::from_parts(parts, Upload { body, session: Arc::clone(session) });
+    let informed = Arc::clone(session);
     hyper::ext::on_informational(&mut request, move |interim| match interim.status() {
-        StatusCode::CONTINUE => told.want_body(),
-        status if is_http_11 => told.tell(status, interim.headers()),
+        StatusCode::CONTINUE => informed.request_body(),
+        status if is_http_11 => informed.push_interim(status, interim.headers()),
         _ => {}
     });
     let mut kept = true;
     loop {
-        let reached = forwarding.connect(&way, kept, request.headers_mut()).await?;
-        let spare = (is_repeatable && reached.connection.is_kept()).then(|| copy(&request));
-        match ask(reached, request, spare, asks, turn, forwarding).await {
+        let upstream = forwarding.connect(&route, kept, request.headers_mut()).await?;
+        let spare = (is_repeatable && upstream.connection.is_kept()).then(|| copy(&request));
+        match send(upstream, request, spare, expects_continue, session, forwarding).await {
             Ok(answer) => return Ok(answer),
-            Err(Unanswered::Never(not_passed)) => return Err(not_passed),
-            // It was closed while it was kept: another is asked, once, and that is a new one.
+            Err(Unanswered::Rejected(rejection)) => return Err(rejection),
+            // The idle connection was closed by the application: retry once, on a new connection.
             Err(Unanswered::Stale(again)) => (kept, request) = (false, *again),
         }
     }
@@ -79,32 +79,32 @@ async fn pass<F: Forwarding>(
 
 /// Why an application gave no answer.
 enum Unanswered {
-    /// The client is told.
-    Never(NotPassed),
-    /// The connection was kept, and was gone before it carried this.
+    /// The client gets this answer instead.
+    Rejected(Rejection),
+    /// The idle connection was closed before it carried the request, which can be sent again.
     Stale(Box<Request<Upload>>),
 }
 
-async fn ask<F: Forwarding>(
-    reached: Reached<F::Lease>,
+async fn send<F: Forwarding>(
+    upstream: UpstreamConnection<F::Lease>,
     request: Request<Upload>,
     spare: Option<Request<Upload>>,
-    asks: bool,
-    turn: &Arc<Turn>,
+    expects_continue: bool,
+    session: &Arc<ClientSession>,
     forwarding: &F,
 ) -> Result<Response<Answer<F::Lease>>, Unanswered> {
-    let Reached { mut connection, pool, lease } = reached;
+    let UpstreamConnection { mut connection, pool, lease } = upstream;
     let mut response = pin!(connection.send(request));
-    let mut word = pin!(asks.then(|| sleep(WORD)));
+    let mut timeout = pin!(expects_continue.then(|| sleep(CONTINUE_TIMEOUT)));
     let answer = poll_fn(|cx| {
-        if turn.is_expired() {
+        if session.is_expired() {
             return Poll::Ready(None);
         }
-        if let Some(word) = word.as_mut().as_pin_mut()
-            && !turn.wants_body()
-            && word.poll(cx).is_ready()
+        if let Some(timeout) = timeout.as_mut().as_pin_mut()
+            && !session.is_body_requested()
+            && timeout.poll(cx).is_ready()
         {
-            turn.want_body();
+            session.request_body();
         }
         connection.poll_with(cx, |cx| response.as_mut().poll(cx).map(Some))
     })
@@ -112,42 +112,42 @@ async fn ask<F: Forwarding>(
     let answer = match answer {
         Some(Ok(answer)) => answer,
         Some(Err(mut failed)) => {
-            if turn.is_malformed() {
-                let text = "the body is not in chunks as RFC 9112 section 7.1 has them";
-                return Err(Unanswered::Never(NotPassed::new(StatusCode::BAD_REQUEST, text)));
+            if session.is_malformed() {
+                let text = "the body is not chunked as RFC 9112 section 7.1 requires";
+                return Err(Unanswered::Rejected(Rejection::new(StatusCode::BAD_REQUEST, text)));
             }
-            // Not a byte of the one was sent, the other does no more if it is sent twice.
+            // Either no byte of the request was sent, or it is idempotent.
             let again = failed.take_message().or(spare).filter(|_| connection.is_kept());
             if let Some(again) = again {
                 return Err(Unanswered::Stale(Box::new(again)));
             }
             forwarding.failed(&lease, &failed.error().to_string());
-            return Err(Unanswered::Never(no_answer()));
+            return Err(Unanswered::Rejected(no_answer()));
         }
-        None if turn.is_ending() => {
+        None if session.is_ending() => {
             let text = "this server is about to stop: try again";
-            let not_passed = NotPassed::new(StatusCode::SERVICE_UNAVAILABLE, text);
-            return Err(Unanswered::Never(not_passed.retry_after(WORD)));
+            let rejection = Rejection::new(StatusCode::SERVICE_UNAVAILABLE, text);
+            return Err(Unanswered::Rejected(rejection.retry_after(CONTINUE_TIMEOUT)));
         }
         None => {
             forwarding.failed(&lease, "it did not answer within http_timeout");
             let text = "the application did not answer in time";
-            return Err(Unanswered::Never(NotPassed::new(StatusCode::GATEWAY_TIMEOUT, text)));
+            return Err(Unanswered::Rejected(Rejection::new(StatusCode::GATEWAY_TIMEOUT, text)));
         }
     };
     let (mut parts, body) = answer.into_parts();
-    // Nobody asked it to switch.
+    // A 101 without an Upgrade in the request.
     if parts.status.is_informational() {
-        forwarding.failed(&lease, "it switched protocols unasked");
-        return Err(Unanswered::Never(no_answer()));
+        forwarding.failed(&lease, "it switched protocols without a request to");
+        return Err(Unanswered::Rejected(no_answer()));
     }
-    // What the client speaks is hyper's to know.
+    // hyper adapts the version to the client.
     parts.version = Version::HTTP_11;
     forwarding.answer(&lease, &mut parts);
-    turn.answer_begins(is_event_stream(&parts.headers));
+    session.begin_answer(is_event_stream(&parts.headers));
     let connection = Some(connection);
-    let passing = Passing { connection, pool, body, is_over: false, _lease: lease };
-    Ok(Response::from_parts(parts, Answer::passing(passing, Arc::clone(turn))))
+    let body = ForwardedBody { connection, pool, body, is_over: false, _lease: lease };
+    Ok(Response::from_parts(parts, Answer::forwarded(body, Arc::clone(session))))
 }
 
 fn is_event_stream(headers: &HeaderMap) -> bool {
@@ -157,13 +157,13 @@ fn is_event_stream(headers: &HeaderMap) -> bool {
     })
 }
 
-fn no_answer() -> NotPassed {
-    NotPassed::new(StatusCode::BAD_GATEWAY, "the application did not answer")
+fn no_answer() -> Rejection {
+    Rejection::new(StatusCode::BAD_GATEWAY, "the application did not answer")
 }
 
-/// Copies a request that has no body.
+/// Copies a request without a body.
 fn copy(request: &Request<Upload>) -> Request<Upload> {
-    let body = Upload { body: None, turn: Arc::clone(&request.body().turn) };
+    let body = Upload { body: None, session: Arc::clone(&request.body().session) };
     let mut copy = Request::new(body);
     *copy.method_mut() = request.method().clone();
     *copy.uri_mut() = request.uri().clone();
@@ -173,10 +173,10 @@ fn copy(request: &Request<Upload>) -> Request<Upload> {
     copy
 }
 
-/// A request's body on its way, if there is one.
+/// The body of a request, if there is one.
 pub(super) struct Upload {
     body: Option<Incoming>,
-    turn: Arc<Turn>,
+    session: Arc<ClientSession>,
 }
 
 impl Body for Upload {
@@ -187,8 +187,9 @@ impl Body for Upload {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        // To ask for it is to tell the client to send it. Whoever waits for the answer polls again.
-        if !self.turn.wants_body() {
+        // Polling makes hyper send 100 Continue to the client. The task is polled again anyway, by the
+        // wait for the answer.
+        if !self.session.is_body_requested() {
             return Poll::Pending;
         }
         match &mut self.body {

@@ -1,5 +1,5 @@
-//! Whose turn it is on a client's connection: what its stream, the exchange under way and whoever
-//! bounds or ends it know of one another.
+//! The state of a client's HTTP connection that its stream, the exchange under way, the idle timer and
+//! the drain share.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -10,52 +10,52 @@ use futures_util::task::AtomicWaker;
 use http::{HeaderMap, HeaderName, StatusCode, header};
 use tokio::time::Instant;
 
-use super::SILENCE;
+use super::ENDING_IDLE_TIMEOUT;
 
-/// How many bytes of interim answers (103) wait for one client at most.
+/// The most bytes of interim answers (103) that are queued for one client.
 const INTERIM: usize = 16 * 1024;
 
-/// A client's connection, as others see it.
+/// The shared state of a client's HTTP connection.
 #[derive(Debug)]
-pub struct Turn {
+pub struct ClientSession {
     began: Instant,
-    /// How long nothing may move.
+    /// The idle timeout.
     idle: Duration,
-    /// When bytes last moved, in milliseconds since it began.
+    /// The last activity, in milliseconds since the beginning.
     last: AtomicU64,
-    /// Nobody is answered, and nothing of a request has come.
-    waits: AtomicBool,
-    /// An answer is under way, or awaited.
+    /// No request is under way.
+    is_idle: AtomicBool,
+    /// An answer is under way or awaited.
     answering: AtomicBool,
-    /// An application has not begun to answer.
+    /// The application has not begun to answer.
     awaited: AtomicBool,
-    /// It has not for too long.
+    /// It took too long to begin.
     expired: AtomicBool,
-    /// The answer is a stream of events, which has no end of its own.
+    /// The answer is an event stream, which does not end by itself.
     events: AtomicBool,
-    /// The client has ended its side.
+    /// The client has sent FIN.
     client_ended: AtomicBool,
-    /// The request breaks off in a chunk that is none.
+    /// The chunked body of the request is malformed.
     malformed: AtomicBool,
-    /// No request is to follow.
+    /// No further request is accepted.
     ending: AtomicBool,
     cut: AtomicBool,
-    /// Whether a request's body may be read that its client announces only.
-    wanted: AtomicBool,
-    /// What is told before the answer.
+    /// A body that the client holds back (`Expect: 100-continue`) may be read.
+    body_requested: AtomicBool,
+    /// Interim answers to send before the answer.
     interim: Mutex<Vec<u8>>,
     has_interim: AtomicBool,
     waker: AtomicWaker,
 }
 
-impl Turn {
-    /// Begins, for a client on whose connection nothing may move for `idle`.
+impl ClientSession {
+    /// Starts a session with an idle timeout.
     pub fn new(idle: Duration) -> Self {
         Self {
             began: Instant::now(),
             idle,
             last: AtomicU64::default(),
-            waits: AtomicBool::default(),
+            is_idle: AtomicBool::default(),
             answering: AtomicBool::default(),
             awaited: AtomicBool::default(),
             expired: AtomicBool::default(),
@@ -64,38 +64,38 @@ impl Turn {
             malformed: AtomicBool::default(),
             ending: AtomicBool::default(),
             cut: AtomicBool::default(),
-            wanted: AtomicBool::default(),
+            body_requested: AtomicBool::default(),
             interim: Mutex::default(),
             has_interim: AtomicBool::default(),
             waker: AtomicWaker::new(),
         }
     }
 
-    /// Lets no request follow: a client that waits is let go at once, what waits for an application
-    /// is given up after a few seconds of silence, and streams of events end.
+    /// Accepts no further request: an idle connection ends at once, a wait for an application after a
+    /// few seconds without activity, and an event stream now.
     pub fn end(&self) {
         self.ending.store(true, Ordering::Relaxed);
         self.waker.wake();
     }
 
-    /// Ends it, whatever is under way.
+    /// Ends the session, even with a request under way.
     pub fn cut(&self) {
         self.cut.store(true, Ordering::Relaxed);
         self.waker.wake();
     }
 
-    /// Ends it if no request is under way; tells whether that is so.
+    /// Ends the session if no request is under way, and returns whether that was the case.
     pub fn end_if_idle(&self) -> bool {
-        let waits = self.waits.load(Ordering::Relaxed);
-        if waits {
+        let is_idle = self.is_idle.load(Ordering::Relaxed);
+        if is_idle {
             self.end();
         }
-        waits
+        is_idle
     }
 
-    /// Whoever drives it is gone: it can make way for nobody.
-    pub(super) fn leave(&self) {
-        self.waits.store(false, Ordering::Relaxed);
+    /// Marks the session as no longer driven, so that [`Self::end_if_idle`] does not count it.
+    pub(super) fn detach(&self) {
+        self.is_idle.store(false, Ordering::Relaxed);
     }
 
     pub(super) fn register(&self, waker: &Waker) {
@@ -111,24 +111,24 @@ impl Turn {
         self.cut.load(Ordering::Relaxed) || events_end
     }
 
-    /// Something moved.
-    pub(super) fn note(&self) {
+    /// Records activity.
+    pub(super) fn touch(&self) {
         let millis = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.last.store(millis, Ordering::Relaxed);
     }
 
-    pub(super) fn last_moved(&self) -> Instant {
+    pub(super) fn last_activity(&self) -> Instant {
         self.began + Duration::from_millis(self.last.load(Ordering::Relaxed))
     }
 
-    /// Returns how long nothing may move from now on.
-    pub(super) fn patience(&self) -> Duration {
-        let hurries = self.is_ending() || self.client_ended.load(Ordering::Relaxed);
-        if hurries { self.idle.min(SILENCE) } else { self.idle }
+    /// Returns the idle timeout, which is shorter once the session is ending or the client has sent FIN.
+    pub(super) fn idle_timeout(&self) -> Duration {
+        let is_ending = self.is_ending() || self.client_ended.load(Ordering::Relaxed);
+        if is_ending { self.idle.min(ENDING_IDLE_TIMEOUT) } else { self.idle }
     }
 
-    pub(super) fn set_waiting(&self, waits: bool) {
-        self.waits.store(waits, Ordering::Relaxed);
+    pub(super) fn set_idle(&self, is_idle: bool) {
+        self.is_idle.store(is_idle, Ordering::Relaxed);
     }
 
     pub(super) fn set_client_ended(&self) {
@@ -143,24 +143,24 @@ impl Turn {
         self.malformed.load(Ordering::Relaxed)
     }
 
-    /// A request goes to its exchange.
+    /// Begins the exchange of a request.
     pub(super) fn begin(&self) {
-        self.waits.store(false, Ordering::Relaxed);
+        self.is_idle.store(false, Ordering::Relaxed);
         self.answering.store(true, Ordering::Relaxed);
         self.awaited.store(true, Ordering::Relaxed);
         self.expired.store(false, Ordering::Relaxed);
-        self.wanted.store(false, Ordering::Relaxed);
-        self.note();
+        self.body_requested.store(false, Ordering::Relaxed);
+        self.touch();
     }
 
-    /// The answer's head is there.
-    pub(super) fn answer_begins(&self, is_events: bool) {
+    /// Records that the head of the answer was received.
+    pub(super) fn begin_answer(&self, is_events: bool) {
         self.awaited.store(false, Ordering::Relaxed);
         self.events.store(is_events, Ordering::Relaxed);
     }
 
-    /// All of the answer was handed to hyper, or is given up.
-    pub(super) fn answered(&self) {
+    /// Records that the answer was passed to hyper whole, or dropped.
+    pub(super) fn end_answer(&self) {
         self.events.store(false, Ordering::Relaxed);
         self.answering.store(false, Ordering::Relaxed);
     }
@@ -169,7 +169,7 @@ impl Turn {
         self.answering.load(Ordering::Relaxed)
     }
 
-    /// Gives up waiting for an application; `false` if nobody waits, or it was given up before.
+    /// Gives up waiting for an application, and returns whether there was such a wait.
     pub(super) fn expire(&self) -> bool {
         self.awaited.load(Ordering::Relaxed) && !self.expired.swap(true, Ordering::Relaxed)
     }
@@ -178,24 +178,24 @@ impl Turn {
         self.expired.load(Ordering::Relaxed)
     }
 
-    /// The application wants the body (100).
-    pub(super) fn want_body(&self) {
-        self.wanted.store(true, Ordering::Relaxed);
+    /// Lets the body of the request be read (100 Continue).
+    pub(super) fn request_body(&self) {
+        self.body_requested.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn wants_body(&self) -> bool {
-        self.wanted.load(Ordering::Relaxed)
+    pub(super) fn is_body_requested(&self) -> bool {
+        self.body_requested.load(Ordering::Relaxed)
     }
 
-    /// Puts an interim answer before what the client is told next; one too many is left out.
-    pub(super) fn tell(&self, status: StatusCode, headers: &HeaderMap) {
+    /// Queues an interim answer before the answer; if too many are queued, it is dropped.
+    pub(super) fn push_interim(&self, status: StatusCode, headers: &HeaderMap) {
         let mut interim = self.interim.lock().unwrap_or_else(PoisonError::into_inner);
         if interim.len() > INTERIM {
             return;
         }
         let reason = status.canonical_reason().unwrap_or("Interim");
         interim.extend_from_slice(format!("HTTP/1.1 {} {reason}\r\n", status.as_str()).as_bytes());
-        for (name, value) in headers.iter().filter(|(name, _)| passes(name)) {
+        for (name, value) in headers.iter().filter(|(name, _)| is_forwarded(name)) {
             for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
                 interim.extend_from_slice(part);
             }
@@ -204,7 +204,7 @@ impl Turn {
         self.has_interim.store(true, Ordering::Relaxed);
     }
 
-    /// Takes the interim answers that are to be written.
+    /// Takes the queued interim answers.
     pub(super) fn take_interim(&self) -> Option<Vec<u8>> {
         if !self.has_interim.swap(false, Ordering::Relaxed) {
             return None;
@@ -213,8 +213,8 @@ impl Turn {
     }
 }
 
-/// An interim answer has no body, and its connection is each hop's own.
-fn passes(name: &HeaderName) -> bool {
+/// Returns whether a header of an interim answer is forwarded: neither hop-by-hop nor about a body.
+fn is_forwarded(name: &HeaderName) -> bool {
     ![
         header::CONNECTION,
         header::CONTENT_LENGTH,
