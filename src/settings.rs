@@ -10,7 +10,7 @@
 //!
 //! let mut settings = ConnectionSettings::default();
 //! settings.keepalive.ping_interval = Duration::from_secs(10);
-//! settings.limits.max_message_size = Some(ByteSize::mib(4));
+//! settings.limits.max_message_size = ByteSize::mib(4);
 //! settings.close.timeout = Duration::from_secs(5);
 //! let route = lastword::Route::echo("/echo")?.with_settings(settings);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
