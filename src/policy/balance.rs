@@ -10,10 +10,11 @@ mod observation;
 mod tests;
 mod types;
 
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::{Duration, Instant};
+
+use siphasher::sip::SipHasher13;
 
 pub use observation::Observation;
 pub use types::{
@@ -370,9 +371,19 @@ impl Streak {
 }
 
 /// Ranks instances for a client (rendezvous hashing).
+///
+/// The result is the same in every process and release, so that a rolling upgrade moves no client.
 fn affinity(client: IpAddr, n: usize) -> u64 {
-    // Its keys are fixed, so every process ranks alike.
-    let mut hasher = DefaultHasher::new();
-    (client, n).hash(&mut hasher);
-    hasher.finish()
+    let mut input = [0; 24];
+    input[..16].copy_from_slice(&ipv6_form(client).octets());
+    input[16..].copy_from_slice(&(n as u64).to_le_bytes());
+    SipHasher13::new().hash(&input)
+}
+
+/// Returns an IPv4 address in its IPv4-mapped form, so that both families hash alike.
+fn ipv6_form(client: IpAddr) -> Ipv6Addr {
+    match client {
+        IpAddr::V4(client) => client.to_ipv6_mapped(),
+        IpAddr::V6(client) => client,
+    }
 }

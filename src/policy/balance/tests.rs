@@ -81,6 +81,16 @@ fn an_address_stays_where_it_is_while_that_serves() {
 }
 
 #[test]
+fn the_affinity_of_an_address_never_changes() {
+    // A rolling upgrade must not move clients: these values hold for every release.
+    let affinity = |client: &str, n| affinity(client.parse().unwrap(), n);
+    assert_eq!(affinity("203.0.113.9", 0), 0xc15d_f466_bf80_92f5);
+    assert_eq!(affinity("203.0.113.9", 1), 0x3939_a2c5_91bc_5cd6);
+    assert_eq!(affinity("2001:db8::7", 0), 0x7f3c_cba3_4787_57dd);
+    assert_eq!(affinity("::ffff:203.0.113.9", 1), affinity("203.0.113.9", 1));
+}
+
+#[test]
 fn clients_go_round() {
     let now = Instant::now();
     let mut pool = pool(3, Balance::RoundRobin);
