@@ -74,7 +74,7 @@ pub(crate) struct Mover {
     /// The connection is failed: what comes is counted, and not delivered.
     delivery_stopped: bool,
     after_flush: AfterFlush,
-    /// By how much the deadline of the closing handshake is put off: nobody listened meanwhile.
+    /// By how much the deadline of the closing handshake is put off because this task did not run.
     put_off: PutOff,
     stall_detector: StallDetector,
     timer: Timer,
@@ -187,7 +187,7 @@ impl Mover {
             let read = self.poll_read(cx, now);
             let wrote = self.poll_write(cx, now);
             if !(ran || read || wrote) {
-                self.rest();
+                self.release_buffers();
                 return Poll::Pending;
             }
         }
@@ -215,8 +215,8 @@ impl Mover {
         true
     }
 
-    /// Nothing is ready: gives buffers back.
-    fn rest(&mut self) {
+    /// Gives buffers back while nothing is ready.
+    fn release_buffers(&mut self) {
         self.reader.release_buffers();
         if let Driver::Relay(leg) = &mut self.driver {
             leg.passage.release_buffers();
@@ -245,7 +245,7 @@ impl Mover {
         }
         let reported = self.reported.deadline;
         let keepalive = self.keepalive.as_ref();
-        // Those that blame somebody for silence.
+        // Those after which the peer or the backend is blamed.
         let waits = [
             self.deadline().filter(|deadline| reported != Some(*deadline)),
             keepalive.and_then(Keepalive::silence_deadline),
@@ -266,14 +266,15 @@ impl Mover {
         self.timer.set(deadlines.into_iter().flatten().min(), now, cx) || acted
     }
 
-    /// Returns when the decider wants to be told of the time.
+    /// Returns when the closing handshake wants to be told of the time.
     fn deadline(&self) -> Option<Instant> {
         let deadline = self.closing_deadline?;
         let put_off = self.put_off.deadline == Some(deadline);
         Some(if put_off { deadline + self.put_off.by } else { deadline })
     }
 
-    /// Nobody listened for so long: what others did or did not do meanwhile is not seen yet.
+    /// Puts off every wait by the time in which this task did not run: what others did meanwhile is
+    /// not seen yet.
     fn put_off_waits(&mut self, missed: Duration) {
         if let Some(keepalive) = &mut self.keepalive {
             keepalive.handle_stall(missed);
@@ -328,7 +329,7 @@ impl Mover {
         acted
     }
 
-    /// Watches over what does not move: a write, a backend, a peer that went while nobody read.
+    /// Watches over what does not move: a write, a backend, a peer that went while reading is paused.
     /// Tells whether there is something to do.
     fn watch(&mut self, now: Instant) -> bool {
         let mut acted = false;
@@ -366,13 +367,13 @@ impl Mover {
         {
             // What had come before the end comes before it. What the kernel still holds is read, for
             // the peer's Close and the place of the end, and finds no room.
-            self.absorb_carry(now);
+            self.ingest_carry(now);
             let reset = || std::io::ErrorKind::ConnectionReset.into();
             let error = self.transport.take_error().unwrap_or_else(reset);
             self.fail_writing(Failure::of(&error, now));
             acted = true;
         }
-        // Once a write has failed, reading says soon enough how it ended; else nobody will.
+        // Once a write has failed, reading finds out how the transport ended, or does not in time.
         if let Some(failure) =
             self.writing.failure_since(now, self.connection.settings.close.linger)
         {

@@ -2,8 +2,9 @@
 //! end.
 //!
 //! Under one lock a close appends our Close as the last item and shuts the gate, so that nothing
-//! can follow it (RFC 6455 section 5.5.1). Pings and Pongs wait in places of their own,
-//! few of them, and go between messages: a peer that pings and never reads cannot grow anything.
+//! can follow it (RFC 6455 section 5.5.1); the whole argument is in `connection::closing`. Pings and
+//! Pongs wait in places of their own, few of them, and go between messages: a peer that pings and
+//! never reads cannot grow anything.
 
 mod item;
 mod line;

@@ -51,7 +51,7 @@ impl Mover {
         false
     }
 
-    /// Does what is to be done once everything has left.
+    /// Reports and shuts down once everything has left.
     pub(super) fn poll_after_flush(&mut self, cx: &mut Context<'_>) {
         let AfterFlush { report, shutdown } = self.after_flush;
         // Most of the time there is nothing to do, and the outbox need not be asked.
@@ -80,7 +80,7 @@ impl Mover {
         }
         // This is where the socket closes.
         self.transport = Box::new(Closed);
-        self.absorb_carry(now);
+        self.ingest_carry(now);
         self.reader.discard();
         self.release_input();
         self.connection.note_drop(tcp);

@@ -117,7 +117,7 @@ impl Mover {
         }
         if !self.carry.is_empty() {
             let mut carry = std::mem::take(&mut self.carry);
-            let taken = self.absorb(&carry, now);
+            let taken = self.ingest(&carry, now);
             carry.advance(taken);
             // An empty slice would hold the whole of what was carried.
             if !carry.is_empty() {
@@ -135,7 +135,7 @@ impl Mover {
                 Poll::Ready(Ok(())) if buf.filled().is_empty() => self.end_reading(LossKind::Fin),
                 Poll::Ready(Ok(())) => {
                     let filled = buf.filled();
-                    let taken = self.absorb(filled, now);
+                    let taken = self.ingest(filled, now);
                     if taken < filled.len() {
                         self.carry = Bytes::copy_from_slice(&filled[taken..]);
                     }
@@ -239,13 +239,13 @@ impl Mover {
 
     /// Takes bytes apart until there are none, or no room for what is in them; returns how many
     /// were taken.
-    fn absorb(&mut self, bytes: &[u8], now: Instant) -> usize {
+    fn ingest(&mut self, bytes: &[u8], now: Instant) -> usize {
         if let Driver::Relay(_) = self.driver
             && let Driver::Relay(mut leg) = std::mem::replace(&mut self.driver, Driver::Done)
         {
-            let taken = self.absorb_passing(&mut leg, bytes, now);
+            let taken = self.ingest_passing(&mut leg, bytes, now);
             self.driver = Driver::Relay(leg);
-            return self.count_absorbed(taken, bytes.len());
+            return self.count_ingested(taken, bytes.len());
         }
         let mut taken = 0;
         while taken < bytes.len() && self.reading.state == State::Open && !self.turn.is_over() {
@@ -274,12 +274,12 @@ impl Mover {
                 Piece::Breach(breach) => self.report(Input::Violation(breach)),
             }
         }
-        self.count_absorbed(taken, bytes.len())
+        self.count_ingested(taken, bytes.len())
     }
 
     /// Counts what was taken apart of so many bytes that were read; returns how many need not be
     /// kept.
-    fn count_absorbed(&mut self, taken: usize, read: usize) -> usize {
+    fn count_ingested(&mut self, taken: usize, read: usize) -> usize {
         self.turn.spend_bytes(taken);
         if let Some(keepalive) = &mut self.keepalive {
             keepalive.handle_bytes();
@@ -291,11 +291,11 @@ impl Mover {
     }
 
     /// Takes apart what was left for want of room or time: at the end, there is nothing to wait for.
-    pub(super) fn absorb_carry(&mut self, now: Instant) {
+    pub(super) fn ingest_carry(&mut self, now: Instant) {
         self.turn = Turn::unbounded();
         let mut carry = std::mem::take(&mut self.carry);
         while !carry.is_empty() {
-            let taken = self.absorb(&carry, now);
+            let taken = self.ingest(&carry, now);
             carry.advance(taken);
         }
     }
@@ -323,7 +323,7 @@ impl Mover {
             }
             // That is where they were to go.
             Driver::Nowhere => false,
-            // A relay has no messages: `absorb` passes its frames on.
+            // A relay has no messages: `ingest` passes its frames on.
             Driver::Relay(_) | Driver::Done => true,
         };
         if refused {

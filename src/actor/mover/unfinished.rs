@@ -132,7 +132,7 @@ impl Mover {
         self.dropped_received = true;
         self.reader.discard();
         let turn = std::mem::replace(&mut self.turn, Turn::unbounded());
-        self.absorb_carry(now);
+        self.ingest_carry(now);
         self.turn = turn;
         let lost = self.connection.inbox.abandon();
         self.connection.counters.discarded(lost.messages);

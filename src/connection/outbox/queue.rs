@@ -39,7 +39,8 @@ pub(super) struct Queue {
     pub(super) passing: Option<Box<Passing>>,
 }
 
-/// Who may still put something in: it only ever narrows.
+/// Who may still put something in: it only ever narrows. It is all that a message sees of the closing
+/// handshake, so that sending takes no lock but the queue's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Gate {
     Open,

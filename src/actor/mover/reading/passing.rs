@@ -12,7 +12,7 @@ use crate::protocol::passage::{Piece, Run, RunSource};
 impl Mover {
     /// Passes on what may pass of `bytes`, as far as the turn goes; returns how many were taken.
     /// Room is not asked for again: there was some before they were read, and a read is never large.
-    pub(super) fn absorb_passing(&mut self, leg: &mut Leg, bytes: &[u8], now: Instant) -> usize {
+    pub(super) fn ingest_passing(&mut self, leg: &mut Leg, bytes: &[u8], now: Instant) -> usize {
         let mut taken = 0;
         // What is pending was found in bytes that are taken: it does not wait for the next turn.
         while (taken < bytes.len() && !self.turn.is_over() || leg.passage.has_pending())
