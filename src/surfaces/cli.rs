@@ -1,7 +1,7 @@
-//! The command line: what can be asked for, and the commands that ask a running daemon.
+//! The command line, and the client commands.
 //!
-//! Every client command is a client of the control API and of nothing else. It exits with 0; with 1
-//! if what was asked for failed, with 2 for bad usage, with 3 if no daemon could be reached.
+//! Every client command uses the control API and nothing else. Its exit code is 0 for success, 1 if
+//! the request failed, 2 for bad usage, and 3 if no daemon could be reached.
 
 mod api;
 mod arguments;
@@ -14,6 +14,7 @@ mod endings;
 mod events;
 mod exit;
 mod failure;
+mod formatting;
 mod listing;
 mod live;
 mod manual;
@@ -23,7 +24,6 @@ mod status;
 mod summary;
 mod table;
 mod why;
-mod words;
 
 #[cfg(test)]
 mod tests;
@@ -39,14 +39,14 @@ pub use arguments::{
     Abort, Backends, Broadcast, Close, Completion, Control, Dial, Dialer, DialerCommand, Dialers,
     Drain, Endings, Events, Ls, Man, NamedDialer, Payload, Send, Show, Status, Why,
 };
+pub use formatting::{InvalidMoment, Moment};
 pub use selector::{InvalidSelector, Selected, Tag};
-pub use words::{InvalidMoment, Moment};
 
 use console::Console;
 
 use failure::Failure;
 
-/// Owns WebSocket connections, and tells how each of them ended.
+/// WebSocket connection manager that records how every connection ended
 #[derive(Debug, Parser)]
 #[command(
     name = "lastword",
@@ -58,17 +58,17 @@ pub struct CommandLine {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
-    /// The control API, for those who name it before the command.
+    /// The control API, if named before the command.
     #[command(flatten)]
     pub control: Control,
 }
 
 impl CommandLine {
-    /// Reads the arguments of a process; what was given before the command holds where the command
-    /// does not say otherwise.
+    /// Parses the arguments of a process; options before the command apply unless the command
+    /// overrides them.
     ///
     /// # Errors
-    /// What is wrong with them, as clap says it.
+    /// clap's description of what is wrong.
     pub fn read(
         arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
     ) -> Result<Command, clap::Error> {
@@ -78,7 +78,7 @@ impl CommandLine {
             Command::Serve(_) | Command::Check(_) | Command::Top(_) | Command::Probe(_) => None,
         };
         match own {
-            Some(own) => own.fall_back_on(control),
+            Some(own) => own.merge_earlier(control),
             None if control.is_given() => {
                 let why = "--control, --token-file, --json and --timeout are for commands that ask \
                            a running daemon: remove them";
@@ -94,29 +94,29 @@ impl CommandLine {
 #[derive(Debug, Subcommand)]
 #[expect(clippy::large_enum_variant, reason = "there is one of it, and it is moved twice")]
 pub enum Command {
-    /// Run the daemon; with nothing else, an echo on ws://127.0.0.1:8080/echo
+    /// Run the daemon; without a configuration it echoes on ws://127.0.0.1:8080/echo
     Serve(Serve),
     /// Check the configuration as `serve` would load it
     Check(Serve),
-    /// What is asked of a running daemon, or of nobody.
+    /// A client command.
     #[command(flatten)]
     Client(ClientCommand),
     /// Watch connections and endings (not in this version)
     #[command(hide = true)]
     Top(Later),
-    /// Try how a server ends connections (not in this version)
+    /// Test how a server ends connections (not in this version)
     #[command(hide = true)]
     Probe(Later),
 }
 
-/// What is asked of a running daemon by its control API, or of nobody.
+/// A command that uses the control API of a running daemon, or none at all.
 #[derive(Debug, Subcommand)]
 pub enum ClientCommand {
-    /// List the connections that are open
+    /// List open connections
     Ls(Ls),
-    /// Show one open connection whole
+    /// Show all details of one open connection
     Show(Show),
-    /// Tell how a connection ended, whose deed it was, and what to do about it
+    /// Explain how a connection ended, whose fault it was, and what to do about it
     Why(Why),
     /// List endings, newest first, or count them
     Endings(Endings),
@@ -126,21 +126,21 @@ pub enum ClientCommand {
     Broadcast(Broadcast),
     /// Close a connection with the closing handshake, and wait for its ending
     Close(Close),
-    /// Cut a connection off at once, without a closing handshake
+    /// Abort a connection at once, without a closing handshake
     Abort(Abort),
-    /// Close all connections, or a selection, at a pace, and watch it
+    /// Close all connections or a selection gradually, and watch the progress
     Drain(Drain),
-    /// List the applications behind relays, and how they fare
+    /// List the applications behind relays with their state
     Backends(Backends),
-    /// List the dialers, and how they fare
+    /// List the dialers with their state
     Dialers(Dialers),
     /// Pause, resume, rotate or remove a dialer
     Dialer(Dialer),
     /// Open a connection from the daemon to a server
     Dial(Dial),
-    /// Follow what happens, as it happens
+    /// Follow events as they happen
     Events(Events),
-    /// Tell how the daemon fares
+    /// Show the state of the daemon
     Status(Status),
     /// Print a completion script for a shell
     Completion(Completion),
@@ -148,7 +148,7 @@ pub enum ClientCommand {
     Man(Man),
 }
 
-/// The configuration's layers that the command line names.
+/// The layers of the configuration given on the command line.
 #[derive(Debug, Args)]
 pub struct Layers {
     /// Read this file, after /etc/lastword/lastword.toml; may be given more than once
@@ -165,21 +165,21 @@ pub struct Serve {
     /// The configuration.
     #[command(flatten)]
     pub layers: Layers,
-    /// Relay every path that no route takes to this application: ws://host:port, wss://… or ws+unix:/path
+    /// Relay every path without a route to this application: ws://host:port, wss://… or ws+unix:/path
     #[arg(long, value_name = "URL")]
     pub relay: Option<String>,
 }
 
-/// Whatever is given to a command of a later version.
+/// The arguments of a command that this version does not have.
 #[derive(Debug, Args)]
 pub struct Later {
-    /// Its arguments.
+    /// The arguments, which are ignored.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     pub words: Vec<String>,
 }
 
 impl ClientCommand {
-    /// Returns how to reach the daemon, if it has to be asked.
+    /// Returns how to reach the daemon, if the command needs it.
     fn control(&mut self) -> Option<&mut Control> {
         match self {
             Self::Ls(ls) => Some(&mut ls.control),
@@ -205,25 +205,25 @@ impl ClientCommand {
 /// Runs a client command; returns its exit code.
 pub fn run(mut command: ClientCommand) -> ExitCode {
     let mut console = Console::of_process(command.control().is_some_and(|control| control.json));
-    let code = match carry_out(command, &mut console) {
+    let code = match run_command(command, &mut console) {
         Ok(code) => code,
-        Err(failure) => console.complain(&failure),
+        Err(failure) => console.print_failure(&failure),
     };
     ExitCode::from(code)
 }
 
-fn carry_out(command: ClientCommand, console: &mut Console) -> Result<u8, Failure> {
+fn run_command(command: ClientCommand, console: &mut Console) -> Result<u8, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(Failure::Runtime)?;
-    let code = runtime.block_on(ask(command, console));
-    // A name that is still being looked up is not worth waiting for.
+    let code = runtime.block_on(dispatch(command, console));
+    // Does not wait for a name lookup that is still running.
     runtime.shutdown_background();
     code
 }
 
-async fn ask(command: ClientCommand, console: &mut Console) -> Result<u8, Failure> {
+async fn dispatch(command: ClientCommand, console: &mut Console) -> Result<u8, Failure> {
     match command {
         ClientCommand::Ls(ls) => live::ls(&ls, console).await,
         ClientCommand::Show(show) => live::show(&show, console).await,

@@ -44,7 +44,7 @@ fn a_broadcast_fails_if_nobody_took_it() {
     assert_eq!(fake.run(&["broadcast", "all", "hi"]).code, Some(1));
     let nobody = fake.run(&["broadcast", "subject=ann", "hi"]);
     assert_eq!(nobody.code, Some(1));
-    assert!(nobody.stderr.contains("nothing matches subject=ann"), "{nobody:?}");
+    assert!(nobody.stderr.contains("no connection matches subject=ann"), "{nobody:?}");
     let bodies: Vec<_> = fake.asked().iter().map(super::fake::Asked::json).collect();
     assert_eq!(
         bodies,

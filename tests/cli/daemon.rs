@@ -78,7 +78,7 @@ async fn a_connection_is_listed_shown_told_and_closed() {
         assert!(story.starts_with(&format!("{id} ended ")), "{story}");
         for part in [
             "This end closed first, with 4000 (a code of the application) \"so long\"",
-            "because the control API was asked to close it",
+            "because of a request to the control API",
             "The peer answered with the same code.",
             "The control API, with the token named local.",
         ] {

@@ -14,7 +14,7 @@ fn events_are_told_until_the_daemon_ends_the_stream() {
     assert_eq!(
         ran.stdout,
         "12:00:00.250  closing      5b8f0a6d4c17  close_sent (drain)\n              gap          \
-         3 events can no longer be had: the ledger has given them up\n"
+         3 events are missing: the ledger has removed them\n"
     );
     assert_eq!(ran.code, Some(3), "{ran:?}");
     assert!(

@@ -113,7 +113,7 @@ fn a_summary_has_bars() {
     let fake = Fake::new([Reply::ok(SUMMARY)]);
     let ran = fake.run(&["endings", "--summary", "--by", "kind"]);
     assert!(ran.stdout.contains("clean       3  75.0 %  ####"), "{ran:?}");
-    assert!(ran.stdout.contains("4 endings in all"), "{ran:?}");
+    assert!(ran.stdout.contains("4 endings in total"), "{ran:?}");
     assert_eq!(fake.lines(), ["GET /v1/endings/summary?by=kind"]);
 }
 
@@ -183,7 +183,7 @@ fn why_says_so_if_nothing_is_known() {
     let ran = Fake::new(nothing()).run(&["why", "nobody\u{1b}"]);
     assert_eq!((ran.code, ran.stdout.as_str()), (Some(1), ""));
     assert!(
-        ran.stderr.contains("nothing is known of") && !ran.stderr.contains('\u{1b}'),
+        ran.stderr.contains("no connection is known") && !ran.stderr.contains('\u{1b}'),
         "{ran:?}"
     );
 

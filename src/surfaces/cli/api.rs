@@ -1,4 +1,4 @@
-//! The control API as its client sees it: one question, one answer, every wait bounded.
+//! A client of the control API: one request, one answer, every wait bounded.
 
 mod address;
 mod exchange;
@@ -13,7 +13,7 @@ use http_body_util::Full;
 
 use super::arguments::Control;
 use super::failure::Failure;
-use super::words::safe;
+use super::formatting::safe;
 use crate::contract::ProblemRecord;
 
 use address::Address;
@@ -23,7 +23,7 @@ pub(super) use paging::Page;
 /// How long an answer may take unless `--timeout` says otherwise.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
-/// A daemon that can be asked.
+/// A connection target: the daemon's address and credentials.
 #[derive(Debug)]
 pub(super) struct Daemon {
     address: Address,
@@ -31,18 +31,18 @@ pub(super) struct Daemon {
     timeout: Option<Duration>,
 }
 
-/// What the daemon answered to a question that it did not refuse.
+/// A successful answer of the daemon.
 #[derive(Debug)]
 pub(super) struct Answer {
     /// The status, 2xx.
     pub status: StatusCode,
-    /// The body, as it came.
+    /// The body as received.
     pub body: Bytes,
     address: String,
 }
 
 impl Daemon {
-    /// Finds out where the daemon is and what it wants to see; asks nothing yet.
+    /// Determines the address and the token; sends nothing yet.
     ///
     /// # Errors
     /// [`Failure::Address`], and [`Failure::File`] for a token that cannot be read.
@@ -54,18 +54,18 @@ impl Daemon {
         })
     }
 
-    /// Asks for something.
+    /// Sends a GET request.
     ///
     /// # Errors
-    /// What [`Daemon::call`] says.
+    /// Those of [`Daemon::call`].
     pub(super) async fn get(&self, target: &str) -> Result<Answer, Failure> {
         self.call(Method::GET, target, None, ANSWER_WITHIN).await
     }
 
-    /// Asks for something, or for the fact that it is not there.
+    /// Sends a GET request; returns `None` for 404.
     ///
     /// # Errors
-    /// What [`Daemon::call`] says, but for 404.
+    /// Those of [`Daemon::call`], except for 404.
     pub(super) async fn find(&self, target: &str) -> Result<Option<Answer>, Failure> {
         match self.get(target).await {
             Ok(answer) => Ok(Some(answer)),
@@ -74,10 +74,10 @@ impl Daemon {
         }
     }
 
-    /// Asks the daemon to do something.
+    /// Sends a POST request.
     ///
     /// # Errors
-    /// What [`Daemon::call`] says.
+    /// Those of [`Daemon::call`].
     pub(super) async fn post(
         &self,
         target: &str,
@@ -86,19 +86,19 @@ impl Daemon {
         self.call(Method::POST, target, Some(body), ANSWER_WITHIN).await
     }
 
-    /// Asks the daemon to end something.
+    /// Sends a DELETE request.
     ///
     /// # Errors
-    /// What [`Daemon::call`] says.
+    /// Those of [`Daemon::call`].
     pub(super) async fn delete(&self, target: &str) -> Result<Answer, Failure> {
         self.call(Method::DELETE, target, None, ANSWER_WITHIN).await
     }
 
-    /// Sends a request and reads its answer; `--timeout` wins over `within`.
+    /// Sends a request and reads its answer; `--timeout` overrides `within`.
     ///
     /// # Errors
     /// [`Failure::Unreachable`], [`Failure::Slow`], [`Failure::Lost`], [`Failure::Refused`] for
-    /// everything but a 2xx, [`Failure::NotOurs`] for a refusal that is no `problem+json`.
+    /// everything but a 2xx, [`Failure::NotOurs`] for a refusal that is not `problem+json`.
     pub(super) async fn call(
         &self,
         method: Method,
@@ -115,10 +115,10 @@ impl Daemon {
         Ok(Answer { status, body, address: self.address.to_string() })
     }
 
-    /// Asks for a stream of Server-Sent Events, after the event of this number if there is one.
+    /// Requests a stream of Server-Sent Events, after the event of this number if one is given.
     ///
     /// # Errors
-    /// What [`Daemon::call`] says.
+    /// Those of [`Daemon::call`].
     pub(super) async fn stream(&self, target: &str, after: Option<u64>) -> Result<Lines, Failure> {
         let request = self.request(Method::GET, target, None, after)?;
         let within = self.timeout.unwrap_or(ANSWER_WITHIN);
@@ -158,14 +158,14 @@ impl Daemon {
 }
 
 impl Answer {
-    /// Reads the record that the contract promises.
+    /// Parses the body as a record of the contract.
     ///
     /// # Errors
     /// [`Failure::NotOurs`].
     pub(super) fn read<T: serde::de::DeserializeOwned>(&self) -> Result<T, Failure> {
         serde_json::from_slice(&self.body).map_err(|error| Failure::NotOurs {
             address: self.address.clone(),
-            why: format!("its answer is not what was asked for: {error}"),
+            why: format!("its answer is not the expected record: {error}"),
         })
     }
 }
@@ -180,7 +180,7 @@ fn refusal(address: &Address, status: StatusCode, body: &Bytes) -> Failure {
     }
 }
 
-/// What of an unexpected text helps to find out who sent it.
+/// Returns the first line of an unexpected body, which helps to find out who sent it.
 fn excerpt(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
     let line = text.lines().next().unwrap_or_default();
@@ -188,12 +188,12 @@ fn excerpt(body: &[u8]) -> String {
     if line.is_empty() { line } else { format!(": {}", safe(&line)) }
 }
 
-/// Writes a path of the API whose last part is a name that somebody gave.
+/// Builds a path of the API that contains a name given by the user.
 pub(super) fn path(before: &str, name: &str, after: &str) -> String {
     format!("{before}/{}{after}", encoded(name))
 }
 
-/// Writes a query of the pairs that have a value.
+/// Builds a query of the pairs that have a value.
 pub(super) fn query<'a>(pairs: impl IntoIterator<Item = (&'a str, Option<String>)>) -> String {
     let mut query = String::new();
     for (name, value) in pairs {

@@ -1,4 +1,4 @@
-//! What each client command takes.
+//! The arguments of each client command.
 
 mod dialers;
 
@@ -12,16 +12,16 @@ use clap_complete::Shell;
 
 pub use dialers::{Dialer, DialerCommand, Dialers, NamedDialer};
 
+use super::formatting::Moment;
 use super::selector::{Selected, Tag};
-use super::words::Moment;
 use crate::contract::EventRecord;
 use crate::vocabulary::{CloseCode, CloseReason, CloseState, Direction, Fault, IllegalClose, Kind};
 
-/// How to reach the daemon, and how to print what it says.
+/// How to reach the daemon, and how to print its answers.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Control API")]
 pub struct Control {
-    /// Ask this daemon: http://HOST:PORT or unix:PATH [default: $LASTWORD_CONTROL, else
+    /// Address of the daemon: http://HOST:PORT or unix:PATH [default: $LASTWORD_CONTROL, else
     /// http://127.0.0.1:8081]
     #[arg(long, value_name = "URL")]
     pub control: Option<String>,
@@ -29,7 +29,7 @@ pub struct Control {
     /// $LASTWORD_TOKEN]
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
-    /// Print what the API returned, one line of JSON per answer
+    /// Print the API's answers as they are, one line of JSON per answer
     #[arg(long)]
     pub json: bool,
     /// Wait this long for an answer [default: 30s]
@@ -38,14 +38,14 @@ pub struct Control {
 }
 
 impl Control {
-    /// Returns whether anything was given.
+    /// Returns whether any option was given.
     pub(super) fn is_given(&self) -> bool {
         let Self { control, token_file, json, timeout } = self;
         control.is_some() || token_file.is_some() || *json || timeout.is_some()
     }
 
-    /// Takes what was not given from what was given before the command.
-    pub(super) fn fall_back_on(&mut self, earlier: Self) {
+    /// Takes the options that are missing here from those before the command.
+    pub(super) fn merge_earlier(&mut self, earlier: Self) {
         let Self { control, token_file, json, timeout } = earlier;
         self.control = self.control.take().or(control);
         self.token_file = self.token_file.take().or(token_file);
@@ -57,25 +57,25 @@ impl Control {
 /// `lastword ls`
 #[derive(Debug, Args)]
 pub struct Ls {
-    /// Only those of this route
+    /// List only connections of this route
     #[arg(long)]
     pub route: Option<String>,
-    /// Only those whose closing handshake stands here
-    #[arg(long, value_parser = words(CloseState::ALL.iter().map(|state| state.as_str())))]
+    /// List only connections in this state of the closing handshake
+    #[arg(long, value_parser = one_of(CloseState::ALL.iter().map(|state| state.as_str())))]
     pub state: Option<String>,
-    /// Only those that were opened this way
-    #[arg(long, value_parser = words(Direction::ALL.iter().map(|way| way.as_str())))]
+    /// List only connections in this direction
+    #[arg(long, value_parser = one_of(Direction::ALL.iter().map(|way| way.as_str())))]
     pub direction: Option<String>,
-    /// Only those of this subject
+    /// List only connections of this subject
     #[arg(long)]
     pub subject: Option<String>,
-    /// Only those that asked for this path
+    /// List only connections that requested this path
     #[arg(long)]
     pub path: Option<String>,
-    /// Only those with this tag
+    /// List only connections with this tag
     #[arg(long, value_name = "NAME:VALUE")]
     pub tag: Option<Tag>,
-    /// List so many at most; 0 lists all
+    /// List at most this many; 0 lists all
     #[arg(long, value_name = "COUNT", default_value_t = 1000)]
     pub limit: u64,
     /// The control API.
@@ -86,7 +86,7 @@ pub struct Ls {
 /// `lastword show`
 #[derive(Debug, Args)]
 pub struct Show {
-    /// The connection's id, or the last 12 digits of it
+    /// The connection's id, or its last 12 digits
     pub id: String,
     /// The control API.
     #[command(flatten)]
@@ -101,11 +101,11 @@ Examples:
   lastword why ann                 the newest ending of the subject ann, and those before it
   lastword why 203.0.113.9         the newest ending of a peer, whatever its port
   lastword why 203.0.113.9:51342   the newest ending of a peer with this port
-  lastword why ann --json          the same as the API returned it
+  lastword why ann --json          exactly what the API returned
 
-A word that could be several things is taken for an id, then for a peer, then for a subject.")]
+An argument that could mean several things is taken for an id first, then a peer, then a subject.")]
 pub struct Why {
-    /// A connection's id or the last 12 digits of it, a subject, or a peer's address
+    /// A connection's id or its last 12 digits, a subject, or a peer's address
     #[arg(value_name = "ID|SUBJECT|PEER")]
     pub word: String,
     /// The control API.
@@ -116,34 +116,34 @@ pub struct Why {
 /// `lastword endings`
 #[derive(Debug, Args)]
 pub struct Endings {
-    /// Only those since then: a time such as 2026-03-01T12:00:00Z, or how long ago, such as 1h
+    /// List only endings since this time, such as 2026-03-01T12:00:00Z, or 1h for an hour ago
     #[arg(long, value_name = "TIME")]
     pub since: Option<Moment>,
-    /// Only those until then
+    /// List only endings before this time
     #[arg(long, value_name = "TIME")]
     pub until: Option<Moment>,
-    /// Only those of this kind
-    #[arg(long, value_parser = words(Kind::words()), hide_possible_values = true)]
+    /// List only endings of this kind
+    #[arg(long, value_parser = one_of(Kind::words()), hide_possible_values = true)]
     pub kind: Option<String>,
-    /// Only those of which this is the culprit
-    #[arg(long, value_parser = words(Fault::ALL.iter().map(|fault| fault.as_str())))]
+    /// List only endings with this fault
+    #[arg(long, value_parser = one_of(Fault::ALL.iter().map(|fault| fault.as_str())))]
     pub fault: Option<String>,
-    /// Only those with this close code, such as 1006
+    /// List only endings with this close code, such as 1006
     #[arg(long)]
     pub code: Option<u16>,
-    /// Only those of this route
+    /// List only endings of this route
     #[arg(long)]
     pub route: Option<String>,
-    /// Only those of this subject
+    /// List only endings of this subject
     #[arg(long)]
     pub subject: Option<String>,
-    /// Only those of this peer's address, with or without its port
+    /// List only endings of this peer's address, with or without its port
     #[arg(long)]
     pub peer: Option<String>,
-    /// Only those that asked for this path, as recorded
+    /// List only endings of connections that requested this path, as recorded
     #[arg(long)]
     pub path: Option<String>,
-    /// List so many at most; 0 lists all
+    /// List at most this many; 0 lists all
     #[arg(long, value_name = "COUNT", default_value_t = 100)]
     pub limit: u64,
     /// Count them instead of listing them; takes only --since, --until and --by
@@ -152,11 +152,11 @@ pub struct Endings {
         conflicts_with_all = ["kind", "fault", "code", "route", "subject", "peer", "path", "limit"]
     )]
     pub summary: bool,
-    /// Count them by this
+    /// Count by this property
     #[arg(
         long,
         requires = "summary",
-        value_parser = words(["kind", "fault", "cause", "code", "route", "user_agent"])
+        value_parser = one_of(["kind", "fault", "cause", "code", "route", "user_agent"])
     )]
     pub by: Option<String>,
     /// The control API.
@@ -164,11 +164,11 @@ pub struct Endings {
     pub control: Control,
 }
 
-/// What is sent: a text, or the bytes of a file.
+/// The message to send: a text, or the bytes of a file.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 pub struct Payload {
-    /// The text; - reads it from standard input
+    /// The text to send; - reads it from standard input
     pub text: Option<String>,
     /// Send a binary message with the bytes of this file; - reads them from standard input
     #[arg(long, value_name = "FILE")]
@@ -178,9 +178,9 @@ pub struct Payload {
 /// `lastword send`
 #[derive(Debug, Args)]
 pub struct Send {
-    /// The connection's id, or the last 12 digits of it
+    /// The connection's id, or its last 12 digits
     pub id: String,
-    /// What to send.
+    /// The message.
     #[command(flatten)]
     pub payload: Payload,
     /// The control API.
@@ -198,12 +198,12 @@ Examples:
   lastword broadcast route=chat,tag=room:7 'Hello, room 7'
   lastword broadcast all --binary-file frame.bin
 
-It exits with 1 if no connection matches, or none of those that match took the message.")]
+The exit code is 1 if no connection matches, or if none of them took the message.")]
 pub struct Broadcast {
     /// Which connections: all, or route=NAME, subject=NAME, tag=NAME:VALUE, joined by commas
     #[arg(value_name = "SELECTOR")]
     pub select: Selected,
-    /// What to send.
+    /// The message.
     #[command(flatten)]
     pub payload: Payload,
     /// The control API.
@@ -214,7 +214,7 @@ pub struct Broadcast {
 /// `lastword close`
 #[derive(Debug, Args)]
 pub struct Close {
-    /// The connection's id, or the last 12 digits of it
+    /// The connection's id, or its last 12 digits
     pub id: String,
     /// The code of the Close
     #[arg(long, default_value = "1000", value_parser = close_code)]
@@ -233,7 +233,7 @@ pub struct Close {
 /// `lastword abort`
 #[derive(Debug, Args)]
 pub struct Abort {
-    /// The connection's id, or the last 12 digits of it
+    /// The connection's id, or its last 12 digits
     pub id: String,
     /// The control API.
     #[command(flatten)]
@@ -244,29 +244,29 @@ pub struct Abort {
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
-  lastword drain                              close all, as [drain] of the configuration says
-  lastword drain --within 10m --spread 8m     slowly, so that not all come back at once
-  lastword drain --within 1h --rate 50        50 a second
+  lastword drain                              close all, as configured in [drain]
+  lastword drain --within 10m --spread 8m     slowly, so that not all reconnect at once
+  lastword drain --within 1h --rate 50        50 per second
   lastword drain --select route=chat --code 1001 --reason 'moving house'
   lastword drain --backend chat/0             one application of a relay, before it is stopped
   lastword drain --backend chat/0 --cancel    send clients there again
-  lastword drain --stay                       close all, and let nobody in until --cancel
-  lastword drain --cancel                     call off the drain that runs
+  lastword drain --stay                       close all, and refuse new ones until --cancel
+  lastword drain --cancel                     cancel the running drain
 
-New connections get 503 while all are drained, and are let in again once the drain has finished,
-unless --stay was given. A drain of a selection or of one application refuses nobody.
+While all connections are drained, new ones get 503; they are accepted again once the drain has
+finished, unless --stay was given. A drain of a selection or of one application refuses none.
 
-Interrupting the command (Ctrl-C) leaves the drain running. It exits with 0 when the drain has
-finished, also if connections had to be cut off at the end (it says so), with 1 when the drain was
-called off or --select matches no connection, and with 130 when it was interrupted.")]
+Interrupting the command (Ctrl-C) leaves the drain running. The exit code is 0 when the drain has
+finished, even if connections had to be cut off at its deadline (the output says so), 1 when the
+drain was cancelled or --select matches no connection, and 130 when it was interrupted.")]
 pub struct Drain {
-    /// Take so long at most, then cut off what is still open [default: drain.within]
+    /// Deadline of the drain; cut off what is still open then [default: drain.within]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub within: Option<Duration>,
     /// Send the Closes evenly over this time [default: drain.spread]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub spread: Option<Duration>,
-    /// Send so many Closes a second; without --within there is a minute more than that takes
+    /// Send this many Closes per second; without --within the deadline is a minute after the last
     #[arg(long, value_name = "COUNT", conflicts_with = "spread",
           value_parser = clap::value_parser!(u32).range(1..))]
     pub rate: Option<u32>,
@@ -276,22 +276,22 @@ pub struct Drain {
     /// The reason in the Closes, at most 123 bytes [default: drain.reason]
     #[arg(long, value_parser = close_reason)]
     pub reason: Option<CloseReason>,
-    /// Only these: all, or route=NAME, subject=NAME, tag=NAME:VALUE, joined by commas
+    /// Drain only these: all, or route=NAME, subject=NAME, tag=NAME:VALUE, joined by commas
     #[arg(long, value_name = "SELECTOR")]
     pub select: Option<Selected>,
-    /// Send no new clients to this application, and close those that it has: ROUTE/NUMBER, as
-    /// `lastword backends` lists it
+    /// Drain this application: close its clients and send it no new ones (ROUTE/NUMBER, as in
+    /// `lastword backends`)
     #[arg(long, value_name = "BACKEND", conflicts_with = "select")]
     pub backend: Option<BackendName>,
-    /// Refuse new connections also once all are closed, until --cancel
+    /// Keep refusing new connections after all are closed, until --cancel
     #[arg(long, conflicts_with_all = ["select", "backend"])]
     pub stay: bool,
-    /// Call off the drain that runs, or let new connections in again after one with --stay; with
+    /// Cancel the running drain, or accept new connections again after one with --stay; with
     /// --backend, send clients there again
     #[arg(long,
           conflicts_with_all = ["within", "spread", "rate", "code", "reason", "select", "stay"])]
     pub cancel: bool,
-    /// Do not watch it
+    /// Start the drain without watching it
     #[arg(long)]
     pub no_wait: bool,
     /// The control API.
@@ -304,11 +304,11 @@ pub struct Drain {
 pub struct BackendName {
     /// The name of the route.
     pub route: String,
-    /// Its place among the route's.
+    /// Its number within the route, from 0.
     pub number: u32,
 }
 
-/// Tells that a text names no application.
+/// A text does not name an application.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("write ROUTE/NUMBER, such as chat/0: `lastword backends` lists them")]
 pub struct InvalidBackendName;
@@ -338,7 +338,7 @@ pub struct Backends {
 /// `lastword dial`
 #[derive(Debug, Args)]
 pub struct Dial {
-    /// Where to: ws://HOST:PORT/PATH
+    /// URL to dial: ws://HOST:PORT/PATH
     pub url: String,
     /// Send this header; may be given more than once
     #[arg(long, value_name = "NAME: VALUE", value_parser = header)]
@@ -349,13 +349,13 @@ pub struct Dial {
     /// Give the connection this tag; may be given more than once
     #[arg(long, value_name = "NAME=VALUE")]
     pub tag: Vec<Tag>,
-    /// Where its messages go
+    /// Backend that takes its messages
     #[arg(long)]
     pub backend: Option<DialBackend>,
-    /// Make it a dialer: dial again whenever it ends, until it is removed
+    /// Make it a dialer: dial again whenever the connection ends, until the dialer is removed
     #[arg(long)]
     pub reconnect: bool,
-    /// The dialer's name; one is made up if there is none
+    /// Name of the dialer; generated if missing
     #[arg(long, value_name = "NAME", requires = "reconnect")]
     pub name: Option<String>,
     /// The control API.
@@ -366,14 +366,14 @@ pub struct Dial {
 /// Where the messages of a dialled connection go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum DialBackend {
-    /// Back to the server.
+    /// Send them back to the server.
     Echo,
-    /// Nowhere.
+    /// Discard them.
     None,
 }
 
 impl DialBackend {
-    /// Returns the word of the contract.
+    /// Returns its name in the contract.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Echo => "echo",
@@ -385,10 +385,10 @@ impl DialBackend {
 /// `lastword events`
 #[derive(Debug, Args)]
 pub struct Events {
-    /// Only these, joined by commas
-    #[arg(long, value_delimiter = ',', value_parser = words(EventRecord::WORDS))]
+    /// Show only events of these types, joined by commas
+    #[arg(long, value_delimiter = ',', value_parser = one_of(EventRecord::WORDS))]
     pub types: Vec<String>,
-    /// Begin with what followed the event of this number, as far as it is kept
+    /// Start after the event with this number, as far as the ledger keeps events
     #[arg(long, value_name = "NUMBER")]
     pub since_id: Option<u64>,
     /// The control API.
@@ -407,20 +407,20 @@ pub struct Status {
 /// `lastword completion`
 #[derive(Debug, Args)]
 pub struct Completion {
-    /// The shell
+    /// The shell to complete for
     pub shell: Shell,
 }
 
 /// `lastword man`
 #[derive(Debug, Args)]
 pub struct Man {
-    /// Write the pages of all commands, and lastword.toml(5), here
+    /// Write the pages of all commands, and lastword.toml(5), to this directory
     #[arg(value_name = "DIR")]
     pub directory: Option<PathBuf>,
 }
 
-fn words(words: impl IntoIterator<Item = &'static str>) -> PossibleValuesParser {
-    PossibleValuesParser::new(words)
+fn one_of(values: impl IntoIterator<Item = &'static str>) -> PossibleValuesParser {
+    PossibleValuesParser::new(values)
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

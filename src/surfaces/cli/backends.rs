@@ -1,4 +1,4 @@
-//! `backends`: the applications behind relays, and how they fare.
+//! `backends`: the applications behind relays.
 
 use std::time::SystemTime;
 
@@ -9,8 +9,8 @@ use super::arguments::Backends;
 use super::console::{Console, Look};
 use super::exit::DONE;
 use super::failure::Failure;
+use super::formatting::{lasting_short, millis, safe};
 use super::table::{Column, Content, Entry, Listing};
-use super::words::{lasting_short, millis, safe};
 use crate::contract::{BackendRecord, BackendsRecord};
 
 /// Lists the applications.
@@ -19,7 +19,7 @@ pub(super) async fn list(backends: &Backends, console: &mut Console) -> Result<u
     let answer = daemon.get("/v1/backends").await?;
     let record: BackendsRecord<'static> = answer.read()?;
     if record.backends.is_empty() && !console.json {
-        console.remark("no route passes connections on to an application");
+        console.print_note("no route relays connections to an application");
         return Ok(DONE);
     }
     console.show(&answer, |look| Ok(table(&record.backends, SystemTime::now(), look)))

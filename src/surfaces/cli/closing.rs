@@ -1,4 +1,4 @@
-//! `close`, `abort` and `dial`: one connection ended, or begun.
+//! `close`, `abort` and `dial`: ends or opens one connection.
 
 use std::time::{Duration, SystemTime};
 
@@ -11,10 +11,10 @@ use super::console::Console;
 use super::endings;
 use super::exit::DONE;
 use super::failure::Failure;
-use super::words::{safe, safe_or, short_id};
+use super::formatting::{safe, safe_or, short_id};
 use crate::contract::{ConnectionRecord, DialerRecord, EndingRecord};
 
-/// How long a close is waited for: longer than anybody sets `close.timeout`.
+/// How long to wait for a close: longer than any sensible `close.timeout`.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5 * 60);
 
 /// Closes a connection, and waits for its ending.
@@ -25,31 +25,31 @@ pub(super) async fn close(close: &Close, console: &mut Console) -> Result<u8, Fa
     let target = path("/v1/connections", &close.id, "/close");
     let answer = daemon.call(Method::POST, &target, Some(&body), CLOSE_WITHIN).await;
     let answer = match answer {
-        // The daemon is there and closes it: what failed is the wait.
+        // The daemon is closing it; only the wait timed out.
         Err(Failure::Slow { .. }) if !close.no_wait => {
             return Err(Failure::Undone(format!(
-                "{id} had not ended when the time to wait was over; it is being closed, and \
-                 `lastword why {id}` tells how that went",
+                "{id} is still closing after the time to wait; `lastword why {id}` will show how \
+                 it ended",
                 id = safe(&close.id)
             )));
         }
         answer => answer?,
     };
-    tell(&close.id, &answer, console)
+    show_ending(&close.id, &answer, console)
 }
 
-/// Cuts a connection off.
+/// Aborts a connection.
 pub(super) async fn abort(abort: &Abort, console: &mut Console) -> Result<u8, Failure> {
     let daemon = Daemon::of(&abort.control)?;
     let answer = daemon.delete(&path("/v1/connections", &abort.id, "")).await?;
-    tell(&abort.id, &answer, console)
+    show_ending(&abort.id, &answer, console)
 }
 
-fn tell(id: &str, answer: &Answer, console: &mut Console) -> Result<u8, Failure> {
+fn show_ending(id: &str, answer: &Answer, console: &mut Console) -> Result<u8, Failure> {
     console.show(answer, |_| {
         if answer.status == StatusCode::ACCEPTED {
             let id = short_id(id);
-            return Ok(format!("{id}  closing; `lastword why {id}` tells how it went"));
+            return Ok(format!("{id}  closing; `lastword why {id}` will show how it ended"));
         }
         let ending: EndingRecord<'static> = answer.read()?;
         Ok(endings::line(&ending, SystemTime::now()))
@@ -84,9 +84,9 @@ pub(super) async fn dial(dial: &Dial, console: &mut Console) -> Result<u8, Failu
                 _ => None,
             };
             let id = attempt.map(|ending| short_id(&ending.id).into_owned());
-            let code = console.complain(&failure);
+            let code = console.print_failure(&failure);
             if let Some(id) = id {
-                console.remark(&format!("`lastword why {id}` tells more"));
+                console.print_note(&format!("`lastword why {id}` explains it"));
             }
             Ok(code)
         }

@@ -1,4 +1,4 @@
-//! Where a client command writes: results to stdout, remarks to stderr.
+//! The output of a client command: results to stdout, notes to stderr.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -7,38 +7,38 @@ use bytes::Bytes;
 use super::api::Answer;
 use super::exit::DONE;
 use super::failure::Failure;
-use super::words::safe;
+use super::formatting::safe;
 use crate::surfaces::terminal::shows_colours;
 
-/// What whoever reads the output can see.
+/// The properties of the output device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Look {
-    /// How many columns the terminal has; a pipe or a file has no end.
+    /// The width of the terminal; `None` for a pipe or a file.
     pub width: Option<usize>,
-    /// Whether colours are welcome.
+    /// Whether to use colours.
     pub colours: bool,
-    /// Whether it shows more than ASCII.
+    /// Whether it shows Unicode.
     pub unicode: bool,
 }
 
 impl Look {
-    /// What a pipe or a file sees.
+    /// A pipe or a file.
     pub(super) const PLAIN: Self = Self { width: None, colours: false, unicode: false };
 }
 
-/// Where a client command writes.
+/// The output of a client command.
 #[derive(Debug)]
 pub(super) struct Console {
-    /// What whoever reads stdout can see.
+    /// The properties of stdout.
     pub look: Look,
-    /// Whether somebody watches stderr.
+    /// Whether stderr is a terminal.
     pub watched: bool,
-    /// Whether answers are printed as they came.
+    /// Whether answers are printed as received.
     pub json: bool,
 }
 
 impl Console {
-    /// Looks at the process's own stdout, stderr and environment.
+    /// Determines the properties from the process's stdout, stderr and environment.
     pub(super) fn of_process(json: bool) -> Self {
         let look = if io::stdout().is_terminal() {
             Look {
@@ -52,10 +52,10 @@ impl Console {
         Self { look, watched: io::stderr().is_terminal(), json }
     }
 
-    /// Shows an answer and is done: exactly as it came with `--json`, else in `words` of ours.
+    /// Prints an answer: as received with `--json`, otherwise as formatted by `text`.
     ///
     /// # Errors
-    /// [`Failure::Output`], and what `words` says of an answer that cannot be read.
+    /// [`Failure::Output`], and the errors of `text` for an answer that cannot be parsed.
     pub(super) fn show(
         &mut self,
         answer: &Answer,
@@ -69,7 +69,7 @@ impl Console {
         Ok(DONE)
     }
 
-    /// Prints a text and ends its last line.
+    /// Prints a text and a newline.
     ///
     /// # Errors
     /// [`Failure::Output`].
@@ -77,7 +77,7 @@ impl Console {
         self.print_bytes(text.as_bytes())
     }
 
-    /// Prints an answer exactly as it came, and ends its last line.
+    /// Prints an answer as received, and a newline if it has none.
     ///
     /// # Errors
     /// [`Failure::Output`].
@@ -93,29 +93,29 @@ impl Console {
         Ok(stdout.flush()?)
     }
 
-    /// Says something that is no part of the result.
-    pub(super) fn remark(&mut self, text: &str) {
-        // Whoever has closed stderr does not want to hear it.
+    /// Prints a note that is not part of the result to stderr.
+    pub(super) fn print_note(&mut self, text: &str) {
+        // A closed stderr is no error.
         let _ = writeln!(io::stderr(), "{text}");
     }
 
-    /// Says why a command failed; returns its exit code.
-    pub(super) fn complain(&mut self, failure: &Failure) -> u8 {
+    /// Prints why a command failed; returns its exit code.
+    pub(super) fn print_failure(&mut self, failure: &Failure) -> u8 {
         let code = failure.exit_code();
         if code == 0 {
             return code;
         }
         if let (true, Failure::Refused { body, .. }) = (self.json, failure) {
             let body: &Bytes = body;
-            // The refusal is said below in any case.
+            // The refusal is printed below in any case.
             let _ = self.print_bytes(body);
         }
-        self.remark(&format!("lastword: {}", safe(&failure.to_string())));
+        self.print_note(&format!("lastword: {}", safe(&failure.to_string())));
         code
     }
 }
 
-/// Tells by the locale's variables, the first that is set, whether the terminal shows UTF-8.
+/// Returns whether the terminal shows UTF-8, by the first locale variable that is set.
 fn shows_unicode(variable: impl Fn(&str) -> Option<String>) -> bool {
     let set = |name: &&str| variable(name).filter(|value| !value.is_empty());
     let locale = ["LC_ALL", "LC_CTYPE", "LANG"].iter().find_map(set);

@@ -1,4 +1,4 @@
-//! `dialers` and `dialer`: outbound connections that are kept alive, and what can be asked of them.
+//! `dialers` and `dialer`: outbound connections that are kept alive.
 
 use std::time::SystemTime;
 
@@ -10,8 +10,8 @@ use super::arguments::{DialerCommand, Dialers};
 use super::console::{Console, Look};
 use super::exit::DONE;
 use super::failure::Failure;
+use super::formatting::{lasting_short, millis, safe, safe_or, short_id};
 use super::table::{Column, Content, Entry, Listing};
-use super::words::{lasting_short, millis, safe, safe_or, short_id};
 use crate::contract::{DialerRecord, DialersRecord};
 use crate::vocabulary::DialerPhase;
 
@@ -21,7 +21,7 @@ pub(super) async fn list(dialers: &Dialers, console: &mut Console) -> Result<u8,
     let answer = daemon.get("/v1/dialers").await?;
     let record: DialersRecord<'static> = answer.read()?;
     if record.dialers.is_empty() && !console.json {
-        console.remark("no dialers");
+        console.print_note("no dialers");
         return Ok(DONE);
     }
     console.show(&answer, |look| Ok(table(&record.dialers, SystemTime::now(), look)))

@@ -1,4 +1,4 @@
-//! `drain`: begins a drain and watches it.
+//! `drain`: starts a drain and watches it.
 
 use std::time::Duration;
 
@@ -11,24 +11,24 @@ use super::arguments::{BackendName, Drain};
 use super::console::Console;
 use super::exit::{DONE, FAILED};
 use super::failure::Failure;
+use super::formatting::{count, lasting, millis, safe};
 use super::selector::Selected;
-use super::words::{count, lasting, millis, safe};
 use crate::contract::{
     BackendRecord, BackendsRecord, ConnectionPage, DrainRecord, SelectorRecord, StatusRecord,
 };
 
-/// What a shell gives to a command that was interrupted.
+/// The exit code of an interrupted command, as in shells.
 const INTERRUPTED: u8 = 130;
 
-/// A drain is looked at after this long, then less and less often.
+/// The first polling interval of a drain; later ones are longer.
 const FIRST_LOOK: Duration = Duration::from_millis(100);
-/// It is looked at at least this often.
+/// The longest polling interval.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// With `--rate`, the peers have this long to answer the last Close unless `--within` says.
+/// The time for peers to answer the last Close with `--rate`, unless `--within` is given.
 const AFTER_THE_LAST: Duration = Duration::from_secs(60);
 
-/// Begins a drain, or calls it off.
+/// Starts or cancels a drain.
 pub(super) async fn drain(drain: &Drain, console: &mut Console) -> Result<u8, Failure> {
     let daemon = Daemon::of(&drain.control)?;
     if drain.cancel {
@@ -36,37 +36,37 @@ pub(super) async fn drain(drain: &Drain, console: &mut Console) -> Result<u8, Fa
     }
     let within = within(drain, &daemon).await?;
     let answer = daemon.post(&target(drain), &body(drain, within)).await?;
-    let begun: DrainRecord<'static> = answer.read()?;
-    if begun.total == 0 && !is_of_all(&begun) && drain.backend.is_none() {
+    let started: DrainRecord<'static> = answer.read()?;
+    if started.total == 0 && !is_of_all(&started) && drain.backend.is_none() {
         if console.json {
             console.print_bytes(&answer.body)?;
         }
-        return Err(Failure::nothing_matches(&Selected::describe(&begun.select)));
+        return Err(Failure::nothing_matches(&Selected::describe(&started.select)));
     }
     if drain.no_wait {
         return console.show(&answer, |_| {
             Ok(format!(
-                "{}: {} to close within {}; `lastword status` tells how far it is",
-                safe(&Selected::describe(&begun.select)),
-                count(begun.total, "connection"),
-                lasting(begun.within_ms)
+                "{}: {} to close within {}; `lastword status` shows the progress",
+                safe(&Selected::describe(&started.select)),
+                count(started.total, "connection"),
+                lasting(started.within_ms)
             ))
         });
     }
     tokio::select! {
-        done = watch(&daemon, answer, begun, console) => done,
+        done = watch(&daemon, answer, started, console) => done,
         Ok(()) = tokio::signal::ctrl_c() => {
-            // The watcher is gone and so is its bar.
-            Console::of_process(false).remark(
-                "\nthe drain goes on: `lastword drain --cancel` calls it off, `lastword status` \
-                 tells how far it is",
+            // The progress bar was dropped with the watcher.
+            Console::of_process(false).print_note(
+                "\nthe drain continues: `lastword drain --cancel` cancels it, `lastword status` \
+                 shows its progress",
             );
             Ok(INTERRUPTED)
         }
     }
 }
 
-/// Returns what is asked for.
+/// Returns the request target for the drain.
 fn target(drain: &Drain) -> String {
     match &drain.backend {
         Some(BackendName { route, number }) => {
@@ -88,17 +88,17 @@ async fn cancel(drain: &Drain, daemon: &Daemon, console: &mut Console) -> Result
     })
 }
 
-/// Tells what calling a drain off did: of one that had finished, only that nobody was let in.
+/// Describes the effect of cancelling a drain; a finished one only stops refusing new connections.
 fn cancelled(drain: &DrainRecord<'_>) -> String {
     match &*drain.phase {
-        "finished" => format!("{LET_IN}; the drain had finished"),
+        "finished" => format!("{ACCEPTING_AGAIN}; the drain had finished"),
         _ => conclusion(drain),
     }
 }
 
-/// Returns how long the drain may take, if that is for this end to say.
+/// Returns the deadline to send with the request.
 ///
-/// With a rate it is: what the rate does not get done in time would be cut off.
+/// With a rate it is computed here, so that no connection is cut off before its turn.
 async fn within(drain: &Drain, daemon: &Daemon) -> Result<Option<Duration>, Failure> {
     let Some(rate) = drain.rate else { return Ok(drain.within) };
     if let Some(BackendName { route, number }) = &drain.backend {
@@ -107,7 +107,7 @@ async fn within(drain: &Drain, daemon: &Daemon) -> Result<Option<Duration>, Fail
             .backends
             .iter()
             .filter(|backend| backend.route == *route && backend.number == u64::from(*number));
-        // If there is none, the daemon will say so.
+        // If there is no such application, the daemon reports that.
         let open = of_it.next().map_or(0, |backend| backend.connections);
         return within_rate(open, rate, drain.within).map(Some);
     }
@@ -129,7 +129,7 @@ fn within_rate(open: u64, rate: u32, within: Option<Duration>) -> Result<Duratio
     let needed = Duration::from_millis(open.saturating_mul(1000).div_ceil(u64::from(rate)));
     match within {
         Some(within) if within < needed => Err(Failure::Usage(format!(
-            "{} at {rate} a second take {}: give --within more than that, or a higher --rate",
+            "{} at {rate} per second take {}: set --within to more than that, or raise --rate",
             count(open, "connection"),
             lasting(millis(needed))
         ))),
@@ -168,11 +168,11 @@ fn body(drain: &Drain, within: Option<Duration>) -> Value {
 async fn watch(
     daemon: &Daemon,
     mut answer: Answer,
-    begun: DrainRecord<'static>,
+    started: DrainRecord<'static>,
     console: &mut Console,
 ) -> Result<u8, Failure> {
-    let id = begun.id.clone();
-    let mut now = begun;
+    let id = started.id.clone();
+    let mut now = started;
     let mut display = Display::new(console, now.total);
     let mut pause = FIRST_LOOK;
     loop {
@@ -206,7 +206,7 @@ async fn watch(
     }
 }
 
-/// A bar for somebody who watches, lines for a log.
+/// A progress bar for a terminal, lines for a log.
 enum Display {
     Bar(ProgressBar),
     Lines { last: String },
@@ -238,9 +238,9 @@ impl Display {
                 bar.set_message(left(now));
             }
             Self::Lines { last } => {
-                let line = standing(now);
+                let line = closed_of_total(now);
                 if line != *last {
-                    console.remark(&format!("{}: {line}", safe(&now.phase)));
+                    console.print_note(&format!("{}: {line}", safe(&now.phase)));
                     *last = line;
                 }
             }
@@ -257,12 +257,12 @@ impl Display {
 
 const TEMPLATE: &str = "{bar:30} {pos}/{len} {elapsed}  {wide_msg}";
 
-/// Tells in one line how far a drain is.
+/// Describes the progress of a drain in one line.
 pub(super) fn progress(drain: &DrainRecord<'_>) -> String {
     match &*drain.phase {
         "running" => format!(
             "running: {}, {} of {}",
-            standing(drain),
+            closed_of_total(drain),
             lasting(drain.took_ms),
             lasting(drain.within_ms)
         ),
@@ -270,16 +270,16 @@ pub(super) fn progress(drain: &DrainRecord<'_>) -> String {
     }
 }
 
-fn standing(drain: &DrainRecord<'_>) -> String {
+fn closed_of_total(drain: &DrainRecord<'_>) -> String {
     let done = drain.total.saturating_sub(drain.left);
     format!("{done} of {} closed; {}", drain.total, left(drain))
 }
 
-/// Tells who is left, by where their closing handshake stands.
+/// Describes the connections left, by the state of their closing handshake.
 fn left(drain: &DrainRecord<'_>) -> String {
     let stragglers = [
-        (drain.stragglers.open, "not asked yet"),
-        (drain.stragglers.close_sent, "asked, not answered"),
+        (drain.stragglers.open, "not closed yet"),
+        (drain.stragglers.close_sent, "not answered yet"),
         (drain.stragglers.close_received, "answering"),
         (drain.stragglers.closed, "ending TCP"),
     ];
@@ -303,21 +303,21 @@ fn conclusion(drain: &DrainRecord<'_>) -> String {
         0 => String::new(),
         _ => format!(", {}", left(drain)),
     };
-    let door = match (is_of_all(drain), drain.stay && drain.phase == "finished") {
+    let acceptance = match (is_of_all(drain), drain.stay && drain.phase == "finished") {
         (false, _) => String::new(),
-        (true, false) => format!("; {LET_IN}"),
+        (true, false) => format!("; {ACCEPTING_AGAIN}"),
         (true, true) => "; new connections are refused until `lastword drain --cancel`".to_owned(),
     };
     format!(
-        "{}: {}, {closed} closed{cut}{left}, in {}{door}",
+        "{}: {}, {closed} closed{cut}{left}, in {}{acceptance}",
         safe(&drain.phase),
         count(drain.total, "connection"),
         lasting(drain.took_ms)
     )
 }
 
-/// What is so once a drain of all has ended, unless it was asked to stay.
-const LET_IN: &str = "new connections are let in again";
+/// Printed once a drain of all connections has ended without `--stay`.
+const ACCEPTING_AGAIN: &str = "new connections are accepted again";
 
 fn is_of_all(drain: &DrainRecord<'_>) -> bool {
     drain.select == SelectorRecord::default()
@@ -339,11 +339,11 @@ mod tests {
     }
 
     #[test]
-    fn a_drain_is_told_while_it_runs_and_at_its_end() {
+    fn a_drain_is_described_while_it_runs_and_at_its_end() {
         let mut drain = samples::drain("running");
         assert_eq!(
             progress(&drain),
-            "running: 3 of 10 closed; 7 left (4 not asked yet, 2 asked, not answered, 1 ending \
+            "running: 3 of 10 closed; 7 left (4 not closed yet, 2 not answered yet, 1 ending \
              TCP), 12 s of 1 min"
         );
         drain = samples::drain("finished");
@@ -351,7 +351,7 @@ mod tests {
         drain.stragglers = Default::default();
         assert_eq!(
             progress(&drain),
-            "finished: 10 connections, 10 closed, in 12 s; new connections are let in again"
+            "finished: 10 connections, 10 closed, in 12 s; new connections are accepted again"
         );
         (drain.cut, drain.stay) = (2, true);
         assert_eq!(
@@ -359,7 +359,7 @@ mod tests {
             "finished: 10 connections, 8 closed, 2 cut off at the deadline, in 12 s; new \
              connections are refused until `lastword drain --cancel`"
         );
-        assert_eq!(cancelled(&drain), "new connections are let in again; the drain had finished");
+        assert_eq!(cancelled(&drain), "new connections are accepted again; the drain had finished");
         drain.select.route = Some("chat".into());
         assert_eq!(
             progress(&drain),

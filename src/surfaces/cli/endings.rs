@@ -8,10 +8,10 @@ use super::api::Daemon;
 use super::arguments::Endings;
 use super::console::{Console, Look};
 use super::failure::Failure;
+use super::formatting::{ago, lasting_short, safe, safe_or, short_id, stamp, utc_seconds};
 use super::listing::Paged;
-use super::live::place;
+use super::live::route_or_dialer;
 use super::table::{Column, Content, Entry, Listing};
-use super::words::{ago, lasting_short, safe, safe_or, short_id, stamp, utc_seconds};
 use crate::contract::{EndingPageRecord, EndingRecord};
 
 /// Lists endings, newest first.
@@ -33,7 +33,7 @@ pub(super) async fn list(endings: &Endings, console: &mut Console) -> Result<u8,
         filters: &filters,
         limit: endings.limit,
         nothing: "no endings",
-        more: "there are older ones: --limit lists as many as it says, 0 all",
+        more: "there are older ones: raise --limit, or use 0 for all",
     };
     paged.show::<EndingPageRecord<'static>>(&daemon, table, console).await
 }
@@ -61,7 +61,7 @@ fn table(endings: &[EndingRecord<'_>], look: Look) -> String {
             ending.close_code.map_or("-".to_owned(), |code| code.to_string()).into(),
             safe(&ending.fault).into(),
             lasting_short(ending.open_ms).into(),
-            safe_or(place(&ending.origin), "-").into(),
+            safe_or(route_or_dialer(&ending.origin), "-").into(),
             safe_or(&ending.origin.peer, "-").into(),
             safe_or(&ending.origin.subject, "-").into(),
             safe(&ending.detail).into(),
@@ -78,19 +78,19 @@ pub(super) fn kind(ending: &EndingRecord<'_>) -> String {
     }
 }
 
-/// Who should look: nobody, whoever knows the peer, whoever knows the network, we ourselves.
+/// Returns the colour of a fault, by who should look into it.
 pub(super) fn fault_colour(fault: &str) -> Color {
     match fault {
         "none" => Color::Green,
         "operator" => Color::Cyan,
         "peer" => Color::Yellow,
         "network" => Color::Magenta,
-        // The backend's and our own, and whatever a later daemon may say.
+        // The backend's and our own, and faults of later versions.
         _ => Color::Red,
     }
 }
 
-/// Tells an ending in one line: `5b8f0a6d4c17  3 minutes ago  clean: the peer closed first`.
+/// Formats an ending as one line: `5b8f0a6d4c17  3 minutes ago  clean: the peer closed first`.
 pub(super) fn line(ending: &EndingRecord<'_>, now: SystemTime) -> String {
     let id = short_id(&ending.id);
     format!("{id}  {}  {}: {}", ago(ending.ended_at, now), kind(ending), safe(&ending.detail))

@@ -1,4 +1,4 @@
-//! `events`: what happens, as it happens.
+//! `events`: follows events as they happen.
 
 use std::time::Duration;
 
@@ -8,13 +8,13 @@ use super::console::Console;
 use super::draining;
 use super::endings;
 use super::failure::Failure;
-use super::words::{clock, count, safe, safe_or, short_id};
+use super::formatting::{clock, count, safe, safe_or, short_id};
 use crate::contract::{DialerNewsRecord, EndingRecord, EventRecord};
 
-/// A daemon comments on an idle stream every 15 seconds; after three of those it is gone.
+/// Three times the interval at which a daemon sends comments on an idle stream.
 const SILENCE: Duration = Duration::from_secs(45);
 
-/// Prints what happens until the daemon stops; does not return but with a failure.
+/// Prints events until the daemon stops; returns only with a failure.
 pub(super) async fn follow(events: &Events, console: &mut Console) -> Result<u8, Failure> {
     let daemon = Daemon::of(&events.control)?;
     let types = (!events.types.is_empty()).then(|| events.types.join(","));
@@ -26,7 +26,8 @@ pub(super) async fn follow(events: &Events, console: &mut Console) -> Result<u8,
             Err(failure) => {
                 if let Some(id) = &reader.last_id {
                     let id = safe(id);
-                    console.remark(&format!("`--since-id {id}` goes on after the last event"));
+                    console
+                        .print_note(&format!("`--since-id {id}` continues after the last event"));
                 }
                 return Err(failure);
             }
@@ -36,7 +37,7 @@ pub(super) async fn follow(events: &Events, console: &mut Console) -> Result<u8,
             if console.json {
                 console.print(&event.data)?;
             } else {
-                console.print(&told(&event))?;
+                console.print(&format_event(&event))?;
             }
         }
     }
@@ -44,7 +45,7 @@ pub(super) async fn follow(events: &Events, console: &mut Console) -> Result<u8,
 
 /// An event of the stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Heard {
+struct StreamEvent {
     name: String,
     data: String,
 }
@@ -58,11 +59,11 @@ struct Reader {
 }
 
 impl Reader {
-    /// Takes a line; returns the event that it ends.
-    fn read(&mut self, line: &str) -> Option<Heard> {
+    /// Processes a line; returns the event that it completes.
+    fn read(&mut self, line: &str) -> Option<StreamEvent> {
         if line.is_empty() {
             let name = std::mem::take(&mut self.name);
-            return self.data.take().map(|data| Heard { name, data });
+            return self.data.take().map(|data| StreamEvent { name, data });
         }
         let (field, value) = line.split_once(':').unwrap_or((line, ""));
         let value = value.strip_prefix(' ').unwrap_or(value);
@@ -76,17 +77,17 @@ impl Reader {
                 }
                 None => self.data = Some(value.to_owned()),
             },
-            // A comment (an empty field), or one that is not for us.
+            // A comment (an empty field name), or an unknown field.
             _ => {}
         }
         None
     }
 }
 
-/// Tells an event in one line: when, what, which connection.
-fn told(event: &Heard) -> String {
+/// Formats an event as one line: time, type, connection.
+fn format_event(event: &StreamEvent) -> String {
     let Ok(record) = serde_json::from_str::<EventRecord<'static>>(&event.data) else {
-        // Of a later version: what it says is better than nothing.
+        // An event of a later version: print its data as it is.
         return row("", &event.name, &safe(&event.data));
     };
     let word = record.word();
@@ -95,7 +96,7 @@ fn told(event: &Heard) -> String {
             let origin = &connection.origin;
             let way = safe(&origin.direction);
             let peer = safe_or(&origin.peer, "a peer without an address");
-            let mut said = format!("{}  {way} {peer}", short_id(&connection.id));
+            let mut text = format!("{}  {way} {peer}", short_id(&connection.id));
             for (name, value) in [
                 ("route", &origin.route),
                 ("dialer", &origin.dialer),
@@ -103,10 +104,10 @@ fn told(event: &Heard) -> String {
                 ("path", &origin.path),
             ] {
                 if let Some(value) = value {
-                    said.push_str(&format!(" {name}={}", safe(value)));
+                    text.push_str(&format!(" {name}={}", safe(value)));
                 }
             }
-            row(&clock(connection.opened_at), word, &said)
+            row(&clock(connection.opened_at), word, &text)
         }
         EventRecord::Closing { id, state, cause, at } => {
             row(&clock(*at), word, &format!("{}  {} ({})", short_id(id), safe(state), safe(cause)))
@@ -130,11 +131,11 @@ fn told(event: &Heard) -> String {
         EventRecord::Gap { missed, why } => {
             let missed = missed.map_or("some events".to_owned(), |missed| count(missed, "event"));
             let why = match why.as_deref() {
-                Some("expired") => "can no longer be had: the ledger has given them up".into(),
-                Some("not_stored") => "cannot be had: the ledger never had them".into(),
-                Some("too_slow") => "were missed: the reader was too slow".into(),
-                Some(other) => format!("cannot be had ({})", safe(other)),
-                None => "can no longer be had".into(),
+                Some("expired") => "are missing: the ledger has removed them".into(),
+                Some("not_stored") => "are missing: the ledger could not store them".into(),
+                Some("too_slow") => "are missing: the reader was too slow".into(),
+                Some(other) => format!("are missing ({})", safe(other)),
+                None => "are missing".into(),
             };
             row("", word, &format!("{missed} {why}"))
         }
@@ -142,22 +143,22 @@ fn told(event: &Heard) -> String {
 }
 
 fn dialer(news: &DialerNewsRecord<'_>) -> String {
-    let mut said = format!("{} {}", safe(&news.dialer), safe(&news.change));
+    let mut text = format!("{} {}", safe(&news.dialer), safe(&news.change));
     for (name, id) in [("connection", &news.connection), ("replaced", &news.replaced)] {
         if let Some(id) = id {
-            said.push_str(&format!(" {name}={}", short_id(id)));
+            text.push_str(&format!(" {name}={}", short_id(id)));
         }
     }
     for (name, span) in [("gap", &news.gap), ("overlap", &news.overlap)] {
         if let Some(span) = span {
             let span = humantime::format_duration(Duration::from_millis(span.ms));
-            said.push_str(&format!(" {name}={span}"));
+            text.push_str(&format!(" {name}={span}"));
         }
     }
     if let Some(why) = &news.why {
-        said.push_str(&format!(": {}", safe(why)));
+        text.push_str(&format!(": {}", safe(why)));
     }
-    said
+    text
 }
 
 fn ended(ending: &EndingRecord<'_>) -> String {
@@ -166,8 +167,8 @@ fn ended(ending: &EndingRecord<'_>) -> String {
 }
 
 /// `12:00:12.595  open_failed  …`
-fn row(time: &str, word: &str, said: &str) -> String {
-    format!("{time:12}  {:11}  {said}", safe(word))
+fn row(time: &str, word: &str, text: &str) -> String {
+    format!("{time:12}  {:11}  {text}", safe(word))
 }
 
 #[cfg(test)]
@@ -175,7 +176,7 @@ mod tests {
     use super::*;
     use crate::surfaces::cli::tests::samples;
 
-    fn heard(stream: &str) -> (Vec<Heard>, Reader) {
+    fn read_all(stream: &str) -> (Vec<StreamEvent>, Reader) {
         let mut reader = Reader::default();
         let events = stream.lines().filter_map(|line| reader.read(line)).collect();
         (events, reader)
@@ -185,12 +186,15 @@ mod tests {
     fn a_stream_is_cut_into_events() {
         let stream = ": keep-alive\n\nid: 7\nevent: gap\ndata: {\"event\":\"gap\",\ndata: \"missed\":3}\n\n\
                       retry: 1000\n\nid:8\nevent:closing\ndata:{}\n\nevent: ended\n";
-        let (events, reader) = heard(stream);
+        let (events, reader) = read_all(stream);
         assert_eq!(
             events,
             [
-                Heard { name: "gap".into(), data: "{\"event\":\"gap\",\n\"missed\":3}".into() },
-                Heard { name: "closing".into(), data: "{}".into() },
+                StreamEvent {
+                    name: "gap".into(),
+                    data: "{\"event\":\"gap\",\n\"missed\":3}".into()
+                },
+                StreamEvent { name: "closing".into(), data: "{}".into() },
             ]
         );
         assert_eq!(reader.last_id.as_deref(), Some("8"));
@@ -199,7 +203,10 @@ mod tests {
     #[test]
     fn every_event_is_one_line() {
         let line = |record: &EventRecord<'_>| {
-            told(&Heard { name: String::new(), data: serde_json::to_string(record).unwrap() })
+            format_event(&StreamEvent {
+                name: String::new(),
+                data: serde_json::to_string(record).unwrap(),
+            })
         };
         assert_eq!(
             line(&EventRecord::Opened { connection: Box::new(samples::opened()) }),
@@ -233,17 +240,18 @@ mod tests {
         );
         assert_eq!(
             line(&EventRecord::Gap { missed: Some(3), why: Some("too_slow".into()) }),
-            "              gap          3 events were missed: the reader was too slow"
+            "              gap          3 events are missing: the reader was too slow"
         );
         assert_eq!(
             line(&EventRecord::Gap { missed: None, why: None }),
-            "              gap          some events can no longer be had"
+            "              gap          some events are missing"
         );
     }
 
     #[test]
     fn an_event_of_a_later_version_is_shown_and_does_no_harm() {
-        let unknown = Heard { name: "reconnecting".into(), data: "{\"x\":\"\u{1b}[2J\"}".into() };
-        assert_eq!(told(&unknown), "              reconnecting  {\"x\":\"\\u{1b}[2J\"}");
+        let unknown =
+            StreamEvent { name: "reconnecting".into(), data: "{\"x\":\"\u{1b}[2J\"}".into() };
+        assert_eq!(format_event(&unknown), "              reconnecting  {\"x\":\"\\u{1b}[2J\"}");
     }
 }

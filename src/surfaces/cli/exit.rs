@@ -1,7 +1,7 @@
 //! The exit codes of the client commands.
 
-/// What was asked for was done.
+/// The request succeeded.
 pub(super) const DONE: u8 = 0;
 
-/// What was asked for failed.
+/// The request failed.
 pub(super) const FAILED: u8 = 1;

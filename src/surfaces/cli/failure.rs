@@ -1,4 +1,4 @@
-//! What can go wrong with a client command, and the exit code that says so.
+//! The errors of client commands, with their exit codes.
 
 use std::io;
 use std::path::PathBuf;
@@ -7,17 +7,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::StatusCode;
 
-use super::words::safe;
+use super::formatting::safe;
 use crate::contract::ProblemRecord;
 
 /// Why a client command failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
-    /// What was given makes no sense.
+    /// The arguments make no sense.
     #[error("{0}")]
     Usage(String),
-    /// The address of the control API is none.
-    #[error("{given:?} is no address of a control API: {problem}")]
+    /// The address of the control API is invalid.
+    #[error("{given:?} is not an address of a control API: {problem}")]
     Address {
         /// What was given.
         given: String,
@@ -32,7 +32,7 @@ pub(super) enum Failure {
         /// What is wrong.
         error: io::Error,
     },
-    /// Nobody answers there.
+    /// No connection could be made.
     #[error(
         "no daemon can be reached at {address} ({why}): is it running (`lastword serve`), and is \
          that its [control] address (--control, $LASTWORD_CONTROL)?"
@@ -40,34 +40,34 @@ pub(super) enum Failure {
     Unreachable {
         /// Where.
         address: String,
-        /// What the operating system said.
+        /// The error of the operating system.
         why: String,
     },
-    /// The daemon took the question and went away, or fell silent.
+    /// The daemon accepted the request, and then closed the connection or went silent.
     #[error("the daemon at {address} {what}")]
     Lost {
         /// Where.
         address: String,
-        /// What became of it.
+        /// What happened.
         what: String,
     },
-    /// The daemon took longer than it was given.
+    /// The answer took longer than the timeout.
     #[error(
         "the daemon at {address} did not answer within {within:?}: it may be overloaded; --timeout \
-         waits longer"
+         sets a longer wait"
     )]
     Slow {
         /// Where.
         address: String,
-        /// How long it was given.
+        /// The timeout.
         within: Duration,
     },
-    /// Whatever answers there is no control API.
+    /// The server at that address is not a control API.
     #[error("what answers at {address} is not lastword's control API: {why}")]
     NotOurs {
         /// Where.
         address: String,
-        /// What it said instead.
+        /// How its answer differs.
         why: String,
     },
     /// The daemon refused.
@@ -75,10 +75,10 @@ pub(super) enum Failure {
     Refused {
         /// Why.
         problem: Box<ProblemRecord<'static>>,
-        /// The same as it came.
+        /// The response body as received.
         body: Bytes,
     },
-    /// What was asked for did not come to pass.
+    /// The request had no effect, or not the one asked for.
     #[error("{0}")]
     Undone(String),
     /// The output could not be written.
@@ -90,10 +90,10 @@ pub(super) enum Failure {
 }
 
 impl Failure {
-    /// Says that a selector selects no connection.
+    /// Returns the error for a selector that matches no connection.
     pub(super) fn nothing_matches(selector: &str) -> Self {
         Self::Undone(format!(
-            "nothing matches {}: `lastword ls` lists what is open",
+            "no connection matches {}: `lastword ls` lists open connections",
             safe(selector)
         ))
     }
@@ -101,7 +101,7 @@ impl Failure {
     /// Returns the exit code (CONTRACT section 4).
     pub(super) fn exit_code(&self) -> u8 {
         match self {
-            // Whoever reads the output has read enough, as `head` does.
+            // The reader has read enough, like `head`.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
             Self::Refused { .. } | Self::Undone(_) | Self::Output(_) | Self::Runtime(_) => 1,
             Self::Usage(_) | Self::Address { .. } | Self::File { .. } => 2,
@@ -112,7 +112,7 @@ impl Failure {
         }
     }
 
-    /// Tells whether the daemon said that there is no such thing.
+    /// Returns whether the daemon answered 404.
     pub(super) fn is_not_found(&self) -> bool {
         match self {
             Self::Refused { problem, .. } => problem.status == StatusCode::NOT_FOUND.as_u16(),
@@ -130,10 +130,10 @@ impl Failure {
     }
 }
 
-/// Says what the daemon cannot know that whoever asked needs.
+/// Returns a remedy that only the CLI knows, for a refusal by the daemon.
 fn remedy(problem: &ProblemRecord<'_>) -> &'static str {
     if problem.status == StatusCode::UNAUTHORIZED.as_u16() {
-        " (give the token by --token-file or $LASTWORD_TOKEN)"
+        " (give the token with --token-file or $LASTWORD_TOKEN)"
     } else {
         ""
     }

@@ -1,26 +1,26 @@
-//! What `ls` and `endings` have in common: pages that become one table.
+//! Paged listings shown as one table, for `ls` and `endings`.
 
 use super::api::{Answer, Daemon, Page};
 use super::console::{Console, Look};
 use super::exit::DONE;
 use super::failure::Failure;
 
-/// What is listed, and what is said where a table says nothing.
+/// The description of a listing.
 pub(super) struct Paged<'a> {
     pub path: &'static str,
     pub filters: &'a [(&'static str, Option<String>)],
     pub limit: u64,
-    /// Said if there is nothing.
+    /// The note for an empty listing.
     pub nothing: &'static str,
-    /// Said if there is more than `limit`.
+    /// The note if there are more than `limit` items.
     pub more: &'static str,
 }
 
 impl Paged<'_> {
-    /// Lists all pages in one table; with `--json`, prints each as it came.
+    /// Shows all pages in one table; with `--json`, prints each as received.
     ///
     /// # Errors
-    /// What [`Daemon::call`] says, and [`Failure::Output`].
+    /// Those of [`Daemon::call`], and [`Failure::Output`].
     pub(super) async fn show<P: Page>(
         &self,
         daemon: &Daemon,
@@ -34,12 +34,12 @@ impl Paged<'_> {
             return Ok(DONE);
         }
         if listed.items.is_empty() {
-            console.remark(self.nothing);
+            console.print_note(self.nothing);
             return Ok(DONE);
         }
         console.print(&table(&listed.items, console.look))?;
         if listed.more {
-            console.remark(self.more);
+            console.print_note(self.more);
         }
         Ok(DONE)
     }

@@ -1,4 +1,4 @@
-//! `ls` and `show`: the connections that are open.
+//! `ls` and `show`: open connections.
 
 use comfy_table::Color;
 
@@ -6,13 +6,13 @@ use super::api::{Daemon, path};
 use super::arguments::{Ls, Show};
 use super::console::{Console, Look};
 use super::failure::Failure;
+use super::formatting::{count, lasting, lasting_short, safe, safe_or, short_id, size, utc};
 use super::listing::Paged;
 use super::selector::Tag;
 use super::table::{Column, Content, Entry, Listing, draw_pairs};
-use super::words::{count, lasting, lasting_short, safe, safe_or, short_id, size, utc};
 use crate::contract::{ConnectionPage, ConnectionRecord, OriginRecord, UpstreamRecord};
 
-/// Lists the connections that are open.
+/// Lists open connections.
 pub(super) async fn ls(ls: &Ls, console: &mut Console) -> Result<u8, Failure> {
     let daemon = Daemon::of(&ls.control)?;
     let filters = [
@@ -28,20 +28,22 @@ pub(super) async fn ls(ls: &Ls, console: &mut Console) -> Result<u8, Failure> {
         filters: &filters,
         limit: ls.limit,
         nothing: "no connections",
-        more: "there are more: --limit lists as many as it says, 0 all",
+        more: "there are more: raise --limit, or use 0 for all",
     };
     paged.show::<ConnectionPage<'static>>(&daemon, table, console).await
 }
 
-/// Shows one open connection whole.
+/// Shows all details of one open connection.
 pub(super) async fn show(show: &Show, console: &mut Console) -> Result<u8, Failure> {
     let daemon = Daemon::of(&show.control)?;
     let answer = match daemon.get(&path("/v1/connections", &show.id, "")).await {
         Err(failure) if failure.is_not_found() => {
-            // The refusal is said by the daemon's own words, and by a remedy that it cannot know.
-            let code = console.complain(&failure);
-            console
-                .remark(&format!("if it has ended, `lastword why {}` tells how", safe(&show.id)));
+            // The failure prints the daemon's own text; add the remedy that only the CLI knows.
+            let code = console.print_failure(&failure);
+            console.print_note(&format!(
+                "if it has ended, `lastword why {}` explains how",
+                safe(&show.id)
+            ));
             return Ok(code);
         }
         other => other?,
@@ -52,7 +54,7 @@ pub(super) async fn show(show: &Show, console: &mut Console) -> Result<u8, Failu
 const COLUMNS: [Column; 11] = [
     Column { title: "ID", rank: 0, content: Content::Word },
     Column { title: "STATE", rank: 0, content: Content::Word },
-    Column { title: "WAY", rank: 7, content: Content::Word },
+    Column { title: "DIRECTION", rank: 7, content: Content::Word },
     Column { title: "ROUTE", rank: 2, content: Content::Text },
     Column { title: "PEER", rank: 1, content: Content::Word },
     Column { title: "SUBJECT", rank: 3, content: Content::Text },
@@ -71,7 +73,7 @@ fn table(connections: &[ConnectionRecord<'_>], look: Look) -> String {
             short_id(&connection.id).into(),
             state(&connection.state),
             safe(&origin.direction).trim_end_matches("bound").into(),
-            safe_or(place(origin), "-").into(),
+            safe_or(route_or_dialer(origin), "-").into(),
             safe_or(&origin.peer, "-").into(),
             safe_or(&origin.subject, "-").into(),
             lasting_short(connection.open_ms).into(),
@@ -91,8 +93,10 @@ fn state(state: &str) -> Entry {
     }
 }
 
-/// The route of an inbound connection, the dialer of an outbound one.
-pub(super) fn place<'a, 'b>(origin: &'a OriginRecord<'b>) -> &'a Option<std::borrow::Cow<'b, str>> {
+/// Returns the route of an inbound connection, or the dialer of an outbound one.
+pub(super) fn route_or_dialer<'a, 'b>(
+    origin: &'a OriginRecord<'b>,
+) -> &'a Option<std::borrow::Cow<'b, str>> {
     if origin.route.is_some() { &origin.route } else { &origin.dialer }
 }
 
@@ -103,7 +107,7 @@ fn queued(connection: &ConnectionRecord<'_>) -> String {
     }
 }
 
-/// Every fact of a connection that is known, each with its name.
+/// Returns every known property of a connection with its name.
 fn whole(connection: &ConnectionRecord<'_>) -> Vec<(String, String)> {
     let mut pairs = Pairs(Vec::new());
     pairs.add("id", &connection.id);
@@ -196,11 +200,11 @@ mod tests {
         let drawn = table(&[samples::connection(), samples::dialled()], Look::PLAIN);
         assert_eq!(
             drawn,
-            "ID            STATE       WAY  ROUTE  PEER               SUBJECT   OPEN  IDLE  IN  OUT  \
+            "ID            STATE       DIRECTION  ROUTE  PEER               SUBJECT   OPEN  IDLE  IN  OUT  \
              \x20    QUEUED\n\
-             5b8f0a6d4c17  open        in   chat   203.0.113.9:51342  ann      3h12m  12ms  10    9  \
+             5b8f0a6d4c17  open        in         chat   203.0.113.9:51342  ann      3h12m  12ms  10    9  \
              \x20         0\n\
-             5b8f0a6d4c18  close_sent  out  feed   198.51.100.7:443   -           1s     -   0    0  \
+             5b8f0a6d4c18  close_sent  out        feed   198.51.100.7:443   -           1s     -   0    0  \
              2 (1.5 KiB)"
         );
     }

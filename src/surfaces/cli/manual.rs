@@ -1,4 +1,4 @@
-//! `completion` and `man`: what a package installs beside the program.
+//! `completion` and `man`: files that a package installs with the program.
 
 mod configuration;
 
@@ -33,7 +33,7 @@ pub(super) fn man(man: &Man, command: clap::Command, console: &mut Console) -> R
         Some(directory) => {
             let wrap = |error| Failure::File { path: directory.clone(), error };
             fs::create_dir_all(directory).map_err(wrap)?;
-            // Only then the subcommands know their whole names.
+            // Building the command gives the subcommands their full names.
             command.build();
             write_pages(&command, directory).map_err(wrap)?;
             let file = directory.join(configuration::FILE);
@@ -51,8 +51,8 @@ fn write_pages(command: &clap::Command, directory: &Path) -> io::Result<()> {
     fs::write(directory.join(file), page(command.clone())?)
 }
 
-/// Writes the page of one command. clap_mangen fills the lines of the examples like prose, so they
-/// are a section of ours.
+/// Generates the page of one command. clap_mangen reflows the lines of the examples, so they are
+/// written here as a section of their own.
 fn page(command: clap::Command) -> io::Result<Vec<u8>> {
     let command_name = command.get_name().to_owned();
     let extra = command.get_after_long_help().map(ToString::to_string);
@@ -94,7 +94,7 @@ mod tests {
         let (examples, rest) = examples.split_once("\n.fi").unwrap();
         assert!(
             examples.lines().any(|line| line.trim()
-                == "lastword why ann \\-\\-json          the same as the API returned it"),
+                == "lastword why ann \\-\\-json          exactly what the API returned"),
             "{examples}"
         );
         assert!(rest.trim().is_empty() && !page.contains("EXTRA"), "{page}");

@@ -13,10 +13,10 @@ use super::arguments::{Broadcast, Payload, Send};
 use super::console::Console;
 use super::exit::{DONE, FAILED};
 use super::failure::Failure;
-use super::words::{count, short_id};
+use super::formatting::{count, short_id};
 use crate::contract::BroadcastRecord;
 
-/// The longest message that is read from a file, in bytes; no daemon is meant to take more.
+/// The maximum size of a message from a file, in bytes.
 const LONGEST: u64 = 16 * 1024 * 1024;
 
 /// Sends a message into one connection.
@@ -41,12 +41,12 @@ pub(super) async fn broadcast(broadcast: &Broadcast, console: &mut Console) -> R
         return Err(Failure::nothing_matches(&broadcast.select.to_string()));
     }
     if !console.json {
-        console.print(&say(&report))?;
+        console.print(&summarize(&report))?;
     }
     Ok(if report.queued == 0 { FAILED } else { DONE })
 }
 
-fn say(report: &BroadcastRecord) -> String {
+fn summarize(report: &BroadcastRecord) -> String {
     let queued = format!("queued for {} of {}", report.queued, count(report.matched, "connection"));
     match report.refused {
         0 => queued,
@@ -56,19 +56,19 @@ fn say(report: &BroadcastRecord) -> String {
     }
 }
 
-/// Returns the member of the body that carries the message.
+/// Returns the key and value of the request body for the message.
 fn payload(payload: &Payload) -> Result<Option<(String, Value)>, Failure> {
     let pair = match (&payload.text, &payload.binary_file) {
         (_, Some(file)) => ("binary", STANDARD.encode(bytes(file)?)),
         (Some(text), None) if text == "-" => {
             let text = String::from_utf8(bytes(Path::new("-"))?).map_err(|_| {
-                let why = "standard input is not UTF-8: --binary-file - sends it as it is";
+                let why = "standard input is not UTF-8: use --binary-file - to send it as a binary message";
                 Failure::Usage(why.to_owned())
             })?;
             ("text", text)
         }
         (Some(text), None) => ("text", text.clone()),
-        // Never: the arguments demand one of the two.
+        // Unreachable: the arguments require one of the two.
         (None, None) => return Ok(None),
     };
     Ok(Some((pair.0.to_owned(), json!(pair.1))))
@@ -85,7 +85,7 @@ fn bytes(path: &Path) -> Result<Vec<u8>, Failure> {
     read.map_err(wrap)?;
     if bytes.len() as u64 > LONGEST {
         let path = path.display();
-        return Err(Failure::Usage(format!("{path}: a message of more than {LONGEST} bytes")));
+        return Err(Failure::Usage(format!("{path}: the message has more than {LONGEST} bytes")));
     }
     Ok(bytes)
 }
@@ -124,7 +124,8 @@ mod tests {
 
     #[test]
     fn a_broadcast_says_who_took_it() {
-        let report = |matched, queued, refused| say(&BroadcastRecord { matched, queued, refused });
+        let report =
+            |matched, queued, refused| summarize(&BroadcastRecord { matched, queued, refused });
         assert_eq!(report(1, 1, 0), "queued for 1 of 1 connection");
         assert_eq!(
             report(9, 7, 2),

@@ -1,4 +1,4 @@
-//! Which connections are meant, as people write it.
+//! Selectors of connections on the command line.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,17 +8,17 @@ use crate::contract::SelectorRecord;
 /// A selection of connections: `all`, or `route=chat,subject=ann,tag=room:7,upstream=ws://app`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Selected {
-    /// The name of their route.
+    /// The route.
     pub route: Option<String>,
-    /// Who they are.
+    /// The subject.
     pub subject: Option<String>,
-    /// A label that they have.
+    /// A tag.
     pub tag: Option<Tag>,
-    /// The application that they are passed on to.
+    /// The URL of the application behind a relay.
     pub upstream: Option<String>,
 }
 
-/// A label: its name and its value.
+/// A tag: its name and value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tag {
     /// Its name.
@@ -27,16 +27,16 @@ pub struct Tag {
     pub value: String,
 }
 
-/// A text that selects nothing.
+/// Why a text is not a selector.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidSelector {
-    /// A part without a name that can be selected by.
+    /// A part is not a valid pair of name and value.
     #[error(
-        "{0:?} selects nothing: write all, or route=NAME, subject=NAME, tag=NAME:VALUE and \
+        "{0:?} is not a selector: write all, or route=NAME, subject=NAME, tag=NAME:VALUE and \
          upstream=URL, joined by commas"
     )]
     Part(String),
-    /// Two parts of one name.
+    /// A name occurs twice.
     #[error("{0} is given twice: a connection can have only one")]
     Twice(&'static str),
     /// A tag without a name or a value.
@@ -45,7 +45,7 @@ pub enum InvalidSelector {
 }
 
 impl Selected {
-    /// Returns the pairs of a query.
+    /// Returns the selector as pairs of a query.
     pub fn query(&self) -> [(&'static str, Option<String>); 4] {
         [
             ("route", self.route.clone()),
@@ -55,14 +55,14 @@ impl Selected {
         ]
     }
 
-    /// Returns the parts that are given, as an object of JSON.
+    /// Returns the selector as a JSON object.
     pub fn to_json(&self) -> serde_json::Value {
         let parts = self.query().into_iter();
         let given = parts.filter_map(|(name, value)| Some((name.to_owned(), value?.into())));
         serde_json::Value::Object(given.collect())
     }
 
-    /// Writes a selection as people write it.
+    /// Formats a selector as on the command line.
     pub fn describe(select: &SelectorRecord<'_>) -> String {
         join([
             ("route", select.route.as_deref()),
@@ -87,7 +87,7 @@ fn join(parts: [(&str, Option<&str>); 4]) -> String {
 }
 
 impl Tag {
-    /// Writes it as the contract does: `name:value`.
+    /// Formats it as in the contract: `name:value`.
     pub fn to_contract(&self) -> String {
         format!("{}:{}", self.name, self.value)
     }
@@ -125,7 +125,7 @@ impl FromStr for Selected {
 impl FromStr for Tag {
     type Err = InvalidSelector;
 
-    /// Takes `name:value` and `name=value`, whichever separator comes first.
+    /// Accepts `name:value` and `name=value`; the first separator counts.
     fn from_str(text: &str) -> Result<Self, InvalidSelector> {
         match text.split_once([':', '=']) {
             Some((name, value)) if !name.is_empty() && !value.is_empty() => {
@@ -156,7 +156,7 @@ mod tests {
 
     #[test]
     fn what_selects_nothing_is_refused() {
-        // An empty or misspelt selector must never be taken for all of them.
+        // An empty or misspelt selector must never mean all connections.
         for wrong in ["", "ALL", "route=", "subject=", "route=a,", "all,route=a", "rout=a", "chat"]
         {
             assert!(matches!(parse(wrong), Err(InvalidSelector::Part(_))), "{wrong}");

@@ -1,15 +1,15 @@
-//! `status`: how the daemon fares.
+//! `status`: the state of the daemon.
 
 use super::api::Daemon;
 use super::arguments::Status;
 use super::console::Console;
 use super::draining;
 use super::failure::Failure;
+use super::formatting::{count, lasting, safe, utc};
 use super::table::draw_pairs;
-use super::words::{count, lasting, safe, utc};
 use crate::contract::StatusRecord;
 
-/// Tells how the daemon fares.
+/// Shows the state of the daemon.
 pub(super) async fn status(status: &Status, console: &mut Console) -> Result<u8, Failure> {
     let daemon = Daemon::of(&status.control)?;
     let answer = daemon.get("/v1/status").await?;
@@ -53,23 +53,23 @@ fn phase(status: &StatusRecord<'_>) -> String {
 
 fn ledger(status: &StatusRecord<'_>) -> String {
     let ledger = &status.ledger;
-    let mut said = safe(&ledger.state).into_owned();
+    let mut text = safe(&ledger.state).into_owned();
     if let Some(problem) = &ledger.problem {
-        said.push_str(&format!(": {}", safe(problem)));
+        text.push_str(&format!(": {}", safe(problem)));
     }
     if ledger.unrecorded > 0 {
-        said.push_str(&format!(
-            "; {} could not be stored since the start, they are in the log",
+        text.push_str(&format!(
+            "; {} could not be stored since the start (see the log)",
             count(ledger.unrecorded, "ending")
         ));
     }
     if ledger.recovered > 0 {
-        said.push_str(&format!(
-            "; {} of the process before recorded as process_died",
+        text.push_str(&format!(
+            "; {} of the previous process recorded as process_died",
             count(ledger.recovered, "connection")
         ));
     }
-    said
+    text
 }
 
 #[cfg(test)]
@@ -105,7 +105,7 @@ mod tests {
         for part in [
             "does not add up",
             "degraded: the disk is full: make room; 1 ending could not be stored",
-            "2 connections of the process before",
+            "2 connections of the previous process",
             "running: 3 of 10 closed",
         ] {
             assert!(drawn.contains(part), "{part}\n{drawn}");

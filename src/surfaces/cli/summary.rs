@@ -1,12 +1,12 @@
-//! `endings --summary`: what connections ended of, in bars.
+//! `endings --summary`: counts of endings, with bars.
 
 use super::api::{Daemon, query};
 use super::arguments::Endings;
 use super::console::{Console, Look};
 use super::exit::DONE;
 use super::failure::Failure;
+use super::formatting::{code_name, count, safe, stamp};
 use super::table::{Column, Content, Listing};
-use super::words::{code_name, count, safe, stamp};
 use crate::contract::{CountRecord, SummaryRecord};
 
 /// Counts endings.
@@ -25,20 +25,20 @@ pub(super) async fn summary(endings: &Endings, console: &mut Console) -> Result<
     }
     let summary: SummaryRecord<'static> = answer.read()?;
     if summary.counts.is_empty() {
-        console.remark("no endings");
+        console.print_note("no endings");
         return Ok(DONE);
     }
     console.print(&bars(&summary, console.look))?;
     Ok(DONE)
 }
 
-/// How wide a bar is at most; longer ones say no more.
+/// The maximum width of a bar.
 const LONGEST_BAR: usize = 40;
-/// A bar shorter than this says nothing and is left out.
+/// The minimum width for bars; with less they are left out.
 const SHORTEST_BAR: usize = 5;
-/// The part of a name that comes before bars.
+/// The width of a name that takes precedence over the bars.
 const NAME: usize = 30;
-/// `COUNT` and `100.0 %`, and the gaps around them.
+/// The width of `COUNT` and `100.0 %` with the gaps around them.
 const SHARE: usize = 7;
 
 fn bars(summary: &SummaryRecord<'_>, look: Look) -> String {
@@ -62,7 +62,7 @@ fn bars(summary: &SummaryRecord<'_>, look: Look) -> String {
         let share = percentage(one.count, summary.total);
         listing.add(vec![name.into(), one.count.to_string().into(), share.into(), bar.into()]);
     }
-    format!("{}\n{} in all", listing.draw(look), count(summary.total, "ending"))
+    format!("{}\n{} in total", listing.draw(look), count(summary.total, "ending"))
 }
 
 fn name(by: &str, one: &CountRecord<'_>) -> String {
@@ -86,7 +86,7 @@ fn title(by: &str) -> &'static str {
 }
 
 fn percentage(part: u64, whole: u64) -> String {
-    // Shares are for people: a double holds what a percentage with one decimal can show.
+    // A double is precise enough for one decimal.
     let share = if whole == 0 { 0.0 } else { part as f64 * 100.0 / whole as f64 };
     format!("{share:.1} %")
 }
@@ -101,7 +101,7 @@ fn bar(part: u64, most: u64, room: usize, look: Look) -> String {
         let full = (u128::from(part) * room).div_ceil(u128::from(most));
         return "#".repeat(usize::try_from(full).unwrap_or(0));
     }
-    // Something is never nothing.
+    // A count above zero always has a visible bar.
     let eighths = (u128::from(part) * room * 8).div_ceil(u128::from(most));
     let eighths = usize::try_from(eighths).unwrap_or(0);
     let mut bar = "█".repeat(eighths / 8);
@@ -140,7 +140,7 @@ mod tests {
                 "KIND       COUNT   SHARE\n\
                  clean          3  75.0 %  {}\n\
                  path_lost      1  25.0 %  {}\n\
-                 4 endings in all",
+                 4 endings in total",
                 "#".repeat(40),
                 "#".repeat(14)
             )
@@ -155,7 +155,7 @@ mod tests {
             "KIND       COUNT   SHARE\n\
              clean        160  99.4 %  ██████████████\n\
              path_lost      1   0.6 %  ▏\n\
-             161 endings in all"
+             161 endings in total"
                 .replace("██████████████", "█████████████")
         );
         assert!(bars(&counts, at(28, true)).lines().all(|line| !line.contains('█')));
@@ -173,7 +173,7 @@ mod tests {
     #[test]
     fn codes_are_named_and_hostile_names_escaped() {
         let drawn = bars(&summary("code", &[(Some("1006"), 1)]), Look::PLAIN);
-        assert!(drawn.contains("1006 no Close came"), "{drawn}");
+        assert!(drawn.contains("1006 no Close received"), "{drawn}");
         let drawn = bars(&summary("user_agent", &[(Some("\u{1b}[2J"), 1)]), Look::PLAIN);
         assert!(drawn.contains("\\u{1b}[2J") && !drawn.contains('\u{1b}'), "{drawn}");
     }

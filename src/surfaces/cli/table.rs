@@ -1,4 +1,4 @@
-//! Tables for people: as wide as the terminal, and whole where there is none.
+//! Tables for people: fitted to the terminal, or at full width in a pipe or file.
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{
@@ -7,31 +7,31 @@ use comfy_table::{
 
 use super::console::Look;
 
-/// Between two columns.
+/// The gap between two columns.
 const GAP: u16 = 2;
 
-/// Where there is little room, a text keeps at least so much of itself.
+/// The minimum width to which a text is cut in a narrow terminal.
 const LEAST_TEXT: u16 = 12;
 
 /// A column of a listing.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Column {
-    /// What stands above it.
+    /// The heading.
     pub title: &'static str,
-    /// Where there is little room the column with the highest rank goes first; those of rank 0 stay.
+    /// In a narrow terminal the column with the highest rank is dropped first; rank 0 always stays.
     pub rank: u8,
-    /// Whether it holds texts that may be cut, numbers, or words that people type.
+    /// Whether it holds texts that may be cut, numbers, or words that people type again.
     pub content: Content,
 }
 
-/// What a column holds.
+/// The content of a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Content {
     /// Texts, which may be cut.
     Text,
-    /// Words, which may not.
+    /// Words, which must not be cut.
     Word,
-    /// Numbers, which may not, and which end where the column does.
+    /// Numbers, which must not be cut and are aligned right.
     Number,
 }
 
@@ -74,7 +74,7 @@ impl Listing {
         self.rows.push(row);
     }
 
-    /// Draws it.
+    /// Formats the table.
     pub(super) fn draw(&self, look: Look) -> String {
         let shown = self.fitting(look);
         let mut table = plain(look);
@@ -110,7 +110,7 @@ impl Listing {
         table.trim_fmt()
     }
 
-    /// Returns the columns that there is room for.
+    /// Returns the columns that fit.
     fn fitting(&self, look: Look) -> Vec<usize> {
         let mut shown: Vec<usize> = (0..self.columns.len()).collect();
         let Some(width) = look.width else { return shown };
@@ -142,10 +142,10 @@ impl Listing {
     }
 }
 
-/// Draws names and what belongs to them, wrapped at words where there is room for both side by
-/// side, else one below the other.
+/// Formats pairs of name and text: side by side and wrapped at words, or one below the other in a
+/// narrow terminal.
 pub(super) fn draw_pairs(pairs: &[(String, String)], look: Look) -> String {
-    /// Below this, what stands beside a name would be a column of single words.
+    /// With less than this, the texts would be columns of single words.
     const NARROW: usize = 60;
     /// Longer lines are hard to read.
     const WIDEST: usize = 100;

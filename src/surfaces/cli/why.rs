@@ -1,11 +1,11 @@
-//! `why`: how a connection ended, whose deed it was, and what to do about it.
+//! `why`: how a connection ended, whose fault it was, and what to do about it.
 
 mod closing;
 mod evidence;
 mod facts;
+mod live_status;
 mod meaning;
 mod remedy;
-mod standing;
 mod story;
 #[cfg(test)]
 mod tests;
@@ -19,48 +19,48 @@ use super::console::Console;
 use super::endings;
 use super::exit::DONE;
 use super::failure::Failure;
+use super::formatting::{count, lasting, safe, short_id};
 use super::table::wrap;
-use super::words::{count, lasting, safe, short_id};
 use crate::contract::{ConnectionPage, ConnectionRecord, EndingPageRecord, EndingRecord};
 use crate::vocabulary::ConnectionName;
 
-use standing::Standing;
+use live_status::LiveStatus;
 use story::Story;
 
-/// The newest ending is told whole, and so many before it in one line each.
+/// The newest ending is explained in full; this many earlier ones get one line each.
 const EARLIER: usize = 5;
 
-/// Tells how the connection, or the connections, that a word means came to their end.
+/// Explains how the connections that match an id, a peer or a subject ended.
 pub(super) async fn why(why: &Why, console: &mut Console) -> Result<u8, Failure> {
     let daemon = Daemon::of(&why.control)?;
     let word = why.word.as_str();
     if word.parse::<ConnectionName>().is_ok() {
         if let Some(answer) = daemon.find(&path("/v1/endings", word, "")).await? {
-            return tell_one(&answer, console);
+            return show_ending(&answer, console);
         }
         if let Some(answer) = daemon.find(&path("/v1/connections", word, "")).await? {
-            return tell_live(&answer, console);
+            return show_live(&answer, console);
         }
     }
     if is_address(word)
         && let Some((answer, page)) = newest(&daemon, "peer", word).await?
     {
-        return tell_newest(word, &answer, &page, &[], console);
+        return show_newest(word, &answer, &page, &[], console);
     }
     let ended = newest(&daemon, "subject", word).await?;
     let live = live(&daemon, word).await?;
     match (ended, live) {
         (Some((answer, page)), (_, live)) => {
-            tell_newest(word, &answer, &page, &live.connections, console)
+            show_newest(word, &answer, &page, &live.connections, console)
         }
         (None, (answer, live)) if !live.connections.is_empty() => {
-            tell_all_live(word, &answer, &live.connections, console)
+            show_all_live(word, &answer, &live.connections, console)
         }
         (None, _) => Err(Failure::Undone(unknown(word))),
     }
 }
 
-/// Tells whether a word can be what a record has as its peer.
+/// Returns whether the text could be a recorded peer.
 fn is_address(word: &str) -> bool {
     let unbracketed = word.strip_prefix('[').and_then(|word| word.strip_suffix(']'));
     word.parse::<SocketAddr>().is_ok()
@@ -89,46 +89,46 @@ async fn live(
     Ok((answer, page))
 }
 
-fn tell_one(answer: &Answer, console: &mut Console) -> Result<u8, Failure> {
+fn show_ending(answer: &Answer, console: &mut Console) -> Result<u8, Failure> {
     console.show(answer, |look| {
         let ending: EndingRecord<'static> = answer.read()?;
         Ok(Story::of(&ending, SystemTime::now()).draw(look))
     })
 }
 
-fn tell_live(answer: &Answer, console: &mut Console) -> Result<u8, Failure> {
+fn show_live(answer: &Answer, console: &mut Console) -> Result<u8, Failure> {
     console.show(answer, |look| {
         let connection: ConnectionRecord<'static> = answer.read()?;
-        Ok(Standing::of(&connection).draw(look))
+        Ok(LiveStatus::of(&connection).draw(look))
     })
 }
 
-fn tell_newest(
+fn show_newest(
     word: &str,
     answer: &Answer,
     page: &EndingPageRecord<'_>,
     live: &[ConnectionRecord<'_>],
     console: &mut Console,
 ) -> Result<u8, Failure> {
-    // A page that is handed over is not empty.
+    // The caller has checked that the page is not empty.
     let Some((newest, earlier)) = page.endings.split_first() else { return Ok(DONE) };
     console.show(answer, |look| {
         let now = SystemTime::now();
-        let mut said = Story::of(newest, now).draw(look);
+        let mut text = Story::of(newest, now).draw(look);
         if !earlier.is_empty() {
-            said.push_str(&format!("\n\nBefore that, {} ended like this:", safe(word)));
+            text.push_str(&format!("\n\nBefore that, {} ended like this:", safe(word)));
             for ending in earlier.iter().take(EARLIER) {
-                said.push_str(&format!("\n  {}", wrap(&endings::line(ending, now), look)));
+                text.push_str(&format!("\n  {}", wrap(&endings::line(ending, now), look)));
             }
         }
         if !live.is_empty() {
-            said.push_str(&format!("\n\n{}", open_now(word, live)));
+            text.push_str(&format!("\n\n{}", open_now(word, live)));
         }
-        Ok(said)
+        Ok(text)
     })
 }
 
-fn tell_all_live(
+fn show_all_live(
     word: &str,
     answer: &Answer,
     live: &[ConnectionRecord<'_>],
@@ -136,16 +136,16 @@ fn tell_all_live(
 ) -> Result<u8, Failure> {
     console.show(answer, |look| {
         Ok(match live {
-            [connection] => Standing::of(connection).draw(look),
+            [connection] => LiveStatus::of(connection).draw(look),
             several => open_now(word, several),
         })
     })
 }
 
-/// Names the connections of a subject that have not ended.
+/// Lists the connections of a subject that are still open.
 fn open_now(word: &str, live: &[ConnectionRecord<'_>]) -> String {
     let number = match live.len() {
-        // There may be more than were asked for.
+        // The request was limited to this many.
         EARLIER => format!("at least {EARLIER} connections"),
         number => count(number as u64, "connection"),
     };
@@ -159,8 +159,8 @@ fn open_now(word: &str, live: &[ConnectionRecord<'_>]) -> String {
 
 fn unknown(word: &str) -> String {
     format!(
-        "nothing is known of {word:?}: no connection has this id, and none is recorded of such a \
-         peer or subject; `lastword endings` lists what is recorded, `lastword ls` what is open \
-         (an id has at least its last 12 digits)"
+        "no connection is known with the id, peer or subject {word:?}: `lastword endings` lists \
+         recorded endings, `lastword ls` open connections (give at least the last 12 digits of an \
+         id)"
     )
 }

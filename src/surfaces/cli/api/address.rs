@@ -1,4 +1,4 @@
-//! Where the control API is, and the token that it wants to see.
+//! The address of the control API, and the token.
 
 use std::fmt;
 use std::fs::File;
@@ -10,13 +10,13 @@ use http::header::HeaderValue;
 
 use crate::surfaces::cli::failure::Failure;
 
-/// Where the control API is if nobody says.
+/// The default address of the control API.
 const DEFAULT: &str = "http://127.0.0.1:8081";
 
-/// No file of tokens is longer.
+/// The maximum size of a token file.
 const LONGEST_TOKEN_FILE: u64 = 64 * 1024;
 
-/// Where the control API is.
+/// The address of the control API.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Address {
     /// At a host and port, below a path that may be empty.
@@ -26,7 +26,7 @@ pub(super) enum Address {
 }
 
 impl Address {
-    /// Returns what is sent as `Host`.
+    /// Returns the `Host` header.
     pub(super) fn host(&self) -> String {
         match self {
             Self::Tcp { host, port: 80, .. } => host.clone(),
@@ -35,7 +35,7 @@ impl Address {
         }
     }
 
-    /// Returns what precedes every path.
+    /// Returns the prefix of every path.
     pub(super) fn prefix(&self) -> &str {
         match self {
             Self::Tcp { prefix, .. } => prefix,
@@ -53,7 +53,7 @@ impl fmt::Display for Address {
     }
 }
 
-/// Returns the address that was given, or that `LASTWORD_CONTROL` names, or the default.
+/// Returns the given address, or that in `LASTWORD_CONTROL`, or the default.
 pub(super) fn address(given: Option<&str>) -> Result<Address, Failure> {
     match given {
         Some(given) => parse(given),
@@ -67,7 +67,7 @@ pub(super) fn address(given: Option<&str>) -> Result<Address, Failure> {
 fn parse(given: &str) -> Result<Address, Failure> {
     let refuse = |problem| Failure::Address { given: given.to_owned(), problem };
     if let Some(path) = given.strip_prefix("unix:") {
-        // unix:/run/x.sock, and unix:///run/x.sock as others write it.
+        // Both unix:/run/x.sock and unix:///run/x.sock are common.
         let path = path.strip_prefix("//").unwrap_or(path);
         if path.is_empty() {
             return Err(refuse("write the path of the socket after unix:"));
@@ -83,23 +83,23 @@ fn parse(given: &str) -> Result<Address, Failure> {
         return Err(refuse("write http://HOST:PORT or unix:PATH"));
     }
     let uri: Uri = given.parse().map_err(|_| refuse("write http://HOST:PORT or unix:PATH"))?;
-    let authority = uri.authority().ok_or_else(|| refuse("it names no host"))?;
+    let authority = uri.authority().ok_or_else(|| refuse("it has no host"))?;
     if authority.as_str().contains('@') {
-        return Err(refuse("credentials have no place in it; give the token by --token-file"));
+        return Err(refuse("it must not contain credentials; give the token with --token-file"));
     }
     if uri.query().is_some() {
-        return Err(refuse("it has a query"));
+        return Err(refuse("it must not have a query"));
     }
     let host = authority.host();
     let port = match authority.as_str().strip_prefix(host).and_then(|rest| rest.strip_prefix(':')) {
         None => 80,
-        Some(port) => port.parse().map_err(|_| refuse("its port is no number up to 65535"))?,
+        Some(port) => port.parse().map_err(|_| refuse("its port is not a number up to 65535"))?,
     };
     let prefix = uri.path().trim_end_matches('/').to_owned();
     Ok(Address::Tcp { host: host.to_owned(), port, prefix })
 }
 
-/// Returns the credentials for the token of this file, or of `LASTWORD_TOKEN`.
+/// Returns the credentials for the token in this file, or in `LASTWORD_TOKEN`.
 pub(super) fn token(file: Option<&Path>) -> Result<Option<HeaderValue>, Failure> {
     let token = match file {
         Some(path) => {
@@ -109,7 +109,7 @@ pub(super) fn token(file: Option<&Path>) -> Result<Option<HeaderValue>, Failure>
             file.read_to_string(&mut text).map_err(wrap)?;
             let token = first_token(&text).map(str::to_owned);
             Some(token.ok_or_else(|| {
-                Failure::Usage(format!("{}: there is no token in this file", path.display()))
+                Failure::Usage(format!("{}: this file contains no token", path.display()))
             })?)
         }
         None => std::env::var("LASTWORD_TOKEN").ok().map(|token| token.trim().to_owned()),
@@ -117,7 +117,7 @@ pub(super) fn token(file: Option<&Path>) -> Result<Option<HeaderValue>, Failure>
     token.filter(|token| !token.is_empty()).map(|token| credentials(&token)).transpose()
 }
 
-/// Takes the first line that is neither empty nor a comment, without the token's name.
+/// Returns the first line that is neither empty nor a comment, without the token's name.
 fn first_token(text: &str) -> Option<&str> {
     let mut lines = text.lines().map(str::trim);
     let line = lines.find(|line| !line.is_empty() && !line.starts_with('#'))?;
@@ -127,7 +127,7 @@ fn first_token(text: &str) -> Option<&str> {
 
 fn credentials(token: &str) -> Result<HeaderValue, Failure> {
     let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| {
-        Failure::Usage("the token has characters that HTTP cannot carry".to_owned())
+        Failure::Usage("the token has characters that are not allowed in an HTTP header".to_owned())
     })?;
     value.set_sensitive(true);
     Ok(value)

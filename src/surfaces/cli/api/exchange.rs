@@ -1,4 +1,4 @@
-//! HTTP over one connection per question, with hyper.
+//! HTTP over one connection per request, with hyper.
 
 use std::future::Future;
 use std::io;
@@ -18,13 +18,13 @@ use tokio::time::timeout;
 use super::address::Address;
 use crate::surfaces::cli::failure::Failure;
 
-/// How long a connection may take.
+/// How long connecting may take.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 
-/// The longest answer that is read, in bytes; a page of endings has some hundred KiB.
+/// The maximum size of an answer, in bytes; a page of endings has a few hundred KiB.
 const LONGEST_ANSWER: usize = 32 * 1024 * 1024;
 
-/// The longest line of an event stream, in bytes.
+/// The maximum length of a line of an event stream, in bytes.
 const LONGEST_LINE: usize = 1024 * 1024;
 
 /// Sends a request and reads its whole answer.
@@ -33,7 +33,7 @@ pub(super) async fn answer(
     request: Request<Full<Bytes>>,
     within: Duration,
 ) -> Result<(StatusCode, Bytes), Failure> {
-    // It is aborted with the set, and lives as long as the answer is read.
+    // The task of the HTTP connection is aborted with the set, after the answer was read.
     let mut tasks = JoinSet::new();
     let response = begin(address, request, within, &mut tasks).await?;
     let status = response.status();
@@ -41,7 +41,7 @@ pub(super) async fn answer(
     Ok((status, body))
 }
 
-/// Sends a request and hands over its answer as it comes, unless it is a refusal.
+/// Sends a request and returns its answer as a stream, unless it is a refusal.
 pub(super) async fn stream(
     address: &Address,
     request: Request<Full<Bytes>>,
@@ -58,7 +58,7 @@ pub(super) async fn stream(
     Ok(Ok(Lines { body, unread: BytesMut::new(), address, _connection: tasks }))
 }
 
-/// The lines of an answer that has no end.
+/// The lines of an endless answer.
 #[derive(Debug)]
 pub(in crate::surfaces::cli) struct Lines {
     body: Incoming,
@@ -71,7 +71,7 @@ impl Lines {
     /// Returns the next line without its end.
     ///
     /// # Errors
-    /// [`Failure::Lost`] if nothing came for `within`, or the stream broke off or ended.
+    /// [`Failure::Lost`] if nothing came for `within`, or the stream failed or ended.
     pub(in crate::surfaces::cli) async fn next(
         &mut self,
         within: Duration,
@@ -83,7 +83,7 @@ impl Lines {
                 return Ok(String::from_utf8_lossy(line).into_owned());
             }
             if self.unread.len() > LONGEST_LINE {
-                return Err(self.lost("sent a line without an end".to_owned()));
+                return Err(self.lost("sent a line that is too long".to_owned()));
             }
             let frame = timeout(within, self.body.frame()).await;
             match frame {
@@ -92,7 +92,9 @@ impl Lines {
                         self.unread.extend_from_slice(&data);
                     }
                 }
-                Ok(Some(Err(error))) => return Err(self.lost(format!("went away ({error})"))),
+                Ok(Some(Err(error))) => {
+                    return Err(self.lost(format!("closed the connection ({error})")));
+                }
                 Ok(None) => return Err(self.lost("ended the stream: it is stopping".to_owned())),
                 Err(_) => return Err(self.lost(format!("has been silent for {within:?}"))),
             }
@@ -115,7 +117,7 @@ async fn begin(
         Address::Tcp { host, port, .. } => {
             let host = host.trim_start_matches('[').trim_end_matches(']');
             let stream = connect(address, TcpStream::connect((host, *port))).await?;
-            // Small requests must not wait for company; one that does is only slower.
+            // Without it small requests are only slower.
             let _ = stream.set_nodelay(true);
             send(address, stream, request, within, tasks).await
         }
@@ -151,7 +153,7 @@ where
     let asked = async {
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         tasks.spawn(async move {
-            // What breaks it is seen by whoever awaits the answer.
+            // The reader of the answer sees the same error.
             let _ = connection.await;
         });
         sender.send_request(request).await
@@ -163,7 +165,7 @@ where
             Err(Failure::NotOurs { address: address.to_string(), why })
         }
         Ok(Err(error)) => {
-            let what = format!("went away without an answer ({error})");
+            let what = format!("closed the connection without an answer ({error})");
             Err(Failure::Lost { address: address.to_string(), what })
         }
         Err(_) => Err(Failure::Slow { address: address.to_string(), within }),
@@ -178,7 +180,7 @@ async fn read(address: &Address, body: Incoming, within: Duration) -> Result<Byt
             Err(Failure::NotOurs { address: address.to_string(), why })
         }
         Ok(Err(error)) => {
-            let what = format!("went away in the middle of its answer ({error})");
+            let what = format!("closed the connection in the middle of its answer ({error})");
             Err(Failure::Lost { address: address.to_string(), what })
         }
         Err(_) => Err(Failure::Slow { address: address.to_string(), within }),

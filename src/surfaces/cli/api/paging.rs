@@ -1,20 +1,20 @@
-//! Listings that come in pages.
+//! Listings in pages.
 
 use super::{Answer, Daemon, query};
 use crate::contract::{ConnectionPage, ConnectionRecord, EndingPageRecord, EndingRecord};
 use crate::surfaces::cli::failure::Failure;
 
-/// How many are asked for at once.
+/// The number of items per request.
 const PAGE: u64 = 200;
 
 /// A page of a listing.
 pub(in crate::surfaces::cli) trait Page:
     serde::de::DeserializeOwned
 {
-    /// What is listed.
+    /// The type of the items.
     type Item;
 
-    /// Returns what is on it, and the cursor of the next one.
+    /// Returns its items, and the cursor of the next page.
     fn into_parts(self) -> (Vec<Self::Item>, Option<String>);
 }
 
@@ -34,22 +34,22 @@ impl Page for EndingPageRecord<'static> {
     }
 }
 
-/// What a listing came to.
+/// The result of a listing.
 #[derive(Debug)]
 pub(in crate::surfaces::cli) struct Listed<T> {
-    /// What is listed.
+    /// The items.
     pub items: Vec<T>,
-    /// Whether there would have been more.
+    /// Whether there are more.
     pub more: bool,
 }
 
 impl Daemon {
-    /// Asks for one page after the other, until there are `limit` items, or to the end if that is 0.
+    /// Requests pages until there are `limit` items, or all pages if `limit` is 0.
     ///
-    /// Every answer is handed to `see` as it came.
+    /// Passes every answer to `see` as received.
     ///
     /// # Errors
-    /// What [`Daemon::call`] says, and whatever `see` does.
+    /// Those of [`Daemon::call`], and those of `see`.
     pub(in crate::surfaces::cli) async fn list<P: Page>(
         &self,
         path: &str,
@@ -73,11 +73,11 @@ impl Daemon {
             let full = limit > 0 && items.len() as u64 >= limit;
             if full {
                 let surplus = items.len() as u64 > limit;
-                // It has at least `limit` items, which therefore fits a usize.
+                // There are at least `limit` items, so `limit` fits a usize.
                 items.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
                 return Ok(Listed { items, more: next.is_some() || surplus });
             }
-            // A cursor that leads nowhere would be followed for ever.
+            // Stop at an empty page, which would otherwise loop for ever.
             if next.is_none() || next == cursor {
                 return Ok(Listed { items, more: false });
             }

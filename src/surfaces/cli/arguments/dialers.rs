@@ -1,4 +1,4 @@
-//! What `lastword dialers` and `lastword dialer` take.
+//! The arguments of `lastword dialers` and `lastword dialer`.
 
 use clap::{Args, Subcommand};
 
@@ -16,34 +16,34 @@ pub struct Dialers {
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
-  lastword dialer pause feed       close its connection with 1000, and dial no more
-  lastword dialer resume feed      dial at once, as if nothing had happened before
-  lastword dialer rotate feed      replace its connection: the new one is ready before the old one goes
-  lastword dialer remove ticks     forget a dialer that was made by `lastword dial --reconnect`
+  lastword dialer pause feed       close its connection with 1000, and stop dialling
+  lastword dialer resume feed      dial at once, with all failures forgotten
+  lastword dialer rotate feed      replace its connection: the new one is ready before the old one closes
+  lastword dialer remove ticks     remove a dialer created by `lastword dial --reconnect`
 
-Each says what it asked for and does not wait for it: `lastword dialers` tells how it fares. It exits
-with 1 if there is no such dialer, if one that is not ready is to be rotated, or if one of the
-configuration is to be removed.")]
+Each command returns without waiting for the result, which `lastword dialers` shows. The exit code is
+1 if there is no such dialer, if the dialer to rotate is not ready, or if the dialer to remove is one
+of the configuration.")]
 pub struct Dialer {
     /// What to do.
     #[command(subcommand)]
     pub command: DialerCommand,
 }
 
-/// What can be done to a dialer.
+/// The commands for a dialer.
 #[derive(Debug, Subcommand)]
 pub enum DialerCommand {
-    /// Close its connection, and dial no more until it is resumed
+    /// Close its connection, and stop dialling until it is resumed
     Pause(NamedDialer),
     /// Dial at once
     Resume(NamedDialer),
-    /// Replace its connection by a new one
+    /// Replace its connection with a new one
     Rotate(NamedDialer),
-    /// Close its connection, and forget it; not one of the configuration
+    /// Close its connection and remove the dialer; not for dialers of the configuration
     Remove(NamedDialer),
 }
 
-/// Which dialer.
+/// A dialer by its name.
 #[derive(Debug, Args)]
 pub struct NamedDialer {
     /// The dialer's name, as `lastword dialers` lists it

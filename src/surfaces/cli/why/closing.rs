@@ -1,14 +1,14 @@
-//! Who closed, with which Close frames, and how TCP ended.
+//! Describes who closed, the Close frames, and the end of TCP.
 
 use super::facts::{Facts, frame};
 use crate::contract::CloseRecord;
-use crate::surfaces::cli::words::lasting;
+use crate::surfaces::cli::formatting::lasting;
 use crate::vocabulary::{Cause, CloseState, Fault, FirstClose, Kind, TransportEnd};
 
-/// What a missing Close is called elsewhere.
+/// The sentence for a missing Close, with the code that browsers show.
 const NO_CLOSE: &str = "No Close frame came from the peer (browsers report this as 1006).";
 
-/// Tells whose Close came first, and both frames; nothing of an attempt.
+/// Describes whose Close came first, and both frames; `None` for an attempt.
 pub(super) fn who_closed(facts: &Facts<'_>) -> Option<String> {
     if facts.is_attempt() {
         return None;
@@ -23,7 +23,9 @@ pub(super) fn who_closed(facts: &Facts<'_>) -> Option<String> {
             let why = because(facts).map_or(String::new(), |why| format!(", {why}"));
             let first = format!("This end closed first, with {}{why}.", frame(sent));
             let second = match received {
-                Some(received) if received == sent => "The peer answered in kind.".to_owned(),
+                Some(received) if received == sent => {
+                    "The peer answered with the same Close.".to_owned()
+                }
                 Some(received) if received.code == sent.code => {
                     "The peer answered with the same code.".to_owned()
                 }
@@ -32,13 +34,13 @@ pub(super) fn who_closed(facts: &Facts<'_>) -> Option<String> {
             };
             format!("{first} {second}")
         }
-        (_, None, None) => nobody_closed(facts),
-        // What the contract does not know is told as it stands.
+        (_, None, None) => no_close(facts),
+        // A combination outside the contract is shown as it is.
         (_, sent, received) => {
-            let said = |close: &Option<CloseRecord<'_>>| {
+            let shown = |close: &Option<CloseRecord<'_>>| {
                 close.as_ref().map_or("no Close".to_owned(), frame)
             };
-            format!("This end sent {}; the peer sent {}.", said(sent), said(received))
+            format!("This end sent {}; the peer sent {}.", shown(sent), shown(received))
         }
     })
 }
@@ -49,81 +51,85 @@ fn answered(
     received: &CloseRecord<'_>,
 ) -> String {
     let why = match facts.cause {
-        // An illegal Close is answered with the violation that it is.
+        // An illegal Close is answered with the code for the violation.
         Some(Cause::Peer | Cause::Violation | Cause::None) | None => None,
         Some(_) => because(facts),
     };
     match (why, sent) {
-        (None, Some(sent)) if sent == received => "This end answered in kind.".to_owned(),
+        (None, Some(sent)) if sent == received => {
+            "This end answered with the same Close.".to_owned()
+        }
         (None, Some(sent)) if sent.code == received.code && sent.reason.is_empty() => {
             "This end answered with the same code.".to_owned()
         }
         (None, Some(sent)) => format!("This end answered with {}.", frame(sent)),
-        (None, None) => "This end's answer did not leave whole.".to_owned(),
+        (None, None) => "This end's answer could not be sent completely.".to_owned(),
         (Some(why), Some(sent)) => format!(
-            "This end was about to close as well, {why}; its own Close, {}, went out as the answer.",
+            "This end was about to close as well, {why}; its own Close, {}, was the answer.",
             frame(sent)
         ),
         (Some(why), None) => format!(
-            "This end was about to close as well, {why}; its own Close did not leave whole."
+            "This end was about to close as well, {why}; its own Close could not be sent completely."
         ),
     }
 }
 
-fn nobody_closed(facts: &Facts<'_>) -> String {
+fn no_close(facts: &Facts<'_>) -> String {
     let why = because(facts);
     let ours = match (facts.kind, why) {
         (Some(Kind::ProcessDied), _) => {
-            return "Nobody saw whether a Close frame was sent or came.".to_owned();
+            return "Whether a Close frame was sent or received is unknown.".to_owned();
         }
         (Some(Kind::Aborted), _) => "This end sent no Close frame: an abort sends none.".to_owned(),
-        (Some(Kind::ActorFailed), _) => "Nobody was left to send a Close frame.".to_owned(),
+        (Some(Kind::ActorFailed), _) => {
+            "This end sent no Close frame, because the connection's task had died.".to_owned()
+        }
         (Some(Kind::SlowConsumer), _) => {
-            "This end could not send a Close frame, since the peer took nothing any more."
+            "This end could not send a Close frame, because the peer had stopped reading."
                 .to_owned()
         }
         (Some(Kind::PongTimeout), _) => {
-            "This end tried to send a Close frame with 1011, which did not leave.".to_owned()
+            "This end tried to send a Close frame with 1011, but could not.".to_owned()
         }
         (_, Some(why)) => {
-            format!("This end wanted to close, {why}, but its Close frame did not leave.")
+            format!("This end wanted to close, {why}, but its Close frame could not be sent.")
         }
         (_, None) => "This end sent no Close frame.".to_owned(),
     };
     format!("{ours} {NO_CLOSE}")
 }
 
-/// Says why this end acted, if it was not the peer's Close.
+/// Says why this end acted, if not because of the peer's Close.
 fn because(facts: &Facts<'_>) -> Option<&'static str> {
     Some(match facts.cause? {
         Cause::Peer | Cause::None => return None,
-        Cause::Api => "because the control API was asked to close it",
-        Cause::Embedder => "because the program around it asked for that",
+        Cause::Api => "because of a request to the control API",
+        Cause::Embedder => "because the embedding program requested it",
         Cause::Drain => "because of a drain",
         Cause::IdleTimeout
             if facts.record.limit.as_ref().is_some_and(|limit| limit.name == "message_timeout") =>
         {
-            "because a message was not complete in time"
+            "because the peer took too long to send the rest of a message"
         }
-        Cause::IdleTimeout => "because no message had travelled either way for too long",
-        Cause::MaxAge => "because it had been open for as long as it may be",
+        Cause::IdleTimeout => "because no message had been sent or received for too long",
+        Cause::MaxAge => "because it had reached its maximum age",
         Cause::Backend if facts.fault == Some(Fault::Backend) => {
-            "because its backend failed or went away"
+            "because its backend failed or was gone"
         }
         Cause::Backend => "because its backend closed it",
         Cause::RelayPeer => "because the other leg of the relay had ended",
-        Cause::RateLimited => "because the peer sent too many messages a second",
-        Cause::AuthExpired => "because the peer's authentication had run out",
+        Cause::RateLimited => "because the peer sent too many messages per second",
+        Cause::AuthExpired => "because the peer's authentication had expired",
         Cause::Replaced => "because a newer connection took its place",
-        Cause::SlowConsumer => "because the peer did not take what was sent to it",
+        Cause::SlowConsumer => "because the peer did not read fast enough",
         Cause::Keepalive => "because the peer was silent",
-        Cause::Violation => "because the peer broke a rule",
-        Cause::Stale => "because the feed had fallen silent",
-        Cause::Rotated => "because the dialer had a fresh connection in its place",
+        Cause::Violation => "because the peer violated the protocol",
+        Cause::Stale => "because the feed had gone silent",
+        Cause::Rotated => "because the dialer had replaced it with a new connection",
     })
 }
 
-/// Tells where the closing handshake stood when TCP ended, and how TCP ended.
+/// Describes how TCP ended, and the state of the closing handshake then.
 pub(super) fn transport(facts: &Facts<'_>) -> Option<String> {
     let stood = match facts.kind {
         Some(Kind::ProcessDied) => None,
@@ -144,10 +150,11 @@ fn stood(facts: &Facts<'_>, state: CloseState) -> String {
             "The peer's Close was still missing (state close_sent).".to_owned()
         }
         (CloseState::CloseSent, None, _) => {
-            "This end had begun to close, but its Close had not left (state close_sent).".to_owned()
+            "This end had begun to close, but its Close had not been sent (state close_sent)."
+                .to_owned()
         }
         (CloseState::CloseReceived, _, _) => {
-            "The peer had closed, and this end's answer was still due (state close_received)."
+            "The peer had closed, and this end had not answered yet (state close_received)."
                 .to_owned()
         }
         (CloseState::Closed, _, Some(ms)) => format!(
@@ -164,24 +171,24 @@ fn ended(facts: &Facts<'_>, end: TransportEnd) -> String {
     let cut = matches!(facts.kind, Some(Kind::Aborted | Kind::DrainDeadline));
     let through = facts.state == Some(CloseState::Closed);
     match end {
-        TransportEnd::Fin => "The peer ended TCP in order (FIN).",
+        TransportEnd::Fin => "The peer ended TCP normally (FIN).",
         TransportEnd::Reset if through => {
-            "The peer reset TCP (RST), which does no harm once both Closes are through."
+            "The peer reset TCP (RST), which does no harm after a complete closing handshake."
         }
         TransportEnd::Reset => "The peer reset TCP (RST).",
-        TransportEnd::TlsTruncated => "TLS was cut off without its end mark (close_notify).",
+        TransportEnd::TlsTruncated => "TLS ended without close_notify.",
         TransportEnd::Timeout if facts.kind == Some(Kind::PathLost) => {
-            "TCP gave up: the network no longer reached the peer."
+            "TCP gave up: the peer could not be reached any more."
         }
         TransportEnd::Timeout if through => {
-            "The peer did not end TCP in time, so this end did; that does no harm once both Closes \
-             are through."
+            "The peer did not end TCP in time, so this end did; that does no harm after a complete \
+             closing handshake."
         }
         TransportEnd::Timeout => "The peer did not end TCP in time, so this end dropped it.",
-        TransportEnd::Error => "TCP broke with an error.",
-        TransportEnd::Local if cut => "This end cut TCP off at once (RST).",
+        TransportEnd::Error => "TCP failed with an error.",
+        TransportEnd::Local if cut => "This end reset TCP at once (RST).",
         TransportEnd::Local => "This end dropped TCP.",
-        TransportEnd::Unknown => "Nobody saw how TCP ended.",
+        TransportEnd::Unknown => "How TCP ended is unknown.",
     }
     .to_owned()
 }

@@ -1,13 +1,13 @@
-//! An ending with its words understood, so that every word of the contract has its text.
+//! An ending with its names parsed, so that every value in the contract has its text.
 
 use crate::contract::{CloseRecord, EndingRecord};
-use crate::surfaces::cli::words::code_name;
+use crate::surfaces::cli::formatting::code_name;
 use crate::vocabulary::{
     Advice, Cause, CloseCode, CloseState, Direction, Fault, FirstClose, Kind, OpenFailure,
     TransportEnd,
 };
 
-/// An ending whose words are understood; a word of a later version is `None`.
+/// An ending with its names parsed; a name of a later version is `None`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Facts<'a> {
     pub(super) record: &'a EndingRecord<'a>,
@@ -39,17 +39,17 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// Tells whether it never became a connection.
+    /// Returns whether it never became a connection.
     pub(super) fn is_attempt(&self) -> bool {
         self.record.kind == "open_failed"
     }
 
-    /// Names what the peer is to us.
+    /// Returns what to call the peer.
     pub(super) fn peer(&self) -> &'static str {
         if self.outbound { "server" } else { "client" }
     }
 
-    /// Names the side that dialled.
+    /// Returns what to call the side that dialled.
     pub(super) fn dialled_side(&self) -> &'static str {
         if self.outbound { "This end, which dialled," } else { "The client" }
     }
@@ -83,7 +83,7 @@ pub(super) fn frame(close: &CloseRecord<'_>) -> String {
     };
     let name = match CloseCode::new(code) {
         Ok(_) => code_name(code),
-        Err(_) => "a code that may not be sent",
+        Err(_) => "a code that must not be sent",
     };
     match &*close.reason {
         "" => format!("{code} ({name})"),

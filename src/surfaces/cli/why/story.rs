@@ -1,4 +1,4 @@
-//! The story of an ending, told to whoever has to know.
+//! The explanation of one ending.
 
 use std::fmt;
 use std::time::SystemTime;
@@ -8,11 +8,11 @@ use super::{closing, evidence, meaning, remedy};
 use crate::contract::EndingRecord;
 use crate::surfaces::cli::console::Look;
 use crate::surfaces::cli::endings;
+use crate::surfaces::cli::formatting::{ago, lasting, safe, short_id, utc};
 use crate::surfaces::cli::table::{draw_pairs, wrap};
-use crate::surfaces::cli::words::{ago, lasting, safe, short_id, utc};
 use crate::vocabulary::Kind;
 
-/// What is told of one ending: a headline, and paragraphs with their topics.
+/// The explanation of one ending: a headline, and paragraphs with topics.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Story {
     headline: String,
@@ -20,7 +20,7 @@ pub(super) struct Story {
 }
 
 impl Story {
-    /// Tells an ending as it is seen at `now`.
+    /// Explains an ending as of `now`.
     pub(super) fn of(ending: &EndingRecord<'_>, now: SystemTime) -> Self {
         let facts = Facts::of(ending);
         let id = short_id(&ending.id);
@@ -35,27 +35,27 @@ impl Story {
             (if facts.is_attempt() { "Tried" } else { "Opened" }, Some(opened(&facts))),
             ("Ended", Some(ended(&facts, now))),
             ("Closed", closing::who_closed(&facts)),
-            ("Then TCP", closing::transport(&facts)),
-            ("Asked by", evidence::asked_by(&facts)),
+            ("TCP", closing::transport(&facts)),
+            ("Requested by", evidence::requested_by(&facts)),
             ("Limit", evidence::limit(&facts)),
             ("Messages", evidence::messages(&facts)),
             ("Network", evidence::network(&facts)),
             ("Relay", relay(&facts)),
-            ("Whose deed", Some(meaning::fault(&facts))),
+            ("Fault", Some(meaning::fault(&facts))),
             ("What to do", Some(remedy::of(&facts))),
-            ("Come back?", remedy::retry(&facts)),
+            ("Reconnect", remedy::retry(&facts)),
         ];
-        let told = paragraphs.into_iter().filter_map(|(topic, text)| Some((topic, text?)));
+        let known = paragraphs.into_iter().filter_map(|(topic, text)| Some((topic, text?)));
         Self {
             headline: safe(&headline).into_owned(),
-            // What peers wrote is somewhere in there: made safe here, once and for all.
-            paragraphs: told
+            // Any paragraph may contain text from a peer, so all are escaped here.
+            paragraphs: known
                 .map(|(topic, text)| (topic.to_owned(), safe(&text).into_owned()))
                 .collect(),
         }
     }
 
-    /// Draws it for whoever reads it.
+    /// Formats it for the terminal or pipe.
     pub(super) fn draw(&self, look: Look) -> String {
         format!("{}\n\n{}", wrap(&self.headline, look), draw_pairs(&self.paragraphs, look))
     }
@@ -67,101 +67,101 @@ impl fmt::Display for Story {
     }
 }
 
-/// When it began, between whom, and where its messages went.
+/// Says when it opened, between whom, and where its messages went.
 fn opened(facts: &Facts<'_>) -> String {
     let record = facts.record;
-    let mut said = utc(record.opened_at);
-    said.push_str(&if facts.outbound { dialled(facts) } else { accepted(facts) });
+    let mut text = utc(record.opened_at);
+    text.push_str(&if facts.outbound { dialled(facts) } else { accepted(facts) });
     let origin = &record.origin;
     if let Some(subprotocol) = &origin.subprotocol {
-        said.push_str(&format!(" They agreed on the subprotocol {subprotocol}."));
+        text.push_str(&format!(" They agreed on the subprotocol {subprotocol}."));
     }
     if let Some(agent) = &origin.user_agent {
-        said.push_str(&format!(" The client calls itself {agent}."));
+        text.push_str(&format!(" The client's User-Agent is {agent}."));
     }
     if !origin.tags.is_empty() {
         let tags: Vec<String> =
             origin.tags.iter().map(|(name, value)| format!("{name}:{value}")).collect();
-        said.push_str(&format!(" Tags: {}.", tags.join(", ")));
+        text.push_str(&format!(" Tags: {}.", tags.join(", ")));
     }
-    said
+    text
 }
 
 fn accepted(facts: &Facts<'_>) -> String {
     let origin = &facts.record.origin;
-    let mut said = String::new();
+    let mut text = String::new();
     if let Some(peer) = &origin.peer {
-        said.push_str(&format!(", by {peer}"));
+        text.push_str(&format!(", by {peer}"));
     }
     if let Some(subject) = &origin.subject {
-        said.push_str(&format!(" (subject {subject})"));
+        text.push_str(&format!(" (subject {subject})"));
     }
     match (&origin.listener, &origin.local_addr) {
         (Some(listener), Some(addr)) => {
-            said.push_str(&format!(", on listener {listener} ({addr})"))
+            text.push_str(&format!(", on listener {listener} ({addr})"))
         }
-        (Some(listener), None) => said.push_str(&format!(", on listener {listener}")),
-        (None, Some(addr)) => said.push_str(&format!(", on {addr}")),
+        (Some(listener), None) => text.push_str(&format!(", on listener {listener}")),
+        (None, Some(addr)) => text.push_str(&format!(", on {addr}")),
         (None, None) => {}
     }
     if let Some(tls) = &origin.tls {
-        said.push_str(&format!(", over {tls}"));
+        text.push_str(&format!(", over {tls}"));
     }
-    said.push('.');
+    text.push('.');
     if let Some(path) = &origin.path {
-        said.push_str(&format!(" It asked for {path}"));
+        text.push_str(&format!(" It requested {path}"));
         if let Some(host) = &origin.host {
-            said.push_str(&format!(" at {host}"));
+            text.push_str(&format!(" at {host}"));
         }
         match (&origin.route, &origin.backend) {
             (Some(route), Some(backend)) => {
-                said.push_str(&format!(": route {route}, backend {backend}"));
+                text.push_str(&format!(": route {route}, backend {backend}"));
             }
-            (Some(route), None) => said.push_str(&format!(": route {route}")),
-            (None, Some(backend)) => said.push_str(&format!(": backend {backend}")),
+            (Some(route), None) => text.push_str(&format!(": route {route}")),
+            (None, Some(backend)) => text.push_str(&format!(": backend {backend}")),
             (None, None) => {}
         }
-        said.push('.');
+        text.push('.');
     } else if let Some(route) = &origin.route {
-        said.push_str(&format!(" It came by route {route}."));
+        text.push_str(&format!(" It used route {route}."));
     }
-    said
+    text
 }
 
 fn dialled(facts: &Facts<'_>) -> String {
     let record = facts.record;
     let origin = &record.origin;
-    let mut said = ", dialled from here".to_owned();
+    let mut text = ", dialled from here".to_owned();
     let peer = origin.peer.as_deref();
     match &record.upstream {
         Some(upstream) => {
-            said.push_str(&format!(" to {}", upstream.url));
+            text.push_str(&format!(" to {}", upstream.url));
             if let Some(addr) = upstream.addr.as_deref().or(peer) {
-                said.push_str(&format!(" ({addr})"));
+                text.push_str(&format!(" ({addr})"));
             }
         }
         None => {
             if let Some(peer) = peer {
-                said.push_str(&format!(" to {peer}"));
+                text.push_str(&format!(" to {peer}"));
             }
         }
     }
     if let Some(dialer) = &origin.dialer {
-        said.push_str(&format!(", by dialer {dialer}"));
+        text.push_str(&format!(", by dialer {dialer}"));
     }
     if let Some(tls) = &origin.tls {
-        said.push_str(&format!(", over {tls}"));
+        text.push_str(&format!(", over {tls}"));
     }
     if let Some(backend) = &origin.backend {
-        said.push_str(&format!(", for backend {backend}"));
+        text.push_str(&format!(", for backend {backend}"));
     }
-    said.push('.');
+    text.push('.');
     if let Some(upstream) = &record.upstream {
-        // What an attempt was answered is what it is told for.
+        // For an attempt, the headline already names the status.
         let status = upstream.status.filter(|_| !facts.is_attempt());
-        said.push_str(&reached(upstream.connect_ms, status));
+        text.push_str(&reached(upstream.connect_ms, status));
     }
-    said
+    text
 }
 
 fn reached(connect_ms: Option<u64>, status: Option<u16>) -> String {
@@ -181,28 +181,28 @@ fn ended(facts: &Facts<'_>, now: SystemTime) -> String {
     let lived = lasting(record.open_ms);
     match facts.kind {
         Some(Kind::ProcessDied) => format!(
-            "Nobody saw when. It was last known to be alive at {at}, {ago}, when it had been open \
-             for {lived}."
+            "The exact time is unknown. It was last known to be alive at {at}, {ago}, when it had \
+             been open for {lived}."
         ),
         Some(Kind::OpenFailed(_)) => format!("{at}, {ago}, {lived} after it began."),
         Some(_) | None => format!("{at}, {ago}. It had been open for {lived}."),
     }
 }
 
-/// What else belongs to it.
+/// Names the other leg of a relay and the application behind it.
 fn relay(facts: &Facts<'_>) -> Option<String> {
     let record = facts.record;
-    let mut said = Vec::new();
+    let mut text = Vec::new();
     if let Some(other) = &record.relay_peer {
-        said.push(format!(
-            "This was one leg of a relay. `lastword why {}` tells how the other one ended.",
+        text.push(format!(
+            "This was one leg of a relay. `lastword why {}` explains how the other one ended.",
             short_id(other)
         ));
     }
     if let (false, Some(upstream)) = (facts.outbound, &record.upstream) {
         let addr = upstream.addr.as_deref().map_or(String::new(), |addr| format!(" ({addr})"));
         let reached = reached(upstream.connect_ms, upstream.status);
-        said.push(format!("Behind it was {}{addr}.{reached}", upstream.url));
+        text.push(format!("The application was {}{addr}.{reached}", upstream.url));
     }
-    (!said.is_empty()).then(|| said.join(" "))
+    (!text.is_empty()).then(|| text.join(" "))
 }

@@ -1,4 +1,4 @@
-//! The stories of all endings that the contract knows, word by word.
+//! The explanations of all endings in the contract, word by word.
 
 mod attempts;
 mod cases;
@@ -7,22 +7,22 @@ mod decided;
 use std::time::{Duration, SystemTime};
 
 use super::facts::open_failures;
-use super::standing::Standing;
+use super::live_status::LiveStatus;
 use super::story::Story;
 use crate::contract::EndingRecord;
 use crate::surfaces::cli::console::Look;
 use crate::surfaces::cli::tests::samples;
 use crate::vocabulary::{Cause, Fault, Kind};
 
-/// An ending, and what is peculiar about it.
+/// A title, and an ending.
 type Case = (String, EndingRecord<'static>);
 
-/// When the stories are told: three minutes after the end.
+/// The time of the explanation: three minutes after the end.
 fn afterwards(ending: &EndingRecord<'_>) -> SystemTime {
     ending.ended_at + Duration::from_secs(200)
 }
 
-fn tell(ending: &EndingRecord<'_>) -> String {
+fn story_of(ending: &EndingRecord<'_>) -> String {
     Story::of(ending, afterwards(ending)).to_string()
 }
 
@@ -30,17 +30,20 @@ fn all() -> Vec<Case> {
     decided::cases().into_iter().chain(cases::cases()).chain(attempts::cases()).collect()
 }
 
-/// What people read is the product, so its every word is on record: read the difference, and if
-/// it is for the better, copy the file that is named over the one beside this test.
+/// What people read is the product, so every word of it is recorded: read the difference, and if it
+/// is an improvement, copy the file named in the failure over `tests/stories.txt`.
 #[test]
-fn every_story_is_told_as_it_is_on_record() {
-    let told: String =
-        all().iter().map(|(title, ending)| format!("## {title}\n\n{}\n\n", tell(ending))).collect();
+fn every_story_matches_the_recorded_text() {
+    let stories: String = all()
+        .iter()
+        .map(|(title, ending)| format!("## {title}\n\n{}\n\n", story_of(ending)))
+        .collect();
     let recorded = include_str!("tests/stories.txt");
-    if told != recorded {
+    if stories != recorded {
         let path = std::env::temp_dir().join("lastword-stories.txt");
-        std::fs::write(&path, &told).unwrap();
-        let differs = told.lines().zip(recorded.lines()).find(|(told, recorded)| told != recorded);
+        std::fs::write(&path, &stories).unwrap();
+        let differs =
+            stories.lines().zip(recorded.lines()).find(|(drawn, recorded)| drawn != recorded);
         panic!("the stories differ, first here: {differs:#?}; all are in {}", path.display());
     }
 }
@@ -48,8 +51,8 @@ fn every_story_is_told_as_it_is_on_record() {
 #[test]
 fn every_word_of_the_contract_has_a_story() {
     let cases = all();
-    let told = |kind: &str| cases.iter().any(|(_, ending)| ending.kind == kind);
-    assert!(Kind::OF_CONNECTIONS.iter().all(|kind| told(kind.as_str())));
+    let has_story = |kind: &str| cases.iter().any(|(_, ending)| ending.kind == kind);
+    assert!(Kind::OF_CONNECTIONS.iter().all(|kind| has_story(kind.as_str())));
     for failure in open_failures(404) {
         let of_it = |(_, ending): &Case| ending.open_failure.as_deref() == Some(failure.as_str());
         assert!(cases.iter().any(of_it), "{failure}");
@@ -63,10 +66,10 @@ fn every_word_of_the_contract_has_a_story() {
 }
 
 #[test]
-fn every_story_says_what_it_means_whose_deed_it_was_and_what_to_do() {
+fn every_story_has_a_meaning_a_fault_and_a_remedy() {
     for (title, ending) in all() {
-        let story = tell(&ending);
-        for topic in ["Meaning", "Ended", "Whose deed", "What to do", "Come back?"] {
+        let story = story_of(&ending);
+        for topic in ["Meaning", "Ended", "Fault", "What to do", "Reconnect"] {
             assert!(story.lines().any(|line| line.starts_with(topic)), "{title}: {topic}\n{story}");
         }
         // 1006 is a riddle unless it is explained.
@@ -108,9 +111,9 @@ fn what_a_peer_wrote_moves_no_terminal() {
     live.origin.peer = Some(evil.into());
     live.origin.subject = Some(evil.into());
     live.state = evil.into();
-    for told in [tell(&hostile), Standing::of(&live).draw(Look::PLAIN)] {
+    for text in [story_of(&hostile), LiveStatus::of(&live).draw(Look::PLAIN)] {
         let moves = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
-        assert!(!told.contains(moves), "{told:?}");
+        assert!(!text.contains(moves), "{text:?}");
     }
 }
 
@@ -123,7 +126,7 @@ fn words_of_a_later_version_are_told_as_they_stand() {
     later.first_close = "both".into();
     later.retry = "tomorrow".into();
     later.state = Some("gaseous".into());
-    let story = tell(&later);
+    let story = story_of(&later);
     for part in
         ["evaporated", "does not know", "moon.", "This end sent 1000 (normal closure) \"bye\""]
     {
@@ -134,23 +137,23 @@ fn words_of_a_later_version_are_told_as_they_stand() {
 #[test]
 fn a_connection_that_lives_is_told_as_it_stands() {
     assert_eq!(
-        Standing::of(&samples::connection()).draw(Look::PLAIN),
+        LiveStatus::of(&samples::connection()).draw(Look::PLAIN),
         "5b8f0a6d4c17 has not ended: it is open\n\n\
          Opened      2026-03-01 12:00:00.250 UTC, 3 h 12 min ago, with 203.0.113.9:51342 (subject \
          ann).\n\
          Messages    10 received (1000 bytes), 9 sent (900 bytes).\n\
-         Network     The last Ping took 0.412 ms. The last message travelled 12 ms ago.\n\
-         What to do  `lastword show 5b8f0a6d4c17` shows all of it; `lastword close 5b8f0a6d4c17` \
-         closes it and tells how that went."
+         Network     The last Ping took 0.412 ms. The last message was sent or received 12 ms ago.\n\
+         What to do  `lastword show 5b8f0a6d4c17` shows the details; `lastword close 5b8f0a6d4c17` \
+         closes it and shows how it ended."
     );
     assert_eq!(
-        Standing::of(&samples::dialled()).draw(Look::PLAIN),
+        LiveStatus::of(&samples::dialled()).draw(Look::PLAIN),
         "5b8f0a6d4c18 has not ended: this end has closed and waits for the peer's Close\n\n\
          Opened      2026-03-01 12:00:00.250 UTC, 1 s ago, with 198.51.100.7:443.\n\
-         Messages    0 received (0 bytes), 0 sent (0 bytes). 2 messages (1.5 KiB) wait to be taken \
-         by the peer, the oldest for 7 s.\n\
-         Network     No Ping has been answered so far. No message has travelled so far.\n\
-         What to do  `lastword show 5b8f0a6d4c18` shows all of it; `lastword close 5b8f0a6d4c18` \
-         closes it and tells how that went."
+         Messages    0 received (0 bytes), 0 sent (0 bytes). 2 messages (1.5 KiB) wait to be sent, the \
+         oldest for 7 s.\n\
+         Network     No Ping has been answered so far. No message has been sent or received so far.\n\
+         What to do  `lastword show 5b8f0a6d4c18` shows the details; `lastword close 5b8f0a6d4c18` \
+         closes it and shows how it ended."
     );
 }

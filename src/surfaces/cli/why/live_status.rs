@@ -1,26 +1,26 @@
-//! How a connection stands that has not ended.
+//! The state of a connection that is still open.
 
 use crate::contract::ConnectionRecord;
 use crate::surfaces::cli::console::Look;
+use crate::surfaces::cli::formatting::{count, lasting, safe, short_id, size, utc};
 use crate::surfaces::cli::table::{draw_pairs, wrap};
-use crate::surfaces::cli::words::{count, lasting, safe, short_id, size, utc};
 
-/// What is told of a connection that has not ended.
+/// The description of an open connection: a headline, and paragraphs with topics.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Standing {
+pub(super) struct LiveStatus {
     headline: String,
     paragraphs: Vec<(String, String)>,
 }
 
-impl Standing {
-    /// Tells how a connection stands.
+impl LiveStatus {
+    /// Describes a connection.
     pub(super) fn of(connection: &ConnectionRecord<'_>) -> Self {
         let id = short_id(&connection.id);
-        let stands = match &*connection.state {
+        let state = match &*connection.state {
             "open" => "it is open".to_owned(),
             "close_sent" => "this end has closed and waits for the peer's Close".to_owned(),
             "close_received" => "the peer has closed and waits for this end's Close".to_owned(),
-            "closed" => "both Closes are through, and TCP is about to end".to_owned(),
+            "closed" => "the closing handshake is complete, and TCP is about to end".to_owned(),
             other => format!("it is {other}"),
         };
         let peer = connection.origin.peer.as_deref().unwrap_or("a peer without an address");
@@ -40,27 +40,27 @@ impl Standing {
             (
                 "What to do",
                 format!(
-                    "`lastword show {id}` shows all of it; `lastword close {id}` closes it and \
-                     tells how that went."
+                    "`lastword show {id}` shows the details; `lastword close {id}` closes it and \
+                     shows how it ended."
                 ),
             ),
         ];
         let safe_pair =
             |(topic, text): (&str, String)| (topic.to_owned(), safe(&text).into_owned());
         Self {
-            headline: safe(&format!("{id} has not ended: {stands}")).into_owned(),
+            headline: safe(&format!("{id} has not ended: {state}")).into_owned(),
             paragraphs: paragraphs.into_iter().map(safe_pair).collect(),
         }
     }
 
-    /// Draws it for whoever reads it.
+    /// Formats it for the terminal or pipe.
     pub(super) fn draw(&self, look: Look) -> String {
         format!("{}\n\n{}", wrap(&self.headline, look), draw_pairs(&self.paragraphs, look))
     }
 }
 
 fn messages(connection: &ConnectionRecord<'_>) -> String {
-    let mut said = format!(
+    let mut text = format!(
         "{} received ({}), {} sent ({}).",
         connection.messages_in,
         size(connection.bytes_in),
@@ -69,17 +69,17 @@ fn messages(connection: &ConnectionRecord<'_>) -> String {
     );
     if connection.queued_messages > 0 {
         let waits = if connection.queued_messages == 1 { "waits" } else { "wait" };
-        said.push_str(&format!(
-            " {} ({}) {waits} to be taken by the peer",
+        text.push_str(&format!(
+            " {} ({}) {waits} to be sent",
             count(connection.queued_messages, "message"),
             size(connection.queued_bytes)
         ));
         if let Some(age) = connection.oldest_queued_ms {
-            said.push_str(&format!(", the oldest for {}", lasting(age)));
+            text.push_str(&format!(", the oldest for {}", lasting(age)));
         }
-        said.push('.');
+        text.push('.');
     }
-    said
+    text
 }
 
 fn network(connection: &ConnectionRecord<'_>) -> String {
@@ -88,8 +88,8 @@ fn network(connection: &ConnectionRecord<'_>) -> String {
         None => "No Ping has been answered so far.".to_owned(),
     };
     let activity = match connection.last_activity_ms {
-        Some(ms) => format!("The last message travelled {} ago.", lasting(ms)),
-        None => "No message has travelled so far.".to_owned(),
+        Some(ms) => format!("The last message was sent or received {} ago.", lasting(ms)),
+        None => "No message has been sent or received so far.".to_owned(),
     };
     format!("{ping} {activity}")
 }

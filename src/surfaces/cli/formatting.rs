@@ -1,4 +1,4 @@
-//! Numbers, times and texts as people read them.
+//! Formats numbers, times and texts for people.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::policy::masking::is_unprintable;
 
-/// Returns a text that does nothing to a terminal but stand there, whoever wrote it.
+/// Escapes everything in a text that could control a terminal.
 pub(super) fn safe(text: &str) -> Cow<'_, str> {
     if !text.contains(is_unprintable) {
         return Cow::Borrowed(text);
@@ -24,12 +24,12 @@ pub(super) fn safe(text: &str) -> Cow<'_, str> {
     Cow::Owned(escaped)
 }
 
-/// Returns a text that may be missing, safe for a terminal.
+/// Returns an optional text escaped for a terminal, or `missing`.
 pub(super) fn safe_or<'a>(text: &'a Option<Cow<'_, str>>, missing: &'a str) -> Cow<'a, str> {
     text.as_deref().map_or(Cow::Borrowed(missing), safe)
 }
 
-/// Returns the last 12 digits of an id: what people read out to each other.
+/// Returns the last 12 digits of an id, by which people name it.
 pub(super) fn short_id(id: &str) -> Cow<'_, str> {
     let id = safe(id);
     match id.char_indices().nth_back(11) {
@@ -75,7 +75,7 @@ pub(super) fn size(bytes: u64) -> String {
         return count(bytes, "byte");
     }
     let (mut value, mut unit) = (bytes as f64 / 1024.0, 0);
-    // What would be rounded to 1024 of a unit is one of the next.
+    // A value that would be rounded to 1024 of a unit is shown as 1 of the next.
     while value >= 1023.95 && unit + 1 < UNITS.len() {
         value /= 1024.0;
         unit += 1;
@@ -89,18 +89,18 @@ pub(super) fn count(number: u64, thing: &str) -> String {
     if number == 1 { format!("1 {thing}") } else { format!("{number} {thing}s") }
 }
 
-/// Writes a moment in UTC to the millisecond: `2026-03-01 12:00:12.595 UTC`.
+/// Formats a time in UTC to the millisecond: `2026-03-01 12:00:12.595 UTC`.
 pub(super) fn utc(time: SystemTime) -> String {
     format!("{} {} UTC", date(time), clock(time))
 }
 
-/// Writes a moment in UTC to the second: `2026-03-01 12:00:12`.
+/// Formats a time in UTC to the second: `2026-03-01 12:00:12`.
 pub(super) fn utc_seconds(time: SystemTime) -> String {
     let clock = clock(time);
     format!("{} {}", date(time), clock.split('.').next().unwrap_or(&clock))
 }
 
-/// Writes the time of day in UTC to the millisecond: `12:00:12.595`.
+/// Formats the time of day in UTC to the millisecond: `12:00:12.595`.
 pub(super) fn clock(time: SystemTime) -> String {
     let stamp = stamp(time);
     stamp.split_once('T').map_or(String::new(), |(_, clock)| clock.trim_end_matches('Z').to_owned())
@@ -111,15 +111,15 @@ fn date(time: SystemTime) -> String {
     stamp.split_once('T').map_or(String::new(), |(date, _)| date.to_owned())
 }
 
-/// Writes a moment as the contract does: RFC 3339, UTC, milliseconds.
+/// Formats a time as in the contract: RFC 3339, UTC, milliseconds.
 pub(super) fn stamp(time: SystemTime) -> String {
     humantime::format_rfc3339_millis(time.max(SystemTime::UNIX_EPOCH)).to_string()
 }
 
-/// Writes how long ago a moment was: `3 minutes ago`.
+/// Formats how long ago a time was: `3 minutes ago`.
 pub(super) fn ago(time: SystemTime, now: SystemTime) -> String {
     let Ok(passed) = now.duration_since(time) else {
-        return "in the future, if the clocks agree".to_owned();
+        return "in the future (the clocks differ)".to_owned();
     };
     let seconds = passed.as_secs();
     match seconds {
@@ -131,16 +131,16 @@ pub(super) fn ago(time: SystemTime, now: SystemTime) -> String {
     }
 }
 
-/// Names a close code as RFC 6455 section 7.4 and the registry of IANA do; the codes that are free
-/// to use are named by whose they are.
+/// Names a close code as RFC 6455 section 7.4 and the IANA registry do; codes for free use are named
+/// by who defines them.
 pub(super) const fn code_name(code: u16) -> &'static str {
     match code {
         1000 => "normal closure",
         1001 => "going away",
         1002 => "protocol error",
         1003 => "unsupported data",
-        1005 => "no code given",
-        1006 => "no Close came",
+        1005 => "no code in the Close",
+        1006 => "no Close received",
         1007 => "invalid payload",
         1008 => "policy violation",
         1009 => "message too big",
@@ -156,15 +156,15 @@ pub(super) const fn code_name(code: u16) -> &'static str {
         4409 => "replaced by a newer connection",
         3001 | 3002 | 3004..=3007 | 3009..=3999 => "a code of a library or framework",
         4000..=4408 | 4410..=4999 => "a code of the application",
-        _ => "no legal close code",
+        _ => "not a legal close code",
     }
 }
 
-/// A moment that somebody named: a time, or how long ago.
+/// A point in time, given as a time or as how long ago.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Moment(pub SystemTime);
 
-/// A text that names no moment.
+/// A text is not a point in time.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no time: write how long ago, such as 1h, or a time such as 2026-03-01T12:00:00Z")]
 pub struct InvalidMoment(String);
@@ -289,7 +289,7 @@ mod tests {
         assert_eq!(code_name(3500), "a code of a library or framework");
         assert_eq!(code_name(4000), "a code of the application");
         for code in [0, 999, 1004, 1016, 2999, 5000, u16::MAX] {
-            assert_eq!(code_name(code), "no legal close code", "{code}");
+            assert_eq!(code_name(code), "not a legal close code", "{code}");
         }
     }
 }
