@@ -22,6 +22,7 @@ mod keepalive;
 mod ledger;
 mod limits;
 mod overrides;
+mod path_template;
 pub(crate) mod patterns;
 mod records;
 pub(crate) mod relay;
@@ -34,13 +35,14 @@ pub use keepalive::Keepalive;
 pub use ledger::{FailurePolicy, Ledger, Synchronous};
 pub use limits::{Limits, MemoryLimit, OnFull};
 pub use overrides::{ConnectionSettings, RouteClose, RouteKeepalive, RouteLimits};
+pub use path_template::PathTemplate;
 pub use patterns::{OriginPattern, PathPattern};
 pub use records::{QueryRecording, Records};
 pub use relay::{
     HealthPath, HostHeader, InvalidHealthPath, InvalidUpstream, OnClientLost, PlainHttp,
     RelayBackend, UpstreamUrl,
 };
-pub use templates::{PathTemplate, TagTemplate};
+pub use templates::TagTemplate;
 pub use values::{ByteSize, InvalidValue, Spread};
 
 #[doc(hidden)]

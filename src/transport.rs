@@ -3,6 +3,7 @@
 //! This layer reads and writes the wire. What is refused, and in which order, is decided by its
 //! callers.
 
+pub mod any_socket;
 pub mod bind;
 pub mod connect;
 pub mod dial;
@@ -15,7 +16,7 @@ pub mod proxy;
 pub mod shared_tcp;
 pub mod socket;
 mod source_port;
-mod tcp_info;
+pub(crate) mod tcp_info;
 pub mod tls;
 pub mod upstream;
 pub mod websocket;

@@ -1,6 +1,8 @@
 //! What cannot be said by types: values that do not go together, and names that are taken.
 
 mod dialers;
+mod findings;
+mod shared;
 
 use std::time::Duration;
 
@@ -10,219 +12,22 @@ use super::backend::Backend;
 use super::control::Control;
 use super::routing::Route;
 use super::schema::{Config, Health};
-use crate::settings::ConnectionSettings;
 use crate::settings::Ledger;
-use crate::settings::Limits;
 use crate::settings::PathPattern;
-use crate::settings::RelayBackend;
 use crate::settings::values::{ByteSize, Spread};
-use crate::settings::{Close, Keepalive};
 use crate::vocabulary::{InvalidTag, ListenAddress, MAX_TAGS, check_tag_name};
 
-/// Tells what does not go together, and what to do about it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Violation {
-    /// There is nothing to accept on.
-    #[error("no listener is left: add one, or remove the empty array")]
-    NoListener,
-    /// There is nothing to accept for.
-    #[error("no route is left: add one, or remove the empty array")]
-    NoRoute,
-    /// A name would not survive a log line or a metric's label.
-    #[error("{0:?} is no name: write 1 to 64 printable characters without spaces")]
-    Name(String),
-    /// Two listeners or two routes have one name.
-    #[error("{other} has the name {name:?} already: choose another")]
-    DuplicateName {
-        /// The name.
-        name: String,
-        /// Who has it.
-        other: String,
-    },
-    /// Two listening sockets cannot both be bound.
-    #[error("{other} takes the address {address} already: choose another")]
-    DuplicateAddress {
-        /// The address.
-        address: String,
-        /// Who has it.
-        other: String,
-    },
-    /// A route never gets a request.
-    #[error("never matches, because {other} takes all of it before: move it up, or remove it")]
-    Shadowed {
-        /// The earlier route.
-        other: String,
-    },
-    /// A label could not be selected, or is made of nothing.
-    #[error("{0}")]
-    Tag(InvalidTag),
-    /// A label would be made of a segment that the path does not name.
-    #[error("{{{0}}} is not in the route's path: name a segment so, or write {{query.{0}}}")]
-    UnknownSegment(String),
-    /// A subprotocol could not stand in a header.
-    #[error(
-        "{0:?} is no subprotocol: write letters, digits and !#$%&'*+-.^_`|~ (RFC 6455 section 4.1)"
-    )]
-    Subprotocol(String),
-    /// A subprotocol or an application is listed twice.
-    #[error("{0:?} is listed twice: remove one")]
-    ListedTwice(String),
-    /// A relay would have nobody to pass clients on to.
-    #[error("names no application: list at least one URL, such as \"ws://127.0.0.1:3000\"")]
-    NoApplication,
-    /// A key would change nothing.
-    #[error("is for relay backends only, and this one takes messages anyway: remove it")]
-    InjectWithoutRelay,
-    /// An upstream could not be dialled.
-    #[error("the URL cannot be dialled: {0}; write ws://host:port/path or wss://host/path")]
-    DialerUrl(&'static str),
-    /// A proxy could not be used.
-    #[error("the proxy cannot be used: {0}; write http://host:port")]
-    ProxyUrl(&'static str),
-    /// There is no proxy that could want credentials.
-    #[error("there is no proxy to give them to: set proxy, or remove them")]
-    CredentialsWithoutProxy,
-    /// A header could not be sent, or belongs to the opening handshake.
-    #[error("{0:?} is no header to set: write a token that the opening handshake does not use")]
-    Header(String),
-    /// A step of the opening would do nothing.
-    #[error("does nothing: set send, wait_for, or both, to a text that is not empty")]
-    IdleStep,
-    /// A message could not be looked for.
-    #[error("no message is empty: write all of the text that is to be answered")]
-    EmptyWhen,
-    /// Too much would be looked for in each message.
-    #[error("there are {found}, and {most} at most: leave some out")]
-    TooManyTexts {
-        /// How many there are.
-        found: usize,
-        /// How many there may be.
-        most: usize,
-    },
-    /// The shortest wait would be the longest.
-    #[error("min ({}) is above max ({}): lower it, or raise the other", shown(min), shown(max))]
-    WaitsUpsideDown {
-        /// The shortest wait.
-        min: Duration,
-        /// The longest.
-        max: Duration,
-    },
-    /// No peer sends such a code.
-    #[error("{0} is no close code: write 1000 to 4999")]
-    CodeOutOfRange(u16),
-    /// A wait would have no end.
-    #[error("must have a deadline: write a duration above zero")]
-    NoDeadline,
-    /// Nothing would fit.
-    #[error("must be above zero: nothing would fit")]
-    NoRoom,
-    /// Everything would be gone at once.
-    #[error("must be above zero: nothing would be kept")]
-    NothingKept,
-    /// There would not be room to work.
-    #[error("must be at least {least}")]
-    TooSmall {
-        /// The least that works.
-        least: ByteSize,
-    },
-    /// An ordinary delay would count as a failure.
-    #[error("must be at least {}", shown(least))]
-    TooShort {
-        /// The least that works.
-        least: Duration,
-    },
-    /// A Ping would be overdue at once.
-    #[error(
-        "must be above zero while keepalive.ping_interval is: set both to \"0s\" to switch Pings off"
-    )]
-    NoPongTimeout,
-    /// A frame could be larger than its message.
-    #[error(
-        "max_frame_size ({frame}) is above max_message_size ({message}): lower it, or raise the other"
-    )]
-    FrameAboveMessage {
-        /// The limit of a frame.
-        frame: ByteSize,
-        /// The limit of a message.
-        message: ByteSize,
-    },
-    /// The end of a closing handshake would outlast it.
-    #[error(
-        "linger ({}) is above timeout ({}): lower it, or raise the other",
-        shown(linger),
-        shown(timeout)
-    )]
-    LingerAboveTimeout {
-        /// The wait for the peer's FIN.
-        linger: Duration,
-        /// The bound of the closing handshake.
-        timeout: Duration,
-    },
-    /// Closes would be sent after the drain's deadline.
-    #[error(
-        "spread ({}) is above within ({}): lower it, or raise the other",
-        shown(spread),
-        shown(within)
-    )]
-    SpreadAboveWithin {
-        /// How long Closes are sent.
-        spread: Duration,
-        /// The bound of the drain.
-        within: Duration,
-    },
-    /// Anybody who reaches the node could command it.
-    #[error(
-        "{0} is neither loopback nor a Unix socket: set control.token_file, or listen on 127.0.0.1"
-    )]
-    NoToken(ListenAddress),
-    /// The filter of the log has no meaning.
-    #[error("{why}: write directives such as \"info,lastword=debug\"")]
-    LogFilter {
-        /// What the parser stumbled over.
-        why: String,
-    },
-}
+pub(super) use findings::Contradiction;
+pub use findings::Violation;
 
-fn shown(duration: &Duration) -> humantime::FormattedDuration {
-    humantime::format_duration(*duration)
-}
-
-/// A violation and the keys that take part in it, the one to change first.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Contradiction {
-    pub(super) keys: Vec<String>,
-    pub(super) violation: Violation,
-}
+use findings::Findings;
+use shared::{check_name, check_names, check_relay, check_settings, check_subprotocols};
 
 /// Finds everything that does not go together.
 pub(super) fn find_contradictions(config: &Config) -> Vec<Contradiction> {
     let mut found = Findings::default();
     check(config, &mut found);
     found.0
-}
-
-/// What was found so far, in the order of the checks.
-#[derive(Default)]
-struct Findings(Vec<Contradiction>);
-
-impl Findings {
-    /// Adds a contradiction unless something holds; returns whether it does.
-    fn ensure<K: Into<String>>(
-        &mut self,
-        holds: bool,
-        keys: impl IntoIterator<Item = K>,
-        violation: impl FnOnce() -> Violation,
-    ) -> bool {
-        if !holds {
-            self.add(keys, violation());
-        }
-        holds
-    }
-
-    fn add<K: Into<String>>(&mut self, keys: impl IntoIterator<Item = K>, violation: Violation) {
-        self.0.push(Contradiction { keys: keys.into_iter().map(Into::into).collect(), violation });
-    }
 }
 
 fn check(config: &Config, found: &mut Findings) {
@@ -337,32 +142,6 @@ fn check_tags(key: &str, route: &Route, found: &mut Findings) {
     }
 }
 
-fn check_relay(key: &str, relay: &RelayBackend, found: &mut Findings) {
-    let urls = || [format!("{key}.urls")];
-    found.ensure(!relay.urls.is_empty(), urls(), || Violation::NoApplication);
-    for (index, url) in relay.urls.iter().enumerate() {
-        // Its failures would be counted apart, and it would be drained by halves.
-        let twice = || Violation::ListedTwice(url.to_string());
-        found.ensure(!relay.urls[..index].contains(url), urls(), twice);
-    }
-    for (name, duration) in [
-        ("connect_timeout", relay.connect_timeout),
-        ("response_timeout", relay.response_timeout),
-        ("http_timeout", relay.http_timeout),
-        ("eject_for", relay.eject_for),
-        ("health_interval", relay.health_interval),
-    ] {
-        found.ensure(!duration.is_zero(), [format!("{key}.{name}")], || Violation::NoDeadline);
-    }
-    for (name, number) in [
-        ("tries", u64::from(relay.tries)),
-        ("max_pending", u64::from(relay.max_pending)),
-        ("max_message_size", relay.max_message_size.map_or(u64::MAX, |size| size.0)),
-    ] {
-        found.ensure(number > 0, [format!("{key}.{name}")], || Violation::NoRoom);
-    }
-}
-
 fn check_control(control: &Control, health: &Health, found: &mut Findings) {
     if let (Some(listen), None) = (&control.listen, &control.token_file) {
         let protected = match listen {
@@ -385,63 +164,10 @@ fn check_control(control: &Control, health: &Health, found: &mut Findings) {
     found.ensure(control.max_connections > 0, ["control.max_connections"], || Violation::NoRoom);
 }
 
-fn check_subprotocols(prefix: &str, subprotocols: &[String], found: &mut Findings) {
-    for (at, subprotocol) in subprotocols.iter().enumerate() {
-        let key = [format!("{prefix}subprotocols[{at}]")];
-        found.ensure(is_token(subprotocol), key.clone(), || {
-            Violation::Subprotocol(subprotocol.clone())
-        });
-        found.ensure(!subprotocols[..at].contains(subprotocol), key, || {
-            Violation::ListedTwice(subprotocol.clone())
-        });
-    }
-}
-
 fn shadows(earlier: &Route, later: &Route) -> bool {
     // Hosts are in lower case since they were read.
     let host_covers = earlier.host.is_none() || earlier.host == later.host;
     host_covers && earlier.path.covers(&later.path)
-}
-
-/// Checks what holds for one connection: the sections, or those of a route.
-fn check_settings(prefix: &str, settings: &ConnectionSettings, found: &mut Findings) {
-    // A route may inherit one half of a contradiction.
-    let keys = |keys: &[&str]| -> Vec<String> {
-        let own = keys.iter().map(|key| format!("{prefix}{key}"));
-        own.chain(keys.iter().map(|key| (*key).to_owned())).collect()
-    };
-    let ConnectionSettings { limits, keepalive, close, records: _ } = settings;
-    let Limits { max_message_size, max_frame_size, inbox_bytes, outbox_bytes, .. } = limits;
-    for (key, duration) in [
-        ("limits.handshake_timeout", limits.handshake_timeout),
-        ("limits.inbox_timeout", limits.inbox_timeout),
-        ("limits.write_timeout", limits.write_timeout),
-        ("close.timeout", close.timeout),
-    ] {
-        found.ensure(!duration.is_zero(), keys(&[key]), || Violation::NoDeadline);
-    }
-    for (key, size) in [
-        ("limits.max_message_size", max_message_size),
-        ("limits.max_frame_size", max_frame_size),
-        ("limits.inbox_bytes", inbox_bytes),
-        ("limits.outbox_bytes", outbox_bytes),
-    ] {
-        found.ensure(*size > ByteSize(0), keys(&[key]), || Violation::NoRoom);
-    }
-    let sizes = keys(&["limits.max_frame_size", "limits.max_message_size"]);
-    found.ensure(max_frame_size <= max_message_size, sizes, || Violation::FrameAboveMessage {
-        frame: *max_frame_size,
-        message: *max_message_size,
-    });
-    let Keepalive { ping_interval, pong_timeout, .. } = keepalive;
-    let pings = keys(&["keepalive.pong_timeout", "keepalive.ping_interval"]);
-    found.ensure(ping_interval.is_zero() || !pong_timeout.is_zero(), pings, || {
-        Violation::NoPongTimeout
-    });
-    let Close { timeout, linger, reason_id: _ } = *close;
-    found.ensure(linger <= timeout, keys(&["close.linger", "close.timeout"]), || {
-        Violation::LingerAboveTimeout { linger, timeout }
-    });
 }
 
 fn check_ledger(ledger: &Ledger, found: &mut Findings) {
@@ -456,30 +182,6 @@ fn check_ledger(ledger: &Ledger, found: &mut Findings) {
     found.ensure(ledger.stall_timeout >= least, ["ledger.stall_timeout"], || Violation::TooShort {
         least,
     });
-}
-
-fn check_names(array: &str, names: &[&str], found: &mut Findings) {
-    for (index, name) in names.iter().enumerate() {
-        let key = format!("{array}[{index}].name");
-        check_name(&key, name, found);
-        if let Some(earlier) = names[..index].iter().position(|earlier| earlier == name) {
-            let (name, other) = ((*name).to_owned(), format!("{array}[{earlier}]"));
-            found.add([key], Violation::DuplicateName { name, other });
-            continue;
-        }
-    }
-}
-
-fn check_name(key: &str, name: &str, found: &mut Findings) {
-    let printable = !name.contains(|c: char| c.is_whitespace() || c.is_control());
-    let fits = (1..=64).contains(&name.chars().count());
-    found.ensure(printable && fits, [key], || Violation::Name(name.to_owned()));
-}
-
-/// Returns whether `text` is a token of HTTP (RFC 9110 section 5.6.2).
-fn is_token(text: &str) -> bool {
-    !text.is_empty()
-        && text.bytes().all(|c| c.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&c))
 }
 
 #[cfg(test)]
@@ -674,7 +376,7 @@ mod tests {
     fn only_relayed_connections_have_to_let_messages_in() {
         let (key, violation) = found(|config| config.routes[0].inject = true).unwrap();
         assert_eq!((&*key, violation), ("routes[0].inject", Violation::InjectWithoutRelay));
-        let relay = RelayBackend::new("ws://a".parse().unwrap());
+        let relay = crate::settings::RelayBackend::new("ws://a".parse().unwrap());
         let relayed = found(|config| {
             config.routes[0].inject = true;
             config.routes[0].backend = Backend::Relay(Box::new(relay));

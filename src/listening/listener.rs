@@ -27,12 +27,13 @@ use crate::policy::admission::NotAdmitted;
 use crate::policy::masking;
 use crate::runtime::tasks::{Panicked, Task};
 use crate::settings::Records;
+use crate::transport::any_socket::AnySocket;
 use crate::transport::bind::{Arrival, Arrivals};
 use crate::transport::opening_handshake::{
     self, Accepted, Agreement, HandshakeLimits, Received, Refusal, Request, RequestFacts,
     Subprotocol, check_method, check_origin, check_upgrade, choose_subprotocol,
 };
-use crate::transport::socket::{AnySocket, SocketName};
+use crate::transport::socket::SocketName;
 use crate::vocabulary::{ConnectionId, Direction, Limit, OpenFailure, Origin, Role, TransportEnd};
 pub(crate) use handle::Listeners;
 pub use handle::{ListenError, ListenerHandle};

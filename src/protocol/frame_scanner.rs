@@ -24,25 +24,17 @@
 //! ```
 
 mod found;
+mod opcode;
 mod rules;
 mod wire;
 
-pub use found::{
-    ControlFrame, ControlOpcode, DataOpcode, Found, FrameHeader, Position, Scanned, Violation,
-};
+pub use found::{ControlFrame, Found, FrameHeader, Position, Scanned, Violation};
+pub use opcode::{ControlOpcode, DataOpcode};
+pub use rules::ScanLimits;
 
 use crate::vocabulary::Role;
-use rules::{Located, Rules};
+use rules::{Located, MessageProgress, Rules};
 use wire::{Extent, MAX_CONTROL_PAYLOAD, MAX_HEADER, Opcode};
-
-/// Limits on what a peer may send, in bytes of payload (section 10.4).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ScanLimits {
-    /// The largest data frame.
-    pub max_frame_size: u64,
-    /// The largest message: the sum of its frames.
-    pub max_message_size: u64,
-}
 
 /// Finds the frames in the bytes of one peer.
 ///
@@ -320,21 +312,6 @@ enum Mode {
     Checking,
     /// Nothing is checked, and only Close frames are reported.
     Seeking,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum MessageProgress {
-    None,
-    Begun { bytes: u64 },
-}
-
-impl MessageProgress {
-    fn bytes(self) -> u64 {
-        match self {
-            Self::None => 0,
-            Self::Begun { bytes } => bytes,
-        }
-    }
 }
 
 #[derive(Debug)]

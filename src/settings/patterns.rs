@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::Deserialize;
 use serde::de::Deserializer;
 
-use super::templates::PathTemplate;
+use super::path_template::PathTemplate;
 use super::values::{self, InvalidValue};
 
 /// The paths of a route; the query of a request does not count.

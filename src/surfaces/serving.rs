@@ -24,8 +24,9 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::runtime::tasks::{Panicked, Task};
+use crate::transport::any_socket::AnySocket;
 use crate::transport::bind::{Acceptor, Arrival, Arrivals};
-use crate::transport::socket::{AnySocket, SocketName};
+use crate::transport::socket::SocketName;
 use seats::{Seat, Seats};
 use stalling::{Owed, Stalling};
 use working::Working;

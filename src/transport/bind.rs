@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
 
-use super::socket::{AnySocket, SocketName};
+use super::any_socket::AnySocket;
+use super::socket::SocketName;
 use crate::vocabulary::ListenAddress;
 
 mod arrivals;

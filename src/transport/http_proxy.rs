@@ -9,7 +9,9 @@ mod answer;
 mod application;
 mod client;
 mod exchange;
+mod forwarding;
 mod session;
+mod upload;
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -19,7 +21,6 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, request, response};
 use hyper::server::conn::http1;
 use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::TokioIo;
@@ -28,60 +29,11 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::socket::Transport;
 use crate::protocol::request_framing::Head;
 pub use answer::Rejection;
+use application::BUFFER;
 pub use application::{AppConnection, ConnectionPool};
 use client::ClientStream;
+pub use forwarding::{Forwarding, UpstreamConnection};
 pub use session::ClientSession;
-
-/// The idle timeout once the node drains or the client has sent FIN. Active transfers are finished,
-/// and idle ones (a long poll, an event stream) are ended.
-const ENDING_IDLE_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// The size of hyper's buffers, in bytes.
-const BUFFER: usize = 64 * 1024;
-
-/// Decides where requests go, and changes requests and answers.
-pub trait Forwarding {
-    /// The route of a request.
-    type Route: Send;
-    /// A lease that is held until the answer was forwarded.
-    type Lease: Send + Unpin + 'static;
-
-    /// Returns the route of a request; `None` for one that is not forwarded.
-    fn route(&self, head: &Head<'_>) -> Option<Self::Route>;
-
-    /// Admits a request, and changes it for the application.
-    ///
-    /// # Errors
-    /// The answer to send instead.
-    fn admit(&self, route: &Self::Route, request: &mut request::Parts) -> Result<(), Rejection>;
-
-    /// Returns a connection to an application, preferably an idle one if `kept`, and sets the host.
-    ///
-    /// # Errors
-    /// The answer to send instead.
-    fn connect(
-        &self,
-        route: &Self::Route,
-        kept: bool,
-        headers: &mut HeaderMap,
-    ) -> impl Future<Output = Result<UpstreamConnection<Self::Lease>, Rejection>> + Send;
-
-    /// Changes the answer for the client.
-    fn answer(&self, lease: &Self::Lease, answer: &mut response::Parts);
-
-    /// Records that an application was connected to and did not answer.
-    fn failed(&self, lease: &Self::Lease, why: &str);
-}
-
-/// A connection to an application for one request.
-pub struct UpstreamConnection<L> {
-    /// The connection.
-    pub connection: AppConnection,
-    /// The pool that keeps it once the answer was forwarded.
-    pub pool: Arc<ConnectionPool>,
-    /// Held until then.
-    pub lease: L,
-}
 
 /// How serving a client ended.
 pub enum Served<T> {

@@ -15,6 +15,7 @@ pub mod answer;
 mod answer_body;
 pub mod client;
 mod discard_writes;
+pub mod names;
 pub mod request;
 pub mod server;
 mod waiting;
@@ -28,9 +29,10 @@ pub(super) use client::MAX_LINES;
 pub use client::{
     Answer, ClientRequest, FailedOpening, OpenedSocket, ReservedHeader, open, open_or_answer,
 };
+pub use names::{AcceptKey, Subprotocol};
 pub use request::{
-    AcceptKey, Request, RequestFacts, Subprotocol, check_method, check_origin, check_upgrade,
-    choose_subprotocol, extension_name, extensions,
+    Request, RequestFacts, check_method, check_origin, check_upgrade, choose_subprotocol,
+    extension_name, extensions,
 };
 pub use server::{
     Accepted, FailedHandshake, HandshakeLimits, HeadRoom, Received, accept, receive, receive_with,

@@ -10,10 +10,6 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::socket::{KernelFacts, Transport};
-use super::tcp_info;
-use crate::protocol::classification::LossKind;
-
 /// A TCP socket that hands out [`DirectWriter`]s. Dropping it closes the socket.
 #[derive(Debug)]
 pub struct SharedTcp(Arc<Shared>);
@@ -81,17 +77,14 @@ impl From<TcpStream> for SharedTcp {
     }
 }
 
-impl Transport for SharedTcp {
-    fn reset_on_drop(&mut self) {
-        // It fails only on a socket that has already ended.
-        let _ = self.0.socket.set_zero_linger();
+impl SharedTcp {
+    /// Returns the socket.
+    pub(super) fn socket(&self) -> &TcpStream {
+        &self.0.socket
     }
 
-    fn kernel(&self) -> Option<KernelFacts> {
-        tcp_info::read(&self.0.socket)
-    }
-
-    fn take_error(&self) -> Option<io::Error> {
+    /// Returns the error that the socket failed with.
+    pub(super) fn error(&self) -> Option<io::Error> {
         let told = self.0.socket.take_error().ok().flatten();
         match (told, self.0.failed.load(Ordering::Acquire)) {
             (Some(error), _) => Some(self.0.failed_with(error)),
@@ -100,12 +93,9 @@ impl Transport for SharedTcp {
         }
     }
 
-    fn unread_loss(&self) -> Option<LossKind> {
-        self.0.socket.unread_loss()
-    }
-
-    fn direct_writer(&self) -> Option<DirectWriter> {
-        Some(DirectWriter(Arc::downgrade(&self.0)))
+    /// Returns a way to write beside its owner.
+    pub(super) fn writer(&self) -> DirectWriter {
+        DirectWriter(Arc::downgrade(&self.0))
     }
 }
 
@@ -174,6 +164,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::transport::socket::Transport;
 
     async fn pair() -> (SharedTcp, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -221,7 +212,7 @@ mod tests {
             let writer = ours.direct_writer().unwrap();
             SockRef::from(&theirs).set_linger(Some(std::time::Duration::ZERO)).unwrap();
             drop(theirs);
-            while ours.kernel().unwrap().state != crate::transport::socket::TcpState::Closed {
+            while ours.kernel().unwrap().state != crate::transport::tcp_info::TcpState::Closed {
                 tokio::task::yield_now().await;
             }
             // Twice: only the first is told what happened.

@@ -12,9 +12,8 @@ use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, Interest, ReadBuf, Ready};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::shared_tcp::{DirectWriter, SharedTcp};
-use super::tcp_info;
+use super::tcp_info::{self, KernelFacts, TcpState};
 use crate::protocol::classification::LossKind;
-use crate::vocabulary::TcpFacts;
 
 mod adopted;
 
@@ -89,6 +88,29 @@ impl Transport for TcpStream {
 
     fn take_error(&self) -> Option<io::Error> {
         Self::take_error(self).ok().flatten()
+    }
+}
+
+impl Transport for SharedTcp {
+    fn reset_on_drop(&mut self) {
+        // It fails only on a socket that has nothing left to reset.
+        let _ = self.socket().set_zero_linger();
+    }
+
+    fn kernel(&self) -> Option<KernelFacts> {
+        tcp_info::read(self.socket())
+    }
+
+    fn take_error(&self) -> Option<io::Error> {
+        self.error()
+    }
+
+    fn unread_loss(&self) -> Option<LossKind> {
+        self.socket().unread_loss()
+    }
+
+    fn direct_writer(&self) -> Option<DirectWriter> {
+        Some(self.writer())
     }
 }
 
@@ -167,65 +189,6 @@ impl AsyncWrite for Closed {
     }
 }
 
-/// A socket accepted by a listener.
-#[derive(Debug)]
-pub enum AnySocket {
-    /// TCP.
-    Tcp(TcpStream),
-    /// A Unix stream socket.
-    Unix(UnixStream),
-}
-
-impl AnySocket {
-    /// Returns this end's address.
-    pub fn local_addr(&self) -> Option<SocketName> {
-        match self {
-            Self::Tcp(socket) => socket.local_addr().ok().map(SocketName::tcp),
-            Self::Unix(socket) => socket.local_addr().ok().map(|addr| SocketName::unix(&addr)),
-        }
-    }
-}
-
-impl AnySocket {
-    /// Makes a transport of it, which for TCP has a [`DirectWriter`].
-    pub fn into_transport(self) -> Box<dyn Transport> {
-        match self {
-            Self::Tcp(socket) => Box::new(SharedTcp::from(socket)),
-            Self::Unix(socket) => Box::new(socket),
-        }
-    }
-}
-
-impl Transport for AnySocket {
-    fn reset_on_drop(&mut self) {
-        match self {
-            Self::Tcp(socket) => socket.reset_on_drop(),
-            Self::Unix(socket) => socket.reset_on_drop(),
-        }
-    }
-
-    fn kernel(&self) -> Option<KernelFacts> {
-        match self {
-            Self::Tcp(socket) => socket.kernel(),
-            Self::Unix(socket) => socket.kernel(),
-        }
-    }
-
-    fn unread_loss(&self) -> Option<LossKind> {
-        match self {
-            Self::Tcp(socket) => socket.unread_loss(),
-            Self::Unix(socket) => socket.unread_loss(),
-        }
-    }
-
-    fn take_error(&self) -> Option<io::Error> {
-        match self {
-            Self::Tcp(socket) => Transport::take_error(socket),
-            Self::Unix(socket) => Transport::take_error(socket),
-        }
-    }
-}
-
 /// The address of one end of a socket.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -262,145 +225,6 @@ impl fmt::Display for SocketName {
             Self::Unix(Some(path)) => write!(f, "unix:{}", path.display()),
             Self::Unix(None) => f.write_str("unix:"),
         }
-    }
-}
-
-/// The kernel's view of a TCP socket at one moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct KernelFacts {
-    /// The state of TCP.
-    pub state: TcpState,
-    /// Segments retransmitted over the socket's lifetime.
-    pub retransmits: u32,
-    /// Bytes written that the peer's kernel has not acknowledged; our FIN counts as one.
-    pub unacked_bytes: u32,
-    /// The smoothed round-trip time, in microseconds.
-    pub rtt_us: u32,
-}
-
-impl From<KernelFacts> for TcpFacts {
-    fn from(facts: KernelFacts) -> Self {
-        Self {
-            retransmits: facts.retransmits,
-            unacked_bytes: facts.unacked_bytes,
-            rtt_us: facts.rtt_us,
-        }
-    }
-}
-
-/// The state of TCP (RFC 9293 section 3.3.2), as far as an ending depends on it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TcpState {
-    /// Open both ways.
-    Established,
-    /// Our FIN was sent, and the peer's not received.
-    FinSent,
-    /// The peer's FIN was received, and ours not sent.
-    CloseWait,
-    /// Both FINs were sent, and the kernel has not finished yet.
-    BothFins,
-    /// Reset by either end, timed out, or ended in order after our FIN.
-    Closed,
-    /// Another state, by the kernel's number.
-    Other(u8),
-}
-
-impl TcpState {
-    /// Returns whether the peer's FIN was received, even if bytes before it are unread.
-    pub const fn fin_received(self) -> bool {
-        match self {
-            Self::CloseWait | Self::BothFins => true,
-            Self::Established | Self::FinSent | Self::Closed | Self::Other(_) => false,
-        }
-    }
-}
-
-macro_rules! forward {
-    ($this:ident.$method:ident($($argument:ident),*)) => {
-        match $this.get_mut() {
-            Self::Tcp(socket) => Pin::new(socket).$method($($argument),*),
-            Self::Unix(socket) => Pin::new(socket).$method($($argument),*),
-        }
-    };
-}
-
-impl AsyncRead for AnySocket {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        forward!(self.poll_read(cx, buf))
-    }
-}
-
-impl AsyncWrite for AnySocket {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        forward!(self.poll_write(cx, buf))
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        forward!(self.poll_write_vectored(cx, bufs))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        forward!(self.poll_flush(cx))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        forward!(self.poll_shutdown(cx))
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Adopted<S> {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().0).poll_read(cx, buf)
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Adopted<S> {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().0).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().0).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.0.is_write_vectored()
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().0).poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().0).poll_shutdown(cx)
     }
 }
 

@@ -4,7 +4,7 @@
 use std::mem::{self, MaybeUninit};
 use std::os::fd::{AsFd, AsRawFd};
 
-use super::socket::{KernelFacts, TcpState};
+use crate::vocabulary::TcpFacts;
 
 /// Returns the kernel's view of a socket, or `None` if it cannot be read.
 pub(super) fn read(socket: &impl AsFd) -> Option<KernelFacts> {
@@ -51,6 +51,56 @@ fn state(number: u8) -> TcpState {
         6 | 9 | 11 => TcpState::BothFins,
         7 => TcpState::Closed,
         other => TcpState::Other(other),
+    }
+}
+
+/// The kernel's view of a TCP socket at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KernelFacts {
+    /// The state of TCP.
+    pub state: TcpState,
+    /// Segments retransmitted over the socket's lifetime.
+    pub retransmits: u32,
+    /// Bytes written that the peer's kernel has not acknowledged; our FIN counts as one.
+    pub unacked_bytes: u32,
+    /// The smoothed round-trip time, in microseconds.
+    pub rtt_us: u32,
+}
+
+impl From<KernelFacts> for TcpFacts {
+    fn from(facts: KernelFacts) -> Self {
+        Self {
+            retransmits: facts.retransmits,
+            unacked_bytes: facts.unacked_bytes,
+            rtt_us: facts.rtt_us,
+        }
+    }
+}
+
+/// The state of TCP (RFC 9293 section 3.3.2), as far as an ending depends on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TcpState {
+    /// Open both ways.
+    Established,
+    /// Our FIN was sent, and the peer's not received.
+    FinSent,
+    /// The peer's FIN was received, and ours not sent.
+    CloseWait,
+    /// Both FINs were sent, and the kernel has not finished yet.
+    BothFins,
+    /// Reset by either end, timed out, or ended in order after our FIN.
+    Closed,
+    /// Another state, by the kernel's number.
+    Other(u8),
+}
+
+impl TcpState {
+    /// Returns whether the peer's FIN was received, even if bytes before it are unread.
+    pub const fn fin_received(self) -> bool {
+        match self {
+            Self::CloseWait | Self::BothFins => true,
+            Self::Established | Self::FinSent | Self::Closed | Self::Other(_) => false,
+        }
     }
 }
 

@@ -23,7 +23,8 @@ mod pinned;
 pub use failure::FailedTls;
 use pinned::PinnedOrIssued;
 
-use super::socket::{KernelFacts, Transport};
+use super::socket::Transport;
+use super::tcp_info::KernelFacts;
 
 /// The most plaintext that is encrypted at a time: one record (RFC 8446 section 5.1). The next is
 /// encrypted only once the kernel has taken the last, so that the outbox knows how much is queued.

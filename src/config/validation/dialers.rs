@@ -5,8 +5,9 @@ use std::time::Duration;
 use http::Uri;
 
 use super::super::schema::Config;
-use super::{
-    Findings, Violation, check_names, check_relay, check_settings, check_subprotocols, is_token,
+use super::findings::{Findings, Violation};
+use super::shared::{
+    check_name, check_names, check_relay, check_settings, check_subprotocols, is_token,
 };
 use crate::settings::{Dialer, DialerBackend, OpeningStep, Reconnect};
 
@@ -35,7 +36,7 @@ impl Dialer {
     /// The key, as it stands in the dialer, and what is wrong with it.
     pub fn check(&self) -> Result<(), (String, Violation)> {
         let mut found = Findings::default();
-        super::check_name("name", &self.name, &mut found);
+        check_name("name", &self.name, &mut found);
         check_dialer("", self, &mut found);
         match found.0.into_iter().next() {
             Some(first) => {

@@ -9,8 +9,8 @@ use tokio::time::timeout_at;
 use super::under_way::{Stage, UnderWay};
 use super::{Decision, Listener, RETRY_AFTER, not_admitted};
 use crate::listening::route::{Accept, Decide, Destination, Facts, OpeningRequest, Refuse, asked};
+use crate::transport::any_socket::AnySocket;
 use crate::transport::opening_handshake::{Agreement, Received, Refusal, Request};
-use crate::transport::socket::AnySocket;
 use crate::vocabulary::{LONGEST_TAG, Limit, OpenFailure, check_tags, is_label};
 
 impl Listener {

@@ -7,9 +7,9 @@ use http::{Method, StatusCode};
 
 use super::{Listener, RETRY_AFTER, Visitor};
 use crate::relay::{Proxying, Relay};
+use crate::transport::any_socket::AnySocket;
 use crate::transport::http_proxy::Served;
 use crate::transport::opening_handshake::{Received, Refusal, Request};
-use crate::transport::socket::AnySocket;
 use crate::vocabulary::{HttpOutcome, OpenFailure};
 
 impl Listener {

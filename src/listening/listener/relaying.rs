@@ -9,10 +9,10 @@ use super::{Decision, Listener, RELAY, about_to_stop};
 use crate::actor::backend::Backend;
 use crate::node::adoption::{Adoption, Pair};
 use crate::relay::{Identity, Offer, Opened, Relay, Unopened};
+use crate::transport::any_socket::AnySocket;
 use crate::transport::opening_handshake::{
     Accepted, Agreement, Received, Refusal, Request, RequestFacts, Subprotocol,
 };
-use crate::transport::socket::AnySocket;
 use crate::vocabulary::{Direction, OpenFailure, Origin, Role};
 
 impl Listener {

@@ -1,9 +1,33 @@
 //! The rules for frame headers (RFC 6455 section 5).
 
-use super::found::{DataOpcode, Violation};
+use super::found::Violation;
+use super::opcode::DataOpcode;
 use super::wire::{self, MAX_CONTROL_PAYLOAD, Opcode};
-use super::{MessageProgress, ScanLimits};
 use crate::vocabulary::{Limit, Role};
+
+/// Limits on what a peer may send, in bytes of payload (section 10.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ScanLimits {
+    /// The largest data frame.
+    pub max_frame_size: u64,
+    /// The largest message: the sum of its frames.
+    pub max_message_size: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) enum MessageProgress {
+    None,
+    Begun { bytes: u64 },
+}
+
+impl MessageProgress {
+    pub(super) fn bytes(self) -> u64 {
+        match self {
+            Self::None => 0,
+            Self::Begun { bytes } => bytes,
+        }
+    }
+}
 
 /// The rules for the frames of one peer.
 #[derive(Debug)]

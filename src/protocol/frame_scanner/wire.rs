@@ -1,6 +1,6 @@
 //! The layout of a frame header (RFC 6455 section 5.2), without validation.
 
-use super::found::{ControlOpcode, DataOpcode};
+use super::opcode::{ControlOpcode, DataOpcode};
 
 /// The longest header: 2 bytes, a length of 8, a masking key of 4.
 pub(super) const MAX_HEADER: usize = 14;

@@ -13,10 +13,11 @@ use crate::policy::balance::Observation;
 use crate::protocol::request_framing::Head;
 use crate::relay::applications::{ApplicationLease, NotReached, ReachedPlain};
 use crate::settings::{HostHeader, PlainHttp};
+use crate::transport::any_socket::AnySocket;
 use crate::transport::http_proxy::{
     self, ClientSession, Forwarding, Rejection, Served, UpstreamConnection,
 };
-use crate::transport::socket::{AnySocket, SocketName};
+use crate::transport::socket::SocketName;
 use crate::vocabulary::HttpOutcome;
 
 /// How a client is asked to wait where this node has too much to do.

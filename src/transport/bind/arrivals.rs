@@ -12,7 +12,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::Acceptor;
-use crate::transport::socket::{AnySocket, SocketName};
+use crate::transport::any_socket::AnySocket;
+use crate::transport::socket::SocketName;
 use crate::vocabulary::ListenAddress;
 
 /// How long to wait before accept(2) is retried.

@@ -15,10 +15,12 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, sleep};
 
-use super::BUFFER;
-use super::exchange::Upload;
+use super::upload::Upload;
 use crate::transport::opening_handshake::MAX_LINES;
 use crate::transport::socket::Transport;
+
+/// The size of hyper's buffers, in bytes.
+pub(super) const BUFFER: usize = 64 * 1024;
 
 /// How long an idle connection is kept: shorter than application servers keep theirs (gunicorn 2 s,
 /// Node.js and uvicorn 5 s), so that they do not close one just as a request is sent.

@@ -1,19 +1,20 @@
 //! The exchange of one request and its answer.
 
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode, Version, header};
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::body::{Body, Incoming};
 use tokio::time::sleep;
 
+use super::answer::Rejection;
 use super::answer::{Answer, ForwardedBody};
+use super::forwarding::{Forwarding, UpstreamConnection};
 use super::session::ClientSession;
-use super::{Forwarding, Rejection, UpstreamConnection};
+use super::upload::Upload;
 
 /// How long the application may take to answer `Expect: 100-continue` before the body is requested all
 /// the same, because some applications ignore the header and wait for the body.
@@ -171,38 +172,4 @@ fn copy(request: &Request<Upload>) -> Request<Upload> {
     *copy.headers_mut() = request.headers().clone();
     *copy.extensions_mut() = request.extensions().clone();
     copy
-}
-
-/// The body of a request, if there is one.
-pub(super) struct Upload {
-    body: Option<Incoming>,
-    session: Arc<ClientSession>,
-}
-
-impl Body for Upload {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        // Polling makes hyper send 100 Continue to the client. The task is polled again anyway, by the
-        // wait for the answer.
-        if !self.session.is_body_requested() {
-            return Poll::Pending;
-        }
-        match &mut self.body {
-            Some(body) => Pin::new(body).poll_frame(cx),
-            None => Poll::Ready(None),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.as_ref().is_none_or(Body::is_end_stream)
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
-    }
 }

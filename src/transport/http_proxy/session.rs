@@ -10,7 +10,9 @@ use futures_util::task::AtomicWaker;
 use http::{HeaderMap, HeaderName, StatusCode, header};
 use tokio::time::Instant;
 
-use super::ENDING_IDLE_TIMEOUT;
+/// The idle timeout once the node drains or the client has sent FIN. Active transfers are finished,
+/// and idle ones (a long poll, an event stream) are ended.
+const ENDING_IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The most bytes of interim answers (103) that are queued for one client.
 const INTERIM: usize = 16 * 1024;

@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout_at};
 
 use super::answer_body::{AnswerBody, Rest};
-use super::request::{ACCEPT, AcceptKey, PROTOCOL, Subprotocol};
+use super::names::{ACCEPT, AcceptKey, PROTOCOL, Subprotocol};
 use crate::protocol::classification::LossKind;
 use crate::transport::socket::Transport;
 use crate::vocabulary::{OpenFailure, TransportEnd};

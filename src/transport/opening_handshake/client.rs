@@ -17,10 +17,8 @@ use tokio::time::{Instant, timeout_at};
 use super::answer::retry_after;
 use super::answer_body::{AnswerBody, Driver};
 use super::discard_writes::{DiscardWrites, ReadEnd};
-use super::request::{
-    ACCEPT, EXTENSIONS, KEY, PROTOCOL, Subprotocol, VERSION, extension_name, extensions, has_token,
-    only,
-};
+use super::names::{ACCEPT, EXTENSIONS, KEY, PROTOCOL, Subprotocol, VERSION};
+use super::request::{extension_name, extensions, has_token, only};
 use super::unpinned;
 use crate::policy::masking::record_location;
 use crate::transport::handshake_key::{derive_accept_key, generate_key};

@@ -2,23 +2,15 @@
 //!
 //! The caller decides which checks are made, and in which order (CONTRACT section 5).
 
-use std::fmt;
-use std::str::FromStr;
-
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, ORIGIN, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 
 use super::answer::Refusal;
 use super::cut;
+use super::names::{AcceptKey, EXTENSIONS, KEY, PROTOCOL, Subprotocol, VERSION};
 use crate::protocol::uri_host::is_host_and_port;
 use crate::transport::handshake_key::derive_accept_key;
 use crate::vocabulary::OpenFailure;
-
-pub(super) const KEY: HeaderName = HeaderName::from_static("sec-websocket-key");
-pub(super) const VERSION: HeaderName = HeaderName::from_static("sec-websocket-version");
-pub(super) const ACCEPT: HeaderName = HeaderName::from_static("sec-websocket-accept");
-pub(super) const PROTOCOL: HeaderName = HeaderName::from_static("sec-websocket-protocol");
-pub(super) const EXTENSIONS: HeaderName = HeaderName::from_static("sec-websocket-extensions");
 
 /// A parsed request: method, target and headers.
 #[derive(Debug, Clone)]
@@ -156,62 +148,6 @@ pub struct RequestFacts {
     pub traceparent: Option<String>,
     /// The subprotocols that were offered.
     pub subprotocols: Vec<Subprotocol>,
-}
-
-/// The name of a subprotocol. One that this end chooses is an HTTP token of at most 1 KiB; one that a
-/// peer offers may be anything.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Subprotocol(String);
-
-impl Subprotocol {
-    /// Returns the name.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// Returns the name, cut to 1 KiB for the record.
-    pub fn recorded(&self) -> String {
-        cut(&self.0)
-    }
-}
-
-impl FromStr for Subprotocol {
-    type Err = InvalidSubprotocol;
-
-    fn from_str(name: &str) -> Result<Self, Self::Err> {
-        if name.is_empty() || name.len() > super::RECORDED || !name.bytes().all(is_token_char) {
-            return Err(InvalidSubprotocol);
-        }
-        Ok(Self(name.to_owned()))
-    }
-}
-
-impl From<Subprotocol> for String {
-    fn from(name: Subprotocol) -> Self {
-        name.0
-    }
-}
-
-impl fmt::Display for Subprotocol {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
-    }
-}
-
-/// A string that is not the name of a subprotocol.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a subprotocol is 1 to 1024 letters, digits and any of !#$%&'*+-.^_`|~")]
-pub struct InvalidSubprotocol;
-
-/// The value of `Sec-WebSocket-Accept`, which only [`check_upgrade`] returns.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AcceptKey(String);
-
-impl AcceptKey {
-    /// Returns the value.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
 }
 
 /// Checks that the method is GET.
@@ -369,28 +305,6 @@ fn is_base64_of_16_bytes(key: &str) -> bool {
     let Some(characters) = key.strip_suffix("==") else { return false };
     characters.len() == 22
         && characters.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'+' || c == b'/')
-}
-
-/// RFC 9110 section 5.6.2.
-const fn is_token_char(c: u8) -> bool {
-    c.is_ascii_alphanumeric()
-        || matches!(
-            c,
-            b'!' | b'#'
-                | b'$'
-                | b'%'
-                | b'&'
-                | b'\''
-                | b'*'
-                | b'+'
-                | b'-'
-                | b'.'
-                | b'^'
-                | b'_'
-                | b'`'
-                | b'|'
-                | b'~'
-        )
 }
 
 /// Strips the user information from an authority (RFC 3986 section 3.2.1).

@@ -11,35 +11,15 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, timeout_at};
 
 use super::answer::{Agreement, Lingered, Refusal, answer_and_linger};
-use super::request::{Request, RequestFacts, Subprotocol};
+use super::names::Subprotocol;
+use super::request::{Request, RequestFacts};
 use super::waiting::{Waiting, joined};
 use crate::protocol::classification::LossKind;
 use crate::protocol::request_framing::Head;
 use crate::transport::socket::Transport;
 use crate::vocabulary::{OpenFailure, TransportEnd};
-pub use head::HeadRoom;
 use head::{Deadlines, HeadRead, read_head, target_too_long};
-
-/// The limits on a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct HandshakeLimits {
-    /// The time from accepting the socket to sending the 101.
-    pub timeout: Duration,
-    /// The size of the request line and all header lines together.
-    pub max_header_bytes: usize,
-    /// The size of the path and the query.
-    pub max_target_bytes: usize,
-}
-
-impl Default for HandshakeLimits {
-    fn default() -> Self {
-        Self {
-            timeout: Duration::from_secs(10),
-            max_header_bytes: 16 * 1024,
-            max_target_bytes: 8 * 1024,
-        }
-    }
-}
+pub use head::{HandshakeLimits, HeadRoom};
 
 /// A socket on which 101 was answered: an open connection.
 #[derive(Debug)]

@@ -65,7 +65,7 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
-    use crate::transport::socket::AnySocket;
+    use crate::transport::any_socket::AnySocket;
 
     const SOON: Duration = Duration::from_secs(10);
 

@@ -24,11 +24,31 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::{Instant, timeout_at};
 
-use super::HandshakeLimits;
 use crate::transport::opening_handshake::answer::Refusal;
 use crate::transport::opening_handshake::discard_writes::{DiscardWrites, Parts, ReadEnd};
 use crate::transport::socket::Transport;
 use crate::vocabulary::{OpenFailure, TransportEnd};
+
+/// The limits on a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HandshakeLimits {
+    /// The time from accepting the socket to sending the 101.
+    pub timeout: Duration,
+    /// The size of the request line and all header lines together.
+    pub max_header_bytes: usize,
+    /// The size of the path and the query.
+    pub max_target_bytes: usize,
+}
+
+impl Default for HandshakeLimits {
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_secs(10),
+            max_header_bytes: 16 * 1024,
+            max_target_bytes: 8 * 1024,
+        }
+    }
+}
 
 /// How many bytes are read at a time.
 const READ: usize = 16 * 1024;
