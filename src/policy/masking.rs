@@ -6,6 +6,8 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
+use percent_encoding::percent_decode_str;
+
 /// What becomes of the query of a recorded path (CONTRACT: `records.query`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Masking {
@@ -175,28 +177,10 @@ fn mask_query(recorded: &mut Recorded, query: &str, keep: &[String]) {
 }
 
 fn is_kept(name: &str, keep: &[String]) -> bool {
-    let name = percent_decoded(name);
+    // In a query `+` stands for a space.
+    let name = name.replace('+', " ");
+    let name: Vec<u8> = percent_decode_str(&name).collect();
     keep.iter().any(|kept| kept.as_bytes() == name)
-}
-
-fn percent_decoded(text: &str) -> Vec<u8> {
-    let bytes = text.as_bytes();
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while let Some(&byte) = bytes.get(at) {
-        let hex = |offset| bytes.get(at + offset).and_then(|&digit| (digit as char).to_digit(16));
-        match (byte, hex(1), hex(2)) {
-            (b'%', Some(high), Some(low)) => {
-                decoded.push((high * 16 + low) as u8);
-                at += 3;
-            }
-            _ => {
-                decoded.push(if byte == b'+' { b' ' } else { byte });
-                at += 1;
-            }
-        }
-    }
-    decoded
 }
 
 /// A text that grows to [`MAX_RECORDED`] bytes and no further, cut between characters.

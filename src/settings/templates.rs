@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde::de::Deserializer;
 
@@ -117,22 +118,10 @@ fn parameter(query: Option<&str>, wanted: &str) -> Result<Option<String>, UnfitV
 }
 
 fn decode(text: &str, is_query: bool) -> Result<String, UnfitValue> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&byte, behind)) = rest.split_first() {
-        let hex = |n: usize| behind.get(n).and_then(|digit| char::from(*digit).to_digit(16));
-        match (byte, hex(0), hex(1)) {
-            (b'%', Some(high), Some(low)) => {
-                bytes.push((high * 16 + low) as u8);
-                rest = &behind[2..];
-                continue;
-            }
-            (b'+', ..) if is_query => bytes.push(b' '),
-            _ => bytes.push(byte),
-        }
-        rest = behind;
-    }
-    String::from_utf8(bytes).map_err(|_| UnfitValue::Encoding)
+    // In a query `+` stands for a space.
+    let text = if is_query { text.replace('+', " ") } else { text.to_owned() };
+    let decoded = percent_decode_str(&text).decode_utf8().map_err(|_| UnfitValue::Encoding)?;
+    Ok(decoded.into_owned())
 }
 
 impl FromStr for TagTemplate {
