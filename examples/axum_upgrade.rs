@@ -2,7 +2,7 @@
 //! connect to ws://127.0.0.1:3000/chat?room=7.
 //!
 //! axum does routing, extractors and authentication; each connection has its one recorded ending.
-#![allow(clippy::print_stdout, reason = "an example talks to whoever runs it")]
+#![allow(clippy::print_stdout, reason = "an example talks to its user")]
 
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};

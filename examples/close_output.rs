@@ -1,7 +1,7 @@
 //! A client that closes its output and keeps receiving: what .NET calls `CloseOutputAsync`.
 //!
 //! `cargo run --example close_output ws://127.0.0.1:8080/echo`
-#![allow(clippy::print_stdout, reason = "an example talks to whoever runs it")]
+#![allow(clippy::print_stdout, reason = "an example talks to its user")]
 
 use lastword::{DrainOptions, Incoming, Supervisor};
 

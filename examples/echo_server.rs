@@ -1,7 +1,7 @@
 //! An echo server: `cargo run --example echo_server`, then connect to ws://127.0.0.1:8080/.
 //!
 //! Every connection ends in one line that says how. Ctrl-C closes the open ones first.
-#![allow(clippy::print_stdout, reason = "an example talks to whoever runs it")]
+#![allow(clippy::print_stdout, reason = "an example talks to its user")]
 
 use lastword::{
     Backend, ConnectionHandle, DrainOptions, Handler, HandlerFailure, Message, Route, Supervisor,

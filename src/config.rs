@@ -6,7 +6,6 @@
 //! so nothing behind it checks again. The values themselves are in [`settings`](crate::settings).
 
 mod backend;
-mod control;
 mod error;
 mod layers;
 mod loading;
@@ -22,10 +21,9 @@ mod validation;
 mod tests;
 
 pub use backend::{Backend, BackendKind};
-pub use control::Control;
 pub use error::{ConfigError, Place, Remedy};
 pub use loading::{Loaded, Sources, load, load_all};
 pub use reserved::{Auth, RouteAuth, Tls};
 pub use routing::{Listener, Route};
-pub use schema::{Config, Drain, Health, Log, LogFormat, Node};
+pub use schema::{Config, Health, Log, LogFormat, Node};
 pub use validation::Violation;

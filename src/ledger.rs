@@ -1,17 +1,22 @@
 //! The store of endings. An entry is durable before it is reported.
 
+#[cfg(feature = "contract")]
 mod archive;
 mod in_memory;
+#[cfg(feature = "contract")]
 mod peer_filter;
+#[cfg(feature = "ledger-sqlite")]
 mod sqlite;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(feature = "contract")]
 pub use archive::{
     Archive, Count, EndingFilter, EndingPage, Property, QueryError, Replay, Stored, Summary,
 };
 pub use in_memory::InMemory;
+#[cfg(feature = "ledger-sqlite")]
 pub use sqlite::{OpenError, Recovery, Sqlite, SqliteOptions};
 
 use crate::vocabulary::{Closing, ConnectionOpened, Ending, Event, Record};

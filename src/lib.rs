@@ -61,6 +61,9 @@
 //! - Nothing in `protocol` and `policy` does I/O, reads a clock or awaits.
 //! - No message data passes an actor's mailbox.
 
+// What only the daemon uses lies idle in a smaller build; in the whole one the compiler looks for it.
+#![cfg_attr(not(feature = "daemon"), allow(dead_code))]
+
 pub mod guide;
 pub mod ledger;
 pub mod settings;
@@ -68,10 +71,13 @@ pub mod vocabulary;
 
 // The rest is the house itself, and changes without notice: it is public for the daemon's binary, the
 // tests and the benchmarks. What an embedder needs of it is exported here.
+#[cfg(feature = "schema")]
 #[doc(hidden)]
 pub mod config;
+#[cfg(feature = "contract")]
 #[doc(hidden)]
 pub mod contract;
+#[cfg(feature = "daemon")]
 #[doc(hidden)]
 pub mod daemon;
 #[doc(hidden)]
@@ -80,6 +86,7 @@ pub mod manager;
 pub mod policy;
 #[doc(hidden)]
 pub mod protocol;
+#[cfg(feature = "control")]
 #[doc(hidden)]
 pub mod surfaces;
 #[doc(hidden)]
@@ -93,12 +100,14 @@ mod node;
 mod relay;
 mod runtime;
 
+#[cfg(feature = "relay")]
+pub use manager::Relay;
 pub use manager::{
     Accept, Accounting, Adopt, Backend, BroadcastReport, Builder, CloseReply, ConnectionHandle,
     Dial, DialError, DialerHandle, DialerOptions, DrainBackendError, DrainOptions, DrainReport,
     DrainUnderWay, EndingStream, EventStream, Handler, HandlerFailure, Incoming, KeepError,
     ListenError, ListenerHandle, MissedEndings, NoBackend, NotAccepting, OpeningRequest,
-    ReceiveError, Receiver, Refuse, Relay, Route, SendError, ShutDown, StartError, Supervisor,
+    ReceiveError, Receiver, Refuse, Route, SendError, ShutDown, StartError, Supervisor,
     TrySendError, Upgrade, UpgradeRefused,
 };
 pub use policy::admission::AdmissionLimits;

@@ -17,7 +17,9 @@
 //! ```
 
 mod close;
+mod control;
 mod dialers;
+mod drain;
 mod keepalive;
 mod ledger;
 mod limits;
@@ -45,6 +47,11 @@ pub use relay::{
 pub use templates::TagTemplate;
 pub use values::{ByteSize, InvalidValue, Spread};
 
+// The daemon's own.
+#[doc(hidden)]
+pub use control::Control;
+#[doc(hidden)]
+pub use drain::Drain;
 #[doc(hidden)]
 pub use patterns::{HostName, host_matches, origin_allowed};
 #[doc(hidden)]

@@ -17,6 +17,10 @@ pub mod shared_tcp;
 pub mod socket;
 mod source_port;
 pub(crate) mod tcp_info;
+#[cfg(not(feature = "tls"))]
+#[path = "transport/without_tls.rs"]
+pub mod tls;
+#[cfg(feature = "tls")]
 pub mod tls;
 pub mod upstream;
 pub mod websocket;

@@ -8,7 +8,7 @@
 //! generator in a process of its own drives it over loopback. CPU and memory are read from /proc
 //! around the load; both sides take turns, A B A B, and a ratio is taken within its round. So the
 //! ratios hold on a machine that is busy, absolute figures do not.
-#![allow(clippy::print_stdout, reason = "a benchmark talks to whoever runs it")]
+#![allow(clippy::print_stdout, reason = "a benchmark talks to its user")]
 #![allow(clippy::print_stderr, reason = "progress is no result")]
 
 mod baselines;

@@ -9,9 +9,9 @@ use std::time::Duration;
 use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 
 use super::backend::Backend;
-use super::control::Control;
 use super::routing::Route;
 use super::schema::{Config, Health};
+use crate::settings::Control;
 use crate::settings::Ledger;
 use crate::settings::PathPattern;
 use crate::settings::values::{ByteSize, Spread};

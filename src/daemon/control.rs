@@ -2,8 +2,9 @@
 
 use super::ledger::DaemonLedger;
 use super::servers::Servers;
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::manager::Supervisor;
+use crate::settings;
 use crate::settings::Dialer;
 use crate::surfaces::control::{self, Control, TokenFileError, Tokens};
 use crate::transport::bind::{self, BindError};
@@ -12,7 +13,7 @@ use crate::transport::bind::{self, BindError};
 pub(super) const TOKEN_FILE: &str = "control.token_file";
 
 /// Reads the tokens, if configured. Without an address for the control API none are needed.
-pub(super) fn read_tokens(control: &config::Control) -> Result<Tokens, TokenFileError> {
+pub(super) fn read_tokens(control: &settings::Control) -> Result<Tokens, TokenFileError> {
     match (&control.listen, &control.token_file) {
         (Some(_), Some(file)) => Tokens::read(file),
         (Some(_), None) | (None, _) => Ok(Tokens::default()),

@@ -1,16 +1,14 @@
 //! A ledger that keeps the newest endings in memory only.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+#[cfg(feature = "contract")]
+mod queries;
 
-use super::peer_filter::PeerFilter;
-use super::{
-    Archive, Committed, Count, EndingFilter, EndingPage, Entry, Health, Ledger, Property,
-    QueryError, Replay, Stored, Summary,
-};
-use crate::contract::EndingRecord;
-use crate::vocabulary::{ConnectionId, ConnectionName, Ending, Record};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::{Committed, Entry, Health, Ledger};
+use crate::vocabulary::{ConnectionId, Ending, Record};
 
 /// Keeps up to a number of the newest endings in memory, until the process ends.
 #[derive(Debug)]
@@ -92,92 +90,5 @@ impl Ledger for InMemory {
 
     fn lag(&self) -> Duration {
         Duration::ZERO
-    }
-}
-
-impl Archive for InMemory {
-    fn ending(&self, name: ConnectionName) -> Result<Option<Stored>, QueryError> {
-        let kept = self.lock();
-        let mut newest_first = kept.endings.iter().rev();
-        Ok(newest_first.find(|(_, ending)| name.names(ending.id)).map(stored))
-    }
-
-    fn endings(&self, filter: &EndingFilter) -> Result<EndingPage, QueryError> {
-        let kept = self.lock();
-        let mut found = kept
-            .endings
-            .iter()
-            .rev()
-            .filter(|(sequence, _)| filter.before.is_none_or(|before| *sequence < before))
-            .filter(|(_, ending)| matches(ending, filter));
-        let endings: Vec<Stored> = found.by_ref().take(filter.limit).map(stored).collect();
-        let next = found.next().and(endings.last()).map(|last| last.sequence);
-        Ok(EndingPage { endings, next })
-    }
-
-    fn summary(
-        &self,
-        since: Option<SystemTime>,
-        until: Option<SystemTime>,
-        by: Property,
-    ) -> Result<Summary, QueryError> {
-        let period = EndingFilter { since, until, ..EndingFilter::default() };
-        let mut counted: HashMap<Option<String>, u64> = HashMap::new();
-        let kept = self.lock();
-        for (_, ending) in kept.endings.iter().filter(|(_, ending)| matches(ending, &period)) {
-            *counted.entry(value_of(ending, by)).or_default() += 1;
-        }
-        let total = counted.values().sum();
-        let mut counts: Vec<Count> =
-            counted.into_iter().map(|(value, count)| Count { value, count }).collect();
-        counts.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.value.cmp(&b.value)));
-        counts.truncate(1000);
-        Ok(Summary { counts, total })
-    }
-
-    fn after(&self, sequence: u64, limit: usize) -> Result<Replay, QueryError> {
-        let kept = self.lock();
-        let newer = kept.endings.iter().filter(|(committed, _)| *committed > sequence);
-        Ok(Replay {
-            endings: newer.take(limit).map(stored).collect(),
-            gap: sequence < kept.dropped || sequence > kept.sequence,
-        })
-    }
-}
-
-fn stored((sequence, ending): &(u64, Arc<Ending>)) -> Stored {
-    Stored {
-        sequence: *sequence,
-        attempt: ending.outcome.kind.open_failure().is_some(),
-        json: EndingRecord::from(&**ending).to_json(),
-    }
-}
-
-fn matches(ending: &Ending, filter: &EndingFilter) -> bool {
-    let EndingFilter { since, until, kind, fault, code, route, subject, peer, path, .. } = filter;
-    let same = |wanted: &Option<String>, has: &Option<String>| wanted.is_none() || wanted == has;
-    let origin = &ending.origin;
-    since.is_none_or(|since| ending.ended_at >= since)
-        && until.is_none_or(|until| ending.ended_at < until)
-        && kind.as_deref().is_none_or(|kind| ending.outcome.kind.as_str() == kind)
-        && fault.is_none_or(|fault| ending.outcome.fault == fault)
-        && code.is_none_or(|code| ending.outcome.close_code() == Some(code))
-        && same(route, &origin.route)
-        && same(subject, &origin.subject)
-        && same(path, &origin.path)
-        && peer.as_deref().is_none_or(|peer| {
-            origin.peer.as_deref().is_some_and(|recorded| PeerFilter::new(peer).matches(recorded))
-        })
-}
-
-fn value_of(ending: &Ending, by: Property) -> Option<String> {
-    let outcome = &ending.outcome;
-    match by {
-        Property::Kind => Some(outcome.kind.as_str().to_owned()),
-        Property::Fault => Some(outcome.fault.as_str().to_owned()),
-        Property::Cause => Some(outcome.cause.as_str().to_owned()),
-        Property::Code => outcome.close_code().map(|code| code.to_string()),
-        Property::Route => ending.origin.route.clone(),
-        Property::UserAgent => ending.origin.user_agent.clone(),
     }
 }

@@ -11,7 +11,7 @@ use crate::actor::backend::Backend;
 use crate::relay::Relay;
 use crate::settings;
 use crate::settings::{
-    ByteSize, ConnectionSettings, InvalidValue, OriginPattern, PathPattern, TagTemplate, UnfitTag,
+    ConnectionSettings, InvalidValue, OriginPattern, PathPattern, TagTemplate, UnfitTag,
 };
 pub use deciding::{Accept, OpeningRequest, Refuse};
 pub(crate) use deciding::{Decide, Destination, Facts, asked};
@@ -114,11 +114,12 @@ impl Route {
 
     /// Makes a route that passes connections on to an application, whatever the size of messages:
     /// none is held. [`Route::with_settings`] may limit it.
+    #[cfg(feature = "relay")]
     pub fn relay(path: PathPattern, relay: Arc<Relay>) -> Self {
         let mut route = Self::to(path, Target::Relay(relay));
         let mut settings = ConnectionSettings::default();
-        settings.limits.max_message_size = ByteSize::MAX;
-        settings.limits.max_frame_size = ByteSize::MAX;
+        settings.limits.max_message_size = crate::settings::ByteSize::MAX;
+        settings.limits.max_frame_size = crate::settings::ByteSize::MAX;
         route.settings = Arc::new(settings);
         route
     }

@@ -15,6 +15,7 @@ use crate::connection::handle::ConnectionHandle;
 use crate::manager::core::Core;
 use crate::node::ShutDown;
 use crate::protocol::closing_handshake::ReplyPolicy;
+#[cfg(feature = "relay")]
 use crate::relay::Relay;
 use crate::settings::{ConnectionSettings, SecretSource};
 use crate::transport::tls::Trust;
@@ -123,6 +124,7 @@ impl Dial {
     ///
     /// # Cancel safety
     /// A dropped future gives the attempt up.
+    #[cfg(feature = "relay")]
     pub async fn relay(mut self, relay: &Arc<Relay>) -> Result<ConnectionHandle, DialError> {
         self.target.relay = Some(Arc::clone(relay));
         self.open(relay.backend()).await

@@ -108,7 +108,7 @@ pub async fn connect(
         facts.connect = Some(began.elapsed());
     }
     let Some(tls) = tls else { return Ok(Box::new(SharedTcp::from(socket))) };
-    let opened = match timeout_at(deadline, tls.connect(url.host(), socket)).await {
+    let (socket, version) = match timeout_at(deadline, tls.open(url.host(), socket)).await {
         Ok(opened) => opened.map_err(|failed| FailedConnect {
             failure: OpenFailure::Tls,
             transport_end: Some(failed.transport_end),
@@ -125,8 +125,8 @@ pub async fn connect(
         }
     };
     facts.connect = Some(began.elapsed());
-    facts.tls = Some(opened.version());
-    Ok(Box::new(opened))
+    facts.tls = Some(version);
+    Ok(socket)
 }
 
 impl FailedConnect {

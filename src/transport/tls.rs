@@ -174,6 +174,23 @@ impl ClientTls {
         Self(Arc::new(config))
     }
 
+    /// Opens TLS as [`ClientTls::connect`] does; returns the version, too.
+    ///
+    /// # Errors
+    /// As [`ClientTls::connect`].
+    ///
+    /// # Cancel safety
+    /// As [`ClientTls::connect`].
+    pub async fn open(
+        &self,
+        host: &str,
+        socket: TcpStream,
+    ) -> Result<(Box<dyn Transport>, &'static str), FailedTls> {
+        let opened = self.connect(host, socket).await?;
+        let version = opened.version();
+        Ok((Box::new(opened), version))
+    }
+
     /// Opens TLS with the server of that name (SNI, and the name its certificate must have).
     ///
     /// # Errors

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lastword::config;
 use lastword::ledger::InMemory;
+use lastword::settings;
 use lastword::settings::{ByteSize, ConnectionSettings};
 use lastword::surfaces::control::{self, Control, LedgerFigures, Tokens};
 use lastword::surfaces::probes::{Probes, Readiness};
@@ -54,8 +54,8 @@ impl House {
             ledger: Arc::new(|| LedgerFigures { durable: true, unrecorded: 0, recovered: 0 }),
             probes: Probes::new(Arc::new(|| Readiness::Ready), Arc::new(|| "# EOF\n".to_owned())),
             tokens: Tokens::default(),
-            settings: config::Control::default(),
-            drain: config::Drain::default(),
+            settings: settings::Control::default(),
+            drain: settings::Drain::default(),
             dialled: settings(),
         };
         change(&mut served);

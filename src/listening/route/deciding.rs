@@ -130,6 +130,7 @@ impl Accept {
     }
 
     /// Passes the connection on to an application, which is asked before the client has its answer.
+    #[cfg(feature = "relay")]
     pub fn relay(relay: Arc<Relay>) -> Self {
         Self::to(Destination::Relay(relay))
     }

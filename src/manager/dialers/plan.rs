@@ -64,6 +64,7 @@ impl DialerOptions {
     }
 
     /// Passes frames on to an application, which is asked before each dial.
+    #[cfg(feature = "relay")]
     #[must_use]
     pub fn relay(mut self, relay: RelayBackend) -> Self {
         self.destination = Destination::Relay(Box::new(relay));

@@ -13,10 +13,10 @@ use tokio::sync::{Semaphore, watch};
 use super::queries::Queries;
 use super::strangers::Strangers;
 use super::tokens::Tokens;
-use crate::config;
 use crate::contract::plain_json;
 use crate::ledger::Archive;
 use crate::manager::Supervisor;
+use crate::settings;
 use crate::settings::{ConnectionSettings, HostName};
 use crate::surfaces::probes::Probes;
 use crate::vocabulary::ListenAddress;
@@ -34,9 +34,9 @@ pub struct Control {
     /// Who may use it; anybody who reaches it, if there are none.
     pub tokens: Tokens,
     /// The section `[control]`.
-    pub settings: config::Control,
+    pub settings: settings::Control,
     /// The section `[drain]`: what holds where a request says nothing else.
-    pub drain: config::Drain,
+    pub drain: settings::Drain,
     /// What holds for connections that it dials.
     pub dialled: ConnectionSettings,
 }

@@ -12,10 +12,10 @@ use super::api::{Api, json};
 use super::commands::close_code;
 use super::problem::Problem;
 use super::reading::{self, Json};
-use crate::config;
 use crate::contract::{DrainRecord, DrainRequest, ProblemRecord};
 use crate::manager::DrainOptions;
 use crate::policy::drain::Pace;
+use crate::settings;
 use crate::settings::Spread;
 use crate::vocabulary::{CloseReason, Requester};
 
@@ -60,7 +60,7 @@ pub(super) async fn cancel(State(api): State<Api>) -> Result<Response, Problem> 
 
 pub(super) fn options(
     request: DrainRequest<'_>,
-    defaults: &config::Drain,
+    defaults: &settings::Drain,
     by: Requester,
 ) -> Result<DrainOptions, Problem> {
     let DrainRequest { within, spread, rate, code, reason, select, stay } = request;
@@ -113,7 +113,7 @@ mod tests {
     fn read(json: &str) -> Result<DrainOptions, Problem> {
         let request = serde_json::from_str(json).unwrap();
         let spread = Spread::Over(Duration::from_secs(20));
-        let defaults = config::Drain { spread, ..config::Drain::default() };
+        let defaults = settings::Drain { spread, ..settings::Drain::default() };
         options(request, &defaults, Requester::Api("ops".into()))
     }
 

@@ -290,9 +290,9 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::config;
     use crate::ledger::InMemory;
     use crate::manager::Supervisor;
+    use crate::settings;
     use crate::settings::ConnectionSettings;
     use crate::surfaces::control::api::Shared;
     use crate::surfaces::control::{Control, LedgerFigures, Tokens};
@@ -308,8 +308,8 @@ mod tests {
             ledger: Arc::new(|| LedgerFigures { durable: false, unrecorded: 0, recovered: 0 }),
             probes: Probes::new(Arc::new(|| Readiness::Ready), Arc::new(String::new)),
             tokens: Tokens::default(),
-            settings: config::Control::default(),
-            drain: config::Drain::default(),
+            settings: settings::Control::default(),
+            drain: settings::Drain::default(),
             dialled: ConnectionSettings::default(),
         };
         let (stop, stopped) = watch::channel(false);

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::settings::HostName;
-use crate::settings::values::{self, ByteSize};
+use super::patterns::HostName;
+use super::values::{self, ByteSize};
 use crate::vocabulary::ListenAddress;
 
 /// Places the control API, says who may use it, and bounds what its clients can make it hold.
