@@ -20,11 +20,13 @@
 pub(crate) mod budget;
 pub(crate) mod closing;
 pub(crate) mod counters;
+mod end;
 pub(crate) mod ending;
 pub(crate) mod handle;
 pub(crate) mod held;
 pub(crate) mod inbox;
 pub(crate) mod mailbox;
+pub(crate) mod orders;
 pub(crate) mod outbox;
 mod own_wait;
 #[cfg(test)]
@@ -44,11 +46,11 @@ use crate::settings::ConnectionSettings;
 use crate::transport::shared_tcp::DirectWriter;
 use crate::vocabulary::{ConnectionId, ConnectionStatus, Message, Origin, Role};
 use budget::MemoryBudget;
-use closing::Orders;
 use counters::Counters;
-use ending::End;
+use end::End;
 use inbox::Inbox;
 use mailbox::Mailbox;
+use orders::Orders;
 use outbox::{Outbox, Passable, Prepared, Refused};
 use own_wait::OwnWaits;
 pub(crate) use own_wait::Remainder;

@@ -80,11 +80,6 @@ pub struct Supervisor {
 }
 
 impl Supervisor {
-    /// Configures a supervisor.
-    pub fn builder() -> Builder {
-        Builder::default()
-    }
-
     pub(crate) fn from_core(core: Core, dials_per_second: u64) -> Self {
         Self { core: Arc::new(core), dialers: Arc::new(Dialers::new(dials_per_second)) }
     }

@@ -4,6 +4,9 @@
 // What fails in a helper of a test fails the test.
 #![allow(clippy::unwrap_used)]
 
+#[path = "house/circles.rs"]
+mod circles;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -46,6 +49,16 @@ fn layers_import_downwards_only() {
         }
     }
     assert!(broken.is_empty(), "these import upwards:\n{}", broken.join("\n"));
+}
+
+#[test]
+fn no_files_use_each_other_in_a_circle() {
+    let sources = sources();
+    let code = sources.iter().filter(|(path, _)| !is_test(path) && path != Path::new("main.rs"));
+    let arrows = circles::arrows(code.map(|(path, code)| (path.as_path(), code.as_str())));
+    let circles = circles::circles(&arrows);
+    let shown: Vec<_> = circles.iter().map(|circle| circles::show(&arrows, circle)).collect();
+    assert!(circles.is_empty(), "{} circles:\n{}", circles.len(), shown.join("\n"));
 }
 
 #[test]

@@ -9,9 +9,12 @@
 //! than its state.
 
 mod acting;
+mod message_clock;
+mod read_state;
 mod reading;
 mod turn;
 mod unfinished;
+mod write_state;
 mod writing;
 
 use std::future::Future;
@@ -36,14 +39,10 @@ use crate::transport::socket::Transport;
 use crate::transport::tcp_info::TcpState;
 use crate::transport::websocket::MessageReader;
 use crate::vocabulary::{Cause, CloseCode, Limit};
-use acting::AfterFlush;
-use reading::Reading;
+use message_clock::{MessageClock, unless_zero};
+use read_state::Reading;
 use turn::Turn;
-use unfinished::MessageClock;
-use writing::{Failure, Writing};
-
-/// How often a connection that does not read looks whether TCP was reset.
-const LOOK: Duration = Duration::from_millis(250);
+use write_state::{AfterFlush, Failure, Writing};
 
 pub(crate) struct Mover {
     connection: Arc<Connection>,
@@ -479,8 +478,4 @@ fn close_for(connection: &Connection, code: CloseCode, reason: &str, cause: Caus
 fn limit_of(name: &'static str, limit: Duration, observed: Duration) -> Limit {
     let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     Limit { name, limit: millis(limit), observed: millis(observed) }
-}
-
-fn unless_zero(duration: Duration) -> Option<Duration> {
-    (!duration.is_zero()).then_some(duration)
 }

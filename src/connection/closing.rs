@@ -41,17 +41,9 @@ use std::time::Instant;
 
 use super::Connection;
 use super::mailbox::ConnectionMessage;
+use super::orders::Orders;
 use crate::protocol::closing_handshake::{Action, CloseRequest, ClosingHandshake, Input};
 use crate::vocabulary::{CloseCode, CloseFrame, CloseState, Kind, Outcome};
-
-/// What the closing handshake asks of the mover.
-#[derive(Debug, Default)]
-pub(crate) struct Orders {
-    /// What is to be done, in order.
-    pub(crate) actions: Vec<Action>,
-    /// When the closing handshake wants to be told of the time; none while it is open.
-    pub(crate) deadline: Option<Instant>,
-}
 
 impl Connection {
     /// Asks for a close: our Close is queued behind what is queued, and the decider is told.

@@ -1,39 +1,12 @@
 //! How a connection ends: what is noted when its transport is dropped, and the [`Ending`] made of it.
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
-
-use tokio::sync::Notify;
+use std::sync::Arc;
+use std::time::SystemTime;
 
 use super::Connection;
-use super::outbox::Lost;
+use super::end::AtDrop;
 use crate::runtime::now;
 use crate::vocabulary::{Ending, Outcome, TcpFacts};
-
-/// The end of a connection, once it has come.
-#[derive(Debug, Default)]
-pub(super) struct End {
-    dropped: Mutex<Option<AtDrop>>,
-    recorded: OnceLock<Arc<Ending>>,
-    /// Notified when the ending is recorded.
-    waiters: Notify,
-}
-
-/// What was noted when the transport was dropped.
-#[derive(Debug, Clone, Copy)]
-struct AtDrop {
-    at: Instant,
-    wall: SystemTime,
-    tcp: Option<TcpFacts>,
-    lost: Lost,
-    oldest: Option<Duration>,
-}
-
-impl End {
-    fn lock_dropped(&self) -> MutexGuard<'_, Option<AtDrop>> {
-        self.dropped.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 impl Connection {
     /// Says that nothing more will come, and counts what will not be taken.

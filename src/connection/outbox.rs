@@ -6,7 +6,9 @@
 //! Pongs wait in places of their own, few of them, and go between messages: a peer that pings and
 //! never reads cannot grow anything.
 
+mod amounts;
 mod item;
+mod leg;
 mod line;
 mod passing;
 mod prepared;
@@ -21,11 +23,11 @@ use tokio::sync::Notify;
 
 use super::budget::MemoryBudget;
 use crate::vocabulary::{CloseFrame, Message, Role};
+pub(crate) use amounts::{Left, Lost};
 use item::Item;
 pub(crate) use passing::Passable;
 pub(crate) use prepared::Prepared;
 use queue::{Gate, Queue};
-pub(crate) use queue::{Left, Lost};
 
 #[cfg(test)]
 mod tests;

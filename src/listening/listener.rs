@@ -5,9 +5,9 @@ mod handle;
 mod plain;
 mod relaying;
 mod room;
+mod shared;
 mod under_way;
 
-use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -18,69 +18,33 @@ use tokio::task::JoinSet;
 
 use super::route::{Refuse, Route, Target};
 use crate::actor::backend::{Backend, made};
-use crate::connection::budget::MemoryBudget;
+use crate::node::NO_LEDGER;
 use crate::node::adoption::Adoption;
 use crate::node::attempt::Attempt;
-use crate::node::places::{Arrived, Place};
-use crate::node::{NO_LEDGER, Node};
+use crate::node::places::Arrived;
 use crate::policy::admission::NotAdmitted;
 use crate::policy::masking;
 use crate::runtime::tasks::{Panicked, Task};
-use crate::settings::Records;
 use crate::transport::any_socket::AnySocket;
 use crate::transport::bind::{Arrival, Arrivals};
 use crate::transport::opening_handshake::{
-    self, Accepted, Agreement, HandshakeLimits, Received, Refusal, Request, RequestFacts,
-    Subprotocol, check_method, check_origin, check_upgrade, choose_subprotocol,
+    self, Accepted, Agreement, HandshakeLimits, Received, Refusal, Request, Subprotocol,
+    check_method, check_origin, check_upgrade, choose_subprotocol,
 };
-use crate::transport::socket::SocketName;
-use crate::vocabulary::{ConnectionId, Direction, Limit, OpenFailure, Origin, Role, TransportEnd};
+use crate::vocabulary::{ConnectionId, Limit, OpenFailure, Role, TransportEnd};
 pub(crate) use handle::Listeners;
 pub use handle::{ListenError, ListenerHandle};
 use room::Room;
+pub(crate) use shared::Listener;
+use shared::{Decision, Visitor};
 use under_way::{Stage, UnderWay};
 
 /// When a request that has not come counts as overdue: most come with the socket. Until then a burst
 /// from one address, such as a proxy's, is no crowd of silent sockets.
 const OVERDUE: Duration = Duration::from_millis(250);
 
-/// What is recorded as the backend of a relayed connection.
-const RELAY: &str = "relay";
-
 /// How a refused peer is asked to wait.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
-
-/// What the attempts of a listener have in common.
-pub(crate) struct Listener {
-    pub(crate) name: String,
-    pub(crate) node: Arc<Node>,
-    pub(crate) routes: Vec<Route>,
-    pub(crate) timeout: Duration,
-    pub(crate) records: Records,
-    pub(crate) max_connections: u64,
-    pub(crate) budget: Arc<MemoryBudget>,
-}
-
-/// Who tries to connect, from where to where, and since when.
-struct Visitor {
-    peer: SocketName,
-    local: Option<SocketName>,
-    began: SystemTime,
-}
-
-/// What the checks of a request came to.
-struct Decision {
-    place: Place,
-    /// The place of the connection to the application that the route passes on to.
-    place_of_leg: Option<Place>,
-    route: Route,
-    /// What the connection will be called.
-    id: ConnectionId,
-    /// Who it is.
-    subject: Option<String>,
-    /// Its labels.
-    tags: BTreeMap<String, String>,
-}
 
 impl Listener {
     /// Accepts for as long as it is polled. A panic costs neither the socket, with the peers that
@@ -351,29 +315,6 @@ impl Listener {
         check_origin(request.origin().as_deref(), |origin| route.allows_origin(Some(origin)))?;
         let subprotocol = choose_subprotocol(&request.subprotocols(), &route.subprotocols);
         Ok((Agreement::new(key), subprotocol))
-    }
-
-    fn origin(
-        &self,
-        visitor: &Visitor,
-        request: Option<&RequestFacts>,
-        route: Option<&Route>,
-    ) -> Origin {
-        let mut origin = Origin::new(Direction::Inbound);
-        origin.listener = Some(self.name.clone());
-        origin.peer = Some(visitor.peer.to_string());
-        origin.local_addr = visitor.local.as_ref().map(ToString::to_string);
-        origin.route = route.map(|route| route.name.clone());
-        if let Some(request) = request {
-            let records = route.map_or(&self.records, |route| &route.settings.records);
-            let path = records.recorded_path(&request.target);
-            origin.path = Some(path);
-            let text = |text: &Option<String>| text.as_deref().map(masking::record_text);
-            origin.host = text(&request.host);
-            origin.user_agent = text(&request.user_agent);
-            origin.traceparent = text(&request.traceparent);
-        }
-        origin
     }
 }
 

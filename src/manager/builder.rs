@@ -34,6 +34,13 @@ pub struct Builder {
 #[error("the supervisor could not be started: {0}")]
 pub struct StartError(String);
 
+impl Supervisor {
+    /// Configures a supervisor.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+}
+
 impl Default for Builder {
     fn default() -> Self {
         let limits = Limits::default();

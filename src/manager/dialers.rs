@@ -3,12 +3,13 @@
 mod keeper;
 mod live;
 mod plan;
+mod shared;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::SystemTime;
 
 use tokio::sync::watch;
@@ -23,6 +24,7 @@ use crate::vocabulary::{DialerPhase, DialerStatus, Requester};
 use keeper::Keeper;
 pub use plan::DialerOptions;
 use plan::Plan;
+use shared::{Gate, Shared, lock};
 
 /// All dialers of a supervisor. Dropping it ends them.
 pub(super) struct Dialers {
@@ -51,31 +53,6 @@ pub enum KeepError {
     /// The supervisor was shut down.
     #[error(transparent)]
     ShutDown(#[from] ShutDown),
-}
-
-/// What a dialer and those who hold its handle share.
-struct Shared {
-    status: watch::Sender<DialerStatus>,
-    connection: Mutex<Option<ConnectionHandle>>,
-    wishes: watch::Sender<Wishes>,
-    /// The task is gone.
-    over: watch::Sender<bool>,
-}
-
-/// What people want of a dialer; it compares with what it has done.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-struct Wishes {
-    paused: bool,
-    by: Option<Requester>,
-    resumes: u64,
-    rotations: u64,
-    /// Paused for good.
-    removed: bool,
-}
-
-/// Lets dialers dial, each in its turn, as fast as the budget allows.
-struct Gate {
-    budget: tokio::sync::Mutex<DialBudget>,
 }
 
 impl Dialers {
@@ -243,23 +220,4 @@ impl fmt::Debug for DialerHandle {
             .field("phase", &status.phase)
             .finish_non_exhaustive()
     }
-}
-
-impl Gate {
-    /// Waits for leave to dial once. Cancel safe; who waited longest goes first.
-    async fn pass(&self) {
-        let mut budget = self.budget.lock().await;
-        while let Err(again) = budget.take(now()) {
-            tokio::time::sleep_until(again.into()).await;
-        }
-    }
-}
-
-/// Reads the clock that tests can pause.
-fn now() -> std::time::Instant {
-    tokio::time::Instant::now().into_std()
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

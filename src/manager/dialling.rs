@@ -1,5 +1,6 @@
 //! Dials one URL: an outbound connection like any other.
 
+mod failure;
 mod secrets;
 mod target;
 mod under_way;

@@ -6,22 +6,14 @@ use std::time::Instant;
 
 use tokio::io::AsyncWrite;
 
+use super::write_state::AfterFlush;
 use super::{Mover, Stage};
 use crate::actor::backend::Driver;
-use crate::connection::closing::Orders;
+use crate::connection::orders::Orders;
 use crate::protocol::closing_handshake::{Action, Input};
 use crate::runtime::now;
 use crate::transport::socket::Closed;
 use crate::vocabulary::Kind;
-
-/// What is to be done once everything that is queued has left.
-#[derive(Debug, Default, Clone, Copy)]
-pub(super) struct AfterFlush {
-    /// Report that it has.
-    report: bool,
-    /// End our half of the transport.
-    shutdown: bool,
-}
 
 impl Mover {
     /// Executes what the closing handshake has asked for since the last round; tells whether the

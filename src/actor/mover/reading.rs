@@ -4,16 +4,16 @@ mod passing;
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, ReadBuf};
 
+use super::read_state::{Pause, State};
 use super::turn::Turn;
-use super::{LOOK, Mover, close_for};
+use super::{Mover, close_for};
 use crate::actor::backend::Driver;
 use crate::actor::scratch;
-use crate::connection::Connection;
 use crate::connection::inbox::Incoming;
 use crate::protocol::classification::{self, LossKind};
 use crate::protocol::closing_handshake::{ClosePolicy, Input};
@@ -22,92 +22,6 @@ use crate::vocabulary::{Cause, CloseCode, Limit, Message, ReceivedClose};
 
 /// How much is read at a time while the memory of all is used up: enough for a small message.
 const SIP: usize = 2048;
-
-/// Where reading stands.
-#[derive(Debug, Default)]
-pub(super) struct Reading {
-    state: State,
-    /// Reading has stopped because the backend has no room.
-    pause: Option<Pause>,
-}
-
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-enum State {
-    #[default]
-    Open,
-    /// The peer has closed: what still comes is read, so that its FIN is seen, and ignored.
-    Ignoring,
-    /// Nothing more will be read.
-    Ended,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Pause {
-    /// Since when the backend has taken nothing.
-    since: Instant,
-    /// How much it had taken then.
-    taken: u64,
-}
-
-impl Reading {
-    pub(super) fn is_paused(&self) -> bool {
-        self.pause.is_some()
-    }
-
-    /// Tells whether messages are still taken.
-    pub(super) fn is_open(&self) -> bool {
-        self.state == State::Open
-    }
-
-    pub(super) fn has_ended(&self) -> bool {
-        self.state == State::Ended
-    }
-
-    /// Ends reading; tells whether it had not ended before.
-    pub(super) fn end(&mut self) -> bool {
-        self.pause = None;
-        std::mem::replace(&mut self.state, State::Ended) != State::Ended
-    }
-
-    /// Returns when the backend will have taken nothing for too long.
-    pub(super) fn stall_deadline(&self, connection: &Connection) -> Option<Instant> {
-        Some(self.pause?.since + connection.settings.limits.inbox_timeout)
-    }
-
-    /// Returns when to look again at a connection that does not read.
-    pub(super) fn look_deadline(&self, now: Instant) -> Option<Instant> {
-        self.pause.map(|_| now + LOOK)
-    }
-
-    /// Nobody could have seen for so long what the backend took.
-    pub(super) fn put_off(&mut self, missed: Duration) {
-        if let Some(pause) = &mut self.pause {
-            pause.since += missed;
-        }
-    }
-
-    /// Tells whether the peer has closed.
-    pub(super) fn is_ignoring(&self) -> bool {
-        self.state == State::Ignoring
-    }
-
-    /// Tells for how long the backend has taken nothing, if that is too long.
-    ///
-    /// With echo there is nobody who takes: it waits for the peer, and the write timeout does.
-    pub(super) fn backend_stalled(
-        &mut self,
-        connection: &Connection,
-        now: Instant,
-    ) -> Option<Duration> {
-        let pause = self.pause.as_mut()?;
-        let taken = connection.inbox.taken();
-        if taken != pause.taken || connection.inbox.is_empty() {
-            *pause = Pause { since: now, taken };
-        }
-        let stalled = now - pause.since;
-        (stalled >= connection.settings.limits.inbox_timeout).then_some(stalled)
-    }
-}
 
 impl Mover {
     /// Reads what is there, once, and takes it apart; tells whether anything came.

@@ -4,60 +4,13 @@
 //! whole; a larger one streams, and each piece that passes on begins its time anew.
 
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::turn::Turn;
-use super::{Mover, close_for, limit_of, unless_zero};
+use super::{Mover, close_for, limit_of};
 use crate::actor::backend::Driver;
 use crate::protocol::frame_scanner::Position;
 use crate::vocabulary::{Cause, CloseCode};
-
-/// Times the message that is coming in.
-#[derive(Debug, Default)]
-pub(super) struct MessageClock {
-    /// When its first byte came, later by the time in which reading was paused.
-    since: Option<Instant>,
-    /// Since when reading is paused: that is not the peer's fault.
-    paused_at: Option<Instant>,
-    reported: bool,
-}
-
-impl MessageClock {
-    /// The message that was coming has come, or a piece of it was passed on.
-    pub(super) fn restart(&mut self) {
-        self.since = None;
-    }
-
-    pub(super) fn pause(&mut self, now: Instant) {
-        self.paused_at.get_or_insert(now);
-    }
-
-    pub(super) fn resume(&mut self, now: Instant) {
-        if let (Some(paused_at), Some(since)) = (self.paused_at.take(), &mut self.since) {
-            *since += now.saturating_duration_since(paused_at);
-        }
-    }
-
-    /// This end did not listen for so long: that is not the peer's fault.
-    pub(super) fn put_off(&mut self, missed: Duration) {
-        if let Some(since) = &mut self.since {
-            *since += missed;
-        }
-    }
-
-    fn note(&mut self, is_coming: bool, now: Instant) {
-        match is_coming {
-            true => drop(self.since.get_or_insert(now)),
-            false => self.since = None,
-        }
-    }
-
-    /// Returns when the message must have come.
-    fn deadline(&self, timeout: Duration) -> Option<Instant> {
-        let since = self.since.filter(|_| self.paused_at.is_none() && !self.reported)?;
-        Some(since + unless_zero(timeout)?)
-    }
-}
 
 impl Mover {
     /// Takes note of what a read has left behind: its memory is charged, and its time runs.

@@ -2,116 +2,17 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::io::AsyncWrite;
 
 use super::Mover;
+use super::write_state::{Failure, State};
 use crate::actor::backend::Driver;
 use crate::actor::scratch;
-use crate::connection::Connection;
 use crate::connection::outbox::Left;
-use crate::protocol::classification::LossKind;
 use crate::protocol::closing_handshake::Input;
 use crate::transport::socket::Transport;
-
-/// Where writing stands.
-#[derive(Debug, Default)]
-pub(super) struct Writing {
-    state: State,
-    /// Since when the kernel has taken nothing of what waits.
-    stalled_since: Option<Instant>,
-    /// Bytes that the kernel has taken.
-    written: u64,
-    /// What left whole and was not flushed yet.
-    unflushed: Option<Left>,
-}
-
-#[derive(Debug, Default)]
-enum State {
-    #[default]
-    Open,
-    /// FIN is on its way.
-    Shut,
-    Failed(Failure),
-}
-
-/// How a write failed.
-#[derive(Debug)]
-pub(super) struct Failure {
-    pub(super) how: LossKind,
-    /// The error was EPIPE, which the kernel tells of a reset that came behind the peer's FIN.
-    pub(super) behind_fin: bool,
-    at: Instant,
-}
-
-impl Failure {
-    pub(super) fn of(error: &std::io::Error, now: Instant) -> Self {
-        let behind_fin = error.kind() == std::io::ErrorKind::BrokenPipe;
-        Self { how: LossKind::from(error), behind_fin, at: now }
-    }
-}
-
-impl Writing {
-    /// Returns when the peer will have taken nothing for too long.
-    pub(super) fn deadline(&self, connection: &Connection) -> Option<Instant> {
-        Some(self.stalled_since? + connection.settings.limits.write_timeout)
-    }
-
-    pub(super) fn stalled_for(&self, now: Instant) -> Duration {
-        self.stalled_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
-    }
-
-    pub(super) fn is_open(&self) -> bool {
-        matches!(self.state, State::Open)
-    }
-
-    /// Our half of the transport has ended (FIN).
-    pub(super) fn shut(&mut self) {
-        self.state = State::Shut;
-    }
-
-    pub(super) fn has_failed(&self) -> bool {
-        self.failure().is_some()
-    }
-
-    /// Returns how a write failed, if one did.
-    pub(super) fn failure(&self) -> Option<&Failure> {
-        match &self.state {
-            State::Failed(failure) => Some(failure),
-            State::Open | State::Shut => None,
-        }
-    }
-
-    /// Returns until when reading may tell how a failed transport ended.
-    pub(super) fn failure_deadline(&self, patience: Duration) -> Option<Instant> {
-        Some(self.failure()?.at + patience)
-    }
-
-    /// Nobody could have seen for so long what the kernel took, or how the transport ended.
-    pub(super) fn put_off(&mut self, missed: Duration) {
-        if let Some(since) = &mut self.stalled_since {
-            *since += missed;
-        }
-        if let State::Failed(failure) = &mut self.state {
-            failure.at += missed;
-        }
-    }
-
-    /// Returns how a write failed, if reading has had its time.
-    pub(super) fn failure_since(&self, now: Instant, patience: Duration) -> Option<LossKind> {
-        self.failure_deadline(patience).filter(|deadline| *deadline <= now)?;
-        self.failure().map(|failure| failure.how.clone())
-    }
-
-    /// Returns how many bytes the peer's kernel has acknowledged, of ours and of the `direct` ones
-    /// that others wrote; 0 where nobody knows.
-    pub(super) fn acked(&self, transport: &dyn Transport, direct: u64) -> u64 {
-        transport
-            .kernel()
-            .map_or(0, |kernel| (self.written + direct).saturating_sub(kernel.unacked_bytes.into()))
-    }
-}
 
 impl Mover {
     /// Writes what is queued, as far as the kernel takes it; tells whether it took any.

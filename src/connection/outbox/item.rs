@@ -5,8 +5,9 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 
-use super::passing::Passed;
+use super::amounts::Left;
 use crate::protocol::frame_encoder::{EncodedHeader, Opcode, apply_mask};
+use crate::protocol::passage::MessageEnd;
 use crate::vocabulary::{Message, Role};
 
 /// What an allocation takes beside its content: what the allocator adds and rounds up, and the counter
@@ -101,6 +102,39 @@ impl Item {
         match &self.carries {
             Carries::Passed(passed) => passed.ends_frame,
             Carries::Data { .. } | Carries::Ping | Carries::Pong | Carries::Close => true,
+        }
+    }
+}
+
+/// A piece that waits.
+#[derive(Debug)]
+pub(super) struct Passed {
+    pub(super) queued_at: Instant,
+    pub(super) ends_frame: bool,
+    pub(super) ends: Box<[MessageEnd]>,
+    /// How many of these have left.
+    pub(super) left: usize,
+}
+
+impl Passed {
+    /// Returns what it takes in memory beside its bytes: where messages end takes more than the
+    /// shortest of them do on the wire.
+    pub(super) fn memory(&self) -> usize {
+        let ends = match self.ends.len() {
+            0 => 0,
+            ends => ends * size_of::<MessageEnd>() + ALLOCATION,
+        };
+        size_of::<Self>() + ALLOCATION + ends
+    }
+
+    /// Counts the messages that end in the first `begun` bytes.
+    pub(super) fn settle(&mut self, begun: usize, left: &mut Left) {
+        while let Some(end) = self.ends.get(self.left)
+            && end.at <= begun
+        {
+            self.left += 1;
+            left.messages += 1;
+            left.payload_bytes += end.payload;
         }
     }
 }

@@ -7,17 +7,17 @@
 
 mod own;
 
-use std::mem::size_of;
 use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::item::{ALLOCATION, Carries, Item};
-use super::queue::{Gate, Left, Lost, Queue};
+use super::amounts::{Left, Lost};
+use super::item::{Carries, Item, Passed};
+use super::leg::{Own, Passing};
+use super::queue::{Gate, Queue};
 use super::{Outbox, Refused, refusal};
 use crate::protocol::passage::MessageEnd;
 use crate::vocabulary::Message;
-use own::Own;
 
 /// What passes on.
 #[derive(Debug, Clone, Copy)]
@@ -42,36 +42,6 @@ pub(crate) struct PassedOn {
     pub(crate) refused: u64,
 }
 
-/// The state of an outbox that a relay passes frames through.
-#[derive(Debug, Default)]
-pub(super) struct Passing {
-    /// What has left last did not end its frame.
-    head_cut: bool,
-    /// What was taken last did not end its frame.
-    tail_cut: bool,
-    /// The payload that was taken of the message in progress.
-    unfinished: Option<u64>,
-    /// Whether others than the other leg may send.
-    injects: bool,
-    own: Own,
-    /// A Close that waits for the end of a frame, or of the message that keeps our own waiting.
-    close: Option<Item>,
-    /// Nothing more will be passed on.
-    ended: bool,
-    /// Somebody waits for room.
-    awaited: bool,
-}
-
-/// A piece that waits.
-#[derive(Debug)]
-pub(super) struct Passed {
-    pub(super) queued_at: Instant,
-    pub(super) ends_frame: bool,
-    ends: Box<[MessageEnd]>,
-    /// How many of these have left.
-    left: usize,
-}
-
 impl<'a> Passable<'a> {
     /// Returns the front of it, up to the end of the first message.
     fn first_message(&self, end: &'a MessageEnd) -> Self {
@@ -83,29 +53,6 @@ impl<'a> Passable<'a> {
     fn ends_behind(&self, at: usize) -> Vec<MessageEnd> {
         let behind = self.ends.iter().filter(|end| end.at > at);
         behind.map(|end| MessageEnd { at: end.at - at, ..*end }).collect()
-    }
-}
-
-impl Passed {
-    /// Returns what it takes in memory beside its bytes: where messages end takes more than the
-    /// shortest of them do on the wire.
-    pub(super) fn memory(&self) -> usize {
-        let ends = match self.ends.len() {
-            0 => 0,
-            ends => ends * size_of::<MessageEnd>() + ALLOCATION,
-        };
-        size_of::<Self>() + ALLOCATION + ends
-    }
-
-    /// Counts the messages that end in the first `begun` bytes.
-    pub(super) fn settle(&mut self, begun: usize, left: &mut Left) {
-        while let Some(end) = self.ends.get(self.left)
-            && end.at <= begun
-        {
-            self.left += 1;
-            left.messages += 1;
-            left.payload_bytes += end.payload;
-        }
     }
 }
 

@@ -6,8 +6,9 @@ use std::time::Duration;
 use http::StatusCode;
 use tokio::time::timeout_at;
 
+use super::shared::{Decision, Listener};
 use super::under_way::{Stage, UnderWay};
-use super::{Decision, Listener, RETRY_AFTER, not_admitted};
+use super::{RETRY_AFTER, not_admitted};
 use crate::listening::route::{Accept, Decide, Destination, Facts, OpeningRequest, Refuse, asked};
 use crate::transport::any_socket::AnySocket;
 use crate::transport::opening_handshake::{Agreement, Received, Refusal, Request};

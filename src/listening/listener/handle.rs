@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::Listener;
+use super::shared::Listener;
 use crate::node::ShutDown;
 use crate::transport::bind::{Arrivals, BindError};
 use crate::vocabulary::ListenAddress;

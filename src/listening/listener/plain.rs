@@ -5,7 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{Method, StatusCode};
 
-use super::{Listener, RETRY_AFTER, Visitor};
+use super::RETRY_AFTER;
+use super::shared::{Listener, Visitor};
 use crate::relay::{Proxying, Relay};
 use crate::transport::any_socket::AnySocket;
 use crate::transport::http_proxy::Served;

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use http::StatusCode;
 
+use super::about_to_stop;
+use super::shared::{Decision, Listener, RELAY};
 use super::under_way::{Stage, UnderWay};
-use super::{Decision, Listener, RELAY, about_to_stop};
 use crate::actor::backend::Backend;
 use crate::node::adoption::{Adoption, Pair};
 use crate::relay::{Identity, Offer, Opened, Relay, Unopened};

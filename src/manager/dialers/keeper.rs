@@ -17,11 +17,12 @@ use tokio::sync::watch;
 
 use super::live::{Due, Live, LiveNews};
 use super::plan::Plan;
-use super::{Gate, Shared, Wishes, lock, now};
+use super::shared::{Gate, Shared, Wishes, lock};
 use crate::connection::handle::ConnectionHandle;
 use crate::manager::core::Core;
 use crate::node::NotAccepting;
 use crate::policy::reconnect::{GiveUp, NextStep, Reconnect};
+use crate::runtime::now;
 use crate::vocabulary::{
     Cause, CloseCode, CloseFrame, CloseReason, DialerChange, DialerPhase, Ending, Interval,
     Requester,

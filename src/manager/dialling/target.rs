@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use super::failure::Failure;
 use super::secrets;
 use super::under_way::UnderWay;
 use crate::actor::backend::Backend;
@@ -16,9 +17,9 @@ use crate::node::ShutDown;
 use crate::node::adoption::Adoption;
 use crate::relay::{NotWaiting, Relay, Waiting};
 use crate::settings::{ConnectionSettings, Dialer, SecretSource};
-use crate::transport::connect::{self, ConnectFacts, ConnectOptions, FailedConnect};
+use crate::transport::connect::{self, ConnectFacts, ConnectOptions};
 use crate::transport::dial::{InvalidUrl, WsUrl};
-use crate::transport::opening_handshake::{self, ClientRequest, FailedOpening, Subprotocol};
+use crate::transport::opening_handshake::{self, ClientRequest, Subprotocol};
 use crate::transport::proxy::ProxyUrl;
 use crate::transport::socket::Transport;
 use crate::transport::tls::Trust;
@@ -67,14 +68,6 @@ struct Opened {
     read_ahead: Bytes,
     /// The application that waits for it.
     application: Option<Waiting>,
-}
-
-/// Why an attempt failed.
-pub(super) struct Failure {
-    pub(super) failure: OpenFailure,
-    pub(super) transport_end: Option<TransportEnd>,
-    pub(super) retry_after: Option<Duration>,
-    pub(super) detail: String,
 }
 
 impl Target {
@@ -343,25 +336,4 @@ fn note(origin: &mut Origin, facts: &ConnectFacts) {
 async fn read(what: &str, source: &SecretSource) -> Result<Secret, Failure> {
     let read = secrets::read(source).await;
     read.map_err(|error| Failure::here(OpenFailure::Unauthorized, format!("{what}: {error}")))
-}
-
-impl Failure {
-    pub(super) fn here(failure: OpenFailure, detail: impl Into<String>) -> Self {
-        Self { failure, transport_end: None, retry_after: None, detail: detail.into() }
-    }
-}
-
-impl From<FailedConnect> for Failure {
-    fn from(failed: FailedConnect) -> Self {
-        let FailedConnect { failure, transport_end, retry_after, detail } = failed;
-        Self { failure, transport_end, retry_after, detail }
-    }
-}
-
-impl From<FailedOpening> for Failure {
-    fn from(failed: FailedOpening) -> Self {
-        let FailedOpening { failure, status: _, answer: _, retry_after, detail, transport_end } =
-            failed;
-        Self { failure, transport_end: Some(transport_end), retry_after, detail }
-    }
 }

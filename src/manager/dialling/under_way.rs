@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::target::Failure;
+use super::failure::Failure;
 use crate::manager::core::Core;
 use crate::node::attempt::Attempt;
 use crate::relay::Waiting;

@@ -5,25 +5,11 @@
 //! as queued from the beginning; only the other leg is not held up by it, or it would wait for what
 //! waits for it.
 
-use std::collections::VecDeque;
 use std::time::Instant;
 
+use crate::connection::outbox::amounts::{Freed, Lost};
 use crate::connection::outbox::item::{Carries, Item};
-use crate::connection::outbox::queue::{Freed, Lost, Queue};
-
-/// Messages that wait for the end of the one that passes.
-#[derive(Debug, Default)]
-pub(super) struct Own {
-    items: VecDeque<Item>,
-    /// What they take in memory, in bytes.
-    memory: usize,
-}
-
-impl Own {
-    pub(super) fn is_empty(&self) -> bool {
-        self.items.is_empty()
-    }
-}
+use crate::connection::outbox::queue::Queue;
 
 impl Queue {
     /// Appends a message of our own, or lets it wait for the end of the one that passes.

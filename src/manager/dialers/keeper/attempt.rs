@@ -10,7 +10,7 @@ use crate::connection::handle::ConnectionHandle;
 use crate::connection::watch::Watch;
 use crate::manager::core::Core;
 use crate::manager::dialers::plan::Plan;
-use crate::manager::dialers::{Gate, Wishes};
+use crate::manager::dialers::shared::{Gate, Wishes};
 use crate::node::NotAccepting;
 use crate::vocabulary::{Ending, OpenFailure};
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::{Keeper, Next, Rest, close};
-use crate::manager::dialers::now;
+use crate::runtime::now;
 use crate::vocabulary::{Cause, DialerChange, Requester};
 
 impl Keeper {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::{Keeper, Next, Rest};
-use crate::manager::dialers::lock;
+use crate::manager::dialers::shared::lock;
 use crate::vocabulary::{
     DialerChange, DialerEvent, DialerPhase, DialerStatus, Ending, Event, Reconnecting,
 };

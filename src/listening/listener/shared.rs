@@ -1,0 +1,75 @@
+//! What the attempts of a listener share.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use crate::connection::budget::MemoryBudget;
+use crate::listening::route::Route;
+use crate::node::Node;
+use crate::node::places::Place;
+use crate::policy::masking;
+use crate::settings::Records;
+use crate::transport::opening_handshake::RequestFacts;
+use crate::transport::socket::SocketName;
+use crate::vocabulary::{ConnectionId, Direction, Origin};
+
+/// What is recorded as the backend of a relayed connection.
+pub(super) const RELAY: &str = "relay";
+
+/// What the attempts of a listener have in common.
+pub(crate) struct Listener {
+    pub(crate) name: String,
+    pub(crate) node: Arc<Node>,
+    pub(crate) routes: Vec<Route>,
+    pub(crate) timeout: Duration,
+    pub(crate) records: Records,
+    pub(crate) max_connections: u64,
+    pub(crate) budget: Arc<MemoryBudget>,
+}
+
+/// Who tries to connect, from where to where, and since when.
+pub(super) struct Visitor {
+    pub(super) peer: SocketName,
+    pub(super) local: Option<SocketName>,
+    pub(super) began: SystemTime,
+}
+
+/// What the checks of a request came to.
+pub(super) struct Decision {
+    pub(super) place: Place,
+    /// The place of the connection to the application that the route passes on to.
+    pub(super) place_of_leg: Option<Place>,
+    pub(super) route: Route,
+    /// What the connection will be called.
+    pub(super) id: ConnectionId,
+    /// Who it is.
+    pub(super) subject: Option<String>,
+    /// Its labels.
+    pub(super) tags: BTreeMap<String, String>,
+}
+
+impl Listener {
+    pub(super) fn origin(
+        &self,
+        visitor: &Visitor,
+        request: Option<&RequestFacts>,
+        route: Option<&Route>,
+    ) -> Origin {
+        let mut origin = Origin::new(Direction::Inbound);
+        origin.listener = Some(self.name.clone());
+        origin.peer = Some(visitor.peer.to_string());
+        origin.local_addr = visitor.local.as_ref().map(ToString::to_string);
+        origin.route = route.map(|route| route.name.clone());
+        if let Some(request) = request {
+            let records = route.map_or(&self.records, |route| &route.settings.records);
+            let path = records.recorded_path(&request.target);
+            origin.path = Some(path);
+            let text = |text: &Option<String>| text.as_deref().map(masking::record_text);
+            origin.host = text(&request.host);
+            origin.user_agent = text(&request.user_agent);
+            origin.traceparent = text(&request.traceparent);
+        }
+        origin
+    }
+}
