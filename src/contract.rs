@@ -1,7 +1,7 @@
-//! The JSON of the contract: the only serde of what users hold on to.
+//! The JSON of the contract: all serde types that users depend on.
 //!
-//! The words themselves live in [`crate::vocabulary`] and know nothing of JSON, so that a field
-//! cannot be renamed on the wire by tidying a type. What is written here changes only by adding.
+//! The domain types live in [`crate::vocabulary`] and know nothing of JSON, so that renaming one
+//! cannot change the wire. The types here change only by adding.
 
 mod answers;
 mod backend;

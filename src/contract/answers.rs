@@ -9,10 +9,10 @@ use utoipa::ToSchema;
 
 use super::{EndingRecord, plain_json, rfc3339_millis};
 
-/// How the daemon fares: `GET /v1/status`.
+/// The state of the daemon: `GET /v1/status`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct StatusRecord<'a> {
-    /// The version of lastword that runs.
+    /// The running version of lastword.
     pub version: Cow<'a, str>,
     /// The node's name.
     pub node: Cow<'a, str>,
@@ -20,19 +20,19 @@ pub struct StatusRecord<'a> {
     #[serde(with = "rfc3339_millis")]
     #[schema(value_type = String, format = DateTime)]
     pub started_at: SystemTime,
-    /// For how long it has been running, in milliseconds.
+    /// How long it has been running, in milliseconds.
     pub uptime_ms: u64,
     /// `running` or `draining`.
     pub phase: Cow<'a, str>,
-    /// Whether new connections are let in.
+    /// Whether new connections are accepted.
     pub accepting: bool,
-    /// Why they are not, and what lets them in again; null if they are.
+    /// Why they are not, and how to accept them again; null if they are.
     pub accepting_why: Option<Cow<'a, str>>,
     /// The accounting identity: opened = open + ended, at every instant.
     pub accounting: AccountingRecord,
-    /// How the ledger fares.
+    /// The state of the ledger.
     pub ledger: LedgerRecord<'a>,
-    /// The drain that runs, or the last one.
+    /// The running drain, or the last one.
     pub drain: Option<super::DrainRecord<'a>>,
 }
 
@@ -49,7 +49,7 @@ pub struct AccountingRecord {
     pub balanced: bool,
 }
 
-/// How the ledger fares.
+/// The state of the ledger.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LedgerRecord<'a> {
     /// `good`, `degraded`, or `off`.
@@ -58,7 +58,7 @@ pub struct LedgerRecord<'a> {
     pub problem: Option<Cow<'a, str>>,
     /// Endings that could not be stored since the start; they are in the log.
     pub unrecorded: u64,
-    /// Connections that the process before left open, recorded as `process_died` at the start.
+    /// Connections that the previous process left open, recorded as `process_died` at the start.
     pub recovered: u64,
 }
 
@@ -67,12 +67,12 @@ pub struct LedgerRecord<'a> {
 pub struct EndingPageRecord<'a> {
     /// The endings.
     pub endings: Vec<EndingRecord<'a>>,
-    /// What to ask for as `cursor` to get the next page; null at the end.
+    /// The `cursor` of the next page; null at the end.
     pub next: Option<Cow<'a, str>>,
 }
 
 impl EndingPageRecord<'_> {
-    /// Writes a page of endings that are stored as JSON, without reading them.
+    /// Writes a page of endings stored as JSON, without parsing them.
     pub fn of_stored<'s>(
         endings: impl Iterator<Item = &'s str>,
         next: Option<&str>,
@@ -92,47 +92,47 @@ impl EndingPageRecord<'_> {
 pub struct SummaryRecord<'a> {
     /// The property.
     pub by: Cow<'a, str>,
-    /// The counts, most first.
+    /// The counts, largest first.
     pub counts: Vec<CountRecord<'a>>,
-    /// How many endings there are in all.
+    /// The number of endings in total.
     pub total: u64,
 }
 
-/// How many endings there are of one value.
+/// The number of endings with one value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CountRecord<'a> {
-    /// The value; null where there is none.
+    /// The value; null for endings without one.
     pub value: Option<Cow<'a, str>>,
-    /// How many.
+    /// The number of endings.
     pub count: u64,
 }
 
-/// A command that was accepted and goes on: a message that is queued, a Close that is on its way.
+/// A command that was accepted and is in progress: a queued message, or a Close.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AcceptedRecord<'a> {
     /// The connection's id.
     pub id: Cow<'a, str>,
-    /// Where the closing handshake stands.
+    /// The state of the closing handshake.
     pub state: Cow<'a, str>,
     /// The bytes that wait in the outbox.
     pub queued_bytes: u64,
 }
 
-/// What became of a broadcast: `POST /v1/broadcast`.
+/// The result of a broadcast: `POST /v1/broadcast`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct BroadcastRecord {
     /// Connections that were selected.
     pub matched: u64,
-    /// Of those, how many took the message.
+    /// Of those, the number that queued the message.
     pub queued: u64,
-    /// And how many did not: their outbox was full, or they were closing.
+    /// The number that refused it: their outbox was full, or they were closing.
     pub refused: u64,
 }
 
 /// A refusal: `application/problem+json` of RFC 9457.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ProblemRecord<'a> {
-    /// `urn:lastword:<word>`: what programs look at.
+    /// `urn:lastword:<word>`, for programs.
     #[serde(rename = "type")]
     pub kind: Cow<'a, str>,
     /// A short summary of the kind of problem.
@@ -144,16 +144,16 @@ pub struct ProblemRecord<'a> {
     /// The `open_failed` ending of a dial that failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ending: Option<Box<EndingRecord<'a>>>,
-    /// Where the closing handshake stands of a connection that takes no message: `invalid_state`.
+    /// The state of a connection that accepts no message: `invalid_state`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<Cow<'a, str>>,
     /// The bytes that are queued: `outbox_full`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queued: Option<u64>,
-    /// How many bytes may be queued: `outbox_full`.
+    /// The limit of queued bytes: `outbox_full`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u64>,
-    /// The id of the drain that is under way: `drain_under_way`.
+    /// The id of the running drain: `drain_under_way`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drain: Option<Cow<'a, str>>,
 }

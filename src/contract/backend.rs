@@ -9,37 +9,37 @@ use utoipa::ToSchema;
 use super::rfc3339_millis;
 use crate::vocabulary::BackendStatus;
 
-/// All applications that routes pass connections on to: `GET /v1/backends`.
+/// All applications behind relays: `GET /v1/backends`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct BackendsRecord<'a> {
     /// The applications, by route, in the order of the configuration.
     pub backends: Vec<BackendRecord<'a>>,
 }
 
-/// How an application fares.
+/// The state of an application.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct BackendRecord<'a> {
     /// The name of the route.
     pub route: Cow<'a, str>,
-    /// Its place among the route's, from 0.
+    /// Its number within the route, from 0.
     pub number: u64,
-    /// Where it is, masked as `[records]` says; `upstream.url` of its connections.
+    /// Its URL, masked as in `[records]`; `upstream.url` of its connections.
     pub url: Cow<'a, str>,
     /// `serving`, `ejected`, `unhealthy` or `draining`.
     pub state: Cow<'a, str>,
-    /// When it gets clients again, if it is ejected.
+    /// When it will get clients again, if it is ejected.
     #[serde(with = "rfc3339_millis::option")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub ejected_until: Option<SystemTime>,
-    /// What its health path said last; true if it was never asked.
+    /// The result of the last health check; true if there was none.
     pub healthy: bool,
-    /// Clients that it has, those included that it has not answered.
+    /// The clients that it has, including those that it has not answered.
     pub connections: u64,
     /// Failures in a row.
     pub failures: u32,
-    /// Clients that were sent there.
+    /// The number of clients that were sent there.
     pub chosen: u64,
-    /// Times that it was ejected.
+    /// How often it was ejected.
     pub ejections: u64,
 }
 

@@ -18,7 +18,7 @@ pub struct ConnectionRecord<'a> {
     pub node: Cow<'a, str>,
     /// The version of lastword that wrote the record.
     pub version: Cow<'a, str>,
-    /// What is known of it from its opening handshake.
+    /// Details from its opening handshake.
     #[serde(flatten)]
     pub origin: OriginRecord<'a>,
     /// What this end dialled.
@@ -27,9 +27,9 @@ pub struct ConnectionRecord<'a> {
     #[serde(with = "rfc3339_millis")]
     #[schema(value_type = String, format = DateTime)]
     pub opened_at: SystemTime,
-    /// For how long it has been open, in milliseconds of the monotonic clock.
+    /// How long it has been open, in milliseconds of the monotonic clock.
     pub open_ms: u64,
-    /// Where the closing handshake stands.
+    /// The state of the closing handshake.
     pub state: Cow<'a, str>,
     /// Data messages received.
     pub messages_in: u64,
@@ -39,15 +39,15 @@ pub struct ConnectionRecord<'a> {
     pub bytes_in: u64,
     /// Payload bytes of data messages wholly handed to the kernel.
     pub bytes_out: u64,
-    /// Messages that wait in the outbox.
+    /// Messages queued in the outbox.
     pub queued_messages: u64,
     /// Their payload bytes.
     pub queued_bytes: u64,
-    /// The age of the oldest message that waits, in milliseconds.
+    /// The age of the oldest queued message, in milliseconds.
     pub oldest_queued_ms: Option<u64>,
     /// Messages received and not delivered.
     pub discarded_messages: u64,
-    /// How long ago the last data message travelled, in milliseconds.
+    /// How long ago the last data message was sent or received, in milliseconds.
     pub last_activity_ms: Option<u64>,
     /// The last round trip of a Ping, in milliseconds with at most three decimals.
     pub ping_rtt_ms: Option<f64>,
@@ -84,6 +84,6 @@ impl<'a> From<&'a ConnectionStatus> for ConnectionRecord<'a> {
 pub struct ConnectionPage<'a> {
     /// The connections, oldest first.
     pub connections: Vec<ConnectionRecord<'a>>,
-    /// What to ask for as `cursor` to get the next page; null at the end.
+    /// The `cursor` of the next page; null at the end.
     pub next: Option<Cow<'a, str>>,
 }

@@ -16,12 +16,12 @@ pub struct DialersRecord<'a> {
     pub dialers: Vec<DialerRecord<'a>>,
 }
 
-/// How a dialer fares.
+/// The state of a dialer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct DialerRecord<'a> {
     /// Its name.
     pub name: Cow<'a, str>,
-    /// Its URL, masked as `[records]` says.
+    /// Its URL, masked as in `[records]`.
     pub url: Cow<'a, str>,
     /// `connecting`, `open`, `ready`, `waiting`, `paused` or `given_up`.
     pub state: Cow<'a, str>,
@@ -31,34 +31,34 @@ pub struct DialerRecord<'a> {
     #[serde(with = "rfc3339_millis")]
     #[schema(value_type = String, format = DateTime)]
     pub since: SystemTime,
-    /// When it dials again, if it waits for that.
+    /// When it will dial again, if it is waiting.
     #[serde(with = "rfc3339_millis::option")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub next_try_at: Option<SystemTime>,
-    /// Ends since a connection last held for `reconnect.stable_after`.
+    /// Failures since a connection last stayed open for `reconnect.stable_after`.
     pub attempts: u32,
     /// The id of its connection, if one is open.
     pub connection: Option<Cow<'a, str>>,
-    /// Whether another connection is on its way to replace that one.
+    /// Whether that connection is being replaced.
     pub rotating: bool,
     /// How its last connection, or attempt, ended.
     pub last_ending: Option<LastEndingRecord<'a>>,
     /// Connections that it has opened.
     pub opened: u64,
-    /// Times in which none was ready, after one had been.
+    /// Periods without a ready connection, after the first one.
     pub gaps: u64,
-    /// Who made it over the API, as `api:<token name>`; null for one of the configuration.
+    /// Who created it over the API, as `api:<token name>`; null for one of the configuration.
     pub by: Option<Cow<'a, str>>,
 }
 
-/// What a dialer remembers of an ending; the ledger has all of it.
+/// A summary of a dialer's last ending; the ledger has the whole record.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct LastEndingRecord<'a> {
     /// Its id.
     pub id: Cow<'a, str>,
     /// Its kind.
     pub kind: Cow<'a, str>,
-    /// Why it never opened, if it is `open_failed`.
+    /// Why it never opened, for `open_failed`.
     pub open_failure: Option<Cow<'a, str>>,
     /// One plain sentence.
     pub detail: Cow<'a, str>,
@@ -69,9 +69,9 @@ pub struct LastEndingRecord<'a> {
 pub struct ReconnectingRecord<'a> {
     /// The dialer's name.
     pub dialer: Cow<'a, str>,
-    /// What it was that ended, and why.
+    /// The ending that made it reconnect.
     pub ending: LastEndingRecord<'a>,
-    /// Ends since a connection last held, this one included.
+    /// Failures since a connection last stayed open, including this one.
     pub attempt: u32,
     /// How long it waits.
     pub wait_ms: u64,
@@ -81,7 +81,7 @@ pub struct ReconnectingRecord<'a> {
     pub next_try_at: SystemTime,
 }
 
-/// A change in what a dialer provides.
+/// A change of a dialer's state.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct DialerNewsRecord<'a> {
     /// The dialer's name.
@@ -92,15 +92,15 @@ pub struct DialerNewsRecord<'a> {
     pub at: SystemTime,
     /// `ready`, `overlapped`, `paused`, `resumed`, `removed` or `given_up`.
     pub change: Cow<'a, str>,
-    /// The id of the connection that is ready, or that is kept.
+    /// The id of the connection that is ready, or remains.
     pub connection: Option<Cow<'a, str>>,
     /// The id of the connection that it replaces.
     pub replaced: Option<Cow<'a, str>>,
-    /// For how long no connection was ready, if one had been before.
+    /// The period without a ready connection, if there was one before.
     pub gap: Option<SpanRecord>,
-    /// For how long there were both connections.
+    /// The period in which both connections were open.
     pub overlap: Option<SpanRecord>,
-    /// The id of the ending that was the last.
+    /// The id of the last ending.
     pub ending: Option<Cow<'a, str>>,
     /// Why it was.
     pub why: Option<Cow<'a, str>>,

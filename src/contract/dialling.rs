@@ -16,11 +16,11 @@ use crate::settings::{DialerBackend, OpeningStep, Reconnect, Reply};
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct DialReconnect(pub Option<Reconnect>);
 
-/// Where the messages of a dialled connection go: a word, or an object as in `[[dialers]].backend`.
+/// The backend of a dialled connection: a name, or an object as in `[[dialers]].backend`.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct DialBackend(pub DialerBackend);
 
-/// What a dialer says: texts, or objects as in `[[dialers]].on_open`.
+/// What a dialer sends after opening: texts, or objects as in `[[dialers]].on_open`.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(transparent)]
 pub struct DialSteps(pub Vec<OpeningStep>);
@@ -30,7 +30,7 @@ pub struct DialSteps(pub Vec<OpeningStep>);
 #[serde(transparent)]
 pub struct DialReplies(pub Vec<Reply>);
 
-/// What a dial has made: a connection, or with `reconnect` a dialer.
+/// The result of a dial: a connection, or with `reconnect` a dialer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum DialedRecord<'a> {
@@ -96,8 +96,14 @@ impl PartialSchema for DialReconnect {
         let plan = ObjectBuilder::new()
             .property("min", duration("The shortest wait: a duration such as `200ms`."))
             .property("max", duration("The longest wait."))
-            .property("stable_after", duration("How long a connection must hold to begin anew."))
-            .property("never_on", codes.description(Some("Close codes after which it gives up.")));
+            .property(
+                "stable_after",
+                duration("How long a connection must stay open to reset the wait."),
+            )
+            .property(
+                "never_on",
+                codes.description(Some("Close codes after which the dialer gives up.")),
+            );
         let switch = ObjectBuilder::new().schema_type(Type::Boolean);
         let none = ObjectBuilder::new().schema_type(Type::Null);
         OneOfBuilder::new().item(none).item(switch).item(plan).into()
@@ -110,8 +116,11 @@ impl PartialSchema for DialSteps {
     fn schema() -> RefOr<Schema> {
         let text = || ObjectBuilder::new().schema_type(Type::String);
         let step = ObjectBuilder::new()
-            .property("send", text().description(Some("What is sent.")))
-            .property("wait_for", text().description(Some("What a later message must contain.")));
+            .property("send", text().description(Some("The text to send.")))
+            .property(
+                "wait_for",
+                text().description(Some("The text that a later message must contain.")),
+            );
         ArrayBuilder::new().items(OneOfBuilder::new().item(text()).item(step)).into()
     }
 }
@@ -123,7 +132,7 @@ impl PartialSchema for DialReplies {
         let text =
             |what: &str| ObjectBuilder::new().schema_type(Type::String).description(Some(what));
         let reply = ObjectBuilder::new()
-            .property("when", text("All of the text message that is answered."))
+            .property("when", text("The exact text message to answer."))
             .required("when")
             .property("send", text("The answer."))
             .required("send");
@@ -140,7 +149,7 @@ impl PartialSchema for DialBackend {
         let relay = ObjectBuilder::new()
             .property("kind", text().enum_values(Some(["none", "echo", "relay"])))
             .required("kind")
-            .property("url", text().description(Some("Of the application, with `relay`.")))
+            .property("url", text().description(Some("The URL of the application, for `relay`.")))
             .description(Some("As `[[dialers]].backend`, with its other keys."));
         OneOfBuilder::new().item(word).item(relay).into()
     }

@@ -12,29 +12,29 @@ use crate::vocabulary::{DrainProgress, Selector, Stragglers};
 /// Mirrors [`DrainProgress`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct DrainRecord<'a> {
-    /// Names the drain, also in the `by` of endings: `drain:<id>`.
+    /// The id of the drain, as in the `by` of endings: `drain:<id>`.
     pub id: Cow<'a, str>,
-    /// Where it stands: `running`, `finished` or `cancelled`.
+    /// Its phase: `running`, `finished` or `cancelled`.
     pub phase: Cow<'a, str>,
-    /// Which connections it closes; all null for all.
+    /// Which connections it closes; all fields are null for all connections.
     pub select: SelectorRecord<'a>,
-    /// Whether new connections are refused also once it has finished, until it is cancelled.
+    /// Whether new connections are still refused after it has finished, until it is cancelled.
     pub stay: bool,
     /// The code of its Closes.
     pub code: u16,
     /// Their reason.
     pub reason: Cow<'a, str>,
-    /// Who asked.
+    /// Who requested it.
     pub by: Option<Cow<'a, str>>,
     /// When it began.
     #[serde(with = "rfc3339_millis")]
     #[schema(value_type = String, format = DateTime)]
     pub started_at: SystemTime,
-    /// How long it may take in all, in milliseconds.
+    /// How long it may take in total, in milliseconds.
     pub within_ms: u64,
     /// How long it has taken so far, in milliseconds.
     pub took_ms: u64,
-    /// Connections that it found, or that came while it ran.
+    /// Connections that it selected, including those that opened while it ran.
     pub total: u64,
     /// Connections that were asked to close.
     pub asked: u64,
@@ -42,36 +42,36 @@ pub struct DrainRecord<'a> {
     pub closed: u64,
     /// Connections that were cut off at the deadline.
     pub cut: u64,
-    /// Connections that are left.
+    /// Connections that are still open.
     pub left: u64,
-    /// Those that are left, by where their closing handshake stands.
+    /// The connections that are still open, by the state of their closing handshake.
     pub stragglers: StragglersRecord,
 }
 
-/// Which connections are meant; null is not asked for.
+/// A selection of connections; null fields select nothing in particular.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct SelectorRecord<'a> {
-    /// The name of their route.
+    /// The route.
     pub route: Option<Cow<'a, str>>,
-    /// Who they are.
+    /// The subject.
     pub subject: Option<Cow<'a, str>>,
-    /// A label that they have, as `name:value`.
+    /// A tag, as `name:value`.
     pub tag: Option<Cow<'a, str>>,
-    /// The application that they are passed on to, by its URL as it is recorded.
+    /// The application behind a relay, by its URL as recorded.
     pub upstream: Option<Cow<'a, str>>,
 }
 
-/// Connections that are left, by where their closing handshake stands.
+/// The connections that are still open, by the state of their closing handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 pub struct StragglersRecord {
-    /// Not yet asked.
+    /// Not closed yet.
     pub open: u64,
-    /// Asked; the peer has not answered.
+    /// Our Close was accepted for sending; the peer has not answered.
     pub close_sent: u64,
-    /// The peer has closed; our Close has not left.
+    /// The peer has closed; our Close has not been sent.
     pub close_received: u64,
-    /// Both Closes are through; TCP has not ended.
+    /// The closing handshake is complete; TCP has not ended.
     pub closed: u64,
 }
 

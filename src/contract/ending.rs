@@ -15,9 +15,9 @@ use crate::vocabulary::{
 
 /// Mirrors [`Ending`] in the JSON of the contract, section 2.
 ///
-/// Made from an ending it borrows from it; read from JSON it owns its texts
-/// (`EndingRecord<'static>`). A field that is unknown is written as `null`, never left out; a
-/// reader passes over fields that it does not know, since the contract changes by adding.
+/// Built from an ending, it borrows from it; parsed from JSON, it owns its texts
+/// (`EndingRecord<'static>`). An unknown value is written as `null`, never left out; readers ignore
+/// unknown fields, since the contract changes by adding.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct EndingRecord<'a> {
     /// The connection's id.
@@ -26,7 +26,7 @@ pub struct EndingRecord<'a> {
     pub node: Cow<'a, str>,
     /// The version of lastword that wrote the record.
     pub version: Cow<'a, str>,
-    /// What was known of it from its opening handshake.
+    /// Details from its opening handshake.
     #[serde(flatten)]
     pub origin: OriginRecord<'a>,
     /// The id of the other leg of a relay.
@@ -50,15 +50,15 @@ pub struct EndingRecord<'a> {
     pub open_failure: Option<Cow<'a, str>>,
     /// The HTTP status that refused the upgrade; null unless one did.
     pub status: Option<u16>,
-    /// Whose deed it was.
+    /// Whose fault it was.
     pub fault: Cow<'a, str>,
     /// The first reason for this end to act.
     pub cause: Cow<'a, str>,
     /// Whose Close came first.
     pub first_close: Cow<'a, str>,
-    /// Where the closing handshake stood when the transport ended.
+    /// The state of the closing handshake when the transport ended.
     pub state: Option<Cow<'a, str>>,
-    /// Our Close, if it left whole.
+    /// Our Close, if it was sent completely.
     pub close_sent: Option<CloseRecord<'a>>,
     /// The peer's Close, as it was on the wire.
     pub close_received: Option<CloseRecord<'a>>,
@@ -70,11 +70,11 @@ pub struct EndingRecord<'a> {
     pub handshake_ms: Option<u64>,
     /// Advice to the side that dialled.
     pub retry: Cow<'a, str>,
-    /// The shortest and the longest wait before coming back, in milliseconds.
+    /// The shortest and the longest wait before reconnecting, in milliseconds.
     pub retry_after_ms: Option<[u64; 2]>,
     /// Which limit was hit.
     pub limit: Option<LimitRecord<'a>>,
-    /// Who asked.
+    /// Who requested it.
     pub by: Option<Cow<'a, str>>,
     /// One plain sentence for a person.
     pub detail: Cow<'a, str>,
@@ -95,7 +95,7 @@ pub struct EndingRecord<'a> {
     pub discarded_messages: Option<u64>,
     /// The age of the oldest message that was still queued, in milliseconds.
     pub oldest_queued_ms: Option<u64>,
-    /// How long ago the last data message travelled, in milliseconds.
+    /// How long ago the last data message was sent or received, in milliseconds.
     pub last_activity_ms: Option<u64>,
     /// The last round trip of a Ping, in milliseconds with at most three decimals.
     pub ping_rtt_ms: Option<f64>,
@@ -103,10 +103,10 @@ pub struct EndingRecord<'a> {
     pub tcp: Option<TcpRecord>,
 }
 
-/// What is known of a connection from its opening handshake; part of other records.
+/// The details of a connection from its opening handshake; part of other records.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct OriginRecord<'a> {
-    /// Which way it was opened.
+    /// `inbound` or `outbound`.
     pub direction: Cow<'a, str>,
     /// The listener that accepted it.
     pub listener: Option<Cow<'a, str>>,
@@ -114,7 +114,7 @@ pub struct OriginRecord<'a> {
     pub dialer: Option<Cow<'a, str>>,
     /// The route that matched.
     pub route: Option<Cow<'a, str>>,
-    /// Where its messages go.
+    /// The backend that takes its messages.
     pub backend: Option<Cow<'a, str>>,
     /// The peer's address.
     pub peer: Option<Cow<'a, str>>,
@@ -132,7 +132,7 @@ pub struct OriginRecord<'a> {
     pub user_agent: Option<Cow<'a, str>>,
     /// The W3C trace context of the request.
     pub traceparent: Option<Cow<'a, str>>,
-    /// Who it is, if authenticated.
+    /// The authenticated subject.
     pub subject: Option<Cow<'a, str>>,
     /// Labels for people and selectors.
     pub tags: Cow<'a, BTreeMap<String, String>>,
@@ -185,8 +185,7 @@ pub struct TcpRecord {
 impl EndingRecord<'_> {
     /// Writes the record as one line of JSON.
     pub fn to_json(&self) -> String {
-        // Every key is a text and nothing here can refuse to be written, so the fallback is never
-        // taken; it is valid JSON, should that ever change.
+        // Serialization cannot fail here; the fallback is valid JSON in case that ever changes.
         plain_json::write(self).unwrap_or_else(|_| "null".to_owned())
     }
 }

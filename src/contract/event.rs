@@ -22,11 +22,11 @@ pub enum EventRecord<'a> {
         /// The connection.
         connection: Box<OpenedRecord<'a>>,
     },
-    /// A closing handshake began.
+    /// A closing handshake made progress.
     Closing {
         /// The connection's id.
         id: Cow<'a, str>,
-        /// Where the handshake stands now.
+        /// The state of the handshake.
         state: Cow<'a, str>,
         /// Why.
         cause: Cow<'a, str>,
@@ -47,16 +47,16 @@ pub enum EventRecord<'a> {
     },
     /// A dialer will dial again.
     Reconnecting(Box<ReconnectingRecord<'a>>),
-    /// What a dialer provides has changed.
+    /// The state of a dialer changed.
     Dialer(Box<DialerNewsRecord<'a>>),
-    /// A drain began, went on, ended or was cancelled.
+    /// A drain started, progressed, finished or was cancelled.
     Drain {
-        /// How far it is.
+        /// Its progress.
         drain: Box<DrainRecord<'a>>,
     },
-    /// Something is no longer there.
+    /// Events are missing.
     Gap {
-        /// How many events; null if nobody knows.
+        /// The number of missing events; null if unknown.
         missed: Option<u64>,
         /// Why: `expired` (the ledger no longer has them), `not_stored` (the ledger never had
         /// them) or `too_slow` (the reader fell behind).
@@ -74,7 +74,7 @@ pub struct OpenedRecord<'a> {
     pub node: Cow<'a, str>,
     /// The version of lastword that wrote the record.
     pub version: Cow<'a, str>,
-    /// What is known of it from its opening handshake.
+    /// Details from its opening handshake.
     #[serde(flatten)]
     pub origin: OriginRecord<'a>,
     /// What this end dialled.
@@ -86,7 +86,7 @@ pub struct OpenedRecord<'a> {
 }
 
 impl EventRecord<'_> {
-    /// Returns the word of the contract: the `event` of the object and of Server-Sent Events.
+    /// Returns its name in the contract: the `event` of the object and of Server-Sent Events.
     pub fn word(&self) -> &'static str {
         match self {
             Self::Opened { .. } => "opened",
@@ -106,7 +106,7 @@ impl EventRecord<'_> {
 
     /// Writes the record as one line of JSON.
     pub fn to_json(&self) -> String {
-        // As with endings: nothing here can refuse to be written.
+        // As with endings, serialization cannot fail.
         plain_json::write(self).unwrap_or_else(|_| "null".to_owned())
     }
 
@@ -121,7 +121,7 @@ impl EventRecord<'_> {
 impl OpenedRecord<'_> {
     /// Writes the record as one line of JSON.
     pub fn to_json(&self) -> String {
-        // As with endings: nothing here can refuse to be written.
+        // As with endings, serialization cannot fail.
         plain_json::write(self).unwrap_or_else(|_| "null".to_owned())
     }
 

@@ -1,5 +1,5 @@
-//! JSON that is safe to look at: what would do something to a terminal or change the direction of a
-//! line is written as `\\uXXXX`. The value is the same to whoever reads it as JSON.
+//! JSON that is safe to print: characters that would control a terminal or change the direction of a
+//! line are written as `\\uXXXX`, which does not change the value.
 
 use std::fmt::Write;
 
@@ -10,7 +10,7 @@ use crate::policy::masking::is_unprintable;
 /// Writes a value as one line of JSON.
 ///
 /// # Errors
-/// When the value refuses to be written.
+/// When the value cannot be serialized.
 pub fn write(value: &(impl Serialize + ?Sized)) -> serde_json::Result<String> {
     serde_json::to_string(value).map(escaped)
 }

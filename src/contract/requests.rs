@@ -1,4 +1,4 @@
-//! The bodies of the control API's requests. A field that is not known is an error.
+//! The bodies of the control API's requests. An unknown field is an error.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -25,11 +25,11 @@ pub struct MessageRequest<'a> {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct CloseRequest<'a> {
-    /// The close code: 1000–1003, 1007–1014 or 3000–4999; 1000 if there is none.
+    /// The close code: 1000–1003, 1007–1014 or 3000–4999; 1000 by default.
     pub code: Option<u64>,
     /// The close reason, of at most 123 bytes.
     pub reason: Option<Cow<'a, str>>,
-    /// Whether to wait for the ending; true if it is not given.
+    /// Whether to wait for the ending; true by default.
     pub wait: Option<bool>,
 }
 
@@ -51,13 +51,13 @@ pub struct DialRequest<'a> {
     /// How to dial again, which makes it a dialer; without it, it is dialled once.
     #[serde(default)]
     pub reconnect: DialReconnect,
-    /// The dialer's name; one is made up if there is none.
+    /// The dialer's name; generated if missing.
     #[serde(default)]
     pub name: Option<Cow<'a, str>>,
     /// Where its messages go.
     #[serde(default)]
     pub backend: DialBackend,
-    /// What a dialer says once it is open, and waits for in between.
+    /// What a dialer sends after opening, and waits for in between.
     #[serde(default)]
     pub on_open: DialSteps,
     /// What a message must contain before a dialer counts as ready.
@@ -101,7 +101,7 @@ pub struct DrainRequest<'a> {
     pub stay: bool,
 }
 
-/// Tells why a request means nothing.
+/// Why a request is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {
@@ -112,7 +112,7 @@ pub enum RequestError {
     #[error("binary: not base64 with padding (RFC 4648 section 4): {0}")]
     Base64(String),
     /// A tag has no value.
-    #[error("tag: {0:?} is no tag: write name:value")]
+    #[error("tag: {0:?} is not a tag: write name:value")]
     Tag(String),
 }
 
