@@ -1,4 +1,4 @@
-//! What is wrong with a configuration: the place, the key, the problem and the remedy.
+//! The errors of a configuration, each with the source, the key, the problem and the remedy.
 
 use std::fmt;
 use std::io;
@@ -15,7 +15,7 @@ pub enum ConfigError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// A file is not TOML.

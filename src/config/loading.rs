@@ -33,7 +33,7 @@ pub struct Sources {
     pub environment: Vec<(String, String)>,
     /// The arguments of `--set`, in their order: `close.timeout=1s`.
     pub set: Vec<String>,
-    /// The argument of `--relay`: where every path goes that no route takes.
+    /// The argument of `--relay`: the application for every path without a route.
     pub relay: Option<String>,
 }
 
@@ -46,7 +46,7 @@ impl Sources {
     pub fn of_process(files: Vec<PathBuf>, set: Vec<String>) -> Self {
         let variable = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
             let name = name.into_string().ok().filter(|name| name.starts_with(PREFIX))?;
-            // What is not UTF-8 then fails as the value it is not.
+            // A value that is not UTF-8 is then refused by its key.
             Some((name, value.to_string_lossy().into_owned()))
         };
         Self {
@@ -87,7 +87,7 @@ impl Loaded {
     }
 }
 
-/// Loads a configuration as [`load`] does, and goes on behind a mistake to find the others.
+/// Loads a configuration as [`load`] does, and continues after a mistake to find the others.
 ///
 /// # Errors
 /// Everything wrong, and at least one thing, as somebody reads it: file by file, line by line, then
@@ -169,7 +169,7 @@ struct Stack {
     merged: Value,
     config: Config,
     errors: Vec<ConfigError>,
-    /// What stands in for mistakes, or was taken out: nothing more is said of it.
+    /// Keys with mistakes that are already reported, so that no follow-up error is.
     patched: Vec<Vec<Step>>,
 }
 

@@ -1,6 +1,6 @@
 //! What CONTRACT.md section 6 names and this version refuses, in one table.
 //!
-//! Whoever builds one of these removes its row.
+//! When a feature is built, its row is removed.
 
 use ::config::{Value, ValueKind};
 

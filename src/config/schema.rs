@@ -44,7 +44,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// Returns what holds for connections of which nothing else is said.
+    /// Returns the default settings of connections.
     pub fn settings(&self) -> ConnectionSettings {
         ConnectionSettings {
             limits: self.limits.clone(),
@@ -106,7 +106,7 @@ pub struct Health {
     /// Sets the address of the probes.
     ///
     /// Unit: address (`127.0.0.1:9090`, `unix:/run/lastword/health.sock`); "" = off. Default: "".
-    /// Cost: one listening socket; whoever reaches it reads the metrics.
+    /// Cost: one listening socket; every client that reaches it can read the metrics.
     #[serde(deserialize_with = "values::unless_empty")]
     pub listen: Option<ListenAddress>,
     /// Bounds the wait for a request and its headers; a connection carries one.

@@ -24,7 +24,7 @@ pub(super) fn raw_text(text: &str) -> Value {
     Value::new(Some(&RAW.to_owned()), text)
 }
 
-/// What does not fit the schema; the path is known to who asked.
+/// A value that does not fit the schema; the caller knows the path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Misfit {
     UnknownKey { key: String, known: &'static [&'static str] },
@@ -102,7 +102,7 @@ impl<'de> Tree<'de> {
 
 const ARRAY: &str = "an array";
 
-/// The type of what says where a secret comes from.
+/// The name of the type that says where a secret comes from.
 const SECRET_SOURCE: &str = "SecretSource";
 const NO_SECRET_SOURCE: &str = "expected where the text comes from: write { env = \"NAME\" }, \
     { file = \"PATH\" }, or { value = \"TEXT\" } for what is no secret (the text that stands there \
@@ -206,7 +206,7 @@ impl<'de> Deserializer<'de> for Tree<'de> {
         visitor: V,
     ) -> Result<V::Value, Misfit> {
         match &self.0.kind {
-            // Whoever forgot where a secret comes from may have written it right here.
+            // The value may be a secret that was written here by mistake.
             ValueKind::String(_) if name == SECRET_SOURCE => {
                 Err(Misfit::Value(NO_SECRET_SOURCE.to_owned()))
             }

@@ -1,4 +1,4 @@
-//! What cannot be said by types: values that do not go together, and names that are taken.
+//! Checks beyond types: values that contradict each other, and duplicate names.
 
 mod dialers;
 mod findings;

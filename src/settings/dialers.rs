@@ -15,7 +15,7 @@ use super::relay::{OnClientLost, RelayBackend, UpstreamUrl, relay_keys, some_clo
 use super::values::{self, ByteSize};
 use crate::vocabulary::{CloseCode, Secret};
 
-/// What upstream feeds may send in one message unless something else is said.
+/// The default limit of the size of a message from an upstream feed.
 const FEED_MESSAGE: ByteSize = ByteSize::mib(16);
 
 /// A named outbound connection that is kept alive.
@@ -289,7 +289,7 @@ impl<'de> Deserialize<'de> for DialerBackend {
     }
 }
 
-/// One step of what is said when a connection has opened.
+/// One step of the opening dialogue of a dialer.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct OpeningStep {
     /// What is sent, if anything.

@@ -17,7 +17,7 @@ pub struct Drain {
     /// take its probe interval.
     #[serde(deserialize_with = "values::duration")]
     pub delay: Duration,
-    /// Bounds the drain after `delay`; what is open then ends as `drain_deadline`.
+    /// Bounds the drain after `delay`; connections still open then end as `drain_deadline`.
     ///
     /// Unit: duration; 0s = no patience. Default: 60s. Cost: stopping takes up to `delay` +
     /// `within`; systemd's `TimeoutStopSec` must be longer.

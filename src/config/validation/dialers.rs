@@ -104,7 +104,7 @@ fn check_dialer(prefix: &str, dialer: &Dialer, found: &mut Findings) {
     }
 }
 
-/// Checks what is said when a connection opens, and what is answered.
+/// Checks the opening dialogue and the replies of a dialer.
 fn check_texts(prefix: &str, dialer: &Dialer, findings: &mut Findings) {
     for (at, OpeningStep { send, wait_for }) in dialer.on_open.iter().enumerate() {
         let idle = send.is_none() && wait_for.is_none() || wait_for.as_deref() == Some("");
@@ -127,16 +127,16 @@ fn check_texts(prefix: &str, dialer: &Dialer, findings: &mut Findings) {
     }
 }
 
-/// Returns why a text is no URL to dial. It is not repeated: it may hold a secret.
+/// Returns why a text is not a URL to dial. The text is not repeated: it may hold a secret.
 fn url_problem(text: &str, schemes: &[&str]) -> Option<&'static str> {
     let Ok(uri) = text.parse::<Uri>() else { return Some("it cannot be parsed") };
     let Some(scheme) = uri.scheme_str() else { return Some("it has no scheme") };
     if !schemes.iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
-        return Some("its scheme is another");
+        return Some("its scheme is not one of these");
     }
     let Some(authority) = uri.authority() else { return Some("it has no host") };
     if authority.as_str().contains('@') {
-        return Some("credentials belong into headers or proxy_credentials");
+        return Some("credentials belong in headers or proxy_credentials");
     }
     if text.contains('#') {
         return Some("it has a fragment");

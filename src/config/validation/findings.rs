@@ -16,7 +16,7 @@ pub enum Violation {
     #[error("no route is left: add one, or remove the empty array")]
     NoRoute,
     /// A name would not survive a log line or a metric's label.
-    #[error("{0:?} is no name: write 1 to 64 printable characters without spaces")]
+    #[error("{0:?} is not a name: write 1 to 64 printable characters without spaces")]
     Name(String),
     /// Two listeners or two routes have one name.
     #[error("{other} has the name {name:?} already: choose another")]
@@ -48,13 +48,13 @@ pub enum Violation {
     UnknownSegment(String),
     /// A subprotocol could not stand in a header.
     #[error(
-        "{0:?} is no subprotocol: write letters, digits and !#$%&'*+-.^_`|~ (RFC 6455 section 4.1)"
+        "{0:?} is not a subprotocol: write letters, digits and !#$%&'*+-.^_`|~ (RFC 6455 section 4.1)"
     )]
     Subprotocol(String),
     /// A subprotocol or an application is listed twice.
     #[error("{0:?} is listed twice: remove one")]
     ListedTwice(String),
-    /// A relay would have nobody to pass clients on to.
+    /// A relay would have no application.
     #[error("names no application: list at least one URL, such as \"ws://127.0.0.1:3000\"")]
     NoApplication,
     /// A key would change nothing.
@@ -70,13 +70,15 @@ pub enum Violation {
     #[error("there is no proxy to give them to: set proxy, or remove them")]
     CredentialsWithoutProxy,
     /// A header could not be sent, or belongs to the opening handshake.
-    #[error("{0:?} is no header to set: write a token that the opening handshake does not use")]
+    #[error(
+        "{0:?} is not a header that can be set: write a token that the opening handshake does not use"
+    )]
     Header(String),
     /// A step of the opening would do nothing.
     #[error("does nothing: set send, wait_for, or both, to a text that is not empty")]
     IdleStep,
     /// A message could not be looked for.
-    #[error("no message is empty: write all of the text that is to be answered")]
+    #[error("must not be empty: write the whole text message to answer")]
     EmptyWhen,
     /// Too much would be looked for in each message.
     #[error("there are {found}, and {most} at most: leave some out")]
@@ -95,7 +97,7 @@ pub enum Violation {
         max: Duration,
     },
     /// No peer sends such a code.
-    #[error("{0} is no close code: write 1000 to 4999")]
+    #[error("{0} is not a close code: write 1000 to 4999")]
     CodeOutOfRange(u16),
     /// A wait would have no end.
     #[error("must have a deadline: write a duration above zero")]
