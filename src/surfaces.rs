@@ -1,7 +1,7 @@
-//! What people and machines see of the daemon; none imports another.
+//! The interfaces of the daemon to people and machines; none imports another.
 //!
-//! Two modules here are no surfaces but what several of them share: [`serving`] serves HTTP on one
-//! address, [`probes`] answers probes and scrapers.
+//! Two modules are shared by several of them: [`serving`] serves HTTP on one address, [`probes`]
+//! answers probes and scrapers.
 
 #[cfg(feature = "daemon")]
 pub mod cli;

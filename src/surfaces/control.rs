@@ -1,8 +1,7 @@
-//! The control API: what operators and programs ask of the daemon, as HTTP and JSON (CONTRACT.md
-//! section 5).
+//! The control API for operators and programs: HTTP and JSON (CONTRACT.md section 5).
 //!
-//! Each request passes `access` first: the host it was meant for, the site it comes from, its
-//! token. What it says is read in `reading`, what it is refused for is a `problem`.
+//! Each request passes `access` first, which checks its host, its origin and its token. `parsing`
+//! reads its parameters and body; a refusal is a `problem`.
 
 mod access;
 mod api;
@@ -15,9 +14,9 @@ mod drains;
 mod endings;
 mod events;
 mod node;
+mod parsing;
 mod problem;
 mod queries;
-mod reading;
 mod strangers;
 mod tokens;
 
@@ -44,14 +43,14 @@ use crate::transport::bind::Acceptor;
 use api::{Api, Shared, json};
 use problem::Problem;
 
-/// Of a request's head, and of an answer that was not taken.
+/// The buffer size for a request's head, and for an answer that the client has not read.
 const BUFFER: usize = 64 * 1024;
 
-/// Serves the API until `stop` is true, or its sender is gone; then streams of events say what has
-/// happened, and end.
+/// Serves the API until `stop` is true or its sender is dropped; then event streams send what is
+/// pending and end.
 ///
 /// # Cancel safety
-/// Dropping the future closes the listener and every connection with it. What was commanded goes on.
+/// Dropping the future closes the listener and every connection. Commands in progress continue.
 pub fn serve(
     acceptor: Acceptor,
     control: Control,
@@ -76,7 +75,7 @@ pub fn serve(
     serving::serve(acceptor, limits, service, stop)
 }
 
-/// Describes the API in the terms of OpenAPI.
+/// Returns the OpenAPI description of the API.
 pub fn openapi() -> OpenApi {
     description::complete(described().into_openapi())
 }
@@ -116,7 +115,7 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(describe))
 }
 
-/// Describes this API.
+/// Returns the OpenAPI description of this API.
 #[utoipa::path(get, path = "/openapi.json", tag = "node", responses(
     (status = 200, body = serde_json::Value, content_type = "application/json"),
 ))]

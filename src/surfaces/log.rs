@@ -1,7 +1,7 @@
 //! Logs: one line per event on stderr, as text or JSON, or the journal.
 //!
-//! A connection never waits for its log: lines go through a bounded queue to a thread of their own
-//! (see [`Lines`]), and what did not fit is counted and said. So do those for the journal.
+//! A connection never waits for its log: lines go through a bounded queue to a separate thread (see
+//! [`Lines`]), and lines that do not fit are counted and reported. The journal works the same way.
 
 mod journal;
 mod json;
@@ -47,14 +47,13 @@ pub enum Format {
 }
 
 impl Format {
-    /// Returns the form of a log for which none is configured: the journal's where stderr is
-    /// connected to it, else text.
+    /// Returns the default format: the journal's if stderr is connected to it, otherwise text.
     pub fn fitting_stderr() -> Self {
         if stream::is_journal() { Self::Journald } else { Self::Text }
     }
 }
 
-/// Tells why logging could not be set up.
+/// Why logging could not be set up.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LogError {
@@ -83,9 +82,9 @@ pub enum LogError {
     AlreadySetUp,
 }
 
-/// Sets up the logs of this process, the messages of panics among them.
+/// Sets up the logs of this process, including panic messages.
 ///
-/// Dropping the second value writes out what is still queued.
+/// Dropping the second value writes the lines that are still queued.
 ///
 /// # Errors
 /// [`LogError`], each with its remedy.
@@ -110,8 +109,8 @@ pub fn install(format: Format, filter: &str) -> Result<(EndingLog, Lines), LogEr
 
 /// Reads a filter such as `info,ractor=off`.
 ///
-/// A word that is no level is refused, though `tracing` would take it for a target: a misspelt
-/// level would silence everything.
+/// A word that is not a level is refused, though `tracing` would take it for a target, because a
+/// misspelt level would silence everything.
 ///
 /// # Errors
 /// [`LogError::Filter`].
@@ -136,10 +135,9 @@ pub struct EndingLog {
 impl EndingLog {
     /// Logs an ending, or an attempt that failed.
     ///
-    /// The level says who should look. What peers and networks do is the normal life of a server,
-    /// and what an operator asked for is no news: INFO. What a backend or this machine did, and
-    /// connections that a drain had to cut, are for the operator: WARN. A failed actor is a defect
-    /// of lastword: ERROR.
+    /// The level depends on who should act. Faults of peers and networks, and requests of an
+    /// operator, are normal: INFO. Faults of a backend or this machine, and connections that a
+    /// drain had to cut off, are for the operator: WARN. A failed actor is a bug in lastword: ERROR.
     pub fn log(&self, ending: &Ending) {
         // The level of a tracing event is a constant, hence three copies of one line.
         macro_rules! at {
@@ -176,7 +174,7 @@ impl EndingLog {
     }
 }
 
-/// What the line of an ending says that is nowhere else.
+/// The note in the line of an ending that the ledger could not store.
 const UNRECORDED: &str = "not in the ledger, this line is its only record";
 
 impl EndingLog {
@@ -299,7 +297,7 @@ fn dropped_as_json(dropped: u64) -> String {
     )
 }
 
-const DROPPED: &str = "log lines are missing before this one: who reads them was too slow or gone";
+const DROPPED: &str = "log lines are missing before this one: their reader was too slow or gone";
 
 /// Puts a panic into the log like any other event: std's own message would break a JSON line, and
 /// wait for a stderr that does not move.

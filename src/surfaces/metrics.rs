@@ -1,8 +1,8 @@
 //! The metrics, as OpenMetrics text: what Prometheus scrapes.
 //!
-//! What can be counted from the books is counted in one census at the scrape, so that in every
-//! scrape opened = open + endings for each direction and route. Only what passes by once, such as
-//! how long a connection was open, is noted as it is published.
+//! Counters come from one census at the scrape, so that in every scrape opened = open + endings for
+//! each direction and route. Only single observations, such as how long a connection was open, are
+//! recorded when they are published.
 
 mod exposition;
 mod observations;

@@ -30,7 +30,7 @@ pub enum Readiness {
 }
 
 impl Readiness {
-    /// Tells whether new connections are welcome.
+    /// Returns whether new connections are accepted.
     pub const fn is_ready(&self) -> bool {
         match self {
             Self::Ready | Self::Degraded { .. } => true,
@@ -73,7 +73,7 @@ impl Probes {
         Self { readiness, metrics }
     }
 
-    /// Returns the answer to a GET of this path; `None` if it is none of the three.
+    /// Returns the answer to a GET of this path; `None` for any other path.
     pub async fn answer(&self, path: &str) -> Option<Response<Full<Bytes>>> {
         match path {
             "/livez" => Some(answer(StatusCode::OK, TEXT, "ok".to_owned())),
@@ -104,7 +104,7 @@ impl fmt::Debug for Probes {
     }
 }
 
-/// Makes an answer that nobody may keep.
+/// Builds a response that must not be cached.
 pub(super) fn answer(
     status: StatusCode,
     content_type: &'static str,
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn metrics_come_from_whoever_has_them() {
+    async fn metrics_come_from_their_source() {
         let probes =
             Probes::new(Arc::new(|| Readiness::Starting), Arc::new(|| "# EOF\n".to_owned()));
         let metrics = probes.answer("/metrics").await.unwrap();

@@ -1,11 +1,11 @@
-//! Serves HTTP/1.1 on one address, so that no client can hold more than its share.
+//! Serves HTTP/1.1 on one address, and limits what each client can hold.
 //!
-//! What every server here needs: connections are counted, a request has to come in time, who asks for
-//! nothing gives way to others, and who takes nothing of an answer is cut off.
+//! The number of connections is limited, a request must arrive in time, idle connections are evicted
+//! for new ones, and a client that does not read its answer is disconnected.
 
-mod seats;
+mod busy_body;
+mod slots;
 mod stalling;
-mod working;
 
 use std::convert::Infallible;
 use std::error::Error as StdError;
@@ -27,15 +27,15 @@ use crate::runtime::tasks::{Panicked, Task};
 use crate::transport::any_socket::AnySocket;
 use crate::transport::bind::{Acceptor, Arrival, Arrivals};
 use crate::transport::socket::SocketName;
-use seats::{Seat, Seats};
+use busy_body::Working;
+use slots::{Slot, Slots};
 use stalling::{Owed, Stalling};
-use working::Working;
 
-/// What the clients of a server may hold, and for how long.
+/// The limits on the clients of a server.
 #[derive(Debug, Clone, Copy)]
 pub struct ServingLimits {
-    /// How many connections are served at once, beside a few whose [`Client::is_spare`] says so.
-    /// Beyond them the longest idle gives way; where none is idle, more wait in the backlog.
+    /// The number of connections served at once, besides a few spare ones ([`Client::is_spare`]).
+    /// Beyond it the longest idle one is evicted; if none is idle, new ones wait in the backlog.
     pub max_connections: usize,
     /// How long the head of a request may take, from the accept or from the answer before it.
     pub header_timeout: Duration,
@@ -101,23 +101,23 @@ async fn serve_arrivals<S, F, B>(
     B::Error: Into<Box<dyn StdError + Send + Sync>>,
 {
     let mut clients = JoinSet::new();
-    let seats = Seats::new(limits.max_connections);
+    let slots = Slots::new(limits.max_connections);
     let name = arrivals.address();
     let mut task = Task::new(format!("HTTP server {name}"));
     loop {
         let accepting = async {
             loop {
                 tokio::select! {
-                    arrival = arrivals.next(), if seats.has_room() => {
+                    arrival = arrivals.next(), if slots.has_room() => {
                         // One that was idle may have gone to work meanwhile.
                         if let Arrival::Socket { socket, peer } = arrival
-                            && let Some(seat) = seats.take()
+                            && let Some(slot) = slots.take()
                         {
                             let (service, stop) = (service.clone(), stop.clone());
-                            clients.spawn(serve_one(socket, peer, seat, limits, service, stop));
+                            clients.spawn(serve_one(socket, peer, slot, limits, service, stop));
                         }
                     }
-                    () = seats.changed() => {}
+                    () = slots.changed() => {}
                     // How a client ended, and be it by a panic, is no concern of the others.
                     Some(_) = clients.join_next() => {}
                     () = stopped(&mut stop) => return,
@@ -147,7 +147,7 @@ pub async fn stopped(stop: &mut watch::Receiver<bool>) {
 async fn serve_one<S, F, B>(
     socket: AnySocket,
     peer: SocketName,
-    seat: Seat,
+    slot: Slot,
     limits: ServingLimits,
     service: S,
     mut stop: watch::Receiver<bool>,
@@ -161,17 +161,17 @@ async fn serve_one<S, F, B>(
         // Where it cannot be set, the kernel's own bound holds.
         let _ = socket2::SockRef::from(socket).set_send_buffer_size(KERNEL_BUFFER);
     }
-    let client = Client { peer, local: socket.local_addr(), is_spare: seat.is_spare() };
+    let client = Client { peer, local: socket.local_addr(), is_spare: slot.is_spare() };
     let owed = Owed::default();
     let service = service_fn(|mut request: Request<Incoming>| {
-        let at_work = (seat.work(), owed.one());
-        let is_spare = seat.is_spare();
+        let at_work = (slot.work(), owed.one());
+        let is_spare = slot.is_spare();
         request.extensions_mut().insert(client.clone());
         let response = service(request);
         async move {
             let mut response = response.await.map(|body| Working { body, _at_work: at_work });
             if is_spare {
-                // The next request may find an ordinary seat.
+                // The next request may find an ordinary slot.
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             Ok::<_, Infallible>(response)
@@ -190,7 +190,7 @@ async fn serve_one<S, F, B>(
     let served = async {
         tokio::select! {
             served = connection.as_mut() => return served,
-            () = seat.evicted() => return Ok(()),
+            () = slot.evicted() => return Ok(()),
             () = stopped(&mut stop) => {}
         }
         connection.as_mut().graceful_shutdown();

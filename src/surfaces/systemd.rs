@@ -1,4 +1,4 @@
-//! What the service manager is told: ready, status, stopping, and how much longer it takes.
+//! Notifications to the service manager: ready, status, stopping, and extensions of its timeout.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 
-/// Tells the service manager how the daemon fares (`sd_notify(3)`).
+/// Notifies the service manager of the daemon's state (`sd_notify(3)`).
 ///
 /// Without a notify socket every call does nothing. A failure is logged once and never matters to
 /// the daemon: the service manager notices by its own timeouts.
@@ -31,19 +31,19 @@ impl Notifier {
         Self { socket, failed: AtomicBool::new(false) }
     }
 
-    /// Tells that every listener accepts.
+    /// Notifies that every listener accepts.
     pub fn ready(&self) {
         self.notify(&[NotifyState::Ready]);
     }
 
-    /// Says in one line what the daemon does; `systemctl status` shows it.
+    /// Sets the status line that `systemctl status` shows.
     pub fn status(&self, text: &str) {
         // A line break would begin another assignment.
         let line = text.replace(char::is_control, " ");
         self.notify(&[NotifyState::Status(&line)]);
     }
 
-    /// Tells that the daemon has begun to stop.
+    /// Notifies that the daemon has begun to stop.
     pub fn stopping(&self) {
         self.notify(&[NotifyState::Stopping]);
     }

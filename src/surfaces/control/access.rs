@@ -1,8 +1,8 @@
-//! What stands before every request: the host it was meant for, the site it comes from, the token.
+//! Checks every request: its host, its origin and its token.
 //!
-//! A browser on this machine reaches loopback for any web page. Its `Host` and `Origin` say for
-//! whom: a page under a name of its own (DNS rebinding) gets 421, and one that would change
-//! something from another site gets 403.
+//! A browser on this machine can reach loopback for any web page, but its `Host` and `Origin` name
+//! the page's site. A page under its own name (DNS rebinding) gets 421, and a change from another
+//! site gets 403.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -19,18 +19,18 @@ use crate::surfaces::serving::Client;
 use crate::transport::socket::SocketName;
 use crate::vocabulary::Requester;
 
-/// Who asks: the name of the token, or `local` where none is needed.
+/// The client's identity: the name of its token, or `local` where no token is needed.
 #[derive(Debug, Clone)]
 pub(super) struct Caller(Arc<str>);
 
 impl Caller {
-    /// Returns who asked, for the record.
+    /// Returns the requester to record.
     pub(super) fn requester(&self) -> Requester {
         Requester::Api(Arc::clone(&self.0))
     }
 }
 
-/// Lets through who may, and says in its own words what the router refused.
+/// Passes permitted requests on, and turns the router's refusals into problems.
 pub(super) async fn guard(State(api): State<Api>, mut request: Request, next: Next) -> Response {
     let caller = match admit(&api, &request) {
         Ok(caller) => caller,
@@ -41,14 +41,14 @@ pub(super) async fn guard(State(api): State<Api>, mut request: Request, next: Ne
     explain(next.run(request).await, &method, &path)
 }
 
-/// What is answered although every connection is at work.
+/// Returns whether a request is answered even when all connections are busy.
 const PROBES: [&str; 2] = ["/livez", "/readyz"];
 
 fn admit(api: &Api, request: &Request) -> Result<Caller, Problem> {
     let headers = request.headers();
     let is_spare = request.extensions().get().is_some_and(|client: &Client| client.is_spare);
     if is_spare && !PROBES.contains(&request.uri().path()) {
-        let detail = "control.max_connections are all at work: try again, or raise it";
+        let detail = "all control.max_connections are busy: try again, or raise the limit";
         return Err(Problem::new(Word::Busy, detail));
     }
     let host = host(request.uri(), headers)?;
@@ -69,14 +69,14 @@ fn admit(api: &Api, request: &Request) -> Result<Caller, Problem> {
         api.strangers.refused(client, request, secret.is_some());
         Problem::new(
             Word::Unauthorized,
-            "send Authorization: Bearer with a token of the token file",
+            "send Authorization: Bearer with a token from the token file",
         )
     })
 }
 
 /// Returns the host that a request is for.
 fn host<'r>(uri: &'r Uri, headers: &'r HeaderMap) -> Result<&'r str, Problem> {
-    // RFC 9112 section 3.2.2: where the target has one, the header does not count.
+    // RFC 9112 section 3.2.2: a host in the target overrides the header.
     if let Some(authority) = uri.authority() {
         return Ok(authority.as_str());
     }
@@ -106,7 +106,7 @@ struct Site<'a> {
 
 impl Site<'_> {
     fn check_host(&self) -> Result<(), Problem> {
-        // Nothing but a program of this machine gets to a Unix socket.
+        // Only programs on this machine reach a Unix socket.
         if self.is_unix() || self.is_listed(self.host) {
             return Ok(());
         }
@@ -117,10 +117,10 @@ impl Site<'_> {
         Err(Problem::new(Word::UnlistedHost, detail))
     }
 
-    /// Refuses what a page of another site would change.
+    /// Refuses changes that a page of another site requests.
     fn check_origin(&self, headers: &HeaderMap) -> Result<(), Problem> {
         let refuse = |what: &str| {
-            let detail = format!("{what}: only pages of this API's own hosts may change something");
+            let detail = format!("{what}: only pages of this API's own hosts may make changes");
             Err(Problem::new(Word::CrossSite, detail))
         };
         match headers.get("sec-fetch-site").map(http::HeaderValue::as_bytes) {
@@ -138,10 +138,10 @@ impl Site<'_> {
         Ok(())
     }
 
-    /// Tells whether a host, whatever its port, is one of ours.
+    /// Returns whether a host, whatever its port, is one of ours.
     fn is_listed(&self, host: &str) -> bool {
         self.api.hosts.iter().chain(&self.api.control.settings.hosts).any(|own| own.matches(host))
-            // Who listens on every address is reached by each of them.
+            // A wildcard listener is reached by every local address.
             || self.local_ip().is_some_and(|ip| ip_of(host) == Some(ip))
     }
 
@@ -149,7 +149,7 @@ impl Site<'_> {
         self.client.is_some_and(|client| matches!(client.local, Some(SocketName::Unix(_))))
     }
 
-    /// The address that the client has reached; none on a Unix socket.
+    /// The local address that the client reached; `None` on a Unix socket.
     fn local_ip(&self) -> Option<IpAddr> {
         match &self.client?.local {
             Some(SocketName::Tcp(address)) => Some(address.ip()),
@@ -158,7 +158,7 @@ impl Site<'_> {
     }
 }
 
-/// Reads `10.0.0.5:8081`, `10.0.0.5`, `[::1]:8081` or `[::1]`.
+/// Parses `10.0.0.5:8081`, `10.0.0.5`, `[::1]:8081` or `[::1]`.
 fn ip_of(host: &str) -> Option<IpAddr> {
     if let Ok(address) = host.parse::<std::net::SocketAddr>() {
         return Some(address.ip().to_canonical());
@@ -167,7 +167,7 @@ fn ip_of(host: &str) -> Option<IpAddr> {
     bare.parse::<IpAddr>().ok().map(|ip| ip.to_canonical())
 }
 
-/// Gives the router's own 405 the form of all refusals; its `Allow` stays.
+/// Turns the router's own 405 into a problem; keeps its `Allow`.
 fn explain(mut response: Response, method: &Method, path: &str) -> Response {
     let plain = |response: &Response| {
         response.headers().get(http::header::CONTENT_TYPE).is_none_or(|t| t != PROBLEM_JSON)

@@ -21,38 +21,38 @@ use crate::settings::{ConnectionSettings, HostName};
 use crate::surfaces::probes::Probes;
 use crate::vocabulary::ListenAddress;
 
-/// What the API shows and commands.
+/// The parts of the daemon that the API shows and controls.
 pub struct Control {
     /// The connections.
     pub supervisor: Supervisor,
-    /// The readable side of the supervisor's ledger.
+    /// The read side of the supervisor's ledger.
     pub archive: Arc<dyn Archive>,
-    /// What the ledger has to say of itself.
+    /// The ledger's figures.
     pub ledger: Arc<dyn Fn() -> LedgerFigures + Send + Sync>,
-    /// What probes and scrapers are told.
+    /// The answers for probes and scrapers.
     pub probes: Probes,
-    /// Who may use it; anybody who reaches it, if there are none.
+    /// The tokens; if there are none, every client that reaches the API may use it.
     pub tokens: Tokens,
     /// The section `[control]`.
     pub settings: settings::Control,
-    /// The section `[drain]`: what holds where a request says nothing else.
+    /// The section `[drain]`: the defaults of a drain.
     pub drain: settings::Drain,
-    /// What holds for connections that it dials.
+    /// The settings of connections that it dials.
     pub dialled: ConnectionSettings,
 }
 
-/// What a ledger has to say of itself.
+/// Figures about a ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LedgerFigures {
-    /// Whether endings outlive the process.
+    /// Whether endings survive the process.
     pub durable: bool,
-    /// Endings that could not be stored since the start.
+    /// The number of endings that could not be stored since the start.
     pub unrecorded: u64,
-    /// Connections that the process before left open.
+    /// The number of connections that the previous process left open.
     pub recovered: u64,
 }
 
-/// What all requests share. Cloning is cheap.
+/// The state shared by all requests. Cloning is cheap.
 #[derive(Clone)]
 pub(super) struct Api(pub(super) Arc<Shared>);
 
@@ -60,13 +60,13 @@ pub(super) struct Shared {
     pub(super) control: Control,
     pub(super) started_at: SystemTime,
     pub(super) started: Instant,
-    /// The hosts that are always listed.
+    /// The hosts that are always allowed.
     pub(super) hosts: Vec<HostName>,
     pub(super) queries: Queries,
     pub(super) strangers: Strangers,
-    /// Places for streams of events, so that they leave some for everything else.
+    /// Permits for event streams, limited so that other requests find a connection.
     pub(super) streams: Arc<Semaphore>,
-    /// Likewise for calls that wait for an ending.
+    /// Permits for requests that wait for an ending, limited for the same reason.
     pub(super) waits: Arc<Semaphore>,
     pub(super) stop: watch::Receiver<bool>,
 }
@@ -115,14 +115,14 @@ impl std::ops::Deref for Api {
 pub(super) fn json(status: StatusCode, record: &impl Serialize) -> Response {
     match plain_json::write(record) {
         Ok(json) => json_text(status, json),
-        // No record of ours can refuse to be written.
+        // Serializing one of our records cannot fail.
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }
 
-/// Answers with JSON that is written already.
+/// Answers with serialized JSON.
 pub(super) fn json_text(status: StatusCode, json: String) -> Response {
-    // What was stored by an older version may hold more than is safe to look at.
+    // A record stored by an older version may contain unescaped control characters.
     let mut response = Response::new(Body::from(plain_json::escaped(json)));
     *response.status_mut() = status;
     let headers = response.headers_mut();

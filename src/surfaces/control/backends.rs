@@ -1,4 +1,4 @@
-//! The applications behind relays: how they fare, and draining one of them.
+//! The applications behind relays: their state, and draining one of them.
 
 use axum::Extension;
 use axum::extract::{Path, State};
@@ -8,8 +8,8 @@ use http::StatusCode;
 use super::access::Caller;
 use super::api::{Api, json};
 use super::drains;
+use super::parsing::Json;
 use super::problem::Problem;
-use super::reading::Json;
 use crate::contract::{
     BackendRecord, BackendsRecord, DrainRecord, DrainRequest, ProblemRecord, SelectorRecord,
 };
@@ -27,12 +27,13 @@ pub(super) async fn list(State(api): State<Api>) -> Response {
     json(StatusCode::OK, &BackendsRecord { backends })
 }
 
-/// Sends no new clients to an application, and closes those that it has, paced like any drain.
+/// Drains an application: sends it no new clients, and closes those that it has, paced like any
+/// drain.
 ///
-/// How far that is, `GET /v1/drain` says. The application gets no new clients until it is resumed.
+/// `GET /v1/drain` shows the progress. The application gets no new clients until it is resumed.
 #[utoipa::path(post, path = "/v1/backends/{route}/{number}/drain", tag = "backends", params(
     ("route" = String, Path, description = "The name of the route"),
-    ("number" = usize, Path, description = "The place of the application among its `urls`, from 0"),
+    ("number" = usize, Path, description = "The number of the application within its `urls`, from 0"),
 ), request_body = DrainRequest, responses(
     (status = 202, body = DrainRecord),
     (status = "4XX", body = ProblemRecord, content_type = "application/problem+json"),
@@ -52,10 +53,10 @@ pub(super) async fn drain(
     Ok(json(StatusCode::ACCEPTED, &DrainRecord::from(&*drain?)))
 }
 
-/// Sends clients to an application again, and calls its drain off if that is still under way.
+/// Sends clients to an application again, and cancels its drain if that is still running.
 #[utoipa::path(delete, path = "/v1/backends/{route}/{number}/drain", tag = "backends", params(
     ("route" = String, Path, description = "The name of the route"),
-    ("number" = usize, Path, description = "The place of the application among its `urls`, from 0"),
+    ("number" = usize, Path, description = "The number of the application within its `urls`, from 0"),
 ), responses(
     (status = 200, body = BackendRecord),
     (status = "4XX", body = ProblemRecord, content_type = "application/problem+json"),
@@ -85,7 +86,9 @@ fn is_of(status: &BackendStatus, route: &Option<String>, upstream: &Option<Strin
 
 fn parse(number: &str) -> Result<usize, Problem> {
     number.parse().map_err(|_| {
-        Problem::not_found(format!("{number:?} is no place of an application: 0 is the first"))
+        Problem::not_found(format!(
+            "{number:?} is not the number of an application: 0 is the first"
+        ))
     })
 }
 

@@ -1,4 +1,4 @@
-//! What the API does to connections: dial, send, close, abort, broadcast.
+//! Commands for connections: dial, send, close, abort, broadcast.
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use super::access::Caller;
 use super::api::{Api, json, json_text};
 use super::connections::{Found, find};
 use super::dialers;
+use super::parsing::{Json, Named};
 use super::problem::{Problem, Word};
-use super::reading::{Json, Named};
 use crate::contract::{
     AcceptedRecord, BroadcastRecord, BroadcastRequest, CloseRequest, ConnectionRecord, DialRequest,
     DialedRecord, EndingRecord, MessageRequest, ProblemRecord,
@@ -25,11 +25,11 @@ use crate::vocabulary::{
     self, Cause, CloseCode, CloseFrame, CloseReason, CloseState, IllegalClose,
 };
 
-/// How long an ending that is due may take until it is recorded.
+/// How long to wait until an ending that is due is recorded.
 const RECORDED_WITHIN: Duration = Duration::from_secs(5);
 
-/// Dials once, or, with `reconnect`, makes a dialer; then the answer is its record, and does not
-/// wait for a connection.
+/// Dials once, or, with `reconnect`, creates a dialer; then the answer is the dialer's record and
+/// does not wait for a connection.
 #[utoipa::path(post, path = "/v1/connections", tag = "connections", request_body = DialRequest,
 responses(
     (status = 201, body = DialedRecord, headers(("location" = String))),
@@ -58,7 +58,7 @@ pub(super) async fn dial(
         ("reply", !request.reply.0.is_empty()),
     ];
     if let Some((key, _)) = of_dialers.iter().find(|(_, set)| *set) {
-        let detail = format!("{key}: is for a dialer: set reconnect, or leave it out");
+        let detail = format!("{key}: only a dialer takes this: set reconnect, or leave it out");
         return Err(Problem::invalid(detail));
     }
     let DialRequest { url, subprotocols, tags, backend, .. } = request;
@@ -119,10 +119,10 @@ pub(super) async fn send(
     }
 }
 
-/// Closes a connection, and waits for its ending unless it is told not to, or a quarter of
-/// `control.max_connections` wait for one already.
+/// Closes a connection, and waits for its ending unless `wait` is false, or a quarter of
+/// `control.max_connections` are waiting for one already.
 ///
-/// A connection that has ended has its recorded ending.
+/// For a connection that has ended, returns its recorded ending.
 #[utoipa::path(post, path = "/v1/connections/{id}/close", tag = "connections", params(
     ("id" = String, Path, description = "The id, or its last 12 hexadecimal digits"),
 ), request_body = CloseRequest, responses(
@@ -147,14 +147,14 @@ pub(super) async fn close(
     if wait == Some(false) {
         return Ok(accepted(&connection));
     }
-    // So many wait already that others would find no room: it closes all the same.
+    // Too many requests wait already: the connection closes, but the answer does not wait for it.
     let Ok(_place) = api.waits.try_acquire() else { return Ok(accepted(&connection)) };
     Ok(ended(&connection, connection.closes_within()).await)
 }
 
 /// Aborts a connection: no Close is sent, TCP is reset.
 ///
-/// A connection that has ended has its recorded ending.
+/// For a connection that has ended, returns its recorded ending.
 #[utoipa::path(delete, path = "/v1/connections/{id}", tag = "connections", params(
     ("id" = String, Path, description = "The id, or its last 12 hexadecimal digits"),
 ), responses(
@@ -175,7 +175,7 @@ pub(super) async fn abort(
     Ok(ended(&connection, Duration::ZERO).await)
 }
 
-/// Sends one message to all connections that are selected.
+/// Sends one message to all selected connections.
 #[utoipa::path(post, path = "/v1/broadcast", tag = "connections", request_body = BroadcastRequest,
 responses(
     (status = 200, body = BroadcastRecord),
@@ -187,7 +187,8 @@ pub(super) async fn broadcast(
 ) -> Result<Response, Problem> {
     let (message, select) = request.into_parts()?;
     let supervisor = api.control.supervisor.clone();
-    // It writes to every socket that has room: with many, more than a moment of this thread.
+    // It writes to every socket that is ready, which takes too long for this thread if there are
+    // many.
     let told = tokio::task::spawn_blocking(move || {
         supervisor.broadcast(message, |origin| select.matches(origin))
     });
@@ -200,20 +201,20 @@ pub(super) async fn broadcast(
     Ok(json(StatusCode::OK, &record))
 }
 
-/// Reads a close code that may be sent.
+/// Parses a close code that may be sent.
 pub(super) fn close_code(code: u64) -> Result<CloseCode, Problem> {
     let Ok(code) = u16::try_from(code) else {
-        let detail = format!("code: {code} is no close code: the largest is 4999");
+        let detail = format!("code: {code} is not a close code: the largest is 4999");
         return Err(Problem::new(Word::IllegalClose, detail));
     };
     CloseCode::new(code).map_err(|error: IllegalClose| error.into())
 }
 
-/// Answers with the ending of a connection that has to end within this time.
+/// Answers with the ending of a connection that must end within this time.
 async fn ended(connection: &ConnectionHandle, within: Duration) -> Response {
     match tokio::time::timeout(within + RECORDED_WITHIN, connection.ended()).await {
         Ok(ending) => json(StatusCode::OK, &EndingRecord::from(&*ending)),
-        // It has ended, or is about to; the ledger has not said so.
+        // It has ended or is about to, but the ledger has not reported it yet.
         Err(_) => accepted(connection),
     }
 }

@@ -1,4 +1,4 @@
-//! The live connections, shown.
+//! Lists and shows live connections.
 
 use axum::extract::State;
 use axum::response::Response;
@@ -7,8 +7,8 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::api::{Api, json};
+use super::parsing::{self, Named, Parameters};
 use super::problem::Problem;
-use super::reading::{self, Named, Parameters};
 use crate::contract::{ConnectionPage, ConnectionRecord, ProblemRecord, SelectorRecord};
 use crate::ledger::Stored;
 use crate::manager::ConnectionHandle;
@@ -25,19 +25,19 @@ pub(super) struct Filter {
     route: Option<String>,
     /// Those in this state: `open`, `close_sent`, `close_received` or `closed`.
     state: Option<String>,
-    /// Those opened this way: `inbound` or `outbound`.
+    /// Those in this direction: `inbound` or `outbound`.
     direction: Option<String>,
     /// Those of this subject.
     subject: Option<String>,
     /// Those of this path, as recorded.
     path: Option<String>,
-    /// Those with this label, as `name:value`.
+    /// Those with this tag, as `name:value`.
     tag: Option<String>,
-    /// Those that are passed on to this application, by its URL as it is recorded.
+    /// Those relayed to this application, by its URL as recorded.
     upstream: Option<String>,
-    /// How many at most: 1 to 1000; 100 if it is not given.
+    /// The maximum number, from 1 to 1000; 100 by default.
     limit: Option<u32>,
-    /// Where the page before ended: its `next`.
+    /// The `next` of the previous page.
     cursor: Option<String>,
 }
 
@@ -50,11 +50,11 @@ pub(super) async fn list(
     State(api): State<Api>,
     Parameters(filter): Parameters<Filter>,
 ) -> Result<Response, Problem> {
-    let limit = reading::limit(filter.limit)?;
+    let limit = parsing::limit(filter.limit)?;
     let wanted = Wanted::read(filter)?;
     let mut found = api.control.supervisor.connections();
     found.retain(|connection| wanted.includes(connection));
-    // Ids begin with the time of their making, so this is the order of opening.
+    // Ids begin with their creation time, so this is the order of opening.
     found.sort_unstable_by_key(ConnectionHandle::id);
     let more = found.len() > limit;
     found.truncate(limit);
@@ -86,7 +86,7 @@ pub(super) async fn show(State(api): State<Api>, Named(name): Named) -> Result<R
     }
 }
 
-/// What has a name.
+/// The connection that a name refers to.
 pub(super) enum Found {
     /// A live connection.
     Live(ConnectionHandle),
@@ -96,24 +96,24 @@ pub(super) enum Found {
 
 /// Finds a connection, live or ended.
 pub(super) async fn find(api: &Api, name: ConnectionName) -> Result<Found, Problem> {
-    // In this order: an ending is in the ledger before its connection is gone from here.
+    // In this order, since an ending is in the ledger before its connection leaves the registry.
     if let Some(connection) = api.control.supervisor.find(name) {
         return Ok(Found::Live(connection));
     }
-    match api.queries.ask(move |archive| archive.ending(name)).await? {
+    match api.queries.run(move |archive| archive.ending(name)).await? {
         Some(stored) if !stored.attempt => Ok(Found::Ended(stored)),
         Some(_) => Err(Problem::not_found(format!(
             "it never opened: the record of the attempt is at /v1/endings/{}",
             name.short()
         ))),
         None => Err(Problem::not_found(format!(
-            "there is no connection {}, and the ledger knows of none that has ended",
+            "there is no connection {}, neither open nor in the ledger",
             name.short()
         ))),
     }
 }
 
-/// A filter that means something.
+/// A validated filter.
 struct Wanted {
     select: Selector,
     state: Option<CloseState>,
@@ -126,10 +126,10 @@ impl Wanted {
     fn read(filter: Filter) -> Result<Self, Problem> {
         let Filter { route, state, direction, subject, path, tag, upstream, limit: _, cursor } =
             filter;
-        let state = reading::word("state", state.as_deref(), CloseState::ALL, CloseState::as_str)?;
+        let state = parsing::word("state", state.as_deref(), CloseState::ALL, CloseState::as_str)?;
         let direction =
-            reading::word("direction", direction.as_deref(), Direction::ALL, Direction::as_str)?;
-        let after = reading::cursor(cursor)?;
+            parsing::word("direction", direction.as_deref(), Direction::ALL, Direction::as_str)?;
+        let after = parsing::cursor(cursor)?;
         let select = SelectorRecord {
             route: route.map(Into::into),
             subject: subject.map(Into::into),

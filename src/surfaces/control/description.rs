@@ -1,4 +1,4 @@
-//! The API in the terms of OpenAPI 3.1.
+//! The OpenAPI 3.1 description of the API.
 
 use http::StatusCode;
 use utoipa::openapi::path::Operation;
@@ -13,18 +13,18 @@ use crate::contract::EventRecord;
 /// The name of the one security scheme.
 const TOKEN: &str = "token";
 
-/// Returns the description before any route is in it.
+/// Returns the description without any routes.
 pub(super) fn empty() -> OpenApi {
     let mut info = Info::new("lastword", env!("CARGO_PKG_VERSION"));
-    info.description = Some("Shows and commands the connections of one node.".to_owned());
+    info.description = Some("Shows and controls the connections of one node.".to_owned());
     info.license = Some(License::new(env!("CARGO_PKG_LICENSE")));
     let mut components = Components::new();
-    // Server-Sent Events have no schema of their own: this is the `data` of each.
+    // OpenAPI has no schema for Server-Sent Events; this is the `data` of each.
     let mut schemas = vec![(EventRecord::name().into_owned(), EventRecord::schema())];
     EventRecord::schemas(&mut schemas);
     components.schemas.extend(schemas);
     let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer);
-    let bearer = bearer.description(Some("A token of control.token_file, if there is one."));
+    let bearer = bearer.description(Some("A token from control.token_file, if that is set."));
     components.add_security_scheme(TOKEN, SecurityScheme::Http(bearer.build()));
     let none = SecurityRequirement::default();
     let token = SecurityRequirement::new(TOKEN, Vec::<String>::new());
@@ -35,7 +35,7 @@ pub(super) fn empty() -> OpenApi {
         .build()
 }
 
-/// Says what each answer is that says nothing of itself, as OpenAPI requires.
+/// Adds the descriptions that OpenAPI requires for every response.
 pub(super) fn complete(mut document: OpenApi) -> OpenApi {
     for path in document.paths.paths.values_mut() {
         let operations = [&mut path.get, &mut path.post, &mut path.delete];
@@ -51,7 +51,7 @@ fn describe_answers(operation: &mut Operation) {
         {
             let known = StatusCode::from_bytes(status.as_bytes()).ok();
             let reason = known.and_then(|status| status.canonical_reason());
-            response.description = reason.unwrap_or("Refused: the type says why").to_owned();
+            response.description = reason.unwrap_or("Refused; `type` names the reason").to_owned();
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Dialers: how they fare, and what can be asked of them.
+//! Dialers: lists, shows and controls them.
 
 use std::sync::Arc;
 
@@ -42,8 +42,8 @@ pub(super) async fn show(
     Ok(json(StatusCode::OK, &DialerRecord::from(&find(&api, &name)?.status())))
 }
 
-/// Removes a dialer that was made over the API: it stops dialling, and what is open is closed with
-/// 1000. Its name is free at once.
+/// Removes a dialer that was created over the API: it stops dialling, and its connection is closed
+/// with 1000. Its name is free at once.
 #[utoipa::path(delete, path = "/v1/dialers/{name}", tag = "dialers", params(
     ("name" = String, Path, description = "The dialer's name"),
 ), responses(
@@ -59,7 +59,7 @@ pub(super) async fn remove(
     let status = dialer.status();
     if !matches!(status.by, Some(Requester::Api(_))) {
         let detail = format!(
-            "{name} was not made over the API: remove it from the configuration and restart, or \
+            "{name} was not created over the API: remove it from the configuration and restart, or \
              POST /v1/dialers/{name}/pause"
         );
         return Err(Problem::new(Word::InvalidState, detail));
@@ -70,7 +70,7 @@ pub(super) async fn remove(
     Ok(json(StatusCode::ACCEPTED, &DialerRecord::from(&status)))
 }
 
-/// Makes a dialer of a dial that wants to be repeated.
+/// Creates a dialer for a dial with `reconnect`.
 pub(super) fn keep(
     api: &Api,
     caller: &Caller,
@@ -80,7 +80,7 @@ pub(super) fn keep(
     let made = api.control.supervisor.dialers();
     if made.iter().filter(|dialer| dialer.by.is_some()).count() >= max as usize {
         let detail = format!(
-            "callers have made {max} dialers: remove one (DELETE /v1/dialers/{{name}}), or raise \
+            "there are {max} dialers from the API: remove one (DELETE /v1/dialers/{{name}}), or raise \
              control.max_dialers"
         );
         return Err(Problem::new(Word::TooManyDialers, detail));
@@ -130,15 +130,15 @@ pub(super) fn keep(
     Ok(response)
 }
 
-/// Makes the relay to the application of a single dial.
+/// Returns the relay to the application of a single dial.
 pub(super) fn application(settings: RelayBackend) -> Result<Arc<Relay>, Problem> {
     let backend = DialerBackend::Relay(Box::new(settings.clone()));
     check(&Dialer { backend, ..Dialer::new("dial", "ws://any") })?;
     Relay::new(settings).map_err(|error| Problem::invalid(format!("backend.url: {error}")))
 }
 
-/// Tells whether it needs no escape in a path (RFC 3986 section 2.3): whoever makes a name up here
-/// commands by it.
+/// Returns whether a name needs no escape in a path (RFC 3986 section 2.3), since later requests put
+/// it there.
 fn stands_in_a_path(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
 }
@@ -155,7 +155,7 @@ fn not_there(name: &str) -> Problem {
     Problem::not_found(format!("there is no dialer {name:?}"))
 }
 
-/// Pauses, resumes or rotates a dialer; how far it has come, `GET /v1/dialers` and the events say.
+/// Pauses, resumes or rotates a dialer; `GET /v1/dialers` and the events show the progress.
 #[utoipa::path(post, path = "/v1/dialers/{name}/{command}", tag = "dialers", params(
     ("name" = String, Path, description = "The dialer's name"),
     ("command" = String, Path, description = "`pause`, `resume` or `rotate`"),
@@ -175,7 +175,7 @@ pub(super) async fn command(
         "rotate" if dialer.rotate() => {}
         "rotate" => {
             let phase = dialer.status().phase;
-            let detail = format!("{name} is {phase}: only one that is ready can be rotated");
+            let detail = format!("{name} is {phase}: only a dialer that is ready can be rotated");
             return Err(Problem::new(Word::InvalidState, detail));
         }
         _ => {

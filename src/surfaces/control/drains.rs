@@ -1,4 +1,4 @@
-//! Drains: begun, watched and called off.
+//! Starts, shows and cancels drains.
 
 use std::num::NonZeroU32;
 
@@ -10,8 +10,8 @@ use http::StatusCode;
 use super::access::Caller;
 use super::api::{Api, json};
 use super::commands::close_code;
+use super::parsing::{self, Json};
 use super::problem::Problem;
-use super::reading::{self, Json};
 use crate::contract::{DrainRecord, DrainRequest, ProblemRecord};
 use crate::manager::DrainOptions;
 use crate::policy::drain::Pace;
@@ -19,7 +19,7 @@ use crate::settings;
 use crate::settings::Spread;
 use crate::vocabulary::{CloseReason, Requester};
 
-/// Begins a drain; it goes on by itself.
+/// Starts a drain, which continues by itself.
 #[utoipa::path(post, path = "/v1/drain", tag = "drain", request_body = DrainRequest, responses(
     (status = 202, body = DrainRecord),
     (status = "4XX", body = ProblemRecord, content_type = "application/problem+json"),
@@ -34,7 +34,7 @@ pub(super) async fn start(
     Ok(json(StatusCode::ACCEPTED, &DrainRecord::from(&*drain)))
 }
 
-/// Says how far the drain is, or what the last one came to.
+/// Shows the progress of the drain, or the result of the last one.
 #[utoipa::path(get, path = "/v1/drain", tag = "drain", responses(
     (status = 200, body = DrainRecord),
     (status = "4XX", body = ProblemRecord, content_type = "application/problem+json"),
@@ -42,11 +42,11 @@ pub(super) async fn start(
 pub(super) async fn show(State(api): State<Api>) -> Result<Response, Problem> {
     match api.control.supervisor.drain_progress() {
         Some(drain) => Ok(json(StatusCode::OK, &DrainRecord::from(&*drain))),
-        None => Err(Problem::not_found("there has been no drain: begin one with POST")),
+        None => Err(Problem::not_found("there has been no drain: start one with POST")),
     }
 }
 
-/// Calls the drain off: those that were asked to close do so all the same.
+/// Cancels the drain; connections that have begun to close still do so.
 #[utoipa::path(delete, path = "/v1/drain", tag = "drain", responses(
     (status = 200, body = DrainRecord),
     (status = "4XX", body = ProblemRecord, content_type = "application/problem+json"),
@@ -54,7 +54,7 @@ pub(super) async fn show(State(api): State<Api>) -> Result<Response, Problem> {
 pub(super) async fn cancel(State(api): State<Api>) -> Result<Response, Problem> {
     match api.control.supervisor.cancel_drain() {
         Some(drain) => Ok(json(StatusCode::OK, &DrainRecord::from(&*drain))),
-        None => Err(Problem::not_found("there is no drain to call off")),
+        None => Err(Problem::not_found("there is no drain to cancel")),
     }
 }
 
@@ -64,17 +64,17 @@ pub(super) fn options(
     by: Requester,
 ) -> Result<DrainOptions, Problem> {
     let DrainRequest { within, spread, rate, code, reason, select, stay } = request;
-    let within = within.map(|within| reading::duration("within", &within)).transpose()?;
+    let within = within.map(|within| parsing::duration("within", &within)).transpose()?;
     let within = within.unwrap_or(defaults.within);
     let pace = match (spread.as_deref(), rate) {
         (Some(_), Some(_)) => return Err(Problem::invalid("give either spread or rate")),
         (None, Some(rate)) => match NonZeroU32::new(rate) {
             Some(rate) => Pace::PerSecond(rate),
-            None => return Err(Problem::invalid("rate: 0 a second would never end")),
+            None => return Err(Problem::invalid("rate: a drain at 0 per second would never end")),
         },
         (Some("auto"), None) => Pace::Auto,
         (Some(spread), None) => {
-            let spread = reading::duration("spread", spread)?;
+            let spread = parsing::duration("spread", spread)?;
             if spread > within {
                 return Err(Problem::invalid(format!(
                     "spread ({}) is above within ({}): lower it, or raise the other",

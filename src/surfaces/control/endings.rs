@@ -1,4 +1,4 @@
-//! The ledger, shown.
+//! Lists, shows and counts endings.
 
 use std::time::SystemTime;
 
@@ -9,8 +9,8 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::api::{Api, json, json_text};
+use super::parsing::{self, Named, Parameters};
 use super::problem::{Problem, Word};
-use super::reading::{self, Named, Parameters};
 use crate::contract::{CountRecord, EndingPageRecord, EndingRecord, ProblemRecord, SummaryRecord};
 use crate::ledger::{EndingFilter, Property};
 use crate::vocabulary::{Fault, Kind};
@@ -20,44 +20,44 @@ use crate::vocabulary::{Fault, Kind};
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Filter {
-    /// Those that ended then or later: RFC 3339, or how long ago such as `1h`.
+    /// Those that ended at this time or later: RFC 3339, or how long ago, such as `1h`.
     since: Option<String>,
-    /// Those that ended before: RFC 3339, or how long ago such as `1h`.
+    /// Those that ended before this time: RFC 3339, or how long ago, such as `1h`.
     until: Option<String>,
     /// Those of this kind.
     kind: Option<String>,
-    /// Those of this fault.
+    /// Those with this fault.
     fault: Option<String>,
-    /// Those of this close code; 1005 and 1006 are some.
+    /// Those with this close code, including 1005 and 1006.
     code: Option<u16>,
     /// Those of this route.
     route: Option<String>,
     /// Those of this subject.
     subject: Option<String>,
-    /// Those of this peer: an address with its port, or without.
+    /// Those of this peer: an address with or without port.
     peer: Option<String>,
     /// Those of this path, as recorded.
     path: Option<String>,
-    /// How many at most: 1 to 1000; 100 if it is not given.
+    /// The maximum number, from 1 to 1000; 100 by default.
     limit: Option<u32>,
-    /// Where the page before ended: its `next`.
+    /// The `next` of the previous page.
     cursor: Option<String>,
 }
 
-/// By what to count which endings.
+/// Which endings to count, and by which property.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Counted {
-    /// Those that ended then or later: RFC 3339, or how long ago such as `1h`.
+    /// Those that ended at this time or later: RFC 3339, or how long ago, such as `1h`.
     since: Option<String>,
-    /// Those that ended before: RFC 3339, or how long ago such as `1h`.
+    /// Those that ended before this time: RFC 3339, or how long ago, such as `1h`.
     until: Option<String>,
-    /// `kind`, `fault`, `cause`, `code`, `route` or `user_agent`; `kind` if it is not given.
+    /// `kind`, `fault`, `cause`, `code`, `route` or `user_agent`; `kind` by default.
     by: Option<String>,
 }
 
-/// Lists endings, newest first; failed attempts are among them.
+/// Lists endings, newest first, including failed attempts.
 #[utoipa::path(get, path = "/v1/endings", tag = "endings", params(Filter), responses(
     (status = 200, body = EndingPageRecord),
     (status = "4XX", body = ProblemRecord, content_type = "application/problem+json"),
@@ -68,7 +68,7 @@ pub(super) async fn list(
     Parameters(filter): Parameters<Filter>,
 ) -> Result<Response, Problem> {
     let filter = read(filter, SystemTime::now())?;
-    let page = api.queries.ask(move |archive| archive.endings(&filter)).await?;
+    let page = api.queries.run(move |archive| archive.endings(&filter)).await?;
     let next = page.next.map(|next| next.to_string());
     let endings = page.endings.iter().map(|stored| &*stored.json);
     let written = EndingPageRecord::of_stored(endings, next.as_deref());
@@ -87,19 +87,19 @@ pub(super) async fn list(
     (status = 503, body = ProblemRecord, content_type = "application/problem+json"),
 ))]
 pub(super) async fn show(State(api): State<Api>, Named(name): Named) -> Result<Response, Problem> {
-    // Before the ledger is asked: what ends meanwhile is in it by then.
+    // Looked up before the ledger is queried, so that a connection that ends meanwhile is found.
     let live = api.control.supervisor.find(name).is_some();
-    match api.queries.ask(move |archive| archive.ending(name)).await? {
+    match api.queries.run(move |archive| archive.ending(name)).await? {
         Some(stored) => Ok(json_text(StatusCode::OK, stored.json)),
         None if live => Err(Problem::not_found(format!(
             "the connection is still open: see /v1/connections/{}",
             name.short()
         ))),
-        None => Err(Problem::not_found(format!("the ledger knows no ending of {}", name.short()))),
+        None => Err(Problem::not_found(format!("the ledger has no ending of {}", name.short()))),
     }
 }
 
-/// Counts endings by one of their properties, most first.
+/// Counts endings by one of their properties, largest count first.
 #[utoipa::path(get, path = "/v1/endings/summary", tag = "endings", params(Counted), responses(
     (status = 200, body = SummaryRecord),
     (status = "4XX", body = ProblemRecord, content_type = "application/problem+json"),
@@ -111,9 +111,9 @@ pub(super) async fn summary(
 ) -> Result<Response, Problem> {
     let Counted { since, until, by } = counted;
     let (since, until) = period(since.as_deref(), until.as_deref(), SystemTime::now())?;
-    let by = reading::word("by", by.as_deref(), &Property::ALL, Property::as_str)?;
+    let by = parsing::word("by", by.as_deref(), &Property::ALL, Property::as_str)?;
     let by = by.unwrap_or(Property::Kind);
-    let summary = api.queries.ask(move |archive| archive.summary(since, until, by)).await?;
+    let summary = api.queries.run(move |archive| archive.summary(since, until, by)).await?;
     let counts = summary.counts.iter().map(|count| CountRecord {
         value: count.value.as_deref().map(Into::into),
         count: count.count,
@@ -128,8 +128,8 @@ fn read(filter: Filter, now: SystemTime) -> Result<EndingFilter, Problem> {
         filter;
     let (since, until) = period(since.as_deref(), until.as_deref(), now)?;
     let kinds: Vec<&'static str> = Kind::words().collect();
-    let kind = reading::word("kind", kind.as_deref(), &kinds, |kind| kind)?;
-    let fault = reading::word("fault", fault.as_deref(), Fault::ALL, Fault::as_str)?;
+    let kind = parsing::word("kind", kind.as_deref(), &kinds, |kind| kind)?;
+    let fault = parsing::word("fault", fault.as_deref(), Fault::ALL, Fault::as_str)?;
     Ok(EndingFilter {
         since,
         until,
@@ -140,8 +140,8 @@ fn read(filter: Filter, now: SystemTime) -> Result<EndingFilter, Problem> {
         subject,
         peer,
         path,
-        before: reading::cursor(cursor)?,
-        limit: reading::limit(limit)?,
+        before: parsing::cursor(cursor)?,
+        limit: parsing::limit(limit)?,
     })
 }
 
@@ -150,10 +150,10 @@ fn period(
     until: Option<&str>,
     now: SystemTime,
 ) -> Result<(Option<SystemTime>, Option<SystemTime>), Problem> {
-    let (since, until) = (reading::time("since", since, now)?, reading::time("until", until, now)?);
+    let (since, until) = (parsing::time("since", since, now)?, parsing::time("until", until, now)?);
     match (since, until) {
         (Some(since), Some(until)) if until < since => {
-            Err(Problem::invalid("until: it is before since: exchange them"))
+            Err(Problem::invalid("until: it is before since: swap them"))
         }
         period => Ok(period),
     }

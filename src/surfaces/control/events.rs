@@ -1,4 +1,4 @@
-//! Events as they happen, as Server-Sent Events, and those that a reader missed.
+//! Streams events as Server-Sent Events, including those that a reader missed.
 
 mod follower;
 
@@ -15,8 +15,8 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::api::Api;
+use super::parsing::{self, Parameters};
 use super::problem::{Problem, Word};
-use super::reading::{self, Parameters};
 use crate::contract::{EventRecord, ProblemRecord};
 use crate::surfaces::serving::Client;
 use follower::{Follower, Wanted};
@@ -26,17 +26,17 @@ use follower::{Follower, Wanted};
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Filter {
-    /// Their words, separated by commas: `opened`, `closing`, `ended`, `open_failed`,
-    /// `reconnecting`, `dialer`, `drain`, `gap`; all if it is not given. A `gap` is always told.
+    /// Their types, separated by commas: `opened`, `closing`, `ended`, `open_failed`,
+    /// `reconnecting`, `dialer`, `drain`, `gap`; all by default. A `gap` is always sent.
     types: Option<String>,
-    /// The `id` of the last event that was read, if there is no `Last-Event-ID`.
+    /// The `id` of the last event read; a `Last-Event-ID` header overrides it.
     last_event_id: Option<String>,
 }
 
-/// Follows events, as Server-Sent Events; the `data` of each is an `EventRecord`.
+/// Streams events as Server-Sent Events; the `data` of each is an `EventRecord`.
 ///
-/// `Last-Event-ID` resumes behind the event with this `id`: endings that were missed come from the
-/// ledger. Where something is no longer there, a `gap` says so.
+/// `Last-Event-ID` resumes after the event with this `id`: endings that were missed come from the
+/// ledger. A `gap` marks events that are missing.
 #[utoipa::path(get, path = "/v1/events", tag = "events", params(
     Filter,
     ("Last-Event-ID" = Option<String>, Header, description = "The `id` of the last event read"),
@@ -55,7 +55,7 @@ pub(super) async fn follow(
     let header = headers.get("last-event-id").map(|id| id.to_str().unwrap_or("?").to_owned());
     let last = read_last(header.or(filter.last_event_id).as_deref())?;
     let place = Arc::clone(&api.streams).try_acquire_owned().map_err(|_| {
-        let detail = "half of control.max_connections follow events already: raise it";
+        let detail = "half of control.max_connections are event streams already: raise the limit";
         Problem::new(Word::TooManyStreams, detail)
     })?;
     let name = client.map_or_else(String::new, |Extension(client)| client.peer.to_string());
@@ -68,7 +68,7 @@ pub(super) async fn follow(
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    // nginx would gather events.
+    // Keeps nginx from buffering events.
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     Ok(response)
 }
@@ -77,7 +77,7 @@ fn read_types(types: Option<&str>) -> Result<Wanted, Problem> {
     let Some(types) = types else { return Ok(Wanted::all()) };
     let mut wanted = Wanted::none();
     for asked in types.split(',') {
-        if let Some(word) = reading::word("types", Some(asked), &EventRecord::WORDS, |word| word)? {
+        if let Some(word) = parsing::word("types", Some(asked), &EventRecord::WORDS, |word| word)? {
             wanted.add(word);
         }
     }
@@ -86,7 +86,7 @@ fn read_types(types: Option<&str>) -> Result<Wanted, Problem> {
 
 fn read_last(id: Option<&str>) -> Result<Option<u64>, Problem> {
     match id {
-        // What a browser sends that has read none.
+        // Browsers that have read no event may send an empty id.
         None | Some("") => Ok(None),
         Some(id) => id.parse().map(Some).map_err(|_| {
             Problem::invalid(format!("Last-Event-ID: {id:?} is not the id of an event"))

@@ -11,7 +11,7 @@ use crate::ledger::Health;
 use crate::manager::{Accounting, NotAccepting};
 use crate::vocabulary::{DrainPhase, DrainProgress, Ending};
 
-/// Says how the node fares.
+/// Shows the state of the node.
 #[utoipa::path(get, path = "/v1/status", tag = "node", responses(
     (status = 200, body = StatusRecord),
     (status = "4XX", body = ProblemRecord, content_type = "application/problem+json"),
@@ -52,14 +52,14 @@ pub(super) async fn status(State(api): State<Api>) -> Response {
     json(StatusCode::OK, &record)
 }
 
-/// Says why new connections are refused, and what lets them in again.
+/// Returns why new connections are refused, and what makes the daemon accept them again.
 fn not_accepting(why: NotAccepting, drain: Option<&DrainProgress>) -> &'static str {
     match why {
         NotAccepting::Drain if drain.is_some_and(|drain| drain.phase == DrainPhase::Running) => {
-            "a drain of all connections runs: `lastword drain --cancel` calls it off"
+            "a drain of all connections is running: `lastword drain --cancel` cancels it"
         }
         NotAccepting::Drain => {
-            "a drain with --stay has finished: `lastword drain --cancel` lets new connections in"
+            "a drain with --stay has finished: `lastword drain --cancel` accepts new connections again"
         }
         NotAccepting::Ledger => {
             "the ledger cannot store endings, and ledger.on_failure is \"refuse\""
@@ -69,7 +69,7 @@ fn not_accepting(why: NotAccepting, drain: Option<&DrainProgress>) -> &'static s
     }
 }
 
-/// Writes the metrics, as OpenMetrics text.
+/// Returns the metrics as OpenMetrics text.
 #[utoipa::path(get, path = "/metrics", tag = "probes", responses(
     (status = 200, body = String, content_type = "application/openmetrics-text"),
 ))]
@@ -77,7 +77,7 @@ pub(super) async fn metrics(State(api): State<Api>) -> Response {
     probe(&api, "/metrics").await
 }
 
-/// Says that the process lives.
+/// Confirms that the process is alive.
 #[utoipa::path(get, path = "/livez", tag = "probes", responses(
     (status = 200, body = String, content_type = "text/plain"),
 ))]
@@ -85,7 +85,7 @@ pub(super) async fn livez(State(api): State<Api>) -> Response {
     probe(&api, "/livez").await
 }
 
-/// Says whether new connections are welcome, and what is wrong if they are not.
+/// Returns whether new connections are accepted, and why not.
 #[utoipa::path(get, path = "/readyz", tag = "probes", responses(
     (status = 200, body = String, content_type = "text/plain"),
     (status = 503, body = String, content_type = "text/plain"),

@@ -1,4 +1,4 @@
-//! Refusals: `application/problem+json` of RFC 9457, each with a word for programs.
+//! Refusals: `application/problem+json` of RFC 9457, each with a type for programs.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::ledger::QueryError;
 use crate::manager::{DrainUnderWay, KeepError, ShutDown};
 use crate::vocabulary::{CloseState, Ending, IllegalClose};
 
-/// What a request is refused for: `type = "urn:lastword:<word>"`.
+/// The type of a refusal: `type = "urn:lastword:<word>"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Word {
     InvalidRequest,
@@ -41,27 +41,27 @@ pub(super) enum Word {
 impl Word {
     const fn facts(self) -> (&'static str, u16, &'static str) {
         match self {
-            Self::InvalidRequest => ("invalid_request", 400, "The request means nothing"),
-            Self::IllegalClose => ("illegal_close", 400, "This Close may not be sent"),
+            Self::InvalidRequest => ("invalid_request", 400, "The request is invalid"),
+            Self::IllegalClose => ("illegal_close", 400, "This Close must not be sent"),
             Self::Unauthorized => ("unauthorized", 401, "A token is required"),
             Self::Forbidden => ("forbidden", 403, "This is not allowed"),
-            Self::CrossSite => ("cross_site", 403, "Another site may change nothing"),
-            Self::NotFound => ("not_found", 404, "There is no such thing"),
+            Self::CrossSite => ("cross_site", 403, "Other sites must not make changes"),
+            Self::NotFound => ("not_found", 404, "Not found"),
             Self::MethodNotAllowed => ("method_not_allowed", 405, "The method is not allowed here"),
             Self::Timeout => ("timeout", 408, "The request took too long"),
-            Self::InvalidState => ("invalid_state", 409, "It is in no state for this"),
-            Self::DrainUnderWay => ("drain_under_way", 409, "A drain is under way"),
-            Self::NameTaken => ("name_taken", 409, "Another has this name"),
+            Self::InvalidState => ("invalid_state", 409, "The state does not allow this"),
+            Self::DrainUnderWay => ("drain_under_way", 409, "A drain is already running"),
+            Self::NameTaken => ("name_taken", 409, "The name is taken"),
             Self::TooLarge => ("too_large", 413, "The request is too large"),
             Self::UnsupportedMediaType => ("unsupported_media_type", 415, "The body is not JSON"),
-            Self::UnlistedHost => ("unlisted_host", 421, "The host is not listed"),
+            Self::UnlistedHost => ("unlisted_host", 421, "The host is not allowed"),
             Self::OutboxFull => ("outbox_full", 429, "The outbox is full"),
-            Self::TooManyStreams => ("too_many_streams", 503, "Too many follow events"),
-            Self::Busy => ("busy", 503, "Every connection to the API is at work"),
+            Self::TooManyStreams => ("too_many_streams", 503, "There are too many event streams"),
+            Self::Busy => ("busy", 503, "All connections to the API are busy"),
             Self::TooManyDialers => ("too_many_dialers", 429, "There are too many dialers"),
             Self::OpenFailed => ("open_failed", 502, "The connection did not open"),
             Self::LedgerUnreadable => ("ledger_unreadable", 503, "The ledger cannot be read"),
-            Self::Stopping => ("stopping", 503, "The daemon is about to stop"),
+            Self::Stopping => ("stopping", 503, "The daemon is stopping"),
         }
     }
 }
@@ -71,7 +71,7 @@ impl Word {
 pub(super) struct Problem(Box<ProblemRecord<'static>>);
 
 impl Problem {
-    /// Refuses for this, with what is wrong and the remedy.
+    /// Makes a refusal of this type; `detail` says what is wrong, and the remedy.
     pub(super) fn new(word: Word, detail: impl Into<String>) -> Self {
         let (word, status, title) = word.facts();
         Self(Box::new(ProblemRecord {
@@ -87,12 +87,12 @@ impl Problem {
         }))
     }
 
-    /// Refuses a request that means nothing.
+    /// Refuses an invalid request.
     pub(super) fn invalid(detail: impl Into<String>) -> Self {
         Self::new(Word::InvalidRequest, detail)
     }
 
-    /// Refuses what has no object.
+    /// Refuses a request for something that does not exist.
     pub(super) fn not_found(detail: impl Into<String>) -> Self {
         Self::new(Word::NotFound, detail)
     }
@@ -104,7 +104,7 @@ impl Problem {
         problem
     }
 
-    /// Refuses a message, because too much is queued already.
+    /// Refuses a message, because the outbox is full.
     pub(super) fn outbox_full(queued: usize, limit: usize, detail: impl Into<String>) -> Self {
         let mut problem = Self::new(Word::OutboxFull, detail);
         problem.0.queued = Some(queued as u64);
@@ -112,16 +112,16 @@ impl Problem {
         problem
     }
 
-    /// Says how a dial failed.
+    /// Reports a dial that failed.
     pub(super) fn open_failed(ending: &Arc<Ending>) -> Self {
         let mut problem = Self::new(Word::OpenFailed, ending.outcome.detail.clone());
-        // A record that borrows cannot leave with the answer; its JSON owns what it says.
+        // The record borrows from the ending; parsing its JSON yields an owned one.
         let json = EndingRecord::from(&**ending).to_json();
         problem.0.ending = serde_json::from_str(&json).ok();
         problem
     }
 
-    /// Returns the word.
+    /// Returns the type.
     #[cfg(test)]
     pub(super) fn kind(&self) -> &str {
         &self.0.kind

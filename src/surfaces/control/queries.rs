@@ -1,4 +1,4 @@
-//! Asks the ledger, which may block on a disk: off the threads that serve, and few at a time.
+//! Runs queries on the ledger, which may block on the disk, on the blocking pool and a few at a time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,13 +9,13 @@ use tokio::time::timeout;
 use super::problem::{Problem, Word};
 use crate::ledger::{Archive, QueryError};
 
-/// How many queries run at once: each takes a thread, and they share one disk.
+/// The number of concurrent queries: each takes a thread, and all share one disk.
 const AT_ONCE: usize = 8;
 
-/// How long a query may take, with the wait for its turn.
+/// How long a query may take, including the wait for its turn.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Asks an archive.
+/// Runs queries on an archive.
 pub(super) struct Queries {
     archive: Arc<dyn Archive>,
     turns: Arc<Semaphore>,
@@ -26,16 +26,17 @@ impl Queries {
         Self { archive, turns: Arc::new(Semaphore::new(AT_ONCE)) }
     }
 
-    /// Asks the archive.
+    /// Runs a query.
     ///
     /// # Cancel safety
-    /// Dropped, a query that has begun runs to its end, and keeps its turn until then.
-    pub(super) async fn ask<T: Send + 'static>(
+    /// If the future is dropped, a query that has started still runs to its end, and keeps its
+    /// permit until then.
+    pub(super) async fn run<T: Send + 'static>(
         &self,
         query: impl FnOnce(&dyn Archive) -> Result<T, QueryError> + Send + 'static,
     ) -> Result<T, Problem> {
         let unanswered = |why: &str| {
-            Problem::new(Word::LedgerUnreadable, format!("the ledger gives no answer: {why}"))
+            Problem::new(Word::LedgerUnreadable, format!("the ledger did not answer: {why}"))
         };
         let asked = async {
             let turn = Arc::clone(&self.turns).acquire_owned().await;
@@ -45,7 +46,7 @@ impl Queries {
                 drop(turn);
                 answer
             });
-            // It fails only if the query panicked, or the runtime ends.
+            // The join fails only if the query panicked or the runtime is shutting down.
             asked.await.map_err(|error| unanswered(&error.to_string()))?.map_err(Problem::from)
         };
         let answer = timeout(PATIENCE, asked).await;

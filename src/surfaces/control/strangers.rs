@@ -8,20 +8,20 @@ use axum::extract::Request;
 use crate::policy::rate::TokenBucket;
 use crate::surfaces::serving::Client;
 
-/// Says who was refused for want of a token: whoever tries tokens is to be seen, and is not to fill
-/// the log.
+/// Logs refusals for a missing or wrong token, at a limited rate: guessing must be visible, but must
+/// not fill the log.
 #[derive(Debug, Default)]
 pub(super) struct Strangers(Mutex<Unsaid>);
 
 #[derive(Debug, Default)]
 struct Unsaid {
     lines: Option<TokenBucket>,
-    /// Refusals without a line since the last one that has one.
+    /// The number of refusals since the last one logged.
     count: u64,
 }
 
 impl Strangers {
-    /// How many lines a second at most.
+    /// The maximum number of lines per second.
     const LINES: u64 = 1;
 
     pub(super) fn refused(&self, client: Option<&Client>, request: &Request, with_token: bool) {
@@ -43,7 +43,7 @@ impl Strangers {
             path = %request.uri().path(),
             refused_before = unsaid,
             "the control API refused a request: {}",
-            if with_token { "its token is in no line of the token file" } else { "it has no token" }
+            if with_token { "its token is not in the token file" } else { "it has no token" }
         );
     }
 }

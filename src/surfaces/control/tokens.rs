@@ -1,4 +1,4 @@
-//! Who may use the API: the token file, and the check of what a request brings.
+//! The token file, and the check of a request's token.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -9,17 +9,17 @@ use std::sync::Arc;
 
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
-/// The fewest characters of a token.
+/// The minimum length of a token, in characters.
 const SHORTEST: usize = 16;
 
-/// The largest token file that is read; beyond it, it is none.
+/// The maximum size of a token file; a larger file is refused.
 const LARGEST_FILE: u64 = 1 << 20;
 
-/// The tokens that are known, each with its name. Without any, none is needed.
+/// The known tokens, each with its name. If there are none, requests need no token.
 #[derive(Clone, Default)]
 pub struct Tokens {
     known: Arc<[Token]>,
-    /// The file, if everybody on this machine can read it.
+    /// The file, if it is world-readable.
     exposed: Option<PathBuf>,
 }
 
@@ -28,7 +28,7 @@ struct Token {
     secret: Box<[u8]>,
 }
 
-/// Tells why a token file cannot be used.
+/// Why a token file cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TokenFileError {
@@ -37,21 +37,21 @@ pub enum TokenFileError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         error: io::Error,
     },
-    /// A line is not what it should be.
+    /// A line is invalid.
     #[error("{}:{line}: {why}", path.display())]
     Line {
         /// The file.
         path: PathBuf,
-        /// The line, from 1 on.
+        /// The line number, from 1.
         line: usize,
         /// What is wrong with it, and the remedy.
         why: &'static str,
     },
-    /// There is no token in it.
-    #[error("{}: there is no token in it: write one name:token per line", path.display())]
+    /// It contains no token.
+    #[error("{}: it contains no token: write one name:token per line", path.display())]
     Empty {
         /// The file.
         path: PathBuf,
@@ -73,7 +73,7 @@ impl Tokens {
             let refuse = |why| TokenFileError::Line { path: path.to_owned(), line: index + 1, why };
             let Some(token) = Token::read(line).map_err(refuse)? else { continue };
             if tokens.iter().any(|earlier| earlier.secret == token.secret) {
-                return Err(refuse("this token is in the file already: remove one"));
+                return Err(refuse("this token is already in the file: remove one"));
             }
             tokens.push(token);
         }
@@ -84,20 +84,20 @@ impl Tokens {
         Ok(Self { known: tokens.into(), exposed: exposed.then(|| path.to_owned()) })
     }
 
-    /// Warns if everybody on this machine can read them.
+    /// Logs a warning if the file is world-readable.
     pub(super) fn warn_if_exposed(&self) {
         if let Some(file) = &self.exposed {
             let file = file.display();
-            tracing::warn!(%file, "everybody on this machine can read the token file: chmod o-rwx");
+            tracing::warn!(%file, "the token file is world-readable: run chmod o-rwx on it");
         }
     }
 
-    /// Tells whether a request needs one.
+    /// Returns whether a request needs a token.
     pub(super) fn are_required(&self) -> bool {
         !self.known.is_empty()
     }
 
-    /// Returns the name of a token. It takes as long whichever it is, and for none.
+    /// Returns the name of a token, in constant time.
     pub(super) fn name_of(&self, secret: &[u8]) -> Option<&Arc<str>> {
         let mut found = 0_u32;
         for (index, token) in (1_u32..).zip(&*self.known) {
@@ -109,7 +109,7 @@ impl Tokens {
 }
 
 impl Token {
-    /// Reads a line; `None` for an empty one and for a comment.
+    /// Parses a line; `None` for an empty line or a comment.
     fn read(line: &str) -> Result<Option<Self>, &'static str> {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
@@ -122,10 +122,10 @@ impl Token {
             return Err("the name is not 1 to 64 printable characters without spaces: change it");
         }
         if secret.len() < SHORTEST {
-            return Err("the token has fewer than 16 characters: take a longer one");
+            return Err("the token has fewer than 16 characters: use a longer one");
         }
         if !printable(secret) {
-            return Err("the token has characters that a header cannot carry: take ASCII");
+            return Err("the token has characters that a header cannot contain: use ASCII");
         }
         Ok(Some(Self { name: name.into(), secret: secret.as_bytes().into() }))
     }

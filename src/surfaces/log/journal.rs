@@ -1,8 +1,8 @@
 //! The systemd journal as a sink of lines.
 //!
-//! What is logged is rendered as lines of JSON and queued like those for stderr, and the thread of
-//! [`Lines`](super::Lines) makes a datagram of each: a journald that has stopped reading holds up
-//! that thread and nobody else, and lines that find no room meanwhile are counted and said.
+//! Events are rendered as lines of JSON and queued like those for stderr, and the thread of
+//! [`Lines`](super::Lines) sends each as a datagram. A journald that has stopped reading blocks only
+//! that thread; lines that do not fit the queue meanwhile are counted and reported.
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Write};
@@ -26,13 +26,13 @@ pub(super) struct Journal {
 
 impl Journal {
     /// # Errors
-    /// When nobody listens there.
+    /// If nothing listens on the socket.
     pub(super) fn connect(path: impl Into<PathBuf>) -> io::Result<Self> {
         let path = path.into();
         let socket = UnixDatagram::unbound()?;
         socket.set_nonblocking(true)?;
         match socket.send_to(&[], &path) {
-            // A full queue shows that somebody listens, too.
+            // A full queue also shows that something listens.
             Err(error) if error.kind() != ErrorKind::WouldBlock => return Err(error),
             Ok(_) | Err(_) => {}
         }

@@ -115,7 +115,7 @@ impl LineSender {
         let first = state.queued.is_empty();
         state.queued.extend_from_slice(line);
         drop(state);
-        // Waking costs a system call each time, and whoever was woken takes all that is there.
+        // Each wake-up costs a system call, and the woken thread takes all queued lines.
         if first {
             self.queue.filled.notify_one();
         }
@@ -132,7 +132,7 @@ struct Queue {
 #[derive(Default)]
 struct State {
     queued: Vec<u8>,
-    /// Lines lost since the last time it was said.
+    /// The number of lines lost since the last report.
     dropped: u64,
     closing: bool,
     finished: bool,
@@ -176,7 +176,7 @@ impl Queue {
             if lines > 0 {
                 let written = batch.len() - unwritten.len();
                 torn |= written > 0 && batch[written - 1] != b'\n';
-                // The line that was to tell of earlier losses is lost too, and is no loss.
+                // The line that reports earlier losses is not counted as lost itself.
                 state.dropped += if dropped > 0 { lines - 1 + dropped } else { lines };
             }
             if last {
@@ -197,7 +197,7 @@ fn write_all<'a>(sink: &mut impl Write, mut rest: &'a [u8]) -> &'a [u8] {
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             // Somebody who shares our stderr may have set it not to block.
             Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::sleep(RETRY),
-            // A closed pipe, a full disk: it may heal, and nobody is to suffer meanwhile.
+            // A closed pipe or a full disk may recover; the line is dropped meanwhile.
             Err(_) => break,
         }
     }

@@ -48,8 +48,8 @@ impl Collector for Scraped {
     }
 }
 
-/// Adds an empty line for each route of the configuration that nobody has come to yet: a rate sees
-/// a counter's first step only if it was there before.
+/// Adds a zero line for each configured route without connections: `rate` sees a counter's first
+/// increment only if the series existed before.
 fn add_known_routes(census: &mut Census, routes: &[String]) {
     for route in routes {
         let is_it =
@@ -113,7 +113,7 @@ impl Scrape<'_> {
         }
         let mut endings = self.counters(
             "lastword_endings",
-            "Connections of this process that ended: attempts and recovered ones are none of them.",
+            "Connections of this process that ended, without attempts and recovered ones.",
         )?;
         for line in &census.lines {
             for (verdict, count) in verdicts(line) {
@@ -163,7 +163,7 @@ impl Scrape<'_> {
     }
 
     fn backends(&mut self, backends: &[BackendStatus]) -> fmt::Result {
-        // A name without a series is none.
+        // A metric without a series is left out.
         if backends.is_empty() {
             return Ok(());
         }

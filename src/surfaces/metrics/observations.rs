@@ -1,4 +1,4 @@
-//! What passes by once: noted as it is published, told at every scrape.
+//! Observations recorded when events are published, and exposed at every scrape.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,7 +16,7 @@ const CLOSING_HANDSHAKE: [f64; 13] =
 const CONNECTION: [f64; 10] =
     [1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 43_200.0, 86_400.0];
 
-/// What was seen of endings and attempts as they were published.
+/// The observations of published endings and attempts.
 #[derive(Debug)]
 pub struct Observations {
     pub(super) closing_handshake: Histogram,
@@ -26,13 +26,13 @@ pub struct Observations {
     attempts: Mutex<Attempts>,
 }
 
-/// Failed attempts by route (empty where there is none) and by failure.
+/// Failed attempts by route (empty without a route) and by failure.
 type Attempts = HashMap<Box<str>, BTreeMap<&'static str, u64>>;
 
 impl Default for Observations {
     fn default() -> Self {
-        // Nearly all attempts fail before there is a route; whoever alerts on a rate must see the
-        // first of them too, so they are there, at 0, before it comes.
+        // Nearly all attempts fail without a route. These series start at 0, so that an alert on
+        // their rate sees the first failure too.
         let none_yet = OpenFailure::WORDS.iter().map(|word| (*word, 0)).collect();
         Self {
             closing_handshake: Histogram::new(CLOSING_HANDSHAKE),
@@ -44,7 +44,7 @@ impl Default for Observations {
 }
 
 impl Observations {
-    /// Takes note of an event. It takes locks that a scrape holds for microseconds.
+    /// Records an event. Takes locks that a scrape holds for microseconds.
     pub fn observe(&self, published: &Published) {
         match &published.event {
             Event::Ended(ending) => {
@@ -86,7 +86,7 @@ impl Observations {
 
     fn ended(&self, ending: &Ending) {
         if ending.outcome.kind == Kind::ProcessDied {
-            // An earlier process had it; nobody knows for how long.
+            // A connection of an earlier process; its duration is unknown.
             return;
         }
         self.connection.observe(ending.open_for.as_secs_f64());

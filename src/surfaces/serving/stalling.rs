@@ -1,5 +1,5 @@
-//! A stream that fails once its peer has taken nothing for a while, and that ends a while after its
-//! peer has ended its side, if an answer is still owed.
+//! A stream that fails once its peer has read nothing for a while, and that ends some time after its
+//! peer's FIN if an answer is still pending.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -15,11 +15,11 @@ use tokio::time::{Instant, Sleep, sleep};
 /// this long, it is taken for gone.
 const ENDED_SIDE: Duration = Duration::from_secs(3);
 
-/// How many answers a connection owes.
+/// The number of pending answers of a connection.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Owed(Arc<AtomicUsize>);
 
-/// An answer that is owed until this is dropped.
+/// A pending answer, until this is dropped.
 #[derive(Debug)]
 pub(super) struct Owing(Owed);
 

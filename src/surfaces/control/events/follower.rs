@@ -1,9 +1,8 @@
-//! One reader of events: what it missed, then what happens.
+//! One reader of events: first those that it missed, then new ones.
 //!
-//! At the seam nothing is lost and nothing doubled. A stream of events knows the place in the order
-//! of commits behind which it begins, so the ledger is read up to there and no further. A long
-//! history is read before the stream is opened, so that only what was committed meanwhile is read
-//! while events wait.
+//! The switch loses and repeats nothing. A subscription knows the sequence number after which it
+//! begins, so the ledger is read up to there and no further. A long history is read before the
+//! subscription starts, so that only what was committed meanwhile is read while events queue.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -18,23 +17,23 @@ use crate::surfaces::control::api::Api;
 use crate::surfaces::serving;
 use crate::vocabulary::{Event, Published};
 
-/// How many endings of the past are held for one reader.
+/// The number of past endings read at a time.
 const PAGE: usize = 50;
 
-/// How many bytes of events are gathered, if there are so many.
+/// The size at which a chunk of events is written, in bytes.
 const CHUNK: usize = 16 * 1024;
 
-/// A comment after as long without an event, so that nobody in between takes the reader for gone.
+/// The interval of keep-alive comments on an idle stream, so that no proxy times out.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// How long a reader is to wait before it comes back, in milliseconds.
+/// How long a reader should wait before it reconnects, in milliseconds.
 const RETRY: &str = "retry: 2000\n\n";
 
-/// Why something is missing.
+/// Why events are missing.
 const EXPIRED: &str = "expired";
 const NOT_STORED: &str = "not_stored";
 
-/// Which events a reader wants, by their words.
+/// Which events a reader wants, by their types.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Wanted(Vec<&'static str>);
 
@@ -55,12 +54,12 @@ impl Wanted {
         self.0.contains(&word)
     }
 
-    /// Tells whether it wants some that the ledger keeps.
+    /// Returns whether it includes events that the ledger keeps.
     fn includes_stored(&self) -> bool {
         ["ended", "open_failed"].iter().any(|word| self.includes(word))
     }
 
-    /// Tells whether it wants some that the ledger does not keep.
+    /// Returns whether it includes events that the ledger does not keep.
     fn includes_unstored(&self) -> bool {
         ["opened", "closing", "reconnecting", "dialer", "drain"]
             .iter()
@@ -73,11 +72,11 @@ pub(super) struct Follower {
     api: Api,
     wanted: Wanted,
     stage: Stage,
-    /// What has been written and not taken yet.
+    /// Output that the client has not taken yet.
     chunk: String,
-    /// The last id that was written, or that the reader came with.
+    /// The last id written, or the one that the reader resumed from.
     last: u64,
-    /// Whether it fell behind, and has been told so.
+    /// Whether it fell behind, and has been notified.
     cut: bool,
     stop: watch::Receiver<bool>,
     client: String,
@@ -85,18 +84,18 @@ pub(super) struct Follower {
 }
 
 enum Stage {
-    /// It reads the past; no events wait.
+    /// Reads the history; no subscription yet.
     Past,
-    /// It reads what was committed until these events begin.
+    /// Reads what was committed until this subscription begins.
     CatchUp(EventStream),
-    /// It follows.
+    /// Follows the subscription.
     Live(EventStream),
-    /// It has had its last.
+    /// The stream is over.
     Over,
 }
 
 impl Follower {
-    /// Begins now, or behind the event with the id `last`.
+    /// Starts now, or after the event with the id `last`.
     pub(super) fn new(
         api: Api,
         wanted: Wanted,
@@ -109,7 +108,7 @@ impl Follower {
         let mut chunk = RETRY.to_owned();
         let stage = match last {
             None => Stage::Live(events),
-            // Nothing has happened since.
+            // Nothing has been committed since.
             Some(last) if begins_after == Some(last) => Stage::Live(events),
             Some(_) => {
                 if wanted.includes_unstored() {
@@ -118,7 +117,7 @@ impl Follower {
                 if wanted.includes_stored() { Stage::Past } else { Stage::Live(events) }
             }
         };
-        // An id that is yet to come is that of another ledger.
+        // An id from the future belongs to another ledger.
         let last = match &stage {
             Stage::Live(_) => last.min(begins_after),
             Stage::Past | Stage::CatchUp(_) | Stage::Over => last,
@@ -127,8 +126,7 @@ impl Follower {
         Self { api, wanted, stage, chunk, last, cut: false, stop, client, _place: place }
     }
 
-    /// Returns what is to be written next; `None` at the end. Nothing more is read before it is
-    /// taken.
+    /// Returns the next chunk; `None` at the end. Reads nothing more until the chunk is taken.
     pub(super) async fn next(&mut self) -> Option<String> {
         while self.chunk.is_empty() {
             self.stage = match std::mem::replace(&mut self.stage, Stage::Over) {
@@ -151,7 +149,7 @@ impl Follower {
         }
         let events = self.api.control.supervisor.events();
         if nowhere {
-            // The ledger has nothing behind this place, or is another one, which counts anew.
+            // The ledger has nothing after this number, or is another one with its own numbers.
             self.last = 0;
             return Stage::Live(events);
         }
@@ -176,7 +174,7 @@ impl Follower {
             biased;
             first = timeout(KEEP_ALIVE, events.next_published()) => first,
             () = serving::stopped(&mut self.stop) => {
-                // What has happened until now is still told.
+                // Events published so far are still sent.
                 while let Some(published) = events.try_next_published() {
                     self.write(&published);
                 }
@@ -198,23 +196,27 @@ impl Follower {
         if self.cut { Stage::Over } else { Stage::Live(events) }
     }
 
-    /// Reads the next page of the past; `None` if it cannot be read, which the reader is told.
+    /// Reads the next page of the history; `None` if that fails, after notifying the reader.
     async fn page(&mut self) -> Option<Replay> {
         if *self.stop.borrow() {
             return None;
         }
         let last = self.last;
-        match self.api.queries.ask(move |archive| archive.after(last, PAGE)).await {
+        match self.api.queries.run(move |archive| archive.after(last, PAGE)).await {
             Ok(page) => Some(page),
             Err(problem) => {
-                tracing::warn!(client = self.client, ?problem, "events could not be resumed");
-                self.chunk.push_str(": the ledger cannot be read: come back later\n\n");
+                tracing::warn!(
+                    client = self.client,
+                    ?problem,
+                    "an event stream could not be resumed"
+                );
+                self.chunk.push_str(": the ledger cannot be read: reconnect later\n\n");
                 None
             }
         }
     }
 
-    /// Writes endings of the past, up to this place.
+    /// Writes past endings, up to this number.
     fn write_page(&mut self, page: Replay, end: Option<u64>) {
         if page.gap {
             write_gap(&mut self.chunk, None, EXPIRED);
@@ -231,13 +233,13 @@ impl Follower {
         }
     }
 
-    /// Writes an event that is wanted, and was not read from the ledger before.
+    /// Writes an event if it is wanted and was not read from the ledger before.
     fn write(&mut self, published: &Published) {
         let Published { event, record } = published;
         if let Event::Gap(missed) = event {
             return self.cut_off(*missed);
         }
-        // An id never goes back, else a reader that resumes would read twice.
+        // Ids never decrease; otherwise a resumed reader would get events twice.
         let sequence = record.sequence();
         let id = sequence.filter(|sequence| *sequence > self.last);
         let read_before = sequence.is_some() && id.is_none();
@@ -251,17 +253,17 @@ impl Follower {
         }
     }
 
-    /// Tells a reader that fell behind how much it missed, as its last.
+    /// Ends the stream of a reader that fell behind with the number of events it missed.
     fn cut_off(&mut self, missed: u64) {
         tracing::info!(
             client = self.client,
             missed,
-            "a reader of events fell behind and was cut off"
+            "an event stream was closed because its reader fell behind"
         );
         let gap = EventRecord::from(&Event::Gap(missed)).to_json();
         write_event(&mut self.chunk, None, "gap", &gap);
         self.chunk.push_str(
-            ": cut off, because the reader is too slow: come back with Last-Event-ID for what is \
+            ": closed, because the reader is too slow: reconnect with Last-Event-ID for what is \
              stored\n\n",
         );
         self.cut = true;
@@ -273,7 +275,7 @@ fn write_gap(chunk: &mut String, missed: Option<u64>, why: &'static str) {
     write_event(chunk, None, gap.word(), &gap.to_json());
 }
 
-/// Writes an event; JSON has no line breaks, so one `data` line holds it.
+/// Writes an event; its JSON has no line breaks, so it fits one `data` line.
 fn write_event(chunk: &mut String, id: Option<u64>, word: &str, data: &str) {
     // Writing into a String cannot fail.
     if let Some(id) = id {

@@ -1,39 +1,39 @@
-//! The seats of a server: who may be connected, and who has to go when others come.
+//! The connection slots of a server, and the eviction of idle connections.
 //!
-//! A connection that asks for nothing costs its owner nothing, so it must not keep others out: when
-//! all seats are taken, a newcomer gets that of the connection which has been idle for longest. When
-//! every connection is at work, a few spare seats are left for what must be answered all the same.
+//! An idle connection costs its owner nothing, so it must not keep others out: when all slots are
+//! taken, a new connection evicts the one that has been idle for longest. When every connection is
+//! busy, a few spare slots remain for requests that must always be answered.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-/// Seats beyond `max_connections`, for requests that must be answered all the same.
+/// Slots beyond `max_connections`, for requests that must be answered all the same.
 const SPARE: usize = 16;
 
-/// The seats of a server.
+/// The slots of a server.
 #[derive(Debug)]
-pub(super) struct Seats {
+pub(super) struct Slots {
     state: Mutex<State>,
-    /// Told when a newcomer may find a seat.
+    /// Notified when a slot may have become available.
     changed: Notify,
 }
 
-/// A seat that is taken, until it is dropped.
+/// A slot that is taken, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Seat {
-    seats: Arc<Seats>,
+pub(super) struct Slot {
+    slots: Arc<Slots>,
     number: u64,
     kind: Kind,
-    /// Told when somebody else needs the seat.
+    /// Notified when the connection is evicted.
     evicted: Arc<Notify>,
 }
 
-/// The time in which a seat is at work.
+/// The time in which a slot is at work.
 #[derive(Debug)]
 pub(super) struct AtWork {
-    seats: Arc<Seats>,
+    slots: Arc<Slots>,
     number: u64,
 }
 
@@ -48,11 +48,11 @@ struct State {
     ordinary: Row,
     spare: Row,
     taken: HashMap<u64, Taken>,
-    /// Numbers seats and the turns in which they became idle.
+    /// Numbers slots and the turns in which they became idle.
     last: u64,
 }
 
-/// The seats of one kind.
+/// The slots of one kind.
 #[derive(Debug, Default)]
 struct Row {
     len: usize,
@@ -69,26 +69,26 @@ struct Taken {
     evicted: Arc<Notify>,
 }
 
-impl Seats {
+impl Slots {
     pub(super) fn new(len: usize) -> Arc<Self> {
         let row = |len| Row { len, ..Row::default() };
         let state = State { ordinary: row(len), spare: row(SPARE), ..State::default() };
         Arc::new(Self { state: Mutex::new(state), changed: Notify::new() })
     }
 
-    /// Tells whether [`Seats::take`] would find a seat.
+    /// Returns whether [`Slots::take`] would find a slot.
     pub(super) fn has_room(&self) -> bool {
         let state = self.lock();
         [&state.ordinary, &state.spare].iter().any(|row| row.has_room())
     }
 
-    /// Waits until there may be room where there was none. Cancel safe.
+    /// Waits until a slot may have become available. Cancel safe.
     pub(super) async fn changed(&self) {
         self.changed.notified().await;
     }
 
-    /// Takes a seat, that of an idle connection if need be; it is idle at first.
-    pub(super) fn take(self: &Arc<Self>) -> Option<Seat> {
+    /// Takes a slot, that of an idle connection if need be; it is idle at first.
+    pub(super) fn take(self: &Arc<Self>) -> Option<Slot> {
         let mut state = self.lock();
         let kind = match (state.ordinary.has_room(), state.spare.has_room()) {
             (true, _) => Kind::Ordinary,
@@ -105,7 +105,7 @@ impl Seats {
         state.taken.insert(number, taken);
         state.row(kind).taken += 1;
         state.rest(number);
-        Some(Seat { seats: Arc::clone(self), number, kind, evicted })
+        Some(Slot { slots: Arc::clone(self), number, kind, evicted })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -113,35 +113,35 @@ impl Seats {
     }
 }
 
-impl Seat {
-    /// Tells whether it is one of those for what must be answered all the same.
+impl Slot {
+    /// Returns whether it is a spare slot.
     pub(super) fn is_spare(&self) -> bool {
         self.kind == Kind::Spare
     }
 
-    /// Puts it to work: it is nobody else's until the guard is dropped.
+    /// Marks the connection as busy, which protects it from eviction until the guard is dropped.
     pub(super) fn work(&self) -> AtWork {
-        self.seats.lock().work(self.number);
-        AtWork { seats: Arc::clone(&self.seats), number: self.number }
+        self.slots.lock().work(self.number);
+        AtWork { slots: Arc::clone(&self.slots), number: self.number }
     }
 
-    /// Waits until somebody else needs it. Cancel safe.
+    /// Waits until the connection is evicted. Cancel safe.
     pub(super) async fn evicted(&self) {
         self.evicted.notified().await;
     }
 }
 
-impl Drop for Seat {
+impl Drop for Slot {
     fn drop(&mut self) {
-        self.seats.lock().leave(self.number);
-        self.seats.changed.notify_one();
+        self.slots.lock().leave(self.number);
+        self.slots.changed.notify_one();
     }
 }
 
 impl Drop for AtWork {
     fn drop(&mut self) {
-        self.seats.lock().rest(self.number);
-        self.seats.changed.notify_one();
+        self.slots.lock().rest(self.number);
+        self.slots.changed.notify_one();
     }
 }
 
@@ -201,41 +201,41 @@ mod tests {
 
     use super::*;
 
-    fn is_evicted(seat: &Seat) -> bool {
-        seat.evicted().now_or_never().is_some()
+    fn is_evicted(slot: &Slot) -> bool {
+        slot.evicted().now_or_never().is_some()
     }
 
     #[test]
     fn the_longest_idle_gives_way_and_those_at_work_do_not() {
-        let seats = Seats::new(3);
-        let [a, b, c] = [(); 3].map(|()| seats.take().unwrap());
+        let slots = Slots::new(3);
+        let [a, b, c] = [(); 3].map(|()| slots.take().unwrap());
         let _a_works = a.work();
-        let d = seats.take().unwrap();
+        let d = slots.take().unwrap();
         assert!(!is_evicted(&a) && is_evicted(&b) && !is_evicted(&c) && !d.is_spare());
         // One that worked of late has been idle for less long.
         drop(c.work());
-        let e = seats.take().unwrap();
+        let e = slots.take().unwrap();
         assert!(is_evicted(&d) && !is_evicted(&c) && !e.is_spare());
         for gone in [b, d] {
             drop(gone);
         }
-        assert_eq!(seats.lock().ordinary.taken, 3);
+        assert_eq!(slots.lock().ordinary.taken, 3);
     }
 
     #[test]
     fn when_all_are_at_work_some_seats_are_spare_and_then_there_is_none() {
-        let seats = Seats::new(2);
-        let ordinary = [(); 2].map(|()| seats.take().unwrap());
-        let mut work: Vec<AtWork> = ordinary.iter().map(Seat::work).collect();
-        let spare: Vec<Seat> = (0..SPARE).map(|_| seats.take().unwrap()).collect();
-        assert!(spare.iter().all(Seat::is_spare) && seats.has_room(), "they are idle");
-        let spare_work: Vec<AtWork> = spare.iter().map(Seat::work).collect();
-        assert!(!seats.has_room() && seats.take().is_none());
+        let slots = Slots::new(2);
+        let ordinary = [(); 2].map(|()| slots.take().unwrap());
+        let mut work: Vec<AtWork> = ordinary.iter().map(Slot::work).collect();
+        let spare: Vec<Slot> = (0..SPARE).map(|_| slots.take().unwrap()).collect();
+        assert!(spare.iter().all(Slot::is_spare) && slots.has_room(), "they are idle");
+        let spare_work: Vec<AtWork> = spare.iter().map(Slot::work).collect();
+        assert!(!slots.has_room() && slots.take().is_none());
         work.pop();
-        assert!(seats.changed().now_or_never().is_some());
-        assert!(!seats.take().unwrap().is_spare());
+        assert!(slots.changed().now_or_never().is_some());
+        assert!(!slots.take().unwrap().is_spare());
         drop((work, spare_work, spare, ordinary));
-        let state = seats.lock();
+        let state = slots.lock();
         assert!(state.taken.is_empty() && state.ordinary.taken == 0 && state.spare.taken == 0);
         assert!(state.ordinary.idle.is_empty() && state.spare.idle.is_empty());
     }

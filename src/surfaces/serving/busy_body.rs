@@ -1,14 +1,14 @@
-//! An answer's body that keeps its connection at work until it has been read.
+//! A response body that keeps its connection busy until the body has been read.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use hyper::body::{Body, Frame, SizeHint};
 
-use super::seats::AtWork;
+use super::slots::AtWork;
 use super::stalling::Owing;
 
-/// A body, and what is held as long as it is there.
+/// A body with a guard that is held as long as the body exists.
 pub(super) struct Working<B> {
     pub(super) body: B,
     pub(super) _at_work: (AtWork, Owing),

@@ -1,4 +1,4 @@
-//! What requests say: names, parameters and bodies, and what is wrong with them.
+//! Parses requests: names, parameters and bodies.
 
 use std::str::FromStr;
 use std::time::{Duration, SystemTime};
@@ -15,7 +15,7 @@ use super::api::Api;
 use super::problem::{Problem, Word};
 use crate::vocabulary::ConnectionName;
 
-/// The connection that a path names.
+/// The connection named in the path.
 pub(super) struct Named(pub(super) ConnectionName);
 
 impl<S: Send + Sync> FromRequestParts<S> for Named {
@@ -44,7 +44,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Parameters<T> 
     }
 }
 
-/// A body in JSON; no body at all is an empty object.
+/// A JSON body; an empty body counts as an empty object.
 pub(super) struct Json<T>(pub(super) T);
 
 impl<T: DeserializeOwned> FromRequest<Api> for Json<T> {
@@ -68,7 +68,7 @@ impl<T: DeserializeOwned> FromRequest<Api> for Json<T> {
             Err(_) => {
                 let within = humantime::format_duration(settings.body_timeout);
                 let detail =
-                    format!("the body has not come within {within} (control.body_timeout)");
+                    format!("the body did not arrive within {within} (control.body_timeout)");
                 return Err(Problem::new(Word::Timeout, detail));
             }
         };
@@ -84,7 +84,7 @@ impl<T: DeserializeOwned> FromRequest<Api> for Json<T> {
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<Json<T>, Problem> {
-    // An array would pass for an object: its elements for the fields, in their order.
+    // serde would accept an array, with its elements as the fields in order.
     if !bytes.trim_ascii_start().starts_with(b"{") {
         return Err(Problem::invalid("the body is not a JSON object"));
     }
@@ -92,7 +92,7 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<Json<T>, Problem> {
     let read = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let field = error.path().to_string();
         let why = error.into_inner();
-        // What concerns the whole body has no field.
+        // An error about the whole body has no field.
         if field == "." { why.to_string() } else { format!("{field}: {why}") }
     });
     let read = read.and_then(|read| json.end().map(|()| read).map_err(|error| error.to_string()));
@@ -107,25 +107,27 @@ fn is_json(headers: &HeaderMap) -> bool {
     })
 }
 
-/// The most that a page may have.
+/// The maximum number of items in a page.
 const MAX_LIMIT: u32 = 1000;
 
-/// Reads how much a page may have.
+/// Parses the number of items in a page.
 pub(super) fn limit(asked: Option<u32>) -> Result<usize, Problem> {
     match asked.unwrap_or(100) {
         limit @ 1..=MAX_LIMIT => Ok(limit as usize),
-        limit => Err(Problem::invalid(format!("limit: {limit} is not in 1 to {MAX_LIMIT}"))),
+        limit => Err(Problem::invalid(format!("limit: {limit} is not from 1 to {MAX_LIMIT}"))),
     }
 }
 
-/// Reads where the page before ended.
+/// Parses a cursor.
 pub(super) fn cursor<T: FromStr>(asked: Option<String>) -> Result<Option<T>, Problem> {
     asked.map(|cursor| cursor.parse()).transpose().map_err(|_| {
-        Problem::invalid("cursor: not the `next` of a page: leave it out to begin anew")
+        Problem::invalid(
+            "cursor: not the `next` of a page: leave it out to start from the beginning",
+        )
     })
 }
 
-/// Reads one of a closed set of words.
+/// Parses one of a closed set of values.
 pub(super) fn word<T: Copy>(
     name: &str,
     asked: Option<&str>,
@@ -140,7 +142,7 @@ pub(super) fn word<T: Copy>(
     })
 }
 
-/// Reads a time: of RFC 3339, or a duration before now.
+/// Parses a time: RFC 3339, or a duration before now.
 pub(super) fn time(
     name: &str,
     asked: Option<&str>,
@@ -151,19 +153,19 @@ pub(super) fn time(
         return Ok(Some(time));
     }
     match humantime::parse_duration(text) {
-        // Before all time is as far back as there is.
+        // Clamp times that `SystemTime` cannot represent.
         Ok(ago) => {
             let epoch = SystemTime::UNIX_EPOCH;
             Ok(Some(now.checked_sub(ago).unwrap_or(epoch).max(epoch)))
         }
         Err(_) => Err(Problem::invalid(format!(
-            "{name}: {text:?} is no time: write one of RFC 3339 such as 2026-11-22T15:00:00Z, or how \
+            "{name}: {text:?} is not a time: write RFC 3339, such as 2026-11-22T15:00:00Z, or how \
              long ago such as 1h"
         ))),
     }
 }
 
-/// Reads a time of RFC 3339 with `Z` or an offset; a `+` that a query turned into a space is one.
+/// Parses an RFC 3339 time with `Z` or an offset; accepts a `+` that a query turned into a space.
 fn rfc3339(text: &str) -> Option<SystemTime> {
     if let Ok(time) = humantime::parse_rfc3339(text) {
         return Some(time);
@@ -183,7 +185,7 @@ fn rfc3339(text: &str) -> Option<SystemTime> {
 /// The longest duration: deadlines are `now` plus a duration, and that must not overflow.
 const LONGEST: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
 
-/// Reads a duration.
+/// Parses a duration.
 pub(super) fn duration(name: &str, text: &str) -> Result<Duration, Problem> {
     match humantime::parse_duration(text) {
         Ok(duration) if duration <= LONGEST => Ok(duration),
