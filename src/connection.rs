@@ -39,6 +39,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Instant, SystemTime};
 
 use futures_util::task::AtomicWaker;
+use tracing::Span;
 
 use crate::protocol::closing_handshake::{ClosePolicy, ClosingHandshake, ReplyPolicy};
 use crate::runtime::now;
@@ -68,6 +69,9 @@ pub(crate) struct Connection {
     pub(crate) opened: Instant,
     /// The other leg of a relay.
     pub(crate) relay_peer: OnceLock<ConnectionId>,
+    /// The context of its log lines. At level debug, so that it costs no more than a look at a flag
+    /// where only `info` and above are logged.
+    pub(crate) span: Span,
 
     // Messages.
     pub(crate) outbox: Outbox,
@@ -127,9 +131,16 @@ impl Connection {
             reply,
             signature: settings.close.reason_id.then(|| id.short()),
         };
+        let span = tracing::debug_span!(
+            "connection",
+            connection.id = %id,
+            route = origin.route.as_deref(),
+            peer = origin.peer.as_deref(),
+        );
         Self {
             id,
             node,
+            span,
             origin,
             role,
             opened_at: SystemTime::now(),
@@ -179,10 +190,11 @@ impl Connection {
     /// Sends what a message is to be answered, also where only the two ends of a relay may send.
     pub(crate) fn answer(&self, reply: &Message, now: Instant) {
         if self.outbox.try_push_kept(reply, now).is_err() {
-            tracing::debug!(
-                connection = %self.id,
-                "an answer was left out: the outbox is full, or the connection closes"
-            );
+            self.span.in_scope(|| {
+                tracing::debug!(
+                    "an answer was left out: the outbox is full, or the connection closes"
+                );
+            });
         }
     }
 

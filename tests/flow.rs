@@ -21,6 +21,7 @@ mod flow {
     mod sending;
     mod stage;
     mod stopping_and_going_on;
+    mod tracing_spans;
     mod upgrading;
     mod waiting_for_itself;
 }

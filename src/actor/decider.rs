@@ -10,6 +10,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::task::JoinHandle;
+use tracing::Instrument;
 
 use super::backend::Backend;
 use super::failure::ConnectionFailure;
@@ -80,7 +81,7 @@ impl Actor for Decider {
     ) -> Result<(), ActorProcessingErr> {
         // It is the last message of the mover: everything else was handled before.
         let released = matches!(message, ConnectionMessage::Released);
-        deciding.handle(message);
+        deciding.connection.span.in_scope(|| deciding.handle(message));
         if !released {
             return Ok(());
         }
@@ -113,6 +114,7 @@ impl Deciding {
         let (state, cause) = (handshake.state(), handshake.cause());
         drop(handshake);
         if state != before {
+            tracing::debug!(%state, %cause, "the closing handshake has changed its state");
             let closing = Closing { id: connection.id, state, cause, at: SystemTime::now() };
             self.publisher.closing(closing);
         }
@@ -149,13 +151,15 @@ struct MoverTask(JoinHandle<()>);
 
 impl MoverTask {
     fn spawn(mover: Mover, connection: Arc<Connection>) -> Self {
+        let span = connection.span.clone();
         let guard = ReleaseGuard(connection);
-        Self(tokio::spawn(async move {
+        let moving = async move {
             let guard = guard;
             guard.0.own_waits.run_here();
             mover.await;
             drop(guard);
-        }))
+        };
+        Self(tokio::spawn(moving.instrument(span)))
     }
 }
 
