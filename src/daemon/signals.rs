@@ -36,14 +36,14 @@ impl Signals {
                 _ = self.terminate.recv() => return "TERM",
                 _ = self.interrupt.recv() => return "INT",
                 _ = self.hang_up.recv() => {
-                    warn!("ignored SIGHUP: this version cannot reload its configuration; restart instead");
+                    warn!("SIGHUP was ignored: reloading the configuration is not in this version; restart instead");
                     continue;
                 }
                 _ = usr1.1.recv() => usr1.0,
                 _ = usr2.1.recv() => usr2.0,
                 _ = alarm.1.recv() => alarm.0,
             };
-            info!("ignored SIG{ignored}: send SIGTERM to stop the daemon");
+            info!("SIG{ignored} was ignored: send SIGTERM to stop the daemon");
         }
     }
 }

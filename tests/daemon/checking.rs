@@ -38,7 +38,7 @@ async fn what_the_configuration_names_is_looked_at() {
     let at = |key: &str, path: &std::path::Path| format!("{key}={:?}", path.to_str().unwrap());
     let dialer = r#"dialers=[{name="f",url="wss://f",backend={kind="none"},ca_file="/nonexistent/ca",headers={a={file="/nonexistent/a"}}}]"#;
     for (set, words) in [
-        (at("ledger.path", &file), &["ledger.path", "not a ledger"][..]),
+        (at("ledger.path", &file), &["ledger.path", "not a usable ledger"][..]),
         (at("ledger.path", &file.join("x")), &["ledger.path"]),
         (at("control.token_file", &file.with_file_name("none")), &["control.token_file"]),
         (

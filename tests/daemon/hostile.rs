@@ -399,7 +399,7 @@ async fn more_connections_than_descriptors_are_not_promised() {
         let lines = daemon.log();
         let few = lines.iter().filter(|line| line.contains("few connections: raise LimitNOFILE"));
         assert_eq!(few.count(), 1 - warned, "whoever set it knows");
-        let warnings = lines.iter().filter(|line| line.contains("limits.max_connections is more"));
+        let warnings = lines.iter().filter(|line| line.contains("limits.max_connections exceeds"));
         assert_eq!(warnings.count(), warned);
     }
 }
