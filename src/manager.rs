@@ -23,7 +23,6 @@
 
 mod adopting;
 mod builder;
-mod core;
 mod dialers;
 mod dialling;
 mod relays;
@@ -32,8 +31,11 @@ mod streams;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+
+use tokio::task::JoinSet;
 
 pub use crate::actor::backend::{
     Backend, CloseReply, Handler, HandlerFailure, ReceiveError, Receiver,
@@ -55,16 +57,31 @@ pub use dialling::{Dial, DialError};
 pub use relays::{DrainBackendError, NoBackend};
 pub use streams::{EndingStream, EventStream};
 
+use crate::connection::budget::MemoryBudget;
+use crate::draining::drain;
+use crate::draining::job::Jobs;
 use crate::ledger::Health;
+use crate::listening::listener::{Listener, Listeners};
+use crate::node::Node;
 use crate::node::adoption::Adoption;
+use crate::node::adoption::SupervisorMessage;
+use crate::node::broadcast::send_to_all;
 use crate::policy::trimming::Sample;
+use crate::protocol::closing_handshake::Input;
 use crate::protocol::closing_handshake::ReplyPolicy;
+use crate::runtime::tasks::Owned;
+use crate::transport::bind::{self, Arrivals};
 use crate::vocabulary::{
     BackendStatus, Census, ConnectionId, ConnectionName, DialerStatus, DrainProgress, HttpCensus,
     ListenAddress, Message, Origin, Requester,
 };
-use core::Core;
+use crate::vocabulary::{Cause, Selector};
 use dialers::Dialers;
+use relays::Relays;
+
+/// How long the end of a supervisor waits for the last endings to be told: for longer than a ledger
+/// takes to find its disk stalled, as shipped.
+const LEDGER_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Owns connections, inbound and outbound, one supervised actor each.
 ///
@@ -74,16 +91,27 @@ use dialers::Dialers;
 /// well before, or shut down.
 #[derive(Debug, Clone)]
 pub struct Supervisor {
-    core: Arc<Core>,
-    /// Its tasks hold the core, and this holds them: they end with the last clone.
+    inner: Arc<Inner>,
+    /// The tasks of its dialers end with the last clone.
     dialers: Arc<Dialers>,
 }
 
-impl Supervisor {
-    pub(crate) fn from_core(core: Core, dials_per_second: u64) -> Self {
-        Self { core: Arc::new(core), dialers: Arc::new(Dialers::new(dials_per_second)) }
-    }
+/// What the clones of a supervisor and its dials share.
+struct Inner {
+    node: Arc<Node>,
+    handshake_timeout: Duration,
+    max_connections: u64,
+    drains: Arc<Jobs>,
+    /// The drain that was started and left to itself.
+    drainer: Mutex<JoinSet<DrainReport>>,
+    budget: Arc<MemoryBudget>,
+    /// Frees memory when it is used up.
+    _relief: Owned,
+    relays: Relays,
+    listeners: Listeners,
+}
 
+impl Supervisor {
     /// Listens on an address; the first route that matches takes a connection.
     ///
     /// The supervisor owns the listener: it accepts until [`ListenerHandle::stop`] or
@@ -97,7 +125,23 @@ impl Supervisor {
         address: &ListenAddress,
         routes: Vec<Route>,
     ) -> Result<ListenerHandle, ListenError> {
-        self.core.listen(name, address, routes)
+        let entered = routes.clone();
+        let listener = Listener {
+            name: name.to_owned(),
+            node: Arc::clone(&self.inner.node),
+            routes,
+            timeout: self.inner.handshake_timeout,
+            records: self.inner.node.records.clone(),
+            max_connections: self.inner.max_connections,
+            budget: Arc::clone(&self.inner.budget),
+        };
+        let handle = self.inner.listeners.start(listener, || {
+            let acceptor = bind::bind(address)?;
+            let address = acceptor.local_addr().unwrap_or_else(|_| address.clone());
+            Ok((Arrivals::new(acceptor), address))
+        })?;
+        entered.iter().for_each(|route| self.inner.relays.enter(route));
+        Ok(handle)
     }
 
     /// Takes over a connection, with a backend for its messages; see [`Upgrade`] for those that
@@ -122,7 +166,7 @@ impl Supervisor {
             backend,
             place: None,
         };
-        self.core.adopt(adoption).await
+        self.inner.node.adopt(adoption).await
     }
 
     /// Takes over a connection whose messages are taken from a [`Receiver`].
@@ -159,7 +203,7 @@ impl Supervisor {
     /// # Errors
     /// A name that is taken, a URL that cannot be dialled, or [`ShutDown`].
     pub fn keep(&self, options: DialerOptions) -> Result<DialerHandle, KeepError> {
-        self.dialers.keep(&self.core, options)
+        self.dialers.keep(&self.inner.node, options)
     }
 
     /// Returns a dialer by its name.
@@ -178,49 +222,49 @@ impl Supervisor {
         self.dialers.all()
     }
 
-    /// Dials a `ws://` or `wss://` URL, once; see [`Dial`].
-    pub fn dial(&self, url: &str) -> Dial {
-        Dial::new(Arc::clone(&self.core), url)
-    }
-
     /// Returns a connection that is open.
     pub fn connection(&self, id: ConnectionId) -> Option<ConnectionHandle> {
-        self.core.connection(id)
+        self.inner.node.registry.get(id).map(ConnectionHandle::new)
     }
 
     /// Returns a connection that is open, by its id or by the last 12 digits of it.
     pub fn find(&self, name: ConnectionName) -> Option<ConnectionHandle> {
-        self.core.find(name)
+        match name {
+            ConnectionName::Id(id) => self.connection(id),
+            ConnectionName::Short(_) => {
+                self.connections().into_iter().find(|connection| name.names(connection.id()))
+            }
+        }
     }
 
     /// Returns the name of the node.
     pub fn node(&self) -> &str {
-        self.core.name()
+        &self.inner.node.name
     }
 
     /// Returns how the ledger fares.
     pub fn ledger_health(&self) -> Health {
-        self.core.ledger_health()
+        self.inner.node.publisher.ledger().health()
     }
 
     /// Returns for how long the oldest entry that is not yet durable has been waiting.
     pub fn ledger_lag(&self) -> Duration {
-        self.core.ledger_lag()
+        self.inner.node.publisher.ledger().lag()
     }
 
     /// Tells whether new connections are refused, because it drains or is about to stop.
     pub fn is_draining(&self) -> bool {
-        self.core.is_draining()
+        self.inner.node.is_draining()
     }
 
     /// Returns why new connections are refused, if they are.
     pub fn not_accepting(&self) -> Option<NotAccepting> {
-        self.core.not_accepting()
+        self.inner.node.not_accepting()
     }
 
     /// Returns all connections that are open.
     pub fn connections(&self) -> Vec<ConnectionHandle> {
-        self.core.connections()
+        self.inner.node.registry.all().into_iter().map(ConnectionHandle::new).collect()
     }
 
     /// Sends one message to all connections that `select` says yes to.
@@ -233,12 +277,14 @@ impl Supervisor {
         message: impl Into<Message>,
         select: impl Fn(&Origin) -> bool,
     ) -> BroadcastReport {
-        self.core.broadcast(message.into(), select)
+        let mut selected = self.inner.node.registry.oldest_first();
+        selected.retain(|connection| select(&connection.origin));
+        send_to_all(selected, message.into())
     }
 
     /// Returns the books: opened = open + ended, at every instant.
     pub fn accounting(&self) -> Accounting {
-        self.core.accounting()
+        self.inner.node.registry.accounting()
     }
 
     /// Counts all connections by direction, route, state and ending; each line of it balances.
@@ -246,33 +292,42 @@ impl Supervisor {
     /// It looks at every connection: 5 to 15 ms where there are 20,000, in which others come and go
     /// freely. Do not call it where messages are moved.
     pub fn census(&self) -> Census {
-        self.core.census()
+        Census {
+            memory_used: self.inner.budget.used(),
+            memory_limit: self.inner.budget.limit(),
+            ..self.inner.node.registry.census()
+        }
     }
 
     /// Counts the plain HTTP that is passed on to applications.
     pub fn http(&self) -> HttpCensus {
-        self.core.http()
+        self.inner.node.plain.census()
     }
 
     /// Takes a look at what connections and attempts take; peaks are told once.
     pub(crate) fn look_at_memory(&self) -> Sample {
-        self.core.look_at_memory()
+        Sample {
+            open: self.accounting().open,
+            charged: self.inner.budget.used(),
+            peak: self.inner.budget.take_peak(),
+            attempts: self.inner.budget.attempted(),
+        }
     }
 
     /// Returns the events from now on.
     pub fn events(&self) -> EventStream {
-        EventStream::new(self.core.subscribe())
+        EventStream::new(self.inner.node.publisher.subscribe())
     }
 
     /// Returns the endings from now on, failed attempts included; it loses none silently, and ends when
     /// the supervisor has shut down.
     pub fn endings(&self) -> EndingStream {
-        EndingStream::new(self.core.endings())
+        EndingStream::new(self.inner.node.publisher.endings())
     }
 
     /// Refuses new connections from now on, with 503; the open ones go on.
     pub fn refuse_new(&self) {
-        self.core.refuse_new();
+        self.inner.node.refuse_new(NotAccepting::Asked);
     }
 
     /// Refuses new connections and closes all that are open, paced, within a bounded time.
@@ -280,7 +335,9 @@ impl Supervisor {
     /// # Cancel safety
     /// Dropped, it closes no further connections; those that were asked close all the same.
     pub async fn drain(&self, options: DrainOptions) -> DrainReport {
-        self.core.drain(options).await
+        let job = self.inner.drains.take_over(options);
+        drain::drain(&self.inner.node, &self.inner.drains, drain::prepare(&self.inner.node, job))
+            .await
     }
 
     /// Begins a drain and returns at once; it goes on by itself.
@@ -292,12 +349,20 @@ impl Supervisor {
     /// # Errors
     /// [`DrainUnderWay`]: there is one at a time.
     pub fn start_drain(&self, options: DrainOptions) -> Result<Arc<DrainProgress>, DrainUnderWay> {
-        self.core.start_drain(options)
+        let job = self.inner.drains.begin(options)?;
+        let prepared = drain::prepare(&self.inner.node, Arc::clone(&job));
+        let progress = job.progress(&self.inner.node.registry);
+        let (node, drains) = (Arc::clone(&self.inner.node), Arc::clone(&self.inner.drains));
+        let mut drainer = self.inner.drainer.lock().unwrap_or_else(PoisonError::into_inner);
+        // The one before is over, or this one would not have begun.
+        *drainer = JoinSet::new();
+        drainer.spawn(async move { drain::drain(&node, &drains, prepared).await });
+        Ok(Arc::new(progress))
     }
 
     /// Returns how the applications behind relays fare, by the names of their routes.
     pub fn backends(&self) -> Vec<BackendStatus> {
-        self.core.backends()
+        self.inner.relays.statuses()
     }
 
     /// Sends no new clients to an application of a route, the `number`th from 0, and drains those
@@ -312,7 +377,21 @@ impl Supervisor {
         number: usize,
         options: DrainOptions,
     ) -> Result<Arc<DrainProgress>, DrainBackendError> {
-        self.core.drain_backend(route, number, options)
+        let entry = self.inner.relays.get(route)?;
+        let was_draining = entry.drain(number)?;
+        let select = Selector {
+            route: Some(route.to_owned()),
+            upstream: entry.url(number),
+            upstream_number: Some(number),
+            ..Selector::default()
+        };
+        self.start_drain(DrainOptions { select, ..options }).map_err(|error| {
+            if !was_draining {
+                // There is such an application: it was just found.
+                let _ = entry.resume(number);
+            }
+            error.into()
+        })
     }
 
     /// Sends new clients to an application again, as if it had never failed. A drain that closes
@@ -321,12 +400,12 @@ impl Supervisor {
     /// # Errors
     /// There is no such application.
     pub fn resume_backend(&self, route: &str, number: usize) -> Result<(), NoBackend> {
-        self.core.resume_backend(route, number)
+        Ok(self.inner.relays.get(route)?.resume(number)?)
     }
 
     /// Returns how far the drain is that runs, or what the last one came to.
     pub fn drain_progress(&self) -> Option<Arc<DrainProgress>> {
-        self.core.drain_progress()
+        self.inner.drains.progress(&self.inner.node.registry).map(Arc::new)
     }
 
     /// Calls off the drain that runs: it closes no further connections; those that were asked close
@@ -335,18 +414,23 @@ impl Supervisor {
     ///
     /// Returns `None` if there is nothing to call off; what a signal began goes on.
     pub fn cancel_drain(&self) -> Option<Arc<DrainProgress>> {
-        self.core.cancel_drain()
+        self.inner.drains.cancel(&self.inner.node).map(Arc::new)
     }
 
     /// Waits until it has ended: it was shut down, or its actor died, and every connection with it.
     /// Cancel safe.
     pub async fn gone(&self) {
-        self.core.gone().await;
+        // Without a timeout there is no error.
+        let _ = self.inner.node.supervisor.wait(None).await;
     }
 
     /// Aborts all connections, as a second signal does.
     pub fn abort_all(&self, by: Option<Requester>) {
-        self.core.abort_all(by);
+        self.inner.node.refuse_new(NotAccepting::Asked);
+        for connection in self.inner.node.registry.all() {
+            let input = Input::Abort { cause: Cause::Drain, by: by.clone() };
+            connection.report(input);
+        }
     }
 
     /// Drains, then ends the supervisor itself, its listeners and its dialers.
@@ -354,11 +438,50 @@ impl Supervisor {
     /// After that [`Supervisor::dial`], [`Supervisor::keep`], [`Supervisor::listen`] and
     /// [`Supervisor::adopt`] fail with [`ShutDown`].
     pub async fn shutdown(&self, options: DrainOptions) -> DrainReport {
-        self.core.begin_stop();
+        self.inner.begin_stop();
         let report = self.drain(options).await;
-        self.core.shut();
+        self.inner.node.shut();
         self.dialers.end().await;
-        self.core.stop().await;
+        self.stop().await;
         report
+    }
+
+    /// Ends the listeners and the supervisor's actor, and waits until the last endings are recorded.
+    async fn stop(&self) {
+        // Whoever is still in the opening handshake is cut off, and recorded.
+        self.inner.listeners.close().await;
+        let actor = &self.inner.node.supervisor;
+        // An error says that it has ended already.
+        let _ = actor.cast(SupervisorMessage::Stop);
+        let patience = Some(Duration::from_secs(5));
+        if actor.wait(patience).await.is_err() {
+            // A handler that never lets its thread go; its connection gets its ending all the same.
+            let _ = actor.stop_and_wait(None, patience).await;
+        }
+        // The last endings are with the ledger, which bounds its own waits.
+        let _ = tokio::time::timeout(LEDGER_PATIENCE, self.inner.node.publisher.none_open()).await;
+        self.inner.node.publisher.observed().await;
+        self.inner.node.publisher.end();
+    }
+}
+
+impl Inner {
+    /// Refuses new connections for good: the supervisor is about to end.
+    fn begin_stop(&self) {
+        self.node.refuse_new(NotAccepting::Stopping);
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.begin_stop();
+        let _ = self.node.supervisor.cast(SupervisorMessage::Stop);
+    }
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let accounting = self.node.registry.accounting();
+        f.debug_struct("Inner").field("accounting", &accounting).finish_non_exhaustive()
     }
 }

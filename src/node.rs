@@ -23,6 +23,7 @@ use tokio::sync::{Notify, oneshot, watch};
 
 use crate::connection::handle::ConnectionHandle;
 use crate::policy::admission::{Admission, AdmissionLimits, NotAdmitted};
+use crate::settings::Records;
 use crate::vocabulary::{CloseCode, CloseFrame, Ending, Limit, OpenFailure};
 use adoption::{Adoption, Pair, SupervisorMessage};
 use attempt::{Attempt, Recorder, Unclaimed};
@@ -37,6 +38,8 @@ pub(crate) struct Node {
     pub(crate) registry: Arc<Registry>,
     pub(crate) publisher: Arc<Publisher>,
     pub(crate) admission: Arc<Mutex<Admission>>,
+    /// What of a request is recorded where nothing else is said.
+    pub(crate) records: Records,
     pub(crate) supervisor: ActorRef<SupervisorMessage>,
     recorder: Arc<Recorder>,
     /// Clients whose requests are passed on as plain HTTP.
@@ -77,6 +80,7 @@ impl Node {
         registry: Arc<Registry>,
         publisher: Arc<Publisher>,
         limits: AdmissionLimits,
+        records: Records,
         supervisor: ActorRef<SupervisorMessage>,
     ) -> Self {
         let admission = Arc::new(Mutex::new(Admission::new(limits, crate::runtime::now())));
@@ -91,6 +95,7 @@ impl Node {
             registry,
             publisher,
             admission,
+            records,
             supervisor,
             recorder,
             plain,

@@ -9,7 +9,7 @@ use super::reserved::{Auth, Tls};
 use crate::settings::patterns::host;
 use crate::settings::{
     ConnectionSettings, OriginPattern, PathPattern, RouteClose, RouteKeepalive, RouteLimits,
-    TagTemplate, host_matches, origin_allowed,
+    TagTemplate,
 };
 use crate::vocabulary::ListenAddress;
 
@@ -117,17 +117,6 @@ pub struct Route {
 }
 
 impl Route {
-    /// Returns whether the route takes a request for `path` (without its query) at `host` (as the
-    /// `Host` header has it, port included).
-    pub fn matches(&self, host: Option<&str>, path: &str) -> bool {
-        host_matches(self.host.as_deref(), host) && self.path.matches(path)
-    }
-
-    /// Returns whether a page of `origin` may connect; `None` is a request without the header.
-    pub fn allows_origin(&self, origin: Option<&str>) -> bool {
-        origin_allowed(&self.origins, origin)
-    }
-
     /// Returns what holds for the route's connections: the sections of the configuration, overridden
     /// key by key.
     pub fn settings(&self, sections: &ConnectionSettings) -> ConnectionSettings {
@@ -157,34 +146,5 @@ impl Default for Route {
             keepalive: RouteKeepalive::default(),
             close: RouteClose::default(),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_host_matches_whatever_its_port_and_case() {
-        let route = Route { host: Some("example.org".to_owned()), ..Route::default() };
-        assert!(route.matches(Some("example.org"), "/echo"));
-        assert!(route.matches(Some("Example.ORG:8080"), "/echo"));
-        assert!(!route.matches(Some("example.net"), "/echo"));
-        assert!(!route.matches(None, "/echo"));
-        assert!(!route.matches(Some("example.org"), "/other"));
-        assert!(Route::default().matches(None, "/echo"));
-        let route = Route { host: Some("[::1]".to_owned()), ..Route::default() };
-        assert!(route.matches(Some("[::1]"), "/echo"));
-        assert!(route.matches(Some("[::1]:8080"), "/echo"));
-    }
-
-    #[test]
-    fn a_list_of_origins_stops_browsers_only() {
-        let origins = vec!["https://example.org".parse().unwrap()];
-        let route = Route { origins, ..Route::default() };
-        assert!(route.allows_origin(None));
-        assert!(route.allows_origin(Some("https://example.org")));
-        assert!(!route.allows_origin(Some("null")));
-        assert!(Route::default().allows_origin(Some("https://example.net")));
     }
 }

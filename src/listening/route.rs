@@ -213,3 +213,36 @@ impl fmt::Debug for Route {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn echo() -> Route {
+        Route::echo("/echo").unwrap()
+    }
+
+    #[test]
+    fn a_host_matches_whatever_its_port_and_case() {
+        let route = Route { host: Some("example.org".to_owned()), ..echo() };
+        assert!(route.matches(Some("example.org"), "/echo"));
+        assert!(route.matches(Some("Example.ORG:8080"), "/echo"));
+        assert!(!route.matches(Some("example.net"), "/echo"));
+        assert!(!route.matches(None, "/echo"));
+        assert!(!route.matches(Some("example.org"), "/other"));
+        assert!(echo().matches(None, "/echo"));
+        let route = Route { host: Some("[::1]".to_owned()), ..echo() };
+        assert!(route.matches(Some("[::1]"), "/echo"));
+        assert!(route.matches(Some("[::1]:8080"), "/echo"));
+    }
+
+    #[test]
+    fn a_list_of_origins_stops_browsers_only() {
+        let origins = vec!["https://example.org".parse().unwrap()];
+        let route = Route { origins, ..echo() };
+        assert!(route.allows_origin(None));
+        assert!(route.allows_origin(Some("https://example.org")));
+        assert!(!route.allows_origin(Some("null")));
+        assert!(echo().allows_origin(Some("https://example.net")));
+    }
+}

@@ -1,11 +1,25 @@
 //! Configures a supervisor.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+
+use ractor::Actor;
+
 use std::time::Duration;
 
-use super::Supervisor;
+use super::dialers::Dialers;
+use super::relays::Relays;
+use super::{Inner, Supervisor};
+use crate::connection::budget::MemoryBudget;
 use crate::ledger::{InMemory, Ledger};
-use crate::manager::core::{Core, Parts};
+use crate::listening::listener::Listeners;
+use crate::node::Node;
+use crate::node::commits::Publisher;
+use crate::node::endings::EndingReaders;
+use crate::node::registry::Registry;
+use crate::node::relief::relieve;
+use crate::node::supervisor::{Supervising, SupervisorActor};
+use crate::runtime::tasks::{Owned, Task};
+
 use crate::node::endings::BACKLOG as ENDING_BACKLOG;
 use crate::node::observing::Observer;
 use crate::policy::admission::AdmissionLimits;
@@ -38,6 +52,12 @@ impl Supervisor {
     /// Configures a supervisor.
     pub fn builder() -> Builder {
         Builder::default()
+    }
+}
+
+impl StartError {
+    fn observer(error: std::io::Error) -> Self {
+        Self(format!("the system has no thread for its observer ({error})"))
     }
 }
 
@@ -127,17 +147,39 @@ impl Builder {
     /// # Errors
     /// [`StartError`] if its actor could not be started.
     pub async fn start(self) -> Result<Supervisor, StartError> {
-        let core = Core::start(Parts {
-            name: self.node,
-            ledger: self.ledger,
-            observer: self.observer,
-            ending_backlog: self.ending_backlog,
-            memory: self.memory,
-            admission: self.admission,
-            handshake_timeout: self.handshake_timeout,
-            records: self.records,
+        let name: Arc<str> = self.node.into();
+        let registry = Arc::new(Registry::default());
+        let readers = EndingReaders::new(self.ending_backlog);
+        let publisher = Publisher::new(Arc::clone(&registry), self.ledger, self.observer, readers)
+            .map_err(StartError::observer)?;
+        let budget = Arc::new(MemoryBudget::new(self.memory));
+        let supervising = Supervising::new(
+            Arc::clone(&name),
+            Arc::clone(&registry),
+            Arc::clone(&publisher),
+            Arc::clone(&budget),
+        );
+        let (supervisor, _task) = SupervisorActor::spawn(None, SupervisorActor, supervising)
+            .await
+            .map_err(|error| StartError(error.to_string()))?;
+        let (of_all, connections) = (Arc::clone(&budget), Arc::clone(&registry));
+        let relief = Owned::spawn(async move {
+            let mut task = Task::new("relief of memory");
+            task.keep(|| relieve(Arc::clone(&of_all), Arc::clone(&connections))).await;
         });
-        let core = core.await.map_err(|error| StartError(error.to_string()))?;
-        Ok(Supervisor::from_core(core, self.dials_per_second))
+        let node = Node::new(name, registry, publisher, self.admission, self.records, supervisor);
+        let inner = Inner {
+            node: Arc::new(node),
+            handshake_timeout: self.handshake_timeout,
+            max_connections: self.admission.max_connections,
+            drains: Arc::default(),
+            drainer: Mutex::default(),
+            budget,
+            _relief: relief,
+            relays: Relays::default(),
+            listeners: Listeners::default(),
+        };
+        let dialers = Arc::new(Dialers::new(self.dials_per_second));
+        Ok(Supervisor { inner: Arc::new(inner), dialers })
     }
 }

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::connection::handle::ConnectionHandle;
-use crate::manager::core::Core;
+use crate::node::Node;
 use crate::node::ShutDown;
 use crate::policy::reconnect::DialBudget;
 use crate::transport::dial::InvalidUrl;
@@ -63,7 +63,7 @@ impl Dialers {
 
     pub(super) fn keep(
         &self,
-        core: &Arc<Core>,
+        node: &Arc<Node>,
         options: DialerOptions,
     ) -> Result<DialerHandle, KeepError> {
         let plan = Arc::new(Plan::try_from(options)?);
@@ -71,7 +71,7 @@ impl Dialers {
         let mut kept = self.kept();
         let mut tasks = lock(&self.tasks);
         // Looked at with the tasks in hand: those that are there now are ended by a shutdown.
-        if core.is_shut() {
+        if node.is_shut() {
             return Err(ShutDown.into());
         }
         if kept.contains_key(&name) {
@@ -79,7 +79,7 @@ impl Dialers {
         }
         let status = DialerStatus {
             name: Arc::clone(&name),
-            url: plan.target.masked_url(core).into(),
+            url: plan.target.masked_url(node).into(),
             phase: DialerPhase::Connecting,
             why: None,
             since: SystemTime::now(),
@@ -99,7 +99,7 @@ impl Dialers {
             over: watch::Sender::default(),
         });
         let handle = DialerHandle { shared: Arc::clone(&shared) };
-        let keeper = Keeper::new(Arc::clone(core), plan, shared, Arc::clone(&self.gate));
+        let keeper = Keeper::new(Arc::clone(node), plan, shared, Arc::clone(&self.gate));
         // Those that were removed have ended.
         while tasks.try_join_next().is_some() {}
         tasks.spawn(keeper.run());

@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 
+use super::{Inner, Supervisor};
 use crate::actor::backend::{Backend, Receiver};
 use crate::connection::handle::ConnectionHandle;
-use crate::manager::core::Core;
 use crate::node::ShutDown;
 use crate::protocol::closing_handshake::ReplyPolicy;
 #[cfg(feature = "relay")]
@@ -27,7 +27,7 @@ pub(super) use target::Target;
 /// Dials a URL, as set up; [`Dial::receive`], [`Dial::reply`] or [`Dial::open`] does it.
 #[must_use]
 pub struct Dial {
-    core: Arc<Core>,
+    inner: Arc<Inner>,
     target: Target,
 }
 
@@ -43,9 +43,16 @@ pub enum DialError {
     ShutDown(#[from] ShutDown),
 }
 
+impl Supervisor {
+    /// Dials a `ws://` or `wss://` URL, once; see [`Dial`].
+    pub fn dial(&self, url: &str) -> Dial {
+        Dial::new(Arc::clone(&self.inner), url)
+    }
+}
+
 impl Dial {
-    pub(super) fn new(core: Arc<Core>, url: &str) -> Self {
-        Self { core, target: Target::new(url) }
+    pub(super) fn new(inner: Arc<Inner>, url: &str) -> Self {
+        Self { inner, target: Target::new(url) }
     }
 
     /// Adds a header line to the request, such as `Authorization`; it is never recorded.
@@ -108,12 +115,12 @@ impl Dial {
     /// # Cancel safety
     /// A dropped future gives the attempt up.
     pub async fn open(self, backend: Backend) -> Result<ConnectionHandle, DialError> {
-        if self.core.is_shut() {
+        if self.inner.node.is_shut() {
             return Err(ShutDown.into());
         }
-        let connected = self.target.connect(&self.core, backend.name()).await;
+        let connected = self.target.connect(&self.inner.node, backend.name()).await;
         let connected = connected.map_err(DialError::Failed)?;
-        Ok(connected.adopt(&self.core, backend, &[]).await?)
+        Ok(connected.adopt(&self.inner.node, backend, &[]).await?)
     }
 
     /// Asks an application, then dials, and passes frames between the two.

@@ -464,6 +464,7 @@ fn relay_the_rest_is_the_last_route() {
     let config = with("ws://127.0.0.1:3000").unwrap();
     let last = config.routes.last().unwrap();
     assert_eq!((config.routes.len(), last.name.as_str()), (2, "relay"));
-    assert!(last.matches(None, "/") && last.matches(None, "/any/thing"));
+    assert_eq!(last.host, None);
+    assert!(last.path.matches("/") && last.path.matches("/any/thing"));
     assert!(matches!(with("3000"), Err(ConfigError::Assignment { .. })));
 }

@@ -19,7 +19,7 @@ use super::live::{Due, Live, LiveNews};
 use super::plan::Plan;
 use super::shared::{Gate, Shared, Wishes, lock};
 use crate::connection::handle::ConnectionHandle;
-use crate::manager::core::Core;
+use crate::node::Node;
 use crate::node::NotAccepting;
 use crate::policy::reconnect::{GiveUp, NextStep, Reconnect};
 use crate::runtime::now;
@@ -31,7 +31,7 @@ use attempt::{Attempt, Attempted, attempt};
 
 /// Keeps one dialer's connection.
 pub(super) struct Keeper {
-    core: Arc<Core>,
+    node: Arc<Node>,
     plan: Arc<Plan>,
     shared: Arc<Shared>,
     gate: Arc<Gate>,
@@ -100,7 +100,7 @@ enum News {
 
 impl Keeper {
     pub(super) fn new(
-        core: Arc<Core>,
+        node: Arc<Node>,
         plan: Arc<Plan>,
         shared: Arc<Shared>,
         gate: Arc<Gate>,
@@ -108,7 +108,7 @@ impl Keeper {
         Self {
             wishes: shared.wishes.subscribe(),
             heeded: Wishes::default(),
-            draining: core.draining(),
+            draining: node.draining(),
             reconnect: Reconnect::new(plan.reconnect.clone()),
             current: None,
             next: Next::Idle,
@@ -117,7 +117,7 @@ impl Keeper {
             gap_since: None,
             opened: 0,
             gaps: 0,
-            core,
+            node,
             plan,
             shared,
             gate,
@@ -189,10 +189,10 @@ impl Keeper {
 
     /// Begins an attempt.
     fn dial(&mut self) {
-        let (core, plan, gate) =
-            (Arc::clone(&self.core), Arc::clone(&self.plan), Arc::clone(&self.gate));
+        let (node, plan, gate) =
+            (Arc::clone(&self.node), Arc::clone(&self.plan), Arc::clone(&self.gate));
         let (wishes, draining) = (self.wishes.clone(), self.draining.clone());
-        let attempt = Box::pin(attempt(core, plan, gate, wishes, draining));
+        let attempt = Box::pin(attempt(node, plan, gate, wishes, draining));
         self.next = Next::Dialling { attempt, unwanted: None };
     }
 

@@ -12,7 +12,7 @@ use super::secrets;
 use super::under_way::UnderWay;
 use crate::actor::backend::Backend;
 use crate::connection::handle::ConnectionHandle;
-use crate::manager::core::Core;
+use crate::node::Node;
 use crate::node::ShutDown;
 use crate::node::adoption::Adoption;
 use crate::relay::{NotWaiting, Relay, Waiting};
@@ -90,8 +90,8 @@ impl Target {
     }
 
     /// Returns the URL as it may be recorded.
-    pub(in crate::manager) fn masked_url(&self, core: &Core) -> String {
-        let records = core.records();
+    pub(in crate::manager) fn masked_url(&self, node: &Node) -> String {
+        let records = &node.records;
         records.recorded_url(&self.url)
     }
 
@@ -101,12 +101,12 @@ impl Target {
     /// Dropping the future calls the attempt off, which is recorded.
     pub(in crate::manager) async fn connect(
         &self,
-        core: &Core,
+        node: &Node,
         backend: &str,
     ) -> Result<Connected, Arc<Ending>> {
         let id = ConnectionId::new();
-        let mut under_way = UnderWay::new(core, &self.settings, self.origin(core, backend));
-        match self.attempt(core, id, &mut under_way).await {
+        let mut under_way = UnderWay::new(node, &self.settings, self.origin(node, backend));
+        match self.attempt(node, id, &mut under_way).await {
             Ok((transport, read_ahead)) => {
                 let (origin, application) = under_way.opened();
                 let opened = Opened { transport, read_ahead, application };
@@ -120,22 +120,22 @@ impl Target {
     /// Records, durably, an attempt that failed before anything was dialled.
     pub(in crate::manager) async fn fail(
         &self,
-        core: &Core,
+        node: &Node,
         failure: OpenFailure,
         detail: String,
     ) -> Arc<Ending> {
-        let origin = Origin { backend: None, ..self.origin(core, "") };
-        let under_way = UnderWay::new(core, &self.settings, origin);
+        let origin = Origin { backend: None, ..self.origin(node, "") };
+        let under_way = UnderWay::new(node, &self.settings, origin);
         under_way.failed(Failure::here(failure, detail)).await
     }
 
     async fn attempt(
         &self,
-        core: &Core,
+        node: &Node,
         id: ConnectionId,
         under_way: &mut UnderWay<'_>,
     ) -> Result<(Box<dyn Transport>, Bytes), Failure> {
-        if core.is_draining() {
+        if node.is_draining() {
             return Err(Failure::here(OpenFailure::RefusedDraining, "this end is draining"));
         }
         let url: WsUrl = self
@@ -148,17 +148,17 @@ impl Target {
         let subprotocols = self.offered()?;
         let Some(relay) = &self.relay else {
             return self
-                .dial(core, (&url, proxy), subprotocols, false, &mut under_way.origin)
+                .dial(node, (&url, proxy), subprotocols, false, &mut under_way.origin)
                 .await;
         };
         let origin = &mut under_way.origin;
-        let waiting = self.await_feed(core, relay, id, &subprotocols, origin).await?;
+        let waiting = self.await_feed(node, relay, id, &subprotocols, origin).await?;
         let (subprotocols, must_agree) = match waiting.subprotocol() {
             Some(chosen) => (vec![chosen.clone()], true),
             None => (subprotocols, false),
         };
         let waiting = under_way.application.insert(waiting);
-        let dial = self.dial(core, (&url, proxy), subprotocols, must_agree, &mut under_way.origin);
+        let dial = self.dial(node, (&url, proxy), subprotocols, must_agree, &mut under_way.origin);
         let loss = tokio::select! {
             biased;
             dialled = dial => return dialled,
@@ -173,7 +173,7 @@ impl Target {
     /// Dials the server; if it must agree to a subprotocol, the one that is offered.
     async fn dial(
         &self,
-        core: &Core,
+        node: &Node,
         (url, proxy): (&WsUrl, Option<ProxyUrl>),
         subprotocols: Vec<Subprotocol>,
         must_agree: bool,
@@ -206,7 +206,7 @@ impl Target {
             upstream.status = status;
         }
         let opened = opened.map_err(|failed| Failure::from(*failed))?;
-        if core.is_draining() {
+        if node.is_draining() {
             return Err(Failure {
                 transport_end: Some(TransportEnd::Local),
                 ..Failure::here(OpenFailure::RefusedDraining, "this end has begun to drain")
@@ -230,13 +230,13 @@ impl Target {
     /// Asks the application to wait for what is about to be dialled.
     async fn await_feed(
         &self,
-        core: &Core,
+        node: &Node,
         relay: &Arc<Relay>,
         id: ConnectionId,
         subprotocols: &[Subprotocol],
         origin: &mut Origin,
     ) -> Result<Waiting, Failure> {
-        let waiting = relay.await_feed(id, subprotocols.to_vec(), core.records()).await;
+        let waiting = relay.await_feed(id, subprotocols.to_vec(), &node.records).await;
         waiting.map_err(|NotWaiting { failure, upstream, retry_after, detail }| {
             // That is where it failed; the feed's own place is in `host` and `path`.
             if upstream.is_some() {
@@ -273,8 +273,8 @@ impl Target {
         Ok(request.with_subprotocols(subprotocols))
     }
 
-    fn origin(&self, core: &Core, backend: &str) -> Origin {
-        let url = self.masked_url(core);
+    fn origin(&self, node: &Node, backend: &str) -> Origin {
+        let url = self.masked_url(node);
         let mut origin = Origin::new(Direction::Outbound);
         if let Ok(uri) = url.parse::<http::Uri>() {
             origin.host = uri.authority().map(ToString::to_string);
@@ -293,7 +293,7 @@ impl Connected {
     /// Hands it over to the supervisor, and says what is to be said first.
     pub(in crate::manager) async fn adopt(
         self,
-        core: &Core,
+        node: &Node,
         backend: Backend,
         first: &[Message],
     ) -> Result<ConnectionHandle, ShutDown> {
@@ -306,12 +306,12 @@ impl Connected {
             origin: Arc::new(origin),
             settings,
             backend,
-            place: Some(core.place_of_dialled()),
+            place: Some(node.place_of_dialled()),
         };
         if let Some(application) = opened.application {
-            return core.adopt_feed(adoption, application, inject, first.to_vec()).await;
+            return application.adopt(node, adoption, inject, first.to_vec()).await;
         }
-        let connection = core.adopt(adoption).await?;
+        let connection = node.adopt(adoption).await?;
         for message in first {
             // It ends when the connection does: a write that makes no progress has a deadline.
             if connection.send(message.clone()).await.is_err() {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::failure::Failure;
-use crate::manager::core::Core;
+use crate::node::Node;
 use crate::node::attempt::Attempt;
 use crate::relay::Waiting;
 use crate::settings::ConnectionSettings;
@@ -13,7 +13,7 @@ use crate::vocabulary::{Direction, Ending, OpenFailure, Origin, TransportEnd};
 
 /// An attempt under way. Dropped before it has opened or failed, it was called off.
 pub(super) struct UnderWay<'a> {
-    core: &'a Core,
+    node: &'a Node,
     settings: &'a ConnectionSettings,
     began: SystemTime,
     pub(super) origin: Origin,
@@ -23,9 +23,9 @@ pub(super) struct UnderWay<'a> {
 }
 
 impl<'a> UnderWay<'a> {
-    pub(super) fn new(core: &'a Core, settings: &'a ConnectionSettings, origin: Origin) -> Self {
+    pub(super) fn new(node: &'a Node, settings: &'a ConnectionSettings, origin: Origin) -> Self {
         let began = SystemTime::now();
-        Self { core, settings, began, origin, application: None, over: false }
+        Self { node, settings, began, origin, application: None, over: false }
     }
 
     /// Takes note that it has opened; from now on the connection is what is recorded.
@@ -37,14 +37,14 @@ impl<'a> UnderWay<'a> {
     /// Records that it failed, and returns the record once it is durable or cannot be.
     pub(super) async fn failed(mut self, why: Failure) -> Arc<Ending> {
         let attempt = self.end(why, "the feed did not open");
-        self.core.record_attempt_durably(attempt).await
+        self.node.record_attempt_durably(attempt).await
     }
 
     /// Closes the connection to an application that waits in vain, and returns what to record.
     fn end(&mut self, why: Failure, to_application: &str) -> Attempt {
         self.over = true;
         if let Some(application) = self.application.take() {
-            self.core.dismiss(application, &self.origin, self.settings, to_application);
+            application.dismiss(self.node, &self.origin, self.settings, to_application);
         }
         let Failure { failure, transport_end, retry_after: wait, detail } = why;
         let (origin, began) = (self.take_origin(), self.began);
@@ -61,7 +61,7 @@ impl Drop for UnderWay<'_> {
         if self.over {
             return;
         }
-        let detail = match self.core.is_draining() {
+        let detail = match self.node.is_draining() {
             true => "this end has begun to drain",
             false => "it was called off at this end before it opened",
         };
@@ -70,6 +70,6 @@ impl Drop for UnderWay<'_> {
             ..Failure::here(OpenFailure::RefusedDraining, detail)
         };
         let attempt = self.end(why, "the feed is not dialled any more");
-        self.core.record_attempt(attempt);
+        self.node.record_attempt(attempt);
     }
 }

@@ -1,4 +1,4 @@
-//! A core, a peer at the other end of a pipe, and a transport that fails when it is told to.
+//! A supervisor, a peer at the other end of a pipe, and a transport that fails when it is told to.
 
 use std::io;
 use std::pin::Pin;
@@ -14,12 +14,11 @@ use crate::actor::backend::Backend;
 use crate::connection::budget::MemoryBudget;
 use crate::connection::handle::ConnectionHandle;
 use crate::ledger::InMemory;
-use crate::manager::core::{Core, Parts};
+use crate::manager::Supervisor;
 use crate::node::adoption::Adoption;
 use crate::node::observing::Observer;
-use crate::policy::admission::AdmissionLimits;
 use crate::protocol::frame_encoder::{EncodedHeader, Opcode, apply_mask};
-use crate::settings::{ConnectionSettings, Records};
+use crate::settings::ConnectionSettings;
 use crate::transport::socket::Transport;
 use crate::vocabulary::{CloseState, Direction, Ending, Origin, Role};
 
@@ -27,7 +26,7 @@ use crate::vocabulary::{CloseState, Direction, Ending, Origin, Role};
 pub(super) const SOON: Duration = Duration::from_secs(10);
 
 pub(super) struct Bench {
-    pub(super) core: Core,
+    pub(super) supervisor: Supervisor,
     pub(super) ledger: Arc<InMemory>,
     budget: OnceLock<Arc<MemoryBudget>>,
     tasks: usize,
@@ -40,18 +39,16 @@ impl Bench {
 
     pub(super) async fn observed(observer: Option<Observer>) -> Self {
         let ledger = Arc::new(InMemory::default());
-        let parts = Parts {
-            ending_backlog: crate::node::endings::BACKLOG,
-            name: "bench".to_owned(),
-            ledger: Arc::clone(&ledger) as _,
-            observer,
-            memory: 1 << 30,
-            admission: AdmissionLimits::default(),
-            handshake_timeout: SOON,
-            records: Records::default(),
-        };
-        let core = Core::start(parts).await.unwrap();
-        Self { core, ledger, budget: OnceLock::new(), tasks: tasks() }
+        let mut builder = Supervisor::builder()
+            .node("bench")
+            .ledger(Arc::clone(&ledger) as _)
+            .memory(1 << 30)
+            .handshake_timeout(SOON);
+        if let Some(observer) = observer {
+            builder = builder.observer(observer);
+        }
+        let supervisor = builder.start().await.unwrap();
+        Self { supervisor, ledger, budget: OnceLock::new(), tasks: tasks() }
     }
 
     pub(super) async fn adopt(
@@ -75,7 +72,7 @@ impl Bench {
             backend,
             place: None,
         };
-        let handle = self.core.adopt(adoption).await.unwrap();
+        let handle = self.supervisor.inner.node.adopt(adoption).await.unwrap();
         let _ = self.budget.set(Arc::clone(&handle.connection().budget));
         handle
     }
@@ -83,10 +80,10 @@ impl Bench {
     /// Waits for the one ending of the one connection there was, and asserts that nothing is left.
     pub(super) async fn only_ending(&self, handle: &ConnectionHandle) -> Arc<Ending> {
         let ending = soon("an ending", handle.ended()).await;
-        let accounting = self.core.accounting();
+        let accounting = self.supervisor.accounting();
         assert!(accounting.balances(), "{accounting:?}");
         assert_eq!((accounting.opened, accounting.open, accounting.ended), (1, 0, 1));
-        assert!(self.core.connections().is_empty());
+        assert!(self.supervisor.connections().is_empty());
         assert_eq!(self.ledger.kept().len(), 1);
         eventually("no memory charged", || self.used() == 0).await;
         eventually("no task left", || tasks() <= self.tasks).await;

@@ -209,7 +209,7 @@ async fn an_actor_that_cannot_be_linked_has_its_ending() {
         }
     });
     let bench = Bench::observed(Some(observer)).await;
-    supervisor.set(bench.core.supervisor().get_cell()).unwrap();
+    supervisor.set(bench.supervisor.inner.node.supervisor.get_cell()).unwrap();
     let (mut peer, transport) = Peer::new(1024);
     let backend = Backend::receiver(ReplyPolicy::AtOnce);
     let handle = bench.adopt(Role::Server, transport, backend, ConnectionSettings::default()).await;
@@ -298,7 +298,7 @@ async fn an_abort_that_comes_before_the_actor_is_heard() {
     let aborting = Arc::clone(&core);
     let observer: Observer = Box::new(move |event| {
         if let (Event::Opened(opened), Some(bench)) = (&event.event, aborting.get()) {
-            bench.core.connection(opened.id).unwrap().abort();
+            bench.supervisor.connection(opened.id).unwrap().abort();
         }
     });
     let bench = Bench::observed(Some(observer)).await;
@@ -371,7 +371,7 @@ async fn in_a_crowd_that_ends_in_every_way_at_once_each_has_one_ending() {
     for handle in &handles {
         soon("an ending", handle.ended()).await;
     }
-    let accounting = bench.core.accounting();
+    let accounting = bench.supervisor.accounting();
     assert_eq!((accounting.opened, accounting.open, accounting.ended), (400, 0, 400));
     assert_eq!(bench.ledger.kept().len(), CROWD);
     super::bench::eventually("no memory charged", || bench.used() == 0).await;

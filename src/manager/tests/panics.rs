@@ -16,7 +16,8 @@ use crate::vocabulary::ListenAddress;
 async fn a_listener_that_panics_goes_on_accepting() {
     let bench = Bench::new().await;
     let routes = vec![Route::echo("/echo").unwrap()];
-    let listening = bench.core.listen("mined", &"127.0.0.1:0".parse().unwrap(), routes).unwrap();
+    let listening =
+        bench.supervisor.listen("mined", &"127.0.0.1:0".parse().unwrap(), routes).await.unwrap();
     let ListenAddress::Tcp(address) = listening.address() else { panic!() };
     panic_points::arm("mined");
     // The first of them lets the listener panic.

@@ -44,10 +44,10 @@ async fn a_supervisor_that_dies_leaves_no_connection_without_an_ending() {
         let bench = Bench::new().await;
         let (handles, mut peers) = open(&bench, 20).await;
         match kill {
-            true => bench.core.supervisor().kill(),
-            false => bench.core.supervisor().stop(None),
+            true => bench.supervisor.inner.node.supervisor.kill(),
+            false => bench.supervisor.inner.node.supervisor.stop(None),
         }
-        soon("the end to be seen", bench.core.gone()).await;
+        soon("the end to be seen", bench.supervisor.gone()).await;
         for handle in &handles {
             let ending = soon("an ending", handle.ended()).await;
             assert_eq!(ending.outcome.kind, Kind::ActorFailed);
@@ -55,7 +55,7 @@ async fn a_supervisor_that_dies_leaves_no_connection_without_an_ending() {
         for peer in &mut peers {
             peer.read_to_end().await;
         }
-        let accounting = bench.core.accounting();
+        let accounting = bench.supervisor.accounting();
         assert_eq!((accounting.open, accounting.ended), (0, 20));
         eventually("no memory charged", || bench.used() == 0).await;
     }
@@ -66,9 +66,9 @@ async fn stopping_ends_what_a_drain_has_left_and_records_what_comes_too_late() {
     let bench = Bench::new().await;
     let (handles, _peers) = open(&bench, 3).await;
     let options = DrainOptions { within: Duration::ZERO, ..DrainOptions::default() };
-    let report = soon("the drain", bench.core.drain(options)).await;
+    let report = soon("the drain", bench.supervisor.drain(options)).await;
     assert_eq!(report.cut, 3);
-    soon("the supervisor to stop", bench.core.stop()).await;
+    soon("the supervisor to stop", bench.supervisor.stop()).await;
     for handle in &handles {
         assert_eq!(handle.ending().unwrap().outcome.kind, Kind::DrainDeadline);
     }
@@ -83,7 +83,7 @@ async fn stopping_ends_what_a_drain_has_left_and_records_what_comes_too_late() {
         backend: Backend::echo(),
         place: None,
     };
-    assert!(bench.core.adopt(adoption).await.is_err());
+    assert!(bench.supervisor.inner.node.adopt(adoption).await.is_err());
     let refused = Kind::OpenFailed(OpenFailure::RefusedDraining);
     let kept = || bench.ledger.kept();
     eventually("a record", || kept().iter().any(|e| e.outcome.kind == refused)).await;
@@ -102,5 +102,5 @@ fn a_runtime_that_is_dropped_tells_whoever_waits() {
     for handle in &handles {
         assert_eq!(handle.ending().unwrap().outcome.kind, Kind::ActorFailed);
     }
-    assert!(bench.core.accounting().balances());
+    assert!(bench.supervisor.accounting().balances());
 }

@@ -20,6 +20,7 @@ use crate::actor::link::Losses;
 use crate::connection::handle::ConnectionHandle;
 use crate::node::adoption::{Adoption, Pair};
 use crate::node::places::Place;
+use crate::node::{Node, ShutDown};
 use crate::protocol::classification::LossKind;
 use crate::relay::answered::Answered;
 use crate::relay::applications::{ApplicationLease, NotReached};
@@ -99,8 +100,35 @@ impl Waiting {
         self.application.subprotocol.as_ref()
     }
 
-    /// Pairs it with its feed. `first` is said to the feed before anything that passes.
-    pub(crate) fn pair(
+    /// Hands it and its feed to the supervisor as the legs of a relay. `first` is sent to the feed before
+    /// anything passes.
+    pub(crate) async fn adopt(
+        self,
+        node: &Node,
+        feed: Adoption,
+        injects: bool,
+        first: Vec<Message>,
+    ) -> Result<ConnectionHandle, ShutDown> {
+        let (adopted, handle) = oneshot::channel();
+        let place = node.place_of_dialled();
+        node.adopt_pair(self.pair(feed, injects, first, adopted, place))?;
+        handle.await.map_err(|_| ShutDown)
+    }
+
+    /// Closes the connection to it, because its feed could not be opened.
+    pub(crate) fn dismiss(
+        self,
+        node: &Node,
+        feed: &Origin,
+        settings: &ConnectionSettings,
+        reason: &str,
+    ) {
+        let application = self.alone(feed, settings, node.place_of_dialled());
+        node.dismiss(application, reason);
+    }
+
+    /// Pairs it with its feed.
+    fn pair(
         self,
         feed: Adoption,
         injects: bool,
@@ -116,12 +144,7 @@ impl Waiting {
     }
 
     /// Makes a connection of it that has no feed and is to be closed.
-    pub(crate) fn alone(
-        self,
-        feed: &Origin,
-        settings: &ConnectionSettings,
-        place: Place,
-    ) -> Adoption {
+    fn alone(self, feed: &Origin, settings: &ConnectionSettings, place: Place) -> Adoption {
         self.leg(feed, settings, Backend::discarding(), place).0
     }
 

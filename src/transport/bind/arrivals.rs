@@ -135,11 +135,6 @@ impl Arrivals {
         self.local.clone().or_else(|| socket.local_addr())
     }
 
-    /// Returns the listening socket.
-    pub fn acceptor(&self) -> &Acceptor {
-        &self.acceptor
-    }
-
     /// Waits for the next connection.
     ///
     /// It never fails and never spins: errors of one connection are skipped, and local errors are

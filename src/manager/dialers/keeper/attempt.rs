@@ -8,9 +8,9 @@ use tokio::sync::watch;
 use crate::actor::backend::made;
 use crate::connection::handle::ConnectionHandle;
 use crate::connection::watch::Watch;
-use crate::manager::core::Core;
 use crate::manager::dialers::plan::Plan;
 use crate::manager::dialers::shared::{Gate, Wishes};
+use crate::node::Node;
 use crate::node::NotAccepting;
 use crate::vocabulary::{Ending, OpenFailure};
 
@@ -28,7 +28,7 @@ pub(super) enum Attempted {
 
 /// Dials once, in its turn, and says what is to be said first.
 pub(super) async fn attempt(
-    core: Arc<Core>,
+    node: Arc<Node>,
     plan: Arc<Plan>,
     gate: Arc<Gate>,
     mut wishes: watch::Receiver<Wishes>,
@@ -38,13 +38,13 @@ pub(super) async fn attempt(
         Ok(backend) => backend,
         Err(panic) => {
             let failure = OpenFailure::BackendRefused;
-            return Attempted::Failed(plan.target.fail(&core, failure, panic).await);
+            return Attempted::Failed(plan.target.fail(&node, failure, panic).await);
         }
     };
     let name = backend.name().to_owned();
     let connect = async {
         gate.pass().await;
-        plan.target.connect(&core, &name).await
+        plan.target.connect(&node, &name).await
     };
     let paused = async { drop(wishes.wait_for(|wishes| wishes.paused).await) };
     let drained = async { drop(draining.wait_for(Option::is_some).await) };
@@ -60,7 +60,7 @@ pub(super) async fn attempt(
     };
     let watch = plan.opening.watch();
     let backend = backend.watched(watch.clone());
-    match connected.adopt(&core, backend, &plan.opening.first).await {
+    match connected.adopt(&node, backend, &plan.opening.first).await {
         Ok(connection) => Attempted::Opened(connection, watch),
         Err(_shut_down) => Attempted::ShutDown,
     }

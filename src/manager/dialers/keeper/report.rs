@@ -91,7 +91,7 @@ impl Keeper {
             }
         }
         let news = DialerEvent { dialer, at: SystemTime::now(), change };
-        self.core.announce(Event::Dialer(Arc::new(news)));
+        self.node.publisher.announce(Event::Dialer(Arc::new(news)));
     }
 
     /// Tells that it will dial again, once.
@@ -107,6 +107,6 @@ impl Keeper {
         );
         let next_try_at = SystemTime::now() + wait;
         let reconnecting = Reconnecting { dialer, ending, attempt, wait, next_try_at };
-        self.core.announce(Event::Reconnecting(Arc::new(reconnecting)));
+        self.node.publisher.announce(Event::Reconnecting(Arc::new(reconnecting)));
     }
 }
