@@ -35,8 +35,10 @@ pub(crate) mod watch;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime};
+
+use parking_lot::Mutex;
 
 use futures_util::task::AtomicWaker;
 use tracing::Span;

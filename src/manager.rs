@@ -32,8 +32,10 @@ mod streams;
 mod tests;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use tokio::task::JoinSet;
 
@@ -353,7 +355,7 @@ impl Supervisor {
         let prepared = drain::prepare(&self.inner.node, Arc::clone(&job));
         let progress = job.progress(&self.inner.node.registry);
         let (node, drains) = (Arc::clone(&self.inner.node), Arc::clone(&self.inner.drains));
-        let mut drainer = self.inner.drainer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut drainer = self.inner.drainer.lock();
         // The one before is over, or this one would not have begun.
         *drainer = JoinSet::new();
         drainer.spawn(async move { drain::drain(&node, &drains, prepared).await });

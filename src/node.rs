@@ -15,8 +15,10 @@ pub(crate) mod relief;
 pub(crate) mod supervisor;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+
+use parking_lot::Mutex;
 
 use ractor::ActorRef;
 use tokio::sync::{Notify, oneshot, watch};

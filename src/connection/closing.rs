@@ -36,7 +36,7 @@
 //! panic, or killed), the supervisor reaps it once, and only there the [`Outcome`] is drawn up. A
 //! closing handshake that had not ended by then becomes `actor_failed`.
 
-use std::sync::{MutexGuard, PoisonError};
+use parking_lot::MutexGuard;
 use std::time::Instant;
 
 use super::Connection;
@@ -71,8 +71,8 @@ impl Connection {
 
     /// Locks the closing handshake. The lock of the outbox may be taken behind it, never before it.
     pub(crate) fn handshake(&self) -> MutexGuard<'_, ClosingHandshake> {
-        // An actor that panicked in here leaves evidence that is as good as it can be.
-        self.handshake.lock().unwrap_or_else(PoisonError::into_inner)
+        // A panic of the actor leaves the handshake as far as it had come, which is what is recorded.
+        self.handshake.lock()
     }
 
     /// Hands on what the closing handshake has decided: to the outbox at once, the rest to the mover.
@@ -87,7 +87,7 @@ impl Connection {
             }
         }
         {
-            let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut orders = self.orders.lock();
             orders.actions.extend(actions);
             orders.deadline = deadline;
         }
@@ -96,7 +96,7 @@ impl Connection {
 
     /// Takes the actions that the mover has not executed yet, and the deadline as it is now.
     pub(crate) fn take_orders(&self) -> Orders {
-        let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut orders = self.orders.lock();
         Orders { actions: std::mem::take(&mut orders.actions), deadline: orders.deadline }
     }
 

@@ -1,7 +1,9 @@
 //! The end of a connection, once it has come.
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use tokio::sync::Notify;
 
@@ -29,6 +31,6 @@ pub(super) struct AtDrop {
 
 impl End {
     pub(super) fn lock_dropped(&self) -> MutexGuard<'_, Option<AtDrop>> {
-        self.dropped.lock().unwrap_or_else(PoisonError::into_inner)
+        self.dropped.lock()
     }
 }

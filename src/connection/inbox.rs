@@ -2,8 +2,10 @@
 
 use std::collections::VecDeque;
 use std::mem::size_of;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use super::budget::MemoryBudget;
 use crate::vocabulary::{Message, ReceivedClose};
@@ -156,8 +158,7 @@ impl Inbox {
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
-        // Nothing in here panics half-way through a change; a poisoned lock is as good as new.
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queue.lock()
     }
 }
 

@@ -1,6 +1,8 @@
 //! The mailbox of a connection's actor.
 
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::OnceLock;
+
+use parking_lot::Mutex;
 
 use ractor::ActorRef;
 
@@ -35,7 +37,7 @@ impl Mailbox {
             let _ = actor.cast(message);
             return;
         }
-        let mut early = self.early.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut early = self.early.lock();
         match self.actor.get() {
             Some(actor) => drop(actor.cast(message)),
             None => early.push(message),
@@ -44,7 +46,7 @@ impl Mailbox {
 
     /// Delivers to `actor` from now on, and first what was sent before.
     pub(crate) fn open(&self, actor: ActorRef<ConnectionMessage>) {
-        let mut early = self.early.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut early = self.early.lock();
         for message in std::mem::take(&mut *early) {
             let _ = actor.cast(message);
         }
@@ -54,7 +56,7 @@ impl Mailbox {
     /// Returns the facts that were sent before there was an actor.
     #[cfg(test)]
     pub(crate) fn early(&self) -> Vec<Input> {
-        let early = self.early.lock().unwrap_or_else(PoisonError::into_inner);
+        let early = self.early.lock();
         let facts = early.iter().filter_map(|message| match message {
             ConnectionMessage::Fact(input) => Some(input.clone()),
             ConnectionMessage::Deadline

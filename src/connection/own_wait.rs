@@ -2,8 +2,10 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+
+use parking_lot::Mutex;
 
 use tokio::task::{Id, try_id};
 
@@ -45,12 +47,12 @@ impl OwnWaits {
 
     /// Keeps what is left of a handler.
     pub(crate) fn leave(&self, remainder: Remainder) {
-        *self.remainder.lock().unwrap_or_else(PoisonError::into_inner) = Some(remainder);
+        *self.remainder.lock() = Some(remainder);
     }
 
     /// Takes what is left of a handler.
     pub(crate) fn take_remainder(&self) -> Option<Remainder> {
-        self.remainder.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.remainder.lock().take()
     }
 }
 

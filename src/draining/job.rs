@@ -1,7 +1,9 @@
 //! What is known of a drain while it runs and afterwards.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use tokio::sync::watch;
 
@@ -141,7 +143,7 @@ impl Job {
     }
 
     fn lock(&self) -> MutexGuard<'_, Tally> {
-        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+        self.tally.lock()
     }
 }
 
@@ -238,6 +240,6 @@ impl Jobs {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Arc<Job>>> {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+        self.current.lock()
     }
 }

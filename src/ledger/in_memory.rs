@@ -4,8 +4,10 @@
 mod queries;
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use super::{Committed, Entry, Health, Ledger};
 use crate::vocabulary::{ConnectionId, Ending, Record};
@@ -67,7 +69,7 @@ impl InMemory {
     }
 
     fn lock(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+        self.kept.lock()
     }
 }
 
@@ -79,7 +81,7 @@ impl Default for InMemory {
 
 impl Ledger for InMemory {
     fn append(&self, entry: Entry, committed: &Arc<dyn Committed>) {
-        let _telling = self.reporting.lock().unwrap_or_else(PoisonError::into_inner);
+        let _telling = self.reporting.lock();
         let record = self.keep(&entry);
         committed.committed(entry, record);
     }

@@ -1,10 +1,12 @@
 //! Configures a supervisor.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use ractor::Actor;
 
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use super::dialers::Dialers;
 use super::relays::Relays;

@@ -1,8 +1,10 @@
 //! The relays of a supervisor, by the names of their routes.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::SystemTime;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::draining::options::DrainUnderWay;
 use crate::listening::route::Route;
@@ -85,7 +87,7 @@ impl Relays {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Known>> {
-        self.by_route.lock().unwrap_or_else(PoisonError::into_inner)
+        self.by_route.lock()
     }
 }
 

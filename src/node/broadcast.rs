@@ -1,9 +1,11 @@
 //! One message to many connections: encoded once, written where nothing waits, by several threads
 //! where there are many.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 use std::vec;
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use tokio::runtime::Handle;
 
@@ -94,7 +96,7 @@ impl Work {
     }
 
     fn take_share(&self) -> Option<Share<'_>> {
-        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut left = self.left.lock();
         let connections: Vec<_> = left.by_ref().take(SHARE).collect();
         let taken = connections.len();
         (taken > 0).then_some(Share { work: self, connections, taken, queued: 0 })
@@ -104,14 +106,14 @@ impl Work {
     fn wait(&self) -> BroadcastReport {
         let mut done = self.done();
         while done.connections < self.matched {
-            done = self.all_done.wait(done).unwrap_or_else(PoisonError::into_inner);
+            self.all_done.wait(&mut done);
         }
         let (matched, queued) = (self.matched, done.queued);
         BroadcastReport { matched, queued, refused: matched - queued }
     }
 
     fn done(&self) -> MutexGuard<'_, Done> {
-        self.done.lock().unwrap_or_else(PoisonError::into_inner)
+        self.done.lock()
     }
 }
 

@@ -2,8 +2,10 @@
 
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use tokio::sync::{Notify, broadcast, oneshot};
 
@@ -150,7 +152,7 @@ impl Publisher {
     }
 
     fn lock_events(&self) -> MutexGuard<'_, Option<broadcast::Sender<Published>>> {
-        self.events.lock().unwrap_or_else(PoisonError::into_inner)
+        self.events.lock()
     }
 
     /// Waits until no connection is open, and the readers of events have been told of every ending.
@@ -182,11 +184,11 @@ impl Publisher {
     }
 
     fn lock_last(&self) -> MutexGuard<'_, Option<u64>> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+        self.last.lock()
     }
 
     fn lock_awaited(&self) -> MutexGuard<'_, IdMap<oneshot::Sender<()>>> {
-        self.awaited.lock().unwrap_or_else(PoisonError::into_inner)
+        self.awaited.lock()
     }
 
     fn append(&self, entry: Entry) {

@@ -4,8 +4,10 @@
 use std::collections::VecDeque;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use tokio::sync::Notify;
 
@@ -134,7 +136,7 @@ impl State {
 impl Queue {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing panics while it holds the lock.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     fn tell(&self, observer: &Observer) {
@@ -145,7 +147,7 @@ impl Queue {
                     return;
                 }
                 state.parked = true;
-                state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+                self.filled.wait(&mut state);
                 state.parked = false;
             }
             // Taking the buffer gives its memory back once a burst is told.
@@ -168,8 +170,7 @@ impl Queue {
             if state.is_idle() {
                 self.idle.notify_waiters();
             }
-            let rest = self.filled.wait_timeout_while(state, REST, |state| !state.closing);
-            drop(rest.unwrap_or_else(PoisonError::into_inner));
+            self.filled.wait_while_for(&mut state, |state| !state.closing, REST);
         }
     }
 }
@@ -198,7 +199,7 @@ mod tests {
         let (say, told) = mpsc::channel();
         let awaited = Mutex::new(awaited);
         let observer = move |published: &Published| {
-            let _ = awaited.lock().unwrap().recv();
+            let _ = awaited.lock().recv();
             let _ = say.send(match published.event {
                 Event::Gap(missed) => missed,
                 _ => 0,

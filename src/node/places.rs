@@ -1,7 +1,9 @@
 //! Places among those that `max_connections` allows.
 
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use tokio::sync::Notify;
 
@@ -52,5 +54,5 @@ impl Drop for Arrived {
 }
 
 pub(super) fn lock(admission: &Mutex<Admission>) -> MutexGuard<'_, Admission> {
-    admission.lock().unwrap_or_else(PoisonError::into_inner)
+    admission.lock()
 }

@@ -2,8 +2,10 @@
 //! and how they end when the node drains. None of them is a connection or an attempt.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use tokio::sync::Notify;
 
@@ -115,7 +117,7 @@ impl PlainClients {
     /// There were too many in this second.
     pub(crate) fn admit(&self) -> Result<(), Limit> {
         let Some(rate) = &self.rate else { return Ok(()) };
-        if rate.lock().unwrap_or_else(PoisonError::into_inner).take(now()) {
+        if rate.lock().take(now()) {
             return Ok(());
         }
         let limit = self.requests_per_second;
@@ -159,7 +161,7 @@ impl PlainClients {
     }
 
     fn lock(&self) -> MutexGuard<'_, Here> {
-        self.here.lock().unwrap_or_else(PoisonError::into_inner)
+        self.here.lock()
     }
 }
 

@@ -1,7 +1,9 @@
 //! All open connections, and the books that must balance.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use dashmap::DashMap;
 
@@ -173,7 +175,7 @@ impl Registry {
     /// are. In which state is looked up afterwards, while others come, which do not count, and go:
     /// they leave word, unless they have been counted.
     pub(crate) fn census(&self) -> Census {
-        let mut last = self.last_census.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.last_census.lock();
         last.number += 1;
         let under_way = |opened| CensusUnderWay { number: last.number, opened, departed: vec![] };
         let (mut census, opened, mut carried) = {
@@ -203,6 +205,6 @@ impl Registry {
     }
 
     fn lock(&self) -> MutexGuard<'_, Books> {
-        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+        self.books.lock()
     }
 }

@@ -2,9 +2,11 @@
 
 use std::net::IpAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 
@@ -293,7 +295,7 @@ impl Applications {
     }
 
     fn pool(&self) -> MutexGuard<'_, Pool> {
-        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
+        self.pool.lock()
     }
 }
 
@@ -313,7 +315,7 @@ impl Application {
 
     /// Says that a plain request was not answered, now and then: there may be thousands.
     pub(super) fn complain(&self, why: &str) {
-        let mut complaints = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut complaints = self.complaints.lock();
         if let Some(suppressed) = complaints.check(now()) {
             tracing::warn!(
                 upstream = %self.shown_url(), why, suppressed,

@@ -112,18 +112,17 @@ impl Drop for Owned {
 /// Lets tests make a task panic the next time that it comes to a place of this name.
 #[cfg(test)]
 pub(crate) mod panic_points {
-    use std::sync::{Mutex, PoisonError};
 
-    static ARMED: Mutex<Vec<String>> = Mutex::new(Vec::new());
+    static ARMED: parking_lot::Mutex<Vec<String>> = parking_lot::Mutex::new(Vec::new());
 
     /// Lets the next task that reaches this place panic.
     pub(crate) fn arm(place: &str) {
-        ARMED.lock().unwrap_or_else(PoisonError::into_inner).push(place.to_owned());
+        ARMED.lock().push(place.to_owned());
     }
 
     /// Panics if this place is armed.
     pub(crate) fn reach(place: &str) {
-        let mut armed = ARMED.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut armed = ARMED.lock();
         let found = armed.iter().position(|other| other == place);
         let found = found.map(|at| armed.swap_remove(at));
         drop(armed);

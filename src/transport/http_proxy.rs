@@ -16,9 +16,11 @@ mod upload;
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use bytes::Bytes;
 use hyper::server::conn::http1;
@@ -58,13 +60,13 @@ pub async fn serve<T: Transport, F: Forwarding>(
     let accepts = |head: &Head<'_>| {
         let found = forwarding.route(head);
         let is_accepted = found.is_some();
-        *route.lock().unwrap_or_else(PoisonError::into_inner) = found;
+        *route.lock() = found;
         is_accepted
     };
     let stream = ClientStream::new(client, read, Arc::clone(&session), accepts);
     let service = service_fn(|request| {
         // The stream has set the route before hyper saw the request.
-        let route = route.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let route = route.lock().take();
         let exchange = exchange::exchange(request, route, &session, forwarding);
         async { Ok::<_, Infallible>(exchange.await) }
     });

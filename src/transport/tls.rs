@@ -3,8 +3,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
+
+use parking_lot::Mutex;
 
 use rustls::client::{WantsClientCert, WebPkiServerVerifier};
 use rustls::crypto::CryptoProvider;
@@ -101,7 +103,7 @@ impl AuthorityFile {
         let pem = tokio::fs::read(&self.path)
             .await
             .map_err(|error| TlsSetupError::Unreadable { path: path(), error })?;
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.last.lock();
         if let Some((read, tls)) = &*last
             && *read == pem
         {

@@ -157,10 +157,27 @@ fn every_configuration_loads() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("lastword.toml");
     for_each_block("toml", |block| {
+        if block.text.starts_with("[dependencies]") {
+            return check_dependency(&block.place, &block.text);
+        }
         fs::write(&file, &block.text).unwrap();
         let sources = Sources { files: vec![file.clone()], ..Sources::default() };
         config::load(&sources).unwrap_or_else(|error| panic!("{}: {error}", block.place));
     });
+}
+
+/// Checks that what an embedder's Cargo.toml names is there: the version and the features.
+fn check_dependency(place: &str, text: &str) {
+    let theirs: toml::Table = text.parse().unwrap_or_else(|error| panic!("{place}: {error}"));
+    let ours: toml::Table =
+        fs::read_to_string(Path::new(ROOT).join("Cargo.toml")).unwrap().parse().unwrap();
+    let dependency = &theirs["dependencies"]["lastword"];
+    let version = dependency["version"].as_str().unwrap();
+    assert!(ours["package"]["version"].as_str().unwrap().starts_with(version), "{place}");
+    for feature in dependency["features"].as_array().unwrap() {
+        let feature = feature.as_str().unwrap();
+        assert!(ours["features"].get(feature).is_some(), "{place}: no feature {feature}");
+    }
 }
 
 #[test]

@@ -10,8 +10,10 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::super::{Committed, Entry};
 use super::store_error::StoreError;
@@ -139,7 +141,7 @@ impl CommitQueue {
             state.blocked += 1;
             self.watchdog.notify_one();
             self.writer.notify_one();
-            state = self.space.wait(state).unwrap_or_else(PoisonError::into_inner);
+            self.space.wait(&mut state);
             state.blocked -= 1;
         }
         state.queued += waiting.bytes;
@@ -191,7 +193,7 @@ impl CommitQueue {
     pub(super) fn end(&self) -> bool {
         let mut state = self.lock();
         while state.reporting {
-            state = self.writer.wait(state).unwrap_or_else(PoisonError::into_inner);
+            self.writer.wait(&mut state);
         }
         state.on_disk = None;
         !std::mem::take(&mut state.taken_over)
@@ -312,7 +314,7 @@ impl CommitQueue {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 
@@ -334,10 +336,11 @@ impl State {
 
 fn wait<'a>(
     condition: &Condvar,
-    state: MutexGuard<'a, State>,
+    mut state: MutexGuard<'a, State>,
     within: Duration,
 ) -> MutexGuard<'a, State> {
-    condition.wait_timeout(state, within).unwrap_or_else(PoisonError::into_inner).0
+    condition.wait_for(&mut state, within);
+    state
 }
 
 /// Returns an entry's approximate size in memory.

@@ -1,8 +1,9 @@
 //! Read-only connections, so that queries and the writer never wait for each other.
 
 use std::path::PathBuf;
-use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
@@ -51,7 +52,7 @@ impl Readers {
             transaction.finish()?;
             Ok((answer, connection))
         });
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         state.busy -= 1;
         self.freed.notify_one();
         match answer {
@@ -66,13 +67,13 @@ impl Readers {
 
     /// Closes all idle connections; `false` while others are busy. No query may start meanwhile.
     pub(super) fn disconnect(&self) -> bool {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         state.idle.clear();
         state.busy == 0
     }
 
     fn borrow(&self, generation: u64, deadline: Instant) -> Result<Option<Connection>, QueryError> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         while state.busy >= MOST {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -83,8 +84,7 @@ impl Readers {
                     humantime::format_duration(DEADLINE)
                 )));
             }
-            let waited = self.freed.wait_timeout(state, left);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            self.freed.wait_for(&mut state, left);
         }
         state.busy += 1;
         state.idle.retain(|(opening, _)| *opening == generation);

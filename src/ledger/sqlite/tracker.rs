@@ -1,7 +1,9 @@
 //! Tracks the open connections, whether or not they are on the disk.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use super::super::Entry;
 use super::attempts::{Attempts, Group};
@@ -265,7 +267,7 @@ impl Tracker {
     }
 
     fn lock(&self) -> MutexGuard<'_, Tracked> {
-        self.tracked.lock().unwrap_or_else(PoisonError::into_inner)
+        self.tracked.lock()
     }
 }
 

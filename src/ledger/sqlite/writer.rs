@@ -4,8 +4,9 @@ use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use super::super::Health;
 use super::checkpoint::Checkpointer;
@@ -79,7 +80,7 @@ impl Shared {
     }
 
     pub(super) fn health(&self) -> Health {
-        match &*self.failure.lock().unwrap_or_else(PoisonError::into_inner) {
+        match &*self.failure.lock() {
             None => Health::Good,
             Some(Failure { problem, .. }) => {
                 Health::Failing { problem: problem.clone(), refuse: self.refuse }
@@ -90,7 +91,7 @@ impl Shared {
     /// Records that nothing can be stored, and logs that once.
     pub(super) fn mark_failing(&self, error: &StoreError) {
         let problem = error.message(&self.config.path);
-        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut failure = self.failure.lock();
         match &mut *failure {
             Some(failure) => failure.problem = problem,
             None => {
@@ -111,7 +112,7 @@ impl Shared {
     /// Records that the ledger has recovered, and logs that once.
     fn mark_healthy(&self) {
         self.failing.store(false, Ordering::Release);
-        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let failure = self.failure.lock().take();
         if let Some(Failure { since, lost_before, .. }) = failure {
             tracing::info!(
                 lost = self.tracker.unrecorded() - lost_before,

@@ -1,7 +1,9 @@
 //! Listeners as the program that uses them sees them, and as the supervisor owns them.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -121,7 +123,7 @@ impl Listeners {
     }
 
     fn lock(&self) -> MutexGuard<'_, Tasks> {
-        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+        self.tasks.lock()
     }
 }
 

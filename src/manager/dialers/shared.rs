@@ -1,7 +1,6 @@
 //! What dialers share with those who hold their handles, and with one another.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
 use crate::connection::handle::ConnectionHandle;
@@ -45,5 +44,5 @@ impl Gate {
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    mutex.lock()
 }

@@ -1,7 +1,8 @@
 //! What the log says of requests without a token that counts.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
+
+use parking_lot::Mutex;
 
 use axum::extract::Request;
 
@@ -27,7 +28,7 @@ impl Strangers {
     pub(super) fn refused(&self, client: Option<&Client>, request: &Request, with_token: bool) {
         let now = Instant::now();
         let unsaid = {
-            let mut unsaid = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut unsaid = self.0.lock();
             if unsaid.lines.is_none() {
                 unsaid.lines = TokenBucket::per_second(Self::LINES, now);
             }

@@ -3,8 +3,10 @@
 
 use std::io::{self, ErrorKind, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -88,12 +90,7 @@ impl Drop for Lines {
             if left.is_zero() {
                 return;
             }
-            state = self
-                .queue
-                .finished
-                .wait_timeout(state, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            self.queue.finished.wait_for(&mut state, left);
         }
     }
 }
@@ -140,8 +137,7 @@ struct State {
 
 impl Queue {
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing panics while it holds the lock, and logging must outlive whatever does.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     fn write_out(&self, sink: &mut impl Write, describe: &impl Fn(u64) -> String) {
@@ -149,13 +145,9 @@ impl Queue {
         loop {
             let mut state = self.lock();
             while state.queued.is_empty() && !state.closing {
-                state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+                self.filled.wait(&mut state);
             }
-            state = self
-                .filled
-                .wait_timeout_while(state, GATHER, |state| !state.closing)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            self.filled.wait_while_for(&mut state, |state| !state.closing, GATHER);
             // Taking the buffer away gives its memory back once a burst is written.
             let mut batch = std::mem::take(&mut state.queued);
             let dropped = std::mem::take(&mut state.dropped);
@@ -271,7 +263,7 @@ mod tests {
     impl Write for Sink {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             let taken = self.orders.recv().unwrap_or(Ok(usize::MAX))?.min(bytes.len());
-            self.written.lock().unwrap().extend_from_slice(&bytes[..taken]);
+            self.written.lock().extend_from_slice(&bytes[..taken]);
             Ok(taken)
         }
 
@@ -297,7 +289,7 @@ mod tests {
     impl Write for Mined {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             assert!(std::mem::replace(&mut self.stepped_on, true), "a test asked for it");
-            self.written.lock().unwrap().extend_from_slice(bytes);
+            self.written.lock().extend_from_slice(bytes);
             Ok(bytes.len())
         }
 
@@ -315,7 +307,7 @@ mod tests {
         until(&lines, |state| state.queued.is_empty());
         lines.sender().send(b"written\n");
         drop(lines);
-        assert!(written.lock().unwrap().ends_with(b"written\n"));
+        assert!(written.lock().ends_with(b"written\n"));
     }
 
     fn until(lines: &Lines, condition: impl Fn(&State) -> bool) {
@@ -327,7 +319,7 @@ mod tests {
     }
 
     fn text(written: &Mutex<Vec<u8>>) -> String {
-        String::from_utf8(written.lock().unwrap().clone()).unwrap()
+        String::from_utf8(written.lock().clone()).unwrap()
     }
 
     #[test]

@@ -2,9 +2,10 @@
 //! the drain share.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use futures_util::task::AtomicWaker;
 use http::{HeaderMap, HeaderName, StatusCode, header};
@@ -191,7 +192,7 @@ impl ClientSession {
 
     /// Queues an interim answer before the answer; if too many are queued, it is dropped.
     pub(super) fn push_interim(&self, status: StatusCode, headers: &HeaderMap) {
-        let mut interim = self.interim.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut interim = self.interim.lock();
         if interim.len() > INTERIM {
             return;
         }
@@ -211,7 +212,7 @@ impl ClientSession {
         if !self.has_interim.swap(false, Ordering::Relaxed) {
             return None;
         }
-        Some(std::mem::take(&mut *self.interim.lock().unwrap_or_else(PoisonError::into_inner)))
+        Some(std::mem::take(&mut *self.interim.lock()))
     }
 }
 
