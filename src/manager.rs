@@ -166,7 +166,7 @@ impl Supervisor {
             origin: Arc::new(origin),
             settings: Arc::new(settings.bounded()),
             backend,
-            place: None,
+            slot: None,
         };
         self.inner.node.adopt(adoption).await
     }

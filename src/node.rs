@@ -8,10 +8,10 @@ mod counts;
 pub(crate) mod endings;
 pub(crate) mod lease;
 pub(crate) mod observing;
-pub(crate) mod places;
 pub(crate) mod plain;
 pub(crate) mod registry;
 pub(crate) mod relief;
+pub(crate) mod slots;
 pub(crate) mod supervisor;
 
 use std::net::IpAddr;
@@ -30,9 +30,9 @@ use crate::vocabulary::{CloseCode, CloseFrame, Ending, Limit, OpenFailure};
 use adoption::{Adoption, Pair, SupervisorMessage};
 use attempt::{Attempt, Recorder, Unclaimed};
 use commits::Publisher;
-use places::{Arrived, Place, lock};
 use plain::PlainClients;
 use registry::Registry;
+use slots::{ConnectionSlot, PendingSocket, lock};
 
 /// What all connections of a node share.
 pub(crate) struct Node {
@@ -48,7 +48,7 @@ pub(crate) struct Node {
     pub(crate) plain: Arc<PlainClients>,
     /// Why new connections are refused, here and by dialers, if they are.
     closed: watch::Sender<Option<NotAccepting>>,
-    /// Told whenever the last place is free again.
+    /// Notified whenever the last slot is free again.
     left: Arc<Notify>,
     /// It was shut down, or is about to be: nothing new begins.
     shut: AtomicBool,
@@ -174,8 +174,8 @@ impl Node {
         self.closed.subscribe()
     }
 
-    /// Takes a place for one more; it is free again when it is dropped.
-    pub(crate) fn admit(&self, ip: Option<IpAddr>) -> Result<Place, NotAdmitted> {
+    /// Takes a slot for one more connection; dropping it frees it.
+    pub(crate) fn admit(&self, ip: Option<IpAddr>) -> Result<ConnectionSlot, NotAdmitted> {
         if self.publisher.ledger().refuses_new() {
             // What could not be recorded is not to begin: `ledger.on_failure = "refuse"`.
             return Err(NotAdmitted { failure: OpenFailure::RefusedLimit, limit: NO_LEDGER });
@@ -184,26 +184,26 @@ impl Node {
         Ok(self.place(ip))
     }
 
-    /// Takes a place for the connection to an application that a client needs.
-    pub(crate) fn admit_leg(&self) -> Result<Place, NotAdmitted> {
+    /// Takes a slot for the connection to an application that a client needs.
+    pub(crate) fn admit_leg(&self) -> Result<ConnectionSlot, NotAdmitted> {
         lock(&self.admission).admit_upstream()?;
         Ok(self.place(None))
     }
 
-    /// Takes a place for a connection that this end dialled: it counts, and is not refused.
-    pub(crate) fn place_of_dialled(&self) -> Place {
+    /// Takes a slot for a connection that this end dialled; it counts, and is never refused.
+    pub(crate) fn slot_for_dialled(&self) -> ConnectionSlot {
         lock(&self.admission).count_dialled();
         self.place(None)
     }
 
-    fn place(&self, ip: Option<IpAddr>) -> Place {
-        Place { admission: Arc::clone(&self.admission), left: Arc::clone(&self.left), ip }
+    fn place(&self, ip: Option<IpAddr>) -> ConnectionSlot {
+        ConnectionSlot { admission: Arc::clone(&self.admission), left: Arc::clone(&self.left), ip }
     }
 
-    /// Takes note of a socket that was accepted and has no place yet.
-    pub(crate) fn arrive(&self, ip: Option<IpAddr>) -> Result<Arrived, NotAdmitted> {
+    /// Counts a socket that was accepted and has no slot yet.
+    pub(crate) fn arrive(&self, ip: Option<IpAddr>) -> Result<PendingSocket, NotAdmitted> {
         lock(&self.admission).begin_handshake(ip)?;
-        Ok(Arrived { admission: Arc::clone(&self.admission), ip, is_overdue: false })
+        Ok(PendingSocket { admission: Arc::clone(&self.admission), ip, is_overdue: false })
     }
 
     pub(crate) fn present(&self) -> u64 {

@@ -5,4 +5,6 @@ mod applications;
 mod health;
 pub(crate) mod opening;
 
-pub(crate) use opening::{Identity, NotWaiting, Offer, Opened, Proxying, Relay, Unopened, Waiting};
+pub(crate) use opening::{
+    Identity, NotWaiting, Offer, OpenedRelay, Proxying, Relay, Unopened, Waiting,
+};

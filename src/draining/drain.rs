@@ -25,7 +25,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 const TELL_AGAIN: Duration = Duration::from_secs(1);
 
 /// A drain that knows whom to close.
-pub(crate) struct Prepared {
+pub(crate) struct Selection {
     job: Arc<Job>,
     /// How many had ever opened.
     opened: u64,
@@ -33,7 +33,7 @@ pub(crate) struct Prepared {
 }
 
 /// Finds all that are selected; if that is all there are, refuses new connections from now on.
-pub(crate) fn prepare(node: &Node, job: Arc<Job>) -> Prepared {
+pub(crate) fn prepare(node: &Node, job: Arc<Job>) -> Selection {
     let select = &job.options.select;
     if select.is_all() {
         node.refuse_new(NotAccepting::Drain);
@@ -42,19 +42,19 @@ pub(crate) fn prepare(node: &Node, job: Arc<Job>) -> Prepared {
     let mut open = node.registry.oldest_first();
     open.retain(|connection| select.matches(&connection.origin));
     job.found(&open);
-    Prepared { job, opened, open }
+    Selection { job, opened, open }
 }
 
 /// Closes those that were found.
 ///
 /// # Cancel safety
 /// Dropped, it closes no further connections, and its job says that it was cancelled.
-pub(crate) async fn drain(node: &Node, jobs: &Jobs, prepared: Prepared) -> DrainReport {
-    let Prepared { job, opened, open } = prepared;
+pub(crate) async fn drain(node: &Node, jobs: &Jobs, prepared: Selection) -> DrainReport {
+    let Selection { job, opened, open } = prepared;
     let options = &job.options;
     let plan = DrainPlan::new(job.started, open.len(), options.within, options.pace);
     let mut draining = Draining { node, job: &job, opened, told: now(), is_over: false };
-    draining.tell();
+    draining.report_progress();
     let _cancelled_if_dropped = job::CancelledIfDropped { node, jobs, job: &job };
 
     let phase = match draining.work(&plan, open).await {
@@ -72,7 +72,7 @@ pub(crate) async fn drain(node: &Node, jobs: &Jobs, prepared: Prepared) -> Drain
         took_ms = report.took.as_millis(),
         "drain {phase}"
     );
-    draining.tell();
+    draining.report_progress();
     report
 }
 
@@ -155,20 +155,20 @@ impl Draining<'_> {
         let other = other.filter(|other| select.matches(&other.origin));
         match &other {
             Some(client) if client.origin.direction == Direction::Inbound => {
-                self.ask(client);
-                self.ask(connection);
+                self.close_once(client);
+                self.close_once(connection);
             }
             Some(application) => {
-                self.ask(connection);
-                self.ask(application);
+                self.close_once(connection);
+                self.close_once(application);
             }
-            None => self.ask(connection),
+            None => self.close_once(connection),
         }
     }
 
     /// Asks a connection to close, once. One that is closing already keeps its own reason.
-    fn ask(&self, connection: &Arc<Connection>) {
-        if !self.job.ask(connection.id) {
+    fn close_once(&self, connection: &Arc<Connection>) {
+        if !self.job.note_asked(connection.id) {
             return;
         }
         let options = &self.job.options;
@@ -200,7 +200,7 @@ impl Draining<'_> {
                 () = tokio::time::sleep_until(next.into()) => {}
             }
             if now() >= self.told + TELL_AGAIN {
-                self.tell();
+                self.report_progress();
             }
             if now() >= at {
                 return Progress::Due;
@@ -221,7 +221,7 @@ impl Draining<'_> {
         }
     }
 
-    fn tell(&mut self) {
+    fn report_progress(&mut self) {
         self.told = now();
         let progress = self.job.progress(&self.node.registry);
         self.node.publisher.announce(Event::Drain(Arc::new(progress)));

@@ -71,7 +71,7 @@ impl Job {
     }
 
     /// Takes note that a connection is asked to close; `false` if it was before.
-    pub(crate) fn ask(&self, id: ConnectionId) -> bool {
+    pub(crate) fn note_asked(&self, id: ConnectionId) -> bool {
         let mut tally = self.lock();
         if !tally.asked.insert(id) {
             return false;

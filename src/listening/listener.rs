@@ -21,7 +21,7 @@ use crate::actor::backend::{Backend, made};
 use crate::node::NO_LEDGER;
 use crate::node::adoption::Adoption;
 use crate::node::attempt::Attempt;
-use crate::node::places::Arrived;
+use crate::node::slots::PendingSocket;
 use crate::policy::admission::NotAdmitted;
 use crate::policy::masking;
 use crate::runtime::tasks::{Panicked, Task};
@@ -133,7 +133,7 @@ impl Listener {
         self: Arc<Self>,
         socket: AnySocket,
         mut visitor: Visitor,
-        arrived: Arrived,
+        arrived: PendingSocket,
         room: Room,
     ) {
         let mut next = self.attempt_once(socket, Bytes::new(), &visitor, arrived, room).await;
@@ -158,7 +158,7 @@ impl Listener {
         socket: AnySocket,
         read: Bytes,
         visitor: &Visitor,
-        mut arrived: Arrived,
+        mut arrived: PendingSocket,
         mut room: Room,
     ) -> Option<(AnySocket, Bytes)> {
         let limits = HandshakeLimits { timeout: self.timeout, ..HandshakeLimits::default() };
@@ -195,7 +195,7 @@ impl Listener {
         }
         let decided = self.decide(received.request(), visitor);
         if decided.is_ok() {
-            // Its place counts from now on.
+            // Its slot counts from now on.
             drop(arrived);
         }
         match decided {
@@ -248,7 +248,7 @@ impl Listener {
             Err(failed) => return under_way.failed(failed),
         };
         let Stage::Agreed(decision) = under_way.over() else { return };
-        let Decision { place, route, id, subject, tags, .. } = decision;
+        let Decision { slot, route, id, subject, tags, .. } = decision;
         let Accepted { socket, read_ahead, request, subprotocol, .. } = accepted;
         let mut origin = self.origin(under_way.visitor, Some(&request), Some(&route));
         origin.subprotocol = subprotocol.as_ref().map(Subprotocol::recorded);
@@ -262,7 +262,7 @@ impl Listener {
             origin: Arc::new(origin),
             settings: Arc::clone(&route.settings),
             backend,
-            place: Some(place),
+            slot: Some(slot),
         };
         // The supervisor was shut down: so is everything else.
         let _ = self.node.adopt(adoption).await;
@@ -277,8 +277,8 @@ impl Listener {
         if self.node.is_draining() {
             return Err((about_to_stop(), None));
         }
-        let place = self.node.admit(visitor.peer.ip()).map_err(not_admitted)?;
-        // Again: a drain that has not seen this place taken does not wait for us.
+        let slot = self.node.admit(visitor.peer.ip()).map_err(not_admitted)?;
+        // Again: a drain that has not seen this slot taken does not wait for us.
         if self.node.is_draining() {
             return Err((about_to_stop(), None));
         }
@@ -295,13 +295,13 @@ impl Listener {
             let failure = OpenFailure::BadRequest;
             (Refusal::new(StatusCode::BAD_REQUEST, failure, unfit.to_string()), None)
         })?;
-        let mut place_of_leg = None;
+        let mut upstream_slot = None;
         if route.application().is_some() {
             // Before it is asked: a burst of handshakes takes no more descriptors than are counted.
-            place_of_leg = Some(self.node.admit_leg().map_err(not_admitted)?);
+            upstream_slot = Some(self.node.admit_leg().map_err(not_admitted)?);
         }
         let (route, id) = (route.clone(), ConnectionId::new());
-        let decision = Decision { place, place_of_leg, route, id, subject: None, tags };
+        let decision = Decision { slot, upstream_slot, route, id, subject: None, tags };
         Ok((decision, agreement.subprotocol(subprotocol)))
     }
 

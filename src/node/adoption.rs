@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::attempt::Unclaimed;
 use super::lease::Lease;
-use super::places::Place;
+use super::slots::ConnectionSlot;
 use crate::actor::backend::Backend;
 use crate::actor::link::Losses;
 use crate::connection::handle::ConnectionHandle;
@@ -36,8 +36,8 @@ pub(crate) struct Adoption {
     pub(crate) origin: Arc<Origin>,
     pub(crate) settings: Arc<ConnectionSettings>,
     pub(crate) backend: Backend,
-    /// Its place among those that are counted; free again once its ending is recorded.
-    pub(crate) place: Option<Place>,
+    /// Its slot, which is freed once its ending is recorded.
+    pub(crate) slot: Option<ConnectionSlot>,
 }
 
 /// The legs of a relay that are to be taken over.

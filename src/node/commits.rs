@@ -105,17 +105,17 @@ impl Publisher {
 
     /// Tells what the ledger need not hear.
     pub(crate) fn announce(&self, event: Event) {
-        self.tell(Published { event, record: Record::None });
+        self.notify(Published { event, record: Record::None });
     }
 
     /// Tells observer and readers. Waits for neither: it runs on the ledger's thread.
-    fn tell(&self, published: Published) {
+    fn notify(&self, published: Published) {
         // One lock for both, so that they hear of everything in the same order.
         let mut last = self.lock_last();
         if let Some(observing) = &self.observing {
             observing.push(published.clone());
         }
-        self.endings.tell(&published);
+        self.endings.push(&published);
         // A flood of attempts that are only counted must not push events out of slow readers' queues.
         if published.record != Record::Counted {
             *last = published.record.sequence().or(*last);
@@ -218,7 +218,7 @@ impl Committed for Publisher {
             Entry::Ended(ending) => ended = Some(Arc::clone(ending)),
         }
         let Some(ending) = ended else {
-            self.tell(Published { event: entry.into(), record });
+            self.notify(Published { event: entry.into(), record });
             if let Some(awaited) = awaited {
                 // Whoever waited may have gone.
                 let _ = awaited.send(());
@@ -228,14 +228,14 @@ impl Committed for Publisher {
         // Counted until it is told: a stop that finds nobody left must not overtake its last event.
         let _leaving = Leaving::new(self);
         let removed = self.registry.remove(&ending);
-        self.tell(Published { event: entry.into(), record });
-        if let Some(Removed { connection, place, lease }) = removed {
+        self.notify(Published { event: entry.into(), record });
+        if let Some(Removed { connection, slot, lease }) = removed {
             if let Some(lease) = lease {
                 lease.ended(&ending.outcome);
             }
             connection.publish_ending(ending);
-            // Only now: until it is recorded, an ending takes up room, and so a place.
-            drop(place);
+            // Only now: until it is recorded, an ending takes up room, and so a slot.
+            drop(slot);
         }
     }
 }

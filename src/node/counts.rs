@@ -1,4 +1,4 @@
-//! The books: who came and who went, by direction and route.
+//! How many connections opened and ended, by direction and route.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,9 +15,9 @@ const MOST_ROUTES: usize = 4096;
 /// Where connections of routes beyond [`MOST_ROUTES`] are counted.
 const OTHER: &str = "other";
 
-/// Who came and who went, in all and by direction and route.
+/// How many connections opened and ended, in all and by direction and route.
 #[derive(Debug, Default)]
-pub(crate) struct Books {
+pub(crate) struct ConnectionCounts {
     pub(crate) opened: u64,
     pub(crate) ended: u64,
     /// What ended connections have carried.
@@ -48,7 +48,7 @@ pub(crate) struct Departed {
     pub(crate) carried: Carried,
 }
 
-/// The place of a connection's line in the books.
+/// The number of a connection's line in the counts.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LineNumber(usize);
 
@@ -67,7 +67,7 @@ impl CensusUnderWay {
     }
 }
 
-impl Books {
+impl ConnectionCounts {
     /// Enters a connection that has opened; returns its line.
     pub(crate) fn open(&mut self, origin: &Origin) -> LineNumber {
         let number = self.line_of(origin);

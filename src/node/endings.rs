@@ -71,7 +71,7 @@ impl EndingReaders {
     }
 
     /// Tells all readers of an event that is an ending.
-    pub(crate) fn tell(&self, published: &Published) {
+    pub(crate) fn push(&self, published: &Published) {
         let (Event::Ended(ending) | Event::OpenFailed(ending)) = &published.event else { return };
         // One of a flood of attempts, which must not push endings out of slow readers' queues.
         let ending = (published.record != Record::Counted).then_some(ending);

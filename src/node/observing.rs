@@ -73,7 +73,7 @@ impl Observing {
         // the process ends.
         std::thread::Builder::new()
             .name("observer".to_owned())
-            .spawn(move || telling.tell(&observer))?;
+            .spawn(move || telling.notify(&observer))?;
         Ok(Self { queue })
     }
 
@@ -139,7 +139,7 @@ impl Queue {
         self.state.lock()
     }
 
-    fn tell(&self, observer: &Observer) {
+    fn notify(&self, observer: &Observer) {
         loop {
             let mut state = self.lock();
             while state.events.is_empty() && state.missed == 0 {

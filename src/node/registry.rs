@@ -1,4 +1,4 @@
-//! All open connections, and the books that must balance.
+//! All open connections, and the counts that must balance.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,9 +7,9 @@ use parking_lot::{Mutex, MutexGuard};
 
 use dashmap::DashMap;
 
-use super::counts::{Books, CensusUnderWay, Departed, LineNumber};
+use super::counts::{CensusUnderWay, ConnectionCounts, Departed, LineNumber};
 use super::lease::Lease;
-use super::places::Place;
+use super::slots::ConnectionSlot;
 use crate::connection::Connection;
 use crate::connection::counters::Carried;
 use crate::connection::held::Held;
@@ -22,7 +22,7 @@ const PARTS: usize = 64;
 /// The open connections, by id.
 pub(crate) struct Registry {
     connections: DashMap<ConnectionId, Entry, BuildIdHasher>,
-    books: Mutex<Books>,
+    counts: Mutex<ConnectionCounts>,
     /// The last census; locked while the next one is taken.
     last_census: Mutex<LastCensus>,
 }
@@ -30,11 +30,11 @@ pub(crate) struct Registry {
 /// A connection that is open, or whose ending is not recorded yet.
 struct Entry {
     connection: Arc<Connection>,
-    /// Its place among those that are counted.
-    place: Option<Place>,
+    /// Its slot.
+    slot: Option<ConnectionSlot>,
     /// Its share of an application, if it is the leg to one.
     lease: Option<Box<dyn Lease>>,
-    /// Where the books have it.
+    /// Its line in the counts.
     line: LineNumber,
     /// How many had opened when it had.
     number: u64,
@@ -45,7 +45,7 @@ struct Entry {
 /// A connection that has ended, and what it had.
 pub(crate) struct Removed {
     pub(crate) connection: Arc<Connection>,
-    pub(crate) place: Option<Place>,
+    pub(crate) slot: Option<ConnectionSlot>,
     pub(crate) lease: Option<Box<dyn Lease>>,
 }
 
@@ -77,7 +77,7 @@ impl Default for Registry {
     fn default() -> Self {
         Self {
             connections: DashMap::with_hasher_and_shard_amount(BuildIdHasher::default(), PARTS),
-            books: Mutex::default(),
+            counts: Mutex::default(),
             last_census: Mutex::default(),
         }
     }
@@ -87,31 +87,31 @@ impl Registry {
     pub(crate) fn insert(
         &self,
         connection: Arc<Connection>,
-        place: Option<Place>,
+        slot: Option<ConnectionSlot>,
         lease: Option<Box<dyn Lease>>,
     ) {
         // The books and the map change together, so that nobody ever sees one without the other.
-        let mut books = self.lock();
-        let line = books.open(&connection.origin);
-        let (number, counted_in) = (books.opened, AtomicU64::new(0));
-        let entry = Entry { connection, place, lease, line, number, counted_in };
+        let mut counts = self.lock();
+        let line = counts.open(&connection.origin);
+        let (number, counted_in) = (counts.opened, AtomicU64::new(0));
+        let entry = Entry { connection, slot, lease, line, number, counted_in };
         self.connections.insert(entry.connection.id, entry);
     }
 
     /// Removes a connection that has ended; `None` if that was done before.
     pub(crate) fn remove(&self, ending: &Ending) -> Option<Removed> {
-        let mut books = self.lock();
+        let mut counts = self.lock();
         let (_, entry) = self.connections.remove(&ending.id)?;
-        let Entry { connection, place, lease, line, number, counted_in } = entry;
+        let Entry { connection, slot, lease, line, number, counted_in } = entry;
         let carried = connection.counters.carried();
-        books.end(line, &ending.outcome, carried);
-        if let Some(census) = &mut books.census
+        counts.end(line, &ending.outcome, carried);
+        if let Some(census) = &mut counts.census
             && census.misses(number, counted_in.into_inner())
         {
             let state = ending.outcome.state.unwrap_or(CloseState::Closed);
             census.departed.push(Departed { line, state, carried });
         }
-        Some(Removed { connection, place, lease })
+        Some(Removed { connection, slot, lease })
     }
 
     pub(crate) fn get(&self, id: ConnectionId) -> Option<Arc<Connection>> {
@@ -159,14 +159,14 @@ impl Registry {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        let books = self.lock();
-        books.opened == books.ended
+        let counts = self.lock();
+        counts.opened == counts.ended
     }
 
     pub(crate) fn accounting(&self) -> Accounting {
-        let books = self.lock();
+        let counts = self.lock();
         let open = self.connections.len() as u64;
-        Accounting { opened: books.opened, open, ended: books.ended }
+        Accounting { opened: counts.opened, open, ended: counts.ended }
     }
 
     /// Counts all connections, so that each line of the census balances.
@@ -179,9 +179,9 @@ impl Registry {
         last.number += 1;
         let under_way = |opened| CensusUnderWay { number: last.number, opened, departed: vec![] };
         let (mut census, opened, mut carried) = {
-            let mut books = self.lock();
-            books.census = Some(under_way(books.opened));
-            (books.take_census(), books.opened, books.carried)
+            let mut counts = self.lock();
+            counts.census = Some(under_way(counts.opened));
+            (counts.take_census(), counts.opened, counts.carried)
         };
         for entry in self.connections.iter().filter(|entry| entry.number <= opened) {
             entry.counted_in.store(last.number, Ordering::Relaxed);
@@ -204,7 +204,7 @@ impl Registry {
         census
     }
 
-    fn lock(&self) -> MutexGuard<'_, Books> {
-        self.books.lock()
+    fn lock(&self) -> MutexGuard<'_, ConnectionCounts> {
+        self.counts.lock()
     }
 }

@@ -211,7 +211,7 @@ impl Supervising {
         lease: Option<Box<dyn Lease>>,
         complete: impl FnOnce(&Connection),
     ) -> (Arc<Connection>, Start) {
-        let Adoption { id, transport, read_ahead, role, origin, settings, mut backend, place } =
+        let Adoption { id, transport, read_ahead, role, origin, settings, mut backend, slot } =
             adoption;
         let connection = Arc::new(Connection::new(ConnectionParts {
             id,
@@ -226,7 +226,7 @@ impl Supervising {
         // Before anything is read: what is watched for may come with the opening handshake.
         connection.set_watch(backend.take_watch());
         complete(&connection);
-        self.registry.insert(Arc::clone(&connection), place, lease);
+        self.registry.insert(Arc::clone(&connection), slot, lease);
         self.publisher.opened(&connection);
         let start = Start {
             connection: Arc::clone(&connection),

@@ -9,7 +9,7 @@ use http::HeaderMap;
 use super::applications::{ApplicationLease, Reached};
 use crate::actor::backend::Backend;
 use crate::node::adoption::Adoption;
-use crate::node::places::Place;
+use crate::node::slots::ConnectionSlot;
 use crate::policy::balance::Observation;
 use crate::protocol::classification::LossKind;
 use crate::settings::{ConnectionSettings, Records};
@@ -47,7 +47,7 @@ impl Reached<'_> {
 
     /// Asks it for a WebSocket; what becomes of that is held for or against it, and is noted in
     /// `upstream`. Of a refusal at most `max_body` bytes of the body are read.
-    pub(super) async fn ask(
+    pub(super) async fn request_upgrade(
         self,
         request: ClientRequest,
         within: Duration,
@@ -94,7 +94,7 @@ impl Answered {
         origin: Origin,
         settings: ConnectionSettings,
         backend: Backend,
-        place: Option<Place>,
+        slot: Option<ConnectionSlot>,
     ) -> (Adoption, ApplicationLease) {
         let Self { transport, read_ahead, early, local_addr, tls, lease, upstream, .. } = self;
         let read_ahead = joined(read_ahead, &early);
@@ -113,7 +113,7 @@ impl Answered {
             origin: Arc::new(origin),
             settings: Arc::new(settings),
             backend,
-            place,
+            slot,
         };
         (adoption, lease)
     }

@@ -183,12 +183,14 @@ impl Applications {
                     tried.clear();
                     continue;
                 }
-                Err(NoApplication::Exhausted) => return Err(NotReached::TooMany(self.crowd())),
+                Err(NoApplication::Exhausted) => {
+                    return Err(NotReached::TooMany(self.pending_limit()));
+                }
             };
             tried.extend(lease.instance());
             let Ok(pending) = application.pending.try_acquire() else {
                 if failed.is_some() {
-                    return Err(NotReached::TooMany(self.crowd()));
+                    return Err(NotReached::TooMany(self.pending_limit()));
                 }
                 continue;
             };
@@ -229,7 +231,7 @@ impl Applications {
     /// Changes the pool, and tells what that has changed.
     pub(super) fn change<C: IntoIterator<Item = Change>>(&self, with: impl FnOnce(&mut Pool) -> C) {
         let changes = with(&mut self.pool());
-        changes.into_iter().for_each(|change| self.tell(&change));
+        changes.into_iter().for_each(|change| self.report_change(&change));
     }
 
     /// Likewise, where there may be no such application; tells whether anything has changed.
@@ -238,7 +240,7 @@ impl Applications {
         with: impl FnOnce(&mut Pool) -> Result<Option<Change>, NoInstance>,
     ) -> Result<bool, NoInstance> {
         let change = with(&mut self.pool())?;
-        change.iter().for_each(|change| self.tell(change));
+        change.iter().for_each(|change| self.report_change(change));
         Ok(change.is_some())
     }
 
@@ -264,12 +266,12 @@ impl Applications {
         application.map(|application| (application, lease)).ok_or(NoApplication::Exhausted)
     }
 
-    fn crowd(&self) -> Limit {
+    fn pending_limit(&self) -> Limit {
         let limit = u64::from(self.settings.max_pending);
         Limit { name: "max_pending", limit, observed: limit }
     }
 
-    fn tell(&self, change: &Change) {
+    fn report_change(&self, change: &Change) {
         self.changed.notify_one();
         let Some(application) = self.all.get(change.instance()) else { return };
         let url = application.shown_url();

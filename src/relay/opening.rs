@@ -60,7 +60,7 @@ pub(crate) struct Offer<'a> {
 }
 
 /// An application that takes a client.
-pub(crate) struct Opened {
+pub(crate) struct OpenedRelay {
     pub(crate) application: Answered,
     /// What the client is to be answered.
     pub(crate) agreement: Agreement,
@@ -152,16 +152,16 @@ impl Relay {
         &self,
         offer: Offer<'_>,
         asked: &mut Option<Upstream>,
-    ) -> Result<Opened, Box<Unopened>> {
-        let opened = self.ask(offer, asked).await;
+    ) -> Result<OpenedRelay, Box<Unopened>> {
+        let opened = self.request_upgrade(offer, asked).await;
         opened.map_err(|(refusal, limit)| Box::new(Unopened { refusal, limit }))
     }
 
-    async fn ask(
+    async fn request_upgrade(
         &self,
         offer: Offer<'_>,
         asked: &mut Option<Upstream>,
-    ) -> Result<Opened, (Refusal, Option<Limit>)> {
+    ) -> Result<OpenedRelay, (Refusal, Option<Limit>)> {
         let records = &offer.settings.records;
         let reached = match self.applications.reach(offer.peer.ip()).await {
             Ok(reached) => reached,
@@ -176,7 +176,7 @@ impl Relay {
         let request =
             self.request(&offer, reached.application).map_err(|refusal| (refusal, None))?;
         let within = self.settings.response_timeout;
-        let answered = reached.ask(request, within, REFUSAL_BODY, upstream).await;
+        let answered = reached.request_upgrade(request, within, REFUSAL_BODY, upstream).await;
         let application = answered.map_err(|failed| (refused(*failed), None))?;
         let deflates = extensions(&application.headers).next().is_some();
         let agreement = offer
@@ -186,7 +186,7 @@ impl Relay {
         // The only extension that is offered on uses RSV1 (RFC 7692 section 6).
         let allowed_rsv = if deflates { 0b100 } else { 0 };
         let identity = identity::of_answer(&application.headers);
-        Ok(Opened { application, agreement, allowed_rsv, identity })
+        Ok(OpenedRelay { application, agreement, allowed_rsv, identity })
     }
 
     /// Makes the request to an application of the client's.

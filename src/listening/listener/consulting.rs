@@ -61,7 +61,7 @@ impl Listener {
         }
     }
 
-    /// Notes what the code of a route says of a client, and takes a place for the application that it
+    /// Notes what the code of a route says of a client, and takes a slot for the application that it
     /// is passed on to.
     fn take(
         &self,
@@ -74,7 +74,7 @@ impl Listener {
         let (destination, agreement) =
             noted.map_err(|wrong| (Refuse::failed(wrong).into_refusal(), None))?;
         if let Destination::Relay(relay) = &destination {
-            decision.place_of_leg = Some(self.node.admit_leg().map_err(not_admitted)?);
+            decision.upstream_slot = Some(self.node.admit_leg().map_err(not_admitted)?);
             decision.route.pass_on(Arc::clone(relay));
         }
         Ok((destination, agreement))

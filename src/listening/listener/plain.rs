@@ -40,7 +40,7 @@ impl Listener {
     ) -> Option<(AnySocket, Bytes)> {
         let session = relay.session();
         let _place = match self.node.plain.enter(visitor.peer.ip(), &session) {
-            Ok(place) => place,
+            Ok(slot) => slot,
             Err(refused) => {
                 self.node.plain.count(HttpOutcome::RefusedLimit);
                 let limit = refused.limit;

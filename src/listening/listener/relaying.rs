@@ -9,7 +9,7 @@ use super::shared::{Decision, Listener, RELAY};
 use super::under_way::{Stage, UnderWay};
 use crate::actor::backend::Backend;
 use crate::node::adoption::{Adoption, Pair};
-use crate::relay::{Identity, Offer, Opened, Relay, Unopened};
+use crate::relay::{Identity, Offer, OpenedRelay, Relay, Unopened};
 use crate::transport::any_socket::AnySocket;
 use crate::transport::opening_handshake::{
     Accepted, Agreement, Received, Refusal, Request, RequestFacts, Subprotocol,
@@ -28,8 +28,8 @@ impl Listener {
         let (request, client) = received.waiting();
         let asked = tokio::select! {
             biased;
-            asked = self.ask(relay, &mut under_way, request, agreement) => asked,
-            // The application is not asked any longer, and has its place free.
+            asked = self.open_upstream(relay, &mut under_way, request, agreement) => asked,
+            // The application is not asked any longer, and its slot is free.
             loss = client.left() => return under_way.failed(received.peer_left(&loss)),
         };
         let (mut opened, agreement) = match asked {
@@ -70,13 +70,13 @@ impl Listener {
 
     /// Asks the application behind a route whether it takes a client; what becomes of it is kept in
     /// `under_way`.
-    async fn ask(
+    async fn open_upstream(
         &self,
         relay: &Relay,
         under_way: &mut UnderWay<'_>,
         request: &Request,
         agreement: Agreement,
-    ) -> Result<(Opened, Agreement), Refusal> {
+    ) -> Result<(OpenedRelay, Agreement), Refusal> {
         let Stage::Agreed(decision) = &under_way.stage else { return Err(about_to_stop()) };
         let offer = Offer {
             id: decision.id,
@@ -104,7 +104,7 @@ impl Listener {
     /// take, its 101.
     fn dismiss(
         &self,
-        opened: Opened,
+        opened: OpenedRelay,
         relay: &Relay,
         request: Option<&RequestFacts>,
         under_way: &UnderWay<'_>,
@@ -116,8 +116,8 @@ impl Listener {
         client.backend = Some(RELAY.to_owned());
         let settings = relay.settings_of_leg(&route.settings);
         let theirs = origin_of_leg(&client, &opened);
-        let place = Some(self.node.place_of_dialled());
-        let (leg, _lease) = opened.application.leg(theirs, settings, Backend::discarding(), place);
+        let slot = Some(self.node.slot_for_dialled());
+        let (leg, _lease) = opened.application.leg(theirs, settings, Backend::discarding(), slot);
         self.node.dismiss(leg, reason);
     }
 
@@ -127,17 +127,17 @@ impl Listener {
         accepted: Accepted<AnySocket>,
         mut origin: Origin,
         decision: Decision,
-        opened: Opened,
+        opened: OpenedRelay,
     ) {
-        let Decision { place, place_of_leg, route, id, .. } = decision;
+        let Decision { slot, upstream_slot, route, id, .. } = decision;
         let Some(relay) = route.application() else { return };
         origin.backend = Some(RELAY.to_owned());
         origin.subprotocol = opened.application.subprotocol.as_ref().map(Subprotocol::recorded);
         let theirs = origin_of_leg(&origin, &opened);
-        let Opened { application, agreement: _, allowed_rsv, identity: _ } = opened;
+        let OpenedRelay { application, agreement: _, allowed_rsv, identity: _ } = opened;
         let leg = || Backend::leg(allowed_rsv, relay.checks_utf8());
         let settings = relay.settings_of_leg(&route.settings);
-        let (application, lease) = application.leg(theirs, settings, leg(), place_of_leg);
+        let (application, lease) = application.leg(theirs, settings, leg(), upstream_slot);
         let client = Adoption {
             id,
             transport: accepted.socket.into_transport(),
@@ -146,7 +146,7 @@ impl Listener {
             origin: Arc::new(origin),
             settings: Arc::clone(&route.settings),
             backend: leg(),
-            place: Some(place),
+            slot: Some(slot),
         };
         let (losses, lease, injects) = (relay.losses(), Box::new(lease), route.inject);
         let pair =
@@ -157,7 +157,7 @@ impl Listener {
 }
 
 /// Returns what an application's leg has in common with its client's.
-fn origin_of_leg(client: &Origin, opened: &Opened) -> Origin {
+fn origin_of_leg(client: &Origin, opened: &OpenedRelay) -> Origin {
     let mut theirs = Origin::new(Direction::Outbound);
     for (to, from) in [
         (&mut theirs.route, &client.route),

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use crate::connection::budget::MemoryBudget;
 use crate::listening::route::Route;
 use crate::node::Node;
-use crate::node::places::Place;
+use crate::node::slots::ConnectionSlot;
 use crate::policy::masking;
 use crate::settings::Records;
 use crate::transport::opening_handshake::RequestFacts;
@@ -37,9 +37,9 @@ pub(super) struct Visitor {
 
 /// What the checks of a request came to.
 pub(super) struct Decision {
-    pub(super) place: Place,
-    /// The place of the connection to the application that the route passes on to.
-    pub(super) place_of_leg: Option<Place>,
+    pub(super) slot: ConnectionSlot,
+    /// The slot of the connection to the application that the route passes on to.
+    pub(super) upstream_slot: Option<ConnectionSlot>,
     pub(super) route: Route,
     /// What the connection will be called.
     pub(super) id: ConnectionId,

@@ -134,7 +134,7 @@ impl Keeper {
             #[cfg(test)]
             crate::runtime::tasks::panic_points::reach(&self.plan.name);
             match self.news().await {
-                News::Wished => self.heed(),
+                News::Wished => self.apply_wishes(),
                 // Whether a wait may end is looked at when it is over.
                 News::Drained => self.announce_wait(),
                 News::Current(LiveNews::Ready) => self.current_ready(),
@@ -249,7 +249,7 @@ impl Keeper {
         let until = SystemTime::now();
         let gap = self.gap_since.take().map(|from| Interval { from, until });
         self.gaps += u64::from(gap.is_some());
-        self.tell(DialerChange::Ready { connection, replaces: None, gap });
+        self.report_change(DialerChange::Ready { connection, replaces: None, gap });
     }
 
     /// The new connection is ready: the old one may go.
@@ -266,7 +266,7 @@ impl Keeper {
         close(&old.connection, "rotated", Cause::Rotated, None);
         let replaces = Some(old.connection.id());
         self.retiring = Some(Retiring { connection: old.connection, since: SystemTime::now() });
-        self.tell(DialerChange::Ready { connection, replaces, gap: None });
+        self.report_change(DialerChange::Ready { connection, replaces, gap: None });
     }
 
     /// The connection that was replaced has ended.
@@ -275,7 +275,7 @@ impl Keeper {
         let (Some(current), Some(ending)) = (&self.current, connection.ending()) else { return };
         let overlap = Interval { from: since, until: ending.ended_at };
         let (connection, replaced) = (current.connection.id(), connection.id());
-        self.tell(DialerChange::Overlapped { connection, replaced, overlap });
+        self.report_change(DialerChange::Overlapped { connection, replaced, overlap });
     }
 
     /// The connection that serves has ended.
@@ -301,7 +301,7 @@ impl Keeper {
                     (None, Ok(_)) => None,
                     (None, Err(why)) => {
                         let change = DialerChange::GivenUp { ending: ending.id, why: why.clone() };
-                        self.tell(change);
+                        self.report_change(change);
                         Some(Rest::GivenUp(why))
                     }
                 };
@@ -333,7 +333,7 @@ impl Keeper {
             }
             Err(why) => {
                 self.next = Next::Resting(Rest::GivenUp(why.clone()));
-                self.tell(DialerChange::GivenUp { ending: ending.id, why });
+                self.report_change(DialerChange::GivenUp { ending: ending.id, why });
             }
         }
     }

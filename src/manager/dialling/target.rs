@@ -56,14 +56,14 @@ pub(in crate::manager) struct Target {
 /// A server that has answered 101.
 pub(in crate::manager) struct Connected {
     id: ConnectionId,
-    opened: Opened,
+    opened: OpenedFeed,
     origin: Origin,
     settings: Arc<ConnectionSettings>,
     inject: bool,
 }
 
 /// What an attempt has opened.
-struct Opened {
+struct OpenedFeed {
     transport: Box<dyn Transport>,
     read_ahead: Bytes,
     /// The application that waits for it.
@@ -109,7 +109,7 @@ impl Target {
         match self.attempt(node, id, &mut under_way).await {
             Ok((transport, read_ahead)) => {
                 let (origin, application) = under_way.opened();
-                let opened = Opened { transport, read_ahead, application };
+                let opened = OpenedFeed { transport, read_ahead, application };
                 let settings = Arc::clone(&self.settings);
                 Ok(Connected { id, opened, origin, settings, inject: self.inject })
             }
@@ -306,7 +306,7 @@ impl Connected {
             origin: Arc::new(origin),
             settings,
             backend,
-            place: Some(node.place_of_dialled()),
+            slot: Some(node.slot_for_dialled()),
         };
         if let Some(application) = opened.application {
             return application.adopt(node, adoption, inject, first.to_vec()).await;

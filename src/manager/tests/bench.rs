@@ -70,7 +70,7 @@ impl Bench {
             origin: Arc::new(Origin::new(direction)),
             settings: Arc::new(settings),
             backend,
-            place: None,
+            slot: None,
         };
         let handle = self.supervisor.inner.node.adopt(adoption).await.unwrap();
         let _ = self.budget.set(Arc::clone(&handle.connection().budget));

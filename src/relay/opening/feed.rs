@@ -19,7 +19,7 @@ use crate::actor::backend::Backend;
 use crate::actor::link::Losses;
 use crate::connection::handle::ConnectionHandle;
 use crate::node::adoption::{Adoption, Pair};
-use crate::node::places::Place;
+use crate::node::slots::ConnectionSlot;
 use crate::node::{Node, ShutDown};
 use crate::protocol::classification::LossKind;
 use crate::relay::answered::Answered;
@@ -71,7 +71,7 @@ impl Relay {
             }
         };
         let within = self.settings.response_timeout;
-        match reached.ask(request, within, 0, &mut upstream).await {
+        match reached.request_upgrade(request, within, 0, &mut upstream).await {
             Ok(application) => Ok(Waiting { application, relay: Arc::clone(self) }),
             Err(failed) => Err(refused(*failed, upstream)),
         }
@@ -110,8 +110,8 @@ impl Waiting {
         first: Vec<Message>,
     ) -> Result<ConnectionHandle, ShutDown> {
         let (adopted, handle) = oneshot::channel();
-        let place = node.place_of_dialled();
-        node.adopt_pair(self.pair(feed, injects, first, adopted, place))?;
+        let slot = node.slot_for_dialled();
+        node.adopt_pair(self.pair(feed, injects, first, adopted, slot))?;
         handle.await.map_err(|_| ShutDown)
     }
 
@@ -123,7 +123,7 @@ impl Waiting {
         settings: &ConnectionSettings,
         reason: &str,
     ) {
-        let application = self.alone(feed, settings, node.place_of_dialled());
+        let application = self.alone(feed, settings, node.slot_for_dialled());
         node.dismiss(application, reason);
     }
 
@@ -134,18 +134,18 @@ impl Waiting {
         injects: bool,
         first: Vec<Message>,
         adopted: oneshot::Sender<ConnectionHandle>,
-        place: Place,
+        slot: ConnectionSlot,
     ) -> Pair {
         let losses = Losses { caller: "feed", ..self.relay.losses() };
         let backend = self.relay.backend();
-        let (application, lease) = self.leg(&feed.origin, &feed.settings, backend, place);
+        let (application, lease) = self.leg(&feed.origin, &feed.settings, backend, slot);
         let lease = Box::new(lease);
         Pair { client: feed, application, losses, lease, injects, first, adopted: Some(adopted) }
     }
 
     /// Makes a connection of it that has no feed and is to be closed.
-    fn alone(self, feed: &Origin, settings: &ConnectionSettings, place: Place) -> Adoption {
-        self.leg(feed, settings, Backend::discarding(), place).0
+    fn alone(self, feed: &Origin, settings: &ConnectionSettings, slot: ConnectionSlot) -> Adoption {
+        self.leg(feed, settings, Backend::discarding(), slot).0
     }
 
     fn leg(
@@ -153,7 +153,7 @@ impl Waiting {
         feed: &Origin,
         settings: &ConnectionSettings,
         backend: Backend,
-        place: Place,
+        slot: ConnectionSlot,
     ) -> (Adoption, ApplicationLease) {
         let Self { application, relay } = self;
         let mut origin = Origin::new(Direction::Outbound);
@@ -164,7 +164,7 @@ impl Waiting {
         origin.dialer.clone_from(&feed.dialer);
         origin.backend.clone_from(&feed.backend);
         origin.subprotocol = application.subprotocol.as_ref().map(Subprotocol::recorded);
-        application.leg(origin, relay.settings_of_leg(settings), backend, Some(place))
+        application.leg(origin, relay.settings_of_leg(settings), backend, Some(slot))
     }
 }
 

@@ -8,15 +8,15 @@ use crate::vocabulary::{Cause, DialerChange, Requester};
 
 impl Keeper {
     /// Does as people wish.
-    pub(super) fn heed(&mut self) {
+    pub(super) fn apply_wishes(&mut self) {
         let wishes = self.wishes.borrow_and_update().clone();
         let before = std::mem::replace(&mut self.heeded, wishes.clone());
         if wishes.removed && !before.removed {
             self.rest("removed", wishes.by.as_ref());
-            self.tell(DialerChange::Removed);
+            self.report_change(DialerChange::Removed);
         } else if wishes.paused && !before.paused {
             self.rest("paused", wishes.by.as_ref());
-            self.tell(DialerChange::Paused);
+            self.report_change(DialerChange::Paused);
         } else if wishes.resumes != before.resumes && !wishes.paused {
             self.resume(before.paused);
         }
@@ -63,13 +63,13 @@ impl Keeper {
                 let told = was_paused || matches!(rest, Rest::GivenUp(_));
                 self.wait(Duration::ZERO, "resumed");
                 if told {
-                    self.tell(DialerChange::Resumed);
+                    self.report_change(DialerChange::Resumed);
                 }
             }
             Next::Waiting { until, .. } => *until = now(),
             Next::Dialling { unwanted, .. } => {
                 if unwanted.take().is_some() {
-                    self.tell(DialerChange::Resumed);
+                    self.report_change(DialerChange::Resumed);
                 }
             }
             Next::Idle | Next::Readying(_) => {}

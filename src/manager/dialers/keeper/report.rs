@@ -71,7 +71,7 @@ impl Keeper {
     }
 
     /// Tells of a change, once, to whoever listens and to the log.
-    pub(super) fn tell(&self, change: DialerChange) {
+    pub(super) fn report_change(&self, change: DialerChange) {
         let dialer = Arc::clone(&self.plan.name);
         match &change {
             DialerChange::Ready { connection, replaces, gap } => {

@@ -1,4 +1,4 @@
-//! Places among those that `max_connections` allows.
+//! Slots: what `max_connections` counts.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -9,14 +9,14 @@ use tokio::sync::Notify;
 
 use crate::policy::admission::{Admission, NotAdmitted};
 
-/// A place among those that `max_connections` allows.
-pub(crate) struct Place {
+/// One of the connections that `max_connections` allows; dropping it frees the slot.
+pub(crate) struct ConnectionSlot {
     pub(super) admission: Arc<Mutex<Admission>>,
     pub(super) left: Arc<Notify>,
     pub(super) ip: Option<IpAddr>,
 }
 
-impl Drop for Place {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         let mut admission = lock(&self.admission);
         admission.release(self.ip);
@@ -26,14 +26,14 @@ impl Drop for Place {
     }
 }
 
-/// A socket that was accepted and has no place yet: dropped once it has one, or is gone.
-pub(crate) struct Arrived {
+/// A socket that was accepted and has no slot yet; dropped once it has one, or is gone.
+pub(crate) struct PendingSocket {
     pub(super) admission: Arc<Mutex<Admission>>,
     pub(super) ip: Option<IpAddr>,
     pub(super) is_overdue: bool,
 }
 
-impl Arrived {
+impl PendingSocket {
     /// Takes note that its request is overdue.
     pub(crate) fn overdue(&mut self) -> Result<(), NotAdmitted> {
         let Some(ip) = self.ip.filter(|_| !self.is_overdue) else { return Ok(()) };
@@ -43,7 +43,7 @@ impl Arrived {
     }
 }
 
-impl Drop for Arrived {
+impl Drop for PendingSocket {
     fn drop(&mut self) {
         let mut admission = lock(&self.admission);
         if let Some(ip) = self.ip.filter(|_| self.is_overdue) {
