@@ -1,8 +1,8 @@
-//! What the program adds to its async runtime: tasks that outlive a panic, and the clock.
+//! Helpers on top of tokio: tasks that survive a panic, and the clock.
 
 pub(crate) mod tasks;
 
-/// Reads the clock that tests can pause.
+/// Returns the time of tokio's clock, which tests can pause.
 pub(crate) fn now() -> std::time::Instant {
     tokio::time::Instant::now().into_std()
 }

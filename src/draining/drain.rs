@@ -1,4 +1,4 @@
-//! A drain at work: closes what is open at the pace of its plan, and cuts off what is left.
+//! Running a drain: sends Closes at the pace of its plan, and aborts what is open at the deadline.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,26 +13,26 @@ use crate::protocol::closing_handshake::{CloseRequest, Input};
 use crate::runtime::now;
 use crate::vocabulary::{Cause, Direction, DrainPhase, Event};
 
-/// After the deadline, an actor has this long to publish its ending. It takes milliseconds; that it is
-/// waited for at all is for the record's sake.
+/// How long to wait after the deadline for aborted connections to publish their endings, which
+/// takes milliseconds.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// How often to look for connections of attempts that were under way when the drain began, and
-/// whether those that were selected are gone.
+/// How often to look for connections that were still opening when the drain began, and to check
+/// whether the selected ones have ended.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
-/// How often to tell how far it is.
-const TELL_AGAIN: Duration = Duration::from_secs(1);
+/// How often to publish the progress.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A drain that knows whom to close.
+/// A drain whose connections are selected.
 pub(crate) struct Selection {
     job: Arc<Job>,
-    /// How many had ever opened.
+    /// The number of connections ever opened when they were selected.
     opened: u64,
     open: Vec<Arc<Connection>>,
 }
 
-/// Finds all that are selected; if that is all there are, refuses new connections from now on.
+/// Selects the connections; a drain of all of them also refuses new ones from now on.
 pub(crate) fn prepare(node: &Node, job: Arc<Job>) -> Selection {
     let select = &job.options.select;
     if select.is_all() {
@@ -45,20 +45,20 @@ pub(crate) fn prepare(node: &Node, job: Arc<Job>) -> Selection {
     Selection { job, opened, open }
 }
 
-/// Closes those that were found.
+/// Closes the selected connections.
 ///
 /// # Cancel safety
-/// Dropped, it closes no further connections, and its job says that it was cancelled.
+/// If the future is dropped, no further connection is closed, and the job is marked as cancelled.
 pub(crate) async fn drain(node: &Node, jobs: &Jobs, prepared: Selection) -> DrainReport {
     let Selection { job, opened, open } = prepared;
     let options = &job.options;
     let plan = DrainPlan::new(job.started, open.len(), options.within, options.pace);
-    let mut draining = Draining { node, job: &job, opened, told: now(), is_over: false };
+    let mut draining = Draining { node, job: &job, opened, reported_at: now(), is_over: false };
     draining.report_progress();
     let _cancelled_if_dropped = job::CancelledIfDropped { node, jobs, job: &job };
 
     let phase = match draining.work(&plan, open).await {
-        Progress::Due | Progress::NobodyLeft => DrainPhase::Finished,
+        Progress::Due | Progress::NoneLeft => DrainPhase::Finished,
         Progress::Cancelled => DrainPhase::Cancelled,
     };
     jobs.end(node, &job, phase);
@@ -70,31 +70,31 @@ pub(crate) async fn drain(node: &Node, jobs: &Jobs, prepared: Selection) -> Drai
         asked = report.asked,
         cut = report.cut,
         took_ms = report.took.as_millis(),
-        "drain {phase}"
+        "the drain is over: {phase}"
     );
     draining.report_progress();
     report
 }
 
-/// Why a wait is over.
+/// Why a wait ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Progress {
-    /// It is time.
+    /// Its time has come.
     Due,
-    /// There is nothing left to do.
-    NobodyLeft,
-    /// Somebody called the drain off.
+    /// All connections to close have ended.
+    NoneLeft,
+    /// The drain was cancelled.
     Cancelled,
 }
 
 struct Draining<'a> {
     node: &'a Node,
     job: &'a Job,
-    /// How many had ever opened when it last looked for newcomers.
+    /// The number of connections ever opened when it last looked for new ones.
     opened: u64,
-    /// When it was last told how far it is.
-    told: Instant,
-    /// Its deadline has passed.
+    /// When the progress was last published.
+    reported_at: Instant,
+    /// The deadline has passed.
     is_over: bool,
 }
 
@@ -105,7 +105,7 @@ impl Draining<'_> {
         while let Some(at) = plan.next_due(closed) {
             match self.wait_until(at).await {
                 Progress::Due => {}
-                over @ (Progress::NobodyLeft | Progress::Cancelled) => return over,
+                over @ (Progress::NoneLeft | Progress::Cancelled) => return over,
             }
             let due = plan.due(now());
             open.by_ref().take(due - closed).for_each(|connection| self.close(&connection));
@@ -117,7 +117,7 @@ impl Draining<'_> {
             }
             match self.wait_until((now() + LOOK_AGAIN).min(plan.deadline())).await {
                 Progress::Due => {}
-                over @ (Progress::NobodyLeft | Progress::Cancelled) => return over,
+                over @ (Progress::NoneLeft | Progress::Cancelled) => return over,
             }
         }
         self.is_over = true;
@@ -129,13 +129,13 @@ impl Draining<'_> {
             self.cut_off();
             match self.wait_until((now() + LOOK_AGAIN).min(last_words)).await {
                 Progress::Due => {}
-                over @ (Progress::NobodyLeft | Progress::Cancelled) => return over,
+                over @ (Progress::NoneLeft | Progress::Cancelled) => return over,
             }
         }
         Progress::Due
     }
 
-    /// Closes those whose attempts were under way when the drain began.
+    /// Closes connections that were still opening when the drain began.
     fn close_newcomers(&mut self) {
         let registry = &self.node.registry;
         let opened = registry.opened();
@@ -147,8 +147,8 @@ impl Draining<'_> {
         self.job.options.select.is_all()
     }
 
-    /// Asks a connection to close, and with it the other leg of a relay, the client's first: to a
-    /// client, a Close that only passed on would look like the deed of its application.
+    /// Closes a connection and, in a relay, its other leg too. The client's leg goes first: a Close
+    /// passed on from the other leg would be recorded as the application's.
     fn close(&self, connection: &Arc<Connection>) {
         let select = &self.job.options.select;
         let other = connection.relay_peer.get().and_then(|id| self.node.registry.get(*id));
@@ -166,7 +166,7 @@ impl Draining<'_> {
         }
     }
 
-    /// Asks a connection to close, once. One that is closing already keeps its own reason.
+    /// Requests a connection to close, once. A connection that is closing already keeps its reason.
     fn close_once(&self, connection: &Arc<Connection>) {
         if !self.job.note_asked(connection.id) {
             return;
@@ -177,7 +177,7 @@ impl Draining<'_> {
         connection.close(CloseRequest { frame, cause: Cause::Drain, by, limit: None });
     }
 
-    /// Cuts off whatever is left, each once.
+    /// Aborts each connection that is left, once.
     fn cut_off(&self) {
         let registry = &self.node.registry;
         let left = if self.is_of_all() { registry.all() } else { self.job.left(registry) };
@@ -189,17 +189,17 @@ impl Draining<'_> {
         }
     }
 
-    /// Waits until it is time, or there is no reason to.
+    /// Waits until `at`, or until the drain is cancelled or nothing is left.
     async fn wait_until(&mut self, at: Instant) -> Progress {
         loop {
-            let next = at.min(self.told + TELL_AGAIN);
+            let next = at.min(self.reported_at + PROGRESS_INTERVAL);
             tokio::select! {
                 biased;
                 () = self.job.cancelled() => return Progress::Cancelled,
-                () = self.nobody_left() => return Progress::NobodyLeft,
+                () = self.none_left() => return Progress::NoneLeft,
                 () = tokio::time::sleep_until(next.into()) => {}
             }
-            if now() >= self.told + TELL_AGAIN {
+            if now() >= self.reported_at + PROGRESS_INTERVAL {
                 self.report_progress();
             }
             if now() >= at {
@@ -208,9 +208,9 @@ impl Draining<'_> {
         }
     }
 
-    async fn nobody_left(&self) {
+    async fn none_left(&self) {
         if self.is_of_all() {
-            // What has not opened by the deadline is not waited for: it is no connection.
+            // After the deadline, attempts that have not opened are not waited for.
             return match self.is_over {
                 false => self.node.nobody_left().await,
                 true => self.node.publisher.none_open().await,
@@ -222,7 +222,7 @@ impl Draining<'_> {
     }
 
     fn report_progress(&mut self) {
-        self.told = now();
+        self.reported_at = now();
         let progress = self.job.progress(&self.node.registry);
         self.node.publisher.announce(Event::Drain(Arc::new(progress)));
     }

@@ -1,4 +1,4 @@
-//! What is known of a drain while it runs and afterwards.
+//! The state of a drain while it runs and afterwards.
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -16,7 +16,7 @@ use crate::vocabulary::{
     ConnectionId, DrainPhase, DrainProgress, Event, IdSet, Requester, Stragglers,
 };
 
-/// A drain: what it was asked to do, and how far it is.
+/// A drain: its options and its progress.
 pub(crate) struct Job {
     pub(crate) id: Arc<str>,
     pub(crate) options: DrainOptions,
@@ -29,7 +29,7 @@ pub(crate) struct Job {
 struct Tally {
     phase: DrainPhase,
     total: usize,
-    /// Those that had not ended when somebody last looked.
+    /// The connections that had not ended when last checked.
     left: IdSet,
     asked: IdSet,
     cut: IdSet,
@@ -56,7 +56,7 @@ impl Job {
         }
     }
 
-    /// Returns whom endings name: the signal, or the drain.
+    /// Returns the requester that endings name: the signal, or the drain.
     pub(crate) fn requester(&self) -> Requester {
         match &self.options.by {
             Some(by @ (Requester::Signal(_) | Requester::Drain(_))) => by.clone(),
@@ -70,7 +70,7 @@ impl Job {
         tally.left.extend(open.iter().map(|connection| connection.id));
     }
 
-    /// Takes note that a connection is asked to close; `false` if it was before.
+    /// Counts a connection as asked to close; returns `false` if it was counted before.
     pub(crate) fn note_asked(&self, id: ConnectionId) -> bool {
         let mut tally = self.lock();
         if !tally.asked.insert(id) {
@@ -82,12 +82,12 @@ impl Job {
         true
     }
 
-    /// Takes note that a connection is cut off; `false` if it was before.
+    /// Counts a connection as aborted; returns `false` if it was counted before.
     pub(crate) fn cut(&self, id: ConnectionId) -> bool {
         self.lock().cut.insert(id)
     }
 
-    /// Returns those that are left.
+    /// Returns the connections that have not ended.
     pub(crate) fn left(&self, registry: &Registry) -> Vec<Arc<Connection>> {
         self.lock().look(registry)
     }
@@ -96,7 +96,7 @@ impl Job {
         self.lock().phase
     }
 
-    /// Takes note that it is over; only the first call counts.
+    /// Sets the final phase; only the first call has an effect.
     fn end(&self, phase: DrainPhase) {
         let mut tally = self.lock();
         if tally.phase == DrainPhase::Running {
@@ -111,7 +111,7 @@ impl Job {
         DrainReport { asked: tally.asked.len(), cut: tally.cut.len(), took }
     }
 
-    /// Returns how far it is.
+    /// Returns the progress.
     pub(crate) fn progress(&self, registry: &Registry) -> DrainProgress {
         let report = self.report();
         let mut left = Stragglers::default();
@@ -136,9 +136,9 @@ impl Job {
         }
     }
 
-    /// Waits until somebody calls it off. Cancel safe.
+    /// Waits until the drain is cancelled. Cancel safe.
     pub(crate) async fn cancelled(&self) {
-        // The sender is ours, so there is no error.
+        // `self` holds the sender, so this cannot fail.
         let _ = self.cancel.subscribe().wait_for(|cancelled| *cancelled).await;
     }
 
@@ -148,7 +148,7 @@ impl Job {
 }
 
 impl Tally {
-    /// Returns those that have not ended, and forgets the others.
+    /// Returns the connections that have not ended, and forgets the others.
     fn look(&mut self, registry: &Registry) -> Vec<Arc<Connection>> {
         let left: Vec<_> = self.left.iter().filter_map(|id| registry.get(*id)).collect();
         self.left = left.iter().map(|connection| connection.id).collect();
@@ -156,7 +156,7 @@ impl Tally {
     }
 }
 
-/// Says of a drain whose future was dropped that it was cancelled.
+/// Marks a drain as cancelled when its future is dropped before it has finished.
 pub(crate) struct CancelledIfDropped<'a> {
     pub(crate) node: &'a Node,
     pub(crate) jobs: &'a Jobs,
@@ -173,14 +173,14 @@ impl Drop for CancelledIfDropped<'_> {
     }
 }
 
-/// The drain that runs, or the last one.
+/// The drain that is running, or the last one.
 #[derive(Default)]
 pub(crate) struct Jobs {
     current: Mutex<Option<Arc<Job>>>,
 }
 
 impl Jobs {
-    /// Begins a drain, unless one is under way.
+    /// Begins a drain unless one is under way.
     pub(crate) fn begin(&self, options: DrainOptions) -> Result<Arc<Job>, DrainUnderWay> {
         let mut current = self.lock();
         if let Some(job) = current.as_ref().filter(|job| job.phase() == DrainPhase::Running) {
@@ -198,8 +198,8 @@ impl Jobs {
         job
     }
 
-    /// Takes note that a drain is over, and accepts new connections again unless it was asked to
-    /// stay, or another has taken over: that one decides then.
+    /// Ends a drain. New connections are accepted again, unless the drain was asked to stay or
+    /// another drain has replaced it.
     pub(crate) fn end(&self, node: &Node, job: &Job, phase: DrainPhase) {
         let current = self.lock();
         job.end(phase);
@@ -210,10 +210,10 @@ impl Jobs {
         }
     }
 
-    /// Calls off the drain that runs, or takes back what the last one left: that new connections
-    /// are refused. Returns `None` if there is nothing of the kind.
+    /// Cancels the running drain, or accepts new connections again after one that stayed. Returns
+    /// `None` if there is neither.
     ///
-    /// What a signal began is not called off: the daemon is about to stop.
+    /// A drain that a signal began cannot be cancelled: the daemon is about to stop.
     pub(crate) fn cancel(&self, node: &Node) -> Option<DrainProgress> {
         let job = self.lock().clone()?;
         if matches!(job.options.by, Some(Requester::Signal(_))) {
@@ -225,7 +225,7 @@ impl Jobs {
         if !running && !refuses {
             return None;
         }
-        // Before its task hears of it, so that who asked sees it in the answer.
+        // Before the task is notified, so that the progress returned here shows it.
         job.end(DrainPhase::Cancelled);
         job.cancel.send_replace(true);
         if refuses {

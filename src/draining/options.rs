@@ -1,4 +1,4 @@
-//! How to drain, and what came of it.
+//! The options of a drain, and its report.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,29 +6,30 @@ use std::time::Duration;
 use crate::policy::drain::Pace;
 use crate::vocabulary::{CloseCode, CloseReason, Requester, Selector};
 
-/// How to drain.
+/// The options of a drain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DrainOptions {
-    /// How long it may take in all; what is still open then is cut off as `drain_deadline`.
+    /// The time limit of the whole drain. Connections still open then are aborted and recorded as
+    /// `drain_deadline`.
     pub within: Duration,
     /// How fast the Closes are sent.
     pub pace: Pace,
     /// The code of the Closes.
     pub code: CloseCode,
-    /// Their reason.
+    /// The reason of the Closes.
     pub reason: CloseReason,
-    /// Who asked. The record of an ending names a signal; else it names the drain.
+    /// Who asked for the drain. Endings name it if it is a signal, else they name the drain.
     pub by: Option<Requester>,
-    /// Which connections; unless it is all of them, new ones go on being accepted, and those that
-    /// come while it runs are left alone.
+    /// The connections to close. If these are not all, new connections are still accepted, and not
+    /// closed.
     pub select: Selector,
-    /// Whether a drain of all connections goes on refusing new ones once it has finished, until it
-    /// is cancelled.
+    /// Whether a drain of all connections still refuses new ones after it has finished, until it is
+    /// cancelled.
     pub stay: bool,
 }
 
 impl Default for DrainOptions {
-    /// Drains all within a minute, with 1012 "service restart".
+    /// Drains all connections within 60 seconds, with 1012 "service restart".
     fn default() -> Self {
         Self {
             within: Duration::from_secs(60),
@@ -42,21 +43,21 @@ impl Default for DrainOptions {
     }
 }
 
-/// What a drain came to.
+/// The result of a drain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct DrainReport {
-    /// Connections that were asked to close.
+    /// The number of connections that were asked to close.
     pub asked: usize,
-    /// Connections that were cut off at the deadline.
+    /// The number of connections that were aborted at the deadline.
     pub cut: usize,
-    /// How long it took.
+    /// The time that the drain took.
     pub took: Duration,
 }
 
-/// Another drain is under way: cancel it, or wait for it.
+/// A drain did not begin because another one is under way.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the drain {id} is under way: cancel it, or wait until it has finished")]
 pub struct DrainUnderWay {
-    /// Which.
+    /// The id of the drain that is under way.
     pub id: Arc<str>,
 }

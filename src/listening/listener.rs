@@ -1,4 +1,4 @@
-//! A listener: accepts, lets the opening handshake decide, and hands connections over.
+//! A listener: accepts sockets, answers opening handshakes, and hands connections to the node.
 
 mod consulting;
 mod handle;
@@ -39,16 +39,16 @@ pub(crate) use shared::Listener;
 use shared::{Decision, Visitor};
 use under_way::{Stage, UnderWay};
 
-/// When a request that has not come counts as overdue: most come with the socket. Until then a burst
-/// from one address, such as a proxy's, is no crowd of silent sockets.
+/// After how long a socket without a request counts towards `half_open_per_ip`. Most requests come
+/// with the socket, so a burst from one address, such as a proxy, does not hit that limit.
 const OVERDUE: Duration = Duration::from_millis(250);
 
-/// How a refused peer is asked to wait.
+/// The `Retry-After` of refusals.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 impl Listener {
-    /// Accepts for as long as it is polled. A panic costs neither the socket, with the peers that
-    /// wait there, nor the attempts under way.
+    /// Accepts for as long as it is polled. The socket, its backlog and the attempts under way
+    /// outlive a panic.
     async fn run(self: Arc<Self>, mut arrivals: Arrivals, attempts: &mut JoinSet<()>) {
         let mut task = Task::new(format!("listener {}", self.name));
         loop {
@@ -74,7 +74,7 @@ impl Listener {
                                 Some(room) => {
                                     let attempt =
                                         Arc::clone(self).attempt(socket, visitor, arrived, room);
-                                    // Boxed: it is large, and gone once the connection is open.
+                                    // Boxed: the future is large, and short-lived.
                                     attempts.spawn(Box::pin(attempt));
                                 }
                                 None => {
@@ -89,7 +89,7 @@ impl Listener {
                         let visitor = Visitor { peer, local: None, began: SystemTime::now() };
                         let (limit, observed) = (self.max_connections, self.node.present());
                         let limit = Limit { name: "max_connections", limit, observed };
-                        let why = "no descriptor was left, so 503 was answered unread";
+                        let why = "out of file descriptors, so 503 was sent without reading a request";
                         self.record_turned_away(visitor, limit, why);
                     }
                 },
@@ -104,14 +104,14 @@ impl Listener {
         let answer = "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 5\r\n\
                       Content-Type: text/plain; charset=utf-8\r\nContent-Length: 26\r\n\r\n\
                       too many connections here\n";
-        // It fits into any socket's buffer; if not, there is no time for this peer.
+        // It fits into the buffer of a new socket; if it does not, the peer goes without an answer.
         match &socket {
             AnySocket::Tcp(socket) => drop(socket.try_write(answer.as_bytes())),
             AnySocket::Unix(socket) => drop(socket.try_write(answer.as_bytes())),
         }
         let why = match limit.name {
-            "memory" => "limits.memory is used up, so 503 was answered unread",
-            _ => "too many attempts were under way, so 503 was answered unread",
+            "memory" => "limits.memory is used up, so 503 was sent without reading a request",
+            _ => "too many attempts were under way, so 503 was sent without reading a request",
         };
         self.record_turned_away(visitor, limit, why);
     }
@@ -137,7 +137,7 @@ impl Listener {
         room: Room,
     ) {
         let mut next = self.attempt_once(socket, Bytes::new(), &visitor, arrived, room).await;
-        // Plain HTTP may be followed by something else.
+        // A WebSocket request may follow plain HTTP on the same connection.
         while let Some((socket, read)) = next.take() {
             visitor.began = SystemTime::now();
             let arrived = match self.node.arrive(visitor.peer.ip()) {
@@ -151,8 +151,8 @@ impl Listener {
         }
     }
 
-    /// Hears one request, of which `read` was read before, and whatever follows it; returns what is to
-    /// be heard next.
+    /// Serves one request, which begins with `read`. After plain HTTP, returns the socket and the
+    /// bytes of the next request.
     async fn attempt_once(
         &self,
         socket: AnySocket,
@@ -188,14 +188,14 @@ impl Listener {
             }
         };
         if let Some(relay) = self.takes_plain(received.request()) {
-            // Plain HTTP is the application's: it is neither a connection nor an attempt.
+            // The application serves plain HTTP: it counts as neither a connection nor an attempt.
             under_way.stage = Stage::Over;
             drop((arrived, room));
             return Box::pin(self.pass_plain(&relay, received, visitor)).await;
         }
         let decided = self.decide(received.request(), visitor);
         if decided.is_ok() {
-            // Its slot counts from now on.
+            // The slot in `decision` counts it from now on.
             drop(arrived);
         }
         match decided {
@@ -203,7 +203,7 @@ impl Listener {
                 let target = decision.route.target().clone();
                 under_way.stage = Stage::Agreed(decision);
                 match target {
-                    // Before the 101: code of an embedder that fails here refuses the client.
+                    // Before the 101, so that a panic in the embedder's code becomes a refusal.
                     Target::Backend(make) => match made(|| make()) {
                         Ok(backend) => self.open(backend, received, agreement, under_way).await,
                         Err(panic) => {
@@ -224,7 +224,7 @@ impl Listener {
         None
     }
 
-    /// Answers with a refusal, and records it.
+    /// Sends a refusal and records it.
     async fn refuse(
         &self,
         (refusal, limit): (Refusal, Option<Limit>),
@@ -235,7 +235,7 @@ impl Listener {
         under_way.failed(received.refuse(refusal).await);
     }
 
-    /// Answers 101, and hands the connection over.
+    /// Answers 101 and hands the connection to the node.
     async fn open(
         &self,
         backend: Backend,
@@ -264,11 +264,11 @@ impl Listener {
             backend,
             slot: Some(slot),
         };
-        // The supervisor was shut down: so is everything else.
+        // An error means that the supervisor was shut down: the connection goes with it.
         let _ = self.node.adopt(adoption).await;
     }
 
-    /// Checks a request in the order of the contract.
+    /// Checks a request: limits, route, handshake, origin, subprotocol and tags, in this order.
     fn decide(
         &self,
         request: &Request,
@@ -278,7 +278,7 @@ impl Listener {
             return Err((about_to_stop(), None));
         }
         let slot = self.node.admit(visitor.peer.ip()).map_err(not_admitted)?;
-        // Again: a drain that has not seen this slot taken does not wait for us.
+        // Checked again: a drain that began before this slot was taken does not wait for it.
         if self.node.is_draining() {
             return Err((about_to_stop(), None));
         }
@@ -297,7 +297,7 @@ impl Listener {
         })?;
         let mut upstream_slot = None;
         if route.application().is_some() {
-            // Before it is asked: a burst of handshakes takes no more descriptors than are counted.
+            // Before dialling: a burst must not use more descriptors than are counted.
             upstream_slot = Some(self.node.admit_leg().map_err(not_admitted)?);
         }
         let (route, id) = (route.clone(), ConnectionId::new());
@@ -335,10 +335,10 @@ fn not_admitted(why: NotAdmitted) -> (Refusal, Option<Limit>) {
             "endings cannot be recorded at the moment: try again later".to_owned()
         }
         "half_open_per_ip" => format!(
-            "{} is {}, and so many sockets from this address wait for their request: send it at once",
+            "{} is {}, and as many sockets from this address wait for a request: send it at once",
             limit.name, limit.limit
         ),
-        _ => format!("{} is {}, and that many are here: try again later", limit.name, limit.limit),
+        _ => format!("{} is {}, and that many are open: try again later", limit.name, limit.limit),
     };
     (Refusal::new(status, failure, text).retry_after(RETRY_AFTER), Some(limit))
 }

@@ -1,4 +1,4 @@
-//! What becomes of a path.
+//! Routes: which requests they match, and what serves the connections.
 
 mod deciding;
 
@@ -16,24 +16,27 @@ use crate::settings::{
 pub use deciding::{Accept, OpeningRequest, Refuse};
 pub(crate) use deciding::{Decide, Destination, Facts, asked};
 
-/// A path, who may connect to it, and where its messages go. The first that matches wins.
+/// A rule that maps a path (and host) to a backend, with the settings of its connections.
+///
+/// A listener tries its routes in order and uses the first that matches.
 #[derive(Clone)]
 pub struct Route {
-    /// Recorded as the ending's `route`.
+    /// The name, recorded as the ending's `route`.
     pub name: String,
-    /// The host it is for; any, if there is none.
+    /// The host that requests must name; `None` matches any host.
     pub host: Option<String>,
-    /// The paths it is for.
+    /// The paths that match.
     pub path: PathPattern,
-    /// The web origins that may connect; any, if there are none.
+    /// The web origins that may connect; if empty, any may.
     pub origins: Vec<OriginPattern>,
-    /// The subprotocols it speaks, the best first.
+    /// The supported subprotocols in order of preference.
     pub subprotocols: Vec<String>,
-    /// What holds for its connections.
+    /// The settings of its connections.
     pub settings: Arc<ConnectionSettings>,
-    /// Labels its connections with what their paths and queries say.
+    /// The tags of its connections, filled in from the path and the query.
     pub tags: BTreeMap<String, TagTemplate>,
-    /// Lets others than the two ends of a relayed connection send messages there.
+    /// Whether messages may be injected into its relayed connections, beside those that the client
+    /// and the application exchange.
     pub inject: bool,
     target: Target,
 }
@@ -41,24 +44,24 @@ pub struct Route {
 /// Where the connections of a route go.
 #[derive(Clone)]
 pub(crate) enum Target {
-    /// To a backend of this process, whoever connects.
+    /// To a backend of this process, for every client.
     Backend(Arc<dyn Fn() -> Backend + Send + Sync>),
-    /// To an application, once it has agreed.
+    /// To an application, once it has answered 101.
     Relay(Arc<Relay>),
-    /// Where code of an embedder says.
+    /// To the destination that code of an embedder chooses for each client.
     Decide(Decide),
 }
 
 impl Route {
-    /// Makes a route whose code decides about each client: it sees the whole request, and lets the client
-    /// in or turns it away.
+    /// Makes a route that calls `decide` for each client, which accepts or refuses it.
     ///
-    /// The path is exact, or a prefix that ends in `/*`, and may name segments (`/rooms/{room}`). The code
-    /// is asked once the request has been checked to open a WebSocket, and an `Origin` to be among
-    /// [`Route::origins`]. It has what is left of the opening handshake's time
-    /// ([`Builder::handshake_timeout`]); one that takes longer turns the client away with 503. If it
-    /// fails or panics, the client gets 500 and the record the reason; if the client leaves meanwhile, the
-    /// future is dropped.
+    /// The path is exact, or a prefix that ends in `/*`, and may name segments (`/rooms/{room}`).
+    /// `decide` gets the whole request. It is called once the request is known to be a valid
+    /// WebSocket handshake, with an `Origin` among [`Route::origins`] if it has one.
+    ///
+    /// `decide` has what is left of [`Builder::handshake_timeout`]; then the client gets 503. If it
+    /// fails or panics, the client gets 500, and the reason is recorded. If the client
+    /// disconnects first, the future is dropped.
     ///
     /// ```
     /// use lastword::{Accept, Backend, OpeningRequest, Refuse, Route};
@@ -83,7 +86,7 @@ impl Route {
     /// [`Builder::handshake_timeout`]: crate::Builder::handshake_timeout
     ///
     /// # Errors
-    /// What is no such path.
+    /// `path` is not a valid pattern.
     pub fn new<F, Fut, A>(path: &str, decide: F) -> Result<Self, InvalidValue>
     where
         F: Fn(OpeningRequest) -> Fut + Send + Sync + 'static,
@@ -93,7 +96,7 @@ impl Route {
         Ok(Self::to(path.parse()?, Target::Decide(deciding::boxed(decide))))
     }
 
-    /// Makes a route that lets in whoever comes, with a backend for each connection.
+    /// Makes a route that accepts every client and calls `backend` for each connection.
     ///
     /// # Errors
     /// As [`Route::new`].
@@ -104,7 +107,7 @@ impl Route {
         Ok(Self::serve_at(path.parse()?, backend))
     }
 
-    /// Likewise, for paths that were parsed already.
+    /// Does the same as [`Route::serve`] for a path that is parsed already.
     pub fn serve_at(
         path: PathPattern,
         backend: impl Fn() -> Backend + Send + Sync + 'static,
@@ -112,8 +115,10 @@ impl Route {
         Self::to(path, Target::Backend(Arc::new(backend)))
     }
 
-    /// Makes a route that passes connections on to an application, whatever the size of messages:
-    /// none is held. [`Route::with_settings`] may limit it.
+    /// Makes a route that relays connections to an application.
+    ///
+    /// A relay does not hold whole messages, so their size is unlimited by default;
+    /// [`Route::with_settings`] can limit it.
     #[cfg(feature = "relay")]
     pub fn relay(path: PathPattern, relay: Arc<Relay>) -> Self {
         let mut route = Self::to(path, Target::Relay(relay));
@@ -146,11 +151,13 @@ impl Route {
         Self::serve(path, Backend::echo)
     }
 
-    /// Labels its connections: text with `{name}` for a segment of the path, as in
-    /// `/rooms/{name}`, and `{query.name}` for a parameter of the query.
+    /// Adds a tag to each of its connections.
+    ///
+    /// In `template`, `{name}` stands for a named segment of the path, as in `/rooms/{name}`, and
+    /// `{query.name}` for a parameter of the query.
     ///
     /// # Errors
-    /// A text that is no such template.
+    /// `template` is not a valid template.
     pub fn with_tag(
         mut self,
         name: impl Into<String>,
@@ -160,24 +167,24 @@ impl Route {
         Ok(self)
     }
 
-    /// Sets what holds for its connections.
+    /// Sets the settings of its connections.
     #[must_use]
     pub fn with_settings(mut self, settings: ConnectionSettings) -> Self {
         self.settings = Arc::new(settings.bounded());
         self
     }
 
-    /// Tells whether it is for this request.
+    /// Returns whether the route matches a request.
     pub(crate) fn matches(&self, host: Option<&str>, path: &str) -> bool {
         crate::settings::host_matches(self.host.as_deref(), host) && self.path.matches(path)
     }
 
-    /// Tells whether a page of this origin may connect.
+    /// Returns whether a page of this origin may connect.
     pub(crate) fn allows_origin(&self, origin: Option<&str>) -> bool {
         crate::settings::origin_allowed(&self.origins, origin)
     }
 
-    /// Returns the labels of a connection to this path and query.
+    /// Returns the tags of a connection to this path and query.
     pub(crate) fn tags_of(
         &self,
         path: &str,
@@ -191,12 +198,12 @@ impl Route {
         &self.target
     }
 
-    /// Passes its connections on to an application from now on.
+    /// Relays its connections to an application from now on.
     pub(crate) fn pass_on(&mut self, relay: Arc<Relay>) {
         self.target = Target::Relay(relay);
     }
 
-    /// Returns the application that its connections are passed on to.
+    /// Returns the relay, if the route has one.
     pub(crate) fn application(&self) -> Option<&Arc<Relay>> {
         match &self.target {
             Target::Backend(_) | Target::Decide(_) => None,

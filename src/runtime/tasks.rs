@@ -1,9 +1,9 @@
-//! Tasks that run as long as their owner, and what is done when one of them panics.
+//! Long-lived tasks that are restarted after a panic.
 //!
-//! A panic ends a task, and who does not join the task does not hear of it. Each long-lived task of
-//! this program is therefore run by a [`Task`]: it catches the panic, logs it with the task's name,
-//! and says after which wait to run the task again. What the task works on (a listening socket, the
-//! state of a dialer) stays with its owner, and outlives the panic.
+//! A panic ends a tokio task, and goes unnoticed unless the task is joined. Each long-lived task of
+//! this program therefore runs in a [`Task`], which catches the panic, logs it with the name of the
+//! task, and computes the delay before the restart. The state that the task works on (a listening
+//! socket, a dialer) belongs to its owner and outlives the panic.
 
 use std::any::Any;
 use std::future::{Future, poll_fn};
@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use super::now;
 use crate::policy::restarting::Restarts;
 
-/// A long-lived task, by its name.
+/// A named long-lived task.
 #[derive(Debug)]
 pub(crate) struct Task {
     name: String,
@@ -27,21 +27,21 @@ pub(crate) struct Task {
 /// A task panicked.
 #[derive(Debug)]
 pub(crate) struct Panicked {
-    /// What the panic said.
+    /// The panic message.
     pub(crate) what: String,
-    /// How long to wait before the task is run again.
+    /// The delay before the task is restarted.
     pub(crate) wait: Duration,
 }
 
 impl Task {
-    /// Names a task as the log will.
+    /// Makes a task with the name that the log shows.
     pub(crate) fn new(name: impl Into<String>) -> Self {
         Self { name: name.into(), restarts: Restarts::default() }
     }
 
-    /// Runs the task to its end, or until it panics, which is logged.
+    /// Runs the task to its end or to a panic, which is logged.
     ///
-    /// The wait is for the caller, who may have something to put right first.
+    /// The caller does the waiting, as it may have state to repair first.
     pub(crate) async fn run<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Panicked> {
         let began = now();
         let panic = match catch(work).await {
@@ -53,12 +53,12 @@ impl Task {
             task = self.name,
             panic,
             again_in_ms = wait.as_millis(),
-            "a task panicked, and is run again: please report this"
+            "a task panicked and will be restarted: please report this"
         );
         Err(Panicked { what: panic, wait })
     }
 
-    /// Runs the task to its end; after a panic it is run again.
+    /// Runs the task to its end, and restarts it after each panic.
     pub(crate) async fn keep<T, F>(&mut self, mut work: impl FnMut() -> F) -> T
     where
         F: Future<Output = T>,
@@ -72,10 +72,10 @@ impl Task {
     }
 }
 
-/// Runs a future to its end; an error is what its panic said.
+/// Runs a future to its end; a panic becomes an error with its message.
 pub(crate) async fn catch<T>(work: impl Future<Output = T>) -> Result<T, String> {
     let mut work = pin!(work);
-    // What a future leaves half-done when it panics is dropped with it.
+    // Unwind safe: a future that panics is dropped, and its half-done state with it.
     poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx))) {
         Ok(Poll::Pending) => Poll::Pending,
         Ok(Poll::Ready(done)) => Poll::Ready(Ok(done)),
@@ -84,7 +84,7 @@ pub(crate) async fn catch<T>(work: impl Future<Output = T>) -> Result<T, String>
     .await
 }
 
-/// Returns what a panic said.
+/// Returns the message of a panic.
 pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
     match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
         (Some(text), _) => text,
@@ -93,7 +93,7 @@ pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
     }
 }
 
-/// A task that was spawned, and ends with its owner.
+/// A spawned task that is aborted on drop.
 #[derive(Debug)]
 pub(crate) struct Owned(JoinHandle<()>);
 
@@ -109,18 +109,18 @@ impl Drop for Owned {
     }
 }
 
-/// Lets tests make a task panic the next time that it comes to a place of this name.
+/// Lets tests make a task panic at a named point.
 #[cfg(test)]
 pub(crate) mod panic_points {
 
     static ARMED: parking_lot::Mutex<Vec<String>> = parking_lot::Mutex::new(Vec::new());
 
-    /// Lets the next task that reaches this place panic.
+    /// Makes the next task that reaches this point panic.
     pub(crate) fn arm(place: &str) {
         ARMED.lock().push(place.to_owned());
     }
 
-    /// Panics if this place is armed.
+    /// Panics if this point is armed.
     pub(crate) fn reach(place: &str) {
         let mut armed = ARMED.lock();
         let found = armed.iter().position(|other| other == place);

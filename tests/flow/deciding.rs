@@ -121,7 +121,7 @@ async fn a_client_that_is_turned_away_reads_why_and_the_record_says_more() {
     for (session, what) in [
         ("error", "the store is gone"),
         ("panic", "the route's code panicked: no session store"),
-        ("wrong", "a tag that is none (\"a:b\")"),
+        ("wrong", "an invalid tag (\"a:b\")"),
     ] {
         let (answer, ending) = house.refused(&format!("Cookie: session={session}\r\n")).await;
         assert_eq!((answer.head.status(), answer.body.as_str()), (500, "the server failed\n"));

@@ -1,4 +1,4 @@
-//! Clients of a route whose code decides: it is asked first, within the time of the opening handshake.
+//! Routes whose code decides: it is called within the timeout of the opening handshake.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::transport::opening_handshake::{Agreement, Received, Refusal, Request}
 use crate::vocabulary::{LONGEST_TAG, Limit, OpenFailure, check_tags, is_label};
 
 impl Listener {
-    /// Asks the code of a route whether it takes a client, and does as it says.
+    /// Calls the code of a route, and accepts or refuses the client accordingly.
     pub(super) async fn consult(
         &self,
         decide: &Decide,
@@ -37,7 +37,7 @@ impl Listener {
         let decided = tokio::select! {
             biased;
             decided = timeout_at(deadline, asked(decide, request)) => decided,
-            // The code is not asked any longer.
+            // This drops the call.
             loss = client.left() => return under_way.failed(received.peer_left(&loss)),
         };
         let decided = match decided {
@@ -48,7 +48,7 @@ impl Listener {
         let taken = decided
             .map_err(|refusal| (refusal, None))
             .and_then(|accept| self.take(accept, decision, received.request(), agreement));
-        // The code had its own time.
+        // The time that the code took is not charged to the client.
         received.extend_deadline(self.timeout);
         match taken {
             Ok((Destination::Backend(backend), agreement)) => {
@@ -61,8 +61,7 @@ impl Listener {
         }
     }
 
-    /// Notes what the code of a route says of a client, and takes a slot for the application that it
-    /// is passed on to.
+    /// Applies the answer of a route's code, and takes a slot for the leg of a relay.
     fn take(
         &self,
         accept: Accept,
@@ -81,10 +80,10 @@ impl Listener {
     }
 }
 
-/// Notes what the code of a route says of a client.
+/// Applies the answer of a route's code to `decision` and `agreement`.
 ///
 /// # Errors
-/// What of it cannot be used: the code is wrong.
+/// The answer is invalid: the route's code has a bug.
 fn note(
     accept: Accept,
     decision: &mut Decision,
@@ -94,14 +93,14 @@ fn note(
     let Accept { destination, subject, tags, settings, subprotocol } = accept;
     if subject.as_deref().is_some_and(|subject| subject.is_empty() || !is_label(subject)) {
         return Err(format!(
-            "the route's code named a subject that is none: it has 1 to {LONGEST_TAG} printable bytes"
+            "the route's code set an invalid subject: use 1 to {LONGEST_TAG} printable bytes"
         ));
     }
     decision.subject = subject;
     decision.tags.extend(tags);
     let all = decision.tags.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     check_tags(all).map_err(|(name, error)| {
-        format!("the route's code set a tag that is none ({:?}): {error}", name.unwrap_or_default())
+        format!("the route's code set an invalid tag ({:?}): {error}", name.unwrap_or_default())
     })?;
     if let Some(settings) = settings {
         decision.route.settings = settings;
@@ -120,7 +119,7 @@ fn note(
 }
 
 fn too_slow(within: Duration) -> Refusal {
-    let text = format!("the route's code did not decide within {within:?}, the handshake's time");
+    let text = format!("the route's code did not decide within {within:?}, the handshake timeout");
     let busy = "the server is busy: try again in a moment";
     let refuse = Refuse::new(StatusCode::SERVICE_UNAVAILABLE, busy).detail(text);
     let refusal = refuse.retry_after(RETRY_AFTER).into_refusal();

@@ -1,4 +1,4 @@
-//! Listeners as the program that uses them sees them, and as the supervisor owns them.
+//! Handles of listeners, and the set of listeners that a supervisor owns.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,8 +13,10 @@ use crate::node::ShutDown;
 use crate::transport::bind::{Arrivals, BindError};
 use crate::vocabulary::ListenAddress;
 
-/// A listener, as the program that uses it sees it. Cloning is cheap; dropping does nothing: the
-/// supervisor owns the listener, until it is stopped or the supervisor is.
+/// A handle of a listener.
+///
+/// Cloning is cheap. Dropping it does not stop the listener, which the supervisor owns until
+/// [`ListenerHandle::stop`] or until the supervisor is shut down.
 #[derive(Clone)]
 pub struct ListenerHandle {
     shared: Arc<Shared>,
@@ -24,11 +26,11 @@ struct Shared {
     name: String,
     address: ListenAddress,
     stop: watch::Sender<bool>,
-    /// Its sender is gone once the listener is.
+    /// Closed once the listener has stopped.
     over: watch::Receiver<()>,
 }
 
-/// Tells why an address is not listened on.
+/// Why a listener did not start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ListenError {
@@ -46,24 +48,23 @@ impl ListenerHandle {
         &self.shared.name
     }
 
-    /// Returns the address, with the port that the kernel chose if it was to choose one.
+    /// Returns the bound address; port 0 is replaced by the one that the kernel chose.
     pub fn address(&self) -> &ListenAddress {
         &self.shared.address
     }
 
-    /// Stops accepting and frees the address. Opening handshakes under way are cut off and recorded;
-    /// open connections go on.
+    /// Stops accepting, and returns once the address is free.
     ///
-    /// Returns once the address is free. A second call, or one after [`Supervisor::shutdown`], does
-    /// no more than wait for that.
+    /// Opening handshakes under way are aborted and recorded; open connections stay open. A second
+    /// call, or one after [`Supervisor::shutdown`], only waits.
     ///
     /// # Cancel safety
-    /// Dropped, the listener stops all the same.
+    /// The listener stops even if the future is dropped.
     ///
     /// [`Supervisor::shutdown`]: crate::Supervisor::shutdown
     pub async fn stop(&self) {
         self.shared.stop.send_replace(true);
-        // Nothing is ever sent: this ends when the sender is dropped.
+        // No value is ever sent: this returns when the sender is dropped.
         let _ = self.shared.over.clone().changed().await;
     }
 }
@@ -86,7 +87,7 @@ pub(crate) struct Listeners {
 #[derive(Default)]
 struct Tasks {
     running: JoinSet<()>,
-    /// No listener starts any more.
+    /// No further listener may start.
     closed: bool,
 }
 
@@ -102,7 +103,7 @@ impl Listeners {
             return Err(ShutDown.into());
         }
         let (arrivals, address) = bind()?;
-        // Those that were stopped have ended.
+        // Joins the listeners that were stopped.
         while tasks.running.try_join_next().is_some() {}
         let stop = watch::Sender::new(false);
         let stopped = stop.subscribe();
@@ -112,7 +113,7 @@ impl Listeners {
         Ok(ListenerHandle { shared: Arc::new(Shared { name, address, stop, over }) })
     }
 
-    /// Stops all listeners, and starts none any more.
+    /// Stops all listeners; none can be started afterwards.
     pub(crate) async fn close(&self) {
         let mut running = {
             let mut tasks = self.lock();
@@ -127,7 +128,7 @@ impl Listeners {
     }
 }
 
-/// Runs a listener until it is told to stop, or the handle and the supervisor are gone.
+/// Runs a listener until it is stopped.
 async fn run(
     listener: Listener,
     arrivals: Arrivals,
@@ -144,7 +145,7 @@ async fn run(
     attempts.shutdown().await;
 }
 
-/// Waits until the listener is to stop. That all handles are gone is no reason.
+/// Waits for a stop; dropping all handles does not stop a listener.
 async fn stop_wanted(stopped: &mut watch::Receiver<bool>) {
     if stopped.wait_for(|stopped| *stopped).await.is_err() {
         std::future::pending::<()>().await;

@@ -1,4 +1,4 @@
-//! Clients that send plain HTTP: they are served until they send something else.
+//! Plain HTTP clients: they are proxied until they ask for a WebSocket.
 
 use std::sync::Arc;
 
@@ -14,10 +14,10 @@ use crate::transport::opening_handshake::{Received, Refusal, Request};
 use crate::vocabulary::{HttpOutcome, OpenFailure};
 
 impl Listener {
-    /// Returns the relay that takes a request as plain HTTP, if one does.
+    /// Returns the relay that proxies this request as plain HTTP, if there is one.
     pub(super) fn takes_plain(&self, request: &Request) -> Option<Arc<Relay>> {
         if request.asks_for_websocket() {
-            // Its route is looked for once, by `decide`.
+            // `decide` looks up its route.
             return None;
         }
         let path = match (request.path(), request.method()) {
@@ -30,8 +30,8 @@ impl Listener {
         relay.takes_plain(request.method().as_str()).then(|| Arc::clone(relay))
     }
 
-    /// Passes on the requests of a client, the first of which is here; returns what is to be heard of
-    /// it next.
+    /// Proxies the requests of a client, beginning with `received`. If the client then asks for a
+    /// WebSocket, returns its socket and the bytes read.
     pub(super) async fn pass_plain(
         &self,
         relay: &Relay,
@@ -45,12 +45,12 @@ impl Listener {
                 self.node.plain.count(HttpOutcome::RefusedLimit);
                 let limit = refused.limit;
                 let text = format!(
-                    "{} is {}, and that many are here: try again later",
+                    "{} is {}, and that many are open: try again later",
                     limit.name, limit.limit
                 );
                 let status = StatusCode::SERVICE_UNAVAILABLE;
                 let refusal = Refusal::new(status, OpenFailure::RefusedLimit, text);
-                // It leaves no record, as no plain request does.
+                // Plain requests are not recorded.
                 let _ = received.refuse(refusal.retry_after(RETRY_AFTER)).await;
                 return None;
             }

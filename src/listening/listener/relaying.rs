@@ -1,4 +1,4 @@
-//! Clients of a relay: the application is asked first, and both legs are handed over together.
+//! Clients of a relay: the application answers first, and both legs are adopted together.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::transport::opening_handshake::{
 use crate::vocabulary::{Direction, OpenFailure, Origin, Role};
 
 impl Listener {
-    /// Answers 101 once an application has, and hands both legs over.
+    /// Answers 101 once the application has answered 101, and hands both legs to the node.
     pub(super) async fn relay(
         &self,
         relay: &Relay,
@@ -29,7 +29,7 @@ impl Listener {
         let asked = tokio::select! {
             biased;
             asked = self.open_upstream(relay, &mut under_way, request, agreement) => asked,
-            // The application is not asked any longer, and its slot is free.
+            // This drops the request to the application and frees its slot.
             loss = client.left() => return under_way.failed(received.peer_left(&loss)),
         };
         let (mut opened, agreement) = match asked {
@@ -46,7 +46,7 @@ impl Listener {
                 return under_way.failed(received.refuse(refusal).await);
             }
         };
-        // The application had its own time.
+        // The time that the application took is not charged to the client.
         received.extend_deadline(self.timeout);
         let agreed = received.agree(agreement).await;
         let accepted = match agreed {
@@ -61,15 +61,14 @@ impl Listener {
         let request = Some(&accepted.request);
         let mut origin = self.origin(under_way.visitor, request, Some(&decision.route));
         origin.upstream = under_way.upstream.take();
-        // The client's only: what is sent to a tag goes to clients.
+        // Only the client's leg gets them: messages sent to a tag go to clients.
         origin.subject = identity.subject.or_else(|| decision.subject.clone());
         origin.tags.clone_from(&decision.tags);
         origin.tags.extend(identity.tags);
         self.adopt_pair(accepted, origin, decision, opened);
     }
 
-    /// Asks the application behind a route whether it takes a client; what becomes of it is kept in
-    /// `under_way`.
+    /// Opens the connection to the application; the outcome is recorded in `under_way`.
     async fn open_upstream(
         &self,
         relay: &Relay,
@@ -100,8 +99,7 @@ impl Listener {
         }
     }
 
-    /// Closes the connection to an application that opened for a client which does not get, or did not
-    /// take, its 101.
+    /// Closes the connection to an application whose client was refused or left before its 101.
     fn dismiss(
         &self,
         opened: OpenedRelay,
@@ -121,7 +119,7 @@ impl Listener {
         self.node.dismiss(leg, reason);
     }
 
-    /// Hands over both legs of a relay.
+    /// Hands both legs of a relay to the node.
     fn adopt_pair(
         &self,
         accepted: Accepted<AnySocket>,
@@ -151,12 +149,12 @@ impl Listener {
         let (losses, lease, injects) = (relay.losses(), Box::new(lease), route.inject);
         let pair =
             Pair { client, application, losses, lease, injects, first: Vec::new(), adopted: None };
-        // The supervisor was shut down: so is everything else.
+        // An error means that the supervisor was shut down: both legs go with it.
         let _ = self.node.adopt_pair(pair);
     }
 }
 
-/// Returns what an application's leg has in common with its client's.
+/// Returns the origin of the application's leg, with the fields that both legs share.
 fn origin_of_leg(client: &Origin, opened: &OpenedRelay) -> Origin {
     let mut theirs = Origin::new(Direction::Outbound);
     for (to, from) in [
@@ -172,8 +170,8 @@ fn origin_of_leg(client: &Origin, opened: &OpenedRelay) -> Origin {
     theirs
 }
 
-/// An application that says of its client what cannot be recorded must not be taken for one that says
-/// nothing: whoever selects by subject or tag would miss the client.
+/// Refuses a client whose application sent an invalid subject or tag. Ignoring these would hide the
+/// client from selectors by subject or tag.
 fn unusable_identity(unusable: String) -> Refusal {
     Refusal::new(StatusCode::BAD_GATEWAY, OpenFailure::BackendRefused, unusable)
         .showing("the application did not open the WebSocket")

@@ -1,4 +1,4 @@
-//! The memory of one opening handshake, charged to the budget of all.
+//! The memory of one opening handshake, charged to the memory budget.
 
 use std::sync::Arc;
 
@@ -6,19 +6,19 @@ use crate::connection::budget::MemoryBudget;
 use crate::transport::opening_handshake::HeadRoom;
 use crate::vocabulary::Limit;
 
-/// What an attempt takes beside the bytes of its head: its task, its state and its socket's. Bytes.
+/// The bytes that an attempt takes beside its head: its task, its state and its socket's.
 const ATTEMPT: u64 = 4096;
 
-/// What the budget was charged with for one attempt; given back when it is dropped.
+/// The memory charged for one attempt; released on drop.
 pub(super) struct Room {
     budget: Arc<MemoryBudget>,
     charged: u64,
-    /// There was no room for more.
+    /// A charge was refused.
     refused: bool,
 }
 
 impl Room {
-    /// Takes room for an attempt of which nothing has come yet.
+    /// Charges a new attempt, before any byte of its head.
     pub(super) fn take(budget: &Arc<MemoryBudget>) -> Option<Self> {
         budget.begin_attempt(ATTEMPT).then(|| Self {
             budget: Arc::clone(budget),
@@ -27,12 +27,12 @@ impl Room {
         })
     }
 
-    /// Returns the limit, if there was no room for all that came.
+    /// Returns the limit if a charge was refused.
     pub(super) fn refusal(&self) -> Option<Limit> {
         self.refused.then(|| Self::limit_of(&self.budget))
     }
 
-    /// Names the limit where there is no room.
+    /// Returns the limit with its current use.
     pub(super) fn limit_of(budget: &MemoryBudget) -> Limit {
         Limit { name: "memory", limit: budget.limit(), observed: budget.used() }
     }

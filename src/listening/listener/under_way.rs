@@ -1,4 +1,4 @@
-//! An attempt that is under way: whatever becomes of it, it leaves a record.
+//! An attempt that is under way: it becomes a connection or is recorded as failed.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,22 +9,22 @@ use crate::node::attempt::Attempt;
 use crate::transport::opening_handshake::{FailedHandshake, Refusal, Request, RequestFacts};
 use crate::vocabulary::{Limit, OpenFailure, TransportEnd, Upstream};
 
-/// An attempt until it is recorded, or is a connection. Dropped before, as the listener stops, it
-/// records itself: every attempt leaves a record.
+/// An attempt until it becomes a connection or is recorded. If it is dropped earlier, because the
+/// listener stops, its `Drop` records it.
 pub(super) struct UnderWay<'a> {
     pub(super) listener: &'a Listener,
     pub(super) visitor: &'a Visitor,
     pub(super) stage: Stage,
-    /// What is known of the application that was asked.
+    /// The application that was dialled, if any.
     pub(super) upstream: Option<Upstream>,
-    /// Which limit it was that no request was waited for.
+    /// The limit that ended the wait for the request.
     pub(super) limit: Option<Limit>,
 }
 
 /// How far an attempt has come.
 #[expect(clippy::large_enum_variant, reason = "there is one of it in each attempt, which is boxed")]
 pub(super) enum Stage {
-    /// The request is not there yet, or it is none.
+    /// No valid request has been received.
     Undecided,
     /// It is being answered with 101.
     Agreed(Decision),
@@ -33,13 +33,13 @@ pub(super) enum Stage {
         failure: OpenFailure,
         text: String,
         limit: Option<Limit>,
-        /// How long the application asked to wait.
+        /// The application's `Retry-After`.
         wait: Option<Duration>,
         request: Box<RequestFacts>,
         /// The route whose application refused it.
         route: Option<Box<Route>>,
     },
-    /// Somebody else sees to its record.
+    /// The connection or a failure record has taken over.
     Over,
 }
 
@@ -48,17 +48,17 @@ impl UnderWay<'_> {
         std::mem::replace(&mut self.stage, Stage::Over)
     }
 
-    /// Records that it failed.
+    /// Records the failure of the attempt.
     pub(super) fn failed(mut self, failed: Box<FailedHandshake>) {
-        let nobody = || (None, BTreeMap::new());
+        let unidentified = || (None, BTreeMap::new());
         let (route, limit, wait, (subject, tags)) = match self.over() {
             Stage::Agreed(Decision { route, subject, tags, .. }) => {
                 (Some(route), None, None, (subject, tags))
             }
             Stage::Refused { limit, wait, route, .. } => {
-                (route.map(|route| *route), limit, wait, nobody())
+                (route.map(|route| *route), limit, wait, unidentified())
             }
-            Stage::Undecided | Stage::Over => (None, self.limit.take(), None, nobody()),
+            Stage::Undecided | Stage::Over => (None, self.limit.take(), None, unidentified()),
         };
         let listener = self.listener;
         let mut origin = listener.origin(self.visitor, failed.request.as_ref(), route.as_ref());

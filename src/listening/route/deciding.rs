@@ -1,4 +1,4 @@
-//! What a route's code is asked, and what it answers.
+//! The request that a route's code decides about, and its two answers: accept or refuse.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -18,7 +18,7 @@ use crate::transport::opening_handshake::{Refusal, Request};
 use crate::transport::socket::SocketName;
 use crate::vocabulary::OpenFailure;
 
-/// A request to open a WebSocket, whole, as a route's code sees it. It has been checked to be one.
+/// A valid request to open a WebSocket, passed to the code of a route.
 #[derive(Debug, Clone)]
 pub struct OpeningRequest {
     request: Request,
@@ -44,52 +44,52 @@ impl OpeningRequest {
         self.request.method()
     }
 
-    /// Returns the path and the query as they came, without decoding.
+    /// Returns the path and the query as received, without decoding.
     pub fn target(&self) -> &str {
         self.request.target()
     }
 
-    /// Returns the path as it came, without decoding.
+    /// Returns the path as received, without decoding.
     pub fn path(&self) -> &str {
         self.request.path()
     }
 
-    /// Returns the query as it came, without decoding.
+    /// Returns the query as received, without decoding.
     pub fn query(&self) -> Option<&str> {
         self.request.query()
     }
 
-    /// Returns all header lines, cookies and authorization among them.
+    /// Returns all header fields, including cookies and authorization.
     pub fn headers(&self) -> &HeaderMap {
         self.request.headers()
     }
 
-    /// Returns the host, and the port if it was named.
+    /// Returns the host, with the port if the request names one.
     pub fn host(&self) -> Option<&str> {
         self.request.host()
     }
 
-    /// Returns the `Origin`. A browser always sends one; it has passed the route's `origins`.
+    /// Returns the `Origin`, which every browser sends and the route's `origins` allow.
     pub fn origin(&self) -> Option<String> {
         self.request.origin()
     }
 
-    /// Returns the subprotocols that are offered, in the client's order.
+    /// Returns the subprotocols that the client offers, in its order.
     pub fn subprotocols(&self) -> Vec<String> {
         self.request.subprotocols().into_iter().map(String::from).collect()
     }
 
-    /// Returns where the client is.
+    /// Returns the address of the client.
     pub fn peer(&self) -> &SocketName {
         &self.facts.peer
     }
 
-    /// Returns this end of the connection.
+    /// Returns the local address of the connection.
     pub fn local(&self) -> Option<&SocketName> {
         self.facts.local.as_ref()
     }
 
-    /// Returns the name of the listener that accepted it.
+    /// Returns the name of the listener that accepted the connection.
     pub fn listener(&self) -> &str {
         &self.facts.listener
     }
@@ -99,13 +99,15 @@ impl OpeningRequest {
         &self.facts.route
     }
 
-    /// Returns the labels that the route takes from path and query.
+    /// Returns the tags that the route takes from path and query.
     pub fn tags(&self) -> &BTreeMap<String, String> {
         &self.facts.tags
     }
 }
 
-/// Lets a client in: what a route's code answers. A [`Backend`] alone becomes one with `into()`.
+/// The answer of a route's code that accepts a client.
+///
+/// A [`Backend`] alone converts into one with `into()`.
 #[derive(Debug)]
 #[must_use]
 pub struct Accept {
@@ -124,12 +126,12 @@ pub(crate) enum Destination {
 }
 
 impl Accept {
-    /// Gives the messages to a backend.
+    /// Accepts the client and serves it with a backend.
     pub fn new(backend: Backend) -> Self {
         Self::to(Destination::Backend(backend))
     }
 
-    /// Passes the connection on to an application, which is asked before the client has its answer.
+    /// Relays the connection to an application. The client gets its 101 after the application.
     #[cfg(feature = "relay")]
     pub fn relay(relay: Arc<Relay>) -> Self {
         Self::to(Destination::Relay(relay))
@@ -145,26 +147,27 @@ impl Accept {
         }
     }
 
-    /// Tells who the client is, for the record and for selectors; at most 256 printable bytes.
+    /// Sets who the client is, for the record and for selectors: at most 256 printable bytes.
     pub fn subject(mut self, subject: impl Into<String>) -> Self {
         self.subject = Some(subject.into());
         self
     }
 
-    /// Labels the connection, over a label of the route's with the same name; at most 256 printable
-    /// bytes each for the name, which has no colon, and the value.
+    /// Adds a tag, which replaces a tag of the route with the same name.
+    ///
+    /// Name and value have at most 256 printable bytes each; the name has no colon.
     pub fn tag(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.tags.insert(name.into(), value.into());
         self
     }
 
-    /// Sets what holds for the connection, in place of the route's settings.
+    /// Sets the settings of the connection, in place of the route's.
     pub fn settings(mut self, settings: ConnectionSettings) -> Self {
         self.settings = Some(Arc::new(settings.bounded()));
         self
     }
 
-    /// Agrees on this subprotocol, one of those that were offered, in place of the route's choice.
+    /// Selects a subprotocol in place of the route's choice; the client must have offered it.
     pub fn subprotocol(mut self, name: impl Into<String>) -> Self {
         self.subprotocol = Some(name.into());
         self
@@ -177,12 +180,13 @@ impl From<Backend> for Accept {
     }
 }
 
-/// Turns a client away: what a route's code answers.
+/// The answer of a route's code that refuses a client.
 ///
 /// The attempt is recorded as `open_failed`: with 401 and 403 as `unauthorized`, with 429 as
-/// `refused_rate`, with another 4xx as `bad_request`, else as `backend_refused`. Any error becomes
-/// one with `?`: the client then gets 500 without a reason, and the record has the error with its
-/// causes.
+/// `refused_rate`, with another 4xx as `bad_request`, else as `backend_refused`.
+///
+/// Any error converts into one with `?`: the client gets 500 without a reason, and the error is
+/// recorded with its causes.
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct Refuse {
@@ -190,49 +194,50 @@ pub struct Refuse {
     text: String,
     detail: Option<String>,
     headers: HeaderMap,
-    /// How long the client is asked to wait.
+    /// The wait in `Retry-After`.
     wait: Option<Duration>,
 }
 
 impl Refuse {
-    /// Answers with a status and a line of text, which is recorded as well.
+    /// Answers with a status from 300 to 599 and a line of text, which is recorded as well; any
+    /// other status becomes 500.
     pub fn new(status: StatusCode, text: impl Into<String>) -> Self {
         let headers = HeaderMap::new();
         Self { status, text: text.into(), detail: None, headers, wait: None }
     }
 
-    /// Answers 401: nobody knows who the client is. `challenge` is the line `WWW-Authenticate`, such
-    /// as `Bearer`.
+    /// Answers 401: the client is not authenticated. `challenge` is the value of
+    /// `WWW-Authenticate`, such as `Bearer`.
     pub fn unauthorized(challenge: &'static str, text: impl Into<String>) -> Self {
         let challenge = HeaderValue::from_static(challenge);
         Self::new(StatusCode::UNAUTHORIZED, text).header(WWW_AUTHENTICATE, challenge)
     }
 
-    /// Answers 403: the client may not.
+    /// Answers 403: the client may not connect.
     pub fn forbidden(text: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, text)
     }
 
-    /// Adds a header line to the answer.
+    /// Adds a header field to the answer.
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.append(name, value);
         self
     }
 
-    /// Asks the client to wait before it comes back (`Retry-After`).
+    /// Asks the client to wait before it reconnects (`Retry-After`, rounded up to seconds).
     pub fn retry_after(self, wait: Duration) -> Self {
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
         let refuse = self.header(RETRY_AFTER, HeaderValue::from(seconds));
         Self { wait: Some(wait), ..refuse }
     }
 
-    /// Records this instead of the text, which the client reads.
+    /// Sets what is recorded in place of the text that the client gets.
     pub fn detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = Some(detail.into());
         self
     }
 
-    /// Makes the answer of it; a status that would not turn the client away becomes 500.
+    /// Makes the refusal of the opening handshake; a status that would not refuse becomes 500.
     pub(crate) fn into_refusal(self) -> Refusal {
         let Self { status, text, detail, headers, wait } = self;
         let status = match status.as_u16() {
@@ -250,7 +255,7 @@ impl Refuse {
         Refusal { wait, ..refusal }
     }
 
-    /// Refuses because the route's own code failed: that is none of the client's business.
+    /// Answers 500 because the route's code failed. The client does not see `detail`.
     pub(crate) fn failed(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "the server failed").detail(detail)
     }
@@ -262,12 +267,12 @@ impl<E: Into<Box<dyn Error + Send + Sync>>> From<E> for Refuse {
     }
 }
 
-/// The code of a route, asked about each request.
+/// The code of a route, called for each request.
 pub(crate) type Decide = Arc<dyn Fn(OpeningRequest) -> Deciding + Send + Sync + 'static>;
 
 type Deciding = Pin<Box<dyn Future<Output = Result<Accept, Refuse>> + Send>>;
 
-/// Makes one shape of whatever an embedder asks with.
+/// Erases the types of an embedder's function.
 pub(super) fn boxed<F, Fut, A>(decide: F) -> Decide
 where
     F: Fn(OpeningRequest) -> Fut + Send + Sync + 'static,
@@ -277,7 +282,7 @@ where
     let decide = Arc::new(decide);
     Arc::new(move |request| {
         let decide = Arc::clone(&decide);
-        // Called when it is polled, where a panic is caught.
+        // Called on the first poll: panics are caught there.
         Box::pin(async move {
             let deciding = decide(request);
             drop(decide);
@@ -286,7 +291,7 @@ where
     })
 }
 
-/// Asks the code of a route; a panic of it turns the client away.
+/// Calls the code of a route; a panic becomes a refusal.
 pub(crate) async fn asked(decide: &Decide, request: OpeningRequest) -> Result<Accept, Refuse> {
     match catch(decide(request)).await {
         Ok(decided) => decided,
