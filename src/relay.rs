@@ -1,4 +1,4 @@
-//! A relay: a client's connection and one to an application, which pass frames to each other.
+//! Relays: a client's connection and one to an application, which pass frames to each other.
 
 mod answered;
 mod applications;

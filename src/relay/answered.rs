@@ -1,4 +1,4 @@
-//! An application that has answered 101, and the leg that is made of it.
+//! An application that has answered 101, and the leg made from its connection.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 
-use super::applications::{ApplicationLease, Reached};
+use super::applications::{ApplicationConnection, ApplicationLease};
 use crate::actor::backend::Backend;
 use crate::node::adoption::Adoption;
 use crate::node::slots::ConnectionSlot;
@@ -23,30 +23,30 @@ use crate::vocabulary::{ConnectionId, Origin, Role, Upstream};
 pub(crate) struct Answered {
     transport: Box<dyn Transport>,
     read_ahead: Bytes,
-    /// What came behind that while it waited for the other end.
+    /// The bytes received after `read_ahead`, while it waited for the other end.
     early: BytesMut,
     local_addr: Option<String>,
     /// The version of TLS.
     tls: Option<&'static str>,
-    /// Held as long as it is connected.
+    /// Held while it is connected.
     lease: ApplicationLease,
     pub(crate) upstream: Upstream,
-    /// What it has chosen of what it was offered.
+    /// The subprotocol that it selected.
     pub(crate) subprotocol: Option<Subprotocol>,
-    /// The header lines of its answer.
+    /// The header fields of its answer.
     pub(super) headers: HeaderMap,
 }
 
-impl Reached<'_> {
-    /// Returns what is recorded of the application until it answers.
+impl ApplicationConnection<'_> {
+    /// Returns the `upstream` that is recorded until the application answers.
     pub(super) fn record(&self, records: &Records) -> Upstream {
         let upstream = self.application.record(records);
         let (addr, connect) = (self.connected.addr.clone(), self.connected.connect);
         Upstream { addr, connect, ..upstream }
     }
 
-    /// Asks it for a WebSocket; what becomes of that is held for or against it, and is noted in
-    /// `upstream`. Of a refusal at most `max_body` bytes of the body are read.
+    /// Sends the opening handshake. The outcome counts for or against the application in the pool,
+    /// and is recorded in `upstream`. At most `max_body` bytes of a refusal's body are read.
     pub(super) async fn request_upgrade(
         self,
         request: ClientRequest,
@@ -57,7 +57,7 @@ impl Reached<'_> {
         let Self { application: _, connected, lease, _pending } = self;
         match open_or_answer(connected.transport, request, within, max_body).await {
             Ok(opened) => {
-                lease.saw(Observation::Answered);
+                lease.observe(Observation::Answered);
                 upstream.status = Some(opened.status);
                 Ok(Answered {
                     transport: opened.socket,
@@ -73,7 +73,7 @@ impl Reached<'_> {
             }
             Err(failed) => {
                 if let Some(observation) = Observation::of_dial(failed.failure) {
-                    lease.saw(observation);
+                    lease.observe(observation);
                 }
                 upstream.status = failed.status;
                 Err(failed)
@@ -83,12 +83,12 @@ impl Reached<'_> {
 }
 
 impl Answered {
-    /// Waits until it has left, while the other end is still to open. Cancel safe.
+    /// Waits until the application disconnects, before the other end has opened. Cancel safe.
     pub(super) async fn left(&mut self) -> LossKind {
         Waiting::new(&mut self.transport, &mut self.early).left().await
     }
 
-    /// Makes a leg of it; `origin` has what that shares with the other leg.
+    /// Makes the leg to the application; `origin` has the fields that both legs share.
     pub(crate) fn leg(
         self,
         origin: Origin,

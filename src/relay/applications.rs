@@ -1,4 +1,4 @@
-//! The applications behind a relay: which of them gets a client, and what was seen of each.
+//! The applications behind a relay: which of them gets a client, and how healthy each is.
 
 use std::net::IpAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -25,69 +25,69 @@ use crate::transport::tls::Trust;
 use crate::transport::upstream::{Connected, Upstream, UpstreamOptions};
 use crate::vocabulary::{Limit, OpenFailure, Outcome, Upstream as RecordedUpstream};
 
-/// How often one that answers no plain requests is complained of.
-const COMPLAIN_AGAIN: Duration = Duration::from_secs(10);
+/// How often to log that an application does not answer plain requests.
+const UNANSWERED_LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The applications behind a relay, which all do the same.
+/// The interchangeable applications behind a relay.
 #[derive(Debug)]
 pub(super) struct Applications {
     all: Vec<Application>,
     settings: Arc<RelayBackend>,
-    /// The source address whose turn it is.
-    turn: AtomicUsize,
+    /// Counts dials, to take the source addresses in turn.
+    dials: AtomicUsize,
     pool: Mutex<Pool>,
-    /// Told of every change of the pool, and of the end.
+    /// Notified of every change of the pool, and when this is dropped.
     changed: Arc<Notify>,
 }
 
-/// One of them.
+/// One application.
 #[derive(Debug)]
 pub(super) struct Application {
-    /// Which of them, from 0.
+    /// Its index in the configuration, from 0.
     number: usize,
-    /// As it was configured.
+    /// The configured URL.
     pub(super) url: String,
     pub(super) upstream: Upstream,
-    /// The opening handshakes and requests that it has not answered.
+    /// The opening handshakes and requests that it has not answered yet.
     pending: Semaphore,
-    /// The connections that are kept for plain requests.
+    /// The idle connections for plain requests.
     pub(super) pool: Arc<ConnectionPool>,
     /// Limits the log message about unanswered plain requests.
-    complaints: Mutex<LogThrottle>,
+    unanswered_log: Mutex<LogThrottle>,
 }
 
-/// A client's share of an application: until it is dropped, it counts as a connection there.
+/// A client's use of an application, which counts as a connection there until it is dropped.
 #[derive(Debug)]
 pub(crate) struct ApplicationLease {
     applications: Arc<Applications>,
-    /// There until it is dropped.
+    /// Taken on drop.
     choice: Option<Choice>,
 }
 
-/// An application that was connected to.
-pub(super) struct Reached<'a> {
+/// An application with an open transport.
+pub(super) struct ApplicationConnection<'a> {
     pub(super) application: &'a Application,
     pub(super) connected: Connected,
     pub(super) lease: ApplicationLease,
-    /// Held until it has answered.
+    /// Held until the application has answered.
     pub(super) _pending: SemaphorePermit<'a>,
 }
 
-/// An application that was connected to for plain requests.
-pub(super) struct ReachedPlain<'a> {
+/// An application with a connection for plain requests.
+pub(super) struct PlainConnection<'a> {
     pub(super) application: &'a Application,
     pub(super) connection: AppConnection,
     pub(super) lease: ApplicationLease,
 }
 
-/// Why none was.
+/// Why no application was connected to.
 #[derive(Debug)]
-pub(super) enum NotReached<'a> {
-    /// All of them drain.
+pub(super) enum NotConnected<'a> {
+    /// All applications are draining.
     Draining,
-    /// Each that there is has too much to do already.
+    /// Each available application has `max_pending` unanswered requests.
     TooMany(Limit),
-    /// The last that was tried could not be reached.
+    /// The last one tried could not be connected to.
     Failed(&'a Application, FailedConnect),
 }
 
@@ -101,17 +101,17 @@ impl Applications {
                 upstream: Upstream::new(url.as_str(), trust)?,
                 pending: Semaphore::new(settings.max_pending as usize),
                 pool: Arc::default(),
-                complaints: Mutex::new(LogThrottle::new(COMPLAIN_AGAIN)),
+                unanswered_log: Mutex::new(LogThrottle::new(UNANSWERED_LOG_INTERVAL)),
             })
         };
         let all =
             settings.urls.iter().enumerate().map(application).collect::<Result<Vec<_>, _>>()?;
         let len = NonZeroUsize::new(all.len())
-            .ok_or(InvalidUrl::Malformed("there is none: name an application"))?;
+            .ok_or(InvalidUrl::Malformed("the list is empty: name an application"))?;
         let ejection = NonZeroU32::new(settings.eject_after)
             .map(|after| Ejection { after, lasting: settings.eject_for });
         let pool = Mutex::new(Pool::new(len, settings.balance, ejection));
-        Ok(Self { all, settings, turn: AtomicUsize::new(0), pool, changed: Arc::default() })
+        Ok(Self { all, settings, dials: AtomicUsize::new(0), pool, changed: Arc::default() })
     }
 
     pub(super) fn all(&self) -> &[Application] {
@@ -126,87 +126,94 @@ impl Applications {
         self.pool().view(now())
     }
 
-    /// Connects to one of them for a client: where one cannot be reached, to another.
+    /// Connects to an application for a client; if one cannot be reached, tries another.
     ///
     /// # Cancel safety
-    /// Dropped, the attempt is dropped with it.
-    pub(super) async fn reach(
+    /// If the future is dropped, the attempt is aborted.
+    pub(super) async fn connect(
         self: &Arc<Self>,
         client: Option<IpAddr>,
-    ) -> Result<Reached<'_>, NotReached<'_>> {
-        self.reach_from(client, None).await
+    ) -> Result<ApplicationConnection<'_>, NotConnected<'_>> {
+        self.connect_from(client, None).await
     }
 
-    /// Finds a connection to one of them for a plain request of a client: one that is kept if `kept`,
-    /// else a new one.
+    /// Returns a connection to an application for a client's plain request: an idle one if `kept`
+    /// allows it and there is one, else a new one.
     ///
     /// # Cancel safety
-    /// As [`Applications::reach`].
-    pub(super) async fn reach_plain(
+    /// As [`Applications::connect`].
+    pub(super) async fn connect_plain(
         self: &Arc<Self>,
         client: Option<IpAddr>,
         kept: bool,
-    ) -> Result<ReachedPlain<'_>, NotReached<'_>> {
+    ) -> Result<PlainConnection<'_>, NotConnected<'_>> {
         let mut chosen = None;
         if kept && let Ok((application, lease)) = self.choose(client, &[]) {
             if let Some(connection) = application.pool.take() {
-                return Ok(ReachedPlain { application, connection, lease });
+                return Ok(PlainConnection { application, connection, lease });
             }
             chosen = Some((application, lease));
         }
-        let Reached { application, connected, lease, .. } = self.reach_from(client, chosen).await?;
+        let ApplicationConnection { application, connected, lease, .. } =
+            self.connect_from(client, chosen).await?;
         match AppConnection::new(connected.transport).await {
-            Ok(connection) => Ok(ReachedPlain { application, connection, lease }),
+            Ok(connection) => Ok(PlainConnection { application, connection, lease }),
             Err(error) => {
                 let failure = OpenFailure::PeerGone;
                 let failed = FailedConnect::before_tcp(failure, error.to_string());
-                Err(NotReached::Failed(application, failed))
+                Err(NotConnected::Failed(application, failed))
             }
         }
     }
 
-    /// Connects to the one that was chosen, if one was, else as [`Applications::reach`].
-    async fn reach_from<'a>(
+    /// Connects to the chosen application first, if there is one, else as
+    /// [`Applications::connect`].
+    async fn connect_from<'a>(
         self: &'a Arc<Self>,
         client: Option<IpAddr>,
         mut chosen: Option<(&'a Application, ApplicationLease)>,
-    ) -> Result<Reached<'a>, NotReached<'a>> {
+    ) -> Result<ApplicationConnection<'a>, NotConnected<'a>> {
         let (mut tried, mut failed) = (Vec::new(), None);
         let mut tries = self.settings.tries;
         loop {
             let choice = chosen.take().map_or_else(|| self.choose(client, &tried), Ok);
             let (application, lease) = match choice {
                 Ok(chosen) => chosen,
-                Err(NoApplication::AllDraining) => return Err(NotReached::Draining),
-                // Each was tried: from the beginning, if one of them may yet be reached.
+                Err(NoApplication::AllDraining) => return Err(NotConnected::Draining),
+                // All were tried: begins again, as tries are left.
                 Err(NoApplication::Exhausted) if failed.is_some() => {
                     tried.clear();
                     continue;
                 }
                 Err(NoApplication::Exhausted) => {
-                    return Err(NotReached::TooMany(self.pending_limit()));
+                    return Err(NotConnected::TooMany(self.pending_limit()));
                 }
             };
             tried.extend(lease.instance());
             let Ok(pending) = application.pending.try_acquire() else {
                 if failed.is_some() {
-                    return Err(NotReached::TooMany(self.pending_limit()));
+                    return Err(NotConnected::TooMany(self.pending_limit()));
                 }
                 continue;
             };
             tries = tries.saturating_sub(1);
             match application.upstream.connect(self.options()).await {
                 Ok(connected) => {
-                    return Ok(Reached { application, connected, lease, _pending: pending });
+                    return Ok(ApplicationConnection {
+                        application,
+                        connected,
+                        lease,
+                        _pending: pending,
+                    });
                 }
                 Err(why) => {
-                    // Authorities that cannot be read are this end's fault: nothing was dialled.
+                    // An unreadable CA file is a fault of this end: nothing was dialled.
                     let ours = why.failure == OpenFailure::Tls && why.transport_end.is_none();
                     if let Some(observation) = Observation::of_dial(why.failure).filter(|_| !ours) {
-                        lease.saw(observation);
+                        lease.observe(observation);
                     }
                     if tries == 0 {
-                        return Err(NotReached::Failed(application, why));
+                        return Err(NotConnected::Failed(application, why));
                     }
                     failed = Some(why);
                 }
@@ -214,12 +221,12 @@ impl Applications {
         }
     }
 
-    /// Returns how to connect this time.
+    /// Returns the options of the next dial, with the source address whose turn it is.
     pub(super) fn options(&self) -> UpstreamOptions {
         let sources = &self.settings.source_addresses;
         let source = match sources.len() {
             0 => None,
-            len => sources.get(self.turn.fetch_add(1, Ordering::Relaxed) % len).copied(),
+            len => sources.get(self.dials.fetch_add(1, Ordering::Relaxed) % len).copied(),
         };
         UpstreamOptions {
             connect_timeout: self.settings.connect_timeout,
@@ -228,13 +235,13 @@ impl Applications {
         }
     }
 
-    /// Changes the pool, and tells what that has changed.
+    /// Changes the pool, and reports what has changed.
     pub(super) fn change<C: IntoIterator<Item = Change>>(&self, with: impl FnOnce(&mut Pool) -> C) {
         let changes = with(&mut self.pool());
         changes.into_iter().for_each(|change| self.report_change(&change));
     }
 
-    /// Likewise, where there may be no such application; tells whether anything has changed.
+    /// Does the same where the application may not exist; returns whether anything has changed.
     pub(super) fn try_change(
         &self,
         with: impl FnOnce(&mut Pool) -> Result<Option<Change>, NoInstance>,
@@ -244,12 +251,12 @@ impl Applications {
         Ok(change.is_some())
     }
 
-    /// Returns the bell that rings when the pool has changed, or is gone.
+    /// Returns what is notified when the pool has changed or was dropped.
     pub(super) fn changed(&self) -> Arc<Notify> {
         Arc::clone(&self.changed)
     }
 
-    /// Returns when the pool next changes by itself.
+    /// Returns the deadline of the pool's next change.
     pub(super) fn poll_deadline(&self) -> Option<Instant> {
         self.pool().poll_deadline()
     }
@@ -262,7 +269,7 @@ impl Applications {
         let choice = self.pool().choose(now(), client, tried)?;
         let application = self.all.get(choice.instance());
         let lease = ApplicationLease { applications: Arc::clone(self), choice: Some(choice) };
-        // The pool has as many as there are here.
+        // The pool has one instance for each application, so this finds one.
         application.map(|application| (application, lease)).ok_or(NoApplication::Exhausted)
     }
 
@@ -278,20 +285,21 @@ impl Applications {
         match change {
             Change::Ejected { observation, failures, .. } => tracing::warn!(
                 upstream = %url, %observation, failures,
-                "the application fails: it gets no new clients for a while"
+                "the application is failing and gets no new clients for a while"
             ),
             Change::Spared { observation, failures, .. } => tracing::warn!(
                 upstream = %url, %observation, failures,
-                "the application fails, and too many others do: it gets clients all the same"
+                "the application is failing and still gets clients, as too many others fail too"
             ),
             Change::Unhealthy { .. } => {
-                tracing::warn!(upstream = %url, "the application says that it is not well");
+                tracing::warn!(upstream = %url, "the application failed its health check");
             }
             Change::Returned { .. }
             | Change::Healthy { .. }
             | Change::Draining { .. }
             | Change::Resumed { .. } => {
-                tracing::info!(upstream = %url, state = change.as_str(), "the application");
+                let state = change.as_str();
+                tracing::info!(upstream = %url, state, "the state of the application has changed");
             }
         }
     }
@@ -308,17 +316,17 @@ impl Drop for Applications {
 }
 
 impl Application {
-    /// Returns what is recorded of it before it is dialled.
+    /// Returns the `upstream` that is recorded before it is dialled.
     pub(super) fn record(&self, records: &Records) -> RecordedUpstream {
         let url = records.recorded_url(&self.url);
         let number = Some(self.number);
         RecordedUpstream { url, number, addr: None, connect: None, status: None }
     }
 
-    /// Says that a plain request was not answered, now and then: there may be thousands.
-    pub(super) fn complain(&self, why: &str) {
-        let mut complaints = self.complaints.lock();
-        if let Some(suppressed) = complaints.check(now()) {
+    /// Logs an unanswered plain request, throttled: there may be thousands.
+    pub(super) fn log_unanswered(&self, why: &str) {
+        let mut throttle = self.unanswered_log.lock();
+        if let Some(suppressed) = throttle.check(now()) {
             tracing::warn!(
                 upstream = %self.shown_url(), why, suppressed,
                 "plain HTTP: the application did not answer"
@@ -326,15 +334,15 @@ impl Application {
         }
     }
 
-    /// Returns its URL without what may be secret in it.
+    /// Returns its URL with secrets masked.
     pub(super) fn shown_url(&self) -> String {
         masking::record_url(&self.url, Masking::Mask, &[])
     }
 }
 
 impl ApplicationLease {
-    /// Takes note of what was seen of the application.
-    pub(super) fn saw(&self, observation: Observation) {
+    /// Reports an observation of the application to the pool.
+    pub(super) fn observe(&self, observation: Observation) {
         if let Some(choice) = &self.choice {
             self.applications.change(|pool| pool.report(choice, now(), observation));
         }
@@ -358,7 +366,7 @@ impl Lease for ApplicationLease {
 
     fn ended(self: Box<Self>, outcome: &Outcome) {
         if let Some(observation) = Observation::of_ending(outcome) {
-            self.saw(observation);
+            self.observe(observation);
         }
     }
 }

@@ -1,5 +1,4 @@
-//! Watches over the applications behind a relay: asks them whether they are well, and tells when an
-//! ejection is over.
+//! The health task of a relay: probes the applications, and ends ejections in time.
 
 use std::future::pending;
 use std::sync::{Arc, Weak};
@@ -12,7 +11,7 @@ use crate::runtime::now;
 use crate::settings::HealthPath;
 use crate::transport::http_probe;
 
-/// Watches until nobody has the applications any more.
+/// Runs until the applications are dropped.
 pub(super) async fn watch(applications: Weak<Applications>) {
     let mut next_probe = now();
     loop {
@@ -28,7 +27,7 @@ pub(super) async fn watch(applications: Weak<Applications>) {
         crate::runtime::tasks::panic_points::reach(&applications.all()[0].url);
         let at = [path.map(|_| next_probe), applications.poll_deadline()].into_iter().flatten();
         let (at, changed) = (at.min(), applications.changed());
-        // Only so can it be the others who let go of them last.
+        // Dropped while waiting: this task must not keep the applications alive.
         drop(applications);
         tokio::select! {
             () = changed.notified() => {}
@@ -44,7 +43,7 @@ async fn probe_all(applications: &Arc<Applications>, path: &HealthPath) {
     let probes = applications.all().iter();
     let probes = probes.map(|application| probe(applications, application, path));
     for (n, healthy) in join_all(probes).await.into_iter().enumerate() {
-        // There are as many as the pool has.
+        // The pool has one instance for each application.
         applications.change(|pool| pool.probed(n, healthy).ok().flatten());
     }
 }

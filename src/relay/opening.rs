@@ -1,4 +1,4 @@
-//! The opening of a relay: the client gets its 101 only after the application has answered 101.
+//! Opening a relay: the client gets its 101 only after the application has answered 101.
 
 mod feed;
 mod headers;
@@ -13,7 +13,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::answered::Answered;
-use super::applications::{Application, Applications, NotReached};
+use super::applications::{Application, Applications, NotConnected};
 use super::health;
 use crate::actor::link::Losses;
 use crate::policy::balance::{InstanceView, NoInstance};
@@ -31,63 +31,63 @@ pub(crate) use feed::{NotWaiting, Waiting};
 pub(crate) use identity::Identity;
 pub(crate) use proxying::Proxying;
 
-/// How much of the body of a refusal is held, in bytes; the rest is passed on as it comes.
+/// The bytes of a refusal's body that are buffered; the rest is streamed.
 const REFUSAL_BODY: usize = 16 * 1024;
 
-/// How a client is asked to wait when the application has too much to do.
+/// The `Retry-After` of clients for whom the application has no capacity.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// Applications that connections are passed on to, and what is under way there.
+/// The applications that a route relays its connections to, with their load and health.
 #[derive(Debug)]
 pub struct Relay {
     settings: Arc<RelayBackend>,
     applications: Arc<Applications>,
-    /// Watches over the applications, once somebody wants that.
+    /// The health task, once it was started.
     watcher: OnceLock<Owned>,
 }
 
-/// A client that is to be passed on.
+/// A client to relay.
 pub(crate) struct Offer<'a> {
-    /// What its leg will be called.
+    /// The id of its leg.
     pub(crate) id: ConnectionId,
     pub(crate) peer: &'a SocketName,
     pub(crate) request: &'a Request,
-    /// What the client is to be answered if it is taken.
+    /// The 101 for the client, before the application has its say.
     pub(crate) agreement: Agreement,
-    /// The subprotocols that may be offered on; all, if there are none.
+    /// The subprotocols that may be offered to the application; if empty, all may.
     pub(crate) subprotocols: &'a [String],
     pub(crate) settings: &'a ConnectionSettings,
 }
 
-/// An application that takes a client.
+/// An application that has accepted a client.
 pub(crate) struct OpenedRelay {
     pub(crate) application: Answered,
-    /// What the client is to be answered.
+    /// The 101 for the client.
     pub(crate) agreement: Agreement,
-    /// The reserved bits that were agreed on.
+    /// The reserved bits that the agreed extensions use.
     pub(crate) allowed_rsv: u8,
-    /// What the application says of the client, or why that cannot be used.
+    /// The client's subject and tags from the application, or why they are invalid.
     pub(crate) identity: Result<Identity, String>,
 }
 
-/// Why a client is not passed on.
+/// Why a client is not relayed.
 pub(crate) struct Unopened {
     pub(crate) refusal: Refusal,
     pub(crate) limit: Option<Limit>,
 }
 
 impl Relay {
-    /// Makes the relay to an application, or to one of several.
+    /// Makes a relay to one application, or to several that share the clients.
     ///
     /// # Errors
-    /// A URL that cannot be dialled, or none.
+    /// A URL is invalid, or there is none.
     pub fn new(settings: RelayBackend) -> Result<Arc<Self>, InvalidUrl> {
         let settings = Arc::new(settings);
         let applications = Arc::new(Applications::new(Arc::clone(&settings))?);
         Ok(Arc::new(Self { settings, applications, watcher: OnceLock::new() }))
     }
 
-    /// Watches over the applications from now on, as long as somebody has this.
+    /// Starts the health task, which runs until the relay is dropped.
     pub(crate) fn watch(&self) {
         self.watcher.get_or_init(|| {
             let applications = Arc::downgrade(&self.applications);
@@ -97,17 +97,17 @@ impl Relay {
         });
     }
 
-    /// Returns how the applications fare, in the order of the configuration.
+    /// Returns the state of each application, in the order of the configuration.
     pub(crate) fn view(&self) -> Vec<InstanceView> {
         self.applications.view()
     }
 
-    /// Returns their URLs, as they were configured.
+    /// Returns the configured URLs.
     pub(crate) fn urls(&self) -> impl Iterator<Item = &str> {
         self.applications.all().iter().map(|application| &*application.url)
     }
 
-    /// Sends no new clients to an application; tells whether that was so before.
+    /// Stops sending new clients to an application; returns whether it was draining already.
     ///
     /// # Errors
     /// There is no such application.
@@ -136,7 +136,7 @@ impl Relay {
         self.settings.check_utf8
     }
 
-    /// Returns what holds for the application's leg: as for the client's, but for the sizes.
+    /// Returns the settings of the application's leg: the client's, but for sizes and rate.
     pub(crate) fn settings_of_leg(&self, client: &ConnectionSettings) -> ConnectionSettings {
         let mut settings = client.clone();
         let size = self.settings.max_message_size.unwrap_or(ByteSize::MAX);
@@ -146,8 +146,8 @@ impl Relay {
         settings
     }
 
-    /// Asks an application; `asked` is the one that was tried last, also when this is dropped.
-    /// Cancel safe: dropped, the attempt is dropped with it.
+    /// Opens a connection to an application for a client. `asked` is the one that was tried last,
+    /// even if the future is dropped. Cancel safe: dropping the future aborts the attempt.
     pub(crate) async fn open(
         &self,
         offer: Offer<'_>,
@@ -163,11 +163,11 @@ impl Relay {
         asked: &mut Option<Upstream>,
     ) -> Result<OpenedRelay, (Refusal, Option<Limit>)> {
         let records = &offer.settings.records;
-        let reached = match self.applications.reach(offer.peer.ip()).await {
+        let reached = match self.applications.connect(offer.peer.ip()).await {
             Ok(reached) => reached,
-            Err(NotReached::Draining) => return Err((all_draining(), None)),
-            Err(NotReached::TooMany(limit)) => return Err((too_many(&limit), Some(limit))),
-            Err(NotReached::Failed(application, failed)) => {
+            Err(NotConnected::Draining) => return Err((all_draining(), None)),
+            Err(NotConnected::TooMany(limit)) => return Err((too_many(&limit), Some(limit))),
+            Err(NotConnected::Failed(application, failed)) => {
                 *asked = Some(application.record(records));
                 return Err((unreachable(failed), None));
             }
@@ -183,13 +183,13 @@ impl Relay {
             .agreement
             .subprotocol(application.subprotocol.clone())
             .passing(headers::of_agreement(&application.headers));
-        // The only extension that is offered on uses RSV1 (RFC 7692 section 6).
+        // The only extension that is offered uses RSV1 (RFC 7692 section 6).
         let allowed_rsv = if deflates { 0b100 } else { 0 };
         let identity = identity::of_answer(&application.headers);
         Ok(OpenedRelay { application, agreement, allowed_rsv, identity })
     }
 
-    /// Makes the request to an application of the client's.
+    /// Makes the request to an application from the client's request.
     fn request(
         &self,
         offer: &Offer<'_>,
@@ -227,7 +227,7 @@ impl Relay {
     }
 }
 
-/// All applications drain: nothing is wrong, and nobody takes clients.
+/// Refuses a client because all applications are draining.
 fn all_draining() -> Refusal {
     let text = "the application is about to stop: connect again in a moment";
     Refusal::new(StatusCode::SERVICE_UNAVAILABLE, OpenFailure::RefusedDraining, text)
@@ -242,10 +242,10 @@ fn too_many(limit: &Limit) -> Refusal {
 
 fn unreachable(failed: FailedConnect) -> Refusal {
     let (status, failure) = (status_of(&failed), recorded(&failed));
-    told(status, failure, "the application cannot be reached", failed.detail)
+    refusal_hiding(status, failure, "the application cannot be reached", failed.detail)
 }
 
-/// Returns what a client is answered whose application cannot be reached.
+/// Returns the status for a client whose application cannot be reached.
 fn status_of(failed: &FailedConnect) -> StatusCode {
     match failed.failure {
         OpenFailure::ConnectTimeout | OpenFailure::HandshakeTimeout => StatusCode::GATEWAY_TIMEOUT,
@@ -254,7 +254,7 @@ fn status_of(failed: &FailedConnect) -> StatusCode {
     }
 }
 
-/// Returns what is recorded of an application that cannot be reached.
+/// Returns the recorded failure of an application that cannot be reached.
 fn recorded(failed: &FailedConnect) -> OpenFailure {
     match failed.failure {
         OpenFailure::PortsExhausted => OpenFailure::PortsExhausted,
@@ -285,11 +285,19 @@ fn refused(failed: FailedOpening) -> Refusal {
             refusal.passed = Some(Box::new(Passed { headers, body }));
             refusal
         }
-        _ => told(status, failure, "the application did not open the WebSocket", failed.detail),
+        _ => {
+            let public = "the application did not open the WebSocket";
+            refusal_hiding(status, failure, public, failed.detail)
+        }
     }
 }
 
-/// Makes a refusal whose record says more than the client is told: addresses are nobody's business.
-fn told(status: StatusCode, failure: OpenFailure, public: &str, detail: String) -> Refusal {
+/// Makes a refusal that shows `public` to the client and records `detail`, which names addresses.
+fn refusal_hiding(
+    status: StatusCode,
+    failure: OpenFailure,
+    public: &str,
+    detail: String,
+) -> Refusal {
     Refusal::new(status, failure, detail).showing(public)
 }

@@ -1,4 +1,4 @@
-//! What the attempts of a listener share.
+//! The listener that its attempts share, their client, and the outcome of their checks.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use crate::transport::opening_handshake::RequestFacts;
 use crate::transport::socket::SocketName;
 use crate::vocabulary::{ConnectionId, Direction, Origin};
 
-/// What is recorded as the backend of a relayed connection.
+/// The recorded backend of a relayed connection.
 pub(super) const RELAY: &str = "relay";
 
-/// What the attempts of a listener have in common.
+/// A listener: its routes and limits.
 pub(crate) struct Listener {
     pub(crate) name: String,
     pub(crate) node: Arc<Node>,
@@ -28,24 +28,22 @@ pub(crate) struct Listener {
     pub(crate) budget: Arc<MemoryBudget>,
 }
 
-/// Who tries to connect, from where to where, and since when.
+/// The client of an attempt: its addresses, and when it connected.
 pub(super) struct Visitor {
     pub(super) peer: SocketName,
     pub(super) local: Option<SocketName>,
     pub(super) began: SystemTime,
 }
 
-/// What the checks of a request came to.
+/// A request that passed all checks.
 pub(super) struct Decision {
     pub(super) slot: ConnectionSlot,
-    /// The slot of the connection to the application that the route passes on to.
+    /// The slot of the connection to the application, if the route is a relay.
     pub(super) upstream_slot: Option<ConnectionSlot>,
     pub(super) route: Route,
-    /// What the connection will be called.
+    /// The id of the connection to come.
     pub(super) id: ConnectionId,
-    /// Who it is.
     pub(super) subject: Option<String>,
-    /// Its labels.
     pub(super) tags: BTreeMap<String, String>,
 }
 

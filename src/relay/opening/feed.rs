@@ -1,10 +1,10 @@
-//! The application of a connection that is dialled and passed on.
+//! The application of a dialled connection (the feed) that is relayed.
 //!
-//! It is asked before the feed is dialled. Applications are restarted more often than feeds are
-//! down, and a feed counts sessions, limits and bills them: it is not to be bothered with one that
-//! serves nobody. And what the application chooses of the subprotocols is what the feed is then
-//! offered, so both ends speak the same. The price is a session of the application that is closed at
-//! once, with 1001, when the feed cannot be opened.
+//! The application is connected before the feed is dialled. Applications restart more often than
+//! feeds are down, and feeds count, limit and bill sessions, so no session should be opened that no
+//! application uses. The feed is then offered the subprotocol that the application selected, so that
+//! both ends speak the same one. The price is that the application sees a session closed at once,
+//! with 1001, when the feed cannot be opened.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,39 +23,39 @@ use crate::node::slots::ConnectionSlot;
 use crate::node::{Node, ShutDown};
 use crate::protocol::classification::LossKind;
 use crate::relay::answered::Answered;
-use crate::relay::applications::{ApplicationLease, NotReached};
+use crate::relay::applications::{ApplicationLease, NotConnected};
 use crate::settings::{ConnectionSettings, Records};
 use crate::transport::opening_handshake::{FailedOpening, Subprotocol};
 use crate::vocabulary::{ConnectionId, Direction, Limit, Message, OpenFailure, Origin, Upstream};
 
-/// An application that has answered 101, and waits for its feed.
+/// An application that has answered 101 and waits for its feed.
 pub(crate) struct Waiting {
     application: Answered,
     relay: Arc<Relay>,
 }
 
-/// Why an application does not wait for a feed.
+/// Why no application waits for the feed.
 pub(crate) struct NotWaiting {
     pub(crate) failure: OpenFailure,
     /// The application that was tried last.
     pub(crate) upstream: Option<Upstream>,
-    /// How long it asked to wait (`Retry-After`).
+    /// The application's `Retry-After`.
     pub(crate) retry_after: Option<Duration>,
     pub(crate) detail: String,
 }
 
 impl Relay {
-    /// Asks the application to wait for the feed of this id. Cancel safe: dropped, the attempt is
-    /// dropped with it.
+    /// Connects to an application that will wait for the feed with this id. Cancel safe: dropping
+    /// the future aborts the attempt.
     pub(crate) async fn await_feed(
         self: &Arc<Self>,
         id: ConnectionId,
         subprotocols: Vec<Subprotocol>,
         records: &Records,
     ) -> Result<Waiting, NotWaiting> {
-        let reached = match self.applications.reach(None).await {
+        let reached = match self.applications.connect(None).await {
             Ok(reached) => reached,
-            Err(not_reached) => return Err(unreachable(not_reached, records)),
+            Err(not_connected) => return Err(unreachable(not_connected, records)),
         };
         let mut upstream = reached.record(records);
         let mut headers = HeaderMap::new();
@@ -77,7 +77,7 @@ impl Relay {
         }
     }
 
-    /// Returns the backend of a connection that is passed on, once its application waits.
+    /// Returns the backend of a relayed feed.
     pub(crate) fn backend(&self) -> Backend {
         // Dialled connections offer no extension.
         Backend::leg(0, self.checks_utf8())
@@ -85,23 +85,23 @@ impl Relay {
 }
 
 impl Waiting {
-    /// Waits until the application has left, and is waited for no longer. Cancel safe.
+    /// Waits until the application disconnects. Cancel safe.
     pub(crate) async fn left(&mut self) -> LossKind {
         self.application.left().await
     }
 
-    /// Returns what is recorded of the application.
+    /// Returns the recorded facts about the application.
     pub(crate) fn upstream(&self) -> &Upstream {
         &self.application.upstream
     }
 
-    /// Returns what it has chosen of the subprotocols that it was offered.
+    /// Returns the subprotocol that the application selected.
     pub(crate) fn subprotocol(&self) -> Option<&Subprotocol> {
         self.application.subprotocol.as_ref()
     }
 
-    /// Hands it and its feed to the supervisor as the legs of a relay. `first` is sent to the feed before
-    /// anything passes.
+    /// Hands the application and its feed to the node as the legs of a relay. The feed is sent
+    /// `first` before any relayed message.
     pub(crate) async fn adopt(
         self,
         node: &Node,
@@ -115,7 +115,7 @@ impl Waiting {
         handle.await.map_err(|_| ShutDown)
     }
 
-    /// Closes the connection to it, because its feed could not be opened.
+    /// Adopts and closes the application's connection, because its feed could not be opened.
     pub(crate) fn dismiss(
         self,
         node: &Node,
@@ -174,17 +174,17 @@ impl NotWaiting {
     }
 }
 
-fn unreachable(why: NotReached<'_>, records: &Records) -> NotWaiting {
+fn unreachable(why: NotConnected<'_>, records: &Records) -> NotWaiting {
     match why {
-        NotReached::Draining => {
+        NotConnected::Draining => {
             let detail = "every application is draining".to_owned();
             NotWaiting::new(OpenFailure::RefusedDraining, None, detail)
         }
-        NotReached::TooMany(Limit { limit, .. }) => {
+        NotConnected::TooMany(Limit { limit, .. }) => {
             let detail = format!("{limit} requests wait for the application already");
             NotWaiting::new(OpenFailure::RefusedLimit, None, detail)
         }
-        NotReached::Failed(application, failed) => {
+        NotConnected::Failed(application, failed) => {
             let failure = recorded(&failed);
             let detail = format!("the application cannot be reached: {}", failed.detail);
             NotWaiting::new(failure, Some(application.record(records)), detail)

@@ -1,4 +1,4 @@
-//! Which header lines pass a relay, and which it adds: pure.
+//! The header fields that a relay passes on, and those that it adds. Pure.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -16,7 +16,7 @@ const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const EXTENSIONS: HeaderName = HeaderName::from_static("sec-websocket-extensions");
 
-/// Lines that belong to one hop (RFC 9110 section 7.6.1), beside those that `Connection` names.
+/// Hop-by-hop fields (RFC 9110 section 7.6.1), beside those that `Connection` names.
 const HOP_BY_HOP: [&str; 9] = [
     "connection",
     "keep-alive",
@@ -29,10 +29,10 @@ const HOP_BY_HOP: [&str; 9] = [
     "upgrade",
 ];
 
-/// Returns the lines of a client's request for `host` that pass on, and those that tell of it.
+/// Returns the fields of a client's request for `host` to pass on, and adds the `Forwarded` fields.
 ///
-/// `X-Forwarded-Host` and `-Proto` pass as they came, and `Forwarded` agrees with them: an
-/// application that forces https would else redirect the clients of a TLS proxy for ever.
+/// `X-Forwarded-Host` and `-Proto` pass unchanged, and `Forwarded` agrees with them: otherwise an
+/// application that forces https would redirect the clients of a TLS proxy forever.
 pub(super) fn of_request(
     request: &HeaderMap,
     host: &str,
@@ -43,13 +43,13 @@ pub(super) fn of_request(
     for name in [header::HOST, header::CONTENT_LENGTH, CONNECTION_ID, SUBJECT, TAGS] {
         headers.remove(name);
     }
-    // What a client sent there itself stays in front: only the last entry is ours.
+    // Entries that the client sent stay in front: only the last one is ours.
     let (of, plain) = match peer.ip() {
         Some(IpAddr::V4(ip)) => (ip.to_string(), ip.to_string()),
         Some(IpAddr::V6(ip)) => (format!("\"[{ip}]\""), ip.to_string()),
         None => ("unknown".to_owned(), "unknown".to_owned()),
     };
-    // A proxy in front knows better what the client asked for: this end has seen plain HTTP.
+    // A proxy in front knows what the client asked for: this end sees only plain HTTP.
     let (forwarded_host, forwarded_proto) =
         (client_entry(&headers, &FORWARDED_HOST), client_entry(&headers, &FORWARDED_PROTO));
     let seen_host = quoted(forwarded_host.as_deref().unwrap_or(host));
@@ -71,7 +71,7 @@ pub(super) fn of_request(
     headers
 }
 
-/// Returns what the proxy next to the client wrote into a list, if there is one.
+/// Returns the first entry of a list, which the proxy next to the client wrote.
 fn client_entry(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
     let first = headers.get(name)?.to_str().ok()?.split(',').next()?.trim();
     Some(first.to_owned()).filter(|first| !first.is_empty())
@@ -82,14 +82,14 @@ fn is_scheme(text: &str) -> bool {
     text.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'+' | b'-' | b'.'))
 }
 
-/// Leaves out what an application could take for a line of ours. CGI, WSGI and their like make `_` of
-/// every sign that is neither letter nor digit, so `Lastword_Connection_Id` would be read as
+/// Removes fields that an application could mistake for ours. CGI, WSGI and the like turn every
+/// character that is neither letter nor digit into `_`, so to them `Lastword_Connection_Id` is
 /// `Lastword-Connection-Id`.
 fn without_our_names(mut headers: HeaderMap) -> HeaderMap {
     let is_ours = |name: &str| {
         let read_as = name.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
         let list = ["x-forwarded-", "x-real-ip", "x-original-"];
-        // Lists that a proxy in front has begun are gone on with, under their own names only.
+        // Lists that a proxy in front began are continued, but only under their exact names.
         read_as.starts_with("lastword-")
             || read_as != name && list.iter().any(|ours| read_as.starts_with(ours))
     };
@@ -101,7 +101,7 @@ fn without_our_names(mut headers: HeaderMap) -> HeaderMap {
     headers
 }
 
-/// Returns the lines of an application's 101 that pass on, the extensions it agreed on included.
+/// Returns the fields of an application's 101 to pass on, including the agreed extensions.
 pub(super) fn of_agreement(answer: &HeaderMap) -> HeaderMap {
     let mut headers = of_answer(answer);
     for line in answer.get_all(EXTENSIONS) {
@@ -110,8 +110,8 @@ pub(super) fn of_agreement(answer: &HeaderMap) -> HeaderMap {
     headers
 }
 
-/// Returns the lines of an application's refusal that pass on, those that say what it would take
-/// instead included; without its body none that describe it.
+/// Returns the fields of an application's refusal to pass on, including `Upgrade` and
+/// `Sec-WebSocket-Version`. Without its body, the fields that describe it are left out.
 pub(super) fn of_refusal(answer: &HeaderMap, with_body: bool) -> HeaderMap {
     let mut headers = of_answer(answer);
     for name in [header::UPGRADE, header::SEC_WEBSOCKET_VERSION] {
@@ -137,7 +137,7 @@ pub(super) fn of_refusal(answer: &HeaderMap, with_body: bool) -> HeaderMap {
     headers
 }
 
-/// Without the lines that the answer to the client has of its own.
+/// Returns the fields of an application's answer that the answer to the client does not set itself.
 pub(super) fn of_answer(answer: &HeaderMap) -> HeaderMap {
     let mut headers = end_to_end(answer);
     for name in [header::CONTENT_LENGTH, header::DATE, SUBJECT, TAGS] {
@@ -146,8 +146,8 @@ pub(super) fn of_answer(answer: &HeaderMap) -> HeaderMap {
     headers
 }
 
-/// Returns the lines of a plain request for `host` that pass on. Those that say how long its body is
-/// pass, too: hyper frames it in the same way.
+/// Returns the fields of a plain request for `host` to pass on, including those that frame its
+/// body: hyper frames it in the same way.
 pub(super) fn of_plain_request(request: &HeaderMap, host: &str, peer: &SocketName) -> HeaderMap {
     let mut headers = of_request(request, host, peer, None);
     for name in [header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::TRAILER] {
@@ -155,7 +155,7 @@ pub(super) fn of_plain_request(request: &HeaderMap, host: &str, peer: &SocketNam
             headers.append(&name, line.clone());
         }
     }
-    // RFC 9110 section 10.1.4: it is this hop's word, and holds because trailers pass.
+    // RFC 9110 section 10.1.4: `TE` is hop-by-hop, and this hop does forward trailers.
     let takes_trailers = request.get_all(header::TE).into_iter().any(|line| {
         line.to_str()
             .is_ok_and(|te| te.split(',').any(|it| it.trim().eq_ignore_ascii_case("trailers")))
@@ -167,8 +167,8 @@ pub(super) fn of_plain_request(request: &HeaderMap, host: &str, peer: &SocketNam
     headers
 }
 
-/// Takes out of an answer to a plain request what is its hop's own. Its length passes, of an answer to
-/// HEAD, too; that of one in chunks would be wrong.
+/// Removes the hop-by-hop fields of an answer to a plain request. `Content-Length` passes, also in
+/// an answer to HEAD, unless the answer is chunked.
 pub(super) fn change_plain_answer(answer: &mut HeaderMap) {
     let named: Vec<HeaderName> = answer
         .get_all(header::CONNECTION)
@@ -186,7 +186,7 @@ pub(super) fn change_plain_answer(answer: &mut HeaderMap) {
     }
 }
 
-/// Leaves out what is each hop's own: its lines, and those of its handshake.
+/// Returns the fields that are neither hop-by-hop nor part of the opening handshake.
 fn end_to_end(from: &HeaderMap) -> HeaderMap {
     let named: HashSet<String> = from
         .get_all(header::CONNECTION)
@@ -216,7 +216,7 @@ fn is_handshake(name: &str) -> bool {
     )
 }
 
-/// Adds an entry to a list that may be there.
+/// Appends an entry to a list field, which may not exist yet.
 fn append(headers: &mut HeaderMap, name: HeaderName, entry: &str) {
     let before: Vec<&[u8]> = headers.get_all(&name).iter().map(HeaderValue::as_bytes).collect();
     let mut list = before.join(&b", "[..]);
@@ -229,7 +229,7 @@ fn append(headers: &mut HeaderMap, name: HeaderName, entry: &str) {
     }
 }
 
-/// A value of `Forwarded` (RFC 7239 section 4): a colon needs quotes.
+/// Quotes a value of `Forwarded`, in which a colon needs quotes (RFC 7239 section 4).
 fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace(['"', '\\'], ""))
 }
@@ -264,7 +264,7 @@ mod tests {
     fn what_a_proxy_in_front_said_of_the_client_stays_and_forwarded_agrees() {
         let peer = SocketName::Tcp("10.0.0.1:5000".parse().unwrap());
         let of = |lines: &[_]| of_request(&map(lines), "inner:80", &peer, None);
-        let told = of(&[
+        let headers = of(&[
             ("x-forwarded-proto", "https"),
             ("x-forwarded-host", "chat.example.org"),
             ("x-forwarded-for", "203.0.113.9"),
@@ -276,15 +276,15 @@ mod tests {
             ("x-forwarded-for", "203.0.113.9, 10.0.0.1"),
             ("forwarded", forwarded),
         ];
-        assert_eq!(told, map(&due));
-        let told = of(&[("x-forwarded-proto", "https, http")]);
-        assert_eq!(told[FORWARDED_PROTO], "https, http");
-        assert!(told[header::FORWARDED].to_str().unwrap().ends_with(";proto=https"));
-        let told = of(&[("x-forwarded-proto", "a b;c")]);
-        assert!(told[header::FORWARDED].to_str().unwrap().ends_with(";proto=http"));
-        let told = of(&[]);
-        assert_eq!(told[FORWARDED_PROTO], "http");
-        assert_eq!(told[FORWARDED_HOST], "inner:80");
+        assert_eq!(headers, map(&due));
+        let headers = of(&[("x-forwarded-proto", "https, http")]);
+        assert_eq!(headers[FORWARDED_PROTO], "https, http");
+        assert!(headers[header::FORWARDED].to_str().unwrap().ends_with(";proto=https"));
+        let headers = of(&[("x-forwarded-proto", "a b;c")]);
+        assert!(headers[header::FORWARDED].to_str().unwrap().ends_with(";proto=http"));
+        let headers = of(&[]);
+        assert_eq!(headers[FORWARDED_PROTO], "http");
+        assert_eq!(headers[FORWARDED_HOST], "inner:80");
     }
 
     #[test]

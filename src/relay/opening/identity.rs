@@ -1,4 +1,4 @@
-//! Who a client is and how it is labelled, as its application says in the 101: pure.
+//! A client's subject and tags, read from the application's 101. Pure.
 
 use std::collections::BTreeMap;
 
@@ -6,23 +6,23 @@ use http::{HeaderMap, HeaderName};
 
 use crate::vocabulary::{LONGEST_TAG, MAX_TAGS, check_tags, is_label};
 
-/// Who the client is. The client itself never sees this line, and may not send it.
+/// The client's subject. This field is removed from the client's request and from its answer.
 pub(super) const SUBJECT: HeaderName = HeaderName::from_static("lastword-subject");
 
-/// Its labels: `room=7, tenant=a`. The client itself never sees this line, and may not send it.
+/// The client's tags (`room=7, tenant=a`). This field is removed in the same way.
 pub(super) const TAGS: HeaderName = HeaderName::from_static("lastword-tags");
 
-/// Who a client is and how it is labelled.
+/// A client's subject and tags.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Identity {
     pub(crate) subject: Option<String>,
     pub(crate) tags: BTreeMap<String, String>,
 }
 
-/// Reads the lines of an application's 101.
+/// Reads subject and tags from an application's 101.
 ///
 /// # Errors
-/// Which line cannot be used, and what is wanted there.
+/// The invalid field, and what it should be.
 pub(super) fn of_answer(answer: &HeaderMap) -> Result<Identity, String> {
     let mut identity = Identity::default();
     let mut lines = answer.get_all(SUBJECT).iter();

@@ -1,4 +1,4 @@
-//! Plain HTTP beside the relay: Socket.IO's polling, SignalR's negotiation, the page itself.
+//! Plain HTTP on a relay's route: Socket.IO's polling, SignalR's negotiation, the page itself.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::{Relay, headers, status_of};
 use crate::node::Node;
 use crate::policy::balance::Observation;
 use crate::protocol::request_framing::Head;
-use crate::relay::applications::{ApplicationLease, NotReached, ReachedPlain};
+use crate::relay::applications::{ApplicationLease, NotConnected, PlainConnection};
 use crate::settings::{HostHeader, PlainHttp};
 use crate::transport::any_socket::AnySocket;
 use crate::transport::http_proxy::{
@@ -20,25 +20,25 @@ use crate::transport::http_proxy::{
 use crate::transport::socket::SocketName;
 use crate::vocabulary::HttpOutcome;
 
-/// How a client is asked to wait where this node has too much to do.
+/// The `Retry-After` of requests that this node has no capacity for.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 impl Relay {
-    /// Tells whether a request that asks for no WebSocket goes to an application as plain HTTP.
+    /// Returns whether plain HTTP with this method is proxied to an application.
     pub(crate) fn takes_plain(&self, method: &str) -> bool {
         self.settings.http == PlainHttp::Proxy && method != "CONNECT"
     }
 
-    /// Begins to serve a client that sends requests; nothing may move for `http_timeout`.
+    /// Makes the session of a client, which ends after `http_timeout` without progress.
     pub(crate) fn session(&self) -> Arc<ClientSession> {
         Arc::new(ClientSession::new(self.settings.http_timeout))
     }
 }
 
-/// One client's requests on their way.
+/// Proxies the requests of one client.
 pub(crate) struct Proxying<'a> {
     pub(crate) node: &'a Node,
-    /// Finds the relay of the route that a host and path belong to, if it is one.
+    /// Finds the relay of the route that a host and path match, if there is one.
     pub(crate) find: &'a (dyn Fn(Option<&str>, &str) -> Option<Arc<Relay>> + Send + Sync),
     pub(crate) peer: &'a SocketName,
 }
@@ -49,7 +49,7 @@ pub(crate) struct PlainRoute {
 }
 
 impl Proxying<'_> {
-    /// Passes requests on, the first of which `read` begins with.
+    /// Proxies requests; `read` is the beginning of the first.
     pub(crate) async fn serve(
         &self,
         client: AnySocket,
@@ -59,7 +59,7 @@ impl Proxying<'_> {
         http_proxy::serve(client, read, session, self).await
     }
 
-    /// Notes how a request ended, and says why it was not passed on.
+    /// Counts the outcome of a refused request.
     fn refuse(&self, outcome: HttpOutcome, rejection: Rejection) -> Rejection {
         self.node.plain.count(outcome);
         rejection
@@ -100,7 +100,7 @@ impl Forwarding for Proxying<'_> {
             (None, Some(host)) => String::from_utf8_lossy(host.as_bytes()).into_owned(),
             (None, None) => String::new(),
         };
-        // In origin form (RFC 9112 section 3.2.1): the application is no proxy.
+        // In origin form (RFC 9112 section 3.2.1), as the application is not a proxy.
         let target = request.uri.path_and_query().cloned();
         let target = target.unwrap_or_else(|| PathAndQuery::from_static("/"));
         request.headers = headers::of_plain_request(&request.headers, &host, self.peer);
@@ -122,26 +122,26 @@ impl Forwarding for Proxying<'_> {
     ) -> Result<UpstreamConnection<ApplicationLease>, Rejection> {
         let relay = &route.relay;
         let unavailable = StatusCode::SERVICE_UNAVAILABLE;
-        let reached = match relay.applications.reach_plain(self.peer.ip(), kept).await {
+        let reached = match relay.applications.connect_plain(self.peer.ip(), kept).await {
             Ok(reached) => reached,
-            Err(NotReached::Draining) => {
+            Err(NotConnected::Draining) => {
                 let text = "the application is about to stop: try again";
                 let rejection = Rejection::new(unavailable, text).retry_after(RETRY_AFTER);
                 return Err(self.refuse(HttpOutcome::RefusedDraining, rejection));
             }
-            Err(NotReached::TooMany(_)) => {
+            Err(NotConnected::TooMany(_)) => {
                 let text = "too many requests wait for the application: try again";
                 let rejection = Rejection::new(unavailable, text).retry_after(RETRY_AFTER);
                 return Err(self.refuse(HttpOutcome::RefusedLimit, rejection));
             }
-            Err(NotReached::Failed(application, failed)) => {
-                application.complain(&failed.detail);
+            Err(NotConnected::Failed(application, failed)) => {
+                application.log_unanswered(&failed.detail);
                 let rejection =
                     Rejection::new(status_of(&failed), "the application cannot be reached");
                 return Err(self.refuse(HttpOutcome::Unreachable, rejection));
             }
         };
-        let ReachedPlain { application, connection, lease } = reached;
+        let PlainConnection { application, connection, lease } = reached;
         if relay.settings.host == HostHeader::Upstream || !headers.contains_key(header::HOST) {
             headers.insert(header::HOST, application.upstream.authority());
         }
@@ -151,15 +151,15 @@ impl Forwarding for Proxying<'_> {
 
     fn answer(&self, lease: &ApplicationLease, answer: &mut response::Parts) {
         self.node.plain.count(HttpOutcome::Answered);
-        // Its status is about one page, not about the application.
-        lease.saw(Observation::Answered);
+        // Any status counts as an answer: it is about one page, not about the application's health.
+        lease.observe(Observation::Answered);
         headers::change_plain_answer(&mut answer.headers);
     }
 
     fn failed(&self, lease: &ApplicationLease, why: &str) {
         self.node.plain.count(HttpOutcome::Unanswered);
         if let Some(application) = lease.application() {
-            application.complain(why);
+            application.log_unanswered(why);
         }
     }
 }
