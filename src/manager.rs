@@ -1,4 +1,4 @@
-//! The public library: a supervisor of connections, whoever opened them.
+//! The public library: a supervisor of inbound and outbound connections.
 //!
 //! ```
 //! use lastword::{Incoming, Route, Supervisor};
@@ -81,16 +81,15 @@ use crate::vocabulary::{Cause, Selector};
 use dialers::Dialers;
 use relays::Relays;
 
-/// How long the end of a supervisor waits for the last endings to be told: for longer than a ledger
-/// takes to find its disk stalled, as shipped.
+/// How long a shutdown waits for the last endings to be published: longer than the ledger takes, by
+/// default, to detect a stalled disk.
 const LEDGER_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Owns connections, inbound and outbound, one supervised actor each.
 ///
-/// Cloning is cheap: all clones are the same supervisor. It works until [`Supervisor::shutdown`].
-/// Dropping the last clone stops its listeners and aborts what is still open, since nobody is left to
-/// answer for it: each connection gets its ending (`aborted`, cause `embedder`). Close what should end
-/// well before, or shut down.
+/// Cloning is cheap: all clones refer to the same supervisor, which runs until
+/// [`Supervisor::shutdown`]. Dropping the last clone stops the listeners and aborts the open
+/// connections (`aborted`, cause `embedder`); for a clean end, call `shutdown` first.
 #[derive(Debug, Clone)]
 pub struct Supervisor {
     inner: Arc<Inner>,
@@ -98,13 +97,13 @@ pub struct Supervisor {
     dialers: Arc<Dialers>,
 }
 
-/// What the clones of a supervisor and its dials share.
+/// The state that the clones of a supervisor and its dials share.
 struct Inner {
     node: Arc<Node>,
     handshake_timeout: Duration,
     max_connections: u64,
     drains: Arc<Jobs>,
-    /// The drain that was started and left to itself.
+    /// The drain that runs in the background.
     drainer: Mutex<JoinSet<DrainReport>>,
     budget: Arc<MemoryBudget>,
     /// Frees memory when it is used up.
@@ -114,13 +113,13 @@ struct Inner {
 }
 
 impl Supervisor {
-    /// Listens on an address; the first route that matches takes a connection.
+    /// Listens on an address and serves each client by the first route that matches.
     ///
-    /// The supervisor owns the listener: it accepts until [`ListenerHandle::stop`] or
-    /// [`Supervisor::shutdown`], whatever becomes of the handle.
+    /// The supervisor owns the listener, which accepts until [`ListenerHandle::stop`] or
+    /// [`Supervisor::shutdown`], even if the handle is dropped.
     ///
     /// # Errors
-    /// Why the address cannot be bound, or [`ShutDown`]; nothing is left behind.
+    /// The address cannot be bound, or the supervisor was shut down.
     pub async fn listen(
         &self,
         name: &str,
@@ -146,11 +145,12 @@ impl Supervisor {
         Ok(handle)
     }
 
-    /// Takes over a connection, with a backend for its messages; see [`Upgrade`] for those that
-    /// another HTTP server has accepted.
+    /// Adopts a connection whose opening handshake is complete, and serves it with a backend.
+    ///
+    /// See [`Upgrade`] for connections that another HTTP server has accepted.
     ///
     /// # Errors
-    /// [`ShutDown`], after [`Supervisor::shutdown`].
+    /// The supervisor was shut down.
     pub async fn adopt(
         &self,
         adopt: Adopt,
@@ -171,9 +171,9 @@ impl Supervisor {
         self.inner.node.adopt(adoption).await
     }
 
-    /// Takes over a connection whose messages are taken from a [`Receiver`].
+    /// Adopts a connection and returns a [`Receiver`] of its messages.
     ///
-    /// The peer's Close is answered at once, in kind.
+    /// The peer's Close is answered at once with the same code.
     ///
     /// # Errors
     /// As [`Supervisor::adopt`].
@@ -186,8 +186,8 @@ impl Supervisor {
         Ok((connection, receiver))
     }
 
-    /// Takes over a connection whose messages are taken from a [`Receiver`], and whose peer's Close
-    /// is answered by [`ConnectionHandle::close_output`], within `close.timeout`.
+    /// Adopts a connection and returns a [`Receiver`] of its messages; the caller answers the peer's
+    /// Close with [`ConnectionHandle::close_output`], within `close.timeout`.
     ///
     /// # Errors
     /// As [`Supervisor::adopt`].
@@ -200,36 +200,37 @@ impl Supervisor {
         Ok((connection, receiver))
     }
 
-    /// Keeps an outbound connection alive: dials, and dials again as its endings advise.
+    /// Starts a dialer, which keeps an outbound connection open and reconnects as the endings advise.
     ///
     /// # Errors
-    /// A name that is taken, a URL that cannot be dialled, or [`ShutDown`].
+    /// The name is taken, the URL is invalid, or the supervisor was shut down.
     pub fn keep(&self, options: DialerOptions) -> Result<DialerHandle, KeepError> {
         self.dialers.keep(&self.inner.node, options)
     }
 
-    /// Returns a dialer by its name.
+    /// Returns the dialer with this name.
     pub fn dialer(&self, name: &str) -> Option<DialerHandle> {
         self.dialers.get(name)
     }
 
-    /// Forgets a dialer: it stops dialling, and what is open is closed with 1000. Its name is free at
-    /// once. Returns `false` if it was removed before.
+    /// Removes a dialer, which stops dialling and closes its connection with 1000.
+    ///
+    /// Its name is free at once. Returns `false` if the dialer was removed before.
     pub fn remove_dialer(&self, dialer: &DialerHandle, by: Option<Requester>) -> bool {
         self.dialers.remove(dialer, by)
     }
 
-    /// Returns how all dialers fare, by their names.
+    /// Returns the status of all dialers, ordered by name.
     pub fn dialers(&self) -> Vec<DialerStatus> {
         self.dialers.all()
     }
 
-    /// Returns a connection that is open.
+    /// Returns the open connection with this id.
     pub fn connection(&self, id: ConnectionId) -> Option<ConnectionHandle> {
         self.inner.node.registry.get(id).map(ConnectionHandle::new)
     }
 
-    /// Returns a connection that is open, by its id or by the last 12 digits of it.
+    /// Returns the open connection with this id, or with these last 12 digits of its id.
     pub fn find(&self, name: ConnectionName) -> Option<ConnectionHandle> {
         match name {
             ConnectionName::Id(id) => self.connection(id),
@@ -244,17 +245,17 @@ impl Supervisor {
         &self.inner.node.name
     }
 
-    /// Returns how the ledger fares.
+    /// Returns the health of the ledger.
     pub fn ledger_health(&self) -> Health {
         self.inner.node.publisher.ledger().health()
     }
 
-    /// Returns for how long the oldest entry that is not yet durable has been waiting.
+    /// Returns the age of the oldest ledger entry that is not durable yet.
     pub fn ledger_lag(&self) -> Duration {
         self.inner.node.publisher.ledger().lag()
     }
 
-    /// Tells whether new connections are refused, because it drains or is about to stop.
+    /// Returns whether new connections are refused, because of a drain or a shutdown.
     pub fn is_draining(&self) -> bool {
         self.inner.node.is_draining()
     }
@@ -264,16 +265,16 @@ impl Supervisor {
         self.inner.node.not_accepting()
     }
 
-    /// Returns all connections that are open.
+    /// Returns all open connections.
     pub fn connections(&self) -> Vec<ConnectionHandle> {
         self.inner.node.registry.all().into_iter().map(ConnectionHandle::new).collect()
     }
 
-    /// Sends one message to all connections that `select` says yes to.
+    /// Sends one message to all connections for which `select` returns `true`.
     ///
-    /// It waits for no peer: a connection whose outbox is full does as its `limits.on_full` says.
-    /// Where nothing waits before it, the message is written from here, without waking anybody;
-    /// threads of the runtime take their share of thousands of connections.
+    /// It never waits for a peer: `limits.on_full` decides what happens where an outbox is full. Where
+    /// the outbox is empty, the message is written by the calling thread, without waking a task; with
+    /// thousands of connections, the runtime's threads share the work.
     pub fn broadcast(
         &self,
         message: impl Into<Message>,
@@ -284,15 +285,16 @@ impl Supervisor {
         send_to_all(selected, message.into())
     }
 
-    /// Returns the books: opened = open + ended, at every instant.
+    /// Returns the numbers of connections opened, open and ended; opened = open + ended at every
+    /// instant.
     pub fn accounting(&self) -> Accounting {
         self.inner.node.registry.accounting()
     }
 
-    /// Counts all connections by direction, route, state and ending; each line of it balances.
+    /// Counts all connections by direction, route, state and ending; each row balances.
     ///
-    /// It looks at every connection: 5 to 15 ms where there are 20,000, in which others come and go
-    /// freely. Do not call it where messages are moved.
+    /// It visits every connection without blocking others: 20,000 of them take 5 to 15 ms. Do not
+    /// call it where messages are processed.
     pub fn census(&self) -> Census {
         Census {
             memory_used: self.inner.budget.used(),
@@ -301,12 +303,12 @@ impl Supervisor {
         }
     }
 
-    /// Counts the plain HTTP that is passed on to applications.
+    /// Counts the plain HTTP clients and requests that are proxied to applications.
     pub fn http(&self) -> HttpCensus {
         self.inner.node.plain.census()
     }
 
-    /// Takes a look at what connections and attempts take; peaks are told once.
+    /// Samples the memory that connections and attempts use, and resets the peak.
     pub(crate) fn look_at_memory(&self) -> Sample {
         Sample {
             open: self.accounting().open,
@@ -316,63 +318,70 @@ impl Supervisor {
         }
     }
 
-    /// Returns the events from now on.
+    /// Subscribes to events from now on.
     pub fn events(&self) -> EventStream {
         EventStream::new(self.inner.node.publisher.subscribe())
     }
 
-    /// Returns the endings from now on, failed attempts included; it loses none silently, and ends when
-    /// the supervisor has shut down.
+    /// Subscribes to endings from now on, including failed attempts.
+    ///
+    /// Missed endings are reported, never dropped silently. The stream ends when the supervisor has
+    /// shut down.
     pub fn endings(&self) -> EndingStream {
         EndingStream::new(self.inner.node.publisher.endings())
     }
 
-    /// Refuses new connections from now on, with 503; the open ones go on.
+    /// Refuses new connections from now on, with 503; open ones stay open.
     pub fn refuse_new(&self) {
         self.inner.node.refuse_new(NotAccepting::Asked);
     }
 
-    /// Refuses new connections and closes all that are open, paced, within a bounded time.
+    /// Refuses new connections and closes the open ones at a pace, within a time limit.
+    ///
+    /// It cancels a drain that is under way.
     ///
     /// # Cancel safety
-    /// Dropped, it closes no further connections; those that were asked close all the same.
+    /// If the future is dropped, no further connection is closed. Those that were sent a Close still
+    /// close.
     pub async fn drain(&self, options: DrainOptions) -> DrainReport {
         let job = self.inner.drains.take_over(options);
         drain::drain(&self.inner.node, &self.inner.drains, drain::prepare(&self.inner.node, job))
             .await
     }
 
-    /// Begins a drain and returns at once; it goes on by itself.
+    /// Begins a drain that runs in the background.
     ///
-    /// One of all connections refuses new ones while it runs, and with [`DrainOptions::stay`] also
-    /// once it has finished, until it is cancelled. One of a selection leaves those alone that come
-    /// while it runs.
+    /// A drain of all connections refuses new ones while it runs; with [`DrainOptions::stay`], also
+    /// after it has finished, until it is cancelled. A drain of a selection does not touch
+    /// connections that open while it runs.
     ///
     /// # Errors
-    /// [`DrainUnderWay`]: there is one at a time.
+    /// Another drain is under way.
     pub fn start_drain(&self, options: DrainOptions) -> Result<Arc<DrainProgress>, DrainUnderWay> {
         let job = self.inner.drains.begin(options)?;
         let prepared = drain::prepare(&self.inner.node, Arc::clone(&job));
         let progress = job.progress(&self.inner.node.registry);
         let (node, drains) = (Arc::clone(&self.inner.node), Arc::clone(&self.inner.drains));
         let mut drainer = self.inner.drainer.lock();
-        // The one before is over, or this one would not have begun.
+        // The previous drain is over, or this one would not have begun.
         *drainer = JoinSet::new();
         drainer.spawn(async move { drain::drain(&node, &drains, prepared).await });
         Ok(Arc::new(progress))
     }
 
-    /// Returns how the applications behind relays fare, by the names of their routes.
+    /// Returns the status of the applications behind relays, ordered by route.
     pub fn backends(&self) -> Vec<BackendStatus> {
         self.inner.relays.statuses()
     }
 
-    /// Sends no new clients to an application of a route, the `number`th from 0, and drains those
-    /// that it has, as [`Supervisor::start_drain`] does; `options.select` is not looked at. It gets
-    /// no new clients until it is resumed.
+    /// Stops sending new clients to an application, and drains those that it has.
+    ///
+    /// `number` is its index in the route, from 0. The drain runs as [`Supervisor::start_drain`]
+    /// does; `options.select` is ignored. The application gets no new clients until
+    /// [`Supervisor::resume_backend`].
     ///
     /// # Errors
-    /// There is no such application, or another drain is under way; then nothing has changed.
+    /// There is no such application, or another drain is under way; nothing has changed then.
     pub fn drain_backend(
         &self,
         route: &str,
@@ -389,15 +398,16 @@ impl Supervisor {
         };
         self.start_drain(DrainOptions { select, ..options }).map_err(|error| {
             if !was_draining {
-                // There is such an application: it was just found.
+                // The application exists, so this cannot fail.
                 let _ = entry.resume(number);
             }
             error.into()
         })
     }
 
-    /// Sends new clients to an application again, as if it had never failed. A drain that closes
-    /// its clients goes on.
+    /// Sends new clients to an application again, as if it had never failed.
+    ///
+    /// A drain of its clients that is under way continues.
     ///
     /// # Errors
     /// There is no such application.
@@ -405,22 +415,22 @@ impl Supervisor {
         Ok(self.inner.relays.get(route)?.resume(number)?)
     }
 
-    /// Returns how far the drain is that runs, or what the last one came to.
+    /// Returns the progress of the running drain, or of the last one.
     pub fn drain_progress(&self) -> Option<Arc<DrainProgress>> {
         self.inner.drains.progress(&self.inner.node.registry).map(Arc::new)
     }
 
-    /// Calls off the drain that runs: it closes no further connections; those that were asked close
-    /// all the same. New connections are accepted again, also after a drain that has finished and
-    /// was asked to stay.
+    /// Cancels the running drain: no further connection is closed, but those that were sent a Close
+    /// still close.
     ///
-    /// Returns `None` if there is nothing to call off; what a signal began goes on.
+    /// New connections are accepted again, also after a finished drain with [`DrainOptions::stay`].
+    /// Returns `None` if there is nothing to cancel; a drain that a signal began cannot be cancelled.
     pub fn cancel_drain(&self) -> Option<Arc<DrainProgress>> {
         self.inner.drains.cancel(&self.inner.node).map(Arc::new)
     }
 
-    /// Waits until it has ended: it was shut down, or its actor died, and every connection with it.
-    /// Cancel safe.
+    /// Waits until the supervisor has ended: it was shut down, or its actor died, and every
+    /// connection with it. Cancel safe.
     pub async fn gone(&self) {
         // Without a timeout there is no error.
         let _ = self.inner.node.supervisor.wait(None).await;
@@ -435,9 +445,9 @@ impl Supervisor {
         }
     }
 
-    /// Drains, then ends the supervisor itself, its listeners and its dialers.
+    /// Drains, then stops listeners and dialers and ends the supervisor.
     ///
-    /// After that [`Supervisor::dial`], [`Supervisor::keep`], [`Supervisor::listen`] and
+    /// Afterwards [`Dial::open`], [`Supervisor::keep`], [`Supervisor::listen`] and
     /// [`Supervisor::adopt`] fail with [`ShutDown`].
     pub async fn shutdown(&self, options: DrainOptions) -> DrainReport {
         self.inner.begin_stop();
@@ -450,17 +460,17 @@ impl Supervisor {
 
     /// Ends the listeners and the supervisor's actor, and waits until the last endings are recorded.
     async fn stop(&self) {
-        // Whoever is still in the opening handshake is cut off, and recorded.
+        // This aborts and records the opening handshakes under way.
         self.inner.listeners.close().await;
         let actor = &self.inner.node.supervisor;
-        // An error says that it has ended already.
+        // An error means that the actor has ended already.
         let _ = actor.cast(SupervisorMessage::Stop);
         let patience = Some(Duration::from_secs(5));
         if actor.wait(patience).await.is_err() {
-            // A handler that never lets its thread go; its connection gets its ending all the same.
+            // A handler blocks its thread; its connection still gets its ending.
             let _ = actor.stop_and_wait(None, patience).await;
         }
-        // The last endings are with the ledger, which bounds its own waits.
+        // The last endings are in the ledger's queue.
         let _ = tokio::time::timeout(LEDGER_PATIENCE, self.inner.node.publisher.none_open()).await;
         self.inner.node.publisher.observed().await;
         self.inner.node.publisher.end();

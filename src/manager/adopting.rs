@@ -1,4 +1,4 @@
-//! Connections that somebody else has opened: a stream, or an upgrade of another HTTP server.
+//! Adopting connections that other code has opened: a stream, or the upgrade of an HTTP server.
 
 use std::fmt;
 use std::io;
@@ -18,22 +18,24 @@ use crate::transport::opening_handshake::{
 use crate::transport::socket::{Adopted, OverSocket, SocketName, Transport};
 use crate::vocabulary::{Direction, Origin, Role};
 
-/// A connection whose opening handshake somebody else has completed.
+/// A connection whose opening handshake is complete, for [`Supervisor::adopt`].
+///
+/// [`Supervisor::adopt`]: super::Supervisor::adopt
 pub struct Adopt {
-    /// The byte stream, at the first byte behind the opening handshake.
+    /// The byte stream after the opening handshake.
     pub transport: Box<dyn Transport>,
-    /// What was read beyond the opening handshake, and belongs in front.
+    /// Bytes already read from the stream after the opening handshake.
     pub read_ahead: Bytes,
-    /// Which side this end is.
+    /// The role of this end.
     pub role: Role,
-    /// What is known of where it came from.
+    /// The recorded facts about the connection.
     pub origin: Origin,
-    /// What holds for it.
+    /// The settings of the connection.
     pub settings: ConnectionSettings,
 }
 
 impl Adopt {
-    /// Adopts a transport with default settings, of which nothing else is known.
+    /// Adopts a transport with default settings.
     pub fn new(role: Role, transport: impl Transport) -> Self {
         let direction = match role {
             Role::Server => Direction::Inbound,
@@ -56,19 +58,19 @@ impl Adopt {
         Self::new(role, Adopted(stream))
     }
 
-    /// Tells where the peer is, for the record.
+    /// Sets the peer's address for the record.
     #[must_use]
     pub fn peer(mut self, peer: SocketAddr) -> Self {
         self.origin.peer = Some(SocketName::tcp(peer).to_string());
         self
     }
 
-    /// Tells which TCP socket is under the stream, by any of its descriptors; it is held as long as the
+    /// Sets the TCP socket under the stream, by any of its descriptors; it is held as long as the
     /// stream.
     ///
-    /// Then the record has its addresses and what the kernel knew (`tcp`), an abort resets TCP, and
-    /// a peer whose machine still acknowledges is told from one that is gone. Without it an abort
-    /// is a FIN, and `tcp` is null.
+    /// With it, the record has the addresses and the kernel's TCP_INFO (`tcp`), an abort sends a
+    /// reset, and a hung peer can be distinguished from a lost network by its TCP acknowledgements.
+    /// Without it, an abort sends a FIN, and `tcp` is null.
     #[must_use]
     pub fn socket(mut self, socket: impl AsFd + Unpin + Send + 'static) -> Self {
         let name = |address: io::Result<socket2::SockAddr>| {
@@ -81,21 +83,21 @@ impl Adopt {
         self
     }
 
-    /// Sets what holds for it.
+    /// Sets the settings of the connection.
     #[must_use]
     pub fn settings(mut self, settings: ConnectionSettings) -> Self {
         self.settings = settings;
         self
     }
 
-    /// Tells who the peer is, for the record and for selectors.
+    /// Sets who the peer is, for the record and for selectors.
     #[must_use]
     pub fn subject(mut self, subject: impl Into<String>) -> Self {
         self.origin.subject = Some(subject.into());
         self
     }
 
-    /// Labels it, for the record and for selectors.
+    /// Adds a tag, for the record and for selectors.
     #[must_use]
     pub fn tag(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.origin.tags.insert(name.into(), value.into());
@@ -112,12 +114,10 @@ impl fmt::Debug for Adopt {
     }
 }
 
-/// A request for a WebSocket that another HTTP server has received: axum, hyper, or what is built on
-/// them.
+/// A WebSocket upgrade request that another HTTP server has received, such as axum or hyper.
 ///
-/// It is checked as RFC 6455 section 4.2.1 wants, answered with [`Upgrade::response`], and taken over
-/// with [`Upgrade::adopt`] once that server has let go of the connection. Whether the request's
-/// `Origin` and its sender may connect is for the caller to check.
+/// [`Upgrade::of`] checks the request (RFC 6455 section 4.2.1), [`Upgrade::response`] answers it, and
+/// [`Upgrade::adopt`] takes the upgraded stream. The caller checks `Origin` and credentials.
 ///
 /// ```
 /// use http::{Request, Response};
@@ -136,10 +136,10 @@ impl fmt::Debug for Adopt {
 ///     let response = upgrade.response();
 ///     let upgraded = hyper::upgrade::on(&mut request);
 ///     tokio::spawn(async move {
-///         // It fails if the client is gone before the 101 could be written.
+///         // It fails if the client disconnects before the 101 is written.
 ///         if let Ok(upgraded) = upgraded.await {
 ///             let adopt = upgrade.adopt(TokioIo::new(upgraded));
-///             // After a shutdown nothing is adopted.
+///             // It fails after a shutdown.
 ///             let _ = supervisor.adopt(adopt, Backend::echo()).await;
 ///         }
 ///     });
@@ -153,7 +153,7 @@ pub struct Upgrade {
     subprotocol: Option<String>,
 }
 
-/// A request that opens no WebSocket, and what to answer it.
+/// A request that is not a valid WebSocket upgrade, with the answer to send.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{text}")]
 pub struct UpgradeRefused {
@@ -173,7 +173,7 @@ impl Upgrade {
     /// Checks a request.
     ///
     /// # Errors
-    /// What is wrong with it, and the answer to give: 405, 426 or 400.
+    /// The request is not a valid upgrade; the answer is 400, 405 or 426.
     pub fn of<B>(request: &Request<B>) -> Result<Self, UpgradeRefused> {
         let (parts, ()) = request_without_body(request).into_parts();
         let request = opening_handshake::Request::new(parts);
@@ -183,7 +183,7 @@ impl Upgrade {
         Ok(Self { agreement, facts: request.facts(), subprotocol: None })
     }
 
-    /// Agrees on the first of these subprotocols that the client offers, if it offers any.
+    /// Selects the first of these subprotocols that the client offers.
     #[must_use]
     pub fn subprotocol(mut self, supported: &[&str]) -> Self {
         let supported: Vec<String> = supported.iter().map(ToString::to_string).collect();
@@ -193,12 +193,12 @@ impl Upgrade {
         self
     }
 
-    /// Returns the subprotocol that was agreed on.
+    /// Returns the selected subprotocol.
     pub fn agreed_subprotocol(&self) -> Option<&str> {
         self.subprotocol.as_deref()
     }
 
-    /// Returns the answer: 101 with the key that proves that the request was read.
+    /// Returns the answer: 101 with `Sec-WebSocket-Accept`.
     pub fn response<B: Default>(&self) -> Response<B> {
         let mut response = Response::new(B::default());
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -206,10 +206,10 @@ impl Upgrade {
         response
     }
 
-    /// Makes of the connection, once the answer has left, what [`Supervisor::adopt`] takes over.
+    /// Makes an [`Adopt`] from the stream, once the answer was sent, for [`Supervisor::adopt`].
     ///
-    /// The record has path, host, `User-Agent` and trace context of the request; values of the query
-    /// are masked.
+    /// Path, host, `User-Agent` and trace context of the request are recorded; query values are
+    /// masked.
     ///
     /// [`Supervisor::adopt`]: super::Supervisor::adopt
     pub fn adopt<S>(self, stream: S) -> Adopt
@@ -229,7 +229,7 @@ impl Upgrade {
 }
 
 impl UpgradeRefused {
-    /// Returns the answer: what is wrong, as plain text, with the lines that the status wants.
+    /// Returns the answer: the error as plain text, with the header fields that the status requires.
     pub fn response<B: From<String>>(&self) -> Response<B> {
         let mut response = Response::new(B::from(format!("{}\n", self.text)));
         *response.status_mut() = self.status;
@@ -237,7 +237,7 @@ impl UpgradeRefused {
         let plain = HeaderValue::from_static("text/plain; charset=utf-8");
         headers.insert(http::header::CONTENT_TYPE, plain);
         for (name, value) in &self.headers {
-            // They are ours, and names of HTTP.
+            // The names are constants of this crate, so this cannot fail.
             if let Ok(name) = HeaderName::from_bytes(name.as_bytes()) {
                 headers.append(name, value.clone());
             }

@@ -1,4 +1,4 @@
-//! Configures a supervisor.
+//! The builder of a supervisor.
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ use crate::policy::admission::AdmissionLimits;
 use crate::settings::{Limits, Records};
 use crate::vocabulary::Published;
 
-/// Half a gibibyte: what all queues together may hold unless something else is said.
+/// The default of [`Builder::memory`]: 512 MiB.
 const MEMORY: u64 = 512 * 1024 * 1024;
 
 /// Configures a [`Supervisor`].
@@ -45,7 +45,7 @@ pub struct Builder {
     dials_per_second: u64,
 }
 
-/// Tells that the supervisor's actor could not be started.
+/// The supervisor's actor or a thread could not be started.
 #[derive(Debug, thiserror::Error)]
 #[error("the supervisor could not be started: {0}")]
 pub struct StartError(String);
@@ -81,73 +81,73 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// Names the node in its endings.
+    /// Sets the name of the node, recorded in its endings; by default `lastword`.
     pub fn node(mut self, name: impl Into<String>) -> Self {
         self.node = name.into();
         self
     }
 
-    /// Chooses where endings are kept; by default the newest 1,000, in memory.
+    /// Sets where endings are stored; by default the newest 1,000 in memory.
     pub fn ledger(mut self, ledger: Arc<dyn Ledger>) -> Self {
         self.ledger = ledger;
         self
     }
 
-    /// Tells `observer` of every event, in the order of its record, on a thread of its own.
+    /// Calls `observer` with every event, in the order of the ledger, on a dedicated thread.
     ///
-    /// Nothing waits for it: no connection, no ending and no reader of events, however slow it is.
-    /// It is told a little later than others are, so `close(…).await` may return before it has been
-    /// told of that ending. Up to 16 MiB of events wait for it; those beyond are dropped, and in
-    /// their place it is told [`Event::Gap`](crate::Event::Gap) with their number. So it sees every
-    /// event, or how many it missed; what the ledger keeps is complete either way. A shutdown waits
-    /// for it, but for 2 seconds at most; it is dropped once it has been told the last event.
+    /// A slow observer delays nothing: `close(…).await` may return before the observer has seen that
+    /// ending. Up to 16 MiB of events are queued for it; those beyond are dropped and replaced by an
+    /// [`Event::Gap`](crate::Event::Gap) with their number. The ledger is complete either way.
+    ///
+    /// A shutdown waits up to 2 seconds for the observer, which is dropped after the last event.
     pub fn observer(mut self, observer: impl Fn(&Published) + Send + Sync + 'static) -> Self {
         self.observer = Some(Box::new(observer));
         self
     }
 
-    /// Bounds how many endings a reader of [`Supervisor::endings`] may be behind before it misses the
-    /// oldest; by default 65,536. One that is behind takes about 1 KiB for each.
+    /// Sets how many endings a reader of [`Supervisor::endings`] may be behind before it misses the
+    /// oldest; by default 65,536, of about 1 KiB each.
     pub fn ending_backlog(mut self, endings: usize) -> Self {
         self.ending_backlog = endings.max(1);
         self
     }
 
-    /// Bounds what queues, messages received in part and opening handshakes take together, in bytes;
+    /// Sets the bytes that queues, partly received messages and opening handshakes may use together;
     /// by default 512 MiB.
     pub fn memory(mut self, bytes: u64) -> Self {
         self.memory = bytes;
         self
     }
 
-    /// Bounds who may connect; by default nobody is refused.
+    /// Sets the limits on clients; by default no client is refused.
     pub fn admission(mut self, limits: AdmissionLimits) -> Self {
         self.admission = limits;
         self
     }
 
-    /// Bounds the opening handshake of listeners; by default 10 s.
+    /// Sets the time limit of opening handshakes on listeners; by default 10 s.
     pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
         self.handshake_timeout = timeout;
         self
     }
 
-    /// Says what of a request is recorded where no route matched.
+    /// Sets what is recorded of requests that match no route.
     pub fn records(mut self, records: Records) -> Self {
         self.records = records;
         self
     }
 
-    /// Bounds how many dials dialers begin per second, all together; by default 50, 0 is no limit.
+    /// Sets how many dials per second all dialers may begin together; by default 50, and 0 is no
+    /// limit.
     pub fn dials_per_second(mut self, dials: u64) -> Self {
         self.dials_per_second = dials;
         self
     }
 
-    /// Starts the supervisor. Needs the context of a tokio runtime.
+    /// Starts the supervisor; must be called in a tokio runtime.
     ///
     /// # Errors
-    /// [`StartError`] if its actor could not be started.
+    /// Its actor or the observer's thread could not be started.
     pub async fn start(self) -> Result<Supervisor, StartError> {
         let name: Arc<str> = self.node.into();
         let registry = Arc::new(Registry::default());

@@ -28,28 +28,29 @@ pub use plan::DialerOptions;
 use plan::Plan;
 use shared::{Gate, Shared, lock};
 
-/// All dialers of a supervisor. Dropping it ends them.
+/// The dialers of a supervisor. Dropping it stops them.
 pub(super) struct Dialers {
     kept: Mutex<BTreeMap<Arc<str>, DialerHandle>>,
     tasks: Mutex<JoinSet<()>>,
     gate: Arc<Gate>,
 }
 
-/// A dialer, as the program that uses it sees it. Cloning is cheap; dropping does nothing: the
-/// supervisor keeps the dialer.
+/// A handle of a dialer.
+///
+/// Cloning is cheap. Dropping it does not stop the dialer, which the supervisor owns.
 #[derive(Clone)]
 pub struct DialerHandle {
     shared: Arc<Shared>,
 }
 
-/// Tells why a dialer was not taken on.
+/// Why a dialer was not started.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeepError {
-    /// Another has the name.
+    /// Another dialer has this name.
     #[error("there is a dialer {0:?} already: choose another name")]
     NameTaken(String),
-    /// The URL, or that of the application, cannot be dialled.
+    /// The URL, or that of the application, is invalid.
     #[error(transparent)]
     Url(#[from] InvalidUrl),
     /// The supervisor was shut down.
@@ -72,7 +73,7 @@ impl Dialers {
         let name: Arc<str> = plan.name.clone();
         let mut kept = self.kept();
         let mut tasks = lock(&self.tasks);
-        // Looked at with the tasks in hand: those that are there now are ended by a shutdown.
+        // Checked with `tasks` locked: a shutdown that comes later stops this dialer too.
         if node.is_shut() {
             return Err(ShutDown.into());
         }
@@ -97,12 +98,12 @@ impl Dialers {
         let shared = Arc::new(Shared {
             status: watch::Sender::new(status),
             connection: Mutex::default(),
-            wishes: watch::Sender::default(),
+            requests: watch::Sender::default(),
             over: watch::Sender::default(),
         });
         let handle = DialerHandle { shared: Arc::clone(&shared) };
         let keeper = Keeper::new(Arc::clone(node), plan, shared, Arc::clone(&self.gate));
-        // Those that were removed have ended.
+        // Joins the tasks of removed dialers.
         while tasks.try_join_next().is_some() {}
         tasks.spawn(keeper.run());
         kept.insert(name, handle.clone());
@@ -113,7 +114,8 @@ impl Dialers {
         self.kept().get(name).cloned()
     }
 
-    /// Forgets a dialer, which stops dialling and closes what is open; tells whether it was kept.
+    /// Removes a dialer, which stops dialling and closes its connection; returns `false` if it was
+    /// removed before.
     pub(super) fn remove(&self, dialer: &DialerHandle, by: Option<Requester>) -> bool {
         let mut kept = self.kept();
         let name = dialer.name();
@@ -121,8 +123,8 @@ impl Dialers {
             kept.get(&name).is_some_and(|other| Arc::ptr_eq(&other.shared, &dialer.shared));
         if is_kept {
             kept.remove(&name);
-            dialer.shared.wishes.send_modify(|wishes| {
-                (wishes.paused, wishes.removed, wishes.by) = (true, true, by);
+            dialer.shared.requests.send_modify(|requests| {
+                (requests.paused, requests.removed, requests.by) = (true, true, by);
             });
         }
         is_kept
@@ -132,7 +134,7 @@ impl Dialers {
         self.kept().values().map(DialerHandle::status).collect()
     }
 
-    /// Ends the tasks, once their connections have been seen to.
+    /// Stops the tasks, after their connections were drained.
     pub(super) async fn end(&self) {
         let mut tasks = std::mem::take(&mut *lock(&self.tasks));
         tasks.shutdown().await;
@@ -155,19 +157,19 @@ impl DialerHandle {
         Arc::clone(&self.shared.status.borrow().name)
     }
 
-    /// Returns how it fares.
+    /// Returns the status.
     pub fn status(&self) -> DialerStatus {
         self.shared.status.borrow().clone()
     }
 
-    /// Returns its connection, if one is open. While one replaces another, it is the old one until
-    /// the new one is ready.
+    /// Returns the open connection, if there is one; during a rotation, the old one until the new one
+    /// is ready.
     pub fn connection(&self) -> Option<ConnectionHandle> {
         lock(&self.shared.connection).clone()
     }
 
-    /// Waits until its status is as wanted, and returns it; `None` if it was removed, or the supervisor
-    /// was shut down, before. Cancel safe.
+    /// Waits for a status for which `wanted` returns `true`, and returns it; `None` if the dialer is
+    /// removed or the supervisor shut down first. Cancel safe.
     pub async fn wait_for(
         &self,
         mut wanted: impl FnMut(&DialerStatus) -> bool,
@@ -181,35 +183,35 @@ impl DialerHandle {
         }
     }
 
-    /// Stops dialling, and closes what is open with 1000, until it is resumed.
+    /// Stops dialling and closes the connection with 1000, until [`DialerHandle::resume`].
     pub fn pause(&self, by: Option<Requester>) {
-        self.shared.wishes.send_if_modified(|wishes| {
-            if !wishes.removed {
-                (wishes.paused, wishes.by) = (true, by);
+        self.shared.requests.send_if_modified(|requests| {
+            if !requests.removed {
+                (requests.paused, requests.by) = (true, by);
             }
-            !wishes.removed
+            !requests.removed
         });
     }
 
-    /// Dials at once where it was paused, has given up or waits, as if nothing had happened before.
+    /// Dials at once if the dialer is paused, waiting or has given up, and resets its backoff.
     pub fn resume(&self) {
-        self.shared.wishes.send_if_modified(|wishes| {
-            if !wishes.removed {
-                wishes.paused = false;
-                wishes.resumes += 1;
+        self.shared.requests.send_if_modified(|requests| {
+            if !requests.removed {
+                requests.paused = false;
+                requests.resumes += 1;
             }
-            !wishes.removed
+            !requests.removed
         });
     }
 
-    /// Replaces its connection: the new one is ready before the old one is closed with 1000.
+    /// Replaces the connection: the old one is closed with 1000 once the new one is ready.
     ///
-    /// Returns `false`, and does nothing, where there is no connection that is ready.
+    /// Returns `false` and does nothing if no connection is ready.
     pub fn rotate(&self) -> bool {
         if self.shared.status.borrow().phase != DialerPhase::Ready {
             return false;
         }
-        self.shared.wishes.send_modify(|wishes| wishes.rotations += 1);
+        self.shared.requests.send_modify(|requests| requests.rotations += 1);
         true
     }
 }

@@ -1,4 +1,4 @@
-//! Dials one URL: an outbound connection like any other.
+//! Dialling a URL once.
 
 mod failure;
 mod secrets;
@@ -24,18 +24,21 @@ use crate::vocabulary::Ending;
 
 pub(super) use target::Target;
 
-/// Dials a URL, as set up; [`Dial::receive`], [`Dial::reply`] or [`Dial::open`] does it.
+/// The options of a dial, from [`Supervisor::dial`]; [`Dial::receive`], [`Dial::reply`] or
+/// [`Dial::open`] performs it.
+///
+/// [`Supervisor::dial`]: super::Supervisor::dial
 #[must_use]
 pub struct Dial {
     inner: Arc<Inner>,
     target: Target,
 }
 
-/// Tells why a URL could not be dialled.
+/// Why a dial failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DialError {
-    /// The attempt failed; its record says how.
+    /// The attempt failed and was recorded.
     #[error("{}", .0.outcome.detail)]
     Failed(Arc<Ending>),
     /// The supervisor was shut down.
@@ -55,65 +58,66 @@ impl Dial {
         Self { inner, target: Target::new(url) }
     }
 
-    /// Adds a header line to the request, such as `Authorization`; it is never recorded.
+    /// Adds a header field to the request, such as `Authorization`; its value is never recorded.
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.target.headers.append(name, value);
         self
     }
 
-    /// Offers a subprotocol, after those that were offered before.
+    /// Offers a subprotocol, in addition to those offered before.
     pub fn subprotocol(mut self, name: &str) -> Self {
         self.target.subprotocols.push(name.to_owned());
         self
     }
 
-    /// Sets what holds for the connection; `limits.handshake_timeout` for its opening, too. By default
-    /// it is what holds for a dialer: a message of the peer may have 16 MiB.
+    /// Sets the settings of the connection; `limits.handshake_timeout` bounds its opening handshake.
+    ///
+    /// The defaults are those of a dialer: messages of the peer may have up to 16 MiB.
     pub fn settings(mut self, settings: ConnectionSettings) -> Self {
         self.target.settings = Arc::new(settings.bounded());
         self
     }
 
-    /// Labels the connection.
+    /// Adds a tag to the connection.
     pub fn tag(mut self, name: &str, value: &str) -> Self {
         self.target.tags.insert(name.to_owned(), value.to_owned());
         self
     }
 
-    /// Trusts, for `wss://`, the authorities in a PEM file and nobody else; by default those of the
-    /// machine.
+    /// Sets the PEM file with the only certificate authorities to trust for `wss://`; by default those
+    /// of the operating system.
     pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.target.trust = Trust::file(path);
         self
     }
 
-    /// Goes through an HTTP proxy (CONNECT), `http://host:port`, which also resolves the name.
+    /// Connects through an HTTP proxy (CONNECT), `http://host:port`, which also resolves the name.
     ///
-    /// The record then has the proxy's address as the peer's.
+    /// The proxy's address is recorded as the peer's.
     pub fn proxy(mut self, url: &str) -> Self {
         self.target.proxy = Some(url.to_owned());
         self
     }
 
-    /// Sets the `user:password` that the proxy wants.
+    /// Sets the `user:password` for the proxy.
     pub fn proxy_credentials(mut self, credentials: SecretSource) -> Self {
         self.target.proxy_credentials = Some(credentials);
         self
     }
 
-    /// Bounds how long TCP may take; by default 10 s.
+    /// Sets the time limit of connecting TCP; by default 10 s.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.target.connect_timeout = timeout;
         self
     }
 
-    /// Dials, with a backend for the messages.
+    /// Dials, and serves the connection with a backend.
     ///
     /// # Errors
-    /// [`DialError::Failed`] with the recorded attempt.
+    /// The attempt failed, or the supervisor was shut down.
     ///
     /// # Cancel safety
-    /// A dropped future gives the attempt up.
+    /// Dropping the future cancels the attempt, which is recorded.
     pub async fn open(self, backend: Backend) -> Result<ConnectionHandle, DialError> {
         if self.inner.node.is_shut() {
             return Err(ShutDown.into());
@@ -123,22 +127,23 @@ impl Dial {
         Ok(connected.adopt(&self.inner.node, backend, &[]).await?)
     }
 
-    /// Asks an application, then dials, and passes frames between the two.
+    /// Connects to an application, then dials, and relays frames between the two.
     ///
-    /// The application goes first, and what it chooses of the subprotocols is what is then offered.
+    /// The subprotocol that the application selects is the one offered to the server.
     ///
     /// # Errors
-    /// As [`Dial::open`]; with `backend_unreachable` or `backend_refused` it was the application.
+    /// As [`Dial::open`]; `backend_unreachable` and `backend_refused` are failures of the application.
     ///
     /// # Cancel safety
-    /// A dropped future gives the attempt up.
+    /// Dropping the future cancels the attempt, which is recorded.
     #[cfg(feature = "relay")]
     pub async fn relay(mut self, relay: &Arc<Relay>) -> Result<ConnectionHandle, DialError> {
         self.target.relay = Some(Arc::clone(relay));
         self.open(relay.backend()).await
     }
 
-    /// Dials; messages are taken from a [`Receiver`], and the peer's Close is answered in kind.
+    /// Dials and returns a [`Receiver`] of the messages; the peer's Close is answered at once with the
+    /// same code.
     ///
     /// # Errors
     /// As [`Dial::open`].
@@ -148,7 +153,7 @@ impl Dial {
         Ok((connection, receiver))
     }
 
-    /// Dials; messages are taken from a [`Receiver`], and the peer's Close is answered by
+    /// Dials and returns a [`Receiver`] of the messages; the caller answers the peer's Close with
     /// [`ConnectionHandle::close_output`], within `close.timeout`.
     ///
     /// # Errors

@@ -14,7 +14,7 @@ use crate::runtime::now;
 use crate::settings::Records;
 use crate::vocabulary::{BackendState, BackendStatus};
 
-/// The relays of a supervisor. A relay is forgotten with the last listener that has it.
+/// The relays of a supervisor; a relay is removed with the last listener that uses it.
 #[derive(Default)]
 pub(crate) struct Relays {
     by_route: Mutex<BTreeMap<String, Known>>,
@@ -25,33 +25,33 @@ struct Known {
     records: Records,
 }
 
-/// A relay that is there, and how its URLs are recorded.
+/// A relay in use, with the record settings for its URLs.
 pub(crate) struct Entry {
     route: String,
     relay: Arc<Relay>,
     records: Records,
 }
 
-/// Tells that there is no such application.
+/// There is no such application.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NoBackend {
-    /// No route of this name passes connections on.
-    #[error("there is no route {0:?} that passes connections on to an application")]
+    /// No relay route has this name.
+    #[error("there is no route {0:?} that relays to an application")]
     NoRoute(String),
-    /// The route has fewer applications.
+    /// The route has fewer applications than that.
     #[error(transparent)]
     NoInstance(#[from] NoInstance),
 }
 
-/// Why an application is not drained.
+/// Why an application was not drained.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DrainBackendError {
-    /// There is none.
+    /// There is no such application.
     #[error(transparent)]
     NoBackend(#[from] NoBackend),
-    /// There is one drain at a time.
+    /// Another drain is under way.
     #[error(transparent)]
     UnderWay(#[from] DrainUnderWay),
 }
@@ -63,8 +63,8 @@ impl From<NoInstance> for DrainBackendError {
 }
 
 impl Relays {
-    /// Takes note of a route, if it is a relay's, and has its applications watched. A later route
-    /// takes the name of an earlier one.
+    /// Adds the relay of a route, if it has one, and starts its health task. A route replaces an
+    /// earlier one with the same name.
     pub(crate) fn enter(&self, route: &Route) {
         let Some(relay) = route.application() else { return };
         relay.watch();
@@ -78,7 +78,7 @@ impl Relays {
         known.ok_or_else(|| NoBackend::NoRoute(route.to_owned()))
     }
 
-    /// Returns how all applications fare, by route.
+    /// Returns the status of all applications, ordered by route.
     pub(crate) fn statuses(&self) -> Vec<BackendStatus> {
         let mut known = self.lock();
         known.retain(|_, known| known.relay.strong_count() > 0);
@@ -99,17 +99,17 @@ impl Known {
 }
 
 impl Entry {
-    /// Sends no new clients to an application; tells whether that was so before.
+    /// Stops sending new clients to an application; returns whether it was draining already.
     pub(crate) fn drain(&self, number: usize) -> Result<bool, NoInstance> {
         self.relay.drain(number)
     }
 
-    /// Sends clients to it again.
+    /// Sends clients to an application again.
     pub(crate) fn resume(&self, number: usize) -> Result<(), NoInstance> {
         self.relay.resume(number)
     }
 
-    /// Returns its URL as it is recorded.
+    /// Returns the recorded URL of an application.
     pub(crate) fn url(&self, number: usize) -> Option<String> {
         self.urls().into_iter().nth(number)
     }

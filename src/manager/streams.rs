@@ -1,4 +1,4 @@
-//! Events and endings as they come.
+//! Streams of events and of endings.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use crate::node::endings::{EndingQueue, MissedEndings};
 use crate::vocabulary::{Ending, Event, Published, Record};
 
-/// The events of a supervisor, from the moment it was asked for.
+/// A subscription to the events of a supervisor.
 ///
 /// A reader that falls more than 4,096 events behind gets [`Event::Gap`] in place of the oldest.
 #[derive(Debug)]
@@ -25,15 +25,15 @@ impl EventStream {
         Self { events, begins_after }
     }
 
-    /// Returns the place in the order of commits of the last event before this stream: what was
-    /// committed up to there is in the ledger, and what comes behind it is in here.
+    /// Returns the position in the ledger of the last event before this stream: everything up to it
+    /// is in the ledger, and everything after it is in this stream.
     ///
-    /// `None` if this process has not told of any that has a place.
+    /// `None` if this process has published no event with a position.
     pub fn begins_after(&self) -> Option<u64> {
         self.begins_after
     }
 
-    /// Returns the next event with what became of its record, if it is here already.
+    /// Returns the next event and the state of its record, if one is queued.
     pub fn try_next_published(&mut self) -> Option<Published> {
         match self.events.try_recv() {
             Ok(published) => Some(published),
@@ -42,13 +42,13 @@ impl EventStream {
         }
     }
 
-    /// Returns the next event; `None` once the supervisor was shut down, or is gone. Cancel safe.
+    /// Returns the next event, or `None` once the supervisor has ended. Cancel safe.
     pub async fn next(&mut self) -> Option<Event> {
         self.next_published().await.map(|published| published.event)
     }
 
-    /// Returns the next event with what became of its record; `None` once the supervisor was shut down,
-    /// or is gone. Cancel safe.
+    /// Returns the next event and the state of its record, or `None` once the supervisor has ended.
+    /// Cancel safe.
     pub async fn next_published(&mut self) -> Option<Published> {
         match self.events.recv().await {
             Ok(published) => Some(published),
@@ -67,11 +67,11 @@ fn gap(missed: u64) -> Published {
     Published { event: Event::Gap(missed), record: Record::None }
 }
 
-/// The endings of a supervisor, failed attempts included, from the moment it was asked for.
+/// A subscription to the endings of a supervisor, including failed attempts.
 ///
-/// A reader sees every ending, or how many it missed: one that falls further behind than
-/// [`Builder::ending_backlog`] gets a [`MissedEndings`] in place of the oldest. Attempts beyond
-/// `ledger.open_failed_per_second` are only counted, and count as missed.
+/// A reader that falls further behind than [`Builder::ending_backlog`] gets a [`MissedEndings`] with
+/// their number in place of the oldest. Failed attempts beyond `ledger.open_failed_per_second` count
+/// as missed.
 ///
 /// [`Builder::ending_backlog`]: super::Builder::ending_backlog
 #[derive(Debug)]
@@ -84,11 +84,11 @@ impl EndingStream {
         Self { queue }
     }
 
-    /// Returns the next ending, or how many were missed before it; `None` once the supervisor was shut
-    /// down, or is gone, and everything was read. Cancel safe.
+    /// Returns the next ending, or `None` once the supervisor has ended and all were read. Cancel
+    /// safe.
     ///
     /// # Errors
-    /// [`MissedEndings`]; the next call goes on behind them.
+    /// Endings were missed; the next call continues after them.
     pub async fn next(&mut self) -> Option<Result<Arc<Ending>, MissedEndings>> {
         self.queue.next().await
     }

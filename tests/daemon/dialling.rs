@@ -42,7 +42,7 @@ async fn a_dialer_of_the_configuration_is_kept_until_the_daemon_stops() {
     let mut peer = timeout(SOON, RawPeer::accept(&feed)).await.unwrap();
     peer.expect_text("subscribe").await;
     let line = daemon.await_line(|line| line.contains("\"gap_ms\""), SOON).await;
-    assert!(line.contains("dialer ready"), "{line}");
+    assert!(line.contains("the dialer is ready"), "{line}");
     let (status, body) = ask(&daemon, "GET /v1/dialers").await;
     assert_eq!(status, 200);
     assert!(body.contains(r#""state":"ready""#) && body.contains(r#""gaps":1"#), "{body}");

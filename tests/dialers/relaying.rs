@@ -186,7 +186,7 @@ async fn an_application_whose_feed_is_called_off_is_told_and_recorded() {
             false => house.scene.dialer.pause(None),
         }
         let told = closed(&mut application).await;
-        assert_eq!(told, (1001, "the feed is not dialled any more".to_owned()));
+        assert_eq!(told, (1001, "the feed is no longer dialled".to_owned()));
         drop(application);
         let endings = [house.scene.next_ending().await, house.scene.next_ending().await];
         let feed = endings.iter().find(|ending| ending.outcome.kind.open_failure().is_some());

@@ -1,13 +1,13 @@
-//! The task that keeps one dialer's connection.
+//! The task that keeps one dialer's connection open.
 //!
-//! It dials, watches over what is open, and decides by each ending what comes next. An attempt
-//! under way is never dropped behind its server's 101, or a connection would be left that nobody
-//! owns: it calls itself off, or what it opened is closed.
+//! It dials, monitors the open connection, and decides by each ending what to do next. An attempt is
+//! never dropped after the server's 101, which would leave a connection without an owner: it either
+//! cancels itself before, or the connection is closed.
 
 mod attempt;
-mod heeding;
 mod recovery;
 mod report;
+mod requests;
 
 use std::future::pending;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use tokio::sync::watch;
 
 use super::live::{Due, Live, LiveNews};
 use super::plan::Plan;
-use super::shared::{Gate, Shared, Wishes, lock};
+use super::shared::{Gate, Requests, Shared, lock};
 use crate::connection::handle::ConnectionHandle;
 use crate::node::Node;
 use crate::node::NotAccepting;
@@ -29,46 +29,46 @@ use crate::vocabulary::{
 };
 use attempt::{Attempt, Attempted, attempt};
 
-/// Keeps one dialer's connection.
+/// Keeps one dialer's connection open.
 pub(super) struct Keeper {
     node: Arc<Node>,
     plan: Arc<Plan>,
     shared: Arc<Shared>,
     gate: Arc<Gate>,
-    wishes: watch::Receiver<Wishes>,
-    /// What was done of them.
-    heeded: Wishes,
+    requests: watch::Receiver<Requests>,
+    /// The requests applied so far.
+    applied: Requests,
     draining: watch::Receiver<Option<NotAccepting>>,
     reconnect: Reconnect,
-    /// The connection that serves.
+    /// The connection in use.
     current: Option<Live>,
     next: Next,
-    /// The connection that was replaced, while it closes.
+    /// The replaced connection, while it closes.
     retiring: Option<Retiring>,
     last: Option<Arc<Ending>>,
-    /// Since when none is ready, if one was.
+    /// Since when no connection is ready, if one was before.
     gap_since: Option<SystemTime>,
     opened: u64,
     gaps: u64,
 }
 
-/// What is being done about another connection.
+/// The state of the next connection.
 enum Next {
-    /// Nothing: there is one.
+    /// No other connection is needed.
     Idle,
-    /// It is dialled after a while.
+    /// The next dial is scheduled.
     Waiting {
         until: Instant,
         at: SystemTime,
         why: String,
-        /// The ending behind which it waits, if that it will dial again was not announced.
+        /// The ending that caused the wait, if the reconnect was not announced yet.
         unannounced: Option<Arc<Ending>>,
     },
-    /// It is dialled; what it opens may have become unwanted meanwhile.
+    /// A dial is under way; its connection may have become unwanted meanwhile.
     Dialling { attempt: Attempt, unwanted: Option<Rest> },
-    /// It is open, and replaces the one that serves once it is ready.
+    /// The next connection is open, and replaces the current one once it is ready.
     Readying(Live),
-    /// Nothing, until somebody resumes it.
+    /// No dial until the dialer is resumed.
     Resting(Rest),
 }
 
@@ -82,13 +82,13 @@ enum Rest {
 /// A connection that was replaced.
 struct Retiring {
     connection: ConnectionHandle,
-    /// Since when there are two.
+    /// Since when both connections were open.
     since: SystemTime,
 }
 
-/// What happened.
+/// What the keeper reacts to.
 enum News {
-    Wished,
+    Requested,
     Drained,
     Current(LiveNews),
     Attempted(Attempted),
@@ -106,8 +106,8 @@ impl Keeper {
         gate: Arc<Gate>,
     ) -> Self {
         Self {
-            wishes: shared.wishes.subscribe(),
-            heeded: Wishes::default(),
+            requests: shared.requests.subscribe(),
+            applied: Requests::default(),
             draining: node.draining(),
             reconnect: Reconnect::new(plan.reconnect.clone()),
             current: None,
@@ -124,7 +124,7 @@ impl Keeper {
         }
     }
 
-    /// Keeps the connection until the dialer was removed, or the supervisor is gone.
+    /// Keeps the connection until the dialer is removed or the supervisor has ended.
     async fn work(&mut self) {
         loop {
             self.report();
@@ -134,8 +134,8 @@ impl Keeper {
             #[cfg(test)]
             crate::runtime::tasks::panic_points::reach(&self.plan.name);
             match self.news().await {
-                News::Wished => self.apply_wishes(),
-                // Whether a wait may end is looked at when it is over.
+                News::Requested => self.apply_requests(),
+                // A wait checks for draining itself when its time has come.
                 News::Drained => self.announce_wait(),
                 News::Current(LiveNews::Ready) => self.current_ready(),
                 News::Current(LiveNews::Ended(ending)) => self.lost(ending),
@@ -147,19 +147,19 @@ impl Keeper {
                 News::Readying(LiveNews::Ready) => self.replace(),
                 News::Readying(LiveNews::Ended(ending)) => self.replacement_failed(ending),
                 News::Retired => self.retired(),
-                News::Due => self.act(),
+                News::Due => self.handle_deadlines(),
                 News::ShutDown => return,
             }
         }
     }
 
-    /// Waits for whatever happens first.
+    /// Waits for the first of all that the keeper reacts to.
     async fn news(&mut self) -> News {
         let deadline = self.poll_deadline();
         tokio::select! {
             biased;
-            changed = self.wishes.changed() => match changed {
-                Ok(()) => News::Wished,
+            changed = self.requests.changed() => match changed {
+                Ok(()) => News::Requested,
                 Err(_) => News::ShutDown,
             },
             news = of_current(self.current.as_mut()) => News::Current(news),
@@ -191,8 +191,8 @@ impl Keeper {
     fn dial(&mut self) {
         let (node, plan, gate) =
             (Arc::clone(&self.node), Arc::clone(&self.plan), Arc::clone(&self.gate));
-        let (wishes, draining) = (self.wishes.clone(), self.draining.clone());
-        let attempt = Box::pin(attempt(node, plan, gate, wishes, draining));
+        let (requests, draining) = (self.requests.clone(), self.draining.clone());
+        let attempt = Box::pin(attempt(node, plan, gate, requests, draining));
         self.next = Next::Dialling { attempt, unwanted: None };
     }
 
@@ -219,9 +219,9 @@ impl Keeper {
                 self.next = Next::Resting(rest);
             }
             (Attempted::Failed(ending), None) => self.failed(ending),
-            (Attempted::CalledOff, Some(rest)) => self.next = Next::Resting(rest),
-            // It drains, or it was resumed since.
-            (Attempted::CalledOff, None) => self.wait(Duration::ZERO, "this end is draining"),
+            (Attempted::Cancelled, Some(rest)) => self.next = Next::Resting(rest),
+            // This end is draining, or the dialer was resumed since.
+            (Attempted::Cancelled, None) => self.wait(Duration::ZERO, "this end is draining"),
         }
         Going::On
     }
@@ -252,14 +252,14 @@ impl Keeper {
         self.report_change(DialerChange::Ready { connection, replaces: None, gap });
     }
 
-    /// The new connection is ready: the old one may go.
+    /// Replaces the current connection by the new one, which is ready.
     fn replace(&mut self) {
         let Next::Readying(mut new) = std::mem::replace(&mut self.next, Next::Idle) else { return };
         new.set_ready();
         let connection = new.connection.id();
         let Some(old) = self.current.replace(new) else { return self.current_ready() };
         if !old.is_ready() {
-            // It was being closed, so there was a gap.
+            // The old one was closing already, so there was a gap.
             self.retiring = None;
             return self.current_ready();
         }
@@ -269,7 +269,7 @@ impl Keeper {
         self.report_change(DialerChange::Ready { connection, replaces, gap: None });
     }
 
-    /// The connection that was replaced has ended.
+    /// Handles the end of the replaced connection.
     fn retired(&mut self) {
         let Some(Retiring { connection, since }) = self.retiring.take() else { return };
         let (Some(current), Some(ending)) = (&self.current, connection.ending()) else { return };
@@ -278,7 +278,7 @@ impl Keeper {
         self.report_change(DialerChange::Overlapped { connection, replaced, overlap });
     }
 
-    /// The connection that serves has ended.
+    /// Handles the end of the current connection.
     fn lost(&mut self, ending: Arc<Ending>) {
         if self.current.take().is_some_and(|live| live.is_ready()) {
             self.gap_since.get_or_insert(ending.ended_at);
@@ -288,7 +288,7 @@ impl Keeper {
                 self.last = Some(ending);
                 self.next = Next::Resting(rest);
             }
-            // One that was to replace it is on its way.
+            // The connection for a rotation takes its place.
             Next::Readying(live) => {
                 self.last = Some(ending);
                 self.current = Some(live);
@@ -311,19 +311,19 @@ impl Keeper {
         }
     }
 
-    /// Decides by an ending what comes next.
+    /// Schedules the next dial, or gives up, as an ending advises.
     fn failed(&mut self, ending: Arc<Ending>) {
         self.last = Some(Arc::clone(&ending));
         match self.advise(&ending) {
             Ok(wait) => {
                 self.wait(wait, &ending.to_string());
                 if !self.is_draining() {
-                    self.tell_reconnecting(ending, wait);
+                    self.announce_reconnecting(ending, wait);
                 } else if let Next::Waiting { unannounced, .. } = &mut self.next {
                     *unannounced = Some(ending);
                 }
             }
-            // What serves goes on, and is replaced another time.
+            // The current connection stays, and is rotated later.
             Err(_) if self.current.is_some() => {
                 let again = self.plan.rotate_after.map(|age| now() + age);
                 if let Some(current) = &mut self.current {
@@ -338,13 +338,13 @@ impl Keeper {
         }
     }
 
-    /// The connection that was to replace the one that serves has ended.
+    /// Handles the end of the connection that was to replace the current one.
     fn replacement_failed(&mut self, ending: Arc<Ending>) {
         self.next = Next::Idle;
         self.failed(ending);
     }
 
-    /// Returns how long to wait, or why not to come back.
+    /// Returns how long to wait before the next dial, or why not to reconnect.
     fn advise(&mut self, ending: &Ending) -> Result<Duration, String> {
         let advised =
             self.reconnect.handle_end(&ending.outcome, ending.open_for, rand::random::<f64>());
@@ -362,7 +362,7 @@ impl Keeper {
         self.next = Next::Waiting { until, at, why: why.to_owned(), unannounced: None };
     }
 
-    /// Announces that it dials again, now that this end no longer drains.
+    /// Announces a reconnect that was held back by a drain which is now over.
     fn announce_wait(&mut self) {
         if self.is_draining() {
             return;
@@ -371,12 +371,12 @@ impl Keeper {
             && let Some(ending) = unannounced.take()
         {
             let wait = until.saturating_duration_since(now());
-            self.tell_reconnecting(ending, wait);
+            self.announce_reconnecting(ending, wait);
         }
     }
 
-    /// Does what is due.
-    fn act(&mut self) {
+    /// Handles the deadlines that have passed.
+    fn handle_deadlines(&mut self) {
         let now = now();
         if let Some(current) = &mut self.current {
             let was_ready = current.is_ready();
@@ -386,7 +386,7 @@ impl Keeper {
                     self.gap_since.get_or_insert(SystemTime::now());
                 }
                 Due::Closed => {}
-                // One is enough at a time.
+                // Rotates again once the previous rotation is over.
                 Due::Rotate if self.retiring.is_some() => {
                     current.rotate_at(Some(now + Duration::from_secs(1)));
                 }
@@ -403,7 +403,7 @@ impl Keeper {
         }
     }
 
-    /// Begins to replace the connection that serves, unless that is under way.
+    /// Begins a rotation, unless one is under way.
     fn rotate(&mut self) {
         let serves = self.current.as_ref().is_some_and(Live::is_ready);
         match self.next {
@@ -423,7 +423,7 @@ impl Drop for Keeper {
     fn drop(&mut self) {
         *lock(&self.shared.connection) = None;
         if std::thread::panicking() {
-            // It panicked while it began anew: nothing is left that could try again.
+            // It panicked while it restarted, so no task is left that could try again.
             self.shared.status.send_modify(|status| {
                 status.phase = DialerPhase::GivenUp;
                 status.why = Some("its task panicked twice: restart the daemon".to_owned());
@@ -433,7 +433,7 @@ impl Drop for Keeper {
     }
 }
 
-/// Whether a keeper goes on.
+/// Whether a keeper continues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Going {
     On,

@@ -1,4 +1,4 @@
-//! One open connection of a dialer: is it ready, is it fresh, is it old?
+//! An open connection of a dialer, with its readiness, freshness and age.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,10 +8,10 @@ use crate::connection::handle::ConnectionHandle;
 use crate::connection::watch::Watch;
 use crate::vocabulary::{Cause, CloseCode, Ending, Limit, Message};
 
-/// How many looks at the counter of messages make up `stale_after`.
+/// How often the message counter is sampled within `stale_after`.
 const LOOKS: u32 = 8;
 
-/// One open connection of a dialer.
+/// An open connection of a dialer.
 pub(super) struct Live {
     pub(super) connection: ConnectionHandle,
     watch: Option<Arc<Watch>>,
@@ -22,10 +22,10 @@ pub(super) struct Live {
 }
 
 enum Readiness {
-    /// What is to be said and heard before it is ready has not been; by when it must.
+    /// Messages are still to be sent or received before it is ready, with the deadline for them.
     Awaited {
         opening: Arc<Opening>,
-        /// How much of what is to be said behind a wait was.
+        /// How many of the messages after a wait were sent.
         said: usize,
         by: Instant,
         within: Duration,
@@ -35,11 +35,11 @@ enum Readiness {
     Closing,
 }
 
-/// When messages last came, as far as looking at a counter now and then can tell.
+/// When messages were last received, found by sampling a counter.
 struct Freshness {
     stale_after: Duration,
     messages: u64,
-    /// When that number was first seen.
+    /// When the counter was first found at `messages`.
     since: Instant,
     look_at: Instant,
 }
@@ -50,19 +50,19 @@ struct Heartbeat {
     next: Instant,
 }
 
-/// What has come of a connection.
+/// A change of an open connection.
 pub(super) enum LiveNews {
     Ended(Arc<Ending>),
     Ready,
 }
 
-/// What is due.
+/// What the keeper has to do after a deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Due {
     Nothing,
-    /// It was found wanting, and is being closed.
+    /// The connection was not ready in time or stale, and is being closed.
     Closed,
-    /// It is old enough to be replaced.
+    /// The connection is due for rotation.
     Rotate,
 }
 
@@ -102,22 +102,23 @@ impl Live {
         matches!(self.readiness, Readiness::Closing)
     }
 
-    /// Takes note that it is ready.
+    /// Marks the connection as ready.
     pub(super) fn set_ready(&mut self) {
         self.readiness = Readiness::Ready;
     }
 
-    /// Takes note that somebody has closed it.
+    /// Marks the connection as closing.
     pub(super) fn set_closing(&mut self) {
         self.readiness = Readiness::Closing;
     }
 
-    /// Puts the rotation off.
+    /// Sets the time of the next rotation.
     pub(super) fn rotate_at(&mut self, at: Option<Instant>) {
         self.rotate_at = at;
     }
 
-    /// Waits for its end, or for what makes it ready, and says what is to be said before. Cancel safe.
+    /// Waits until the connection is ready, sending the opening messages, or until it ends. Cancel
+    /// safe.
     pub(super) async fn news(&mut self) -> LiveNews {
         let Self { connection, watch, readiness, .. } = self;
         let ready = async {
@@ -129,7 +130,7 @@ impl Live {
             }
         };
         tokio::select! {
-            // A connection that was ready for a moment and is gone was ready.
+            // Readiness first, also if the connection has ended meanwhile.
             biased;
             () = ready => LiveNews::Ready,
             ending = connection.ended() => LiveNews::Ended(ending),
@@ -141,7 +142,7 @@ impl Live {
         let ready_by = match self.readiness {
             Readiness::Awaited { by, .. } => Some(by),
             Readiness::Ready => None,
-            // All that is left is its end.
+            // Only its ending is left to wait for.
             Readiness::Closing => return None,
         };
         let look_at = self.freshness.as_ref().map(|freshness| freshness.look_at);
@@ -149,7 +150,7 @@ impl Live {
         [ready_by, look_at, beat_at, self.rotate_at].into_iter().flatten().min()
     }
 
-    /// Does what is due.
+    /// Handles the deadlines that have passed.
     pub(super) fn handle_deadline(&mut self, now: Instant) -> Due {
         if self.is_closing() {
             return Due::Nothing;
@@ -168,7 +169,7 @@ impl Live {
             && heartbeat.next <= now
         {
             heartbeat.next = now + heartbeat.every;
-            // One that finds no room says nothing that what is queued does not say.
+            // With a full outbox, the queued messages serve as heartbeat.
             let _ = self.connection.try_send_kept(&heartbeat.message);
         }
         match self.rotate_at {
@@ -176,7 +177,7 @@ impl Live {
                 self.rotate_at = None;
                 Due::Rotate
             }
-            // Not ready by then: look again once it is.
+            // Not ready: checks again in a second.
             Some(at) if at <= now => {
                 self.rotate_at = Some(now + Duration::from_secs(1));
                 Due::Nothing
@@ -185,13 +186,13 @@ impl Live {
         }
     }
 
-    /// Looks whether messages came; returns for how long none did, if that is too long.
+    /// Samples the message counter; returns the time without messages if it is too long.
     fn look(&mut self, now: Instant) -> Option<(Duration, Duration)> {
         let freshness = self.freshness.as_mut().filter(|freshness| freshness.look_at <= now)?;
-        // What is answered like a Ping counts as little as a Ping.
+        // Messages with a configured reply do not count, like Pings.
         let answered = self.watch.as_ref().map_or(0, |watch| watch.answered());
         let messages = self.connection.status().traffic.messages_in.saturating_sub(answered);
-        // While this end does not read, silence is not the feed's fault.
+        // While this end does not read, silence is not evidence of a stale feed.
         if messages != freshness.messages || self.connection.has_backlog() {
             (freshness.messages, freshness.since) = (messages, now);
         }
@@ -208,13 +209,13 @@ impl Live {
     }
 }
 
-/// Says what is to be said, each once what it waits for has come, and returns when the connection is
-/// ready. Cancel safe: `said` counts what was.
+/// Sends each opening message after its waits, and returns when the connection is ready. Cancel safe:
+/// `said` counts the messages sent.
 async fn open(connection: &ConnectionHandle, opening: &Opening, said: &mut usize, watch: &Watch) {
     while let Some((waits, message)) = opening.later.get(*said) {
         watch.met(*waits).await;
         if connection.send_kept(message).await.is_err() {
-            // It closes, and its end is what comes next.
+            // The connection is closing: its ending comes next.
             return std::future::pending().await;
         }
         *said += 1;

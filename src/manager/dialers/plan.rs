@@ -1,4 +1,4 @@
-//! What a dialer is to do.
+//! The options of a dialer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,33 +19,35 @@ use crate::vocabulary::{Message, Requester};
 
 type MakeBackend = Arc<dyn Fn() -> Backend + Send + Sync>;
 
-/// What a dialer is to do: dial, say what is to be said, and hand messages to a backend.
+/// The options of a dialer, for [`Supervisor::keep`].
+///
+/// [`Supervisor::keep`]: crate::Supervisor::keep
 #[derive(Clone)]
 pub struct DialerOptions {
-    /// What a configuration file would say; its `backend`, `limits`, `keepalive` and `close` have
-    /// been looked at already, and changing them here changes nothing.
+    /// The options that a configuration file has too. Changes of `backend`, `limits`, `keepalive` and
+    /// `close` have no effect here; use the methods instead.
     pub dialer: Dialer,
     settings: ConnectionSettings,
     destination: Destination,
     by: Option<Requester>,
 }
 
-/// Where messages go.
+/// The destination of messages.
 #[derive(Clone)]
 enum Destination {
-    /// To what this makes for each connection.
+    /// A backend, made for each connection.
     Backend(MakeBackend),
-    /// To an application, frame by frame.
+    /// An application that frames are relayed to.
     Relay(Box<RelayBackend>),
 }
 
 impl DialerOptions {
-    /// Makes a dialer with defaults; messages go nowhere.
+    /// Makes options with defaults; messages are discarded.
     pub fn new(name: impl Into<String>, url: impl Into<String>) -> Self {
         Self::of(Dialer::new(name, url), &ConnectionSettings::default())
     }
 
-    /// Makes a dialer as a configuration describes it, over the sections that hold for all.
+    /// Makes options from a configured dialer, with the sections that apply to all connections.
     pub fn of(dialer: Dialer, sections: &ConnectionSettings) -> Self {
         let settings = dialer.settings(sections);
         let destination = match &dialer.backend {
@@ -56,14 +58,14 @@ impl DialerOptions {
         Self { dialer, settings, destination, by: None }
     }
 
-    /// Chooses where messages go: `backend` makes what one connection needs.
+    /// Sets the function that makes a backend for each connection.
     #[must_use]
     pub fn backend(mut self, backend: impl Fn() -> Backend + Send + Sync + 'static) -> Self {
         self.destination = Destination::Backend(Arc::new(backend));
         self
     }
 
-    /// Passes frames on to an application, which is asked before each dial.
+    /// Relays to an application, which is connected before each dial.
     #[cfg(feature = "relay")]
     #[must_use]
     pub fn relay(mut self, relay: RelayBackend) -> Self {
@@ -71,14 +73,15 @@ impl DialerOptions {
         self
     }
 
-    /// Says who makes it, for its status.
+    /// Sets who starts the dialer, for its status.
     #[must_use]
     pub fn by(mut self, by: Requester) -> Self {
         self.by = Some(by);
         self
     }
 
-    /// Sets what holds for its connections; `limits.handshake_timeout` for their opening, too.
+    /// Sets the settings of its connections; `limits.handshake_timeout` bounds their opening
+    /// handshakes.
     #[must_use]
     pub fn settings(mut self, settings: ConnectionSettings) -> Self {
         self.settings = settings;
@@ -86,11 +89,11 @@ impl DialerOptions {
     }
 }
 
-/// What is said when a connection opens, what is waited for in between, and what is answered.
+/// The messages to send when a connection opens, those to wait for in between, and the replies.
 pub(super) struct Opening {
-    /// What is sent before anything is waited for.
+    /// The messages to send before the first wait.
     pub(super) first: Vec<Message>,
-    /// What is sent afterwards, each once so many of the waits have been met.
+    /// The messages to send afterwards, each with the number of waits that come before it.
     pub(super) later: Vec<(usize, Message)>,
     sought: Sought,
 }
@@ -111,23 +114,23 @@ impl Opening {
         Self { first, later, sought }
     }
 
-    /// Returns what looks at the messages of one connection, if there is something to look for.
+    /// Returns a watch of one connection's messages, if there are any to wait for or reply to.
     pub(super) fn watch(&self) -> Option<Arc<Watch>> {
         Watch::new(self.sought.clone())
     }
 
-    /// Returns how many waits there are.
+    /// Returns the number of waits.
     pub(super) fn waits(&self) -> usize {
         self.sought.waits.len()
     }
 
-    /// Tells whether a connection that opens is not ready yet.
+    /// Returns whether a connection becomes ready only some time after it has opened.
     pub(super) fn is_awaited(&self) -> bool {
         self.waits() > 0 || self.sought.ready_on.is_some()
     }
 }
 
-/// The options, taken apart for use.
+/// The validated options of a dialer.
 pub(super) struct Plan {
     pub(super) name: Arc<str>,
     pub(super) target: Target,
@@ -155,7 +158,7 @@ impl TryFrom<DialerOptions> for Plan {
             }
         };
         let sourced = dialer.headers.into_iter().filter_map(|(name, source)| {
-            // A name that is none was refused by validation.
+            // Validation has refused invalid names.
             Some((name.parse::<HeaderName>().ok()?, source))
         });
         let target = Target {

@@ -1,4 +1,4 @@
-//! What dialers share with those who hold their handles, and with one another.
+//! State that dialers share with their handles and with one another.
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
@@ -8,18 +8,18 @@ use crate::policy::reconnect::DialBudget;
 use crate::runtime::now;
 use crate::vocabulary::{DialerStatus, Requester};
 
-/// What a dialer and those who hold its handle share.
+/// The state that a dialer shares with its handles.
 pub(super) struct Shared {
     pub(super) status: watch::Sender<DialerStatus>,
     pub(super) connection: Mutex<Option<ConnectionHandle>>,
-    pub(super) wishes: watch::Sender<Wishes>,
-    /// The task is gone.
+    pub(super) requests: watch::Sender<Requests>,
+    /// Set once the task has ended.
     pub(super) over: watch::Sender<bool>,
 }
 
-/// What people want of a dialer; it compares with what it has done.
+/// The requests to a dialer, cumulated; the dialer compares them with those that it has applied.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Wishes {
+pub(super) struct Requests {
     pub(super) paused: bool,
     pub(super) by: Option<Requester>,
     pub(super) resumes: u64,
@@ -28,13 +28,13 @@ pub(super) struct Wishes {
     pub(super) removed: bool,
 }
 
-/// Lets dialers dial, each in its turn, as fast as the budget allows.
+/// The rate limit that all dialers share.
 pub(super) struct Gate {
     pub(super) budget: tokio::sync::Mutex<DialBudget>,
 }
 
 impl Gate {
-    /// Waits for leave to dial once. Cancel safe; who waited longest goes first.
+    /// Waits until one dial is allowed, in the order of the calls. Cancel safe.
     pub(super) async fn pass(&self) {
         let mut budget = self.budget.lock().await;
         while let Err(again) = budget.take(now()) {

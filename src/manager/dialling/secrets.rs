@@ -1,4 +1,4 @@
-//! Reads secrets where they are kept, anew each time, so that they can be replaced at any time.
+//! Reading secrets from their source, for each use, so that they can be replaced at any time.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,13 +9,13 @@ use tokio::time::timeout;
 use crate::settings::SecretSource;
 use crate::vocabulary::Secret;
 
-/// The longest secret, in bytes: larger than any header line that a server takes.
+/// The longest secret, in bytes: longer than any header field that servers accept.
 const LONGEST: u64 = 64 * 1024;
 
-/// How long a file may take: it may be a pipe, or on a disk that hangs.
+/// How long reading a file may take, which may be a pipe or on a disk that hangs.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Why a secret could not be read; the secret itself is not in it.
+/// Why a secret could not be read; never contains the secret.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SecretError {
     #[error("the environment variable {0} is not set: set it, or name another")]
@@ -26,13 +26,13 @@ pub(super) enum SecretError {
     Unreadable { path: PathBuf, error: std::io::Error },
     #[error("the file {} took longer than {PATIENCE:?}", .0.display())]
     TooSlow(PathBuf),
-    #[error("the file {} is larger than {LONGEST} bytes: it is no secret", .0.display())]
+    #[error("the file {} is larger than {LONGEST} bytes, too large for a secret", .0.display())]
     TooLong(PathBuf),
     #[error("the secret is empty")]
     Empty,
 }
 
-/// Reads a secret, without the line end that editors leave behind it.
+/// Reads a secret, without the line end that editors append.
 pub(super) async fn read(source: &SecretSource) -> Result<Secret, SecretError> {
     let secret = match source {
         SecretSource::Value(secret) => secret.clone(),

@@ -1,4 +1,4 @@
-//! What is dialled and how: one attempt, from secrets to the server's 101.
+//! The target of a dial, and one attempt to connect to it: from secrets to the server's 101.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,15 +28,15 @@ use crate::vocabulary::{
     Upstream,
 };
 
-/// How long TCP may take unless something else is said.
+/// The default time limit of connecting TCP.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What is dialled and how.
+/// A URL and the options to dial it with.
 #[derive(Debug)]
 pub(in crate::manager) struct Target {
     pub(in crate::manager) url: String,
     pub(in crate::manager) headers: HeaderMap,
-    /// Header lines whose values are read anew for every attempt.
+    /// Header fields whose values are read for every attempt.
     pub(in crate::manager) sourced: Vec<(HeaderName, SecretSource)>,
     pub(in crate::manager) subprotocols: Vec<String>,
     pub(in crate::manager) settings: Arc<ConnectionSettings>,
@@ -45,11 +45,11 @@ pub(in crate::manager) struct Target {
     pub(in crate::manager) proxy: Option<String>,
     pub(in crate::manager) proxy_credentials: Option<SecretSource>,
     pub(in crate::manager) connect_timeout: Duration,
-    /// The dialer that keeps it.
+    /// The name of the dialer, if there is one.
     pub(in crate::manager) dialer: Option<String>,
-    /// The application that it is passed on to.
+    /// The application to relay to.
     pub(in crate::manager) relay: Option<Arc<Relay>>,
-    /// Whether others than the two ends may send there.
+    /// Whether messages may be injected into the relayed connection.
     pub(in crate::manager) inject: bool,
 }
 
@@ -62,7 +62,7 @@ pub(in crate::manager) struct Connected {
     inject: bool,
 }
 
-/// What an attempt has opened.
+/// The transport that an attempt has opened.
 struct OpenedFeed {
     transport: Box<dyn Transport>,
     read_ahead: Bytes,
@@ -89,16 +89,16 @@ impl Target {
         }
     }
 
-    /// Returns the URL as it may be recorded.
+    /// Returns the URL with secrets masked.
     pub(in crate::manager) fn masked_url(&self, node: &Node) -> String {
         let records = &node.records;
         records.recorded_url(&self.url)
     }
 
-    /// Dials once; a failure is on record, durably, when this returns.
+    /// Dials once; a failure is recorded durably before this returns.
     ///
     /// # Cancel safety
-    /// Dropping the future calls the attempt off, which is recorded.
+    /// Dropping the future cancels the attempt, which is recorded.
     pub(in crate::manager) async fn connect(
         &self,
         node: &Node,
@@ -117,7 +117,7 @@ impl Target {
         }
     }
 
-    /// Records, durably, an attempt that failed before anything was dialled.
+    /// Durably records an attempt that failed before dialling.
     pub(in crate::manager) async fn fail(
         &self,
         node: &Node,
@@ -164,13 +164,13 @@ impl Target {
             dialled = dial => return dialled,
             loss = waiting.left() => loss,
         };
-        // A feed that would serve nobody is not dialled to its end.
+        // Without an application, the dial is dropped.
         under_way.origin.upstream = Some(waiting.upstream().clone());
         let detail = format!("the application left while the feed was dialled: {loss}");
         Err(Failure::here(OpenFailure::BackendUnreachable, detail))
     }
 
-    /// Dials the server; if it must agree to a subprotocol, the one that is offered.
+    /// Dials the server; with `must_agree`, it must select the subprotocol that is offered.
     async fn dial(
         &self,
         node: &Node,
@@ -215,8 +215,8 @@ impl Target {
         if let (Some(chosen), None) = (chosen, &opened.subprotocol) {
             let failure = OpenFailure::UpgradeRejected { status: opened.status };
             let what = format!(
-                "the server agreed to no subprotocol, and the application chose {chosen}: remove it \
-                 from subprotocols if this server knows none"
+                "the server selected no subprotocol, but the application selected {chosen}: remove it \
+                 from subprotocols if the server supports none"
             );
             return Err(Failure {
                 transport_end: Some(TransportEnd::Local),
@@ -227,7 +227,7 @@ impl Target {
         Ok((opened.socket, opened.read_ahead))
     }
 
-    /// Asks the application to wait for what is about to be dialled.
+    /// Connects to the application that will wait for the feed.
     async fn await_feed(
         &self,
         node: &Node,
@@ -238,7 +238,7 @@ impl Target {
     ) -> Result<Waiting, Failure> {
         let waiting = relay.await_feed(id, subprotocols.to_vec(), &node.records).await;
         waiting.map_err(|NotWaiting { failure, upstream, retry_after, detail }| {
-            // That is where it failed; the feed's own place is in `host` and `path`.
+            // The application failed; the feed's address is in `host` and `path`.
             if upstream.is_some() {
                 origin.upstream = upstream;
             }
@@ -248,7 +248,7 @@ impl Target {
 
     fn offered(&self) -> Result<Vec<Subprotocol>, Failure> {
         let refuse = |name: &String| {
-            Failure::here(OpenFailure::BadRequest, format!("{name:?} is no subprotocol"))
+            Failure::here(OpenFailure::BadRequest, format!("{name:?} is not a valid subprotocol"))
         };
         self.subprotocols.iter().map(|name| name.parse().map_err(|_| refuse(name))).collect()
     }
@@ -263,7 +263,7 @@ impl Target {
         for (name, source) in &self.sourced {
             let secret = read(&format!("the header {name}"), source).await?;
             let mut value = HeaderValue::from_str(secret.expose()).map_err(|_| {
-                bad_request(format!("the value of the header {name} holds a line end or the like"))
+                bad_request(format!("the value of the header {name} contains control characters"))
             })?;
             value.set_sensitive(true);
             headers.append(name, value);
@@ -290,7 +290,7 @@ impl Target {
 }
 
 impl Connected {
-    /// Hands it over to the supervisor, and says what is to be said first.
+    /// Hands the connection to the supervisor, and sends the first messages.
     pub(in crate::manager) async fn adopt(
         self,
         node: &Node,
@@ -313,7 +313,7 @@ impl Connected {
         }
         let connection = node.adopt(adoption).await?;
         for message in first {
-            // It ends when the connection does: a write that makes no progress has a deadline.
+            // This cannot hang: a write without progress has a deadline, which ends the connection.
             if connection.send(message.clone()).await.is_err() {
                 break;
             }
@@ -332,7 +332,8 @@ fn note(origin: &mut Origin, facts: &ConnectFacts) {
     }
 }
 
-/// Reads a secret; one that is missing may be there the next time, like one that is wrong.
+/// Reads a secret. Failures count as `unauthorized`, as a missing secret may be corrected later, like
+/// a wrong one.
 async fn read(what: &str, source: &SecretSource) -> Result<Secret, Failure> {
     let read = secrets::read(source).await;
     read.map_err(|error| Failure::here(OpenFailure::Unauthorized, format!("{what}: {error}")))

@@ -1,5 +1,5 @@
-//! An attempt under way: whatever becomes of it, it is recorded, and an application that waits for it
-//! is told.
+//! An outbound attempt under way: if it fails or is dropped, it is recorded, and an application that
+//! waits for it is closed.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -11,7 +11,7 @@ use crate::relay::Waiting;
 use crate::settings::ConnectionSettings;
 use crate::vocabulary::{Direction, Ending, OpenFailure, Origin, TransportEnd};
 
-/// An attempt under way. Dropped before it has opened or failed, it was called off.
+/// An attempt under way. Dropping it before it has opened or failed records it as cancelled.
 pub(super) struct UnderWay<'a> {
     node: &'a Node,
     settings: &'a ConnectionSettings,
@@ -28,19 +28,19 @@ impl<'a> UnderWay<'a> {
         Self { node, settings, began, origin, application: None, over: false }
     }
 
-    /// Takes note that it has opened; from now on the connection is what is recorded.
+    /// Ends the attempt as opened; from now on the connection is recorded instead.
     pub(super) fn opened(mut self) -> (Origin, Option<Waiting>) {
         self.over = true;
         (self.take_origin(), self.application.take())
     }
 
-    /// Records that it failed, and returns the record once it is durable or cannot be.
+    /// Records the failure, and returns the record once it is durable or its storing has failed.
     pub(super) async fn failed(mut self, why: Failure) -> Arc<Ending> {
         let attempt = self.end(why, "the feed did not open");
         self.node.record_attempt_durably(attempt).await
     }
 
-    /// Closes the connection to an application that waits in vain, and returns what to record.
+    /// Closes the connection to a waiting application, and returns what to record.
     fn end(&mut self, why: Failure, to_application: &str) -> Attempt {
         self.over = true;
         if let Some(application) = self.application.take() {
@@ -63,13 +63,13 @@ impl Drop for UnderWay<'_> {
         }
         let detail = match self.node.is_draining() {
             true => "this end has begun to drain",
-            false => "it was called off at this end before it opened",
+            false => "the attempt was cancelled at this end before it opened",
         };
         let why = Failure {
             transport_end: Some(TransportEnd::Local),
             ..Failure::here(OpenFailure::RefusedDraining, detail)
         };
-        let attempt = self.end(why, "the feed is not dialled any more");
+        let attempt = self.end(why, "the feed is no longer dialled");
         self.node.record_attempt(attempt);
     }
 }

@@ -9,29 +9,29 @@ use crate::actor::backend::made;
 use crate::connection::handle::ConnectionHandle;
 use crate::connection::watch::Watch;
 use crate::manager::dialers::plan::Plan;
-use crate::manager::dialers::shared::{Gate, Wishes};
+use crate::manager::dialers::shared::{Gate, Requests};
 use crate::node::Node;
 use crate::node::NotAccepting;
 use crate::vocabulary::{Ending, OpenFailure};
 
 pub(super) type Attempt = Pin<Box<dyn Future<Output = Attempted> + Send>>;
 
-/// What an attempt came to.
+/// The outcome of an attempt.
 pub(super) enum Attempted {
     Opened(ConnectionHandle, Option<Arc<Watch>>),
     Failed(Arc<Ending>),
-    /// It was paused, or this end began to drain.
-    CalledOff,
-    /// The supervisor is gone.
+    /// The dialer was paused, or this end began to drain.
+    Cancelled,
+    /// The supervisor has ended.
     ShutDown,
 }
 
-/// Dials once, in its turn, and says what is to be said first.
+/// Dials once, when the rate limit allows it, and sends the first messages.
 pub(super) async fn attempt(
     node: Arc<Node>,
     plan: Arc<Plan>,
     gate: Arc<Gate>,
-    mut wishes: watch::Receiver<Wishes>,
+    mut requests: watch::Receiver<Requests>,
     mut draining: watch::Receiver<Option<NotAccepting>>,
 ) -> Attempted {
     let backend = match made(|| (plan.backend)()) {
@@ -46,12 +46,12 @@ pub(super) async fn attempt(
         gate.pass().await;
         plan.target.connect(&node, &name).await
     };
-    let paused = async { drop(wishes.wait_for(|wishes| wishes.paused).await) };
+    let paused = async { drop(requests.wait_for(|requests| requests.paused).await) };
     let drained = async { drop(draining.wait_for(Option::is_some).await) };
     let connected = tokio::select! {
         biased;
-        () = paused => return Attempted::CalledOff,
-        () = drained => return Attempted::CalledOff,
+        () = paused => return Attempted::Cancelled,
+        () = drained => return Attempted::Cancelled,
         connected = connect => connected,
     };
     let connected = match connected {

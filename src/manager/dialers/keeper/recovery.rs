@@ -1,5 +1,5 @@
-//! What becomes of a dialer whose keeper panics: it is told of in the log and in the dialer's status,
-//! and begins anew.
+//! Recovery from a panic of the keeper: it is logged, shown in the dialer's status, and the keeper
+//! restarts.
 
 use std::time::SystemTime;
 
@@ -8,21 +8,21 @@ use crate::runtime::tasks::{Panicked, Task};
 use crate::vocabulary::{Cause, CloseCode, CloseFrame};
 
 impl Keeper {
-    /// Runs until it was removed, or the supervisor is gone. After a panic it begins anew.
+    /// Runs until the dialer is removed or the supervisor has ended, and restarts after a panic.
     pub(in crate::manager::dialers) async fn run(mut self) {
         let mut task = Task::new(format!("dialer {}", self.plan.name));
         self.dial();
         while let Err(panicked) = task.run(self.work()).await {
-            self.begin_anew(&panicked);
-            let mut wishes = self.shared.wishes.subscribe();
-            // Paused, resumed or removed meanwhile, it goes on at once.
-            let _ = tokio::time::timeout(panicked.wait, wishes.changed()).await;
+            self.restart(&panicked);
+            let mut requests = self.shared.requests.subscribe();
+            // A pause, resume or removal ends the wait early.
+            let _ = tokio::time::timeout(panicked.wait, requests.changed()).await;
         }
     }
 
-    /// Lets go of what it held when it panicked, which may be half-done, and dials again after the
-    /// wait, unless it is to rest.
-    fn begin_anew(&mut self, Panicked { what, wait }: &Panicked) {
+    /// Closes the connections held when it panicked, as their state may be inconsistent, and
+    /// schedules a dial after the wait, unless the dialer is paused or has given up.
+    fn restart(&mut self, Panicked { what, wait }: &Panicked) {
         #[cfg(test)]
         crate::runtime::tasks::panic_points::reach(&format!("{} again", self.plan.name));
         let next = std::mem::replace(&mut self.next, Next::Idle);
@@ -40,7 +40,7 @@ impl Keeper {
             let frame = CloseFrame::coded(CloseCode::GOING_AWAY, "the dialer failed");
             connection.close_with(frame, Cause::Embedder, None);
         }
-        match rest.or_else(|| self.heeded.paused.then_some(Rest::Paused)) {
+        match rest.or_else(|| self.applied.paused.then_some(Rest::Paused)) {
             Some(rest) => self.next = Next::Resting(rest),
             None => self.wait(*wait, &format!("its task panicked: {what}")),
         }

@@ -1,4 +1,4 @@
-//! What a keeper says of itself: its status, its events, its log.
+//! The status, events and log messages of a keeper.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -10,7 +10,7 @@ use crate::vocabulary::{
 };
 
 impl Keeper {
-    /// Shows how it fares now.
+    /// Publishes the current status.
     pub(super) fn report(&self) {
         let connection = self.current.as_ref().map(|live| live.connection.clone());
         let status = self.status();
@@ -70,32 +70,38 @@ impl Keeper {
         }
     }
 
-    /// Tells of a change, once, to whoever listens and to the log.
+    /// Publishes a change as an event, and logs it.
     pub(super) fn report_change(&self, change: DialerChange) {
         let dialer = Arc::clone(&self.plan.name);
         match &change {
             DialerChange::Ready { connection, replaces, gap } => {
                 let gap_ms = gap.map(|gap| gap.duration().as_millis());
                 let replaces = replaces.map(tracing::field::display);
-                tracing::info!(%dialer, %connection, replaces, gap_ms, "dialer ready");
+                tracing::info!(%dialer, %connection, replaces, gap_ms, "the dialer is ready");
             }
             DialerChange::Overlapped { connection, replaced, overlap } => {
                 let overlap_ms = overlap.duration().as_millis();
-                tracing::info!(%dialer, %connection, %replaced, overlap_ms, "dialer rotated");
+                tracing::info!(
+                    %dialer, %connection, %replaced, overlap_ms,
+                    "the dialer has rotated its connection"
+                );
             }
-            DialerChange::Paused => tracing::info!(%dialer, "dialer paused"),
-            DialerChange::Resumed => tracing::info!(%dialer, "dialer resumed"),
-            DialerChange::Removed => tracing::info!(%dialer, "dialer removed"),
+            DialerChange::Paused => tracing::info!(%dialer, "the dialer was paused"),
+            DialerChange::Resumed => tracing::info!(%dialer, "the dialer was resumed"),
+            DialerChange::Removed => tracing::info!(%dialer, "the dialer was removed"),
             DialerChange::GivenUp { ending, why } => {
-                tracing::warn!(%dialer, %ending, why, "dialer gave up: resume it once that is put right");
+                tracing::warn!(
+                    %dialer, %ending, why,
+                    "the dialer gave up: resume it once the cause is fixed"
+                );
             }
         }
         let news = DialerEvent { dialer, at: SystemTime::now(), change };
         self.node.publisher.announce(Event::Dialer(Arc::new(news)));
     }
 
-    /// Tells that it will dial again, once.
-    pub(super) fn tell_reconnecting(&self, ending: Arc<Ending>, wait: Duration) {
+    /// Publishes and logs that the dialer will reconnect.
+    pub(super) fn announce_reconnecting(&self, ending: Arc<Ending>, wait: Duration) {
         let dialer = Arc::clone(&self.plan.name);
         let attempt = self.reconnect.attempts();
         tracing::info!(
@@ -103,7 +109,7 @@ impl Keeper {
             ending = %ending.id,
             attempt,
             wait_ms = wait.as_millis(),
-            "dialer reconnecting"
+            "the dialer will reconnect"
         );
         let next_try_at = SystemTime::now() + wait;
         let reconnecting = Reconnecting { dialer, ending, attempt, wait, next_try_at };

@@ -1,4 +1,4 @@
-//! What people ask of a dialer: to pause, to resume, to rotate.
+//! Requests to a dialer: to pause, resume, rotate, or be removed.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,25 +7,25 @@ use crate::runtime::now;
 use crate::vocabulary::{Cause, DialerChange, Requester};
 
 impl Keeper {
-    /// Does as people wish.
-    pub(super) fn apply_wishes(&mut self) {
-        let wishes = self.wishes.borrow_and_update().clone();
-        let before = std::mem::replace(&mut self.heeded, wishes.clone());
-        if wishes.removed && !before.removed {
-            self.rest("removed", wishes.by.as_ref());
+    /// Applies the requests that have come since the last call.
+    pub(super) fn apply_requests(&mut self) {
+        let requests = self.requests.borrow_and_update().clone();
+        let before = std::mem::replace(&mut self.applied, requests.clone());
+        if requests.removed && !before.removed {
+            self.rest("removed", requests.by.as_ref());
             self.report_change(DialerChange::Removed);
-        } else if wishes.paused && !before.paused {
-            self.rest("paused", wishes.by.as_ref());
+        } else if requests.paused && !before.paused {
+            self.rest("paused", requests.by.as_ref());
             self.report_change(DialerChange::Paused);
-        } else if wishes.resumes != before.resumes && !wishes.paused {
+        } else if requests.resumes != before.resumes && !requests.paused {
             self.resume(before.paused);
         }
-        if wishes.rotations != before.rotations {
+        if requests.rotations != before.rotations {
             self.rotate();
         }
     }
 
-    /// Dials no more, and closes what is open for this reason.
+    /// Stops dialling, and closes the open connections with this reason.
     fn rest(&mut self, reason: &str, by: Option<&Requester>) {
         let cause = match by {
             Some(Requester::Api(_)) => Cause::Api,
@@ -50,19 +50,19 @@ impl Keeper {
         };
     }
 
-    /// Tells whether it was removed, and nothing of it is left.
+    /// Returns whether the dialer was removed and its connections have ended.
     pub(super) fn is_gone(&self) -> bool {
         let rests = matches!(self.next, Next::Resting(_));
-        self.heeded.removed && rests && self.current.is_none() && self.retiring.is_none()
+        self.applied.removed && rests && self.current.is_none() && self.retiring.is_none()
     }
 
     fn resume(&mut self, was_paused: bool) {
         self.reconnect.reset();
         match &mut self.next {
             Next::Resting(rest) => {
-                let told = was_paused || matches!(rest, Rest::GivenUp(_));
+                let announces = was_paused || matches!(rest, Rest::GivenUp(_));
                 self.wait(Duration::ZERO, "resumed");
-                if told {
+                if announces {
                     self.report_change(DialerChange::Resumed);
                 }
             }
