@@ -1,7 +1,7 @@
-//! The pure parts on the way of every byte and of every end: `cargo bench --bench micro`.
+//! The pure code on the path of every byte and every ending: `cargo bench --bench micro`.
 //!
-//! The outbox is no part of the public API: it is measured through a connection whose transport takes
-//! all at once, so that the mover's share is small.
+//! The outbox is not part of the public API: it is measured through a connection whose transport
+//! accepts all bytes at once, so that the mover's share is small.
 #![allow(missing_docs, reason = "criterion's macros make public items")]
 
 use std::hint::black_box;
@@ -157,7 +157,7 @@ fn outbox(c: &mut Criterion) {
     group.finish();
 }
 
-/// A transport that takes whatever is written and never has anything to read.
+/// A transport that accepts all writes and never has anything to read.
 struct TakesAll;
 
 impl Transport for TakesAll {}

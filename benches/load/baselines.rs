@@ -1,4 +1,4 @@
-//! What lastword is compared with: the same job without an actor, a record or a limit.
+//! The baselines of lastword: servers that do the same without actors, records or limits.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -23,7 +23,7 @@ use crate::{Result, measure};
 
 type Socket = WebSocketStream<TcpStream>;
 
-/// Runs a baseline until it is told to stop: `raw BUFFER`, `batch BUFFER` or `manager BUFFER`.
+/// Runs a baseline until it is stopped: `raw BUFFER`, `batch BUFFER` or `manager BUFFER`.
 pub(crate) fn serve(words: &[&str]) -> Result<()> {
     let [name, buffer] = words else { return Err("--server NAME BUFFER".into()) };
     if *name == "site" {
@@ -43,7 +43,7 @@ pub(crate) fn serve(words: &[&str]) -> Result<()> {
     })
 }
 
-/// Listens as the daemon does, and says so as the daemon does.
+/// Listens, and prints the address in the daemon's format.
 fn listen() -> Result<TcpListener> {
     let socket = tokio::net::TcpSocket::new_v4()?;
     socket.set_reuseaddr(true)?;
@@ -67,7 +67,7 @@ async fn accept<W>(
 where
     W: Future<Output = tungstenite::Result<()>> + Send,
 {
-    // When whoever started us is gone, so is our stdin.
+    // The parent has exited when stdin ends.
     let mut commands = commands();
     loop {
         tokio::select! {
@@ -88,7 +88,7 @@ where
     }
 }
 
-/// Runs a site whose every page has so many bytes.
+/// Runs a web server whose pages all have this many bytes.
 fn site(size: usize) -> Result<()> {
     let head = format!(
         "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {size}\r\n\
@@ -113,7 +113,7 @@ fn site(size: usize) -> Result<()> {
     })
 }
 
-/// Answers each request; none has a body.
+/// Answers each request; requests have no body.
 async fn serve_pages(mut socket: TcpStream, page: Arc<[u8]>) -> std::io::Result<()> {
     let mut read = Vec::with_capacity(4096);
     loop {
@@ -160,7 +160,7 @@ async fn echo_batch(socket: &mut Socket, first: Message) -> tungstenite::Result<
     socket.flush().await
 }
 
-/// Returns what is there without waiting.
+/// Returns the next item if it is ready.
 async fn ready(socket: &mut Socket) -> Option<Option<tungstenite::Result<Message>>> {
     std::future::poll_fn(|cx| match Pin::new(&mut *socket).poll_next(cx) {
         Poll::Ready(message) => Poll::Ready(Some(message)),
@@ -173,8 +173,8 @@ fn is_data(message: &Message) -> bool {
     message.is_binary() || message.is_text()
 }
 
-/// What a program would write that manages its connections by hand: one task and one bounded
-/// channel each, and a map of all.
+/// A program that manages its connections by hand: one task and one bounded channel for each, and a
+/// map of all.
 #[derive(Default)]
 struct Manager {
     connections: Arc<DashMap<u64, mpsc::Sender<Order>>>,
@@ -217,7 +217,7 @@ impl Manager {
                 let (sender, receiver) = mpsc::channel(32);
                 connections.insert(id, sender.clone());
                 if closing.load(Ordering::SeqCst) {
-                    // Its client had its 101 before whoever closed all could see it here.
+                    // The client got its 101 before the connection was in the map.
                     let _ = sender.try_send(Order::Close);
                 }
                 drop(sender);
@@ -230,7 +230,7 @@ impl Manager {
     fn broadcast(&self, size: usize) {
         let message = Message::binary(vec![7; size]);
         for connection in self.connections.iter() {
-            // The client has received what was sent before: there is room.
+            // The client has received the previous message, so the channel is not full.
             let _ = connection.try_send(Order::Send(message.clone()));
         }
     }
@@ -269,7 +269,7 @@ async fn manage(mut socket: Socket, mut orders: mpsc::Receiver<Order>) -> tungst
     }
 }
 
-/// Returns the size of the message that a command wants to be broadcast.
+/// Returns the size of the message that a command asks to broadcast.
 pub(crate) fn broadcast_size(command: &str) -> Option<usize> {
     command.strip_prefix("broadcast ")?.parse().ok()
 }

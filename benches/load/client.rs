@@ -1,10 +1,10 @@
-//! The load generator: a process that opens many connections and does with them as it is told.
+//! The load generator: a process that opens many connections and runs commands on them.
 //!
-//! It is lean, so that the server is what is measured: one thread, frames encoded beforehand, of
-//! the replies only the headers are read. It takes one command per line on stdin, and answers with
-//! one line of JSON: `open COUNT`, `echo SIZE DEPTH MILLISECONDS`, `flood MILLISECONDS`,
+//! It is lean, so that the server dominates the measurement: one thread, frames encoded in advance,
+//! and only the headers of replies are parsed. It takes one command per line on stdin, and answers
+//! with one line of JSON: `open COUNT`, `echo SIZE DEPTH MILLISECONDS`, `flood MILLISECONDS`,
 //! `exchange SIZE COUNT`, `receive COUNT`, `close`, `await-close`, `cycles COUNT`, `open-pages COUNT`,
-//! `pages MILLISECONDS`. It is bounded in everything.
+//! `pages MILLISECONDS`. Every command has a time limit.
 
 mod page;
 mod peer;
@@ -24,13 +24,13 @@ use crate::{Result, processes};
 use page::Reader;
 use peer::Peer;
 
-/// No command takes longer.
+/// The time limit of a command.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// Connections that are being opened at a time, and cycles under way.
+/// The maximum of concurrent handshakes and cycles.
 const AT_A_TIME: usize = 32;
 
-/// One address has ports for 28,000 connections.
+/// Connections per source address, which has 28,000 ephemeral ports.
 const SOURCES: u8 = 4;
 
 pub(crate) fn run(address: &str) -> Result<()> {
@@ -41,14 +41,16 @@ pub(crate) fn run(address: &str) -> Result<()> {
         let mut commands = processes::commands();
         let (mut peers, mut readers) = (Vec::new(), Vec::new());
         while let Some(command) = commands.recv().await {
-            let answer =
-                match tokio::time::timeout(LIMIT, obey(server, &mut peers, &mut readers, &command))
-                    .await
-                {
-                    Ok(Ok(answer)) => answer,
-                    Ok(Err(error)) => json!({"error": format!("{command}: {error}")}),
-                    Err(_) => json!({"error": format!("{command}: not done within {LIMIT:?}")}),
-                };
+            let answer = match tokio::time::timeout(
+                LIMIT,
+                execute(server, &mut peers, &mut readers, &command),
+            )
+            .await
+            {
+                Ok(Ok(answer)) => answer,
+                Ok(Err(error)) => json!({"error": format!("{command}: {error}")}),
+                Err(_) => json!({"error": format!("{command}: not done within {LIMIT:?}")}),
+            };
             let mut stdout = std::io::stdout().lock();
             writeln!(stdout, "{answer}")?;
             stdout.flush()?;
@@ -57,7 +59,7 @@ pub(crate) fn run(address: &str) -> Result<()> {
     })
 }
 
-async fn obey(
+async fn execute(
     server: SocketAddr,
     peers: &mut Vec<Peer>,
     readers: &mut Vec<Reader>,
@@ -133,7 +135,7 @@ async fn cycles(server: SocketAddr, count: usize) -> Result<Value> {
     Ok(endings(ended.into_iter().flatten().collect()))
 }
 
-/// Does the same `count` times, some at a time, each with the source address it shall use.
+/// Does the same `count` times, some at a time, each with its source address.
 async fn some_at_a_time<T, W>(
     count: usize,
     work: impl Fn(Ipv4Addr) -> W + Clone + Send + 'static,
@@ -214,7 +216,7 @@ fn endings(clean: Vec<bool>) -> Value {
     json!({"clean": clean, "unclean": all - clean})
 }
 
-/// Does something with all connections at once.
+/// Runs a command on all connections concurrently.
 async fn each<T, W>(peers: &mut Vec<Peer>, work: impl Fn(Peer) -> W) -> Result<Vec<T>>
 where
     T: Send + 'static,

@@ -6,7 +6,7 @@ use crate::baselines::{announce, broadcast_size};
 use crate::processes::commands;
 use crate::{Result, measure};
 
-/// Serves echo, and on command sends a message to all who are connected.
+/// Serves echo, and on command broadcasts a message.
 pub(crate) fn serve() -> Result<()> {
     measure::raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -18,7 +18,7 @@ pub(crate) fn serve() -> Result<()> {
         let mut commands = commands();
         while let Some(size) = commands.recv().await.and_then(|line| broadcast_size(&line)) {
             let message = Message::from(vec![7_u8; size]);
-            // The client has received what was sent before: there is room.
+            // The client has received the previous message, so the outbox is not full.
             supervisor.broadcast(message, |_origin| true);
         }
         Ok(())

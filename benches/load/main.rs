@@ -1,13 +1,13 @@
-//! What lastword costs, measured beside what it is compared with.
+//! The cost of lastword, measured against baselines.
 //!
 //! `cargo bench --bench load -- [MODE…] [--rounds N] [--json FILE] [--smoke]`
 //!
-//! The daemon is the one that cargo builds beside this; `LOAD_DAEMON` may name another.
+//! It measures the daemon that cargo builds with it; `LOAD_DAEMON` may name another.
 //!
-//! Each measurement starts a server as a child: the daemon as shipped, or a baseline. A lean load
-//! generator in a process of its own drives it over loopback. CPU and memory are read from /proc
-//! around the load; both sides take turns, A B A B, and a ratio is taken within its round. So the
-//! ratios hold on a machine that is busy, absolute figures do not.
+//! Each measurement starts a server as a child: the daemon with defaults, or a baseline. A lean load
+//! generator in a separate process drives it over loopback. CPU and memory are read from /proc before
+//! and after the load; both sides take turns, A B A B, and ratios are taken within a round. Ratios
+//! are therefore valid on a busy machine; absolute figures are not.
 #![allow(clippy::print_stdout, reason = "a benchmark talks to its user")]
 #![allow(clippy::print_stderr, reason = "progress is no result")]
 
@@ -24,7 +24,7 @@ use std::process::ExitCode;
 use modes::{Mode, Scale};
 use report::Row;
 
-/// Whatever goes wrong ends the mode in which it does.
+/// Any error ends its mode.
 type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
 
 fn main() -> ExitCode {
@@ -48,7 +48,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// What the command line asks for.
+/// The options of the command line.
 struct Asked {
     modes: Vec<Mode>,
     scale: Scale,
@@ -60,9 +60,9 @@ impl Asked {
     fn parse(words: &[&str]) -> Result<Self> {
         let (mut modes, mut rounds, mut json, mut smoke) = (Vec::new(), None, None, false);
         let mut words = words.iter();
-        while let Some(word) = words.next() {
-            match *word {
-                // Cargo says that this is a benchmark.
+        while let Some(argument) = words.next() {
+            match *argument {
+                // Cargo passes this to every benchmark.
                 "--bench" => {}
                 "--smoke" => smoke = true,
                 "--rounds" => {

@@ -1,37 +1,37 @@
-//! What /proc knows of a process: CPU and memory.
+//! CPU time and memory of a process, from /proc.
 
 use std::fs;
 use std::time::Duration;
 
 use crate::Result;
 
-/// The kernel counts CPU for user space in these, whatever it counts in itself.
+/// The unit of CPU time in /proc (USER_HZ).
 const TICKS_PER_SECOND: u64 = 100;
 
-/// Returns the CPU that a process and its children, living and reaped, have used: user and system.
+/// Returns the user and system CPU time of a process and its children, running or reaped.
 pub(crate) fn cpu(pid: u32) -> Result<Duration> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // The name, in parentheses, may hold anything; the fields are counted from behind it.
+    // The name, in parentheses, may contain anything, so fields are counted after it.
     let (_, fields) = stat.rsplit_once(')').ok_or("stat without a name")?;
     let fields: Vec<&str> = fields.split_whitespace().collect();
     let mut ticks = 0;
-    // utime, stime, cutime and cstime are fields 14 to 17 of the whole.
+    // utime, stime, cutime and cstime are fields 14 to 17.
     for field in fields.get(11..15).ok_or("stat is too short")? {
         ticks += field.parse::<u64>()?;
     }
     let mut used = Duration::from_millis(ticks * (1000 / TICKS_PER_SECOND));
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
     for child in children.unwrap_or_default().split_whitespace() {
-        // One that has gone meanwhile is among the reaped ones next time.
+        // A child that has exited meanwhile is counted as reaped next time.
         used += cpu(child.parse()?).unwrap_or_default();
     }
     Ok(used)
 }
 
-/// Returns what a process holds in memory: its resident pages, in KiB.
+/// Returns the resident memory of a process in KiB.
 ///
-/// Not the proportional share (PSS): our own servers run the same file as the client does, and
-/// would be charged less for it once there are more of them.
+/// Not the proportional share (PSS): our own servers share the client's executable, and would be
+/// charged less the more of them there are.
 pub(crate) fn memory(pid: u32) -> Result<f64> {
     let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
     let line = rollup.lines().find_map(|line| line.strip_prefix("Rss:"));
@@ -39,21 +39,21 @@ pub(crate) fn memory(pid: u32) -> Result<f64> {
     Ok(value.ok_or("smaps_rollup has no Rss")?.trim().parse()?)
 }
 
-/// Allows this process as many descriptors as it may have.
+/// Raises the descriptor limit of this process to its hard limit.
 pub(crate) fn raise_descriptor_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
-    // Without it the modes with many connections fail, and say so.
+    // If this fails, the modes with many connections report errors.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
 
-/// Counts durations in buckets of 3 percent.
+/// A histogram of durations with buckets of 3 percent.
 #[derive(Debug, Clone)]
 pub(crate) struct Histogram {
     buckets: Vec<u64>,
 }
 
-/// Each power of two has as many buckets.
+/// The number of buckets for each power of two.
 const STEPS: u64 = 32;
 
 impl Histogram {
@@ -74,7 +74,7 @@ impl Histogram {
         }
     }
 
-    /// Returns the duration, in microseconds, that this share of all does not exceed.
+    /// Returns a quantile in microseconds.
     pub(crate) fn quantile(&self, share: f64) -> f64 {
         let all: u64 = self.buckets.iter().sum();
         let wanted = (all as f64 * share).ceil() as u64;
@@ -91,7 +91,7 @@ impl Histogram {
     }
 }
 
-/// Returns the middle one; of an even number, the lower of the two.
+/// Returns the median; of an even number, the lower of the two middle ones.
 pub(crate) fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);

@@ -1,4 +1,4 @@
-//! The modes: each measures some lines of the table.
+//! The modes: each measures some rows of the table.
 
 mod broadcast;
 mod closing;
@@ -17,7 +17,7 @@ use crate::measure::median;
 use crate::processes::{Client, Server, Subject};
 use crate::report::Row;
 
-/// What can be measured.
+/// A measurement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
     /// CPU per message, and latency.
@@ -46,7 +46,7 @@ pub(crate) enum Mode {
     Fairness,
 }
 
-/// How much is measured.
+/// The extent of the measurements.
 #[derive(Debug, Clone)]
 pub(crate) struct Scale {
     pub(crate) rounds: usize,
@@ -70,7 +70,7 @@ pub(crate) struct Scale {
 }
 
 impl Scale {
-    /// As the goals say.
+    /// The extent that the goals are defined for.
     pub(crate) fn full() -> Self {
         Self {
             rounds: 5,
@@ -90,7 +90,7 @@ impl Scale {
         }
     }
 
-    /// As little as shows that each mode works.
+    /// The minimum that shows that each mode works.
     pub(crate) fn smoke() -> Self {
         Self {
             rounds: 1,
@@ -169,7 +169,7 @@ impl Mode {
     }
 }
 
-/// Lets both sides take turns, and returns what they came to, round by round.
+/// Lets both sides take turns, and returns their results, round by round.
 fn take_turns<T>(
     rounds: usize,
     mut ours: impl FnMut() -> Result<T>,
@@ -184,17 +184,17 @@ struct Side {
     client: Client,
 }
 
-/// What a side did in one turn.
+/// The work of a side in one turn.
 struct Turn {
-    /// How often it did what is counted.
+    /// The number of operations.
     done: f64,
     p99: f64,
 }
 
-/// What a side came to in a round.
+/// The result of a side in a round.
 #[derive(Debug, Clone, Copy)]
 struct Cost {
-    /// Microseconds of the server's CPU for each that was done.
+    /// Microseconds of the server's CPU per operation.
     cpu: f64,
     /// The median of its turns.
     p99: f64,
@@ -208,8 +208,8 @@ impl Side {
     }
 }
 
-/// Compares two servers: in each round both are started anew and `prepare`d, then they take many
-/// short turns, so that whatever else the machine does strikes both.
+/// Compares two servers: in each round both are restarted and `prepare`d, then they take many short
+/// turns, so that other load on the machine affects both.
 fn compare(
     scale: &Scale,
     (ours, base): (&Subject, &Subject),
@@ -235,7 +235,7 @@ fn compare(
             if done < 1.0 {
                 return Err("nothing was done".into());
             }
-            // While the other has its turn, a server does nothing: all of it was for its own.
+            // A server is idle during the other's turn, so all its CPU time is its own work.
             let cpu = sides[at].server.cpu()?.saturating_sub(before[at]);
             let p99: Vec<f64> = turns[at].iter().map(|turn| turn.p99).collect();
             Ok(Cost { cpu: cpu.as_secs_f64() * 1e6 / done, p99: median(&p99) })

@@ -15,37 +15,37 @@ use tokio::sync::mpsc;
 
 use crate::{Result, measure};
 
-/// Who is measured.
+/// The server to measure.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Subject {
     /// `lastword serve` as shipped, with these settings.
     Daemon(Vec<&'static str>),
-    /// Likewise, in front of the application at this address.
+    /// The same, in front of the application at this address.
     Relay(SocketAddr),
-    /// nginx in front of it.
+    /// nginx in front of the application.
     Nginx(SocketAddr),
-    /// HAProxy in front of it.
+    /// HAProxy in front of the application.
     Haproxy(SocketAddr),
     /// lastword as a library, in a program that broadcasts.
     Library,
     /// tokio-tungstenite, `next` and `send`, 4 KiB read buffer.
     Raw,
-    /// The same, `feed` while input is ready, then one flush; with a read buffer of so many bytes.
+    /// The same with `feed` while input is ready, then one flush, and a read buffer of this size.
     Batch(usize),
     /// Task, bounded channel, dashmap and batching.
     Manager,
-    /// A site whose pages have so many bytes.
+    /// A web server whose pages have this many bytes.
     Site(usize),
-    /// `lastword serve` in front of such a site.
+    /// `lastword serve` in front of such a server.
     PlainRelay(SocketAddr),
-    /// nginx in front of it, which keeps connections to it.
+    /// nginx in front of such a server, with upstream keep-alive.
     PlainNginx(SocketAddr),
 }
 
-/// Names the daemon to measure, if not the one that cargo has built beside us.
+/// The environment variable that names another daemon than the one cargo has built.
 pub(crate) const DAEMON: &str = "LOAD_DAEMON";
 
-/// Connecting as fast as the client can is more than the daemon admits as shipped.
+/// The client connects faster than the default rate limit allows.
 pub(crate) const ADMIT_ALL: &str = "limits.handshakes_per_second=1000000";
 
 /// Endings stay in memory.
@@ -71,14 +71,14 @@ pub(crate) struct Server {
     child: Child,
     /// `None` for the daemon, which takes no commands this way.
     commands: Option<ChildStdin>,
-    /// Kept, so that it can go on printing.
+    /// Kept open, so that the server can print.
     _printed: BufReader<ChildStdout>,
     address: SocketAddr,
     folder: PathBuf,
 }
 
 impl Server {
-    /// Starts a server and waits until it is ready. Its log goes to a file, as an operator's would.
+    /// Starts a server and waits until it is ready. Its log goes to a file, as in production.
     pub(crate) fn start(subject: &Subject) -> Result<Self> {
         static STARTED: AtomicU32 = AtomicU32::new(0);
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
@@ -114,40 +114,40 @@ impl Server {
         Ok(Self { child, commands, _printed: printed, address, folder })
     }
 
-    /// Returns where its state is.
+    /// Returns the state directory.
     pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Returns where it listens.
+    /// Returns the address of the listener.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Returns the CPU it has used.
+    /// Returns the CPU time used.
     pub(crate) fn cpu(&self) -> Result<Duration> {
         measure::cpu(self.child.id())
     }
 
-    /// Returns what it holds in memory, in KiB.
+    /// Returns the resident memory in KiB.
     pub(crate) fn memory(&self) -> Result<f64> {
         measure::memory(self.child.id())
     }
 
-    /// Tells one of our own servers to do something.
+    /// Sends a command to one of our own servers.
     pub(crate) fn command(&mut self, command: &str) -> Result<()> {
         let commands = self.commands.as_mut().ok_or("the daemon takes no commands")?;
         writeln!(commands, "{command}")?;
         Ok(())
     }
 
-    /// Asks it to stop, as an operator would.
+    /// Sends SIGTERM.
     pub(crate) fn terminate(&self) -> Result<()> {
         let pid = Pid::from_raw(self.child.id().cast_signed()).ok_or("no process")?;
         Ok(kill_process(pid, Signal::TERM)?)
     }
 
-    /// Waits until it has stopped, and returns its log.
+    /// Waits until the server has stopped, and returns its log.
     pub(crate) fn stopped(mut self, within: Duration) -> Result<String> {
         let deadline = Instant::now() + within;
         while self.child.try_wait()?.is_none() {
@@ -184,7 +184,7 @@ fn daemon(settings: &[&str], folder: &Path) -> Command {
     command
 }
 
-/// The daemon in front of an application, with what it does with plain HTTP.
+/// The daemon in front of an application, with its setting for plain HTTP.
 fn relay(to: SocketAddr, http: &str, folder: &Path) -> Command {
     let mut command = daemon(&[], folder);
     let backend = format!(r#"routes[0].backend={{kind="relay",url="ws://{to}",http="{http}"}}"#);
@@ -192,8 +192,8 @@ fn relay(to: SocketAddr, http: &str, folder: &Path) -> Command {
     command
 }
 
-/// nginx as a proxy of WebSockets, or of pages, is usually set up, on a port that was free a moment ago;
-/// in one process, so that nothing is left of it once that is killed.
+/// nginx in its usual setup as a proxy of WebSockets or pages, on a port that was free a moment ago. It
+/// runs in one process, so that killing that leaves nothing behind.
 fn nginx(to: SocketAddr, upgrade: &str, connection: &str, folder: &Path) -> Result<Command> {
     let address = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
     let folder = folder.display();
@@ -229,7 +229,7 @@ fn nginx(to: SocketAddr, upgrade: &str, connection: &str, folder: &Path) -> Resu
     Ok(proxy(&format!("nginx -c {file}"), address))
 }
 
-/// HAProxy as a proxy of WebSockets is usually set up, likewise in one process, and in one thread.
+/// HAProxy in its usual setup as a proxy of WebSockets, in one process and one thread.
 fn haproxy(to: SocketAddr, folder: &Path) -> Result<Command> {
     let address = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
     let file = folder.join("haproxy.cfg");
@@ -246,7 +246,7 @@ fn haproxy(to: SocketAddr, folder: &Path) -> Result<Command> {
     Ok(proxy(&format!("haproxy -db -f {}", file.display()), address))
 }
 
-/// Runs a proxy that does not say when it listens: asks until somebody answers.
+/// Runs a proxy and connects until it listens, as it does not print when.
 fn proxy(command: &str, address: SocketAddr) -> Command {
     let script = format!(
         "(until (: </dev/tcp/127.0.0.1/{port}) 2>/dev/null; do sleep 0.02; done; \
@@ -264,7 +264,7 @@ fn own_server(arguments: &[String]) -> Result<Command> {
     Ok(command)
 }
 
-/// Reads the lines that the daemon promises, and our own servers print as well.
+/// Reads the lines that the daemon and our own servers print when they are ready.
 fn until_ready(printed: &mut impl BufRead) -> Result<SocketAddr> {
     let mut address = None;
     for line in printed.lines() {
@@ -296,13 +296,13 @@ impl Client {
         Ok(Self { child, commands, answers })
     }
 
-    /// Tells the client to do something; [`Client::answer`] says what came of it.
+    /// Sends a command to the client; [`Client::answer`] returns its result.
     pub(crate) fn tell(&mut self, command: &str) -> Result<()> {
         writeln!(self.commands, "{command}")?;
         Ok(())
     }
 
-    /// Waits for the answer to a command. The client bounds all that it does in time.
+    /// Waits for the answer to a command. The client has a timeout for each command.
     pub(crate) fn answer(&mut self) -> Result<Value> {
         let mut line = String::new();
         self.answers.read_line(&mut line)?;
@@ -327,7 +327,7 @@ impl Drop for Client {
     }
 }
 
-/// In a child: the commands from stdin. It ends when whoever started us is gone.
+/// Returns the commands from a child's stdin, which ends when the parent exits.
 pub(crate) fn commands() -> mpsc::Receiver<String> {
     let (sender, receiver) = mpsc::channel(16);
     std::thread::spawn(move || {
@@ -340,7 +340,7 @@ pub(crate) fn commands() -> mpsc::Receiver<String> {
     receiver
 }
 
-/// Returns a number of an answer.
+/// Returns a number in an answer.
 pub(crate) fn number(answer: &Value, name: &str) -> Result<f64> {
     answer[name]
         .as_f64()

@@ -1,15 +1,15 @@
-//! Measured beside goal: as a table for people, as JSON for programs.
+//! The report of figures and goals: a table for people, JSON for programs.
 
 use serde_json::{Value, json};
 
 use crate::measure::median;
 
-/// One line of the table.
+/// One row of the table.
 #[derive(Debug, Clone)]
 pub(crate) struct Row {
     title: String,
     unit: Unit,
-    /// What is held against the goal, round by round: a ratio, or a figure of ours.
+    /// The values to compare with the goal, round by round: ratios, or figures of ours.
     rounds: Vec<f64>,
     /// Our figure and the baseline's, medians, with their unit.
     figures: Option<Figures>,
@@ -25,14 +25,14 @@ struct Figures {
     unit: &'static str,
 }
 
-/// What must not be exceeded.
+/// The limits that a value must not exceed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Goal {
     pub(crate) must: f64,
     pub(crate) stretch: f64,
 }
 
-/// How a figure is written.
+/// The format of a figure.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Unit {
     Ratio,
@@ -71,7 +71,7 @@ impl Row {
         Self { title: title.to_owned(), unit, rounds, figures: None, goal: None, note: None }
     }
 
-    /// A line without a figure.
+    /// A row without a figure.
     pub(crate) fn absent(title: &str, why: &str) -> Self {
         let note = Some(why.to_owned());
         Self { note, ..Self::figure(title, Unit::Ratio, Vec::new()) }
@@ -86,7 +86,7 @@ impl Row {
         self
     }
 
-    /// Holds it against nothing: the figures of a smoke run mean nothing.
+    /// Removes the goal: the figures of a smoke run mean nothing.
     pub(crate) fn without_goal(self) -> Self {
         Self { goal: None, ..self }
     }
@@ -203,7 +203,7 @@ pub(crate) fn json(rows: &[Row]) -> String {
     format!("{:#}\n", json!({"version": env!("CARGO_PKG_VERSION"), "rows": rows}))
 }
 
-/// Writes three digits that matter.
+/// Writes three significant digits.
 fn short(value: f64) -> String {
     match value.abs() {
         large if large >= 100.0 => format!("{value:.0}"),

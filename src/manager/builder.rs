@@ -51,7 +51,7 @@ pub struct Builder {
 pub struct StartError(String);
 
 impl Supervisor {
-    /// Configures a supervisor.
+    /// Returns a builder with the default settings.
     pub fn builder() -> Builder {
         Builder::default()
     }
@@ -59,7 +59,7 @@ impl Supervisor {
 
 impl StartError {
     fn observer(error: std::io::Error) -> Self {
-        Self(format!("the system has no thread for its observer ({error})"))
+        Self(format!("cannot start the observer's thread ({error})"))
     }
 }
 

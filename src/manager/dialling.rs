@@ -47,7 +47,7 @@ pub enum DialError {
 }
 
 impl Supervisor {
-    /// Dials a `ws://` or `wss://` URL, once; see [`Dial`].
+    /// Prepares to dial a `ws://` or `wss://` URL once; see [`Dial`].
     pub fn dial(&self, url: &str) -> Dial {
         Dial::new(Arc::clone(&self.inner), url)
     }

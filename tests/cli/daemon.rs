@@ -110,7 +110,7 @@ async fn losses_attempts_and_dials_have_their_stories() {
     let story = told(&daemon, &["why", &id]).await;
     assert!(story.contains("browsers report this as 1006"), "{story}");
 
-    // Nobody listens on port 1.
+    // Port 1 has no listener.
     let failed = ask(&daemon, &["dial", "ws://127.0.0.1:1/"]).await;
     assert_eq!(failed.code, Some(1), "{failed:?}");
     let attempt = failed.stderr.split("lastword why ").nth(1).expect("where to look");

@@ -118,7 +118,7 @@ fn an_interrupted_watch_leaves_the_drain_running() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // It watches, so it hears signals.
+    // It is watching, so it handles signals.
     fake.await_asked(2);
     let killed = Command::new("sh").args(["-c", &format!("kill -INT {}", child.id())]).status();
     assert!(killed.unwrap().success());

@@ -11,7 +11,7 @@ use super::{PROGRAM, lastword, ran};
 
 #[test]
 fn a_daemon_that_is_not_there_is_exit_code_3_and_says_what_to_check() {
-    // Bound and gone: nobody listens there.
+    // Bound and closed: the port has no listener.
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let missing = "unix:/nonexistent/control.sock".to_owned();
     for address in [format!("http://{nobody}"), missing] {

@@ -82,7 +82,7 @@ async fn another_site_changes_nothing() {
         client.delete(&target).await.refused(403, "cross_site");
         client.post(&format!("{target}/close"), "").await.refused(403, "cross_site");
         client.post("/v1/drain", "{}").await.refused(403, "cross_site");
-        // Whoever only looks may: no browser shows it the answer.
+        // Reading is allowed: a browser does not show the answer to other origins.
         let seen = client.get("/v1/status").await;
         assert_eq!((seen.status, seen.header("access-control-allow-origin")), (200, None));
     }

@@ -8,7 +8,7 @@ use super::stage::{House, free};
 use crate::support::SOON;
 use crate::support::raw_peer::RawPeer;
 
-/// A route `apps` to two applications that nobody serves but who is asked to.
+/// A route `apps` to two applications, which the test serves on demand.
 async fn relaying(house: &House) -> ([TcpListener; 2], ListenerHandle) {
     let apps = [
         TcpListener::bind("127.0.0.1:0").await.unwrap(),

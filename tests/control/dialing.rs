@@ -140,7 +140,7 @@ async fn a_dial_with_reconnect_makes_a_dialer_that_can_be_removed() {
     let ending = house.client.post(&format!("/v1/connections/{id}/close"), "").await.expect(200);
     assert_eq!((&ending["kind"], &ending["cause"]), (&"clean".into(), &"api".into()));
     assert_eq!(ending["by"], made["by"]);
-    // Nobody comes back, and the name is free.
+    // It does not reconnect, and the name is free.
     assert!(timeout(Duration::from_millis(300), listener.accept()).await.is_err());
     house.client.post("/v1/connections", &body).await.expect(201);
     accept(&listener).await;

@@ -227,7 +227,7 @@ async fn one_too_many_is_told_so_until_somebody_leaves() {
     }
 }
 
-/// The place is free a moment after the ending is told.
+/// The place is free a moment after the ending is published.
 async fn comes_in(daemon: &Daemon) -> RawPeer {
     let deadline = Instant::now() + 2 * SOON;
     loop {
@@ -308,7 +308,7 @@ async fn hundreds_of_half_open_handshakes_stop_nobody() {
     drop(half);
 }
 
-/// 128 attempts beyond `max_connections` are heard out; more are told 503 unread.
+/// 128 attempts beyond `max_connections` are read; more get 503 without being read.
 #[tokio::test]
 async fn a_crowd_at_the_door_is_turned_away_and_counted() {
     let settings = ["limits.max_connections=1", "limits.half_open_per_ip=0"];

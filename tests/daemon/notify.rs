@@ -1,4 +1,4 @@
-//! What systemd is told, and the unit that lastword ships.
+//! Notifications to systemd, and the unit that lastword ships.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use crate::support::SOON;
 use crate::support::daemon::{Daemon, command};
 use crate::support::raw_peer::{End, RawPeer};
 
-/// A service manager that hears one daemon.
+/// A service manager that receives the notifications of one daemon.
 struct Manager {
     socket: UnixDatagram,
     directory: tempfile::TempDir,
@@ -100,7 +100,7 @@ async fn ready_is_said_once_every_listener_accepts() {
         first.display(),
         second.display()
     );
-    // Whoever waits for READY does not read stdout.
+    // A service manager waits for READY and does not read stdout.
     let mut command = manager.start(&[&listeners]);
     let mut child = command.stdout(std::process::Stdio::null()).spawn().unwrap();
     assert_eq!(manager.next().await, "READY=1");

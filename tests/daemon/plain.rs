@@ -1,4 +1,4 @@
-//! Plain HTTP through the daemon: an application that is not there is told of, and no request holds a
+//! Plain HTTP through the daemon: an unreachable application is logged, and no request holds a
 //! stop.
 
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What nobody is to read in a log or a record, and what nobody is to do with one.
+//! Secrets that must not appear in logs or records, and accesses that must be refused.
 
 use std::os::unix::fs::PermissionsExt;
 

@@ -119,7 +119,7 @@ async fn clients_that_end_in_every_way_leave_one_ending_each_and_nothing_else() 
     let mut due = HashMap::new();
     let mut resident = Vec::new();
     for n in 1..=4 {
-        // The kernel may give a peer the port of an earlier one: those are told apart by round.
+        // The kernel may give a peer the port of an earlier one: rounds distinguish them.
         due.extend(round(&daemon).await.into_iter().map(|(peer, kind)| ((n, peer), kind)));
         daemon.await_line(|line| line.contains("\"ended\""), SOON).await;
         let all = n * CLIENTS;

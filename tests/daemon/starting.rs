@@ -122,7 +122,7 @@ async fn every_listener_and_the_probes_are_named_with_their_real_addresses() {
     assert!(!socket.exists(), "its Unix socket outlived it");
 }
 
-/// Runs the daemon with a stdout that nobody reads, and sees it live.
+/// Runs the daemon with a stdout that is never read, and checks that it works.
 async fn lives_without_stdout(mut command: tokio::process::Command, socket: &std::path::Path) {
     let mut child = command.spawn().unwrap();
     drop(child.stdout.take());
@@ -337,7 +337,7 @@ async fn bad_usage_is_exit_code_2_and_says_what_to_do() {
 
 #[tokio::test]
 async fn a_good_configuration_is_checked_without_being_run() {
-    // The address is taken, and nobody notices.
+    // The address is taken unnoticed.
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     let set = format!("listeners[0].listen=\"{address}\"");

@@ -337,7 +337,7 @@ async fn whoever_gets_in_while_it_stops_gets_an_ending() {
     for _ in 0..8 {
         clients.spawn(async move {
             let mut opened = Vec::new();
-            // Until nobody listens any more.
+            // Until the address is free.
             while let Ok(stream) = tokio::net::TcpStream::connect(address).await {
                 let local = stream.local_addr().unwrap();
                 if was_upgraded(stream).await {
@@ -387,7 +387,7 @@ async fn an_attempt_under_way_is_recorded_when_it_is_cut_off() {
     let mut daemon = Daemon::start(PROGRAM, &[]).await;
     let half_open = std::net::TcpStream::connect(daemon.listener()).unwrap();
     (&half_open).write_all(b"GET /echo HTTP/1.1\r\n").unwrap();
-    // Whoever comes later is served: the daemon knows of the first.
+    // Later clients are served once the daemon has accepted the first.
     let mut peer = RawPeer::connect(daemon.listener(), "/echo").await;
     peer.close(1000, "").await;
     peer.expect_close(SOON).await;
@@ -398,11 +398,11 @@ async fn an_attempt_under_way_is_recorded_when_it_is_cut_off() {
     assert_eq!(failed["peer"], half_open.local_addr().unwrap().to_string());
     assert_eq!(failed["transport_end"], "local");
     assert_eq!(daemon.endings().len(), 2);
-    assert_eq!(handshake_status_of_nobody(&daemon).await, None);
+    assert_eq!(handshake_status_without_listener(&daemon).await, None);
 }
 
-/// Nobody listens any more.
-async fn handshake_status_of_nobody(daemon: &Daemon) -> Option<u16> {
+/// Returns the status of a handshake, or `None` if connections are refused.
+async fn handshake_status_without_listener(daemon: &Daemon) -> Option<u16> {
     match tokio::net::TcpStream::connect(daemon.listener()).await {
         Err(_) => None,
         Ok(_) => Some(handshake_status(daemon).await),

@@ -17,7 +17,7 @@ async fn silence_counts_only_while_the_daemon_could_listen() {
     let ping = peer.read_frame(SOON).await;
     assert_eq!(ping.opcode, PING);
     daemon.signal("STOP").await;
-    // As when the whole machine was suspended: nobody on it could answer.
+    // As if the whole machine was suspended, peers included.
     tokio::time::sleep(Duration::from_secs(3)).await;
     daemon.signal("CONT").await;
     tokio::time::sleep(Duration::from_millis(300)).await;

@@ -220,7 +220,7 @@ async fn a_dial_that_is_dropped_tells_its_application() {
     assert!(kinds.contains(&Kind::OpenFailed(OpenFailure::RefusedDraining)), "{kinds:?}");
 }
 
-/// A port that nobody listens on.
+/// A port without a listener.
 fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
@@ -363,7 +363,7 @@ async fn a_silent_feed_is_stale_and_a_slow_application_is_not_its_fault() {
     endings.sort_by_key(|ending| ending.outcome.cause != Cause::Stale);
     assert_eq!(endings[0].outcome.cause, Cause::Stale);
 
-    // Nobody reads, so this end stops reading, and the feed cannot say anything.
+    // The application does not read, so this end stops reading the feed.
     let (feed, _application) = house.accept().await;
     let (leg, _) = house.legs().await;
     let (mut feed, _rest) = feed.split();
@@ -409,7 +409,7 @@ async fn the_application_chooses_the_subprotocol() {
     let kind = Kind::OpenFailed(OpenFailure::UpgradeRejected { status: 101 });
     assert_eq!(ending.outcome.kind, kind, "{ending}");
     assert!(ending.outcome.detail.contains("v2"), "{ending}");
-    // Its application, which had agreed already, is told, and has an ending of its own.
+    // The application, which had answered 101 already, is closed and has its own ending.
     assert_eq!(closed(&mut waiting).await, (1001, "the feed did not open".to_owned()));
     drop(waiting);
     let ending = house.scene.next_ending().await;

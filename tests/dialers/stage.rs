@@ -128,7 +128,7 @@ impl Feed {
         head
     }
 
-    /// Asserts that nobody dials for a while.
+    /// Asserts that no dial arrives for a while.
     pub async fn is_left_alone(&self) {
         assert!(timeout(A_WHILE, self.listener.accept()).await.is_err(), "it was dialled");
     }

@@ -141,7 +141,7 @@ async fn one_that_is_removed_closes_and_is_never_heard_of_again() {
     assert!(scene.supervisor.remove_dialer(&scene.dialer, Some(by.clone())));
     assert!(!scene.supervisor.remove_dialer(&scene.dialer, None), "it is gone");
     assert!(scene.supervisor.dialer("feed").is_none());
-    // Whoever still holds it cannot wake it.
+    // A handle that is still held cannot restart it.
     scene.dialer.resume();
     assert_eq!(closed(&mut socket).await, (1000, "removed".to_owned()));
     drop(socket);

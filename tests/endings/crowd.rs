@@ -20,7 +20,7 @@ const CROWD: usize = 200;
 /// How long the whole of a crowd may take on a slow and busy machine.
 const LONG: Duration = Duration::from_secs(30);
 
-/// Looks at the books as often as it can, until it is told to stop.
+/// Reads the accounting as often as it can, until it is stopped.
 struct Auditor {
     task: JoinHandle<u64>,
     stop: Arc<AtomicBool>,

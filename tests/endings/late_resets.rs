@@ -36,7 +36,7 @@ impl Resting {
     }
 
     /// Sends until the connection has ended: the first message is answered with RST.
-    async fn send_to_nobody(&self) {
+    async fn send_until_ended(&self) {
         while self.connection.send("more").await.is_ok() {
             sleep(Duration::from_millis(1)).await;
         }
@@ -63,8 +63,8 @@ async fn a_failed_write_does_not_hide_the_fin_before_it() {
     for role in BOTH {
         let mut resting = Resting::open(role).await;
         // It has read all that was sent, so this is FIN.
-        drop(std::mem::replace(&mut resting.peer, nobody().await));
-        resting.send_to_nobody().await;
+        drop(std::mem::replace(&mut resting.peer, other_peer().await));
+        resting.send_until_ended().await;
         prematurely(CloseState::Open).assert(&*ended(&resting.connection).await, role);
     }
 }
@@ -74,8 +74,8 @@ async fn the_peers_close_before_its_fin_is_still_read() {
     for role in BOTH {
         let mut resting = Resting::open(role).await;
         resting.peer.close(1001, "off").await;
-        drop(std::mem::replace(&mut resting.peer, nobody().await));
-        resting.send_to_nobody().await;
+        drop(std::mem::replace(&mut resting.peer, other_peer().await));
+        resting.send_until_ended().await;
         let verdict = Verdict {
             kind: Kind::ConnectionReset,
             fault: Fault::Peer,
@@ -95,7 +95,7 @@ async fn the_peers_close_before_its_fin_is_still_read() {
 async fn a_fin_instead_of_an_answer_is_told_from_the_reset_behind_it() {
     for role in BOTH {
         let mut resting = Resting::open(role).await;
-        drop(std::mem::replace(&mut resting.peer, nobody().await));
+        drop(std::mem::replace(&mut resting.peer, other_peer().await));
         // It leaves at once, and is answered with RST.
         resting.close_by_api();
         let verdict = Verdict {
@@ -114,7 +114,7 @@ async fn a_close_that_could_not_leave_any_more_is_not_the_first() {
         resting.connection.send(vec![0; TOO_MUCH]).await.unwrap();
         resting.close_by_api();
         sleep(Duration::from_millis(20)).await;
-        let mut peer = std::mem::replace(&mut resting.peer, nobody().await);
+        let mut peer = std::mem::replace(&mut resting.peer, other_peer().await);
         peer.fin().await;
         peer.reset();
         prematurely(CloseState::CloseSent).assert(&*ended(&resting.connection).await, role);
@@ -141,6 +141,6 @@ async fn a_peer_that_closes_its_socket_while_we_send_has_closed_prematurely() {
 }
 
 /// A peer of nothing, to take the place of one that went.
-async fn nobody() -> RawPeer {
+async fn other_peer() -> RawPeer {
     RawPeer::adopted(crate::support::frame::Side::Client).await.0
 }

@@ -260,7 +260,7 @@ async fn both_close_at_the_same_time_with_one_close_each_way_and_clean() {
     }
 }
 
-/// Reports what it is told.
+/// Reports the endings that it observes.
 struct Reports(mpsc::UnboundedSender<String>);
 
 impl Handler for Reports {

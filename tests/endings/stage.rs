@@ -95,7 +95,7 @@ impl Scene {
         Self { supervisor, events, connection, messages, peer, role }
     }
 
-    /// Nobody receives any more.
+    /// Stops receiving.
     pub fn without_receiver(self) -> Scene<()> {
         let Self { supervisor, events, connection, messages, peer, role } = self;
         drop(messages);

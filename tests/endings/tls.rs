@@ -151,7 +151,7 @@ async fn this_end_ends_tls_in_order_and_an_abort_resets() {
     let serve = async {
         while soon("the Close", scene.server.next()).await.is_some() {}
         let (mut socket, mut session) = scene.server.into_inner().into_inner();
-        // Until this end has gone, which is after the linger: nobody sends FIN.
+        // Until this end has closed, which is after the linger: neither side sends a FIN.
         let mut ciphertext = Vec::new();
         soon("the end", socket.read_to_end(&mut ciphertext)).await.unwrap();
         session.read_tls(&mut &*ciphertext).unwrap();

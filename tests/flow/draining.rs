@@ -146,7 +146,7 @@ async fn abort_all_resets_every_connection() {
     }
 }
 
-fn nobody() -> Adopt {
+fn unused_connection() -> Adopt {
     Adopt::new(Role::Server, tokio::io::duplex(64).0)
 }
 
@@ -162,9 +162,9 @@ async fn after_a_shutdown_nothing_is_adopted() {
     for peer in &mut peers {
         assert_eq!(peer.rest().await.first().unwrap().opcode, CLOSE);
     }
-    assert_eq!(supervisor.adopt(nobody(), Backend::echo()).await.unwrap_err(), ShutDown);
-    assert_eq!(supervisor.adopt_receiving(nobody()).await.unwrap_err(), ShutDown);
-    // Once more harms nobody.
+    assert_eq!(supervisor.adopt(unused_connection(), Backend::echo()).await.unwrap_err(), ShutDown);
+    assert_eq!(supervisor.adopt_receiving(unused_connection()).await.unwrap_err(), ShutDown);
+    // A second call is harmless.
     soon("the second shutdown", supervisor.shutdown(drain(1, 0))).await;
     assert!(supervisor.accounting().balances());
 }

@@ -1,4 +1,4 @@
-//! One budget for all queues: spent, it refuses, and nobody waits for ever.
+//! One budget for all queues: when it is used up, sends are refused instead of waiting forever.
 
 use std::time::Duration;
 

@@ -174,7 +174,7 @@ async fn a_receiver_that_is_dropped_discards() {
 async fn what_reading_has_left_for_want_of_room_is_not_lost() {
     let supervisor = supervisor().await;
     let narrow = settings(|s| s.limits.inbox_bytes = ByteSize::kib(1));
-    // The peer has closed and gone while nobody received.
+    // The peer has closed and disconnected before anything was received.
     let (connection, mut messages, mut peer) =
         piped(&supervisor, Role::Client, 64 * 1024, narrow.clone()).await;
     for n in 0..50 {
@@ -189,7 +189,7 @@ async fn what_reading_has_left_for_want_of_room_is_not_lost() {
     assert!(matches!(messages.receive().await, Ok(Incoming::Close(_))));
     assert!(ended(&supervisor, &connection).await.is_clean());
 
-    // This end aborts while nobody receives.
+    // This end aborts while no receive is pending.
     let (connection, mut messages, mut peer) =
         piped(&supervisor, Role::Client, 64 * 1024, narrow).await;
     for n in 0..50 {

@@ -1,4 +1,5 @@
-//! What happens while nobody listens (SIGSTOP, a suspended machine) is not held against the peer.
+//! Time during which this process was stopped (SIGSTOP, a suspended machine) does not count against
+//! the peer.
 
 use std::time::Duration;
 

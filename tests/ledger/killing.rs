@@ -32,7 +32,7 @@ async fn killed_at_any_time_every_connection_has_one_ending() {
         let recovered = daemon.events(DIED).len();
         assert_eq!(recovered, usize::from(round > 0), "round {round}: it says what it found");
 
-        // What stays is told of, then some leave, and in the midst of that it is killed.
+        // The open connections are recorded, then some leave, and meanwhile the daemon is killed.
         let (staying, leaving) = (crowd(&daemon, STAY).await, crowd(&daemon, LEAVE).await);
         until("all are told of", || ids(&daemon, is_opened).len() == STAY + LEAVE).await;
         let mut goings = JoinSet::new();
@@ -42,7 +42,7 @@ async fn killed_at_any_time_every_connection_has_one_ending() {
                 guest.leave().await
             });
         }
-        // And a few come and go that nobody has counted.
+        // A few more come and go uncounted.
         for _ in 0..100 {
             let address = daemon.listener();
             goings.spawn(async move {

@@ -60,7 +60,7 @@ async fn a_damaged_ledger_is_left_alone_until_it_is_moved() {
 async fn without_a_place_for_it_the_key_is_named() {
     let mut without = command(super::PROGRAM, &["serve"]);
     without.env_remove("XDG_STATE_HOME").env_remove("HOME");
-    // The state directory is set for every daemon of a test: an empty one is none.
+    // Every daemon of a test has a state directory; an empty path unsets it.
     let refusal = Daemon::refused_with_state(without, "").await;
     assert_eq!(refusal.code, Some(2), "{}", refusal.stderr);
     assert!(refusal.stderr.contains("ledger.path"), "{}", refusal.stderr);

@@ -1,4 +1,4 @@
-//! An application among several: it says who it is, and does as it is told.
+//! One of several applications: it sends its name and runs commands.
 
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -14,7 +14,7 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 
 use crate::support::http::{Head, read_request};
 
-/// What it does with whoever asks for a WebSocket.
+/// Its answer to opening handshakes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mood {
     /// It says its name, and then echoes.

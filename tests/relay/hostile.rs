@@ -64,7 +64,7 @@ where
     played
 }
 
-/// What a side may not send, and how it is told.
+/// Bytes that a side must not send, and the Close that it gets for them.
 #[derive(Clone)]
 struct Breach {
     bytes: Vec<u8>,

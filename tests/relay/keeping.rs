@@ -202,7 +202,7 @@ async fn the_application_says_whether_a_body_is_to_be_sent() {
     application.until("abc").await;
     application.write("HTTP/1.1 204 No Content\r\n\r\n").await;
     assert!(client.head().await.starts_with("HTTP/1.1 204 "));
-    // Another is told that its body is not wanted.
+    // Another client is told that its body is refused.
     client.write(request).await;
     application.head().await;
     application.write("HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\n\r\n").await;
@@ -282,7 +282,7 @@ async fn what_can_be_read_in_two_ways_is_refused_and_never_passed() {
         }
     }
     assert!(timeout(A_WHILE, listener.accept()).await.is_err(), "it was passed on");
-    // A chunk that is none ends the request, too.
+    // An invalid chunk ends the request, too.
     let mut client = End::connect(&house).await;
     client.write("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\nabc").await;
     let mut application = End::accept(&listener).await;

@@ -1,4 +1,4 @@
-//! Clients that leave while the application is asked: they are let go at once, and so is it.
+//! Clients that leave while the application is opening: both connections are dropped at once.
 
 use std::time::Duration;
 

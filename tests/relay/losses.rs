@@ -12,7 +12,7 @@ use crate::support::raw_peer::{End, RawPeer};
 async fn a_lost_clients_application_is_dropped_as_it_would_have_been() {
     for reset in [true, false] {
         let mut scene = Scene::open().await;
-        let client = std::mem::replace(&mut scene.client, nobody().await);
+        let client = std::mem::replace(&mut scene.client, passive_peer().await);
         let kind = if reset {
             client.reset();
             Kind::ConnectionReset
@@ -36,7 +36,7 @@ async fn a_lost_clients_application_can_get_a_close_instead() {
     )
     .await;
     scene.client.send_frame(Frame::text("last words")).await;
-    std::mem::replace(&mut scene.client, nobody().await).reset();
+    std::mem::replace(&mut scene.client, passive_peer().await).reset();
     scene.application.expect_text("last words").await;
     assert_eq!(scene.application.expect_close(SOON).await.0, Some(1001));
     scene.application.close(1001, "").await;
@@ -52,7 +52,7 @@ async fn a_lost_applications_client_gets_1012() {
     for reset in [true, false] {
         let mut scene = Scene::open().await;
         scene.application.text("last words").await;
-        let application = std::mem::replace(&mut scene.application, nobody().await);
+        let application = std::mem::replace(&mut scene.application, passive_peer().await);
         let kind = if reset {
             scene.client.expect_text("last words").await;
             application.reset();
@@ -83,7 +83,7 @@ async fn how_the_application_went_is_known_though_the_clients_frames_met_it_firs
         scene.application.expect_text("one").await;
         // The client's leg is woken before the application's, and writes into its socket.
         scene.client.text("two").await;
-        let mut application = std::mem::replace(&mut scene.application, nobody().await);
+        let mut application = std::mem::replace(&mut scene.application, passive_peer().await);
         let kind = if round % 2 == 0 {
             Kind::ConnectionReset
         } else {
@@ -108,7 +108,7 @@ async fn an_application_lost_instead_of_answering_leaves_the_client_its_clean_cl
     let mut scene = Scene::open().await;
     scene.client.close(1001, "tab closed").await;
     scene.application.expect_close(SOON).await;
-    drop(std::mem::replace(&mut scene.application, nobody().await));
+    drop(std::mem::replace(&mut scene.application, passive_peer().await));
     assert_eq!(scene.client.expect_close(SOON).await, (Some(1001), "tab closed".into()));
     scene.client.fin().await;
     scene.endings().await.assert(
@@ -171,7 +171,7 @@ async fn an_abort_takes_the_other_leg_with_it() {
     );
 }
 
-/// A peer that is in nobody's way.
-async fn nobody() -> RawPeer {
+/// A peer that reads everything and sends nothing unasked.
+async fn passive_peer() -> RawPeer {
     RawPeer::adopted(Side::Client).await.0
 }

@@ -1,4 +1,4 @@
-//! The opening: the client hears what the application says.
+//! The opening handshake: the client gets the application's answer.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -50,7 +50,7 @@ fn states(house: &House) -> Vec<&'static str> {
     house.supervisor.backends().iter().map(|backend| backend.state.as_str()).collect()
 }
 
-/// Waits until the applications fare as wanted.
+/// Waits until the applications have the wanted status.
 async fn until(house: &House, wanted: impl Fn(&[BackendStatus]) -> bool) {
     let waited = timeout(SOON, async {
         while !wanted(&house.supervisor.backends()) {
@@ -134,7 +134,7 @@ async fn who_answers_5xx_is_ejected_for_a_while_and_who_refuses_is_not() {
     for _ in 0..4 {
         answers.push(ask(&house).await);
     }
-    // An answer is the client's: nobody else is asked.
+    // An answer goes to the client, and no other application is tried.
     assert_eq!(answers, [403, 503, 403, 503]);
     assert_eq!(states(&house), ["serving", "ejected"]);
     assert_eq!((ask(&house).await, ask(&house).await), (403, 403));

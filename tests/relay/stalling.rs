@@ -67,7 +67,7 @@ impl Stalled {
         self.front.memory().1
     }
 
-    /// Asserts that little was held at this peak, and that nobody else has waited.
+    /// Asserts that the peak memory was low, and that no other client has waited.
     async fn end(self, peak: u64) {
         self.bystander.was_not_disturbed().await;
         let held = peak.saturating_sub(self.before);

@@ -234,7 +234,7 @@ impl Daemon {
         }
     }
 
-    /// What the daemon has said, for whoever has to find out why a test failed.
+    /// The daemon's output, to find out why a test failed.
     fn story(&self) -> String {
         format!("stdout:\n{}\nstderr:\n{}", self.printed.join("\n"), self.log().join("\n"))
     }

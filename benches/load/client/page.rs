@@ -1,4 +1,4 @@
-//! Pages over connections that are kept, as a browser fetches them.
+//! Fetching pages with keep-alive, as a browser does.
 
 use std::io;
 use std::net::SocketAddr;
@@ -26,7 +26,7 @@ impl Reader {
         Ok(Self { socket, request })
     }
 
-    /// Fetches pages, one after the other, until a time; returns how many came.
+    /// Fetches pages, one after the other, until a time; returns their number.
     pub(crate) async fn fetch(
         &mut self,
         until: Instant,
@@ -51,7 +51,7 @@ impl Reader {
     }
 }
 
-/// Tells whether an answer is there, head and body.
+/// Returns whether an answer is complete.
 fn is_whole(answer: &[u8]) -> io::Result<bool> {
     let Some(end) = answer.windows(4).position(|window| window == b"\r\n\r\n") else {
         return Ok(false);

@@ -75,8 +75,8 @@ impl Peer {
         Ok(peer)
     }
 
-    /// Sends bursts, each once the one before has come back, until a time or at most so many;
-    /// returns the messages that came back.
+    /// Sends bursts, each after the echo of the previous one, until a time or up to a number; returns
+    /// the number of messages echoed.
     pub(crate) async fn echo(
         &mut self,
         burst: &Burst,
@@ -102,8 +102,8 @@ impl Peer {
         Ok(messages)
     }
 
-    /// Sends bursts one behind the other until a time, and reads what comes back; returns the messages
-    /// that were sent. It does not close.
+    /// Sends bursts without waiting until a time, and reads the echo; returns the number of messages
+    /// sent. It does not close.
     pub(crate) async fn flood(mut self, burst: &Burst, until: Instant) -> io::Result<u64> {
         let mut buffer = vec![0; 64 * 1024];
         let mut sent = 0;
@@ -114,7 +114,7 @@ impl Peer {
         Ok(sent)
     }
 
-    /// Receives so many messages.
+    /// Receives a number of messages.
     pub(crate) async fn receive(&mut self, count: u64) -> io::Result<()> {
         let mut buffer = vec![0; 4096];
         while self.frames.messages < count {
@@ -124,12 +124,12 @@ impl Peer {
         Ok(())
     }
 
-    /// Closes; tells whether the server answered with a Close and then ended TCP in order.
+    /// Closes; returns whether the server answered with a Close and then a FIN.
     pub(crate) async fn close(mut self) -> bool {
         self.socket.write_all(&CLOSE).await.is_ok() && self.until_end(false).await
     }
 
-    /// Waits for the server's Close and answers it; tells as [`Peer::close`].
+    /// Waits for the server's Close and answers it; returns the same as [`Peer::close`].
     pub(crate) async fn await_close(mut self) -> bool {
         self.until_end(true).await
     }
@@ -144,13 +144,13 @@ impl Peer {
                 Err(_) => return false,
             }
             if self.frames.closed && !std::mem::replace(&mut answered, true) {
-                // If it cannot be sent, the server will have it that this was no clean end.
+                // If this fails, the server records an unclean end.
                 let _ = self.socket.write_all(&CLOSE).await;
             }
         }
     }
 
-    /// A server that does not read before its own writes have left must not be waited for.
+    /// A server may not read before its own writes have left, so this must not wait for it.
     async fn send_while_receiving(
         &mut self,
         mut bytes: &[u8],
@@ -194,13 +194,13 @@ impl Peer {
     }
 }
 
-/// Counts what comes; the frames of a server are not masked.
+/// Counts the frames received, which are not masked.
 #[derive(Default)]
 struct Frames {
-    /// What is known of a header that is not whole.
+    /// The bytes of an incomplete header.
     header: [u8; 10],
     have: usize,
-    /// Bytes of payload that are still to come.
+    /// The payload bytes still to be received.
     left: usize,
     /// The payload of a control frame in progress.
     control: Vec<u8>,

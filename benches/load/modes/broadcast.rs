@@ -11,13 +11,13 @@ const SIZE: usize = 128;
 pub(super) fn measure(scale: &Scale) -> Result<Vec<Row>> {
     let broadcast = |side: &mut Side| {
         side.server.command(&format!("broadcast {SIZE}"))?;
-        // All have it before the next is sent.
+        // Every client has received it before the next one is sent.
         side.client.ask("receive 1")?;
         Ok(Turn { done: scale.listeners as f64, p99: 0.0 })
     };
     let prepare = |side: &mut Side| {
         side.client.ask(&format!("open {}", scale.listeners))?;
-        // 101 comes before the connection is known to those who broadcast; an echo comes after.
+        // A connection is registered after its 101 and before its first echo, so waits for an echo.
         side.client.ask("exchange 16 1")?;
         broadcast(side).map(drop)
     };

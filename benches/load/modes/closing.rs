@@ -7,7 +7,7 @@ use crate::Result;
 use crate::processes::{ADMIT_ALL, Client, Server, Subject, number};
 use crate::report::{Row, Unit};
 
-/// A storm that takes longer has failed.
+/// The time limit of a storm.
 const LIMIT: Duration = Duration::from_secs(90);
 
 #[derive(Debug, Clone, Copy)]
@@ -18,9 +18,9 @@ enum By {
 
 struct Storm {
     seconds: f64,
-    /// Ends that were not clean, by the peers' count and by the log's.
+    /// Unclean ends, as counted by the peers and by the log.
     unclean: f64,
-    /// Endings that the log does not have.
+    /// Endings missing in the log.
     unlogged: f64,
 }
 
@@ -92,7 +92,7 @@ fn storm(subject: &Subject, by: By, count: usize) -> Result<Storm> {
     Ok(Storm { seconds, unclean: unclean.max(number(&answer, "unclean")?), unlogged })
 }
 
-/// Counts the endings of a log, in text as shipped: clean ones, and others.
+/// Counts the endings in a text log: clean ones, and others.
 fn endings(log: &str) -> (f64, f64) {
     let (mut clean, mut unclean) = (0.0, 0.0);
     for line in log.lines().filter(|line| line.contains(" ended: ")) {

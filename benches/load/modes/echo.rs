@@ -10,7 +10,7 @@ struct Load {
     depth: usize,
     name: &'static str,
     base: Subject,
-    /// Must and stretch.
+    /// The required ratio and the stretch goal.
     cpu: (f64, f64),
 }
 

@@ -6,7 +6,7 @@ use crate::measure::median;
 use crate::processes::{Client, Server, Subject, number};
 use crate::report::Row;
 
-/// How many send.
+/// The number of flooding peers.
 const SENDERS: usize = 10;
 
 pub(super) fn measure(scale: &Scale) -> Result<Vec<Row>> {
@@ -14,7 +14,7 @@ pub(super) fn measure(scale: &Scale) -> Result<Vec<Row>> {
     let rounds =
         take_turns(scale.rounds, || beside(scale, &daemon), || beside(scale, &Subject::Raw))?;
     let title = format!("p99 of a bystander beside {SENDERS} senders of empty frames, against raw");
-    // The goal is a time, and holds for our figure.
+    // The goal is a time, compared with our figure.
     let ours: Vec<f64> = rounds.iter().map(|(ours, _)| *ours).collect();
     let note = format!("ours is to be at most 50,000 µs: {:.0}", median(&ours));
     Ok(vec![Row::ratio(&title, "µs", "raw", &rounds).note(note)])
@@ -23,12 +23,12 @@ pub(super) fn measure(scale: &Scale) -> Result<Vec<Row>> {
 /// Returns the p99 of a bystander's echoes, in microseconds.
 fn beside(scale: &Scale, subject: &Subject) -> Result<f64> {
     let server = Server::start(subject)?;
-    // Processes of their own: what the senders cost the generator is not the bystander's.
+    // Separate processes, so that the senders' cost does not delay the bystander.
     let (mut senders, mut bystander) = (Client::start(&server)?, Client::start(&server)?);
     senders.ask(&format!("open {SENDERS}"))?;
     bystander.ask("open 1")?;
     let millis = scale.turn.as_millis() * scale.turns as u128;
-    // The bystander begins when they are at it, and stops before they do.
+    // The bystander starts after the senders and stops before them.
     senders.tell(&format!("flood {}", millis + 400))?;
     std::thread::sleep(std::time::Duration::from_millis(200));
     let answer = bystander.ask(&format!("echo 32 1 {millis}"))?;

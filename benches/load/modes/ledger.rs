@@ -1,4 +1,4 @@
-//! The durable ledger: what it costs, and whether the data path notices it at work.
+//! The durable ledger: its cost, and its effect on the data path.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use crate::Result;
 use crate::processes::{ADMIT_ALL, Client, NO_LEDGER, Server, Subject, number};
 use crate::report::{Row, Unit};
 
-/// The ledger has this long to take what is queued.
+/// The time for the ledger to store what is queued.
 const LIMIT: Duration = Duration::from_secs(30);
 
 pub(super) fn measure(scale: &Scale) -> Result<Vec<Row>> {
@@ -30,7 +30,7 @@ pub(super) fn measure(scale: &Scale) -> Result<Vec<Row>> {
 
 struct Burst {
     p99: f64,
-    /// Endings that the ledger does not have.
+    /// Endings missing in the ledger.
     missing: f64,
 }
 

@@ -8,7 +8,7 @@ use crate::measure::median;
 use crate::processes::{ADMIT_ALL, Client, Server, Subject};
 use crate::report::{Row, Unit};
 
-/// Connections that a server has seen before it is measured, so that its code is in memory.
+/// Connections served before the measurement, so that the code is in memory.
 const WARM: usize = 50;
 
 /// KiB per idle connection, before and after one message of 1,000 bytes.
@@ -53,7 +53,7 @@ fn idle_connections(subject: &Subject, count: usize) -> Result<PerConnection> {
     Ok(PerConnection { before, after })
 }
 
-/// What is left of the peak after all connections have closed.
+/// The memory left after all connections have closed, relative to the peak.
 pub(super) fn returned(scale: &Scale) -> Result<Vec<Row>> {
     let rounds = repeat(scale.rounds, || close_all(scale.returned, scale.settle))?;
     let title = format!("memory left {:?} after {} clean closes", scale.settle, scale.returned);
@@ -70,7 +70,7 @@ pub(super) fn returned(scale: &Scale) -> Result<Vec<Row>> {
     Ok(vec![Row::figure(&title, Unit::Percent, shares).goal(0.10, 0.05).note(note)])
 }
 
-/// What a server held, in KiB.
+/// The memory of a server in KiB.
 struct Held {
     base: f64,
     peak: f64,

@@ -8,7 +8,7 @@ use crate::report::Row;
 pub(super) fn handshakes(scale: &Scale) -> Result<Vec<Row>> {
     let open = format!("open {}", scale.handshakes / scale.turns);
     let rounds = compare_with_raw(scale, &[ADMIT_ALL], "open 20", |side| {
-        // They stay open: what it costs to end them is another row.
+        // The connections stay open: closing them is measured in another row.
         let answer = side.client.ask(&open)?;
         Ok(Turn { done: number(&answer, "opened")?, p99: 0.0 })
     })?;

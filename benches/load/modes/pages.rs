@@ -1,5 +1,5 @@
-//! Plain HTTP beside the relay: CPU per page beside HAProxy and nginx, all in front of the same site,
-//! over connections that are kept on either side.
+//! Plain HTTP through a relay: CPU per page beside HAProxy and nginx, all in front of the same web
+//! server, with keep-alive on both sides.
 
 use super::relay::is_installed;
 use super::{Cost, Scale, Side, Turn, compare, cpu_of};
@@ -7,10 +7,10 @@ use crate::Result;
 use crate::processes::{Server, Subject, number};
 use crate::report::Row;
 
-/// Of a page: a small script, or an answer of an API.
+/// The size of a page: a small script, or an answer of an API.
 const SIZE: usize = 1300;
 
-/// What is to be met against HAProxy: must and stretch.
+/// The goals against HAProxy: required and stretch.
 const GOAL: (f64, f64) = (1.5, 1.1);
 
 pub(super) fn measure(scale: &Scale) -> Result<Vec<Row>> {
@@ -34,7 +34,7 @@ pub(super) fn measure(scale: &Scale) -> Result<Vec<Row>> {
     } else {
         Row::absent(&title(&nginx), "nginx is not installed")
     });
-    // The site alone, so that the mode shows that it works where neither is there.
+    // The web server alone, so that the mode has a row where neither proxy is installed.
     let site = Subject::Site(SIZE);
     rows.push(against(&site)?.note("the site itself, without anything between"));
     Ok(rows)

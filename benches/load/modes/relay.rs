@@ -7,7 +7,7 @@ use crate::Result;
 use crate::processes::{Server, Subject, number};
 use crate::report::Row;
 
-/// Size and depth of the load, its name, and the goals against nginx: must and stretch.
+/// Size and depth of the load, its name, and the goals against nginx: required and stretch.
 const LOADS: [(usize, usize, &str, (f64, f64)); 3] = [
     (32, 1, "32 B depth 1", (1.7, 1.2)),
     (1024, 16, "1 KiB depth 16", (1.0, 0.8)),
@@ -25,14 +25,14 @@ pub(super) fn measure(scale: &Scale) -> Result<Vec<Row>> {
             let cpu = cpu_of(&rounds(scale, (&relay, base), size, depth)?);
             Ok(Row::ratio(&title(base), "µs", &base.to_string(), &cpu))
         };
-        // Without it there is still something to see: the same without a relay between.
+        // Without nginx, compares with the application itself.
         rows.push(if is_installed("nginx") {
             against(&Subject::Nginx(to))?.goal(must, stretch)
         } else {
             against(&Subject::Raw)?
-                .note("nginx is not installed, so there is nothing to hold it against")
+                .note("nginx is not installed, so this compares with the application itself")
         });
-        // No goal: who is faster than nginx is there to be seen.
+        // HAProxy has no goal; its row is for information.
         let haproxy = Subject::Haproxy(to);
         rows.push(if is_installed("haproxy") {
             against(&haproxy)?

@@ -1,4 +1,4 @@
-//! A keeper panics: that is seen, and it begins anew.
+//! A keeper panics: the status shows it, and it restarts.
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ async fn a_keeper_that_panics_says_so_and_dials_again() {
     let (_supervisor, dialer) = house("mined").await;
     let old = dialer.connection().unwrap();
     panic_points::arm("mined");
-    // Whatever it hears, it goes round once.
+    // Any request makes its loop run once.
     dialer.resume();
     let status = until(&dialer, |status| status.phase == DialerPhase::Waiting).await;
     assert_eq!(status.why.as_deref(), Some("its task panicked: a test asked for it"));

@@ -1,4 +1,4 @@
-//! A supervisor, a peer at the other end of a pipe, and a transport that fails when it is told to.
+//! A supervisor, a peer at the other end of a pipe, and a transport that fails on demand.
 
 use std::io;
 use std::pin::Pin;
@@ -157,7 +157,7 @@ impl Peer {
         (head[0] & 0xf, payload)
     }
 
-    /// Reads until the other end has let go.
+    /// Reads until the other end has closed.
     pub(super) async fn read_to_end(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();
         soon("the end of the pipe", self.pipe.read_to_end(&mut rest)).await.unwrap();
@@ -183,7 +183,7 @@ pub(super) enum Fault {
     DeafAndDumb,
 }
 
-/// A transport that fails as told, and counts how often it is asked to read.
+/// A transport that fails as configured, and counts the polls to read.
 pub(super) struct Faulty<T> {
     pub(super) inner: T,
     pub(super) switch: Switch,

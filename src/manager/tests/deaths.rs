@@ -127,7 +127,7 @@ async fn an_actor_that_dies_in_any_state_has_one_ending() {
     }
 }
 
-/// Takes a message and never comes back.
+/// Takes a message and never returns.
 struct Stuck;
 
 impl Handler for Stuck {
@@ -217,7 +217,7 @@ async fn an_actor_that_cannot_be_linked_has_its_ending() {
     assert_eq!(bench.only_ending(&handle).await.outcome.kind, Kind::ActorFailed);
 }
 
-/// Panics where it is told to.
+/// Panics where the test wants it to.
 struct Panicking(&'static str);
 
 impl Handler for Panicking {
@@ -280,7 +280,7 @@ async fn a_handler_that_panics_anywhere_is_a_backend_that_failed() {
 }
 
 #[tokio::test]
-async fn an_observer_that_panics_harms_nobody() {
+async fn a_panic_of_the_observer_is_harmless() {
     let observer: Observer = Box::new(|_| panic!("a test asked for it"));
     let bench = Bench::observed(Some(observer)).await;
     let (mut peer, transport) = Peer::new(1024);
@@ -331,7 +331,7 @@ async fn end(n: usize, handle: &ConnectionHandle, mut peer: Peer) {
         6 => peer.send_raw(&[0xff; 20]).await,
         _ => {}
     }
-    // Whoever has not gone by now loses its peer in the middle of a frame.
+    // Those still open lose their peer in the middle of a frame.
     let _ = peer.pipe.write_all(&frame(Opcode::Binary, &[0; 3000])[..2000]).await;
     if n.is_multiple_of(3) && n % 8 < 7 {
         peer.read_to_end().await;
@@ -354,7 +354,7 @@ async fn in_a_crowd_that_ends_in_every_way_at_once_each_has_one_ending() {
         let close = Close { timeout: SOON / 10, linger: SOON / 20, ..Default::default() };
         let settings = ConnectionSettings { close, ..Default::default() };
         let handle = bench.adopt(Role::Server, transport, backend, settings).await;
-        // Nobody takes from a receiver in this crowd.
+        // No receiver is read here.
         drop((3..5).contains(&(n % 5)).then(|| Receiver::of(&handle)));
         handles.push(handle.clone());
         ends.spawn(async move {

@@ -1,4 +1,4 @@
-//! A long-lived task panics: it is run again, on what it had.
+//! A long-lived task panics: it is restarted with the state that it had.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ async fn a_listener_that_panics_goes_on_accepting() {
         bench.supervisor.listen("mined", &"127.0.0.1:0".parse().unwrap(), routes).await.unwrap();
     let ListenAddress::Tcp(address) = listening.address() else { panic!() };
     panic_points::arm("mined");
-    // The first of them lets the listener panic.
+    // The first of them makes the listener panic.
     for n in 0..3 {
         let mut socket = soon("a connection", TcpStream::connect(address)).await.unwrap();
         let request = format!("GET /nowhere/{n} HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -41,7 +41,7 @@ async fn a_watcher_of_applications_that_panics_goes_on_watching() {
     panic_points::arm(&url);
     let relay = Relay::new(settings).unwrap();
     relay.watch();
-    // Behind the first probe it panics; a second would otherwise come an hour later.
+    // It panics after the first probe; without a restart, the second is due an hour later.
     for _ in 0..2 {
         let (mut socket, _) = soon("a probe", listener.accept()).await.unwrap();
         let answer = b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n";

@@ -1,4 +1,4 @@
-//! The supervisor ends: no connection is left without its ending.
+//! Shutdown of the supervisor: every connection gets its ending.
 
 use std::time::Duration;
 
@@ -91,7 +91,7 @@ async fn stopping_ends_what_a_drain_has_left_and_records_what_comes_too_late() {
 }
 
 #[test]
-fn a_runtime_that_is_dropped_tells_whoever_waits() {
+fn waiting_tasks_get_an_error_when_the_runtime_is_dropped() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let (bench, handles, _peers) = runtime.block_on(async {
         let bench = Bench::new().await;

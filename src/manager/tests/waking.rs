@@ -1,4 +1,4 @@
-//! An idle connection sleeps, and whoever waits is woken.
+//! An idle connection sleeps, and waiting tasks are woken.
 
 use std::time::{Duration, Instant};
 
@@ -111,7 +111,7 @@ async fn a_failed_write_on_a_silent_transport_does_not_spin() {
     let handle = bench.adopt(Role::Server, transport, backend, settings).await;
     switch.set(Fault::DeafAndDumb);
     handle.try_send("lost").unwrap();
-    // On one thread: a mover that spins lets nobody else run, so a thread of its own watches.
+    // On one thread: a mover that spins starves all other tasks, so a separate thread watches.
     let done = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
     let watching = std::sync::Arc::clone(&done);
     std::thread::spawn(move || {

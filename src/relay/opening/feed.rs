@@ -127,7 +127,7 @@ impl Waiting {
         node.dismiss(application, reason);
     }
 
-    /// Pairs it with its feed.
+    /// Pairs the application with its feed.
     fn pair(
         self,
         feed: Adoption,
@@ -143,7 +143,7 @@ impl Waiting {
         Pair { client: feed, application, losses, lease, injects, first, adopted: Some(adopted) }
     }
 
-    /// Makes a connection of it that has no feed and is to be closed.
+    /// Makes a connection without a feed, to be closed.
     fn alone(self, feed: &Origin, settings: &ConnectionSettings, slot: ConnectionSlot) -> Adoption {
         self.leg(feed, settings, Backend::discarding(), slot).0
     }

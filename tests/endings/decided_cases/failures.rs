@@ -183,7 +183,7 @@ async fn a_pong_is_overdue_and_the_1011_cannot_leave() {
         });
         let mut scene = Scene::open(role, keepalive).await;
         assert_eq!(scene.peer.read_frame(SOON).await.opcode, PING);
-        // The Ping has left; now the socket fills, and nobody reads.
+        // The Ping has left; now the socket fills, as the peer does not read.
         scene.send_too_much().await;
         let verdict = Verdict {
             kind: Kind::PongTimeout,
@@ -403,7 +403,7 @@ async fn an_attempt() {
     assert_eq!((books.opened, books.open, books.ended), (0, 0, 0), "attempts are not in the books");
 }
 
-/// An address where nobody listens.
+/// An address without a listener.
 async fn closed_port() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     listener.local_addr().unwrap()
