@@ -35,11 +35,13 @@ impl Relay {
     }
 }
 
+/// Finds the relay of the route that a host and a path match, if there is one.
+pub(crate) type FindRelay<'a> = dyn Fn(Option<&str>, &str) -> Option<Arc<Relay>> + Send + Sync + 'a;
+
 /// Proxies the requests of one client.
 pub(crate) struct Proxying<'a> {
     pub(crate) node: &'a Node,
-    /// Finds the relay of the route that a host and path match, if there is one.
-    pub(crate) find: &'a (dyn Fn(Option<&str>, &str) -> Option<Arc<Relay>> + Send + Sync),
+    pub(crate) find: &'a FindRelay<'a>,
     pub(crate) peer: &'a SocketName,
 }
 
