@@ -93,7 +93,7 @@ const LEDGER_PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone)]
 pub struct Supervisor {
     inner: Arc<Inner>,
-    /// The tasks of its dialers end with the last clone.
+    /// The tasks of the dialers, which end with the last clone.
     dialers: Arc<Dialers>,
 }
 
@@ -186,8 +186,8 @@ impl Supervisor {
         Ok((connection, receiver))
     }
 
-    /// Adopts a connection and returns a [`Receiver`] of its messages; the caller answers the peer's
-    /// Close with [`ConnectionHandle::close_output`], within `close.timeout`.
+    /// Adopts a connection and returns a [`Receiver`] of its messages; the caller answers the
+    /// peer's Close with [`ConnectionHandle::close_output`], within `close.timeout`.
     ///
     /// # Errors
     /// As [`Supervisor::adopt`].
@@ -200,7 +200,8 @@ impl Supervisor {
         Ok((connection, receiver))
     }
 
-    /// Starts a dialer, which keeps an outbound connection open and reconnects as the endings advise.
+    /// Starts a dialer, which keeps an outbound connection open and reconnects as the endings
+    /// advise.
     ///
     /// # Errors
     /// The name is taken, the URL is invalid, or the supervisor was shut down.
@@ -272,9 +273,9 @@ impl Supervisor {
 
     /// Sends one message to all connections for which `select` returns `true`.
     ///
-    /// It never waits for a peer: `limits.on_full` decides what happens where an outbox is full. Where
-    /// the outbox is empty, the message is written by the calling thread, without waking a task; with
-    /// thousands of connections, the runtime's threads share the work.
+    /// It never waits for a peer: `limits.on_full` decides what happens where an outbox is full.
+    /// Where the outbox is empty, the message is written by the calling thread, without waking a
+    /// task; with thousands of connections, the runtime's threads share the work.
     pub fn broadcast(
         &self,
         message: impl Into<Message>,
@@ -341,8 +342,8 @@ impl Supervisor {
     /// It cancels a drain that is under way.
     ///
     /// # Cancel safety
-    /// If the future is dropped, no further connection is closed. Those that were sent a Close still
-    /// close.
+    /// If the future is dropped, no further connection is closed. Those that were sent a Close
+    /// still close.
     pub async fn drain(&self, options: DrainOptions) -> DrainReport {
         let job = self.inner.drains.take_over(options);
         drain::drain(&self.inner.node, &self.inner.drains, drain::prepare(&self.inner.node, job))
@@ -424,7 +425,8 @@ impl Supervisor {
     /// still close.
     ///
     /// New connections are accepted again, also after a finished drain with [`DrainOptions::stay`].
-    /// Returns `None` if there is nothing to cancel; a drain that a signal began cannot be cancelled.
+    /// Returns `None` if there is nothing to cancel; a drain that a signal began cannot be
+    /// cancelled.
     pub fn cancel_drain(&self) -> Option<Arc<DrainProgress>> {
         self.inner.drains.cancel(&self.inner.node).map(Arc::new)
     }
@@ -458,7 +460,8 @@ impl Supervisor {
         report
     }
 
-    /// Ends the listeners and the supervisor's actor, and waits until the last endings are recorded.
+    /// Ends the listeners and the supervisor's actor, and waits until the last endings are
+    /// recorded.
     async fn stop(&self) {
         // This aborts and records the opening handshakes under way.
         self.inner.listeners.close().await;

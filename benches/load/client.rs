@@ -3,8 +3,8 @@
 //! It is lean, so that the server dominates the measurement: one thread, frames encoded in advance,
 //! and only the headers of replies are parsed. It takes one command per line on stdin, and answers
 //! with one line of JSON: `open COUNT`, `echo SIZE DEPTH MILLISECONDS`, `flood MILLISECONDS`,
-//! `exchange SIZE COUNT`, `receive COUNT`, `close`, `await-close`, `cycles COUNT`, `open-pages COUNT`,
-//! `pages MILLISECONDS`. Every command has a time limit.
+//! `exchange SIZE COUNT`, `receive COUNT`, `close`, `await-close`, `cycles COUNT`, `open-pages
+//! COUNT`, `pages MILLISECONDS`. Every command has a time limit.
 
 mod page;
 mod peer;

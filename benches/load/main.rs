@@ -4,10 +4,10 @@
 //!
 //! It measures the daemon that cargo builds with it; `LOAD_DAEMON` may name another.
 //!
-//! Each measurement starts a server as a child: the daemon with defaults, or a baseline. A lean load
-//! generator in a separate process drives it over loopback. CPU and memory are read from /proc before
-//! and after the load; both sides take turns, A B A B, and ratios are taken within a round. Ratios
-//! are therefore valid on a busy machine; absolute figures are not.
+//! Each measurement starts a server as a child: the daemon with defaults, or a baseline. A lean
+//! load generator in a separate process drives it over loopback. CPU and memory are read from /proc
+//! before and after the load; both sides take turns, A B A B, and ratios are taken within a round.
+//! Ratios are therefore valid on a busy machine; absolute figures are not.
 #![allow(clippy::print_stdout, reason = "a benchmark talks to its user")]
 #![allow(clippy::print_stderr, reason = "progress is no result")]
 

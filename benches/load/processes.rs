@@ -192,8 +192,8 @@ fn relay(to: SocketAddr, http: &str, folder: &Path) -> Command {
     command
 }
 
-/// nginx in its usual setup as a proxy of WebSockets or pages, on a port that was free a moment ago. It
-/// runs in one process, so that killing that leaves nothing behind.
+/// nginx in its usual setup as a proxy of WebSockets or pages, on a port that was free a moment
+/// ago. It runs in one process, so that killing that leaves nothing behind.
 fn nginx(to: SocketAddr, upgrade: &str, connection: &str, folder: &Path) -> Result<Command> {
     let address = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
     let folder = folder.display();

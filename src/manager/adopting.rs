@@ -229,7 +229,8 @@ impl Upgrade {
 }
 
 impl UpgradeRefused {
-    /// Returns the answer: the error as plain text, with the header fields that the status requires.
+    /// Returns the answer: the error as plain text, with the header fields that the status
+    /// requires.
     pub fn response<B: From<String>>(&self) -> Response<B> {
         let mut response = Response::new(B::from(format!("{}\n", self.text)));
         *response.status_mut() = self.status;

@@ -95,8 +95,9 @@ impl Builder {
 
     /// Calls `observer` with every event, in the order of the ledger, on a dedicated thread.
     ///
-    /// A slow observer delays nothing: `close(…).await` may return before the observer has seen that
-    /// ending. Up to 16 MiB of events are queued for it; those beyond are dropped and replaced by an
+    /// A slow observer delays nothing: `close(…).await` may return before the observer has seen
+    /// that ending. Up to 16 MiB of events are queued for it; those beyond are dropped and replaced
+    /// by an
     /// [`Event::Gap`](crate::Event::Gap) with their number. The ledger is complete either way.
     ///
     /// A shutdown waits up to 2 seconds for the observer, which is dropped after the last event.
@@ -112,8 +113,8 @@ impl Builder {
         self
     }
 
-    /// Sets the bytes that queues, partly received messages and opening handshakes may use together;
-    /// by default 512 MiB.
+    /// Sets the bytes that queues, partly received messages and opening handshakes may use
+    /// together; by default 512 MiB.
     pub fn memory(mut self, bytes: u64) -> Self {
         self.memory = bytes;
         self

@@ -162,14 +162,14 @@ impl DialerHandle {
         self.shared.status.borrow().clone()
     }
 
-    /// Returns the open connection, if there is one; during a rotation, the old one until the new one
-    /// is ready.
+    /// Returns the open connection, if there is one; during a rotation, the old one until the new
+    /// one is ready.
     pub fn connection(&self) -> Option<ConnectionHandle> {
         lock(&self.shared.connection).clone()
     }
 
-    /// Waits for a status for which `wanted` returns `true`, and returns it; `None` if the dialer is
-    /// removed or the supervisor shut down first. Cancel safe.
+    /// Waits for a status for which `wanted` returns `true`, and returns it; `None` if the dialer
+    /// is removed or the supervisor shut down first. Cancel safe.
     pub async fn wait_for(
         &self,
         mut wanted: impl FnMut(&DialerStatus) -> bool,

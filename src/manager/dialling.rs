@@ -70,7 +70,8 @@ impl Dial {
         self
     }
 
-    /// Sets the settings of the connection; `limits.handshake_timeout` bounds its opening handshake.
+    /// Sets the settings of the connection; `limits.handshake_timeout` bounds its opening
+    /// handshake.
     ///
     /// The defaults are those of a dialer: messages of the peer may have up to 16 MiB.
     pub fn settings(mut self, settings: ConnectionSettings) -> Self {
@@ -84,8 +85,8 @@ impl Dial {
         self
     }
 
-    /// Sets the PEM file with the only certificate authorities to trust for `wss://`; by default those
-    /// of the operating system.
+    /// Sets the PEM file with the only certificate authorities to trust for `wss://`; by default
+    /// those of the operating system.
     pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.target.trust = Trust::file(path);
         self
@@ -132,7 +133,8 @@ impl Dial {
     /// The subprotocol that the application selects is the one offered to the server.
     ///
     /// # Errors
-    /// As [`Dial::open`]; `backend_unreachable` and `backend_refused` are failures of the application.
+    /// As [`Dial::open`]; `backend_unreachable` and `backend_refused` are failures of the
+    /// application.
     ///
     /// # Cancel safety
     /// Dropping the future cancels the attempt, which is recorded.
@@ -142,8 +144,8 @@ impl Dial {
         self.open(relay.backend()).await
     }
 
-    /// Dials and returns a [`Receiver`] of the messages; the peer's Close is answered at once with the
-    /// same code.
+    /// Dials and returns a [`Receiver`] of the messages; the peer's Close is answered at once with
+    /// the same code.
     ///
     /// # Errors
     /// As [`Dial::open`].

@@ -69,9 +69,9 @@ fn gap(missed: u64) -> Published {
 
 /// A subscription to the endings of a supervisor, including failed attempts.
 ///
-/// A reader that falls further behind than [`Builder::ending_backlog`] gets a [`MissedEndings`] with
-/// their number in place of the oldest. Failed attempts beyond `ledger.open_failed_per_second` count
-/// as missed.
+/// A reader that falls further behind than [`Builder::ending_backlog`] gets a [`MissedEndings`]
+/// with their number in place of the oldest. Failed attempts beyond `ledger.open_failed_per_second`
+/// count as missed.
 ///
 /// [`Builder::ending_backlog`]: super::Builder::ending_backlog
 #[derive(Debug)]

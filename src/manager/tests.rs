@@ -1,4 +1,4 @@
-//! What becomes of a connection when a part of it dies, and that nothing moves without need.
+//! Tests of connections whose actor, mover or handler dies, and of idle connections.
 
 mod bench;
 mod deaths;

@@ -96,7 +96,7 @@ impl Fake {
         Self { address, asked, _runtime: runtime }
     }
 
-    /// Likewise, on a Unix socket.
+    /// Does the same on a Unix socket.
     pub(super) fn on_unix(path: &Path, replies: impl IntoIterator<Item = Reply>) -> Self {
         let runtime = runtime();
         let state = State::new(replies);

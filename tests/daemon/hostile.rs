@@ -259,7 +259,8 @@ async fn too_many_a_second_are_told_to_slow_down() {
     for key in ["handshakes_per_second", "accept_rate_per_ip"] {
         let daemon = Daemon::start(PROGRAM, &[&format!("limits.{key}=2")]).await;
         let bystander = Bystander::at(daemon.listener()).await;
-        // Rates are judged before keys; 50 in a row are too fast, whatever the pace of this machine.
+        // Rates are judged before keys; 50 in a row are too fast, whatever the pace of this
+        // machine.
         let request = upgrade("Sec-WebSocket-Key", "");
         let mut answer = exchange(daemon.listener(), &request, SOON).await;
         for _ in 0..50 {
@@ -342,7 +343,7 @@ async fn connect_from(ip: [u8; 4], to: SocketAddr) -> tokio::net::TcpStream {
 async fn silent_sockets_of_one_host_keep_nobody_else_out() {
     let settings = ["limits.max_connections=4", "ledger.open_failed_per_second=1000"];
     let daemon = Daemon::start(PROGRAM, &settings).await;
-    // More than are heard beyond `max_connections`.
+    // More than are read beyond `max_connections`.
     let mut silent: Vec<TcpStream> =
         (0..300).map(|_| TcpStream::connect(daemon.listener()).unwrap()).collect();
     let refused = |ending: &Value| ending["open_failure"] == "refused_limit";
@@ -428,7 +429,7 @@ async fn without_descriptors_it_waits_and_refuses_and_recovers() {
     let refused_unread = |ending: &Value| ending["open_failure"] == "refused_limit";
     daemon.await_endings(10, refused_unread, 4 * SOON).await;
 
-    // The rest is in the queue, or nobody is; either way there is nothing to do.
+    // The backlog may hold more; either way the daemon must be idle.
     let (before, began) = (cpu_time(pid), Instant::now());
     let answer = exchange(daemon.listener(), upgrade_request("x", "/echo", ""), 4 * SOON).await;
     assert_come_back(&answer, 503);

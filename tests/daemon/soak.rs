@@ -132,7 +132,7 @@ async fn clients_that_end_in_every_way_leave_one_ending_each_and_nothing_else() 
     // The ledger's checkpoints have opened its file once more by now, and keep that.
     until("every descriptor is back", SOON, || descriptors(pid) <= idle + 2).await;
 
-    // Nobody is there: nothing is to be done.
+    // Without connections, the daemon must be idle.
     let (before, began) = (cpu_time(pid), Instant::now());
     tokio::time::sleep(Duration::from_secs(1)).await;
     let used = cpu_time(pid) - before;

@@ -1,5 +1,5 @@
-//! Two hundred connections that end at once: every ending exact, and the books balanced at every
-//! instant.
+//! Two hundred connections that end at once: every ending is exact, and the accounting balances at
+//! every instant.
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;

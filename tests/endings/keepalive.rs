@@ -243,7 +243,7 @@ async fn an_idle_peer_that_does_not_answer_our_3008_ends_as_close_timeout() {
     }
 }
 
-/// What is not read cannot be heard: the Pong waits behind a full inbox.
+/// A full inbox stops reading, so the Pong behind it is not seen.
 #[tokio::test(start_paused = true)]
 async fn the_pong_deadline_pauses_while_reading_does() {
     for role in BOTH {

@@ -55,7 +55,7 @@ impl Scene {
         Self::receiving(role, settings, Reply::AtOnce).await
     }
 
-    /// Likewise; the test chooses the reply to the peer's Close.
+    /// Does the same, but the test chooses the reply to the peer's Close.
     pub async fn replying(role: Role, settings: ConnectionSettings) -> Self {
         Self::receiving(role, settings, Reply::Chosen).await
     }
@@ -248,7 +248,7 @@ pub fn patient() -> ConnectionSettings {
     settings(|_| {})
 }
 
-/// Likewise, but for what the test changes.
+/// Does the same, with the changes of the test.
 pub fn settings(change: impl FnOnce(&mut ConnectionSettings)) -> ConnectionSettings {
     let mut settings = ConnectionSettings::default();
     settings.close.linger = settings.close.timeout;

@@ -52,7 +52,7 @@ async fn a_member_of_a_chat_room_is_kicked_and_the_room_is_told() {
     let ending = soon("the ending", bob.ended()).await;
     let close = ending.outcome.close_received.as_ref().unwrap();
     assert_eq!((close.code, &*close.reason), (Some(1008), "kicked by ann"));
-    // The attic has heard of its own member only.
+    // The attic has received events of its own member only.
     hear(&mut elsewhere, "* eve is here").await;
     let quiet = tokio::time::timeout(Duration::from_millis(50), elsewhere.receive()).await;
     assert!(quiet.is_err(), "{quiet:?}");

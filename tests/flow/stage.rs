@@ -35,7 +35,7 @@ pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     timeout(LONG, future).await.unwrap_or_else(|_| panic!("awaited {what} in vain"))
 }
 
-/// Waits for an ending, and holds the books to it.
+/// Waits for an ending, and checks the accounting.
 pub async fn ended(supervisor: &Supervisor, connection: &ConnectionHandle) -> Arc<Ending> {
     let ending = soon("the ending", connection.ended()).await;
     assert_eq!(ending.id, connection.id());
@@ -79,7 +79,7 @@ pub async fn piped(
     (connection, messages, peer)
 }
 
-/// Likewise; the test chooses the reply to the peer's Close.
+/// Does the same, but the test chooses the reply to the peer's Close.
 pub async fn piped_replying(
     supervisor: &Supervisor,
     settings: ConnectionSettings,

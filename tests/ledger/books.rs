@@ -123,7 +123,7 @@ pub(super) fn ids(daemon: &Daemon, fits: impl Fn(&Value) -> bool) -> Vec<String>
     events.filter(|event| fits(event)).map(|event| id(&event)).collect()
 }
 
-/// Waits until something holds of the books.
+/// Waits until a condition holds.
 pub(super) async fn until(what: &str, holds: impl Fn() -> bool) {
     let waited = timeout(4 * SOON, async {
         while !holds() {

@@ -38,7 +38,7 @@ impl Asked {
         (client, accepted.expect("awaited the relay's dial").unwrap().0)
     }
 
-    /// Likewise, once the application has read it.
+    /// Does the same, once the application has read the request.
     async fn ask(&self) -> (TcpStream, TcpStream, Head) {
         let (client, mut application) = self.dial().await;
         let head = read_request(&mut application, &mut Vec::new()).await;

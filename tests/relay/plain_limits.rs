@@ -1,4 +1,5 @@
-//! Plain HTTP has limits of its own, leaves no record, and holds no drain for longer than that takes.
+//! Plain HTTP has limits of its own, leaves no record, and holds no drain for longer than that
+//! takes.
 
 use std::time::Duration;
 
@@ -156,7 +157,7 @@ async fn an_idle_client_and_a_stream_of_events_hold_no_stop() {
     follower.end().await;
 }
 
-/// Likewise, where an application's connection may be kept.
+/// Does the same, where a connection to the application may be kept open.
 async fn under_way_anew(house: &House, listener: &TcpListener) -> (End, End) {
     tokio::time::sleep(Duration::from_millis(1600)).await;
     under_way(house, listener).await

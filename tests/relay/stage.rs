@@ -104,7 +104,7 @@ impl Scene {
         Self::between(change, backend, "", "").await
     }
 
-    /// Likewise, with little time for Closes to be answered.
+    /// Does the same, with a short `close.timeout`.
     pub async fn hasty() -> Self {
         let hurry = |settings: &mut ConnectionSettings| {
             settings.close.timeout = Duration::from_millis(600);
@@ -113,7 +113,7 @@ impl Scene {
         Self::with(hurry, |_| {}).await
     }
 
-    /// Likewise, with header lines of the client's request and the application's answer.
+    /// Does the same, with header fields in the client's request and in the application's answer.
     pub async fn between(
         change: impl FnOnce(&mut ConnectionSettings),
         backend: impl FnOnce(&mut RelayBackend),
@@ -158,7 +158,7 @@ impl Scene {
         (leg(Direction::Inbound).clone(), leg(Direction::Outbound).clone())
     }
 
-    /// Waits for both endings, and holds them to each other and to the books.
+    /// Waits for both endings, and checks them against each other and the accounting.
     pub async fn endings(&mut self) -> Legs {
         let (a, b) = (self.house.next_ending().await, self.house.next_ending().await);
         let (client, application) =

@@ -1,5 +1,5 @@
-//! A side that takes nothing, and messages of any size: what the daemon holds meanwhile, whom it
-//! blames, and that nobody else waits.
+//! A side that does not read, and messages of any size: the memory used meanwhile, the recorded
+//! fault, and that other clients do not wait.
 
 use std::io::ErrorKind;
 

@@ -85,13 +85,14 @@ impl Daemon {
         Self::refused_command(command(program.as_ref(), arguments)).await
     }
 
-    /// Likewise, what [`command`] made and a test may have changed.
+    /// Does the same as [`Daemon::refused`], with a command of [`command`] that a test may have
+    /// changed.
     pub async fn refused_command(command: Command) -> Refusal {
         let state = tempfile::tempdir().expect("a state directory");
         Self::refused_with_state(command, state.path()).await
     }
 
-    /// Likewise, with this as its state directory.
+    /// Does the same as [`Daemon::refused_command`], with this state directory.
     pub async fn refused_with_state(mut command: Command, state: impl AsRef<OsStr>) -> Refusal {
         let output = command.env_remove(NO_LEDGER).env("STATE_DIRECTORY", state).output();
         let output = timeout(READY_WITHIN, output).await;
@@ -240,13 +241,13 @@ impl Daemon {
     }
 }
 
-/// Makes the command that runs the program with exactly these arguments: untouched by whatever the
-/// environment of the tests holds, its control API on a free port, killed when dropped, and heard.
+/// Makes the command that runs the program with exactly these arguments: without settings from the
+/// tests' environment, its control API on a free port, killed on drop, and its output captured.
 pub fn command(program: impl AsRef<Path>, arguments: &[&str]) -> Command {
     command_line(program.as_ref().as_os_str(), arguments)
 }
 
-/// Likewise, with at most so many descriptors.
+/// Does the same as [`command`], with a limit of descriptors.
 pub fn command_with_descriptors(
     descriptors: u32,
     program: impl AsRef<Path>,
@@ -267,7 +268,8 @@ fn command_line(program: &OsStr, arguments: &[&str]) -> Command {
             command.env_remove(name);
         }
     }
-    // Two daemons of two tests cannot have the default one. Files give way to this, `--set` does not.
+    // Two daemons of two tests cannot have the default one. Files give way to this, `--set` does
+    // not.
     command.env("LASTWORD__CONTROL__LISTEN", "127.0.0.1:0");
     // Without a state directory of its own it must not write to somebody's home.
     command.env(NO_LEDGER, "");

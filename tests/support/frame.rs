@@ -19,11 +19,11 @@ pub enum Side {
 /// How a frame is masked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Masking {
-    /// As RFC 6455 section 5.1 demands of the side that sends it.
+    /// As RFC 6455 section 5.1 requires of the side that sends it.
     AsDue,
-    /// Not at all, whoever sends it.
+    /// Not masked, from either side.
     Plain,
-    /// With this key, whoever sends it.
+    /// Masked with this key, from either side.
     Key([u8; 4]),
 }
 

@@ -48,8 +48,8 @@ impl RawPeer {
         Self::connect_with(addr, target, "", &[]).await
     }
 
-    /// Likewise, with further header lines (each with its CRLF) and with bytes that leave in the
-    /// same segment as the request.
+    /// Does the same, with further header fields (each with its CRLF) and with bytes that leave in
+    /// the same segment as the request.
     pub async fn connect_with(addr: SocketAddr, target: &str, more: &str, glued: &[u8]) -> Self {
         let stream = timeout(SOON, TcpStream::connect(addr)).await;
         let stream = stream.expect("awaited a TCP connection").expect("connect");
@@ -66,8 +66,8 @@ impl RawPeer {
         Self { stream, side: Side::Client, buffer, head }
     }
 
-    /// Likewise, with a receive buffer so small that a peer which does not read soon stalls the
-    /// other side's writes.
+    /// Does the same, with a receive buffer so small that a peer which does not read soon stalls
+    /// the other side's writes.
     pub async fn connect_with_receive_buffer(addr: SocketAddr, target: &str, bytes: u32) -> Self {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.set_recv_buffer_size(bytes).expect("set SO_RCVBUF");
@@ -81,7 +81,7 @@ impl RawPeer {
         Self::accept_with(listener, "", &[]).await
     }
 
-    /// Likewise, with further header lines in the 101 and with bytes glued to it.
+    /// Does the same, with further header fields in the 101 and with bytes directly after it.
     pub async fn accept_with(listener: &TcpListener, more: &str, glued: &[u8]) -> Self {
         let accepted = timeout(SOON, listener.accept()).await;
         let (stream, _) = accepted.expect("awaited a connection to accept").expect("accept");

@@ -75,8 +75,8 @@ impl Peer {
         Ok(peer)
     }
 
-    /// Sends bursts, each after the echo of the previous one, until a time or up to a number; returns
-    /// the number of messages echoed.
+    /// Sends bursts, each after the echo of the previous one, until a time or up to a number;
+    /// returns the number of messages echoed.
     pub(crate) async fn echo(
         &mut self,
         burst: &Burst,
@@ -102,8 +102,8 @@ impl Peer {
         Ok(messages)
     }
 
-    /// Sends bursts without waiting until a time, and reads the echo; returns the number of messages
-    /// sent. It does not close.
+    /// Sends bursts without waiting until a time, and reads the echo; returns the number of
+    /// messages sent. It does not close.
     pub(crate) async fn flood(mut self, burst: &Burst, until: Instant) -> io::Result<u64> {
         let mut buffer = vec![0; 64 * 1024];
         let mut sent = 0;

@@ -1,8 +1,8 @@
 //! The task that keeps one dialer's connection open.
 //!
-//! It dials, monitors the open connection, and decides by each ending what to do next. An attempt is
-//! never dropped after the server's 101, which would leave a connection without an owner: it either
-//! cancels itself before, or the connection is closed.
+//! It dials, monitors the open connection, and decides by each ending what to do next. An attempt
+//! is never dropped after the server's 101, which would leave a connection without an owner: it
+//! either cancels itself before, or the connection is closed.
 
 mod attempt;
 mod recovery;

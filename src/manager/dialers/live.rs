@@ -209,8 +209,8 @@ impl Live {
     }
 }
 
-/// Sends each opening message after its waits, and returns when the connection is ready. Cancel safe:
-/// `said` counts the messages sent.
+/// Sends each opening message after its waits, and returns when the connection is ready. Cancel
+/// safe: `said` counts the messages sent.
 async fn open(connection: &ConnectionHandle, opening: &Opening, said: &mut usize, watch: &Watch) {
     while let Some((waits, message)) = opening.later.get(*said) {
         watch.met(*waits).await;

@@ -24,8 +24,8 @@ type MakeBackend = Arc<dyn Fn() -> Backend + Send + Sync>;
 /// [`Supervisor::keep`]: crate::Supervisor::keep
 #[derive(Clone)]
 pub struct DialerOptions {
-    /// The options that a configuration file has too. Changes of `backend`, `limits`, `keepalive` and
-    /// `close` have no effect here; use the methods instead.
+    /// The options that a configuration file has too. Changes of `backend`, `limits`, `keepalive`
+    /// and `close` have no effect here; use the methods instead.
     pub dialer: Dialer,
     settings: ConnectionSettings,
     destination: Destination,

@@ -332,8 +332,8 @@ fn note(origin: &mut Origin, facts: &ConnectFacts) {
     }
 }
 
-/// Reads a secret. Failures count as `unauthorized`, as a missing secret may be corrected later, like
-/// a wrong one.
+/// Reads a secret. Failures count as `unauthorized`, as a missing secret may be corrected later,
+/// like a wrong one.
 async fn read(what: &str, source: &SecretSource) -> Result<Secret, Failure> {
     let read = secrets::read(source).await;
     read.map_err(|error| Failure::here(OpenFailure::Unauthorized, format!("{what}: {error}")))

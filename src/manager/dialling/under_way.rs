@@ -1,5 +1,5 @@
-//! An outbound attempt under way: if it fails or is dropped, it is recorded, and an application that
-//! waits for it is closed.
+//! An outbound attempt under way: if it fails or is dropped, it is recorded, and an application
+//! that waits for it is closed.
 
 use std::sync::Arc;
 use std::time::SystemTime;

@@ -2,9 +2,9 @@
 //!
 //! The application is connected before the feed is dialled. Applications restart more often than
 //! feeds are down, and feeds count, limit and bill sessions, so no session should be opened that no
-//! application uses. The feed is then offered the subprotocol that the application selected, so that
-//! both ends speak the same one. The price is that the application sees a session closed at once,
-//! with 1001, when the feed cannot be opened.
+//! application uses. The feed is then offered the subprotocol that the application selected, so
+//! that both ends speak the same one. The price is that the application sees a session closed at
+//! once, with 1001, when the feed cannot be opened.
 
 use std::sync::Arc;
 use std::time::Duration;
