@@ -147,6 +147,17 @@ impl<T: Transport, F: Fn(&Head<'_>) -> bool> ClientStream<T, F> {
         Poll::Pending
     }
 
+    /// Sees to it that the task is polled once the next request is there: hyper, which has read none
+    /// of it while it answered, does not ask by itself.
+    fn listen_for_next(&mut self, cx: &mut Context<'_>) {
+        let is_between = matches!(self.position, Position::Between);
+        if is_between && self.ahead.is_empty() && self.poll_fill(cx).is_pending() {
+            self.session.set_idle(true);
+            return;
+        }
+        cx.waker().wake_by_ref();
+    }
+
     /// Waits for a request that is forwarded; `false` if there is none.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         if self.ahead.is_empty() {
@@ -306,7 +317,10 @@ impl<T: Transport, F: Fn(&Head<'_>) -> bool + Unpin> AsyncWrite for ClientStream
         let this = self.get_mut();
         ready!(this.poll_interim(cx))?;
         ready!(Pin::new(&mut this.socket).poll_flush(cx))?;
-        this.flushed = !this.session.is_answering();
+        let flushed = !this.session.is_answering();
+        if flushed && !std::mem::replace(&mut this.flushed, flushed) {
+            this.listen_for_next(cx);
+        }
         Poll::Ready(Ok(()))
     }
 
