@@ -52,6 +52,21 @@
 //! | `surfaces` | what people and machines see of the daemon; none imports another |
 //! | `daemon` | the composition root |
 //!
+//! # Where to find what
+//!
+//! | what | where |
+//! | --- | --- |
+//! | a Close is answered | `src/protocol/closing_handshake.rs` decides, `src/actor/mover/acting.rs` acts |
+//! | why nothing follows our Close | `src/connection/closing.rs` |
+//! | an ending is drawn up | `src/connection/ending.rs` |
+//! | an ending is recorded and published | `src/node/commits.rs` |
+//! | a frame is passed on | `src/actor/mover/reading/passing.rs`, `src/connection/outbox/passing.rs` |
+//! | a client is let in or refused | `src/listening/listener.rs`, limits in `src/policy/admission.rs` |
+//! | bytes are limited | `src/connection/outbox.rs`, `src/connection/inbox.rs`, `src/connection/budget.rs` |
+//! | the next dial is planned | `src/policy/reconnect.rs` |
+//! | a drain is paced | `src/policy/drain.rs` |
+//! | a signal is handled | `src/daemon/signals.rs` |
+//!
 //! # Invariants
 //!
 //! - Exactly one ending per connection, published from one place, whatever dies: opened = open +

@@ -141,6 +141,17 @@ fn the_pure_layers_do_no_io_and_read_no_clock() {
 }
 
 #[test]
+fn the_front_page_names_files_that_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let front = fs::read_to_string(root.join("src/lib.rs")).unwrap();
+    let named: Vec<&str> = front.split('`').filter(|it| it.starts_with("src/")).collect();
+    assert!(named.len() > 10, "{named:?}");
+    for file in named {
+        assert!(root.join(file).is_file(), "src/lib.rs names {file}, which does not exist");
+    }
+}
+
+#[test]
 fn files_can_be_read_in_one_sitting() {
     for (path, code) in sources() {
         let lines = code_lines(&code).count();
