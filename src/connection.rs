@@ -182,7 +182,7 @@ impl Connection {
         }
     }
 
-    /// Shows a message that came to whoever watches, and answers it if it is to be answered.
+    /// Passes a received message to the watch, and sends the reply that it asks for.
     pub(crate) fn look(&self, message: &Message, now: Instant) {
         if let Some(reply) = self.watch.get().and_then(|watch| watch.look(message)) {
             self.answer(reply, now);
@@ -209,7 +209,7 @@ impl Connection {
         self.paused.store(paused, Ordering::Relaxed);
     }
 
-    /// Tells whether reading has paused because what is read would find no room.
+    /// Returns whether reading has paused because what is read would find no room.
     pub(crate) fn has_paused(&self) -> bool {
         self.paused.load(Ordering::Relaxed)
     }
@@ -220,7 +220,7 @@ impl Connection {
         self.mover.wake();
     }
 
-    /// Tells whether what was received and not delivered is to be dropped.
+    /// Returns whether what was received and not delivered is to be dropped.
     pub(crate) fn drops_received(&self) -> bool {
         self.drops_received.load(Ordering::Acquire)
     }
@@ -269,7 +269,7 @@ impl Connection {
         Ok(passed.refused)
     }
 
-    /// Returns how it fares now.
+    /// Returns a snapshot of the connection.
     pub(crate) fn status(&self) -> ConnectionStatus {
         let at = now();
         let (waiting, oldest) = self.outbox.waiting();

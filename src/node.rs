@@ -212,7 +212,7 @@ impl Node {
 
     /// Waits until no connection is open, no attempt that was admitted may yet become one, and no
     /// plain HTTP is under way. Cancel safe.
-    pub(crate) async fn nobody_left(&self) {
+    pub(crate) async fn none_left(&self) {
         loop {
             let left = self.left.notified();
             self.publisher.none_open().await;

@@ -31,12 +31,12 @@ use crate::vocabulary::{CloseCode, CloseFrame, Ending, Message, ReceivedClose, R
 /// but at least a second, for it. The ending waits for any other method that still runs, for
 /// `close.linger` as well; a wait in a task that the method has spawned is not known for what it is.
 pub trait Handler: Send + 'static {
-    /// Tells whether [`Handler::on_close`] chooses the reply to the peer's Close.
+    /// Returns whether [`Handler::on_close`] chooses the reply to the peer's Close.
     ///
     /// If not, which is the default, the peer is answered at once, in kind.
     const CHOOSES_REPLY: bool = false;
 
-    /// Takes note that the connection is open.
+    /// Called once the connection is open.
     fn on_open(
         &mut self,
         connection: &ConnectionHandle,
@@ -52,7 +52,7 @@ pub trait Handler: Send + 'static {
         message: Message,
     ) -> impl Future<Output = Result<(), HandlerFailure>> + Send;
 
-    /// Takes note of the peer's Close; no message follows it.
+    /// Handles the peer's Close; no message follows it.
     ///
     /// With [`Handler::CHOOSES_REPLY`], what it returns is the reply, and until it returns data may
     /// still be sent (RFC 6455 section 5.5.1). It may take as long as `close.timeout` leaves room
@@ -77,7 +77,7 @@ pub enum CloseReply {
     With(CloseFrame),
 }
 
-/// Tells that a handler failed.
+/// The failure of a handler.
 ///
 /// Any error becomes one with `?`, and so does a text: the peer then gets 1011, and the record has
 /// the error with its causes.
@@ -246,7 +246,7 @@ impl Backend {
         &self.name
     }
 
-    /// Tells whether messages can still be taken when the connection has ended.
+    /// Returns whether messages can still be taken when the connection has ended.
     pub(crate) fn keeps_inbox(&self) -> bool {
         match self.kind {
             BackendKind::Receiver => true,
@@ -394,7 +394,7 @@ pub struct Receiver {
     closed: bool,
 }
 
-/// Tells why nothing was received.
+/// Why nothing was received.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReceiveError {
@@ -468,7 +468,7 @@ impl Drop for Receiver {
         let lost = self.connection.inbox.abandon();
         self.connection.counters.discarded(lost.messages);
         if lost.close {
-            // Nobody has seen the peer's Close, so nobody will choose the answer.
+            // The peer's Close was never delivered, so no handler will choose the reply.
             self.connection.report(Input::ReplyInKind);
         }
         self.connection.mover.wake();

@@ -29,7 +29,7 @@ pub(crate) struct Decider;
 
 /// Is told of every closing handshake.
 pub(crate) trait ClosingObserver: Send + Sync {
-    /// Takes note of how far a closing handshake is.
+    /// Receives the progress of a closing handshake.
     fn closing(&self, closing: Closing);
 }
 

@@ -196,7 +196,7 @@ impl Mover {
         Poll::Pending
     }
 
-    /// Lets the backend run; tells whether it changed what there is to do.
+    /// Lets the backend run; returns whether it changed what there is to do.
     fn poll_driver(&mut self, cx: &mut Context<'_>) -> bool {
         let Driver::Handler(_) = self.driver else { return false };
         let Some(failure) = self.driver.poll(cx) else {
@@ -330,7 +330,7 @@ impl Mover {
     }
 
     /// Watches over what does not move: a write, a backend, a peer that went while reading is paused.
-    /// Tells whether there is something to do.
+    /// Returns whether there is something to do.
     fn watch(&mut self, now: Instant) -> bool {
         let mut acted = false;
         let limits = &self.connection.settings.limits;
@@ -450,7 +450,7 @@ struct Timer {
 }
 
 impl Timer {
-    /// Sets the timer to ring no later than `at`; tells whether `at` has come already.
+    /// Sets the timer to ring no later than `at`; returns whether `at` has come already.
     fn set(&mut self, at: Option<Instant>, now: Instant, cx: &mut Context<'_>) -> bool {
         let Some(at) = at else { return false };
         if self.rings_at.is_some_and(|rings_at| rings_at > now && rings_at <= at) {

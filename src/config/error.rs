@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use super::validation::Violation;
 
-/// Tells why a configuration was refused: one sentence with place, key and remedy.
+/// Why a configuration was refused: one sentence with place, key and remedy.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {

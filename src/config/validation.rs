@@ -51,7 +51,7 @@ fn check(config: &Config, found: &mut Findings) {
     }
 }
 
-/// Tells why a filter means nothing. `tracing` takes a misspelt level for a target, and would then
+/// Why a filter means nothing. `tracing` takes a misspelt level for a target, and would then
 /// log nothing at all.
 fn filter_problem(filter: &str) -> Option<String> {
     let words: Vec<&str> = filter.split(',').map(str::trim).collect();

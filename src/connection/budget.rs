@@ -48,12 +48,12 @@ impl MemoryBudget {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// Tells whether nothing more should be taken in.
+    /// Returns whether nothing more should be taken in.
     pub(crate) fn is_exhausted(&self) -> bool {
         self.used() >= self.limit
     }
 
-    /// Tells whether it is used up but for a part that a message may not fit into.
+    /// Returns whether it is used up but for a part that a message may not fit into.
     pub(crate) fn is_nearly_exhausted(&self) -> bool {
         self.used() >= self.limit / 8 * 7
     }
@@ -84,7 +84,7 @@ impl MemoryBudget {
             self.note_peak(after);
         } else {
             self.release(bytes);
-            // What is larger than the rest of a budget that is hardly used frees nobody's memory.
+            // What is larger than the rest of a budget that is hardly used frees no memory.
             if self.is_nearly_exhausted() {
                 self.press();
             }

@@ -12,7 +12,7 @@
 //!
 //! # Why no frame follows our Close (RFC 6455 section 5.5.1)
 //!
-//! The lock of the outbox decides it, whoever closes and whenever the decider learns of it. Under that
+//! The lock of the outbox decides it, for every way to close and however late the decider learns. Under that
 //! lock [`Outbox::close`] and [`Outbox::close_decided`] append our Close as the last item and shut the
 //! gate in one step; each message is pushed under the same lock, behind a look at the gate; Pings and
 //! Pongs are placed before the Close, or never; only the mover writes while anything waits, in order.

@@ -37,7 +37,7 @@ impl Counters {
         self.discarded.fetch_add(messages, Ordering::Relaxed);
     }
 
-    /// Takes note of data at this time since the opening.
+    /// Records data at this time since the opening.
     pub(crate) fn active(&self, since_open: Duration) {
         self.active.store(millis(since_open) + 1, Ordering::Relaxed);
     }

@@ -58,7 +58,7 @@ impl Connection {
         self.end.waiters.notify_waiters();
     }
 
-    /// Tells whether the connection is over, though its ending may not be recorded yet.
+    /// Returns whether the connection is over, though its ending may not be recorded yet.
     pub(super) fn has_ended(&self) -> bool {
         self.end.recorded.get().is_some() || self.end.lock_dropped().is_some()
     }

@@ -27,7 +27,7 @@ pub struct ConnectionHandle {
 /// How often a message that waits for memory looks whether there is some.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
-/// Tells why a message was not sent.
+/// Why a message was not sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendError {
@@ -91,7 +91,7 @@ impl ConnectionHandle {
         self.connection.state()
     }
 
-    /// Returns how the connection fares: counters, queue and state, at one moment.
+    /// Returns a snapshot of the connection: counters, queue and state.
     pub fn status(&self) -> ConnectionStatus {
         self.connection.status()
     }
@@ -160,7 +160,7 @@ impl ConnectionHandle {
         }
     }
 
-    /// Sends a message of whoever keeps the connection, waiting for room, also where only the two ends
+    /// Sends a message of the owner of the connection, waiting for room, also where only the two ends
     /// of a relay may send.
     ///
     /// # Errors
@@ -172,8 +172,8 @@ impl ConnectionHandle {
         self.push_with(|outbox| outbox.try_push_kept(message, now())).await
     }
 
-    /// Sends a message of whoever keeps the connection if the outbox has room, also where only the
-    /// two ends of a relay may send; tells whether it had.
+    /// Sends a message of the owner of the connection if the outbox has room, also where only the
+    /// two ends of a relay may send; returns whether it had.
     pub(crate) fn try_send_kept(&self, message: &Message) -> bool {
         let taken = self.connection.outbox.try_push_kept(message, now()).is_ok();
         if taken {
@@ -264,7 +264,7 @@ impl ConnectionHandle {
         self.connection.close(CloseRequest { frame, cause, by, limit: None })
     }
 
-    /// Tells whether something waits on this end, so that reading may have paused for its sake.
+    /// Returns whether something waits on this end, so that reading may have paused for its sake.
     pub(crate) fn has_backlog(&self) -> bool {
         // What a leg of a relay sends has nothing to do with what it reads.
         let echoes = self.connection.relay_peer.get().is_none() && self.queued_bytes() > 0;

@@ -68,13 +68,13 @@ impl Inbox {
         Self { queue: Mutex::default(), limit, budget }
     }
 
-    /// Tells whether a message may be put in; an empty inbox always has room for one.
+    /// Returns whether a message may be put in; an empty inbox always has room for one.
     pub(crate) fn has_room(&self) -> bool {
         let queue = self.lock();
         queue.bytes < self.limit
     }
 
-    /// Puts in what came; gives it back if nobody will take it.
+    /// Puts in what came; gives it back if no receiver is left.
     pub(crate) fn push(&self, incoming: Incoming) -> Result<(), Incoming> {
         let waker = {
             let mut queue = self.lock();
@@ -140,7 +140,7 @@ impl Inbox {
         self.lock().bytes
     }
 
-    /// Tells whether everything was taken.
+    /// Returns whether everything was taken.
     pub(crate) fn is_empty(&self) -> bool {
         self.lock().items.is_empty()
     }

@@ -89,7 +89,7 @@ impl Outbox {
     /// Like [`Outbox::try_push`], but where nothing waits, `write` may take the message right away;
     /// tells whether it took all of it.
     ///
-    /// It writes under the lock: nobody else writes while nothing waits, so frames stay in order.
+    /// It writes under the lock: no other task writes while nothing waits, so frames stay in order.
     pub(crate) fn try_push_writing(
         &self,
         prepared: &Prepared,
@@ -206,13 +206,13 @@ impl Outbox {
         self.room.notify_waiters();
     }
 
-    /// Tells whether messages are accepted.
+    /// Returns whether messages are accepted.
     #[cfg(test)]
     pub(crate) fn is_open(&self) -> bool {
         self.lock().gate() == Gate::Open
     }
 
-    /// Tells whether a close was accepted, or is about to be.
+    /// Returns whether a close was accepted, or is about to be.
     pub(crate) fn has_close(&self) -> bool {
         match self.lock().gate() {
             Gate::Refusing | Gate::CloseQueued => true,
@@ -220,7 +220,7 @@ impl Outbox {
         }
     }
 
-    /// Tells whether a message need not wait: it would find room, or be refused at once.
+    /// Returns whether a message need not wait: it would find room, or be refused at once.
     pub(crate) fn has_room(&self) -> bool {
         let queue = self.lock();
         queue.gate() != Gate::Open || queue.memory() < self.limit
@@ -306,7 +306,7 @@ impl Outbox {
         written.map(|written| Some(written.map(|_| left)))
     }
 
-    /// Tells whether nothing waits to be written.
+    /// Returns whether nothing waits to be written.
     pub(crate) fn is_empty(&self) -> bool {
         self.lock().is_empty()
     }

@@ -24,7 +24,7 @@ pub(crate) struct OwnWaits {
 }
 
 impl OwnWaits {
-    /// Takes note of the task that a handler runs on: the one that calls this.
+    /// Records the task that a handler runs on: the one that calls this.
     pub(crate) fn run_here(&self) {
         if let Some(task) = try_id() {
             let _ = self.task.set(task);
@@ -40,7 +40,7 @@ impl OwnWaits {
         })
     }
 
-    /// Tells whether the handler waits for the ending, so that the ending must not wait for it.
+    /// Returns whether the handler waits for the ending, so that the ending must not wait for it.
     pub(crate) fn are_under_way(&self) -> bool {
         self.waits.load(Ordering::Acquire) > 0
     }

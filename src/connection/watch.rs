@@ -74,7 +74,7 @@ impl Watch {
         TextMatcher::new(contained, replies.iter().map(|(when, _)| when.as_str()))
     }
 
-    /// Takes note of what was in a message that passed, and returns what it is to be answered.
+    /// Records what was in a message that passed, and returns what it is to be answered.
     pub(crate) fn note(&self, matches: Matches) -> Option<&Message> {
         let has = |at: usize| matches.checked_shr(at as u32).is_some_and(|bits| bits & 1 == 1);
         let Sought { waits, ready_on, replies } = &self.sought;
@@ -89,7 +89,7 @@ impl Watch {
         self.answer((0..replies.len()).find(|at| has(first + at)).and_then(|at| replies.get(at)))
     }
 
-    /// Tells whether there is nothing left to look for.
+    /// Returns whether there is nothing left to look for.
     pub(crate) fn is_done(&self) -> bool {
         self.sought.replies.is_empty()
             && self.has_met(self.sought.waits.len())

@@ -212,7 +212,7 @@ impl Draining<'_> {
         if self.is_of_all() {
             // After the deadline, attempts that have not opened are not waited for.
             return match self.is_over {
-                false => self.node.nobody_left().await,
+                false => self.node.none_left().await,
                 true => self.node.publisher.none_open().await,
             };
         }

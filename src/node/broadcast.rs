@@ -54,7 +54,7 @@ struct Work {
     message: Prepared,
     now: Instant,
     matched: usize,
-    /// Whom nobody has taken yet.
+    /// The connections that no thread has taken yet.
     left: Mutex<vec::IntoIter<Arc<Connection>>>,
     done: Mutex<Done>,
     all_done: Condvar,
@@ -148,7 +148,7 @@ mod tests {
     use crate::settings::ConnectionSettings;
     use crate::vocabulary::{ConnectionId, Direction, Origin, Role};
 
-    /// Connections that nobody moves: what is sent to them stays queued.
+    /// Connections without a mover: what is sent to them stays queued.
     fn connections(count: usize) -> Vec<Arc<Connection>> {
         let budget = Arc::new(MemoryBudget::new(1 << 30));
         let connection = || {
@@ -185,7 +185,7 @@ mod tests {
             assert!(open.iter().all(|connection| queued(connection) == round * "..news".len()));
         }
         assert!(closing.iter().all(|connection| queued(connection) == 0));
-        // What came too late to help holds nobody.
+        // A thread that came too late to help holds no connection.
         assert!(all.iter().all(|connection| Arc::strong_count(connection) == 1));
     }
 

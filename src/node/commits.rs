@@ -119,7 +119,7 @@ impl Publisher {
         // A flood of attempts that are only counted must not push events out of slow readers' queues.
         if published.record != Record::Counted {
             *last = published.record.sequence().or(*last);
-            // Without readers there is nobody to tell.
+            // There may be no readers.
             let _ = self.lock_events().as_ref().map(|events| events.send(published));
         }
     }
@@ -160,7 +160,7 @@ impl Publisher {
     pub(crate) async fn none_open(&self) {
         loop {
             let empty = self.empty.notified();
-            if self.nobody_is_left() {
+            if self.is_quiescent() {
                 return;
             }
             empty.await;
@@ -178,7 +178,7 @@ impl Publisher {
         }
     }
 
-    fn nobody_is_left(&self) -> bool {
+    fn is_quiescent(&self) -> bool {
         // The registry first: what is removed from it was counted as leaving before.
         self.registry.is_empty() && self.leaving.load(Ordering::SeqCst) == 0
     }
@@ -220,12 +220,12 @@ impl Committed for Publisher {
         let Some(ending) = ended else {
             self.notify(Published { event: entry.into(), record });
             if let Some(awaited) = awaited {
-                // Whoever waited may have gone.
+                // The waiter may have been dropped.
                 let _ = awaited.send(());
             }
             return;
         };
-        // Counted until it is told: a stop that finds nobody left must not overtake its last event.
+        // Counted until it is told: a stop that finds no connection left must not overtake its last event.
         let _leaving = Leaving::new(self);
         let removed = self.registry.remove(&ending);
         self.notify(Published { event: entry.into(), record });

@@ -61,7 +61,7 @@ struct Line {
 }
 
 impl CensusUnderWay {
-    /// Tells whether it would miss a connection that leaves now.
+    /// Returns whether it would miss a connection that leaves now.
     pub(crate) fn misses(&self, number: u64, counted_in: u64) -> bool {
         number <= self.opened && counted_in != self.number
     }
@@ -84,7 +84,7 @@ impl ConnectionCounts {
         *self.lines[number.0].ended.entry(Verdict { kind, fault, cause }).or_default() += 1;
     }
 
-    /// Starts a census: all lines, in the order of their numbers, with nobody open yet.
+    /// Starts a census: all lines, in the order of their numbers, with no connection counted yet.
     pub(crate) fn take_census(&self) -> Census {
         let lines = self.lines.iter().map(|line| CensusLine {
             direction: line.direction,

@@ -12,7 +12,7 @@ use crate::vocabulary::{Ending, Event, Published, Record};
 /// How many endings a reader may be behind, unless something else is said.
 pub(crate) const BACKLOG: usize = 65_536;
 
-/// Tells that a reader of endings was too slow, or that attempts were only counted.
+/// A gap: the reader of endings was too slow, or attempts were only counted.
 ///
 /// What the ledger keeps is complete but for the attempts that it only counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -99,7 +99,7 @@ impl EndingReaders {
     }
 }
 
-/// Nobody is left who could tell of endings.
+/// The source of endings is gone.
 impl Drop for EndingReaders {
     fn drop(&mut self) {
         self.close();

@@ -4,7 +4,7 @@ use crate::vocabulary::Outcome;
 
 /// A connection's share of an application. It counts as a connection there until it is dropped.
 pub(crate) trait Lease: Send + Sync {
-    /// Tells whether the application is being drained.
+    /// Returns whether the application is being drained.
     fn drains(&self) -> bool;
 
     /// Reports how the connection ended.

@@ -1,5 +1,5 @@
 //! Tells the observer of events, on a thread of its own: an observer that is slow or blocks for
-//! good delays no ending and nobody else.
+//! good delays no ending and no other reader.
 
 use std::collections::VecDeque;
 use std::io;

@@ -76,7 +76,7 @@ impl PlainClients {
         }
     }
 
-    /// Takes a place for a client. Where there is none, one that has no request under way makes way.
+    /// Takes a slot for a client. If none is free, an idle client is closed for it.
     ///
     /// # Errors
     /// There are too many, and each is served.

@@ -16,7 +16,7 @@ use crate::connection::held::Held;
 use crate::vocabulary::{BuildIdHasher, Census, CloseState, ConnectionId, Ending};
 
 /// Into how many parts the connections are split, each under a lock of its own. A census reads one
-/// part at a time: with 20,000 connections nobody waits for more than about 300 of them.
+/// part at a time: with 20,000 connections a caller waits for at most about 300 of them.
 const PARTS: usize = 64;
 
 /// The open connections, by id.
@@ -67,7 +67,7 @@ pub struct Accounting {
 }
 
 impl Accounting {
-    /// Tells whether the books balance.
+    /// Returns whether the counts balance.
     pub fn balances(&self) -> bool {
         self.opened == self.open + self.ended
     }
@@ -90,7 +90,7 @@ impl Registry {
         slot: Option<ConnectionSlot>,
         lease: Option<Box<dyn Lease>>,
     ) {
-        // The books and the map change together, so that nobody ever sees one without the other.
+        // Counts and map change under one lock, so that no reader sees one without the other.
         let mut counts = self.lock();
         let line = counts.open(&connection.origin);
         let (number, counted_in) = (counts.opened, AtomicU64::new(0));
@@ -132,7 +132,7 @@ impl Registry {
 
     /// Returns all connections that are open now, the oldest first.
     ///
-    /// Neighbours in age are neighbours in memory, ours and the kernel's: whoever does something
+    /// Neighbours in age are neighbours in memory, ours and the kernel's: a caller that does something
     /// with each is faster in this order than in the map's.
     pub(crate) fn oldest_first(&self) -> Vec<Arc<Connection>> {
         let mut all: Vec<_> = self

@@ -36,14 +36,14 @@ pub(crate) async fn relieve(budget: Arc<MemoryBudget>, registry: Arc<Registry>) 
             tokio::time::sleep(if found { GRACE } else { NONE_TO_CHOOSE }).await;
         }
         budget.pressed.store(false, Ordering::SeqCst);
-        // Whoever used it up before that store has not pressed again.
+        // A charge that used the budget up before that store has not set the flag again.
         if budget.is_exhausted() {
             budget.press();
         }
     }
 }
 
-/// Lets the largest holders go until a quarter of the budget will be free; tells whether there were
+/// Lets the largest holders go until a quarter of the budget will be free; returns whether there were
 /// any, earlier ones that still have something included.
 fn choose(budget: &MemoryBudget, registry: &Registry) -> bool {
     let mut left = budget.used();

@@ -34,7 +34,7 @@ pub(crate) struct PendingSocket {
 }
 
 impl PendingSocket {
-    /// Takes note that its request is overdue.
+    /// Records that its request is overdue.
     pub(crate) fn overdue(&mut self) -> Result<(), NotAdmitted> {
         let Some(ip) = self.ip.filter(|_| !self.is_overdue) else { return Ok(()) };
         lock(&self.admission).begin_half_open(ip)?;

@@ -1,4 +1,4 @@
-//! The supervisor: the ractor actor that spawns an actor per connection and hears of every end.
+//! The supervisor: the ractor actor that spawns one actor per connection and handles every end.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -90,7 +90,7 @@ impl Actor for SupervisorActor {
             SupervisorMessage::Adopt(adoption, unclaimed, adopted) => {
                 unclaimed.claim();
                 let handle = supervising.adopt(*adoption, myself).await;
-                // Whoever asked may have gone; the connection is there all the same.
+                // The caller may have been dropped; the connection exists all the same.
                 let _ = adopted.send(handle);
             }
             SupervisorMessage::Dismiss(adoption, unclaimed, close) => {
@@ -168,7 +168,7 @@ impl Supervising {
         self.start(connection, start, myself).await
     }
 
-    /// Takes over both legs of a relay. Whatever becomes of one, the other hears of it.
+    /// Takes over both legs of a relay. The end of one is reported to the other.
     async fn adopt_pair(&mut self, pair: Pair, myself: ActorRef<SupervisorMessage>) {
         let Pair { client, application, losses, lease, injects, first, adopted } = pair;
         let make_leg = |leg: &Connection, other| {
@@ -198,7 +198,7 @@ impl Supervising {
             handle.close_with(close, Cause::Drain, None);
         }
         if let Some(adopted) = adopted {
-            // Whoever asked may have gone; the connection is there all the same.
+            // The caller may have been dropped; the connection exists all the same.
             let _ = adopted.send(handle);
         }
     }
@@ -296,7 +296,7 @@ impl Supervising {
     }
 }
 
-/// However the supervisor ends, ractor kills its children, and nobody is left to hear of it.
+/// However the supervisor ends, ractor kills its children, and no actor is left to handle it.
 impl Drop for Supervising {
     fn drop(&mut self) {
         if !self.stopping {

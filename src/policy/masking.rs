@@ -217,7 +217,7 @@ impl Recorded {
     }
 }
 
-/// Tells whether a character would do something to a terminal or a log viewer: controls, line
+/// Returns whether a character would do something to a terminal or a log viewer: controls, line
 /// separators, marks that change the direction of what follows, and some that are not seen at all.
 pub fn is_unprintable(c: char) -> bool {
     c.is_control()

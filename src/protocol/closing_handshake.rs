@@ -102,7 +102,7 @@ impl ClosingHandshake {
         self.evidence.cause()
     }
 
-    /// Tells whether the connection has ended.
+    /// Returns whether the connection has ended.
     pub fn is_ended(&self) -> bool {
         matches!(self.phase, Phase::Ended { .. })
     }
@@ -183,7 +183,7 @@ impl ClosingHandshake {
         }
     }
 
-    /// Takes note that time has passed; does nothing before [`ClosingHandshake::poll_deadline`].
+    /// Handles the passing of time; does nothing before [`ClosingHandshake::poll_deadline`].
     pub fn handle_deadline(&mut self, now: Instant, actions: &mut Vec<Action>) {
         if self.poll_deadline().is_none_or(|deadline| now < deadline) {
             return;

@@ -127,7 +127,7 @@ pub struct Limits {
     /// beyond that, and while it is used up, new ones get 503.
     pub memory: MemoryLimit,
     /// Bounds the messages received per second on one connection. A fragment, a Ping, and a Pong
-    /// that nobody asked for count as messages.
+    /// that were not asked for count as messages.
     ///
     /// Unit: messages per second; 0 = no limit. Default: 0. Cost: one counter per connection; a
     /// peer that exceeds it is closed with 1013 and cause `rate_limited`.

@@ -41,7 +41,7 @@ pub struct RelayBackend {
     pub eject_for: Duration,
     /// Asks each application at this path (GET) whether it is well: any 2xx is yes.
     ///
-    /// Unit: path. Default: none, nobody asks. Cost: a request per application and `health_interval`.
+    /// Unit: path. Default: none, no probe. Cost: a request per application and `health_interval`.
     pub health_path: Option<HealthPath>,
     /// Sets how often it is asked.
     ///
@@ -259,7 +259,7 @@ impl<'de> Deserialize<'de> for HealthPath {
     }
 }
 
-/// Tells that a text is no path.
+/// A text that is not a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("this is no path: write \"/healthz\"")]
 pub struct InvalidHealthPath;
@@ -275,7 +275,7 @@ impl UpstreamUrl {
     }
 }
 
-/// Tells why a text is no URL of an application. It is not repeated: it may hold a secret.
+/// Why a text is no URL of an application. It is not repeated: it may hold a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidUpstream {

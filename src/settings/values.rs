@@ -12,7 +12,7 @@ use crate::vocabulary::{
     CloseCode, CloseReason, IllegalClose, InvalidListenAddress, ListenAddress, Secret,
 };
 
-/// Tells why a text is not the value it should be, and what to write instead.
+/// Why a text is not the value it should be, and what to write instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidValue {

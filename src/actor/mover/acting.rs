@@ -16,7 +16,7 @@ use crate::transport::socket::Closed;
 use crate::vocabulary::Kind;
 
 impl Mover {
-    /// Executes what the closing handshake has asked for since the last round; tells whether the
+    /// Executes what the closing handshake has asked for since the last round; returns whether the
     /// transport was dropped.
     pub(super) fn execute_orders(&mut self, now: Instant) -> bool {
         let Orders { actions, deadline } = self.connection.take_orders();
@@ -108,7 +108,7 @@ impl Mover {
     }
 }
 
-/// Tells whether an ending of this kind leaves the handler time to take what came before it. A forced
+/// Returns whether an ending of this kind leaves the handler time to take what came before it. A forced
 /// end does not, and a handler that failed takes nothing.
 fn waits_for_handler(kind: Kind) -> bool {
     !matches!(kind, Kind::Aborted | Kind::DrainDeadline | Kind::BackendFailed)

@@ -38,7 +38,7 @@ impl Reading {
         self.pause.is_some()
     }
 
-    /// Tells whether messages are still taken.
+    /// Returns whether messages are still taken.
     pub(super) fn is_open(&self) -> bool {
         self.state == State::Open
     }
@@ -47,7 +47,7 @@ impl Reading {
         self.state == State::Ended
     }
 
-    /// Ends reading; tells whether it had not ended before.
+    /// Ends reading; returns whether it had not ended before.
     pub(super) fn end(&mut self) -> bool {
         self.pause = None;
         std::mem::replace(&mut self.state, State::Ended) != State::Ended
@@ -63,21 +63,21 @@ impl Reading {
         self.pause.map(|_| now + LOOK)
     }
 
-    /// Nobody could have seen for so long what the backend took.
+    /// The process was not running for this long, so progress of the backend could not be seen.
     pub(super) fn put_off(&mut self, missed: Duration) {
         if let Some(pause) = &mut self.pause {
             pause.since += missed;
         }
     }
 
-    /// Tells whether the peer has closed.
+    /// Returns whether the peer has closed.
     pub(super) fn is_ignoring(&self) -> bool {
         self.state == State::Ignoring
     }
 
     /// Tells for how long the backend has taken nothing, if that is too long.
     ///
-    /// With echo there is nobody who takes: it waits for the peer, and the write timeout does.
+    /// Echo has no backend that takes messages: it waits for the peer, which the write timeout bounds.
     pub(super) fn backend_stalled(
         &mut self,
         connection: &Connection,

@@ -24,7 +24,7 @@ use crate::vocabulary::{Cause, CloseCode, Limit, Message, ReceivedClose};
 const SIP: usize = 2048;
 
 impl Mover {
-    /// Reads what is there, once, and takes it apart; tells whether anything came.
+    /// Reads what is there, once, and takes it apart; returns whether anything came.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
         if self.reading.state == State::Ended || !self.may_read(now) {
             return false;
@@ -78,7 +78,7 @@ impl Mover {
         }
     }
 
-    /// Tells whether what is read would find room; if not, reading pauses, and the wait for a Pong
+    /// Returns whether what is read would find room; if not, reading pauses, and the wait for a Pong
     /// with it.
     fn may_read(&mut self, now: Instant) -> bool {
         let room = self.reading.state == State::Ignoring || self.has_room(now);
@@ -120,7 +120,7 @@ impl Mover {
         room && (!waits || self.holds_nothing())
     }
 
-    /// Tells whether reading goes on without room: what finds none is discarded.
+    /// Returns whether reading goes on without room: what finds none is discarded.
     fn must_read(&self, now: Instant) -> bool {
         self.writing.has_failed() || self.is_near_close_deadline(now)
     }
@@ -245,7 +245,7 @@ impl Mover {
         }
     }
 
-    /// Takes note of a data message that travelled, either way.
+    /// Records a data message that travelled, either way.
     pub(super) fn note_data(&mut self, now: Instant) {
         self.connection.counters.active(now.saturating_duration_since(self.connection.opened));
         if let Some(keepalive) = &mut self.keepalive {

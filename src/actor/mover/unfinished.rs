@@ -13,7 +13,7 @@ use crate::protocol::frame_scanner::Position;
 use crate::vocabulary::{Cause, CloseCode};
 
 impl Mover {
-    /// Takes note of what a read has left behind: its memory is charged, and its time runs.
+    /// Records what a read has left behind: its memory is charged, and its time runs.
     pub(super) fn note_unfinished(&mut self, now: Instant) {
         self.charge_input();
         let is_coming = match &self.driver {
@@ -66,7 +66,7 @@ impl Mover {
     }
 
     /// Looks whether the peer has ended its half while reading waits for memory: what it has sent is
-    /// in the kernel then, and is bounded. Tells whether that is news.
+    /// in the kernel then, and is bounded. Returns whether that is news.
     pub(super) fn notice_last_bytes(&mut self) -> bool {
         let waits = self.reading.is_paused() && self.connection.budget.is_exhausted();
         if !waits || self.last_bytes {

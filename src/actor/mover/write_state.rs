@@ -80,7 +80,8 @@ impl Writing {
         Some(self.failure()?.at + patience)
     }
 
-    /// Nobody could have seen for so long what the kernel took, or how the transport ended.
+    /// The process was not running for this long, so neither writes nor the end of the transport could be
+    /// seen.
     pub(super) fn put_off(&mut self, missed: Duration) {
         if let Some(since) = &mut self.stalled_since {
             *since += missed;
@@ -97,7 +98,7 @@ impl Writing {
     }
 
     /// Returns how many bytes the peer's kernel has acknowledged, of ours and of the `direct` ones
-    /// that others wrote; 0 where nobody knows.
+    /// that others wrote; 0 if unknown.
     pub(super) fn acked(&self, transport: &dyn Transport, direct: u64) -> u64 {
         transport
             .kernel()

@@ -15,7 +15,7 @@ use crate::protocol::closing_handshake::Input;
 use crate::transport::socket::Transport;
 
 impl Mover {
-    /// Writes what is queued, as far as the kernel takes it; tells whether it took any.
+    /// Writes what is queued, as far as the kernel takes it; returns whether it took any.
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
         let mut wrote = false;
         while let State::Open = self.writing.state {
@@ -106,7 +106,7 @@ impl Mover {
         }
     }
 
-    /// Tells whether everything that was queued has left, or cannot leave any more.
+    /// Returns whether everything that was queued has left, or cannot leave any more.
     pub(super) fn has_flushed(&self) -> bool {
         self.writing.unflushed.is_none()
             && (self.writing.has_failed() || self.connection.outbox.is_empty())

@@ -97,7 +97,7 @@ impl Item {
         matches!(self.carries, Carries::Data { .. })
     }
 
-    /// Tells whether a frame of our own may stand behind it.
+    /// Returns whether a frame of our own may stand behind it.
     pub(super) fn ends_frame(&self) -> bool {
         match &self.carries {
             Carries::Passed(passed) => passed.ends_frame,

@@ -4,7 +4,7 @@
 //! lands them: it says how many of them the transport took. In between they are in flight, and the
 //! transport may have any of them. An item of which a byte has left, or is in flight, is committed:
 //! it is not removed, and nothing is put before it. Only this module sees the deque, and every method
-//! that removes or inserts keeps behind that border, so whoever makes room meanwhile cannot touch
+//! that removes or inserts keeps behind that border, so a caller that makes room meanwhile cannot touch
 //! what is being written.
 
 use std::collections::VecDeque;
@@ -95,7 +95,7 @@ impl Line {
         self.items.iter().take(self.in_flight).skip(usize::from(self.begun > 0))
     }
 
-    /// Tells whether our Close, which is always the last, has begun to leave, or may have.
+    /// Returns whether our Close, which is always the last, has begun to leave, or may have.
     pub(super) fn has_committed_close(&self) -> bool {
         self.border() == self.items.len() && self.items.back().is_some_and(Item::is_close)
     }
@@ -190,7 +190,7 @@ impl Line {
         (filled > 0).then_some(Flight(Source::Scratch(filled)))
     }
 
-    /// Takes note that a flight is over, and that the transport took `taken` bytes of it. Call
+    /// Records that a flight is over, and that the transport took `taken` bytes of it. Call
     /// [`Line::pop_left`] for what left whole.
     pub(super) fn land(&mut self, flight: Flight, taken: usize) {
         drop(flight);
@@ -201,7 +201,7 @@ impl Line {
         }
     }
 
-    /// Takes note that a flight is over and that the transport may have its bytes all the same: they
+    /// Records that a flight is over and that the transport may have its bytes all the same: they
     /// stay committed, and the next flight begins with them.
     pub(super) fn hold(&mut self, flight: Flight) {
         drop(flight);

@@ -71,7 +71,7 @@ impl Outbox {
         self.budget.charge((queue.memory() - before) as u64);
     }
 
-    /// Takes a message of whoever keeps the connection, if there is room: also where others may not
+    /// Takes a message of the owner of the connection, if there is room: also where others may not
     /// send.
     pub(crate) fn try_push_kept(&self, message: &Message, now: Instant) -> Result<(), Refused> {
         let queue = self.lock();
@@ -97,7 +97,7 @@ impl Outbox {
         Ok(passed)
     }
 
-    /// Tells whether what is read for this leg would find room, or need none because nobody takes
+    /// Returns whether what is read for this leg would find room, or need none because nobody takes
     /// it; if not, room will be told of.
     pub(crate) fn has_room_to_pass(&self) -> bool {
         let mut queue = self.lock();
@@ -108,7 +108,7 @@ impl Outbox {
         !full
     }
 
-    /// Takes nothing more of the other leg; tells whether that leaves a frame cut in half. What
+    /// Takes nothing more of the other leg; returns whether that leaves a frame cut in half. What
     /// waited for the end of a message that never comes is dropped and counted.
     pub(crate) fn end_passing(&self) -> bool {
         let mut queue = self.lock();
@@ -123,7 +123,7 @@ impl Outbox {
         }
     }
 
-    /// Tells whether our Close waits for the rest of a frame or message, and for nothing else.
+    /// Returns whether our Close waits for the rest of a frame or message, and for nothing else.
     pub(crate) fn awaits_frame_end(&self) -> bool {
         let queue = self.lock();
         queue.line.is_empty() && queue.holds_close()
@@ -211,7 +211,7 @@ impl Queue {
         PassedOn { left, queued: queued || controls, refused: 0 }
     }
 
-    /// Tells whether what is passed on is taken: also the rest of what a Close waits for, or is
+    /// Returns whether what is passed on is taken: also the rest of what a Close waits for, or is
     /// about to.
     fn takes_passed(&self) -> bool {
         match (&self.passing, self.gate()) {
@@ -222,7 +222,7 @@ impl Queue {
         }
     }
 
-    /// Tells why a message of our own cannot be taken, if it cannot.
+    /// Why a message of our own cannot be taken, if it cannot.
     pub(super) fn refuses_own(&self) -> Option<Refused> {
         match self.passing.as_deref()? {
             // It would wait for what never comes.
@@ -244,24 +244,24 @@ impl Queue {
         }
     }
 
-    /// Tells whether a Close waits for the end of a frame or message.
+    /// Returns whether a Close waits for the end of a frame or message.
     pub(super) fn holds_close(&self) -> bool {
         self.passing.as_ref().is_some_and(|passing| passing.close.is_some())
     }
 
-    /// Tells whether what has left last did not end its frame.
+    /// Returns whether what has left last did not end its frame.
     pub(super) fn is_mid_frame(&self) -> bool {
         self.passing.as_ref().is_some_and(|passing| passing.head_cut)
     }
 
-    /// Takes note that a piece has left whole.
+    /// Records that a piece has left whole.
     pub(super) fn settle_passed(&mut self, passed: &Passed) {
         if let Some(passing) = &mut self.passing {
             passing.head_cut = !passed.ends_frame;
         }
     }
 
-    /// Tells whether somebody who waits for room has it now.
+    /// Returns whether somebody who waits for room has it now.
     pub(super) fn makes_room(&mut self, limit: usize) -> bool {
         let memory = self.memory() - self.own_memory();
         self.passing

@@ -3,7 +3,7 @@
 use crate::protocol::frame_encoder::{EncodedHeader, Opcode};
 use crate::vocabulary::Message;
 
-/// Frames up to this size are written by whoever broadcasts them; larger ones would keep it, and the
+/// Frames up to this size are written by the broadcasting thread; larger ones would keep it, and the
 /// outbox locked, for too long. Bytes.
 const WRITE_UP_TO: usize = 64 * 1024;
 

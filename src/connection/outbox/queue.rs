@@ -153,7 +153,7 @@ impl Queue {
     }
 
     /// Writes a message right away if nothing waits before it and it is small enough; what `write`
-    /// did not take is queued. Tells whether all of it left.
+    /// did not take is queued. Returns whether all of it left.
     pub(super) fn push_writing(
         &mut self,
         prepared: &Prepared,
@@ -254,12 +254,12 @@ impl Queue {
         self.line.gather(scratch)
     }
 
-    /// Takes note that a flight is over and that the transport may have its bytes all the same.
+    /// Records that a flight is over and that the transport may have its bytes all the same.
     pub(super) fn hold(&mut self, flight: Flight) {
         self.line.hold(flight);
     }
 
-    /// Takes note that the transport took `taken` bytes of a flight; returns what left whole, and
+    /// Records that the transport took `taken` bytes of a flight; returns what left whole, and
     /// what that frees.
     pub(super) fn land(&mut self, flight: Flight, taken: usize) -> (Left, Freed) {
         let mut left = Left { bytes: taken, ..Left::default() };
@@ -291,7 +291,7 @@ impl Queue {
         (left, self.free(freed))
     }
 
-    /// Tells whether nothing waits to be written.
+    /// Returns whether nothing waits to be written.
     pub(super) fn is_empty(&self) -> bool {
         let silent = self.ping.is_none() && self.pongs.is_empty();
         self.line.is_empty() && (silent || self.close_has_begun() || self.is_mid_frame())

@@ -84,7 +84,7 @@ impl Evidence {
         matches!(self.ours, OurClose::Left(..))
     }
 
-    /// Tells whether there is a Close of ours already, in the outbox or beyond.
+    /// Returns whether there is a Close of ours already, in the outbox or beyond.
     pub(super) fn has_our_close(&self) -> bool {
         match self.ours {
             OurClose::None => false,
@@ -102,7 +102,7 @@ impl Evidence {
         self.half_end
     }
 
-    /// Tells whether the kind is fixed: by a trigger, or because both Closes are through.
+    /// Returns whether the kind is fixed: by a trigger, or because both Closes are through.
     pub(super) fn is_decided(&self) -> bool {
         self.trigger.is_some() || self.state() == CloseState::Closed
     }
@@ -113,12 +113,12 @@ impl Evidence {
         Some((trigger.kind, &trigger.what, trigger.limit.as_ref()))
     }
 
-    /// Tells whether the peer was given up because it did not answer a Ping.
+    /// Returns whether the peer was given up because it did not answer a Ping.
     pub(super) fn is_silent(&self) -> bool {
         self.trigger.as_ref().is_some_and(|trigger| trigger.kind == Kind::PongTimeout)
     }
 
-    /// Keeps the first reason for this end to act; tells whether this was it.
+    /// Keeps the first reason for this end to act; returns whether this was it.
     pub(super) fn note_cause(&mut self, cause: Cause) -> bool {
         let first = self.cause == Cause::None;
         if first {
@@ -161,12 +161,12 @@ impl Evidence {
         }
     }
 
-    /// Takes note of a Close that we decided on.
+    /// Records a Close that we decided on.
     pub(super) fn close_decided(&mut self, frame: CloseFrame) {
         self.ours = OurClose::Decided(frame);
     }
 
-    /// Takes note of an accepted close; tells whether its frame is the one that goes.
+    /// Records an accepted close; returns whether its frame is the one that goes.
     pub(super) fn close_accepted(&mut self, frame: CloseFrame) -> bool {
         match self.ours {
             OurClose::None | OurClose::Decided(_) => {
@@ -178,7 +178,7 @@ impl Evidence {
         }
     }
 
-    /// Takes note that our Close has left; tells whether there was one to leave.
+    /// Records that our Close has left; returns whether there was one to leave.
     pub(super) fn close_flushed(&mut self, now: Instant) -> bool {
         match std::mem::replace(&mut self.ours, OurClose::None) {
             OurClose::Decided(frame) | OurClose::Accepted(frame) => {
@@ -193,7 +193,7 @@ impl Evidence {
         }
     }
 
-    /// Takes note of the peer's Close; tells whether it is the first.
+    /// Records the peer's Close; returns whether it is the first.
     pub(super) fn peer_closed(&mut self, close: ReceivedClose, now: Instant) -> bool {
         if self.theirs.is_some() {
             return false;
@@ -203,7 +203,7 @@ impl Evidence {
         true
     }
 
-    /// Takes note that the peer has ended its half of the transport.
+    /// Records that the peer has ended its half of the transport.
     pub(super) fn peer_half_ended(&mut self, end: TransportEnd) {
         self.half_end.get_or_insert(end);
     }
@@ -260,7 +260,7 @@ impl Evidence {
         };
         classification::judge(&mut outcome, direction(role));
         if self.relay_lost && outcome.kind == Kind::Aborted {
-            // Whatever this end was doing, nobody here wanted it dropped.
+            // Whatever this end was doing, this end did not want it dropped.
             outcome.fault = Fault::None;
         }
         outcome

@@ -45,7 +45,7 @@ pub enum Found {
 }
 
 impl Found {
-    /// Tells whether a message ends here: with its last payload, or with a header if the last
+    /// Returns whether a message ends here: with its last payload, or with a header if the last
     /// frame has no payload.
     #[inline]
     pub fn ends_message(&self) -> bool {

@@ -36,7 +36,7 @@ impl Mover {
         taken
     }
 
-    /// Takes note of texts that somebody looks for in what passes.
+    /// Looks for the watched texts in what passes.
     fn note_matches(&self, leg: &mut Leg, now: Instant) {
         for matches in leg.passage.take_matches() {
             let Some(watch) = self.connection.watch() else { return };
@@ -49,7 +49,7 @@ impl Mover {
         }
     }
 
-    /// Tells whether what passes finds room: at the other leg, and in the memory of all.
+    /// Returns whether what passes finds room: at the other leg, and in the memory of all.
     fn has_room_to_pass(&self, leg: &Leg) -> bool {
         let outbox = &leg.link.other.outbox;
         outbox.has_room_to_pass() && (!self.connection.budget.is_exhausted() || outbox.is_empty())

@@ -23,7 +23,7 @@ impl Queue {
         }
     }
 
-    /// Tells whether a message of our own would have to wait for the end of another.
+    /// Returns whether a message of our own would have to wait for the end of another.
     pub(in crate::connection::outbox) fn is_mid_message(&self) -> bool {
         self.passing.as_ref().is_some_and(|passing| passing.unfinished.is_some())
     }

@@ -73,7 +73,7 @@ impl World {
         self.outbox.close.clone().zip(self.outbox.left)
     }
 
-    /// Tells whether there is a Close of ours, queued or gone.
+    /// Returns whether there is a Close of ours, queued or gone.
     pub(super) fn has_close(&self) -> bool {
         self.outbox.close.is_some()
     }
