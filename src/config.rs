@@ -26,4 +26,4 @@ pub use loading::{Loaded, Sources, load, load_all};
 pub use reserved::{Auth, RouteAuth, Tls};
 pub use routing::{Listener, Route};
 pub use schema::{Config, Health, Log, LogFormat, Node};
-pub use validation::Violation;
+pub use validation::{Violation, parse_filter};

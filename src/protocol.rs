@@ -8,6 +8,7 @@ pub mod classification;
 pub mod closing_handshake;
 pub mod frame_encoder;
 pub mod frame_scanner;
+pub mod header_names;
 pub mod keepalive;
 pub mod passage;
 pub mod request_framing;

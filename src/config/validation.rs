@@ -46,19 +46,24 @@ fn check(config: &Config, found: &mut Findings) {
             Violation::SpreadAboveWithin { spread, within }
         });
     }
-    if let Some(why) = filter_problem(&config.log.filter) {
+    if let Err(why) = parse_filter(&config.log.filter) {
         found.add(["log.filter"], Violation::LogFilter { why });
     }
 }
 
-/// Why a filter means nothing. `tracing` takes a misspelt level for a target, and would then
-/// log nothing at all.
-fn filter_problem(filter: &str) -> Option<String> {
+/// Reads a filter of the log such as `info,ractor=off`.
+///
+/// A word that is not a level is refused, though `tracing` would take it for a target, because a
+/// misspelt level would silence everything.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn parse_filter(filter: &str) -> Result<EnvFilter, String> {
     let words: Vec<&str> = filter.split(',').map(str::trim).collect();
     let is_level = |word: &str| !word.is_empty() && word.parse::<LevelFilter>().is_ok();
     match words.iter().find(|word| !is_level(word) && !word.contains(['=', '['])) {
-        Some(word) => Some(format!("{word:?} is neither a level nor target=level")),
-        None => EnvFilter::builder().parse(words.join(",")).err().map(|error| error.to_string()),
+        Some(word) => Err(format!("{word:?} is neither a level nor target=level")),
+        None => EnvFilter::builder().parse(words.join(",")).map_err(|error| error.to_string()),
     }
 }
 

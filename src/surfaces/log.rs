@@ -109,21 +109,11 @@ pub fn install(format: Format, filter: &str) -> Result<(EndingLog, Lines), LogEr
 
 /// Reads a filter such as `info,ractor=off`.
 ///
-/// A word that is not a level is refused, though `tracing` would take it for a target, because a
-/// misspelt level would silence everything.
-///
 /// # Errors
 /// [`LogError::Filter`].
 pub fn parse_filter(filter: &str) -> Result<EnvFilter, LogError> {
-    let refuse = |problem: String| LogError::Filter { filter: filter.to_owned(), problem };
-    let words: Vec<&str> = filter.split(',').map(str::trim).collect();
-    for word in &words {
-        let is_level = !word.is_empty() && word.parse::<LevelFilter>().is_ok();
-        if !is_level && !word.contains(['=', '[']) {
-            return Err(refuse(format!("{word:?} is neither a level nor target=level")));
-        }
-    }
-    EnvFilter::builder().parse(words.join(",")).map_err(|error| refuse(error.to_string()))
+    let refuse = |problem| LogError::Filter { filter: filter.to_owned(), problem };
+    crate::config::parse_filter(filter).map_err(refuse)
 }
 
 /// The one place that logs endings.

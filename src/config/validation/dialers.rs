@@ -6,14 +6,9 @@ use http::Uri;
 
 use super::super::schema::Config;
 use super::findings::{Findings, Violation};
-use super::shared::{
-    check_name, check_names, check_relay, check_settings, check_subprotocols, is_token,
-};
+use super::shared::{check_name, check_names, check_relay, check_settings, check_subprotocols};
+use crate::protocol::header_names::{is_reserved, is_token};
 use crate::settings::{Dialer, DialerBackend, OpeningStep, Reconnect};
-
-/// Header lines that only the opening handshake itself may write.
-const RESERVED: [&str; 6] =
-    ["host", "upgrade", "connection", "content-length", "transfer-encoding", "sec-websocket-"];
 
 /// How many texts `on_open` may wait for, and `reply` may answer: each is looked for in each message.
 const MOST_WAITS: usize = 32;
@@ -63,11 +58,7 @@ fn check_dialer(prefix: &str, dialer: &Dialer, found: &mut Findings) {
         || Violation::CredentialsWithoutProxy,
     );
     for name in dialer.headers.keys() {
-        let lower = name.to_ascii_lowercase();
-        let reserved = RESERVED
-            .iter()
-            .any(|word| lower == *word || word.ends_with('-') && lower.starts_with(word));
-        found.ensure(is_token(name) && !reserved, key(&format!("headers.{name}")), || {
+        found.ensure(is_token(name) && !is_reserved(name), key(&format!("headers.{name}")), || {
             Violation::Header(name.clone())
         });
     }

@@ -1,6 +1,7 @@
 //! Checks that routes and dialers share.
 
 use super::findings::{Findings, Violation};
+use crate::protocol::header_names::is_token;
 use crate::settings::ConnectionSettings;
 use crate::settings::Limits;
 use crate::settings::RelayBackend;
@@ -102,10 +103,4 @@ pub(super) fn check_name(key: &str, name: &str, found: &mut Findings) {
     let printable = !name.contains(|c: char| c.is_whitespace() || c.is_control());
     let fits = (1..=64).contains(&name.chars().count());
     found.ensure(printable && fits, [key], || Violation::Name(name.to_owned()));
-}
-
-/// Returns whether `text` is a token of HTTP (RFC 9110 section 5.6.2).
-pub(super) fn is_token(text: &str) -> bool {
-    !text.is_empty()
-        && text.bytes().all(|c| c.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&c))
 }

@@ -17,10 +17,11 @@ use tokio::time::{Instant, timeout_at};
 use super::answer::retry_after;
 use super::answer_body::{AnswerBody, Driver};
 use super::discard_writes::{DiscardWrites, ReadEnd};
-use super::names::{ACCEPT, EXTENSIONS, KEY, PROTOCOL, Subprotocol, VERSION};
+use super::names::{ACCEPT, PROTOCOL, Subprotocol};
 use super::request::{extension_name, extensions, has_token, only};
 use super::unpinned;
 use crate::policy::masking::record_location;
+use crate::protocol::header_names::is_reserved;
 use crate::transport::handshake_key::{derive_accept_key, generate_key};
 use crate::transport::socket::Transport;
 use crate::vocabulary::{OpenFailure, TransportEnd};
@@ -59,7 +60,7 @@ impl ClientRequest {
     ///
     /// One of them belongs to the handshake itself.
     pub fn with_headers(mut self, headers: HeaderMap) -> Result<Self, ReservedHeader> {
-        if let Some(name) = headers.keys().find(|name| is_reserved(name)) {
+        if let Some(name) = headers.keys().find(|name| is_reserved(name.as_str())) {
             return Err(ReservedHeader(name.clone()));
         }
         self.headers = headers;
@@ -400,22 +401,6 @@ fn too_slow(timeout: Duration) -> Box<FailedOpening> {
         transport_end: TransportEnd::Local,
         answer: None,
     })
-}
-
-fn is_reserved(name: &HeaderName) -> bool {
-    let reserved = [
-        header::HOST,
-        header::UPGRADE,
-        header::CONNECTION,
-        header::CONTENT_LENGTH,
-        header::TRANSFER_ENCODING,
-        KEY,
-        VERSION,
-        ACCEPT,
-        PROTOCOL,
-        EXTENSIONS,
-    ];
-    reserved.contains(name)
 }
 
 #[cfg(test)]

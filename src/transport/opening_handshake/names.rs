@@ -6,6 +6,7 @@ use std::str::FromStr;
 use http::HeaderName;
 
 use super::cut;
+use crate::protocol::header_names::is_token;
 
 pub(super) const KEY: HeaderName = HeaderName::from_static("sec-websocket-key");
 pub(super) const VERSION: HeaderName = HeaderName::from_static("sec-websocket-version");
@@ -34,7 +35,7 @@ impl FromStr for Subprotocol {
     type Err = InvalidSubprotocol;
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
-        if name.is_empty() || name.len() > super::RECORDED || !name.bytes().all(is_token_char) {
+        if name.len() > super::RECORDED || !is_token(name) {
             return Err(InvalidSubprotocol);
         }
         Ok(Self(name.to_owned()))
@@ -67,26 +68,4 @@ impl AcceptKey {
     pub fn as_str(&self) -> &str {
         &self.0
     }
-}
-
-/// RFC 9110 section 5.6.2.
-pub(super) const fn is_token_char(c: u8) -> bool {
-    c.is_ascii_alphanumeric()
-        || matches!(
-            c,
-            b'!' | b'#'
-                | b'$'
-                | b'%'
-                | b'&'
-                | b'\''
-                | b'*'
-                | b'+'
-                | b'-'
-                | b'.'
-                | b'^'
-                | b'_'
-                | b'`'
-                | b'|'
-                | b'~'
-        )
 }

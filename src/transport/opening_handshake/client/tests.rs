@@ -4,6 +4,7 @@ use super::super::answer::{Agreement, Refusal};
 use super::super::request::{check_upgrade, choose_subprotocol};
 use super::super::server::{HandshakeLimits, accept};
 use super::*;
+use crate::transport::opening_handshake::names::{EXTENSIONS, KEY};
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 
