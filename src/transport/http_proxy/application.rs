@@ -7,14 +7,12 @@ use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard};
-
 use futures_util::task::AtomicWaker;
 use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper::client::conn::TrySendError;
-use hyper::client::conn::http1;
+use hyper::client::conn::{TrySendError, http1};
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 
 use super::upload::Upload;
@@ -30,6 +28,9 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The most idle connections of one application.
 const MAX_IDLE: usize = 128;
+
+/// How often a connection and what it feeds are polled in turns before other tasks have theirs.
+const MAX_TURNS: usize = 8;
 
 /// A connection to an application that speaks HTTP/1.1.
 pub struct AppConnection {
@@ -86,7 +87,7 @@ impl AppConnection {
         self.rewake.begin(cx.waker());
         let waker = Waker::from(Arc::clone(&self.rewake));
         let mut inner = Context::from_waker(&waker);
-        loop {
+        for _ in 0..MAX_TURNS {
             self.rewake.forget();
             self.poll_driver(&mut inner);
             let polled = fed(&mut inner);
@@ -96,14 +97,15 @@ impl AppConnection {
                 return polled;
             }
             if !self.rewake.is_due() {
-                self.rewake.end();
-                // A wake-up between the last check and `end` did not reach the task.
-                if self.rewake.is_due() {
-                    self.rewake.task.wake();
-                }
-                return polled;
+                break;
             }
         }
+        self.rewake.end();
+        // It was woken in its last turn, or between that and `end`.
+        if self.rewake.is_due() {
+            self.rewake.task.wake();
+        }
+        Poll::Pending
     }
 
     /// Returns whether the connection has ended. Errors are returned by the response future.
@@ -187,7 +189,7 @@ impl ConnectionPool {
     /// Takes a connection that can carry a request.
     pub fn take(&self) -> Option<AppConnection> {
         loop {
-            let (since, mut connection) = self.lock().connections.pop()?;
+            let (since, mut connection) = self.idle.lock().connections.pop()?;
             if since.elapsed() < IDLE_TIMEOUT && connection.is_free() {
                 return Some(connection);
             }
@@ -200,7 +202,7 @@ impl ConnectionPool {
             return;
         }
         connection.is_kept = true;
-        let mut idle = self.lock();
+        let mut idle = self.idle.lock();
         if idle.connections.len() >= MAX_IDLE {
             return;
         }
@@ -210,10 +212,6 @@ impl ConnectionPool {
             tokio::spawn(sweep(Arc::downgrade(self)));
         }
     }
-
-    fn lock(&self) -> MutexGuard<'_, Idle> {
-        self.idle.lock()
-    }
 }
 
 /// Closes connections that are idle for too long, until none is left.
@@ -221,7 +219,7 @@ async fn sweep(pool: Weak<ConnectionPool>) {
     loop {
         sleep(IDLE_TIMEOUT / 2).await;
         let Some(pool) = pool.upgrade() else { return };
-        let mut idle = pool.lock();
+        let mut idle = pool.idle.lock();
         // The oldest are at the front.
         let old = idle.connections.partition_point(|(since, _)| since.elapsed() >= IDLE_TIMEOUT);
         let old: Vec<_> = idle.connections.drain(..old).collect();
@@ -231,5 +229,53 @@ async fn sweep(pool: Weak<ConnectionPool>) {
         }
         drop(idle);
         drop(old);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+    use crate::transport::socket::Adopted;
+
+    #[derive(Default)]
+    struct Counting(AtomicUsize);
+
+    impl Wake for Counting {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_wakes_itself_is_polled_again_and_leaves_room_for_other_tasks() {
+        let (ours, _theirs) = tokio::io::duplex(64);
+        let mut connection = AppConnection::new(Box::new(Adopted(ours))).await.unwrap();
+        let wakes = Arc::new(Counting::default());
+        let waker = Waker::from(Arc::clone(&wakes));
+        let mut cx = Context::from_waker(&waker);
+
+        // Woken once in its own poll: polled again at once, and the task is not woken.
+        let mut polls = 0;
+        let polled = connection.poll_with(&mut cx, |cx| {
+            polls += 1;
+            if polls == 1 {
+                cx.waker().wake_by_ref();
+            }
+            Poll::<()>::Pending
+        });
+        assert!(polled.is_pending());
+        assert_eq!((polls, wakes.0.load(Ordering::SeqCst)), (2, 0));
+
+        // Woken in every poll: the task is woken once, and polled later.
+        let mut polls = 0;
+        let polled = connection.poll_with(&mut cx, |cx| {
+            polls += 1;
+            cx.waker().wake_by_ref();
+            Poll::<()>::Pending
+        });
+        assert!(polled.is_pending());
+        assert_eq!((polls, wakes.0.load(Ordering::SeqCst)), (MAX_TURNS, 1));
     }
 }
