@@ -27,7 +27,7 @@ use crate::manager::{
 use crate::policy::admission::AdmissionLimits;
 use crate::policy::drain::Pace;
 use crate::runtime::tasks::{Task, catch};
-use crate::settings::Spread;
+use crate::settings::{ConnectionSettings, Spread};
 use crate::surfaces::control::Tokens;
 use crate::surfaces::log::{self, EndingLog, Format, LogError};
 use crate::surfaces::metrics::Observations;
@@ -175,8 +175,9 @@ async fn run(
     control::serve(config, &supervisor, ledger, tokens, &mut servers)
         .map_err(StartupError::Control)?;
     servers.serve_health(config).map_err(StartupError::Health)?;
+    let sections = config.settings();
     for dialer in &config.dialers {
-        supervisor.keep(DialerOptions::of(dialer.clone(), &config.settings()))?;
+        supervisor.keep(DialerOptions::of(dialer.clone(), &sections))?;
     }
 
     // Before "ready" is printed: its reader may probe at once.
@@ -298,8 +299,12 @@ async fn listen(
     config: &Config,
     supervisor: &Supervisor,
 ) -> Result<Vec<ListenerHandle>, StartupError> {
-    let routes: Vec<Route> =
-        config.routes.iter().map(|route| build_route(config, route)).collect::<Result<_, _>>()?;
+    let sections = config.settings();
+    let routes: Vec<Route> = config
+        .routes
+        .iter()
+        .map(|route| build_route(&sections, route))
+        .collect::<Result<_, _>>()?;
     let mut listening = Vec::new();
     for listener in &config.listeners {
         let name = listener.name.clone();
@@ -309,7 +314,10 @@ async fn listen(
     Ok(listening)
 }
 
-fn build_route(config: &Config, route: &crate::config::Route) -> Result<Route, StartupError> {
+fn build_route(
+    sections: &ConnectionSettings,
+    route: &crate::config::Route,
+) -> Result<Route, StartupError> {
     let path = route.path.clone();
     let built = match &route.backend {
         BackendChoice::Echo => Route::serve_at(path, Backend::echo),
@@ -319,7 +327,7 @@ fn build_route(config: &Config, route: &crate::config::Route) -> Result<Route, S
             Route::relay(path, relay.map_err(|error| StartupError::Route { name, error })?)
         }
     };
-    let mut built = built.with_settings(route.settings(&config.settings()));
+    let mut built = built.with_settings(route.settings(sections));
     built.name = route.name.clone();
     built.host = route.host.clone();
     built.origins = route.origins.clone();

@@ -120,12 +120,7 @@ impl Route {
     /// Returns what holds for the route's connections: the sections of the configuration, overridden
     /// key by key.
     pub fn settings(&self, sections: &ConnectionSettings) -> ConnectionSettings {
-        ConnectionSettings {
-            limits: self.limits.over(&sections.limits),
-            keepalive: self.keepalive.over(&sections.keepalive),
-            close: self.close.over(&sections.close),
-            records: sections.records.clone(),
-        }
+        sections.overridden(&self.limits, &self.keepalive, &self.close)
     }
 }
 

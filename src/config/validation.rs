@@ -11,10 +11,8 @@ use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 use super::backend::Backend;
 use super::routing::Route;
 use super::schema::{Config, Health};
-use crate::settings::Control;
-use crate::settings::Ledger;
-use crate::settings::PathPattern;
 use crate::settings::values::{ByteSize, Spread};
+use crate::settings::{ConnectionSettings, Control, Ledger, PathPattern};
 use crate::vocabulary::{InvalidTag, ListenAddress, MAX_TAGS, check_tag_name};
 
 pub(super) use findings::Contradiction;
@@ -35,10 +33,11 @@ fn check(config: &Config, found: &mut Findings) {
         check_name("node.name", name, found);
     }
     check_listeners(config, found);
-    check_routes(config, found);
+    let sections = config.settings();
+    check_routes(config, &sections, found);
     check_control(&config.control, &config.health, found);
-    dialers::check_dialers(config, found);
-    check_settings("", &config.settings(), found);
+    dialers::check_dialers(config, &sections, found);
+    check_settings("", &sections, found);
     check_ledger(&config.ledger, found);
     if let Spread::Over(spread) = config.drain.spread {
         let within = config.drain.within;
@@ -102,7 +101,7 @@ fn collide(a: &ListenAddress, b: &ListenAddress) -> bool {
     }
 }
 
-fn check_routes(config: &Config, found: &mut Findings) {
+fn check_routes(config: &Config, sections: &ConnectionSettings, found: &mut Findings) {
     found.ensure(!config.routes.is_empty(), ["routes"], || Violation::NoRoute);
     let names: Vec<_> = config.routes.iter().map(|route| route.name.as_str()).collect();
     check_names("routes", &names, found);
@@ -115,7 +114,7 @@ fn check_routes(config: &Config, found: &mut Findings) {
         }
         check_tags(&format!("routes[{index}].tags"), route, found);
         check_subprotocols(&format!("routes[{index}]."), &route.subprotocols, found);
-        check_settings(&format!("routes[{index}]."), &route.settings(&config.settings()), found);
+        check_settings(&format!("routes[{index}]."), &route.settings(sections), found);
         match &route.backend {
             Backend::Relay(relay) => {
                 check_relay(&format!("routes[{index}].backend"), relay, found);

@@ -1,17 +1,16 @@
 //! The names of header lines, and the tokens that they are made of.
 
-/// Header lines that only the opening handshake itself may write; one that ends in a hyphen stands for
-/// all that begin with it.
-const RESERVED: [&str; 6] =
-    ["host", "upgrade", "connection", "content-length", "transfer-encoding", "sec-websocket-"];
+/// Header lines that only the opening handshake itself may write, beside those of [`RESERVED_PREFIX`].
+const RESERVED: [&str; 5] =
+    ["host", "upgrade", "connection", "content-length", "transfer-encoding"];
+
+const RESERVED_PREFIX: &str = "sec-websocket-";
 
 /// Returns whether only the opening handshake may write a header line of this name, in any case.
 pub fn is_reserved(name: &str) -> bool {
-    let begins_with =
-        |word: &str| name.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
-    let is_one =
-        |word: &&str| begins_with(word) && (name.len() == word.len() || word.ends_with('-'));
-    RESERVED.iter().any(is_one)
+    let start = name.get(..RESERVED_PREFIX.len());
+    RESERVED.iter().any(|word| name.eq_ignore_ascii_case(word))
+        || start.is_some_and(|start| start.eq_ignore_ascii_case(RESERVED_PREFIX))
 }
 
 /// Returns whether `text` is a token of HTTP (RFC 9110 section 5.6.2).

@@ -170,8 +170,8 @@ impl Dialer {
         }
     }
 
-    /// Returns what holds for the dialer's connections: the sections of `config`, overridden key by
-    /// key.
+    /// Returns what holds for the dialer's connections: the sections of the configuration, overridden
+    /// key by key.
     pub fn settings(&self, sections: &ConnectionSettings) -> ConnectionSettings {
         let feed = match &self.backend {
             DialerBackend::Relay(_) => self.limits.passing(),
@@ -180,12 +180,7 @@ impl Dialer {
                 ..self.limits.clone()
             },
         };
-        ConnectionSettings {
-            limits: feed.over(&sections.limits),
-            keepalive: self.keepalive.over(&sections.keepalive),
-            close: self.close.over(&sections.close),
-            records: sections.records.clone(),
-        }
+        sections.overridden(&feed, &self.keepalive, &self.close)
     }
 }
 

@@ -46,6 +46,21 @@ impl ConnectionSettings {
         }
         self
     }
+
+    /// Returns these settings with what a route or a dialer sets in place of what they had.
+    pub fn overridden(
+        &self,
+        limits: &RouteLimits,
+        keepalive: &RouteKeepalive,
+        close: &RouteClose,
+    ) -> Self {
+        Self {
+            limits: limits.over(&self.limits),
+            keepalive: keepalive.over(&self.keepalive),
+            close: close.over(&self.close),
+            records: self.records.clone(),
+        }
+    }
 }
 
 /// Defines the keys of a section that a route may set for itself.

@@ -8,19 +8,19 @@ use super::super::schema::Config;
 use super::findings::{Findings, Violation};
 use super::shared::{check_name, check_names, check_relay, check_settings, check_subprotocols};
 use crate::protocol::header_names::{is_reserved, is_token};
-use crate::settings::{Dialer, DialerBackend, OpeningStep, Reconnect};
+use crate::settings::{ConnectionSettings, Dialer, DialerBackend, OpeningStep, Reconnect};
 
 /// How many texts `on_open` may wait for, and `reply` may answer: each is looked for in each message.
 const MOST_WAITS: usize = 32;
 const MOST_REPLIES: usize = 16;
 
-pub(super) fn check_dialers(config: &Config, found: &mut Findings) {
+pub(super) fn check_dialers(config: &Config, sections: &ConnectionSettings, found: &mut Findings) {
     let names: Vec<_> = config.dialers.iter().map(|dialer| dialer.name.as_str()).collect();
     check_names("dialers", &names, found);
     for (index, dialer) in config.dialers.iter().enumerate() {
         let prefix = format!("dialers[{index}].");
         check_dialer(&prefix, dialer, found);
-        check_settings(&prefix, &dialer.settings(&config.settings()), found);
+        check_settings(&prefix, &dialer.settings(sections), found);
     }
 }
 

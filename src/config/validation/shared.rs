@@ -2,11 +2,8 @@
 
 use super::findings::{Findings, Violation};
 use crate::protocol::header_names::is_token;
-use crate::settings::ConnectionSettings;
-use crate::settings::Limits;
-use crate::settings::RelayBackend;
 use crate::settings::values::ByteSize;
-use crate::settings::{Close, Keepalive};
+use crate::settings::{Close, ConnectionSettings, Keepalive, Limits, RelayBackend};
 
 pub(super) fn check_relay(key: &str, relay: &RelayBackend, found: &mut Findings) {
     let urls = || [format!("{key}.urls")];
