@@ -38,9 +38,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime};
 
-use parking_lot::Mutex;
-
 use futures_util::task::AtomicWaker;
+use parking_lot::Mutex;
 use tracing::Span;
 
 use crate::protocol::closing_handshake::{ClosePolicy, ClosingHandshake, ReplyPolicy};

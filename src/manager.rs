@@ -36,7 +36,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-
 use tokio::task::JoinSet;
 
 pub use crate::actor::backend::{
@@ -65,19 +64,16 @@ use crate::draining::job::Jobs;
 use crate::ledger::Health;
 use crate::listening::listener::{Listener, Listeners};
 use crate::node::Node;
-use crate::node::adoption::Adoption;
-use crate::node::adoption::SupervisorMessage;
+use crate::node::adoption::{Adoption, SupervisorMessage};
 use crate::node::broadcast::send_to_all;
 use crate::policy::trimming::Sample;
-use crate::protocol::closing_handshake::Input;
-use crate::protocol::closing_handshake::ReplyPolicy;
+use crate::protocol::closing_handshake::{Input, ReplyPolicy};
 use crate::runtime::tasks::Owned;
 use crate::transport::bind::{self, Arrivals};
 use crate::vocabulary::{
-    BackendStatus, Census, ConnectionId, ConnectionName, DialerStatus, DrainProgress, HttpCensus,
-    ListenAddress, Message, Origin, Requester,
+    BackendStatus, Cause, Census, ConnectionId, ConnectionName, DialerStatus, DrainProgress,
+    HttpCensus, ListenAddress, Message, Origin, Requester, Selector,
 };
-use crate::vocabulary::{Cause, Selector};
 use dialers::Dialers;
 use relays::Relays;
 

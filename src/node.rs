@@ -19,7 +19,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
-
 use ractor::ActorRef;
 use tokio::sync::{Notify, oneshot, watch};
 

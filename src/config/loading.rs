@@ -15,9 +15,7 @@ use super::routing::Route;
 use super::schema::Config;
 use super::tree::{Misfit, keys_of, read};
 use super::validation::find_contradictions;
-use crate::settings::Limits;
-use crate::settings::PathPattern;
-use crate::settings::{InvalidUpstream, PlainHttp, RelayBackend};
+use crate::settings::{InvalidUpstream, Limits, PathPattern, PlainHttp, RelayBackend};
 
 /// The name and the paths of the route of `--relay`.
 const RELAY_THE_REST: (&str, &str) = ("relay", "/");

@@ -5,9 +5,8 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::routing::{Listener, Route};
-use crate::settings::values;
 use crate::settings::{
-    Close, ConnectionSettings, Control, Dialer, Drain, Keepalive, Ledger, Limits, Records,
+    Close, ConnectionSettings, Control, Dialer, Drain, Keepalive, Ledger, Limits, Records, values,
 };
 use crate::vocabulary::ListenAddress;
 

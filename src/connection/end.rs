@@ -3,8 +3,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
-use parking_lot::{Mutex, MutexGuard};
-
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::outbox::Lost;
@@ -29,8 +28,4 @@ pub(super) struct AtDrop {
     pub(super) oldest: Option<Duration>,
 }
 
-impl End {
-    pub(super) fn lock_dropped(&self) -> MutexGuard<'_, Option<AtDrop>> {
-        self.dropped.lock()
-    }
-}
+impl End {}

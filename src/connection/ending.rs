@@ -20,7 +20,7 @@ impl Connection {
     /// Notes that the transport was dropped, and counts what was not delivered. Only the first call
     /// counts.
     pub(crate) fn note_drop(&self, tcp: Option<TcpFacts>) {
-        let mut dropped = self.end.lock_dropped();
+        let mut dropped = self.end.dropped.lock();
         if dropped.is_none() {
             *dropped = Some(self.look_at_drop(tcp));
         }
@@ -35,7 +35,7 @@ impl Connection {
 
     /// Draws up the ending.
     pub(crate) fn draw_up_ending(&self, outcome: Outcome) -> Ending {
-        let dropped = *self.end.lock_dropped().get_or_insert_with(|| self.look_at_drop(None));
+        let dropped = *self.end.dropped.lock().get_or_insert_with(|| self.look_at_drop(None));
         let AtDrop { at, wall, tcp, lost, oldest } = dropped;
         let open_for = at.saturating_duration_since(self.opened);
         Ending {
@@ -60,7 +60,7 @@ impl Connection {
 
     /// Returns whether the connection is over, though its ending may not be recorded yet.
     pub(super) fn has_ended(&self) -> bool {
-        self.end.recorded.get().is_some() || self.end.lock_dropped().is_some()
+        self.end.recorded.get().is_some() || self.end.dropped.lock().is_some()
     }
 
     /// Returns the ending, once it is recorded.

@@ -5,7 +5,7 @@ use std::mem::size_of;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 
 use super::budget::MemoryBudget;
 use crate::vocabulary::{Message, ReceivedClose};
@@ -70,14 +70,14 @@ impl Inbox {
 
     /// Returns whether a message may be put in; an empty inbox always has room for one.
     pub(crate) fn has_room(&self) -> bool {
-        let queue = self.lock();
+        let queue = self.queue.lock();
         queue.bytes < self.limit
     }
 
     /// Puts in what came; gives it back if no receiver is left.
     pub(crate) fn push(&self, incoming: Incoming) -> Result<(), Incoming> {
         let waker = {
-            let mut queue = self.lock();
+            let mut queue = self.queue.lock();
             if queue.abandoned || queue.ended {
                 return Err(incoming);
             }
@@ -96,7 +96,7 @@ impl Inbox {
     /// Says that nothing more will come.
     pub(crate) fn end(&self) {
         let waker = {
-            let mut queue = self.lock();
+            let mut queue = self.queue.lock();
             queue.ended = true;
             queue.consumer.take()
         };
@@ -107,7 +107,7 @@ impl Inbox {
 
     /// Takes the next item; `None` at the end. Messages that came before the end come first.
     pub(crate) fn poll_take(&self, cx: &mut Context<'_>) -> Poll<Option<Taken>> {
-        let mut queue = self.lock();
+        let mut queue = self.queue.lock();
         match queue.items.pop_front() {
             Some(incoming) => {
                 queue.shrink();
@@ -132,22 +132,22 @@ impl Inbox {
 
     /// Returns how many items were taken so far.
     pub(crate) fn taken(&self) -> u64 {
-        self.lock().taken
+        self.queue.lock().taken
     }
 
     /// Returns the memory of what was not taken, in bytes: what `limits.inbox_bytes` bounds.
     pub(crate) fn memory(&self) -> usize {
-        self.lock().bytes
+        self.queue.lock().bytes
     }
 
     /// Returns whether everything was taken.
     pub(crate) fn is_empty(&self) -> bool {
-        self.lock().items.is_empty()
+        self.queue.lock().items.is_empty()
     }
 
     /// Says that nothing more will be taken; returns what that loses.
     pub(crate) fn abandon(&self) -> Abandoned {
-        let mut queue = self.lock();
+        let mut queue = self.queue.lock();
         queue.abandoned = true;
         self.budget.release(queue.bytes as u64);
         queue.bytes = 0;
@@ -155,10 +155,6 @@ impl Inbox {
         let messages =
             lost.iter().filter(|incoming| matches!(incoming, Incoming::Message(_))).count();
         Abandoned { messages: messages as u64, close: messages < lost.len() }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock()
     }
 }
 

@@ -3,7 +3,6 @@
 use std::sync::OnceLock;
 
 use parking_lot::Mutex;
-
 use ractor::ActorRef;
 
 use crate::protocol::closing_handshake::Input;

@@ -20,7 +20,6 @@ use std::task::Poll;
 use std::time::Instant;
 
 use parking_lot::{Mutex, MutexGuard};
-
 use tokio::sync::Notify;
 
 use super::budget::MemoryBudget;
@@ -164,7 +163,7 @@ impl Outbox {
     /// Returns `false`, and changes nothing, if that was done before.
     pub(crate) fn close(&self, frame: &CloseFrame, report: impl FnOnce()) -> bool {
         let accepted = {
-            let mut queue = self.lock();
+            let mut queue = self.queue.lock();
             let accepted = queue.append_close(frame);
             if accepted {
                 report();
@@ -179,7 +178,7 @@ impl Outbox {
     /// dropped and counted. It does not wait for the end of a message that passes.
     pub(crate) fn close_decided(&self, frame: &CloseFrame, shed: bool) -> bool {
         let accepted = {
-            let mut queue = self.lock();
+            let mut queue = self.queue.lock();
             if shed {
                 self.budget.release(queue.shed_all().charged as u64);
             }
@@ -202,19 +201,19 @@ impl Outbox {
     }
 
     fn narrow(&self, to: Gate) {
-        self.lock().narrow(to);
+        self.queue.lock().narrow(to);
         self.room.notify_waiters();
     }
 
     /// Returns whether messages are accepted.
     #[cfg(test)]
     pub(crate) fn is_open(&self) -> bool {
-        self.lock().gate() == Gate::Open
+        self.queue.lock().gate() == Gate::Open
     }
 
     /// Returns whether a close was accepted, or is about to be.
     pub(crate) fn has_close(&self) -> bool {
-        match self.lock().gate() {
+        match self.queue.lock().gate() {
             Gate::Refusing | Gate::CloseQueued => true,
             Gate::Open | Gate::Shut => false,
         }
@@ -222,24 +221,24 @@ impl Outbox {
 
     /// Returns whether a message need not wait: it would find room, or be refused at once.
     pub(crate) fn has_room(&self) -> bool {
-        let queue = self.lock();
+        let queue = self.queue.lock();
         queue.gate() != Gate::Open || queue.memory() < self.limit
     }
 
     /// Returns the bytes of data that are queued, and since when the oldest waits.
     pub(crate) fn backlog(&self) -> (usize, Option<Instant>) {
-        let queue = self.lock();
+        let queue = self.queue.lock();
         (queue.bytes(), queue.oldest())
     }
 
     /// Returns the memory of the data that is queued, in bytes: what `limits.outbox_bytes` bounds.
     pub(crate) fn memory(&self) -> usize {
-        self.lock().memory()
+        self.queue.lock().memory()
     }
 
     /// Returns the messages that wait, and since when the oldest of them does.
     pub(crate) fn waiting(&self) -> (Lost, Option<Instant>) {
-        let queue = self.lock();
+        let queue = self.queue.lock();
         (queue.waiting(), queue.oldest())
     }
 
@@ -250,12 +249,12 @@ impl Outbox {
 
     /// Answers a Ping; of many answers that have not left, the oldest give way.
     pub(crate) fn pong(&self, payload: &[u8]) {
-        self.lock().pong(payload.into());
+        self.queue.lock().pong(payload.into());
     }
 
     /// Sends a Ping.
     pub(crate) fn ping(&self, payload: [u8; 4]) {
-        self.lock().ping(payload);
+        self.queue.lock().ping(payload);
     }
 
     /// Writes what is to be written next: gathers it, small items beside each other in `scratch`,
@@ -275,14 +274,14 @@ impl Outbox {
         holds_pending: bool,
         write: impl FnOnce(&[u8]) -> Poll<io::Result<usize>>,
     ) -> Poll<Option<io::Result<Left>>> {
-        let Some(flight) = self.lock().gather(scratch) else { return Poll::Ready(None) };
+        let Some(flight) = self.queue.lock().gather(scratch) else { return Poll::Ready(None) };
         let bytes = flight.bytes(scratch);
         let written = write(bytes);
         let taken = match &written {
             Poll::Ready(Ok(taken)) => (*taken).min(bytes.len()),
             Poll::Ready(Err(_)) => 0,
             Poll::Pending => {
-                let mut queue = self.lock();
+                let mut queue = self.queue.lock();
                 if holds_pending {
                     queue.hold(flight);
                 } else {
@@ -294,7 +293,7 @@ impl Outbox {
             }
         };
         let (left, freed) = {
-            let mut queue = self.lock();
+            let mut queue = self.queue.lock();
             let (mut left, freed) = queue.land(flight, taken);
             left.room = taken > 0 && queue.makes_room(self.limit);
             (left, freed)
@@ -308,12 +307,12 @@ impl Outbox {
 
     /// Returns whether nothing waits to be written.
     pub(crate) fn is_empty(&self) -> bool {
-        self.lock().is_empty()
+        self.queue.lock().is_empty()
     }
 
     /// Ends the queue: drops what is left and says what that was, with all that was shed before.
     pub(crate) fn end(&self) -> (Lost, Option<Instant>) {
-        let (lost, oldest, freed) = self.lock().end();
+        let (lost, oldest, freed) = self.queue.lock().end();
         self.budget.release(freed.charged as u64);
         self.room.notify_waiters();
         (lost, oldest)
@@ -336,15 +335,11 @@ impl Outbox {
     }
 
     fn lock_open(&self) -> Result<MutexGuard<'_, Queue>, Refused> {
-        let queue = self.lock();
+        let queue = self.queue.lock();
         match refusal(&queue) {
             None => Ok(queue),
             Some(refused) => Err(refused),
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock()
     }
 }
 

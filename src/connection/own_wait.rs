@@ -6,7 +6,6 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use parking_lot::Mutex;
-
 use tokio::task::{Id, try_id};
 
 /// What is left of a handler: its future, whose result changes nothing any more.

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use parking_lot::{Mutex, MutexGuard};
-
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::options::{DrainOptions, DrainReport, DrainUnderWay};
@@ -65,14 +64,14 @@ impl Job {
     }
 
     pub(crate) fn found(&self, open: &[Arc<Connection>]) {
-        let mut tally = self.lock();
+        let mut tally = self.tally.lock();
         tally.total = open.len();
         tally.left.extend(open.iter().map(|connection| connection.id));
     }
 
     /// Counts a connection as asked to close; returns `false` if it was counted before.
     pub(crate) fn note_asked(&self, id: ConnectionId) -> bool {
-        let mut tally = self.lock();
+        let mut tally = self.tally.lock();
         if !tally.asked.insert(id) {
             return false;
         }
@@ -84,21 +83,21 @@ impl Job {
 
     /// Counts a connection as aborted; returns `false` if it was counted before.
     pub(crate) fn cut(&self, id: ConnectionId) -> bool {
-        self.lock().cut.insert(id)
+        self.tally.lock().cut.insert(id)
     }
 
     /// Returns the connections that have not ended.
     pub(crate) fn left(&self, registry: &Registry) -> Vec<Arc<Connection>> {
-        self.lock().look(registry)
+        self.tally.lock().look(registry)
     }
 
     pub(crate) fn phase(&self) -> DrainPhase {
-        self.lock().phase
+        self.tally.lock().phase
     }
 
     /// Sets the final phase; only the first call has an effect.
     fn end(&self, phase: DrainPhase) {
-        let mut tally = self.lock();
+        let mut tally = self.tally.lock();
         if tally.phase == DrainPhase::Running {
             tally.phase = phase;
             tally.ended = Some(now());
@@ -106,7 +105,7 @@ impl Job {
     }
 
     pub(crate) fn report(&self) -> DrainReport {
-        let tally = self.lock();
+        let tally = self.tally.lock();
         let took = tally.ended.unwrap_or_else(now).saturating_duration_since(self.started);
         DrainReport { asked: tally.asked.len(), cut: tally.cut.len(), took }
     }
@@ -115,7 +114,7 @@ impl Job {
     pub(crate) fn progress(&self, registry: &Registry) -> DrainProgress {
         let report = self.report();
         let mut left = Stragglers::default();
-        let mut tally = self.lock();
+        let mut tally = self.tally.lock();
         tally.look(registry).iter().for_each(|connection| left.count(connection.state()));
         DrainProgress {
             id: Arc::clone(&self.id),
@@ -140,10 +139,6 @@ impl Job {
     pub(crate) async fn cancelled(&self) {
         // `self` holds the sender, so this cannot fail.
         let _ = self.cancel.subscribe().wait_for(|cancelled| *cancelled).await;
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Tally> {
-        self.tally.lock()
     }
 }
 
@@ -182,7 +177,7 @@ pub(crate) struct Jobs {
 impl Jobs {
     /// Begins a drain unless one is under way.
     pub(crate) fn begin(&self, options: DrainOptions) -> Result<Arc<Job>, DrainUnderWay> {
-        let mut current = self.lock();
+        let mut current = self.current.lock();
         if let Some(job) = current.as_ref().filter(|job| job.phase() == DrainPhase::Running) {
             return Err(DrainUnderWay { id: Arc::clone(&job.id) });
         }
@@ -192,7 +187,7 @@ impl Jobs {
     /// Begins a drain in place of the one that is under way.
     pub(crate) fn take_over(&self, options: DrainOptions) -> Arc<Job> {
         let job = Arc::new(Job::new(options));
-        if let Some(before) = self.lock().replace(Arc::clone(&job)) {
+        if let Some(before) = self.current.lock().replace(Arc::clone(&job)) {
             before.cancel.send_replace(true);
         }
         job
@@ -201,7 +196,7 @@ impl Jobs {
     /// Ends a drain. New connections are accepted again, unless the drain was asked to stay or
     /// another drain has replaced it.
     pub(crate) fn end(&self, node: &Node, job: &Job, phase: DrainPhase) {
-        let current = self.lock();
+        let current = self.current.lock();
         job.end(phase);
         let is_current = current.as_ref().is_some_and(|current| std::ptr::eq(&**current, job));
         let stays = job.options.stay && job.phase() == DrainPhase::Finished;
@@ -215,7 +210,7 @@ impl Jobs {
     ///
     /// A drain that a signal began cannot be cancelled: the daemon is about to stop.
     pub(crate) fn cancel(&self, node: &Node) -> Option<DrainProgress> {
-        let job = self.lock().clone()?;
+        let job = self.current.lock().clone()?;
         if matches!(job.options.by, Some(Requester::Signal(_))) {
             return None;
         }
@@ -235,11 +230,7 @@ impl Jobs {
     }
 
     pub(crate) fn progress(&self, registry: &Registry) -> Option<DrainProgress> {
-        let job = self.lock().clone()?;
+        let job = self.current.lock().clone()?;
         Some(job.progress(registry))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Arc<Job>>> {
-        self.current.lock()
     }
 }

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 
 use super::{Committed, Entry, Health, Ledger};
 use crate::vocabulary::{ConnectionId, Ending, Record};
@@ -38,18 +38,18 @@ impl InMemory {
 
     /// Returns the endings that are kept, newest first.
     pub fn kept(&self) -> Vec<Arc<Ending>> {
-        self.lock().endings.iter().rev().map(|(_, ending)| Arc::clone(ending)).collect()
+        self.kept.lock().endings.iter().rev().map(|(_, ending)| Arc::clone(ending)).collect()
     }
 
     /// Returns the ending of a connection, if it is still kept.
     pub fn find(&self, id: ConnectionId) -> Option<Arc<Ending>> {
-        let kept = self.lock();
+        let kept = self.kept.lock();
         let (_, ending) = kept.endings.iter().rev().find(|(_, ending)| ending.id == id)?;
         Some(Arc::clone(ending))
     }
 
     fn keep(&self, entry: &Entry) -> Record {
-        let mut kept = self.lock();
+        let mut kept = self.kept.lock();
         let ending = match entry {
             Entry::Closing(_) => return Record::None,
             Entry::Opened(_) => None,
@@ -66,10 +66,6 @@ impl InMemory {
             }
         }
         Record::Durable(sequence)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock()
     }
 }
 

@@ -12,21 +12,19 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use parking_lot::{Mutex, MutexGuard};
-
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::connection::handle::ConnectionHandle;
-use crate::node::Node;
-use crate::node::ShutDown;
+use crate::node::{Node, ShutDown};
 use crate::policy::reconnect::DialBudget;
 use crate::transport::dial::InvalidUrl;
 use crate::vocabulary::{DialerPhase, DialerStatus, Requester};
 use keeper::Keeper;
 pub use plan::DialerOptions;
 use plan::Plan;
-use shared::{Gate, Shared, lock};
+use shared::{Gate, Shared};
 
 /// The dialers of a supervisor. Dropping it stops them.
 pub(super) struct Dialers {
@@ -71,8 +69,8 @@ impl Dialers {
     ) -> Result<DialerHandle, KeepError> {
         let plan = Arc::new(Plan::try_from(options)?);
         let name: Arc<str> = plan.name.clone();
-        let mut kept = self.kept();
-        let mut tasks = lock(&self.tasks);
+        let mut kept = self.kept.lock();
+        let mut tasks = self.tasks.lock();
         // Checked with `tasks` locked: a shutdown that comes later stops this dialer too.
         if node.is_shut() {
             return Err(ShutDown.into());
@@ -111,13 +109,13 @@ impl Dialers {
     }
 
     pub(super) fn get(&self, name: &str) -> Option<DialerHandle> {
-        self.kept().get(name).cloned()
+        self.kept.lock().get(name).cloned()
     }
 
     /// Removes a dialer, which stops dialling and closes its connection; returns `false` if it was
     /// removed before.
     pub(super) fn remove(&self, dialer: &DialerHandle, by: Option<Requester>) -> bool {
-        let mut kept = self.kept();
+        let mut kept = self.kept.lock();
         let name = dialer.name();
         let is_kept =
             kept.get(&name).is_some_and(|other| Arc::ptr_eq(&other.shared, &dialer.shared));
@@ -131,23 +129,19 @@ impl Dialers {
     }
 
     pub(super) fn all(&self) -> Vec<DialerStatus> {
-        self.kept().values().map(DialerHandle::status).collect()
+        self.kept.lock().values().map(DialerHandle::status).collect()
     }
 
     /// Stops the tasks, after their connections were drained.
     pub(super) async fn end(&self) {
-        let mut tasks = std::mem::take(&mut *lock(&self.tasks));
+        let mut tasks = std::mem::take(&mut *self.tasks.lock());
         tasks.shutdown().await;
-    }
-
-    fn kept(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, DialerHandle>> {
-        lock(&self.kept)
     }
 }
 
 impl fmt::Debug for Dialers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.kept().keys()).finish()
+        f.debug_set().entries(self.kept.lock().keys()).finish()
     }
 }
 
@@ -165,7 +159,7 @@ impl DialerHandle {
     /// Returns the open connection, if there is one; during a rotation, the old one until the new
     /// one is ready.
     pub fn connection(&self) -> Option<ConnectionHandle> {
-        lock(&self.shared.connection).clone()
+        self.shared.connection.lock().clone()
     }
 
     /// Waits for a status for which `wanted` returns `true`, and returns it; `None` if the dialer

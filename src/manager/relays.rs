@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 use std::time::SystemTime;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 
 use crate::draining::options::DrainUnderWay;
 use crate::listening::route::Route;
@@ -70,24 +70,20 @@ impl Relays {
         relay.watch();
         let records = route.settings.records.clone();
         let known = Known { relay: Arc::downgrade(relay), records };
-        self.lock().insert(route.name.clone(), known);
+        self.by_route.lock().insert(route.name.clone(), known);
     }
 
     pub(crate) fn get(&self, route: &str) -> Result<Entry, NoBackend> {
-        let known = self.lock().get(route).and_then(|known| known.entry(route));
+        let known = self.by_route.lock().get(route).and_then(|known| known.entry(route));
         known.ok_or_else(|| NoBackend::NoRoute(route.to_owned()))
     }
 
     /// Returns the status of all applications, ordered by route.
     pub(crate) fn statuses(&self) -> Vec<BackendStatus> {
-        let mut known = self.lock();
+        let mut known = self.by_route.lock();
         known.retain(|_, known| known.relay.strong_count() > 0);
         let entries = known.iter().filter_map(|(route, known)| known.entry(route));
         entries.flat_map(|entry| entry.statuses()).collect()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Known>> {
-        self.by_route.lock()
     }
 }
 

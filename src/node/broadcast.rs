@@ -6,7 +6,6 @@ use std::time::Instant;
 use std::vec;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
-
 use tokio::runtime::Handle;
 
 use crate::connection::Connection;

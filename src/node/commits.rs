@@ -5,8 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard};
-
+use parking_lot::Mutex;
 use tokio::sync::{Notify, broadcast, oneshot};
 
 use super::endings::{EndingQueue, EndingReaders};
@@ -97,7 +96,7 @@ impl Publisher {
     /// Dropped, it is recorded all the same.
     pub(crate) async fn open_failed_durably(&self, ending: Arc<Ending>) {
         let (told, recorded) = oneshot::channel();
-        self.lock_awaited().insert(ending.id, told);
+        self.awaited.lock().insert(ending.id, told);
         self.open_failed(ending);
         // It is told of every entry, so the sender is not dropped unused.
         let _ = recorded.await;
@@ -111,7 +110,7 @@ impl Publisher {
     /// Tells observer and readers. Waits for neither: it runs on the ledger's thread.
     fn notify(&self, published: Published) {
         // One lock for both, so that they hear of everything in the same order.
-        let mut last = self.lock_last();
+        let mut last = self.last.lock();
         if let Some(observing) = &self.observing {
             observing.push(published.clone());
         }
@@ -120,7 +119,7 @@ impl Publisher {
         if published.record != Record::Counted {
             *last = published.record.sequence().or(*last);
             // There may be no readers.
-            let _ = self.lock_events().as_ref().map(|events| events.send(published));
+            let _ = self.events.lock().as_ref().map(|events| events.send(published));
         }
     }
 
@@ -131,8 +130,8 @@ impl Publisher {
     /// Returns the events from now on, and the place of the last one before them, if this process
     /// has told of one that has a place.
     pub(crate) fn subscribe(&self) -> (broadcast::Receiver<Published>, Option<u64>) {
-        let last = self.lock_last();
-        let events = match &*self.lock_events() {
+        let last = self.last.lock();
+        let events = match &*self.events.lock() {
             Some(events) => events.subscribe(),
             // Its sender is gone: it ends at once.
             None => broadcast::channel(1).1,
@@ -147,12 +146,8 @@ impl Publisher {
 
     /// Says to all readers that nothing more will come.
     pub(crate) fn end(&self) {
-        self.lock_events().take();
+        self.events.lock().take();
         self.endings.close();
-    }
-
-    fn lock_events(&self) -> MutexGuard<'_, Option<broadcast::Sender<Published>>> {
-        self.events.lock()
     }
 
     /// Waits until no connection is open, and the readers of events have been told of every ending.
@@ -183,14 +178,6 @@ impl Publisher {
         self.registry.is_empty() && self.leaving.load(Ordering::SeqCst) == 0
     }
 
-    fn lock_last(&self) -> MutexGuard<'_, Option<u64>> {
-        self.last.lock()
-    }
-
-    fn lock_awaited(&self) -> MutexGuard<'_, IdMap<oneshot::Sender<()>>> {
-        self.awaited.lock()
-    }
-
     fn append(&self, entry: Entry) {
         // The weak reference is alive as long as `self` is borrowed.
         if let Some(committed) = self.committed.get().and_then(std::sync::Weak::upgrade) {
@@ -214,7 +201,7 @@ impl Committed for Publisher {
         let (mut ended, mut awaited) = (None, None);
         match &entry {
             Entry::Opened(_) | Entry::Closing(_) => {}
-            Entry::OpenFailed(ending) => awaited = self.lock_awaited().remove(&ending.id),
+            Entry::OpenFailed(ending) => awaited = self.awaited.lock().remove(&ending.id),
             Entry::Ended(ending) => ended = Some(Arc::clone(ending)),
         }
         let Some(ending) = ended else {

@@ -3,8 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 
-use parking_lot::{Mutex, MutexGuard};
-
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::vocabulary::{Ending, Event, Published, Record};
@@ -59,7 +58,7 @@ impl EndingReaders {
 
     /// Makes a reader of what comes from now on.
     pub(crate) fn subscribe(&self) -> Arc<EndingQueue> {
-        let mut readers = self.lock();
+        let mut readers = self.readers.lock();
         let unread = Unread { closed: readers.closed, ..Unread::default() };
         let queue = Arc::new(EndingQueue {
             backlog: self.backlog,
@@ -75,7 +74,7 @@ impl EndingReaders {
         let (Event::Ended(ending) | Event::OpenFailed(ending)) = &published.event else { return };
         // One of a flood of attempts, which must not push endings out of slow readers' queues.
         let ending = (published.record != Record::Counted).then_some(ending);
-        self.lock().queues.retain(|queue| match queue.upgrade() {
+        self.readers.lock().queues.retain(|queue| match queue.upgrade() {
             Some(queue) => {
                 queue.push(ending.map(Arc::clone));
                 true
@@ -86,16 +85,12 @@ impl EndingReaders {
 
     /// Says that nothing more will come.
     pub(crate) fn close(&self) {
-        let mut readers = self.lock();
+        let mut readers = self.readers.lock();
         readers.closed = true;
         for queue in readers.queues.drain(..).filter_map(|queue| queue.upgrade()) {
-            queue.lock().closed = true;
+            queue.unread.lock().closed = true;
             queue.told.notify_one();
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Readers> {
-        self.readers.lock()
     }
 }
 
@@ -108,7 +103,7 @@ impl Drop for EndingReaders {
 
 impl EndingQueue {
     fn push(&self, ending: Option<Arc<Ending>>) {
-        let mut unread = self.lock();
+        let mut unread = self.unread.lock();
         match ending {
             Some(ending) => unread.endings.push_back(ending),
             None => unread.missed += 1,
@@ -126,7 +121,7 @@ impl EndingQueue {
     pub(crate) async fn next(&self) -> Option<Result<Arc<Ending>, MissedEndings>> {
         loop {
             {
-                let mut unread = self.lock();
+                let mut unread = self.unread.lock();
                 if unread.missed > 0 {
                     return Some(Err(MissedEndings { count: std::mem::take(&mut unread.missed) }));
                 }
@@ -143,9 +138,5 @@ impl EndingQueue {
             }
             self.told.notified().await;
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Unread> {
-        self.unread.lock()
     }
 }

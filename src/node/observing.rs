@@ -7,8 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
-
+use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
 
 use crate::vocabulary::{Event, Published, Record};
@@ -80,7 +79,7 @@ impl Observing {
     /// Queues an event for the observer, or counts it as missed. Never waits for the observer.
     pub(crate) fn push(&self, published: Published) {
         let bytes = published.event.held_bytes();
-        let mut state = self.queue.lock();
+        let mut state = self.queue.state.lock();
         if state.bytes + bytes > self.queue.capacity {
             state.missed += 1;
             return;
@@ -101,7 +100,7 @@ impl Observing {
     pub(crate) async fn idle(&self) {
         loop {
             let idle = self.queue.idle.notified();
-            if self.queue.lock().is_idle() {
+            if self.queue.state.lock().is_idle() {
                 return;
             }
             idle.await;
@@ -110,14 +109,14 @@ impl Observing {
 
     /// Returns how many events the observer has not been told of yet.
     pub(crate) fn behind(&self) -> u64 {
-        let state = self.queue.lock();
+        let state = self.queue.state.lock();
         state.events.len() as u64 + state.missed
     }
 }
 
 impl Drop for Observing {
     fn drop(&mut self) {
-        self.queue.lock().closing = true;
+        self.queue.state.lock().closing = true;
         self.queue.filled.notify_one();
     }
 }
@@ -134,14 +133,9 @@ impl State {
 }
 
 impl Queue {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing panics while it holds the lock.
-        self.state.lock()
-    }
-
     fn notify(&self, observer: &Observer) {
         loop {
-            let mut state = self.lock();
+            let mut state = self.state.lock();
             while state.events.is_empty() && state.missed == 0 {
                 if state.closing {
                     return;
@@ -163,7 +157,7 @@ impl Queue {
                     tracing::error!("the observer of events panicked");
                 }
             }
-            let mut state = self.lock();
+            let mut state = self.state.lock();
             state.telling = false;
             // A gap was never charged.
             state.bytes = state.bytes.saturating_sub(told);
@@ -216,7 +210,7 @@ mod tests {
         for _ in 0..100 {
             observing.push(event());
         }
-        assert_eq!(observing.queue.lock().bytes, 3 * each, "the queue is bounded");
+        assert_eq!(observing.queue.state.lock().bytes, 3 * each, "the queue is bounded");
         drop(leave);
         let heard: Vec<u64> =
             std::iter::from_fn(|| told.recv_timeout(Duration::from_secs(5)).ok()).take(4).collect();

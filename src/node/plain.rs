@@ -5,8 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::{Mutex, MutexGuard};
-
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::policy::admission::{Admission, AdmissionLimits, NotAdmitted};
@@ -85,7 +84,7 @@ impl PlainClients {
         ip: Option<IpAddr>,
         session: &Arc<ClientSession>,
     ) -> Result<PlainPlace, NotAdmitted> {
-        let mut here = self.lock();
+        let mut here = self.here.lock();
         let ip = match here.admission.admit(now(), ip) {
             Ok(()) => ip,
             Err(mut refused) if refused.limit.name == "max_connections" => {
@@ -136,7 +135,7 @@ impl PlainClients {
     }
 
     pub(crate) fn present(&self) -> u64 {
-        self.lock().admission.connections()
+        self.here.lock().admission.connections()
     }
 
     /// Lets no further request in, and what is under way finish.
@@ -155,13 +154,9 @@ impl PlainClients {
     }
 
     fn pass(&self, phase: Phase, tell: fn(&ClientSession)) {
-        let mut here = self.lock();
+        let mut here = self.here.lock();
         here.phase = phase;
         here.sessions.iter().flatten().for_each(|session| tell(session));
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Here> {
-        self.here.lock()
     }
 }
 
@@ -181,7 +176,7 @@ impl Here {
 
 impl Drop for PlainPlace {
     fn drop(&mut self) {
-        let mut here = self.clients.lock();
+        let mut here = self.clients.here.lock();
         here.sessions[self.at] = None;
         here.free.push(self.at);
         here.admission.release(self.ip);

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::{Mutex, MutexGuard};
-
 use dashmap::DashMap;
+use parking_lot::Mutex;
 
 use super::counts::{CensusUnderWay, ConnectionCounts, Departed, LineNumber};
 use super::lease::Lease;
@@ -91,7 +90,7 @@ impl Registry {
         lease: Option<Box<dyn Lease>>,
     ) {
         // Counts and map change under one lock, so that no reader sees one without the other.
-        let mut counts = self.lock();
+        let mut counts = self.counts.lock();
         let line = counts.open(&connection.origin);
         let (number, counted_in) = (counts.opened, AtomicU64::new(0));
         let entry = Entry { connection, slot, lease, line, number, counted_in };
@@ -100,7 +99,7 @@ impl Registry {
 
     /// Removes a connection that has ended; `None` if that was done before.
     pub(crate) fn remove(&self, ending: &Ending) -> Option<Removed> {
-        let mut counts = self.lock();
+        let mut counts = self.counts.lock();
         let (_, entry) = self.connections.remove(&ending.id)?;
         let Entry { connection, slot, lease, line, number, counted_in } = entry;
         let carried = connection.counters.carried();
@@ -146,7 +145,7 @@ impl Registry {
 
     /// Returns how many ever opened.
     pub(crate) fn opened(&self) -> u64 {
-        self.lock().opened
+        self.counts.lock().opened
     }
 
     /// Returns those that are open now and opened when so many others had.
@@ -159,12 +158,12 @@ impl Registry {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        let counts = self.lock();
+        let counts = self.counts.lock();
         counts.opened == counts.ended
     }
 
     pub(crate) fn accounting(&self) -> Accounting {
-        let counts = self.lock();
+        let counts = self.counts.lock();
         let open = self.connections.len() as u64;
         Accounting { opened: counts.opened, open, ended: counts.ended }
     }
@@ -179,7 +178,7 @@ impl Registry {
         last.number += 1;
         let under_way = |opened| CensusUnderWay { number: last.number, opened, departed: vec![] };
         let (mut census, opened, mut carried) = {
-            let mut counts = self.lock();
+            let mut counts = self.counts.lock();
             counts.census = Some(under_way(counts.opened));
             (counts.take_census(), counts.opened, counts.carried)
         };
@@ -190,7 +189,7 @@ impl Registry {
             carried.add(connection.counters.carried());
             census.outbox_bytes += connection.outbox.backlog().0 as u64;
         }
-        let under_way = self.lock().census.take();
+        let under_way = self.counts.lock().census.take();
         for departed in under_way.into_iter().flat_map(|census| census.departed) {
             departed.line.of(&mut census).open.count(departed.state);
             carried.add(departed.carried);
@@ -202,9 +201,5 @@ impl Registry {
         census.messages_in = last.carried.messages_in;
         census.messages_out = last.carried.messages_out;
         census
-    }
-
-    fn lock(&self) -> MutexGuard<'_, ConnectionCounts> {
-        self.counts.lock()
     }
 }

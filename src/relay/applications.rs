@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
-
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 
 use crate::node::lease::Lease;

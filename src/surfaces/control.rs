@@ -22,10 +22,9 @@ mod tokens;
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::Body;
-use axum::middleware;
 use axum::response::Response;
+use axum::{Router, middleware};
 use http::{Request, StatusCode, Uri};
 use hyper::body::Incoming;
 use hyper::service::Service;

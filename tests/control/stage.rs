@@ -5,13 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lastword::ledger::InMemory;
-use lastword::settings;
 use lastword::settings::{ByteSize, ConnectionSettings};
 use lastword::surfaces::control::{self, Control, LedgerFigures, Tokens};
 use lastword::surfaces::probes::{Probes, Readiness};
 use lastword::transport::bind::bind;
 use lastword::vocabulary::{ListenAddress, Role};
-use lastword::{Adopt, Backend, ConnectionHandle, Route, Supervisor};
+use lastword::{Adopt, Backend, ConnectionHandle, Route, Supervisor, settings};
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use lastword::vocabulary::Reconnecting;
-use lastword::vocabulary::{DialerChange, DialerEvent, DialerPhase, DialerStatus, Event};
+use lastword::vocabulary::{
+    DialerChange, DialerEvent, DialerPhase, DialerStatus, Event, Reconnecting,
+};
 use lastword::{DialerHandle, DialerOptions, Ending, EventStream, Supervisor};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};

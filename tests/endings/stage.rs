@@ -7,10 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lastword::settings::ConnectionSettings;
-use lastword::vocabulary::ListenAddress;
 use lastword::vocabulary::{
-    Cause, CloseCode, CloseFrame, CloseState, Fault, FirstClose, Kind, OpenFailure, Requester,
-    Role, TransportEnd,
+    Cause, CloseCode, CloseFrame, CloseState, Fault, FirstClose, Kind, ListenAddress, OpenFailure,
+    Requester, Role, TransportEnd,
 };
 use lastword::{
     Adopt, Backend, Builder, ConnectionHandle, Ending, EndingStream, Event, EventStream, Incoming,

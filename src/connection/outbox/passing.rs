@@ -60,12 +60,12 @@ impl Outbox {
     /// Takes what the other leg of a relay passes on, from now on; messages of others only if it
     /// `injects` them.
     pub(crate) fn make_leg(&self, injects: bool) {
-        self.lock().passing = Some(Box::new(Passing { injects, ..Passing::default() }));
+        self.queue.lock().passing = Some(Box::new(Passing { injects, ..Passing::default() }));
     }
 
     /// Takes what is to be said before anything passes, whatever its size: it is in memory anyway.
     pub(crate) fn push_first(&self, messages: &[Message], now: Instant) {
-        let mut queue = self.lock();
+        let mut queue = self.queue.lock();
         let before = queue.memory();
         messages.iter().for_each(|message| queue.push(message, now));
         self.budget.charge((queue.memory() - before) as u64);
@@ -74,7 +74,7 @@ impl Outbox {
     /// Takes a message of the owner of the connection, if there is room: also where others may not
     /// send.
     pub(crate) fn try_push_kept(&self, message: &Message, now: Instant) -> Result<(), Refused> {
-        let queue = self.lock();
+        let queue = self.queue.lock();
         match refusal(&queue) {
             None | Some(Refused::Relayed) => self.push_if_it_fits(queue, message, now),
             Some(refused) => Err(refused),
@@ -90,7 +90,7 @@ impl Outbox {
         now: Instant,
         write: impl FnOnce(&[u8]) -> usize,
     ) -> Result<PassedOn, Refused> {
-        let mut queue = self.lock();
+        let mut queue = self.queue.lock();
         let before = queue.memory();
         let passed = queue.pass(passable, now, write)?;
         self.budget.charge((queue.memory() - before) as u64);
@@ -100,7 +100,7 @@ impl Outbox {
     /// Returns whether what is read for this leg would find room, or need none because nobody takes
     /// it; if not, room will be told of.
     pub(crate) fn has_room_to_pass(&self) -> bool {
-        let mut queue = self.lock();
+        let mut queue = self.queue.lock();
         let full = queue.memory() - queue.own_memory() >= self.limit && queue.takes_passed();
         if let Some(passing) = &mut queue.passing {
             passing.awaited = full;
@@ -111,7 +111,7 @@ impl Outbox {
     /// Takes nothing more of the other leg; returns whether that leaves a frame cut in half. What
     /// waited for the end of a message that never comes is dropped and counted.
     pub(crate) fn end_passing(&self) -> bool {
-        let mut queue = self.lock();
+        let mut queue = self.queue.lock();
         let freed = queue.give_up_message_end();
         self.budget.release(freed.charged as u64);
         match &mut queue.passing {
@@ -125,7 +125,7 @@ impl Outbox {
 
     /// Returns whether our Close waits for the rest of a frame or message, and for nothing else.
     pub(crate) fn awaits_frame_end(&self) -> bool {
-        let queue = self.lock();
+        let queue = self.queue.lock();
         queue.line.is_empty() && queue.holds_close()
     }
 }

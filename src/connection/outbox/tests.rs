@@ -298,7 +298,7 @@ fn empty_messages_are_charged_with_the_room_they_take() {
     }
     let mut scratch = vec![0; 64 * 1024];
     assert_eq!(write_pending(&outbox, &mut scratch, || ()), 2 * taken);
-    let slots = |outbox: &Outbox| outbox.lock().line.slots() * size_of::<Item>();
+    let slots = |outbox: &Outbox| outbox.queue.lock().line.slots() * size_of::<Item>();
     assert!((limit..limit + 100).contains(&budget.used()), "{}", budget.used());
     assert!(slots(&outbox) as u64 <= 2 * limit, "{} bytes of slots", slots(&outbox));
     // The slots go with what was in them, also where some always waits.

@@ -14,13 +14,13 @@ use crate::vocabulary::{ConnectionName, Ending};
 
 impl Archive for InMemory {
     fn ending(&self, name: ConnectionName) -> Result<Option<Stored>, QueryError> {
-        let kept = self.lock();
+        let kept = self.kept.lock();
         let mut newest_first = kept.endings.iter().rev();
         Ok(newest_first.find(|(_, ending)| name.names(ending.id)).map(stored))
     }
 
     fn endings(&self, filter: &EndingFilter) -> Result<EndingPage, QueryError> {
-        let kept = self.lock();
+        let kept = self.kept.lock();
         let mut found = kept
             .endings
             .iter()
@@ -40,7 +40,7 @@ impl Archive for InMemory {
     ) -> Result<Summary, QueryError> {
         let period = EndingFilter { since, until, ..EndingFilter::default() };
         let mut counted: HashMap<Option<String>, u64> = HashMap::new();
-        let kept = self.lock();
+        let kept = self.kept.lock();
         for (_, ending) in kept.endings.iter().filter(|(_, ending)| matches(ending, &period)) {
             *counted.entry(value_of(ending, by)).or_default() += 1;
         }
@@ -53,7 +53,7 @@ impl Archive for InMemory {
     }
 
     fn after(&self, sequence: u64, limit: usize) -> Result<Replay, QueryError> {
-        let kept = self.lock();
+        let kept = self.kept.lock();
         let newer = kept.endings.iter().filter(|(committed, _)| *committed > sequence);
         Ok(Replay {
             endings: newer.take(limit).map(stored).collect(),

@@ -130,7 +130,7 @@ impl CommitQueue {
     /// Queues an entry, or returns it if neither writer nor watchdog is left. Blocks briefly while
     /// the queue is full.
     pub(super) fn push(&self, waiting: Waiting) -> Result<(), Waiting> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         loop {
             if state.writer_gone && !state.taken_over {
                 return Err(waiting);
@@ -159,7 +159,7 @@ impl CommitQueue {
     /// Waits for entries until `tick`. After a commit that began at `last` it waits [`GATHER`]
     /// before it takes the next batch.
     pub(super) fn take(&self, last: Option<Instant>, tick: Instant) -> Work {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         loop {
             let now = Instant::now();
             let until = if let Some(oldest) = state.queue.front() {
@@ -185,13 +185,13 @@ impl CommitQueue {
 
     /// Marks the start of a disk operation of the writer, with these entries.
     pub(super) fn begin(&self, batch: &Arc<Batch>) {
-        self.lock().on_disk = Some((Instant::now(), Some(Arc::clone(batch))));
+        self.state.lock().on_disk = Some((Instant::now(), Some(Arc::clone(batch))));
     }
 
     /// Marks its end; `false` if the watchdog has reported the entries meanwhile.
     #[must_use]
     pub(super) fn end(&self) -> bool {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         while state.reporting {
             self.writer.wait(&mut state);
         }
@@ -201,7 +201,7 @@ impl CommitQueue {
 
     /// Releases the space of the entries that the writer took and has reported.
     pub(super) fn reported(&self) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.taken = None;
         state.writing = 0;
         self.space.notify_all();
@@ -211,7 +211,7 @@ impl CommitQueue {
     pub(super) fn watch(&self) -> Watch {
         // Frequent enough to be punctual, rare enough to cost nothing.
         let pause = (self.stall_timeout / 10).max(Duration::from_millis(5));
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         loop {
             let over = state.blocked > 0;
             if state.taken_over {
@@ -264,7 +264,7 @@ impl CommitQueue {
 
     /// Marks the entries that the watchdog took as reported.
     pub(super) fn finish_round(&self) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.reporting = false;
         state.refusing = 0;
         self.writer.notify_one();
@@ -273,7 +273,7 @@ impl CommitQueue {
 
     /// Records that the writer thread has ended; after a panic the watchdog takes over for good.
     pub(super) fn writer_exited(&self, panicked: bool) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.writer_gone = true;
         state.taken_over |= panicked;
         if state.on_disk.is_none() {
@@ -287,7 +287,7 @@ impl CommitQueue {
 
     /// Closes the queue and waits until the writer has drained it; `false` if that takes too long.
     pub(super) fn close(&self, within: Duration) -> bool {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.closing = true;
         self.writer.notify_one();
         self.watchdog.notify_one();
@@ -308,13 +308,9 @@ impl CommitQueue {
 
     /// Returns for how long the oldest entry has been waiting.
     pub(super) fn lag(&self) -> Duration {
-        let state = self.lock();
+        let state = self.state.lock();
         let oldest = state.taken.or(state.queue.front().map(|oldest| oldest.since));
         oldest.map_or(Duration::ZERO, |since| since.elapsed())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock()
     }
 }
 

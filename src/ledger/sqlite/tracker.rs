@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 
 use super::super::Entry;
 use super::attempts::{Attempts, Group};
@@ -91,7 +91,7 @@ impl Tracker {
         let ended: IdSet = entries.iter().filter_map(|waiting| ended_id(&waiting.entry)).collect();
         let mut plan = Plan::default();
         let mut records = Vec::with_capacity(entries.len());
-        let mut tracked = self.lock();
+        let mut tracked = self.tracked.lock();
         for waiting in &entries {
             records.push(match &waiting.entry {
                 Entry::Closing(_) => Record::None,
@@ -127,7 +127,7 @@ impl Tracker {
 
     /// Records that a batch is on the disk.
     pub(super) fn stored(&self, batch: &Batch) {
-        let mut tracked = self.lock();
+        let mut tracked = self.tracked.lock();
         for (waiting, record) in batch.entries.iter().zip(&batch.records) {
             match &waiting.entry {
                 Entry::Opened(opened) => {
@@ -145,7 +145,7 @@ impl Tracker {
 
     /// Records that a planned batch is lost, and returns what to report for each entry.
     pub(super) fn lost(&self, batch: &Batch) -> Vec<Record> {
-        let mut tracked = self.lock();
+        let mut tracked = self.tracked.lock();
         // Connections that end in the same batch were planned without a row.
         let ended: IdSet = batch.entries.iter().filter_map(|it| ended_id(&it.entry)).collect();
         let planned = batch.entries.iter().zip(&batch.records);
@@ -164,7 +164,7 @@ impl Tracker {
 
     /// Records that entries will not be written, and returns what to report for each.
     pub(super) fn refused(&self, entries: &[Waiting]) -> Vec<Record> {
-        let mut tracked = self.lock();
+        let mut tracked = self.tracked.lock();
         let mut records = Vec::with_capacity(entries.len());
         for waiting in entries {
             let counted = match &waiting.entry {
@@ -205,18 +205,18 @@ impl Tracker {
 
     /// Returns the open connections.
     pub(super) fn open(&self) -> IdMap<Open> {
-        self.lock().open.clone()
+        self.tracked.lock().open.clone()
     }
 
     /// Returns how many rows of open connections the file may have, including those to be marked.
     pub(super) fn rows(&self) -> usize {
-        let tracked = self.lock();
+        let tracked = self.tracked.lock();
         tracked.rows + tracked.unmarked.len()
     }
 
     /// Takes the connections to be marked, including those of `entries`, which are about to be lost.
     pub(super) fn take_unmarked(&self, entries: &[Waiting]) -> IdSet {
-        let mut tracked = self.lock();
+        let mut tracked = self.tracked.lock();
         let mut ids = std::mem::take(&mut tracked.unmarked);
         for id in entries.iter().filter_map(|waiting| ended_id(&waiting.entry)) {
             if tracked.open.get(&id).is_some_and(|open| open.row != Row::None) {
@@ -228,16 +228,16 @@ impl Tracker {
 
     /// Puts back connections that could not be marked.
     pub(super) fn put_back_unmarked(&self, ids: IdSet) {
-        self.lock().unmarked.extend(ids);
+        self.tracked.lock().unmarked.extend(ids);
     }
 
     pub(super) fn none_open(&self) -> bool {
-        self.lock().open.is_empty()
+        self.tracked.lock().open.is_empty()
     }
 
     /// Records the current row of each connection.
     pub(super) fn set_rows(&self, rows: &[(ConnectionId, u64)]) {
-        let mut tracked = self.lock();
+        let mut tracked = self.tracked.lock();
         for (id, row) in rows {
             if let Some(open) = tracked.open.get(id) {
                 let opened = Arc::clone(&open.opened);
@@ -248,12 +248,12 @@ impl Tracker {
 
     /// Takes the counts of attempts that are not stored yet.
     pub(super) fn take_counts(&self) -> Vec<(Group, u64)> {
-        self.lock().attempts.take_counts()
+        self.tracked.lock().attempts.take_counts()
     }
 
     /// Puts back counts that could not be stored.
     pub(super) fn put_back(&self, counts: Vec<(Group, u64)>) {
-        self.lock().attempts.put_back(counts);
+        self.tracked.lock().attempts.put_back(counts);
     }
 
     /// Returns how many endings, including those of attempts, could not be stored.
@@ -264,10 +264,6 @@ impl Tracker {
     /// Returns how many attempts were only counted.
     pub(super) fn counted(&self) -> u64 {
         self.counted.load(Ordering::Relaxed)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Tracked> {
-        self.tracked.lock()
     }
 }
 

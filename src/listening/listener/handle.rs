@@ -3,8 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use parking_lot::{Mutex, MutexGuard};
-
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -98,7 +97,7 @@ impl Listeners {
         listener: Listener,
         bind: impl FnOnce() -> Result<(Arrivals, ListenAddress), BindError>,
     ) -> Result<ListenerHandle, ListenError> {
-        let mut tasks = self.lock();
+        let mut tasks = self.tasks.lock();
         if tasks.closed {
             return Err(ShutDown.into());
         }
@@ -116,15 +115,11 @@ impl Listeners {
     /// Stops all listeners; none can be started afterwards.
     pub(crate) async fn close(&self) {
         let mut running = {
-            let mut tasks = self.lock();
+            let mut tasks = self.tasks.lock();
             tasks.closed = true;
             std::mem::take(&mut tasks.running)
         };
         running.shutdown().await;
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Tasks> {
-        self.tasks.lock()
     }
 }
 

@@ -17,10 +17,9 @@ use tokio::sync::watch;
 
 use super::live::{Due, Live, LiveNews};
 use super::plan::Plan;
-use super::shared::{Gate, Requests, Shared, lock};
+use super::shared::{Gate, Requests, Shared};
 use crate::connection::handle::ConnectionHandle;
-use crate::node::Node;
-use crate::node::NotAccepting;
+use crate::node::{Node, NotAccepting};
 use crate::policy::reconnect::{GiveUp, NextStep, Reconnect};
 use crate::runtime::now;
 use crate::vocabulary::{
@@ -421,7 +420,7 @@ impl Keeper {
 
 impl Drop for Keeper {
     fn drop(&mut self) {
-        *lock(&self.shared.connection) = None;
+        *self.shared.connection.lock() = None;
         if std::thread::panicking() {
             // It panicked while it restarted, so no task is left that could try again.
             self.shared.status.send_modify(|status| {

@@ -1,6 +1,6 @@
 //! State that dialers share with their handles and with one another.
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::connection::handle::ConnectionHandle;
@@ -41,8 +41,4 @@ impl Gate {
             tokio::time::sleep_until(again.into()).await;
         }
     }
-}
-
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock()
 }

@@ -5,10 +5,9 @@ use std::time::Duration;
 use super::api::{Daemon, query};
 use super::arguments::Events;
 use super::console::Console;
-use super::draining;
-use super::endings;
 use super::failure::Failure;
 use super::formatting::{clock, count, safe, safe_or, short_id};
+use super::{draining, endings};
 use crate::contract::{DialerNewsRecord, EndingRecord, EventRecord};
 
 /// Three times the interval at which a daemon sends comments on an idle stream.

@@ -13,8 +13,7 @@ use super::api::{Api, json};
 use super::problem::{Problem, Word};
 use crate::contract::{DialRequest, DialerRecord, DialersRecord, ProblemRecord};
 use crate::manager::{DialerHandle, DialerOptions, Relay};
-use crate::settings::ConnectionSettings;
-use crate::settings::{Dialer, DialerBackend, RelayBackend, SecretSource};
+use crate::settings::{ConnectionSettings, Dialer, DialerBackend, RelayBackend, SecretSource};
 use crate::vocabulary::{ConnectionId, Requester, Secret};
 
 /// Lists the dialers, by name.

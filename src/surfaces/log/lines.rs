@@ -6,8 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
-
+use parking_lot::{Condvar, Mutex};
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::policy::masking::is_unprintable;
@@ -82,7 +81,7 @@ impl Lines {
 impl Drop for Lines {
     fn drop(&mut self) {
         let deadline = Instant::now() + FLUSH_TIMEOUT;
-        let mut state = self.queue.lock();
+        let mut state = self.queue.state.lock();
         state.closing = true;
         self.queue.filled.notify_one();
         while !state.finished {
@@ -104,7 +103,7 @@ pub(super) struct LineSender {
 impl LineSender {
     /// Queues a line, which ends in its only line break, or counts it as dropped.
     pub(super) fn send(&self, line: &[u8]) {
-        let mut state = self.queue.lock();
+        let mut state = self.queue.state.lock();
         if state.closing || state.queued.len() + line.len() > self.queue.capacity {
             state.dropped += 1;
             return;
@@ -136,14 +135,10 @@ struct State {
 }
 
 impl Queue {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock()
-    }
-
     fn write_out(&self, sink: &mut impl Write, describe: &impl Fn(u64) -> String) {
         let mut torn = false;
         loop {
-            let mut state = self.lock();
+            let mut state = self.state.lock();
             while state.queued.is_empty() && !state.closing {
                 self.filled.wait(&mut state);
             }
@@ -164,7 +159,7 @@ impl Queue {
             let unwritten = write_all(sink, &batch);
             let lines = unwritten.iter().filter(|byte| **byte == b'\n').count() as u64;
 
-            let mut state = self.lock();
+            let mut state = self.state.lock();
             if lines > 0 {
                 let written = batch.len() - unwritten.len();
                 torn |= written > 0 && batch[written - 1] != b'\n';
@@ -312,7 +307,7 @@ mod tests {
 
     fn until(lines: &Lines, condition: impl Fn(&State) -> bool) {
         let deadline = Instant::now() + Duration::from_secs(5);
-        while !condition(&lines.queue.lock()) {
+        while !condition(&lines.queue.state.lock()) {
             assert!(Instant::now() < deadline);
             std::thread::sleep(Duration::from_millis(1));
         }

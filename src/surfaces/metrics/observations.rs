@@ -3,8 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::{Mutex, MutexGuard};
-
+use parking_lot::Mutex;
 use prometheus_client::metrics::histogram::Histogram;
 
 use crate::vocabulary::{Ending, Event, Kind, OpenFailure, Published, Record};
@@ -71,7 +70,7 @@ impl Observations {
 
     /// Returns failed attempts by route, failure and number.
     pub(super) fn attempts(&self) -> Vec<(Box<str>, &'static str, u64)> {
-        let attempts = self.lock_attempts();
+        let attempts = self.attempts.lock();
         let counts = attempts.iter().flat_map(|(route, failures)| {
             failures.iter().map(|(failure, count)| (route.clone(), *failure, *count))
         });
@@ -99,16 +98,12 @@ impl Observations {
     fn open_failed(&self, ending: &Ending) {
         let Some(failure) = ending.outcome.kind.open_failure() else { return };
         let route = ending.origin.route.as_deref().unwrap_or_default();
-        let mut attempts = self.lock_attempts();
+        let mut attempts = self.attempts.lock();
         if !attempts.contains_key(route) {
             attempts.insert(route.into(), BTreeMap::new());
         }
         if let Some(failures) = attempts.get_mut(route) {
             *failures.entry(failure.as_str()).or_default() += 1;
         }
-    }
-
-    fn lock_attempts(&self) -> MutexGuard<'_, Attempts> {
-        self.attempts.lock()
     }
 }

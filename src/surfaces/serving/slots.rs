@@ -7,8 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use parking_lot::{Mutex, MutexGuard};
-
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 /// Slots beyond `max_connections`, for requests that must be answered all the same.
@@ -80,7 +79,7 @@ impl Slots {
 
     /// Returns whether [`Slots::take`] would find a slot.
     pub(super) fn has_room(&self) -> bool {
-        let state = self.lock();
+        let state = self.state.lock();
         [&state.ordinary, &state.spare].iter().any(|row| row.has_room())
     }
 
@@ -91,7 +90,7 @@ impl Slots {
 
     /// Takes a slot, that of an idle connection if need be; it is idle at first.
     pub(super) fn take(self: &Arc<Self>) -> Option<Slot> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let kind = match (state.ordinary.has_room(), state.spare.has_room()) {
             (true, _) => Kind::Ordinary,
             (false, true) => Kind::Spare,
@@ -109,10 +108,6 @@ impl Slots {
         state.rest(number);
         Some(Slot { slots: Arc::clone(self), number, kind, evicted })
     }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock()
-    }
 }
 
 impl Slot {
@@ -123,7 +118,7 @@ impl Slot {
 
     /// Marks the connection as busy, which protects it from eviction until the guard is dropped.
     pub(super) fn work(&self) -> AtWork {
-        self.slots.lock().work(self.number);
+        self.slots.state.lock().work(self.number);
         AtWork { slots: Arc::clone(&self.slots), number: self.number }
     }
 
@@ -135,14 +130,14 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.slots.lock().leave(self.number);
+        self.slots.state.lock().leave(self.number);
         self.slots.changed.notify_one();
     }
 }
 
 impl Drop for AtWork {
     fn drop(&mut self) {
-        self.slots.lock().rest(self.number);
+        self.slots.state.lock().rest(self.number);
         self.slots.changed.notify_one();
     }
 }
@@ -221,7 +216,7 @@ mod tests {
         for gone in [b, d] {
             drop(gone);
         }
-        assert_eq!(slots.lock().ordinary.taken, 3);
+        assert_eq!(slots.state.lock().ordinary.taken, 3);
     }
 
     #[test]
@@ -237,7 +232,7 @@ mod tests {
         assert!(slots.changed().now_or_never().is_some());
         assert!(!slots.take().unwrap().is_spare());
         drop((work, spare_work, spare, ordinary));
-        let state = slots.lock();
+        let state = slots.state.lock();
         assert!(state.taken.is_empty() && state.ordinary.taken == 0 && state.spare.taken == 0);
         assert!(state.ordinary.idle.is_empty() && state.spare.idle.is_empty());
     }

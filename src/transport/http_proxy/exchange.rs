@@ -10,8 +10,7 @@ use http::{HeaderMap, Request, Response, StatusCode, Version, header};
 use hyper::body::{Body, Incoming};
 use tokio::time::sleep;
 
-use super::answer::Rejection;
-use super::answer::{Answer, ForwardedBody};
+use super::answer::{Answer, ForwardedBody, Rejection};
 use super::forwarding::{Forwarding, UpstreamConnection};
 use super::session::ClientSession;
 use super::upload::Upload;

@@ -5,10 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Waker;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-
 use futures_util::task::AtomicWaker;
 use http::{HeaderMap, HeaderName, StatusCode, header};
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 /// The idle timeout once the node drains or the client has sent FIN. Active transfers are finished,

@@ -1,7 +1,8 @@
 //! Hostile applications, and what their clients see.
 
-use super::{BACKEND, BEHIND, Behind, Breach, Cut, INSTEAD, Instead, Played, SETTINGS};
-use super::{breaches, cuts, play};
+use super::{
+    BACKEND, BEHIND, Behind, Breach, Cut, INSTEAD, Instead, Played, SETTINGS, breaches, cuts, play,
+};
 use crate::relay::front::{Front, assert_leg};
 use crate::support::SOON;
 use crate::support::frame::{CLOSE, Side};

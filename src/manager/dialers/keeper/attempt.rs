@@ -10,8 +10,7 @@ use crate::connection::handle::ConnectionHandle;
 use crate::connection::watch::Watch;
 use crate::manager::dialers::plan::Plan;
 use crate::manager::dialers::shared::{Gate, Requests};
-use crate::node::Node;
-use crate::node::NotAccepting;
+use crate::node::{Node, NotAccepting};
 use crate::vocabulary::{Ending, OpenFailure};
 
 pub(super) type Attempt = Pin<Box<dyn Future<Output = Attempted> + Send>>;

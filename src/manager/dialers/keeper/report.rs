@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::{Keeper, Next, Rest};
-use crate::manager::dialers::shared::lock;
 use crate::vocabulary::{
     DialerChange, DialerEvent, DialerPhase, DialerStatus, Ending, Event, Reconnecting,
 };
@@ -14,7 +13,7 @@ impl Keeper {
     pub(super) fn report(&self) {
         let connection = self.current.as_ref().map(|live| live.connection.clone());
         let status = self.status();
-        *lock(&self.shared.connection) = connection;
+        *self.shared.connection.lock() = connection;
         self.shared.status.send_if_modified(|shown| {
             let since = if shown.phase == status.phase { shown.since } else { SystemTime::now() };
             let status = DialerStatus { since, ..status };
