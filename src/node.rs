@@ -31,7 +31,7 @@ use attempt::{Attempt, Recorder, Unclaimed};
 use commits::Publisher;
 use plain::PlainClients;
 use registry::Registry;
-use slots::{ConnectionSlot, PendingSocket, lock};
+use slots::{ConnectionSlot, PendingSocket};
 
 /// What all connections of a node share.
 pub(crate) struct Node {
@@ -179,19 +179,19 @@ impl Node {
             // What could not be recorded is not to begin: `ledger.on_failure = "refuse"`.
             return Err(NotAdmitted { failure: OpenFailure::RefusedLimit, limit: NO_LEDGER });
         }
-        lock(&self.admission).admit(crate::runtime::now(), ip)?;
+        self.admission.lock().admit(crate::runtime::now(), ip)?;
         Ok(self.place(ip))
     }
 
     /// Takes a slot for the connection to an application that a client needs.
     pub(crate) fn admit_leg(&self) -> Result<ConnectionSlot, NotAdmitted> {
-        lock(&self.admission).admit_upstream()?;
+        self.admission.lock().admit_upstream()?;
         Ok(self.place(None))
     }
 
     /// Takes a slot for a connection that this end dialled; it counts, and is never refused.
     pub(crate) fn slot_for_dialled(&self) -> ConnectionSlot {
-        lock(&self.admission).count_dialled();
+        self.admission.lock().count_dialled();
         self.place(None)
     }
 
@@ -201,12 +201,12 @@ impl Node {
 
     /// Counts a socket that was accepted and has no slot yet.
     pub(crate) fn arrive(&self, ip: Option<IpAddr>) -> Result<PendingSocket, NotAdmitted> {
-        lock(&self.admission).begin_handshake(ip)?;
+        self.admission.lock().begin_handshake(ip)?;
         Ok(PendingSocket { admission: Arc::clone(&self.admission), ip, is_overdue: false })
     }
 
     pub(crate) fn present(&self) -> u64 {
-        lock(&self.admission).connections()
+        self.admission.lock().connections()
     }
 
     /// Waits until no connection is open, no attempt that was admitted may yet become one, and no

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 use std::vec;
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use parking_lot::{Condvar, Mutex};
 use tokio::runtime::Handle;
 
 use crate::connection::Connection;
@@ -103,16 +103,12 @@ impl Work {
 
     /// Waits for the shares that others have taken: no more than a few writes that do not wait.
     fn wait(&self) -> BroadcastReport {
-        let mut done = self.done();
+        let mut done = self.done.lock();
         while done.connections < self.matched {
             self.all_done.wait(&mut done);
         }
         let (matched, queued) = (self.matched, done.queued);
         BroadcastReport { matched, queued, refused: matched - queued }
-    }
-
-    fn done(&self) -> MutexGuard<'_, Done> {
-        self.done.lock()
     }
 }
 
@@ -129,7 +125,7 @@ impl Share<'_> {
 
 impl Drop for Share<'_> {
     fn drop(&mut self) {
-        let mut done = self.work.done();
+        let mut done = self.work.done.lock();
         done.connections += self.taken;
         done.queued += self.queued;
         if done.connections == self.work.matched {

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::policy::admission::{Admission, NotAdmitted};
@@ -17,7 +17,7 @@ pub(crate) struct ConnectionSlot {
 
 impl Drop for ConnectionSlot {
     fn drop(&mut self) {
-        let mut admission = lock(&self.admission);
+        let mut admission = self.admission.lock();
         admission.release(self.ip);
         if admission.connections() == 0 {
             self.left.notify_waiters();
@@ -36,7 +36,7 @@ impl PendingSocket {
     /// Records that its request is overdue.
     pub(crate) fn overdue(&mut self) -> Result<(), NotAdmitted> {
         let Some(ip) = self.ip.filter(|_| !self.is_overdue) else { return Ok(()) };
-        lock(&self.admission).begin_half_open(ip)?;
+        self.admission.lock().begin_half_open(ip)?;
         self.is_overdue = true;
         Ok(())
     }
@@ -44,14 +44,10 @@ impl PendingSocket {
 
 impl Drop for PendingSocket {
     fn drop(&mut self) {
-        let mut admission = lock(&self.admission);
+        let mut admission = self.admission.lock();
         if let Some(ip) = self.ip.filter(|_| self.is_overdue) {
             admission.end_half_open(ip);
         }
         admission.end_handshake(self.ip);
     }
-}
-
-pub(super) fn lock(admission: &Mutex<Admission>) -> MutexGuard<'_, Admission> {
-    admission.lock()
 }

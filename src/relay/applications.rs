@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 
 use crate::node::lease::Lease;
@@ -122,7 +122,7 @@ impl Applications {
     }
 
     pub(super) fn view(&self) -> Vec<InstanceView> {
-        self.pool().view(now())
+        self.pool.lock().view(now())
     }
 
     /// Connects to an application for a client; if one cannot be reached, tries another.
@@ -236,7 +236,7 @@ impl Applications {
 
     /// Changes the pool, and reports what has changed.
     pub(super) fn change<C: IntoIterator<Item = Change>>(&self, with: impl FnOnce(&mut Pool) -> C) {
-        let changes = with(&mut self.pool());
+        let changes = with(&mut self.pool.lock());
         changes.into_iter().for_each(|change| self.report_change(&change));
     }
 
@@ -245,7 +245,7 @@ impl Applications {
         &self,
         with: impl FnOnce(&mut Pool) -> Result<Option<Change>, NoInstance>,
     ) -> Result<bool, NoInstance> {
-        let change = with(&mut self.pool())?;
+        let change = with(&mut self.pool.lock())?;
         change.iter().for_each(|change| self.report_change(change));
         Ok(change.is_some())
     }
@@ -257,7 +257,7 @@ impl Applications {
 
     /// Returns the deadline of the pool's next change.
     pub(super) fn poll_deadline(&self) -> Option<Instant> {
-        self.pool().poll_deadline()
+        self.pool.lock().poll_deadline()
     }
 
     fn choose(
@@ -265,7 +265,7 @@ impl Applications {
         client: Option<IpAddr>,
         tried: &[usize],
     ) -> Result<(&Application, ApplicationLease), NoApplication> {
-        let choice = self.pool().choose(now(), client, tried)?;
+        let choice = self.pool.lock().choose(now(), client, tried)?;
         let application = self.all.get(choice.instance());
         let lease = ApplicationLease { applications: Arc::clone(self), choice: Some(choice) };
         // The pool has one instance for each application, so this finds one.
@@ -301,10 +301,6 @@ impl Applications {
                 tracing::info!(upstream = %url, state, "the state of the application has changed");
             }
         }
-    }
-
-    fn pool(&self) -> MutexGuard<'_, Pool> {
-        self.pool.lock()
     }
 }
 
@@ -359,7 +355,7 @@ impl ApplicationLease {
 
 impl Lease for ApplicationLease {
     fn drains(&self) -> bool {
-        let pool = self.applications.pool();
+        let pool = self.applications.pool.lock();
         self.choice.as_ref().is_some_and(|choice| pool.is_draining(choice))
     }
 
@@ -373,7 +369,7 @@ impl Lease for ApplicationLease {
 impl Drop for ApplicationLease {
     fn drop(&mut self) {
         if let Some(choice) = self.choice.take() {
-            self.applications.pool().release(choice);
+            self.applications.pool.lock().release(choice);
         }
     }
 }

@@ -201,6 +201,11 @@ impl<'de> Deserialize<'de> for Spread {
 /// The longest duration: deadlines are `now` plus a duration, and that must not overflow.
 pub(crate) const LONGEST: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
 
+/// Returns a duration for which zero means that there is no limit.
+pub(crate) fn unless_zero(duration: Duration) -> Option<Duration> {
+    (!duration.is_zero()).then_some(duration)
+}
+
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, InvalidValue> {
     let duration = humantime::parse_duration(text.trim())
         .map_err(|why| InvalidValue::Duration { text: text.to_owned(), why: why.to_string() })?;

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::settings::values::unless_zero;
+
 /// Times the message that is coming in.
 #[derive(Debug, Default)]
 pub(super) struct MessageClock {
@@ -47,8 +49,4 @@ impl MessageClock {
         let since = self.since.filter(|_| self.paused_at.is_none() && !self.reported)?;
         Some(since + unless_zero(timeout)?)
     }
-}
-
-pub(super) fn unless_zero(duration: Duration) -> Option<Duration> {
-    (!duration.is_zero()).then_some(duration)
 }

@@ -10,6 +10,7 @@ use crate::connection::watch::{Sought, Watch};
 use crate::manager::dialling::Target;
 use crate::policy::reconnect::ReconnectPolicy;
 use crate::relay::Relay;
+use crate::settings::values::unless_zero;
 use crate::settings::{
     ConnectionSettings, Dialer, DialerBackend, OpeningStep, RelayBackend, Reply,
 };
@@ -175,7 +176,6 @@ impl TryFrom<DialerOptions> for Plan {
             inject: dialer.inject,
             ..Target::new(&dialer.url)
         };
-        let unless_zero = |duration: Duration| (!duration.is_zero()).then_some(duration);
         Ok(Self {
             name: dialer.name.into(),
             target,
