@@ -10,12 +10,13 @@
 //! | what came and was not taken | [`inbox`] |
 //! | the closing handshake, and in which order its facts come | [`closing`] |
 //! | the way to its actor | [`mailbox`] |
+//! | how far its streams are: position, message in progress, keepalive, rate | [`progress`] |
 //! | running totals | [`counters`] |
 //! | the memory it holds | [`held`], [`budget`] |
 //! | its ending | [`ending`] |
 //!
-//! The mover (`actor/mover`) alone has what changes with every read and write: the transport, the
-//! position in the peer's stream with the message in progress, the keepalive, the rate and the timers.
+//! Its mover (`actor/mover`) owns the transport and the timers, and the [`progress`] of the two streams,
+//! which changes with every read and write.
 
 pub(crate) mod budget;
 pub(crate) mod closing;
@@ -29,6 +30,7 @@ pub(crate) mod mailbox;
 pub(crate) mod orders;
 pub(crate) mod outbox;
 mod own_wait;
+pub(crate) mod progress;
 #[cfg(test)]
 mod tests;
 pub(crate) mod watch;

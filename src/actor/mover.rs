@@ -9,12 +9,9 @@
 //! than its state.
 
 mod acting;
-mod message_clock;
-mod read_state;
 mod reading;
 mod turn;
 mod unfinished;
-mod write_state;
 mod writing;
 
 use std::future::Future;
@@ -29,41 +26,27 @@ use tokio::time::Sleep;
 use super::backend::Driver;
 use crate::connection::Connection;
 use crate::connection::mailbox::ConnectionMessage;
-use crate::policy::rate::TokenBucket;
+use crate::connection::progress::{AfterFlush, Progress, WriteFailure};
 use crate::protocol::classification::{Loss, LossKind};
 use crate::protocol::closing_handshake::{CloseRequest, Input};
-use crate::protocol::frame_scanner::{Position, ScanLimits};
-use crate::protocol::keepalive::{Due, Keepalive, KeepalivePolicy, StallDetector};
+use crate::protocol::frame_scanner::Position;
+use crate::protocol::keepalive::{Due, Keepalive, StallDetector};
 use crate::runtime::now;
-use crate::settings::values::unless_zero;
 use crate::transport::socket::Transport;
 use crate::transport::tcp_info::TcpState;
-use crate::transport::websocket::MessageReader;
 use crate::vocabulary::{Cause, CloseCode, Limit};
-use message_clock::MessageClock;
-use read_state::Reading;
 use turn::Turn;
-use write_state::{AfterFlush, Failure, Writing};
 
 pub(crate) struct Mover {
     connection: Arc<Connection>,
     transport: Box<dyn Transport>,
-    reader: MessageReader,
-    /// Bytes that were read and not yet taken apart: what came behind the opening handshake, and
-    /// what was left when the backend had no room, or the turn was over.
-    carry: Bytes,
+    /// How far the two streams are.
+    progress: Progress,
     turn: Turn,
     driver: Driver,
-    keepalive: Option<Keepalive>,
-    rate: Option<TokenBucket>,
-    /// The peer has sent too many messages: no more are delivered.
-    muted: bool,
-    reading: Reading,
-    writing: Writing,
     /// Bytes of a message in progress, and of what was not taken apart, that the memory budget was
     /// charged with.
     charged: u64,
-    clock: MessageClock,
     /// What was received and not delivered was dropped, because the memory of all was used up.
     dropped_received: bool,
     /// Reading waited for memory when the peer ended its half: the rest is read without it.
@@ -116,34 +99,12 @@ impl Mover {
         read_ahead: Bytes,
         driver: Driver,
     ) -> Self {
-        let settings = &connection.settings;
-        let limits = &settings.limits;
-        let scan = ScanLimits {
-            max_frame_size: limits.max_frame_size.0,
-            max_message_size: limits.max_message_size.0,
-        };
-        let policy = KeepalivePolicy {
-            ping_interval: unless_zero(settings.keepalive.ping_interval),
-            pong_timeout: unless_zero(settings.keepalive.pong_timeout),
-            idle_timeout: unless_zero(settings.keepalive.idle_timeout),
-            max_age: unless_zero(settings.keepalive.max_age),
-        };
-        let keepalive = (policy != KeepalivePolicy::default())
-            .then(|| Keepalive::new(policy, connection.opened, rand::random()));
-        let rate = TokenBucket::per_second(limits.messages_per_second, connection.opened);
         Self {
-            reader: MessageReader::new(connection.role, scan),
+            progress: Progress::new(&connection, read_ahead),
             transport,
-            carry: read_ahead,
             turn: Turn::new(),
             driver,
-            keepalive,
-            rate,
-            muted: false,
-            reading: Reading::default(),
-            writing: Writing::default(),
             charged: 0,
-            clock: MessageClock::default(),
             dropped_received: false,
             last_bytes: false,
             closing: false,
@@ -167,7 +128,7 @@ impl Mover {
             | Driver::Handler(_)
             | Driver::Receiver
             | Driver::Nowhere
-            | Driver::Done => self.reader.position(),
+            | Driver::Done => self.progress.reader.position(),
         }
     }
 
@@ -201,7 +162,7 @@ impl Mover {
     fn poll_driver(&mut self, cx: &mut Context<'_>) -> bool {
         let Driver::Handler(_) = self.driver else { return false };
         let Some(failure) = self.driver.poll(cx) else {
-            if self.reading.is_ignoring()
+            if self.progress.reading.is_ignoring()
                 && self.connection.own_waits.are_under_way()
                 && !std::mem::replace(&mut self.reported.in_kind, true)
             {
@@ -218,7 +179,7 @@ impl Mover {
 
     /// Gives buffers back while nothing is ready.
     fn release_buffers(&mut self) {
-        self.reader.release_buffers();
+        self.progress.reader.release_buffers();
         if let Driver::Relay(leg) = &mut self.driver {
             leg.passage.release_buffers();
             if let Some(masker) = &mut leg.masker {
@@ -245,24 +206,28 @@ impl Mover {
             self.connection.mailbox.send(ConnectionMessage::Deadline);
         }
         let reported = self.reported.deadline;
-        let keepalive = self.keepalive.as_ref();
+        let keepalive = self.progress.keepalive.as_ref();
         // Those after which the peer or the backend is blamed.
         let waits = [
             self.deadline().filter(|deadline| reported != Some(*deadline)),
             keepalive.and_then(Keepalive::silence_deadline),
-            self.writing.deadline(&self.connection).filter(|_| !self.reported.stalled),
+            self.progress.writing.deadline(&self.connection).filter(|_| !self.reported.stalled),
             // Reported already, if reading has ended: then it is the decider's turn.
-            self.writing
+            self.progress
+                .writing
                 .failure_deadline(self.connection.settings.close.linger)
-                .filter(|_| !self.reading.has_ended()),
-            self.reading.stall_deadline(&self.connection).filter(|_| !self.reported.inbox_stalled),
+                .filter(|_| !self.progress.reading.has_ended()),
+            self.progress
+                .reading
+                .stall_deadline(&self.connection)
+                .filter(|_| !self.reported.inbox_stalled),
             self.message_deadline(),
         ];
         let waits = waits.into_iter().flatten().min();
         let deadlines = [
             self.stall_detector.next_check(now, waits),
             keepalive.and_then(Keepalive::poll_deadline),
-            self.reading.look_deadline(now),
+            self.progress.reading.look_deadline(now),
         ];
         self.timer.set(deadlines.into_iter().flatten().min(), now, cx) || acted
     }
@@ -277,12 +242,7 @@ impl Mover {
     /// Puts off every wait by the time in which this task did not run: what others did meanwhile is
     /// not seen yet.
     fn put_off_waits(&mut self, missed: Duration) {
-        if let Some(keepalive) = &mut self.keepalive {
-            keepalive.handle_stall(missed);
-        }
-        self.writing.put_off(missed);
-        self.reading.put_off(missed);
-        self.clock.put_off(missed);
+        self.progress.put_off(missed);
         if self.put_off.deadline != self.closing_deadline {
             self.put_off = PutOff { deadline: self.closing_deadline, by: Duration::ZERO };
         }
@@ -290,9 +250,9 @@ impl Mover {
     }
 
     fn keep_alive(&mut self, now: Instant) -> bool {
-        let Some(keepalive) = &mut self.keepalive else { return false };
+        let Some(keepalive) = &mut self.progress.keepalive else { return false };
         let mut acted = false;
-        let (writing, transport) = (&self.writing, &self.transport);
+        let (writing, transport) = (&self.progress.writing, &self.transport);
         let counters = &self.connection.counters;
         // Others may have written beside us.
         if let Some(active) = counters.last_active() {
@@ -335,19 +295,19 @@ impl Mover {
     fn watch(&mut self, now: Instant) -> bool {
         let mut acted = false;
         let limits = &self.connection.settings.limits;
-        if let Some(deadline) = self.writing.deadline(&self.connection)
+        if let Some(deadline) = self.progress.writing.deadline(&self.connection)
             && deadline <= now
             && !self.reported.stalled
         {
             self.reported.stalled = true;
-            let stalled = self.writing.stalled_for(now);
+            let stalled = self.progress.writing.stalled_for(now);
             self.report(Input::WriteStalled(limit_of(
                 "write_timeout",
                 limits.write_timeout,
                 stalled,
             )));
         }
-        if let Some(stalled) = self.reading.backend_stalled(&self.connection, now)
+        if let Some(stalled) = self.progress.reading.backend_stalled(&self.connection, now)
             && !self.reported.inbox_stalled
         {
             self.reported.inbox_stalled = true;
@@ -362,8 +322,8 @@ impl Mover {
                 limit: Some(limit),
             });
         }
-        if self.reading.is_paused()
-            && !self.writing.has_failed()
+        if self.progress.reading.is_paused()
+            && !self.progress.writing.has_failed()
             && self.transport.kernel().is_some_and(|kernel| kernel.state == TcpState::Closed)
         {
             // What had come before the end comes before it. What the kernel still holds is read, for
@@ -371,12 +331,12 @@ impl Mover {
             self.ingest_carry(now);
             let reset = || std::io::ErrorKind::ConnectionReset.into();
             let error = self.transport.take_error().unwrap_or_else(reset);
-            self.fail_writing(Failure::of(&error, now));
+            self.fail_writing(WriteFailure::of(&error, now));
             acted = true;
         }
         // Once a write has failed, reading finds out how the transport ended, or does not in time.
         if let Some(failure) =
-            self.writing.failure_since(now, self.connection.settings.close.linger)
+            self.progress.writing.failure_since(now, self.connection.settings.close.linger)
         {
             self.lose(failure);
         }
@@ -385,10 +345,10 @@ impl Mover {
 
     /// Reports, once, that the transport is lost.
     fn lose(&mut self, how: LossKind) {
-        if self.reading.end() {
+        if self.progress.reading.end() {
             self.report_loss(how);
             // What is not complete will not be.
-            self.reader.discard();
+            self.progress.reader.discard();
             self.charge_input();
         }
     }

@@ -6,10 +6,10 @@ use std::time::Instant;
 
 use tokio::io::AsyncWrite;
 
-use super::write_state::AfterFlush;
 use super::{Mover, Stage};
 use crate::actor::backend::Driver;
 use crate::connection::orders::Orders;
+use crate::connection::progress::AfterFlush;
 use crate::protocol::closing_handshake::{Action, Input};
 use crate::runtime::now;
 use crate::transport::socket::Closed;
@@ -38,7 +38,7 @@ impl Mover {
         }
         if self.closing {
             // The closing handshake has deadlines of its own.
-            self.keepalive = None;
+            self.progress.keepalive = None;
         }
         false
     }
@@ -55,12 +55,12 @@ impl Mover {
             self.report(Input::OutboxFlushed);
         }
         if shutdown
-            && self.writing.is_open()
+            && self.progress.writing.is_open()
             && Pin::new(&mut self.transport).poll_shutdown(cx).is_ready()
         {
             // An error says that there is nothing left to end, which reading is about to report.
             self.after_flush.shutdown = false;
-            self.writing.shut();
+            self.progress.writing.shut();
         }
     }
 
@@ -73,7 +73,7 @@ impl Mover {
         // This is where the socket closes.
         self.transport = Box::new(Closed);
         self.ingest_carry(now);
-        self.reader.discard();
+        self.progress.reader.discard();
         self.release_input();
         self.connection.note_drop(tcp);
         self.connection.inbox.end();

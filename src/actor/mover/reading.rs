@@ -9,12 +9,12 @@ use std::time::Instant;
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, ReadBuf};
 
-use super::read_state::{Pause, State};
 use super::turn::Turn;
 use super::{Mover, close_for};
 use crate::actor::backend::Driver;
 use crate::actor::scratch;
 use crate::connection::inbox::Incoming;
+use crate::connection::progress::{Pause, ReadState};
 use crate::protocol::classification::{self, LossKind};
 use crate::protocol::closing_handshake::{ClosePolicy, Input};
 use crate::transport::websocket::Piece;
@@ -26,16 +26,16 @@ const SIP: usize = 2048;
 impl Mover {
     /// Reads what is there, once, and takes it apart; returns whether anything came.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
-        if self.reading.state == State::Ended || !self.may_read(now) {
+        if self.progress.reading.state == ReadState::Ended || !self.may_read(now) {
             return false;
         }
-        if !self.carry.is_empty() {
-            let mut carry = std::mem::take(&mut self.carry);
+        if !self.progress.carry.is_empty() {
+            let mut carry = std::mem::take(&mut self.progress.carry);
             let taken = self.ingest(&carry, now);
             carry.advance(taken);
             // An empty slice would hold the whole of what was carried.
             if !carry.is_empty() {
-                self.carry = carry;
+                self.progress.carry = carry;
             }
             self.note_unfinished(now);
             return taken > 0;
@@ -51,7 +51,7 @@ impl Mover {
                     let filled = buf.filled();
                     let taken = self.ingest(filled, now);
                     if taken < filled.len() {
-                        self.carry = Bytes::copy_from_slice(&filled[taken..]);
+                        self.progress.carry = Bytes::copy_from_slice(&filled[taken..]);
                     }
                     self.note_unfinished(now);
                 }
@@ -64,7 +64,7 @@ impl Mover {
     /// Tells how the transport ended, as reading saw it, with what a failed write knows of that.
     fn end_reading(&mut self, seen: LossKind) {
         let half = matches!(seen, LossKind::Fin | LossKind::TlsTruncated);
-        match self.writing.failure() {
+        match self.progress.writing.failure() {
             None => self.lose(seen),
             // The error was told to the write; what is left to read is an end of the stream.
             Some(failure) if half && !failure.behind_fin => self.lose(failure.how.clone()),
@@ -81,23 +81,23 @@ impl Mover {
     /// Returns whether what is read would find room; if not, reading pauses, and the wait for a Pong
     /// with it.
     fn may_read(&mut self, now: Instant) -> bool {
-        let room = self.reading.state == State::Ignoring || self.has_room(now);
-        match (room, self.reading.pause) {
+        let room = self.progress.reading.state == ReadState::Ignoring || self.has_room(now);
+        match (room, self.progress.reading.pause) {
             (true, None) | (false, Some(_)) => {}
             (true, Some(_)) => {
-                self.reading.pause = None;
-                self.clock.resume(now);
+                self.progress.reading.pause = None;
+                self.progress.clock.resume(now);
                 self.connection.set_paused(false);
-                if let Some(keepalive) = &mut self.keepalive {
+                if let Some(keepalive) = &mut self.progress.keepalive {
                     keepalive.handle_resume(now);
                 }
             }
             (false, None) => {
-                self.clock.pause(now);
-                self.reading.pause =
+                self.progress.clock.pause(now);
+                self.progress.reading.pause =
                     Some(Pause { since: now, taken: self.connection.inbox.taken() });
                 self.connection.set_paused(true);
-                if let Some(keepalive) = &mut self.keepalive {
+                if let Some(keepalive) = &mut self.progress.keepalive {
                     keepalive.handle_pause();
                 }
             }
@@ -122,7 +122,7 @@ impl Mover {
 
     /// Returns whether reading goes on without room: what finds none is discarded.
     fn must_read(&self, now: Instant) -> bool {
-        self.writing.has_failed() || self.is_near_close_deadline(now)
+        self.progress.writing.has_failed() || self.is_near_close_deadline(now)
     }
 
     /// The peer's answer to our Close may be behind what the backend does not take. Shortly before
@@ -162,8 +162,11 @@ impl Mover {
             return self.count_ingested(taken, bytes.len());
         }
         let mut taken = 0;
-        while taken < bytes.len() && self.reading.state == State::Open && !self.turn.is_over() {
-            let (consumed, piece) = self.reader.read(&bytes[taken..]);
+        while taken < bytes.len()
+            && self.progress.reading.state == ReadState::Open
+            && !self.turn.is_over()
+        {
+            let (consumed, piece) = self.progress.reader.read(&bytes[taken..]);
             taken += consumed;
             self.turn.spend_frame();
             match piece {
@@ -195,19 +198,19 @@ impl Mover {
     /// kept.
     fn count_ingested(&mut self, taken: usize, read: usize) -> usize {
         self.turn.spend_bytes(taken);
-        if let Some(keepalive) = &mut self.keepalive {
+        if let Some(keepalive) = &mut self.progress.keepalive {
             keepalive.handle_bytes();
         }
-        match self.reading.state {
-            State::Open => taken,
-            State::Ignoring | State::Ended => read,
+        match self.progress.reading.state {
+            ReadState::Open => taken,
+            ReadState::Ignoring | ReadState::Ended => read,
         }
     }
 
     /// Takes apart what was left for want of room or time: at the end, there is nothing to wait for.
     pub(super) fn ingest_carry(&mut self, now: Instant) {
         self.turn = Turn::unbounded();
-        let mut carry = std::mem::take(&mut self.carry);
+        let mut carry = std::mem::take(&mut self.progress.carry);
         while !carry.is_empty() {
             let taken = self.ingest(&carry, now);
             carry.advance(taken);
@@ -215,12 +218,12 @@ impl Mover {
     }
 
     fn deliver(&mut self, message: Message, now: Instant) {
-        self.clock.restart();
+        self.progress.clock.restart();
         self.connection.counters.received(message.len());
         self.connection.look(&message, now);
         self.note_data(now);
         self.take_from_rate(1, now);
-        if self.delivery_stopped || self.muted || self.writing.has_failed() {
+        if self.delivery_stopped || self.progress.muted || self.progress.writing.has_failed() {
             self.connection.counters.discarded(1);
             return;
         }
@@ -248,7 +251,7 @@ impl Mover {
     /// Records a data message that travelled, either way.
     pub(super) fn note_data(&mut self, now: Instant) {
         self.connection.counters.active(now.saturating_duration_since(self.connection.opened));
-        if let Some(keepalive) = &mut self.keepalive {
+        if let Some(keepalive) = &mut self.progress.keepalive {
             keepalive.handle_data(now);
         }
     }
@@ -256,7 +259,7 @@ impl Mover {
     /// Counts frames against `messages_per_second`: control frames and fragments cost what messages
     /// do.
     fn take_from_rate(&mut self, frames: u32, now: Instant) {
-        if let Some(rate) = &mut self.rate
+        if let Some(rate) = &mut self.progress.rate
             && !(0..frames).all(|_| rate.take(now))
         {
             self.refuse_rate();
@@ -264,7 +267,7 @@ impl Mover {
     }
 
     fn refuse_rate(&mut self) {
-        if !std::mem::replace(&mut self.muted, true) {
+        if !std::mem::replace(&mut self.progress.muted, true) {
             let limit = self.connection.settings.limits.messages_per_second;
             let limit = Limit { name: "messages_per_second", limit, observed: limit + 1 };
             close_for(
@@ -286,7 +289,7 @@ impl Mover {
     /// RFC 6455 section 5.5.3: a Pong may answer our Ping, or come unasked.
     fn take_pong(&mut self, now: Instant, payload: &[u8]) {
         let mut asked_for = false;
-        if let Some(keepalive) = &mut self.keepalive {
+        if let Some(keepalive) = &mut self.progress.keepalive {
             asked_for = keepalive.handle_pong(now, payload);
             if let Some(rtt) = keepalive.rtt() {
                 self.connection.counters.round_trip(rtt);
@@ -316,8 +319,8 @@ impl Mover {
     /// Reads the peer's Close, once, and reports it; returns it if it is legal.
     fn take_close(&mut self, payload: &[u8]) -> Option<ReceivedClose> {
         // RFC 6455 section 5.5.1: no frame follows a Close; what comes is ignored.
-        self.reading.state = State::Ignoring;
-        self.reader.discard();
+        self.progress.reading.state = ReadState::Ignoring;
+        self.progress.reader.discard();
         let (close, breach) = classification::read_close(payload);
         let legal = breach.is_none().then(|| close.clone());
         self.report(Input::PeerClose { close, breach });

@@ -25,14 +25,14 @@ impl Mover {
             | Driver::Handler(_)
             | Driver::Receiver
             | Driver::Nowhere
-            | Driver::Done => self.reader.position() != Position::BetweenMessages,
+            | Driver::Done => self.progress.reader.position() != Position::BetweenMessages,
         };
-        self.clock.note(is_coming, now);
+        self.progress.clock.note(is_coming, now);
     }
 
     /// Charges the budget with what is held of the input, as its buffers are now.
     pub(super) fn charge_input(&mut self) {
-        let held = self.part_held() + self.carry.len() as u64;
+        let held = self.part_held() + self.progress.carry.len() as u64;
         if held == self.charged {
             return;
         }
@@ -62,13 +62,13 @@ impl Mover {
             | Driver::Nowhere
             | Driver::Done => 0,
         };
-        self.reader.held() + passing
+        self.progress.reader.held() + passing
     }
 
     /// Looks whether the peer has ended its half while reading waits for memory: what it has sent is
     /// in the kernel then, and is bounded. Returns whether that is news.
     pub(super) fn notice_last_bytes(&mut self) -> bool {
-        let waits = self.reading.is_paused() && self.connection.budget.is_exhausted();
+        let waits = self.progress.reading.is_paused() && self.connection.budget.is_exhausted();
         if !waits || self.last_bytes {
             return false;
         }
@@ -83,7 +83,7 @@ impl Mover {
             return;
         }
         self.dropped_received = true;
-        self.reader.discard();
+        self.progress.reader.discard();
         let turn = std::mem::replace(&mut self.turn, Turn::unbounded());
         self.ingest_carry(now);
         self.turn = turn;
@@ -94,10 +94,10 @@ impl Mover {
 
     /// Returns when the message that is coming must have come.
     pub(super) fn message_deadline(&self) -> Option<Instant> {
-        if self.closing || !self.reading.is_open() {
+        if self.closing || !self.progress.reading.is_open() {
             return None; // the closing handshake has deadlines of its own
         }
-        self.clock.deadline(self.connection.settings.limits.message_timeout)
+        self.progress.clock.deadline(self.connection.settings.limits.message_timeout)
     }
 
     /// Closes the connection of a peer that does not finish its message.
@@ -105,13 +105,13 @@ impl Mover {
         if self.message_deadline().is_none_or(|deadline| deadline > now) {
             return;
         }
-        self.clock.reported = true;
+        self.progress.clock.reported = true;
         let timeout = self.connection.settings.limits.message_timeout;
-        let came_for = self.clock.since.map_or(timeout, |since| now - since);
+        let came_for = self.progress.clock.since.map_or(timeout, |since| now - since);
         let limit = limit_of("message_timeout", timeout, came_for);
         let (code, reason) = (CloseCode::IDLE, "message timeout");
         close_for(&self.connection, code, reason, Cause::IdleTimeout, limit);
-        self.reader.discard();
+        self.progress.reader.discard();
         self.charge_input();
     }
 }

@@ -2,9 +2,10 @@
 
 use std::time::Instant;
 
-use super::{Mover, State};
+use super::Mover;
 use crate::actor::link::Leg;
 use crate::connection::outbox::Passable;
+use crate::connection::progress::ReadState;
 use crate::protocol::closing_handshake::Input;
 use crate::protocol::frame_scanner::{ControlFrame, ControlOpcode};
 use crate::protocol::passage::{Piece, Run, RunSource};
@@ -16,7 +17,7 @@ impl Mover {
         let mut taken = 0;
         // What is pending was found in bytes that are taken: it does not wait for the next turn.
         while (taken < bytes.len() && !self.turn.is_over() || leg.passage.has_pending())
-            && self.reading.state == State::Open
+            && self.progress.reading.state == ReadState::Open
         {
             let rest = &bytes[taken..];
             let (consumed, piece) = leg.passage.read_frames(rest, self.turn.frames());
@@ -69,7 +70,7 @@ impl Mover {
     }
 
     fn pass_on(&mut self, leg: &mut Leg, run: &Run, read: &[u8], now: Instant) {
-        self.clock.restart();
+        self.progress.clock.restart();
         let ends = leg.passage.ends();
         for end in ends {
             self.connection.counters.received(usize::try_from(end.payload).unwrap_or(usize::MAX));
@@ -79,7 +80,7 @@ impl Mover {
             self.note_data(now);
         }
         // A frame that has begun to pass must pass whole.
-        if self.delivery_stopped || self.muted && !leg.mid_frame {
+        if self.delivery_stopped || self.progress.muted && !leg.mid_frame {
             self.connection.counters.discarded(ends.len() as u64);
             return;
         }

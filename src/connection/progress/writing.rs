@@ -9,36 +9,36 @@ use crate::transport::socket::Transport;
 
 /// Where writing stands.
 #[derive(Debug, Default)]
-pub(super) struct Writing {
-    pub(super) state: State,
+pub(crate) struct Writing {
+    pub(crate) state: WriteState,
     /// Since when the kernel has taken nothing of what waits.
-    pub(super) stalled_since: Option<Instant>,
+    pub(crate) stalled_since: Option<Instant>,
     /// Bytes that the kernel has taken.
-    pub(super) written: u64,
+    pub(crate) written: u64,
     /// What left whole and was not flushed yet.
-    pub(super) unflushed: Option<Left>,
+    pub(crate) unflushed: Option<Left>,
 }
 
 #[derive(Debug, Default)]
-pub(super) enum State {
+pub(crate) enum WriteState {
     #[default]
     Open,
     /// FIN is on its way.
     Shut,
-    Failed(Failure),
+    Failed(WriteFailure),
 }
 
 /// How a write failed.
 #[derive(Debug)]
-pub(super) struct Failure {
-    pub(super) how: LossKind,
+pub(crate) struct WriteFailure {
+    pub(crate) how: LossKind,
     /// The error was EPIPE, which the kernel tells of a reset that came behind the peer's FIN.
-    pub(super) behind_fin: bool,
-    pub(super) at: Instant,
+    pub(crate) behind_fin: bool,
+    pub(crate) at: Instant,
 }
 
-impl Failure {
-    pub(super) fn of(error: &std::io::Error, now: Instant) -> Self {
+impl WriteFailure {
+    pub(crate) fn of(error: &std::io::Error, now: Instant) -> Self {
         let behind_fin = error.kind() == std::io::ErrorKind::BrokenPipe;
         Self { how: LossKind::from(error), behind_fin, at: now }
     }
@@ -46,60 +46,60 @@ impl Failure {
 
 impl Writing {
     /// Returns when the peer will have taken nothing for too long.
-    pub(super) fn deadline(&self, connection: &Connection) -> Option<Instant> {
+    pub(crate) fn deadline(&self, connection: &Connection) -> Option<Instant> {
         Some(self.stalled_since? + connection.settings.limits.write_timeout)
     }
 
-    pub(super) fn stalled_for(&self, now: Instant) -> Duration {
+    pub(crate) fn stalled_for(&self, now: Instant) -> Duration {
         self.stalled_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
     }
 
-    pub(super) fn is_open(&self) -> bool {
-        matches!(self.state, State::Open)
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self.state, WriteState::Open)
     }
 
     /// Our half of the transport has ended (FIN).
-    pub(super) fn shut(&mut self) {
-        self.state = State::Shut;
+    pub(crate) fn shut(&mut self) {
+        self.state = WriteState::Shut;
     }
 
-    pub(super) fn has_failed(&self) -> bool {
+    pub(crate) fn has_failed(&self) -> bool {
         self.failure().is_some()
     }
 
     /// Returns how a write failed, if one did.
-    pub(super) fn failure(&self) -> Option<&Failure> {
+    pub(crate) fn failure(&self) -> Option<&WriteFailure> {
         match &self.state {
-            State::Failed(failure) => Some(failure),
-            State::Open | State::Shut => None,
+            WriteState::Failed(failure) => Some(failure),
+            WriteState::Open | WriteState::Shut => None,
         }
     }
 
     /// Returns until when reading may tell how a failed transport ended.
-    pub(super) fn failure_deadline(&self, patience: Duration) -> Option<Instant> {
+    pub(crate) fn failure_deadline(&self, patience: Duration) -> Option<Instant> {
         Some(self.failure()?.at + patience)
     }
 
     /// The process was not running for this long, so neither writes nor the end of the transport could be
     /// seen.
-    pub(super) fn put_off(&mut self, missed: Duration) {
+    pub(crate) fn put_off(&mut self, missed: Duration) {
         if let Some(since) = &mut self.stalled_since {
             *since += missed;
         }
-        if let State::Failed(failure) = &mut self.state {
+        if let WriteState::Failed(failure) = &mut self.state {
             failure.at += missed;
         }
     }
 
     /// Returns how a write failed, if reading has had its time.
-    pub(super) fn failure_since(&self, now: Instant, patience: Duration) -> Option<LossKind> {
+    pub(crate) fn failure_since(&self, now: Instant, patience: Duration) -> Option<LossKind> {
         self.failure_deadline(patience).filter(|deadline| *deadline <= now)?;
         self.failure().map(|failure| failure.how.clone())
     }
 
     /// Returns how many bytes the peer's kernel has acknowledged, of ours and of the `direct` ones
     /// that others wrote; 0 if unknown.
-    pub(super) fn acked(&self, transport: &dyn Transport, direct: u64) -> u64 {
+    pub(crate) fn acked(&self, transport: &dyn Transport, direct: u64) -> u64 {
         transport
             .kernel()
             .map_or(0, |kernel| (self.written + direct).saturating_sub(kernel.unacked_bytes.into()))
@@ -108,9 +108,9 @@ impl Writing {
 
 /// What is to be done once everything that is queued has left.
 #[derive(Debug, Default, Clone, Copy)]
-pub(super) struct AfterFlush {
+pub(crate) struct AfterFlush {
     /// Report that it has.
-    pub(super) report: bool,
+    pub(crate) report: bool,
     /// End our half of the transport.
-    pub(super) shutdown: bool,
+    pub(crate) shutdown: bool,
 }

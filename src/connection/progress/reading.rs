@@ -9,14 +9,14 @@ const LOOK: Duration = Duration::from_millis(250);
 
 /// Where reading stands.
 #[derive(Debug, Default)]
-pub(super) struct Reading {
-    pub(super) state: State,
+pub(crate) struct Reading {
+    pub(crate) state: ReadState,
     /// Reading has stopped because the backend has no room.
-    pub(super) pause: Option<Pause>,
+    pub(crate) pause: Option<Pause>,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(super) enum State {
+pub(crate) enum ReadState {
     #[default]
     Open,
     /// The peer has closed: what still comes is read, so that its FIN is seen, and ignored.
@@ -26,59 +26,59 @@ pub(super) enum State {
 }
 
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Pause {
+pub(crate) struct Pause {
     /// Since when the backend has taken nothing.
-    pub(super) since: Instant,
+    pub(crate) since: Instant,
     /// How much it had taken then.
-    pub(super) taken: u64,
+    pub(crate) taken: u64,
 }
 
 impl Reading {
-    pub(super) fn is_paused(&self) -> bool {
+    pub(crate) fn is_paused(&self) -> bool {
         self.pause.is_some()
     }
 
     /// Returns whether messages are still taken.
-    pub(super) fn is_open(&self) -> bool {
-        self.state == State::Open
+    pub(crate) fn is_open(&self) -> bool {
+        self.state == ReadState::Open
     }
 
-    pub(super) fn has_ended(&self) -> bool {
-        self.state == State::Ended
+    pub(crate) fn has_ended(&self) -> bool {
+        self.state == ReadState::Ended
     }
 
     /// Ends reading; returns whether it had not ended before.
-    pub(super) fn end(&mut self) -> bool {
+    pub(crate) fn end(&mut self) -> bool {
         self.pause = None;
-        std::mem::replace(&mut self.state, State::Ended) != State::Ended
+        std::mem::replace(&mut self.state, ReadState::Ended) != ReadState::Ended
     }
 
     /// Returns when the backend will have taken nothing for too long.
-    pub(super) fn stall_deadline(&self, connection: &Connection) -> Option<Instant> {
+    pub(crate) fn stall_deadline(&self, connection: &Connection) -> Option<Instant> {
         Some(self.pause?.since + connection.settings.limits.inbox_timeout)
     }
 
     /// Returns when to look again at a connection that does not read.
-    pub(super) fn look_deadline(&self, now: Instant) -> Option<Instant> {
+    pub(crate) fn look_deadline(&self, now: Instant) -> Option<Instant> {
         self.pause.map(|_| now + LOOK)
     }
 
     /// The process was not running for this long, so progress of the backend could not be seen.
-    pub(super) fn put_off(&mut self, missed: Duration) {
+    pub(crate) fn put_off(&mut self, missed: Duration) {
         if let Some(pause) = &mut self.pause {
             pause.since += missed;
         }
     }
 
     /// Returns whether the peer has closed.
-    pub(super) fn is_ignoring(&self) -> bool {
-        self.state == State::Ignoring
+    pub(crate) fn is_ignoring(&self) -> bool {
+        self.state == ReadState::Ignoring
     }
 
     /// Tells for how long the backend has taken nothing, if that is too long.
     ///
     /// Echo has no backend that takes messages: it waits for the peer, which the write timeout bounds.
-    pub(super) fn backend_stalled(
+    pub(crate) fn backend_stalled(
         &mut self,
         connection: &Connection,
         now: Instant,
