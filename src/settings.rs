@@ -23,6 +23,7 @@ mod drain;
 mod keepalive;
 mod ledger;
 mod limits;
+mod origins;
 mod overrides;
 mod path_template;
 pub(crate) mod patterns;
@@ -36,9 +37,10 @@ pub use dialers::{Dialer, DialerBackend, Heartbeat, OpeningStep, Reconnect, Repl
 pub use keepalive::Keepalive;
 pub use ledger::{FailurePolicy, Ledger, Synchronous};
 pub use limits::{Limits, MemoryLimit, OnFull};
+pub use origins::OriginPattern;
 pub use overrides::{ConnectionSettings, RouteClose, RouteKeepalive, RouteLimits};
 pub use path_template::PathTemplate;
-pub use patterns::{OriginPattern, PathPattern};
+pub use patterns::PathPattern;
 pub use records::{QueryRecording, Records};
 pub use relay::{
     HealthPath, HostHeader, InvalidHealthPath, InvalidUpstream, OnClientLost, PlainHttp,
@@ -53,6 +55,8 @@ pub use control::Control;
 #[doc(hidden)]
 pub use drain::Drain;
 #[doc(hidden)]
-pub use patterns::{HostName, host_matches, origin_allowed};
+pub use origins::{PageRequest, default_origins, origin_allowed};
+#[doc(hidden)]
+pub use patterns::{HostName, host_matches};
 #[doc(hidden)]
 pub use templates::{UnfitTag, tags_of};

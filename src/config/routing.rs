@@ -9,7 +9,7 @@ use super::reserved::{Auth, Tls};
 use crate::settings::patterns::host;
 use crate::settings::{
     ConnectionSettings, OriginPattern, PathPattern, RouteClose, RouteKeepalive, RouteLimits,
-    TagTemplate,
+    TagTemplate, default_origins,
 };
 use crate::vocabulary::ListenAddress;
 
@@ -80,12 +80,13 @@ pub struct Route {
     /// stand in clear whatever `[records]` masks.
     #[serde(default)]
     pub tags: BTreeMap<String, TagTemplate>,
-    /// Lists the web origins that may connect; others get 403.
+    /// Lists the web origins that may connect; others get 403. A request without an `Origin` header
+    /// does not come from a browser and passes.
     ///
-    /// Unit: `scheme://host[:port]`, `null` or `*`. Default: none, which allows every origin. Cost:
-    /// without a list any web page can connect in its visitor's name. A request without an `Origin`
-    /// header does not come from a browser and passes.
-    #[serde(default)]
+    /// Unit: `same` (a request with a cookie must come from a page of the host that it is for),
+    /// `scheme://host[:port]`, `null` or `*` (every origin, as the empty list). Default: `same`.
+    /// Cost: with `*` any web page can connect in its visitor's name.
+    #[serde(default = "default_origins")]
     pub origins: Vec<OriginPattern>,
     /// Lists the subprotocols this route speaks, the best first.
     ///
@@ -132,7 +133,7 @@ impl Default for Route {
             host: None,
             path: PathPattern::Exact("/echo".to_owned()),
             tags: BTreeMap::new(),
-            origins: Vec::new(),
+            origins: default_origins(),
             subprotocols: Vec::new(),
             auth: None,
             inject: false,

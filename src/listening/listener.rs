@@ -312,7 +312,7 @@ impl Listener {
     ) -> Result<(Agreement, Option<Subprotocol>), Refusal> {
         check_method(request)?;
         let key = check_upgrade(request)?;
-        check_origin(request.origin().as_deref(), |origin| route.allows_origin(Some(origin)))?;
+        check_origin(request, &route.origins, false)?;
         let subprotocol = choose_subprotocol(&request.subprotocols(), &route.subprotocols);
         Ok((Agreement::new(key), subprotocol))
     }

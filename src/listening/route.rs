@@ -27,7 +27,9 @@ pub struct Route {
     pub host: Option<String>,
     /// The paths that match.
     pub path: PathPattern,
-    /// The web origins that may connect; if empty, any may.
+    /// The web pages that may connect; by default [`OriginPattern::Same`]: those of the host that
+    /// the request is for, if it carries a cookie. With [`OriginPattern::Any`], or if the list is
+    /// empty, all may.
     pub origins: Vec<OriginPattern>,
     /// The supported subprotocols in order of preference.
     pub subprotocols: Vec<String>,
@@ -134,7 +136,7 @@ impl Route {
             name: path.to_string(),
             host: None,
             path,
-            origins: Vec::new(),
+            origins: settings::default_origins(),
             subprotocols: Vec::new(),
             settings: Arc::default(),
             tags: BTreeMap::new(),
@@ -177,11 +179,6 @@ impl Route {
     /// Returns whether the route matches a request.
     pub(crate) fn matches(&self, host: Option<&str>, path: &str) -> bool {
         crate::settings::host_matches(self.host.as_deref(), host) && self.path.matches(path)
-    }
-
-    /// Returns whether a page of this origin may connect.
-    pub(crate) fn allows_origin(&self, origin: Option<&str>) -> bool {
-        crate::settings::origin_allowed(&self.origins, origin)
     }
 
     /// Returns the tags of a connection to this path and query.
@@ -241,15 +238,5 @@ mod tests {
         let route = Route { host: Some("[::1]".to_owned()), ..echo() };
         assert!(route.matches(Some("[::1]"), "/echo"));
         assert!(route.matches(Some("[::1]:8080"), "/echo"));
-    }
-
-    #[test]
-    fn a_list_of_origins_stops_browsers_only() {
-        let origins = vec!["https://example.org".parse().unwrap()];
-        let route = Route { origins, ..echo() };
-        assert!(route.allows_origin(None));
-        assert!(route.allows_origin(Some("https://example.org")));
-        assert!(!route.allows_origin(Some("null")));
-        assert!(echo().allows_origin(Some("https://example.net")));
     }
 }

@@ -1,4 +1,4 @@
-//! What a route matches: hosts, paths and origins.
+//! What a route matches: hosts and paths.
 
 use std::fmt;
 use std::str::FromStr;
@@ -91,30 +91,6 @@ impl<'de> Deserialize<'de> for PathPattern {
     }
 }
 
-/// An entry of a route's `origins`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum OriginPattern {
-    /// `*`: every origin.
-    Any,
-    /// `null`: what browsers send for files and sandboxed frames.
-    Null,
-    /// `scheme://host[:port]` in lower case, without the scheme's default port, as browsers write
-    /// it (RFC 6454 section 6.2).
-    Exact(String),
-}
-
-impl OriginPattern {
-    /// Returns whether the pattern takes the value of an `Origin` header.
-    pub fn matches(&self, origin: &str) -> bool {
-        match self {
-            Self::Any => true,
-            Self::Null => origin == "null",
-            Self::Exact(exact) => exact.eq_ignore_ascii_case(origin),
-        }
-    }
-}
-
 /// Returns whether a request at `host` (as the `Host` header has it, port included) is for the host
 /// that a route wants, if it wants one.
 pub fn host_matches(wanted: Option<&str>, host: Option<&str>) -> bool {
@@ -125,72 +101,11 @@ pub fn host_matches(wanted: Option<&str>, host: Option<&str>) -> bool {
     }
 }
 
-/// Returns whether a page of `origin` may connect where these are allowed; none listed means any.
-/// `None` is a request without the header: browsers always send one.
-pub fn origin_allowed(allowed: &[OriginPattern], origin: Option<&str>) -> bool {
-    match origin {
-        Some(origin) if !allowed.is_empty() => {
-            allowed.iter().any(|allowed| allowed.matches(origin))
-        }
-        Some(_) | None => true,
-    }
-}
-
 fn without_port(host: &str) -> &str {
     match host.rsplit_once(':') {
         // "[::1]" has colons and no port.
         Some((name, port)) if port.bytes().all(|digit| digit.is_ascii_digit()) => name,
         _ => host,
-    }
-}
-
-/// The ports that browsers leave out of an origin.
-const DEFAULT_PORTS: [(&str, &str); 4] =
-    [("http", ":80"), ("https", ":443"), ("ws", ":80"), ("wss", ":443")];
-
-impl FromStr for OriginPattern {
-    type Err = InvalidValue;
-
-    fn from_str(text: &str) -> Result<Self, InvalidValue> {
-        match text {
-            "*" => return Ok(Self::Any),
-            "null" => return Ok(Self::Null),
-            _ => {}
-        }
-        let invalid = || InvalidValue::Origin(text.to_owned());
-        let (scheme, authority) = text.split_once("://").ok_or_else(invalid)?;
-        let scheme_is_valid = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
-            && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
-        let (host, port) = split_port(authority);
-        let port_is_valid = port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0));
-        if !scheme_is_valid || !port_is_valid || !is_host(host) {
-            return Err(invalid());
-        }
-        let mut origin = text.to_ascii_lowercase();
-        for (scheme, port) in DEFAULT_PORTS {
-            if origin.split_once("://").is_some_and(|(written, _)| written == scheme)
-                && origin.ends_with(port)
-            {
-                origin.truncate(origin.len() - port.len());
-            }
-        }
-        Ok(Self::Exact(origin))
-    }
-}
-
-impl fmt::Display for OriginPattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Any => "*",
-            Self::Null => "null",
-            Self::Exact(origin) => origin,
-        })
-    }
-}
-
-impl<'de> Deserialize<'de> for OriginPattern {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        values::text(deserializer, "an origin such as \"https://example.org\"", Self::from_str)
     }
 }
 
@@ -230,7 +145,7 @@ impl<'de> Deserialize<'de> for HostName {
 }
 
 /// Splits `host:port`; an address in brackets keeps its colons.
-fn split_port(authority: &str) -> (&str, Option<&str>) {
+pub(super) fn split_port(authority: &str) -> (&str, Option<&str>) {
     match authority.rsplit_once(':') {
         Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
         _ => (authority, None),
@@ -238,7 +153,7 @@ fn split_port(authority: &str) -> (&str, Option<&str>) {
 }
 
 /// Returns whether `text` is a host name, an IPv4 address or an IPv6 address in brackets.
-fn is_host(text: &str) -> bool {
+pub(super) fn is_host(text: &str) -> bool {
     if let Some(address) = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         return address.parse::<std::net::Ipv6Addr>().is_ok();
     }
@@ -280,40 +195,6 @@ mod tests {
         }
         for (wide, narrow) in [("/a", "/*"), ("/a/*", "/*"), ("/a/*", "/a"), ("/a", "/b")] {
             assert!(!path(wide).covers(&path(narrow)), "{wide} {narrow}");
-        }
-    }
-
-    #[test]
-    fn origins_match_as_browsers_write_them() {
-        let origin = |text: &str| text.parse::<OriginPattern>().unwrap();
-        assert!(origin("https://Example.org:443").matches("https://example.org"));
-        assert!(origin("http://example.org:443").matches("http://example.org:443"));
-        assert!(!origin("https://example.org").matches("http://example.org"));
-        assert!(!origin("https://example.org").matches("https://example.org.evil.net"));
-        assert!(origin("http://[::1]:3000").matches("http://[::1]:3000"));
-        assert!(origin("null").matches("null"));
-        assert!(!origin("null").matches("https://example.org"));
-        assert!(origin("*").matches("https://example.org"));
-    }
-
-    #[test]
-    fn what_is_no_origin_is_refused() {
-        for text in [
-            "",
-            "example.org",
-            "https://",
-            "https://a/",
-            "https://a/b",
-            "https://a:b",
-            "https://a:0",
-            "https://a:",
-            "https://u@a",
-            "https://*.a",
-            "://a",
-            "https://[::1",
-            "https://a b",
-        ] {
-            assert_eq!(text.parse::<OriginPattern>(), Err(InvalidValue::Origin(text.to_owned())));
         }
     }
 }

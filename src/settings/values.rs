@@ -57,7 +57,7 @@ pub enum InvalidValue {
     Tag(String),
     /// The text is not an origin.
     #[error(
-        "{0:?} is not an origin: write scheme://host or scheme://host:port without a path, \"null\" or \"*\""
+        "{0:?} is not an origin: write scheme://host or scheme://host:port without a path, \"same\", \"null\" or \"*\""
     )]
     Origin(String),
     /// The number is not a close code that may be sent.

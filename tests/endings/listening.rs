@@ -312,6 +312,28 @@ async fn another_origin_gets_403_and_the_route_s_and_none_are_let_in() {
 }
 
 #[tokio::test]
+async fn by_default_a_page_of_another_host_cannot_use_the_visitor_s_cookies() {
+    let mut house = house().await;
+    let host = house.address.to_string();
+    for origin in
+        ["https://evil.example", "null", "http://127.0.0.1", &format!("http://{host}.evil")]
+    {
+        let more = format!("Origin: {origin}\r\nCookie: session=hunter2\r\n");
+        let (answer, ending) = house.refuses_upgrade("/echo", &more, 403).await;
+        assert_eq!(failure(&ending), OpenFailure::RefusedOrigin, "{origin}");
+        assert!(!answer.body.contains("hunter2") && !ending.outcome.detail.contains("hunter2"));
+    }
+    for more in [
+        format!("Origin: http://{host}\r\nCookie: session=hunter2\r\n"),
+        format!("Origin: https://{host}\r\nCookie: session=hunter2\r\n"),
+        "Origin: https://evil.example\r\n".to_owned(),
+        "Cookie: session=hunter2\r\n".to_owned(),
+    ] {
+        RawPeer::connect_with(house.address, "/echo", &more, &[]).await.reset();
+    }
+}
+
+#[tokio::test]
 async fn the_first_subprotocol_of_the_route_that_is_offered_is_chosen() {
     let subprotocols = vec!["v2.chat".to_owned(), "v1.chat".to_owned()];
     let mut house =

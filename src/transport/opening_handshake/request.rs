@@ -2,13 +2,14 @@
 //!
 //! The caller decides which checks are made, and in which order (CONTRACT section 5).
 
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, ORIGIN, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, HOST, ORIGIN, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 
 use super::answer::Refusal;
 use super::cut;
 use super::names::{AcceptKey, EXTENSIONS, KEY, PROTOCOL, Subprotocol, VERSION};
 use crate::protocol::uri_host::is_host_and_port;
+use crate::settings::{OriginPattern, PageRequest, origin_allowed};
 use crate::transport::handshake_key::derive_accept_key;
 use crate::vocabulary::OpenFailure;
 
@@ -217,7 +218,7 @@ pub fn check_upgrade(request: &Request) -> Result<AcceptKey, Refusal> {
     Ok(AcceptKey(derive_accept_key(key)))
 }
 
-/// Checks the `Origin` of the request against `allowed`.
+/// Checks that the page that sent the request is among those `allowed`.
 ///
 /// A request without `Origin` passes: browsers always send one, and other clients could forge it (RFC
 /// 6455 section 10.2).
@@ -226,14 +227,38 @@ pub fn check_upgrade(request: &Request) -> Result<AcceptKey, Refusal> {
 ///
 /// 403.
 pub fn check_origin(
-    origin: Option<&str>,
-    allowed: impl FnOnce(&str) -> bool,
+    request: &Request,
+    allowed: &[OriginPattern],
+    over_tls: bool,
 ) -> Result<(), Refusal> {
-    let Some(origin) = origin else { return Ok(()) };
-    if allowed(origin) {
+    let Some(origin) = request.origin() else { return Ok(()) };
+    let page = PageRequest {
+        origin: Some(&origin),
+        host: request.host(),
+        has_cookie: request.headers().contains_key(COOKIE),
+        over_tls,
+    };
+    if origin_allowed(allowed, &page) {
         return Ok(());
     }
-    let text = format!("the origin {:?} may not connect here: add it to the route", cut(origin));
+    // Anything else may hold a secret, such as credentials before the host.
+    let shown = match origin.parse() {
+        Ok(OriginPattern::Exact(origin)) => Some(cut(&origin)),
+        Ok(OriginPattern::Null) => Some(origin),
+        Ok(_) | Err(_) => None,
+    };
+    let text = match (&shown, allowed.contains(&OriginPattern::Same)) {
+        (Some(shown), true) => format!(
+            "the request carries a cookie and comes from a page of {shown}, which is not this host: to \
+             allow it, set origins = [\"same\", {shown:?}] in the route"
+        ),
+        (Some(shown), false) => {
+            format!(
+                "pages of {shown} may not connect here: to allow it, add it to the route's origins"
+            )
+        }
+        (None, _) => "the Origin line is not a web origin: send scheme://host or none".to_owned(),
+    };
     Err(Refusal::new(StatusCode::FORBIDDEN, OpenFailure::RefusedOrigin, text))
 }
 

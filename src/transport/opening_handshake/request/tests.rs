@@ -179,16 +179,35 @@ fn one_host_is_needed() {
 
 #[test]
 fn an_origin_passes_if_it_is_allowed_or_none_is_sent() {
-    let allowed = |origin: &str| origin == "https://example.org";
-    assert!(check_origin(Some("https://example.org"), allowed).is_ok());
-    assert!(check_origin(None, |_| false).is_ok());
+    let allowed = ["https://example.org".parse().unwrap()];
+    let check = |request: &Request| check_origin(request, &allowed, false);
+    assert!(check(&with("origin", "https://example.org")).is_ok());
+    assert!(check(&request(&GOOD)).is_ok());
     for origin in ["https://evil.example", "null", "", "https://example.org:8443"] {
-        let refusal = check_origin(Some(origin), allowed).unwrap_err();
+        let refusal = check(&with("origin", origin)).unwrap_err();
         assert_eq!((refusal.status.as_u16(), refusal.failure), (403, OpenFailure::RefusedOrigin));
     }
     let mut two = GOOD.to_vec();
     two.extend([("origin", "https://example.org"), ("origin", "https://evil.example")]);
-    assert!(check_origin(request(&two).origin().as_deref(), allowed).is_err());
+    assert!(check(&request(&two)).is_err());
+}
+
+#[test]
+fn a_foreign_page_with_a_cookie_is_told_how_to_allow_it() {
+    let text = |origin: &str| {
+        let mut lines = GOOD.to_vec();
+        lines.extend([("origin", origin), ("cookie", "session=hunter2")]);
+        check_origin(&request(&lines), &[OriginPattern::Same], false).unwrap_err().text
+    };
+    let told = text("https://Evil.example");
+    assert!(
+        told.ends_with("set origins = [\"same\", \"https://evil.example\"] in the route"),
+        "{told}"
+    );
+    for origin in ["https://u:hunter2@evil.example", "hunter2", "https://example.org, hunter2"] {
+        assert!(!text(origin).contains("hunter2"), "{origin}");
+    }
+    assert!(!told.contains("hunter2"));
 }
 
 #[test]

@@ -15,7 +15,7 @@ type Outcome<T> = Result<Accepted<T>, Box<FailedHandshake>>;
 fn decide(request: &Request) -> Result<Agreement, Refusal> {
     check_method(request)?;
     let accept = check_upgrade(request)?;
-    check_origin(request.origin().as_deref(), |origin| origin == "https://example.org")?;
+    check_origin(request, &["https://example.org".parse().unwrap()], false)?;
     let chosen = choose_subprotocol(&request.subprotocols(), &["v1".to_owned()]);
     Ok(Agreement::new(accept).subprotocol(chosen))
 }

@@ -23,7 +23,9 @@ pub(super) fn remedy(facts: &Facts<'_>, failure: OpenFailure) -> String {
             "Nothing: clients should reconnect later, or be sent to another node.".to_owned()
         }
         OpenFailure::RefusedOrigin => {
-            "If that page may connect, add its origin to `origins` of the route.".to_owned()
+            "If that page may connect, add its origin to `origins` of the route. If it is a page of \
+             this very host, a proxy in front changes the Host header: have it keep the client's."
+                .to_owned()
         }
         OpenFailure::Unauthorized => {
             "Nothing, unless many fail at once: then check the route's `auth`.".to_owned()
