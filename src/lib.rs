@@ -127,6 +127,7 @@ pub use manager::{
 };
 pub use policy::admission::AdmissionLimits;
 pub use policy::drain::Pace;
+pub use protocol::url::UrlProblem;
 pub use transport::bind::BindError;
 pub use transport::dial::InvalidUrl;
 pub use transport::socket::{Adopted, SocketName, Transport};

@@ -13,3 +13,4 @@ pub mod keepalive;
 pub mod passage;
 pub mod request_framing;
 pub mod uri_host;
+pub mod url;

@@ -105,8 +105,7 @@ impl Applications {
         };
         let all =
             settings.urls.iter().enumerate().map(application).collect::<Result<Vec<_>, _>>()?;
-        let len = NonZeroUsize::new(all.len())
-            .ok_or(InvalidUrl::Malformed("the list is empty: name an application"))?;
+        let len = NonZeroUsize::new(all.len()).ok_or(InvalidUrl::Missing)?;
         let ejection = NonZeroU32::new(settings.eject_after)
             .map(|after| Ejection { after, lasting: settings.eject_for });
         let pool = Mutex::new(Pool::new(len, settings.balance, ejection));

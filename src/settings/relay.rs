@@ -6,13 +6,13 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use http::Uri;
 use http::uri::PathAndQuery;
 use serde::Deserialize;
 use serde::de::{self, Deserializer};
 
 use super::values::{self, ByteSize};
 use crate::policy::balance::Balance;
+use crate::protocol::url::{Scheme, Url, UrlProblem};
 use crate::vocabulary::CloseCode;
 
 /// How connections are passed on to an application, or to one of several that do the same.
@@ -279,9 +279,12 @@ impl UpstreamUrl {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidUpstream {
-    /// It is not as it should be.
-    #[error("the URL {0}: write \"ws://127.0.0.1:3000\" or \"ws+unix:/run/app.sock\"")]
-    Malformed(&'static str),
+    /// It is malformed, for this reason.
+    #[error("{0}: write \"ws://127.0.0.1:3000\" or \"ws+unix:/run/app.sock\"")]
+    Malformed(UrlProblem),
+    /// The path of a Unix socket is not absolute, or too long.
+    #[error("write the absolute path of a socket, at most 107 bytes, after ws+unix:")]
+    SocketPath,
 }
 
 /// What `sockaddr_un` holds on Linux, less the final zero.
@@ -291,33 +294,13 @@ impl FromStr for UpstreamUrl {
     type Err = InvalidUpstream;
 
     fn from_str(text: &str) -> Result<Self, InvalidUpstream> {
-        let malformed = InvalidUpstream::Malformed;
         if let Some(path) = text.strip_prefix("ws+unix:") {
             if !path.starts_with('/') || path.len() > LONGEST_SOCKET_PATH || path.contains('\0') {
-                return Err(malformed("has no absolute path of at most 107 bytes"));
+                return Err(InvalidUpstream::SocketPath);
             }
             return Ok(Self(text.to_owned()));
         }
-        if text.contains('#') {
-            return Err(malformed("has a fragment"));
-        }
-        let uri: Uri = text.parse().map_err(|_| malformed("cannot be parsed"))?;
-        match uri.scheme_str().map(str::to_ascii_lowercase).as_deref() {
-            Some("ws" | "wss") => {}
-            Some(_) | None => {
-                return Err(malformed("begins with none of ws://, wss:// and ws+unix:"));
-            }
-        }
-        let authority = uri.authority().ok_or_else(|| malformed("has no host"))?;
-        let (host, whole) = (authority.host(), authority.as_str());
-        if whole.contains('@') {
-            return Err(malformed("holds credentials"));
-        }
-        let port_is_good =
-            whole.len() == host.len() || authority.port_u16().is_some_and(|port| port > 0);
-        if host.is_empty() || !port_is_good {
-            return Err(malformed("needs a host and a port above 0"));
-        }
+        Url::parse(text, &[Scheme::Ws, Scheme::Wss]).map_err(InvalidUpstream::Malformed)?;
         Ok(Self(text.to_owned()))
     }
 }
@@ -348,7 +331,8 @@ mod tests {
         for bad in ["", "a:1", "http://a", "ws://", "ws://a:0", "ws://u@a", "ws://a#b", "ws+unix:a"]
         {
             let error = bad.parse::<UpstreamUrl>().unwrap_err();
-            assert!(matches!(error, InvalidUpstream::Malformed(_)), "{bad}");
+            let of_socket = bad.starts_with("ws+unix:");
+            assert_eq!(matches!(error, InvalidUpstream::SocketPath), of_socket, "{bad}");
         }
     }
 }

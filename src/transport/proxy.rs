@@ -7,7 +7,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::{Request, StatusCode, Uri, header};
+use http::{Request, StatusCode, header};
 use http_body_util::Empty;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 use super::opening_handshake::retry_after;
+use crate::protocol::url::{Scheme, Url, UrlProblem};
 use crate::vocabulary::{OpenFailure, Secret};
 
 /// How large the head of a proxy's answer may be.
@@ -29,8 +30,15 @@ pub struct ProxyUrl {
 
 /// A string that is not the URL of a proxy. The error does not repeat it, because it may hold a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the proxy cannot be used: {0}; write http://host:port")]
-pub struct InvalidProxyUrl(&'static str);
+#[non_exhaustive]
+pub enum InvalidProxyUrl {
+    /// It is malformed, for this reason.
+    #[error("the proxy cannot be used: {0}; write http://host:port")]
+    Malformed(UrlProblem),
+    /// It has a path or a query.
+    #[error("the proxy cannot be used: its URL must not have a path; write http://host:port")]
+    Path,
+}
 
 /// A failed attempt to connect through a proxy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -147,29 +155,11 @@ impl FromStr for ProxyUrl {
     type Err = InvalidProxyUrl;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let uri: Uri = text.parse().map_err(|_| InvalidProxyUrl("it cannot be parsed"))?;
-        if uri.scheme_str() != Some("http") {
-            return Err(InvalidProxyUrl("it must begin with http://"));
+        let url = Url::parse(text, &[Scheme::Http]).map_err(InvalidProxyUrl::Malformed)?;
+        if url.target() != "/" {
+            return Err(InvalidProxyUrl::Path);
         }
-        let authority = uri.authority().ok_or(InvalidProxyUrl("it has no host"))?;
-        if authority.as_str().contains('@') {
-            return Err(InvalidProxyUrl("credentials belong in proxy_credentials"));
-        }
-        if uri.path_and_query().is_some_and(|path| path.as_str() != "/") {
-            return Err(InvalidProxyUrl("it must not have a path"));
-        }
-        let host = authority.host();
-        let port = match authority.as_str().len() - host.len() {
-            0 => 80,
-            _ => authority
-                .port_u16()
-                .ok_or(InvalidProxyUrl("its port is not a number up to 65535"))?,
-        };
-        if host.is_empty() || port == 0 {
-            return Err(InvalidProxyUrl("it needs a host and a port above 0"));
-        }
-        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        Ok(Self { host, port })
+        Ok(Self { host: url.host().to_owned(), port: url.port() })
     }
 }
 

@@ -33,7 +33,7 @@ impl Upstream {
     pub fn new(text: &str, trust: Trust) -> Result<Self, InvalidUrl> {
         match text.strip_prefix("ws+unix:") {
             Some(path) if path.starts_with('/') => Ok(Self::Unix(PathBuf::from(path))),
-            Some(_) => Err(InvalidUrl::Malformed("the path of its socket is not absolute")),
+            Some(_) => Err(InvalidUrl::SocketPath),
             None => Ok(Self::Url(text.parse()?, trust)),
         }
     }

@@ -123,7 +123,7 @@ fn no_message_repeats_a_secret() {
         load_set(&["dialers=[{ name = 'a', url = 'wss://u:x@a', backend = { kind = 'none' } }]"])
             .unwrap_err()
             .to_string(),
-        "--set dialers=…: dialers[0].url: the URL cannot be dialled: credentials belong in headers or proxy_credentials; write ws://host:port/path or wss://host/path",
+        "--set dialers=…: dialers[0].url: the URL cannot be dialled: credentials do not belong in a URL; write ws://host:port/path or wss://host/path, and credentials in `headers`",
     );
 }
 

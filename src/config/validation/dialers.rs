@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use http::Uri;
-
 use super::super::schema::Config;
 use super::findings::{Findings, Violation};
 use super::shared::{check_name, check_names, check_relay, check_settings, check_subprotocols};
 use crate::protocol::header_names::{is_reserved, is_token};
+use crate::protocol::url::{Scheme, Url};
 use crate::settings::{ConnectionSettings, Dialer, DialerBackend, OpeningStep, Reconnect};
 
 /// How many texts `on_open` may wait for, and `reply` may answer: each is looked for in each message.
@@ -44,11 +43,11 @@ impl Dialer {
 
 fn check_dialer(prefix: &str, dialer: &Dialer, found: &mut Findings) {
     let key = |key: &str| [format!("{prefix}{key}")];
-    if let Some(why) = url_problem(&dialer.url, &["ws", "wss"]) {
+    if let Err(why) = Url::parse(&dialer.url, &[Scheme::Ws, Scheme::Wss]) {
         found.add(key("url"), Violation::DialerUrl(why));
     }
     if let Some(proxy) = &dialer.proxy
-        && let Some(why) = url_problem(proxy, &["http"])
+        && let Err(why) = Url::parse(proxy, &[Scheme::Http])
     {
         found.add(key("proxy"), Violation::ProxyUrl(why));
     }
@@ -116,27 +115,6 @@ fn check_texts(prefix: &str, dialer: &Dialer, findings: &mut Findings) {
         let before = dialer.reply[..at].iter().any(|other| other.when == reply.when);
         findings.ensure(!before, key(), || Violation::ListedTwice(reply.when.clone()));
     }
-}
-
-/// Returns why a text is not a URL to dial. The text is not repeated: it may hold a secret.
-fn url_problem(text: &str, schemes: &[&str]) -> Option<&'static str> {
-    let Ok(uri) = text.parse::<Uri>() else { return Some("it cannot be parsed") };
-    let Some(scheme) = uri.scheme_str() else { return Some("it has no scheme") };
-    if !schemes.iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
-        return Some("its scheme is not one of these");
-    }
-    let Some(authority) = uri.authority() else { return Some("it has no host") };
-    if authority.as_str().contains('@') {
-        return Some("credentials belong in headers or proxy_credentials");
-    }
-    if text.contains('#') {
-        return Some("it has a fragment");
-    }
-    let has_port = authority.as_str().len() > authority.host().len();
-    if authority.host().is_empty() || has_port && !matches!(authority.port_u16(), Some(1..)) {
-        return Some("it needs a host and a port above 0");
-    }
-    None
 }
 
 #[cfg(test)]

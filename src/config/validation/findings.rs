@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::protocol::url::UrlProblem;
 use crate::settings::values::ByteSize;
 use crate::vocabulary::{InvalidTag, ListenAddress};
 
@@ -61,11 +62,15 @@ pub enum Violation {
     #[error("is for relay backends only, and this one takes messages anyway: remove it")]
     InjectWithoutRelay,
     /// An upstream could not be dialled.
-    #[error("the URL cannot be dialled: {0}; write ws://host:port/path or wss://host/path")]
-    DialerUrl(&'static str),
+    #[error(
+        "the URL cannot be dialled: {0}; write ws://host:port/path or wss://host/path, and credentials in `headers`"
+    )]
+    DialerUrl(UrlProblem),
     /// A proxy could not be used.
-    #[error("the proxy cannot be used: {0}; write http://host:port")]
-    ProxyUrl(&'static str),
+    #[error(
+        "the proxy cannot be used: {0}; write http://host:port, and credentials in `proxy_credentials`"
+    )]
+    ProxyUrl(UrlProblem),
     /// There is no proxy that could want credentials.
     #[error("there is no proxy to give them to: set proxy, or remove them")]
     CredentialsWithoutProxy,

@@ -5,9 +5,9 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use http::Uri;
 use http::header::HeaderValue;
 
+use crate::protocol::url::{Scheme, Url, UrlProblem};
 use crate::surfaces::cli::failure::Failure;
 
 /// The default address of the control API.
@@ -79,24 +79,23 @@ fn parse(given: &str) -> Result<Address, Failure> {
             "https:// is not in this version; use http:// on this machine, unix:PATH, or a tunnel",
         ));
     }
-    if !given.starts_with("http://") {
-        return Err(refuse("write http://HOST:PORT or unix:PATH"));
-    }
-    let uri: Uri = given.parse().map_err(|_| refuse("write http://HOST:PORT or unix:PATH"))?;
-    let authority = uri.authority().ok_or_else(|| refuse("it has no host"))?;
-    if authority.as_str().contains('@') {
-        return Err(refuse("it must not contain credentials; give the token with --token-file"));
-    }
-    if uri.query().is_some() {
+    let url = Url::parse(given, &[Scheme::Http]).map_err(|problem| match problem {
+        UrlProblem::Credentials => {
+            refuse("it must not contain credentials; give the token with --token-file")
+        }
+        UrlProblem::Port => refuse("its port is not a number from 1 to 65535"),
+        UrlProblem::NoHost => refuse("it has no host"),
+        UrlProblem::Malformed | UrlProblem::Scheme | UrlProblem::Fragment => {
+            refuse("write http://HOST:PORT or unix:PATH")
+        }
+    })?;
+    if url.target().query().is_some() {
         return Err(refuse("it must not have a query"));
     }
-    let host = authority.host();
-    let port = match authority.as_str().strip_prefix(host).and_then(|rest| rest.strip_prefix(':')) {
-        None => 80,
-        Some(port) => port.parse().map_err(|_| refuse("its port is not a number up to 65535"))?,
-    };
-    let prefix = uri.path().trim_end_matches('/').to_owned();
-    Ok(Address::Tcp { host: host.to_owned(), port, prefix })
+    let (host, port) = (url.host(), url.port());
+    let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+    let prefix = url.target().path().trim_end_matches('/').to_owned();
+    Ok(Address::Tcp { host, port, prefix })
 }
 
 /// Returns the credentials for the token in this file, or in `LASTWORD_TOKEN`.
