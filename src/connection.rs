@@ -12,6 +12,7 @@
 //! | the way to its actor | [`mailbox`] |
 //! | how far its streams are: position, message in progress, keepalive, rate | [`progress`] |
 //! | running totals | [`counters`] |
+//! | until when it may stay | [`granted`] |
 //! | the memory it holds | [`held`], [`budget`] |
 //! | its ending | [`ending`] |
 //!
@@ -23,6 +24,7 @@ pub(crate) mod closing;
 pub(crate) mod counters;
 mod end;
 pub(crate) mod ending;
+pub(crate) mod granted;
 pub(crate) mod handle;
 pub(crate) mod held;
 pub(crate) mod inbox;
@@ -48,10 +50,11 @@ use crate::protocol::closing_handshake::{ClosePolicy, ClosingHandshake, ReplyPol
 use crate::runtime::now;
 use crate::settings::ConnectionSettings;
 use crate::transport::shared_tcp::DirectWriter;
-use crate::vocabulary::{ConnectionId, ConnectionStatus, Message, Origin, Role};
+use crate::vocabulary::{ConnectionId, ConnectionStatus, Grant, Message, Origin, Role};
 use budget::MemoryBudget;
 use counters::Counters;
 use end::End;
+use granted::Granted;
 use inbox::Inbox;
 use mailbox::Mailbox;
 use orders::Orders;
@@ -70,6 +73,8 @@ pub(crate) struct Connection {
     pub(crate) settings: Arc<ConnectionSettings>,
     pub(crate) opened_at: SystemTime,
     pub(crate) opened: Instant,
+    /// What it was admitted with.
+    pub(crate) granted: Granted,
     /// The other leg of a relay.
     pub(crate) relay_peer: OnceLock<ConnectionId>,
     /// The context of its log lines. At level debug, so that it costs no more than a look at a flag
@@ -122,11 +127,12 @@ pub(crate) struct ConnectionParts {
     pub(crate) keeps_inbox: bool,
     pub(crate) node: Arc<str>,
     pub(crate) budget: Arc<MemoryBudget>,
+    pub(crate) grant: Option<Grant>,
 }
 
 impl Connection {
     pub(crate) fn new(parts: ConnectionParts) -> Self {
-        let ConnectionParts { id, role, origin, settings, reply, keeps_inbox, node, budget } =
+        let ConnectionParts { id, role, origin, settings, reply, keeps_inbox, node, budget, grant } =
             parts;
         let policy = ClosePolicy {
             timeout: settings.close.timeout,
@@ -165,6 +171,7 @@ impl Connection {
             paused: AtomicBool::new(false),
             drops_received: AtomicBool::new(false),
             held_input: AtomicU64::new(0),
+            granted: Granted::new(grant),
             relay_peer: OnceLock::new(),
         }
     }
@@ -270,6 +277,12 @@ impl Connection {
         Ok(passed.refused)
     }
 
+    /// Replaces what the connection was admitted with; its mover waits for the new expiry.
+    pub(crate) fn set_grant(&self, grant: Grant) {
+        self.granted.replace(grant);
+        self.mover.wake();
+    }
+
     /// Returns a snapshot of the connection.
     pub(crate) fn status(&self) -> ConnectionStatus {
         let at = now();
@@ -281,6 +294,7 @@ impl Connection {
             node: Arc::clone(&self.node),
             origin: Arc::clone(&self.origin),
             opened_at: self.opened_at,
+            expires_at: self.granted.expires_at(),
             open_for,
             state: self.state(),
             traffic: self.counters.traffic(waiting, oldest, open_for),

@@ -162,6 +162,7 @@ impl Supervisor {
             origin: Arc::new(origin),
             settings: Arc::new(settings.bounded()),
             backend,
+            grant: None,
             slot: None,
         };
         self.inner.node.adopt(adoption).await

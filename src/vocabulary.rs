@@ -38,6 +38,7 @@ mod dialer;
 mod drain;
 mod ending;
 mod event;
+mod grant;
 mod http_census;
 mod identity;
 mod listen_address;
@@ -59,6 +60,7 @@ pub use ending::{
     Traffic, TransportEnd,
 };
 pub use event::{Closing, ConnectionOpened, Event, Published, Record};
+pub use grant::Grant;
 pub use http_census::{HttpCensus, HttpOutcome};
 pub(crate) use identity::{BuildIdHasher, IdMap, IdSet};
 pub use identity::{ConnectionId, ConnectionName, InvalidId, InvalidName};

@@ -9,6 +9,7 @@
 //! than its state.
 
 mod acting;
+mod expiring;
 mod reading;
 mod turn;
 mod unfinished;
@@ -60,6 +61,8 @@ pub(crate) struct Mover {
     after_flush: AfterFlush,
     /// By how much the deadline of the closing handshake is put off because this task did not run.
     put_off: PutOff,
+    /// When to look whether the grant has expired.
+    expiry_look: Option<Instant>,
     stall_detector: StallDetector,
     timer: Timer,
     reported: Reported,
@@ -112,6 +115,7 @@ impl Mover {
             delivery_stopped: false,
             after_flush: AfterFlush::default(),
             put_off: PutOff::default(),
+            expiry_look: None,
             stall_detector: StallDetector::default(),
             timer: Timer::default(),
             reported: Reported::default(),
@@ -196,6 +200,7 @@ impl Mover {
         }
         let mut acted = self.keep_alive(now);
         acted |= self.watch(now);
+        acted |= self.watch_expiry(now);
         self.watch_message(now);
         acted |= self.notice_last_bytes();
         if let Some(deadline) = self.deadline()
@@ -228,6 +233,7 @@ impl Mover {
             self.stall_detector.next_check(now, waits),
             keepalive.and_then(Keepalive::poll_deadline),
             self.progress.reading.look_deadline(now),
+            self.expiry_look,
         ];
         self.timer.set(deadlines.into_iter().flatten().min(), now, cx) || acted
     }

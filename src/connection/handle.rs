@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::Connection;
 use super::outbox::{Outbox, Prepared, Refused};
@@ -12,7 +12,7 @@ use crate::runtime::now;
 use crate::settings::OnFull;
 use crate::vocabulary::{
     Cause, CloseCode, CloseFrame, CloseReason, CloseState, ConnectionId, ConnectionStatus, Ending,
-    IllegalClose, Kind, Limit, Message, Origin, Requester,
+    Grant, IllegalClose, Kind, Limit, Message, Origin, Requester,
 };
 
 /// A connection, as the program that uses it sees it. Cloning is cheap; dropping does nothing.
@@ -94,6 +94,18 @@ impl ConnectionHandle {
     /// Returns a snapshot of the connection: counters, queue and state.
     pub fn status(&self) -> ConnectionStatus {
         self.connection.status()
+    }
+
+    /// Returns when the connection is closed because its credentials expire, if they do.
+    pub fn expires_at(&self) -> Option<SystemTime> {
+        self.connection.granted.expires_at()
+    }
+
+    /// Sets when the connection is closed, by the wall clock, with 3000 and cause `auth_expired`; `None`
+    /// takes an expiry back. A time that has passed closes it at once.
+    pub fn set_expires_at(&self, time: Option<SystemTime>) {
+        let grant = self.connection.granted.current().unwrap_or_default();
+        self.connection.set_grant(Grant { expires_at: time, ..Grant::clone(&grant) });
     }
 
     /// Returns the bytes of data that wait in the outbox.

@@ -18,5 +18,6 @@ pub(super) fn connection(reply: ReplyPolicy) -> Connection {
         keeps_inbox: false,
         node: "test".into(),
         budget: Arc::new(MemoryBudget::new(1 << 20)),
+        grant: None,
     })
 }

@@ -27,6 +27,10 @@ pub struct ConnectionRecord<'a> {
     #[serde(with = "rfc3339_millis")]
     #[schema(value_type = String, format = DateTime)]
     pub opened_at: SystemTime,
+    /// When it is closed because its credentials expire; null if they do not.
+    #[serde(default, with = "rfc3339_millis::option")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub expires_at: Option<SystemTime>,
     /// How long it has been open, in milliseconds of the monotonic clock.
     pub open_ms: u64,
     /// The state of the closing handshake.
@@ -63,6 +67,7 @@ impl<'a> From<&'a ConnectionStatus> for ConnectionRecord<'a> {
             origin: (&*status.origin).into(),
             upstream: status.origin.upstream.as_ref().map(UpstreamRecord::from),
             opened_at: status.opened_at,
+            expires_at: status.expires_at,
             open_ms: millis(status.open_for),
             state: status.state.as_str().into(),
             messages_in: traffic.messages_in,

@@ -248,7 +248,7 @@ impl Listener {
             Err(failed) => return under_way.failed(failed),
         };
         let Stage::Agreed(decision) = under_way.over() else { return };
-        let Decision { slot, route, id, subject, tags, .. } = decision;
+        let Decision { slot, route, id, subject, tags, grant, .. } = decision;
         let Accepted { socket, read_ahead, request, subprotocol, .. } = accepted;
         let mut origin = self.origin(under_way.visitor, Some(&request), Some(&route));
         origin.subprotocol = subprotocol.as_ref().map(Subprotocol::recorded);
@@ -262,6 +262,7 @@ impl Listener {
             origin: Arc::new(origin),
             settings: Arc::clone(&route.settings),
             backend,
+            grant,
             slot: Some(slot),
         };
         // An error means that the supervisor was shut down: the connection goes with it.
@@ -301,7 +302,8 @@ impl Listener {
             upstream_slot = Some(self.node.admit_leg().map_err(not_admitted)?);
         }
         let (route, id) = (route.clone(), ConnectionId::new());
-        let decision = Decision { slot, upstream_slot, route, id, subject: None, tags };
+        let decision =
+            Decision { slot, upstream_slot, route, id, subject: None, tags, grant: None };
         Ok((decision, agreement.subprotocol(subprotocol)))
     }
 

@@ -2,6 +2,7 @@
 
 mod bench;
 mod deaths;
+mod expiring;
 mod panics;
 mod registry;
 mod shutdown;

@@ -13,7 +13,7 @@ use crate::actor::link::Losses;
 use crate::connection::handle::ConnectionHandle;
 use crate::settings::ConnectionSettings;
 use crate::transport::socket::Transport;
-use crate::vocabulary::{CloseFrame, ConnectionId, Message, Origin, Role};
+use crate::vocabulary::{CloseFrame, ConnectionId, Grant, Message, Origin, Role};
 
 /// What the supervisor is told.
 pub(crate) enum SupervisorMessage {
@@ -36,6 +36,8 @@ pub(crate) struct Adoption {
     pub(crate) origin: Arc<Origin>,
     pub(crate) settings: Arc<ConnectionSettings>,
     pub(crate) backend: Backend,
+    /// What it was admitted with.
+    pub(crate) grant: Option<Grant>,
     /// Its slot, which is freed once its ending is recorded.
     pub(crate) slot: Option<ConnectionSlot>,
 }

@@ -156,6 +156,7 @@ mod tests {
                 keeps_inbox: false,
                 node: "test".into(),
                 budget: Arc::clone(&budget),
+                grant: None,
             }))
         };
         std::iter::repeat_with(connection).take(count).collect()

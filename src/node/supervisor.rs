@@ -211,8 +211,17 @@ impl Supervising {
         lease: Option<Box<dyn Lease>>,
         complete: impl FnOnce(&Connection),
     ) -> (Arc<Connection>, Start) {
-        let Adoption { id, transport, read_ahead, role, origin, settings, mut backend, slot } =
-            adoption;
+        let Adoption {
+            id,
+            transport,
+            read_ahead,
+            role,
+            origin,
+            settings,
+            mut backend,
+            grant,
+            slot,
+        } = adoption;
         let connection = Arc::new(Connection::new(ConnectionParts {
             id,
             role,
@@ -222,6 +231,7 @@ impl Supervising {
             keeps_inbox: backend.keeps_inbox(),
             node: Arc::clone(&self.node),
             budget: Arc::clone(&self.budget),
+            grant,
         }));
         // Before anything is read: what is watched for may come with the opening handshake.
         connection.set_watch(backend.take_watch());

@@ -113,6 +113,7 @@ impl Answered {
             origin: Arc::new(origin),
             settings: Arc::new(settings),
             backend,
+            grant: None,
             slot,
         };
         (adoption, lease)

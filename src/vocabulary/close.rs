@@ -63,6 +63,8 @@ impl CloseCode {
     pub const TRY_AGAIN_LATER: Self = Self::known(1013);
     /// The peer was idle for too long.
     pub const IDLE: Self = Self::known(3008);
+    /// 3000: the credentials of the peer have expired.
+    pub const UNAUTHORIZED: Self = Self::known(3000);
 
     /// Makes a close code.
     ///

@@ -16,6 +16,8 @@ pub struct ConnectionStatus {
     pub origin: Arc<Origin>,
     /// When it opened.
     pub opened_at: SystemTime,
+    /// When it is closed because its grant expires.
+    pub expires_at: Option<SystemTime>,
     /// How long it has been open.
     pub open_for: Duration,
     /// The state of the closing handshake.

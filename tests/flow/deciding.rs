@@ -3,12 +3,12 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
 use http::header::{HeaderName, HeaderValue};
 use lastword::settings::{ByteSize, RelayBackend};
-use lastword::vocabulary::{Fault, Kind, ListenAddress, OpenFailure};
+use lastword::vocabulary::{Cause, Fault, Kind, ListenAddress, OpenFailure};
 use lastword::{
     Accept, Backend, DialError, Ending, EndingStream, Incoming, OpeningRequest, Refuse, Relay,
     Route, Supervisor,
@@ -201,6 +201,51 @@ async fn code_may_pass_its_client_on_to_an_application() {
     let endings = [house.next_ending().await, house.next_ending().await];
     let subjects = endings.map(|ending| (ending.is_clean(), ending.origin.subject.clone()));
     assert!(subjects.contains(&(true, Some("ann".to_owned()))), "{subjects:?}");
+}
+
+#[tokio::test]
+async fn a_client_whose_credentials_have_expired_is_turned_away() {
+    let route = Route::new("/rooms/*", async |_| {
+        let a_moment_ago = SystemTime::now() - Duration::from_millis(1);
+        Ok(Accept::new(Backend::echo()).subject("ann").expires_at(a_moment_ago))
+    });
+    let mut house = House::open(route.unwrap(), SOON).await;
+    let (answer, ending) = house.refused("").await;
+    assert_eq!(answer.head.status(), 401);
+    assert_eq!(answer.head.header("www-authenticate"), Some("Bearer error=\"invalid_token\""));
+    assert_eq!(failure(&ending), OpenFailure::Unauthorized);
+    assert!(ending.outcome.detail.contains("have expired"), "{ending}");
+}
+
+#[tokio::test]
+async fn a_relayed_client_is_closed_when_its_credentials_expire() {
+    let application = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("ws://{}", application.local_addr().unwrap());
+    let relay = Relay::new(RelayBackend::new(url.parse().unwrap())).unwrap();
+    let expires_at = SystemTime::now() + Duration::from_millis(700);
+    let route = Route::new("/app/*", move |_| {
+        let relay = Arc::clone(&relay);
+        async move { Ok(Accept::relay(relay).expires_at(expires_at)) }
+    });
+    let mut house = House::open(route.unwrap(), SOON).await;
+    let asked = RawPeer::accept(&application);
+    let opening = RawPeer::connect(house.address, "/app/7");
+    let (mut app, mut client) = tokio::join!(asked, opening);
+    client.text("hello").await;
+    app.expect_text("hello").await;
+    let (code, reason) = client.expect_close(SOON).await;
+    let late = SystemTime::now().duration_since(expires_at).expect("it closed early");
+    assert!(late < Duration::from_secs(1), "{late:?}");
+    assert_eq!((code, reason.as_str()), (Some(3000), "token expired"));
+    client.close(3000, "token expired").await;
+    // The client's answer passes on.
+    assert_eq!(app.expect_close(SOON).await.0, Some(3000));
+    app.close(3000, "token expired").await;
+    drop((client, app));
+    let endings = [house.next_ending().await, house.next_ending().await];
+    let causes = endings.map(|ending| (ending.is_clean(), ending.outcome.cause));
+    assert!(causes.contains(&(true, Cause::AuthExpired)), "{causes:?}");
+    assert!(causes.contains(&(true, Cause::RelayPeer)), "{causes:?}");
 }
 
 #[tokio::test]

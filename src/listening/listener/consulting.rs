@@ -10,9 +10,10 @@ use super::shared::{Decision, Listener};
 use super::under_way::{Stage, UnderWay};
 use super::{RETRY_AFTER, not_admitted};
 use crate::listening::route::{Accept, Decide, Destination, Facts, OpeningRequest, Refuse, asked};
+use crate::runtime::wall_clock;
 use crate::transport::any_socket::AnySocket;
 use crate::transport::opening_handshake::{Agreement, Received, Refusal, Request};
-use crate::vocabulary::{LONGEST_TAG, Limit, OpenFailure, check_tags, is_label};
+use crate::vocabulary::{Grant, LONGEST_TAG, Limit, OpenFailure, check_tags, is_label};
 
 impl Listener {
     /// Calls the code of a route, and accepts or refuses the client accordingly.
@@ -72,6 +73,9 @@ impl Listener {
         let noted = note(accept, decision, request, agreement);
         let (destination, agreement) =
             noted.map_err(|wrong| (Refuse::failed(wrong).into_refusal(), None))?;
+        if decision.grant.as_ref().is_some_and(|grant| grant.has_expired(wall_clock::now())) {
+            return Err((expired().into_refusal(), None));
+        }
         if let Destination::Relay(relay) = &destination {
             decision.upstream_slot = Some(self.node.admit_leg().map_err(not_admitted)?);
             decision.route.pass_on(Arc::clone(relay));
@@ -90,13 +94,14 @@ fn note(
     request: &Request,
     agreement: Agreement,
 ) -> Result<(Destination, Agreement), String> {
-    let Accept { destination, subject, tags, settings, subprotocol } = accept;
+    let Accept { destination, subject, tags, settings, subprotocol, expires_at } = accept;
     if subject.as_deref().is_some_and(|subject| subject.is_empty() || !is_label(subject)) {
         return Err(format!(
             "the route's code set an invalid subject: use 1 to {LONGEST_TAG} printable bytes"
         ));
     }
     decision.subject = subject;
+    decision.grant = expires_at.map(Grant::until);
     decision.tags.extend(tags);
     let all = decision.tags.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     check_tags(all).map_err(|(name, error)| {
@@ -116,6 +121,11 @@ fn note(
         None => agreement,
     };
     Ok((destination, agreement))
+}
+
+fn expired() -> Refuse {
+    let text = "the credentials have expired: renew them";
+    Refuse::unauthorized("Bearer error=\"invalid_token\"", text)
 }
 
 fn too_slow(within: Duration) -> Refusal {

@@ -127,7 +127,7 @@ impl Listener {
         decision: Decision,
         opened: OpenedRelay,
     ) {
-        let Decision { slot, upstream_slot, route, id, .. } = decision;
+        let Decision { slot, upstream_slot, route, id, grant, .. } = decision;
         let Some(relay) = route.application() else { return };
         origin.backend = Some(RELAY.to_owned());
         origin.subprotocol = opened.application.subprotocol.as_ref().map(Subprotocol::recorded);
@@ -144,6 +144,7 @@ impl Listener {
             origin: Arc::new(origin),
             settings: Arc::clone(&route.settings),
             backend: leg(),
+            grant,
             slot: Some(slot),
         };
         let (losses, lease, injects) = (relay.losses(), Box::new(lease), route.inject);

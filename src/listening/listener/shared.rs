@@ -12,7 +12,7 @@ use crate::policy::masking;
 use crate::settings::Records;
 use crate::transport::opening_handshake::RequestFacts;
 use crate::transport::socket::SocketName;
-use crate::vocabulary::{ConnectionId, Direction, Origin};
+use crate::vocabulary::{ConnectionId, Direction, Grant, Origin};
 
 /// The recorded backend of a relayed connection.
 pub(super) const RELAY: &str = "relay";
@@ -45,6 +45,8 @@ pub(super) struct Decision {
     pub(super) id: ConnectionId,
     pub(super) subject: Option<String>,
     pub(super) tags: BTreeMap<String, String>,
+    /// What it is admitted with.
+    pub(super) grant: Option<Grant>,
 }
 
 impl Listener {

@@ -5,7 +5,7 @@ use std::error::Error;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
@@ -116,6 +116,7 @@ pub struct Accept {
     pub(crate) tags: BTreeMap<String, String>,
     pub(crate) settings: Option<Arc<ConnectionSettings>>,
     pub(crate) subprotocol: Option<String>,
+    pub(crate) expires_at: Option<SystemTime>,
 }
 
 /// Where an accepted connection goes.
@@ -144,6 +145,7 @@ impl Accept {
             tags: BTreeMap::new(),
             settings: None,
             subprotocol: None,
+            expires_at: None,
         }
     }
 
@@ -164,6 +166,15 @@ impl Accept {
     /// Sets the settings of the connection, in place of the route's.
     pub fn settings(mut self, settings: ConnectionSettings) -> Self {
         self.settings = Some(Arc::new(settings.bounded()));
+        self
+    }
+
+    /// Sets when the connection is closed, by the wall clock, with 3000 and cause `auth_expired`.
+    ///
+    /// A time that has passed refuses the client with 401.
+    /// [`ConnectionHandle::set_expires_at`](crate::ConnectionHandle::set_expires_at) moves it.
+    pub fn expires_at(mut self, time: SystemTime) -> Self {
+        self.expires_at = Some(time);
         self
     }
 

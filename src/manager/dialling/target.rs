@@ -305,6 +305,7 @@ impl Connected {
             origin: Arc::new(origin),
             settings,
             backend,
+            grant: None,
             slot: Some(node.slot_for_dialled()),
         };
         if let Some(application) = opened.application {

@@ -70,6 +70,7 @@ impl Bench {
             origin: Arc::new(Origin::new(direction)),
             settings: Arc::new(settings),
             backend,
+            grant: None,
             slot: None,
         };
         let handle = self.supervisor.inner.node.adopt(adoption).await.unwrap();

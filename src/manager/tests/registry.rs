@@ -24,6 +24,7 @@ fn connection(direction: Direction, route: Option<&str>) -> Arc<Connection> {
         keeps_inbox: false,
         node: "test".into(),
         budget: Arc::new(MemoryBudget::new(1000)),
+        grant: None,
     }))
 }
 

@@ -81,6 +81,7 @@ async fn stopping_ends_what_a_drain_has_left_and_records_what_comes_too_late() {
         origin: handles[0].origin().clone(),
         settings: Default::default(),
         backend: Backend::echo(),
+        grant: None,
         slot: None,
     };
     assert!(bench.supervisor.inner.node.adopt(adoption).await.is_err());

@@ -113,6 +113,9 @@ fn whole(connection: &ConnectionRecord<'_>) -> Vec<(String, String)> {
     pairs.add("id", &connection.id);
     pairs.add("state", &connection.state);
     pairs.add("opened", &utc(connection.opened_at));
+    if let Some(expires_at) = connection.expires_at {
+        pairs.add("expires", &utc(expires_at));
+    }
     pairs.add("open for", &lasting(connection.open_ms));
     pairs.origin(&connection.origin);
     if let Some(upstream) = &connection.upstream {
