@@ -28,7 +28,7 @@ use crate::policy::admission::AdmissionLimits;
 use crate::policy::drain::Pace;
 use crate::runtime::tasks::{Task, catch};
 use crate::settings::{ConnectionSettings, Spread};
-use crate::surfaces::control::Tokens;
+use crate::surfaces::control::TokenStore;
 use crate::surfaces::log::{self, EndingLog, Format, LogError};
 use crate::surfaces::metrics::Observations;
 use crate::surfaces::systemd::Notifier;
@@ -107,10 +107,10 @@ pub fn serve(files: Vec<PathBuf>, set: Vec<String>, relay: Option<String>) -> Ex
     }
 }
 
-fn load(sources: &Sources) -> Result<(Config, Tokens), StartupError> {
+fn load(sources: &Sources) -> Result<(Config, TokenStore), StartupError> {
     let loaded = load_all(sources).map_err(StartupError::Config)?;
     match control::read_tokens(&loaded.config.control) {
-        Ok(tokens) => Ok((loaded.config, tokens)),
+        Ok(tokens) => Ok((loaded.config, TokenStore::new(tokens))),
         Err(error) => Err(StartupError::Config(vec![loaded.unusable(control::TOKEN_FILE, error)])),
     }
 }
@@ -154,7 +154,7 @@ async fn run(
     ledger: &DaemonLedger,
     ending_log: EndingLog,
     observer_alive: mpsc::Sender<()>,
-    tokens: Tokens,
+    tokens: TokenStore,
 ) -> Result<u8, StartupError> {
     // From here on a signal means an orderly stop, even before the daemon is ready.
     let mut signals = Signals::install().map_err(StartupError::Runtime)?;
@@ -168,7 +168,8 @@ async fn run(
         log_event(&ending_log, published);
     };
     let supervisor = supervisor(config, resources, ledger, observer).await?;
-    let scrape = metrics::scrape(config, resources, &supervisor, ledger, observations);
+    let scrape =
+        metrics::scrape(config, resources, &supervisor, ledger, tokens.clone(), observations);
     let (phase, current) = watch::channel(Phase::Starting);
     let listeners = listen(config, &supervisor).await?;
     let mut servers = Servers::new(servers::probes(&supervisor, current, scrape));

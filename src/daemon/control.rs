@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::manager::Supervisor;
 use crate::settings;
 use crate::settings::Dialer;
-use crate::surfaces::control::{self, Control, TokenFileError, Tokens};
+use crate::surfaces::control::{self, Control, TokenFileError, TokenStore, Tokens};
 use crate::transport::bind::{self, BindError};
 
 /// The key of the file that [`read_tokens`] reads.
@@ -25,7 +25,7 @@ pub(super) fn serve(
     config: &Config,
     supervisor: &Supervisor,
     ledger: &DaemonLedger,
-    tokens: Tokens,
+    tokens: TokenStore,
     servers: &mut Servers,
 ) -> Result<(), BindError> {
     let Some(address) = &config.control.listen else { return Ok(()) };

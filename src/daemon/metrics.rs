@@ -7,6 +7,7 @@ use super::resources::Resources;
 use crate::config::Config;
 use crate::ledger::Health;
 use crate::manager::Supervisor;
+use crate::surfaces::control::TokenStore;
 use crate::surfaces::metrics::{DrainFacts, LedgerFacts, Metrics, MetricsSources, Observations};
 use crate::vocabulary::DrainPhase;
 
@@ -19,6 +20,7 @@ pub(super) fn scrape(
     resources: &Resources,
     supervisor: &Supervisor,
     ledger: &DaemonLedger,
+    tokens: TokenStore,
     observations: Arc<Observations>,
 ) -> Scrape {
     let [counted, relaying, passing, asked, draining] = [(); 5].map(|()| supervisor.clone());
@@ -34,6 +36,7 @@ pub(super) fn scrape(
             http: Box::new(move || passing.http()),
             ledger: Box::new(move || ledger_facts(&asked, recovered)),
             drain: Box::new(move || drain_facts(&draining)),
+            token_file_failed: Box::new(move || tokens.failed()),
         },
     );
     Arc::new(move || metrics.render())

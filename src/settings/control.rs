@@ -20,10 +20,11 @@ pub struct Control {
     /// is required.
     #[serde(deserialize_with = "values::unless_empty")]
     pub listen: Option<ListenAddress>,
-    /// Names the file with the tokens: one `name:token` per line.
+    /// Names the file with the tokens: one `name:scope:token` per line, with the scope `read` or
+    /// `operate`; `name:token` means `operate`. A change holds within seconds.
     ///
     /// Unit: path; "" = none. Default: none. Cost: every request has to carry a token, those of
-    /// probes and scrapers included (`[health]` takes them without).
+    /// probes and scrapers included (`[health]` takes them without); one look at the file a second.
     #[serde(deserialize_with = "values::path_unless_empty")]
     pub token_file: Option<PathBuf>,
     /// Lets callers dial.

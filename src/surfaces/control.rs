@@ -35,9 +35,10 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub use api::{Control, LedgerFigures};
-pub use tokens::{TokenFileError, Tokens};
+pub use tokens::{TokenFileError, TokenStore, Tokens};
 
 use super::serving::{self, ServingLimits};
+use crate::runtime::tasks::Task;
 use crate::transport::bind::Acceptor;
 use api::{Api, Shared, json};
 use problem::Problem;
@@ -45,8 +46,8 @@ use problem::Problem;
 /// The buffer size for a request's head, and for an answer that the client has not read.
 const BUFFER: usize = 64 * 1024;
 
-/// Serves the API until `stop` is true or its sender is dropped; then event streams send what is
-/// pending and end.
+/// Serves the API, and follows the token file, until `stop` is true or its sender is dropped; then
+/// event streams send what is pending and end.
 ///
 /// # Cancel safety
 /// Dropping the future closes the listener and every connection. Commands in progress continue.
@@ -55,7 +56,8 @@ pub fn serve(
     control: Control,
     stop: watch::Receiver<bool>,
 ) -> impl Future<Output = ()> + Send {
-    control.tokens.warn_if_exposed();
+    control.tokens.current().warn_if_exposed();
+    let tokens = control.tokens.clone();
     let settings = &control.settings;
     let limits = ServingLimits {
         max_connections: usize::try_from(settings.max_connections).unwrap_or(usize::MAX),
@@ -71,7 +73,13 @@ pub fn serve(
         let response = router.call(request.map(Body::new));
         async { response.await.unwrap_or_else(|never| match never {}) }
     };
-    serving::serve(acceptor, limits, service, stop)
+    async move {
+        let mut following = Task::new("token file");
+        tokio::select! {
+            () = serving::serve(acceptor, limits, service, stop) => {}
+            never = following.keep(|| tokens.follow()) => match never {},
+        }
+    }
 }
 
 /// Returns the OpenAPI description of the API.

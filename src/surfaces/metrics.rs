@@ -38,6 +38,8 @@ pub struct MetricsSources {
     pub ledger: Box<dyn Fn() -> LedgerFacts + Send + Sync>,
     /// Says how the drain fares.
     pub drain: Box<dyn Fn() -> DrainFacts + Send + Sync>,
+    /// Counts changes of the token file that could not be used.
+    pub token_file_failed: Box<dyn Fn() -> u64 + Send + Sync>,
 }
 
 /// What the ledger knows of itself.

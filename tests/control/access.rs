@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use lastword::ledger::InMemory;
-use lastword::surfaces::control::Tokens;
+use lastword::surfaces::control::{TokenStore, Tokens};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::client::Client;
@@ -98,10 +98,87 @@ async fn another_site_changes_nothing() {
     }
 }
 
-fn tokens(lines: &str) -> Tokens {
+fn tokens(lines: &str) -> TokenStore {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), lines).unwrap();
-    Tokens::read(file.path()).unwrap()
+    // The file is gone afterwards, and the tokens stay.
+    TokenStore::new(Tokens::read(file.path()).unwrap())
+}
+
+#[tokio::test]
+async fn a_token_that_may_only_read_changes_nothing() {
+    let tokens = tokens("dash:read:0123456789abcdef\nops:operate:fedcba9876543210");
+    let house = House::with(InMemory::default(), |control| {
+        control.tokens = tokens;
+        control.settings.allow_dial = true;
+    })
+    .await;
+    let (mut peer, id) = house.peer("/echo").await;
+    let reader = house.client.with("Authorization: Bearer 0123456789abcdef");
+    let target = format!("/v1/connections/{id}");
+    for seen in ["/v1/status", "/v1/connections", &target, "/v1/endings", "/metrics", "/livez"] {
+        assert_eq!(reader.get(seen).await.status, 200, "{seen}");
+    }
+    let answer = reader.delete(&target).await;
+    answer.refused(403, "scope");
+    assert!(answer.body.contains("\\\"dash\\\" may only read"), "{}", answer.body);
+    // Each call that changes something, from the description, so that none is forgotten.
+    let description = reader.get("/openapi.json").await.json();
+    let mut calls = 0;
+    for (path, operations) in description["paths"].as_object().unwrap() {
+        let path = path.replace("{id}", &id).replace("{command}", "pause");
+        let path = path.replace("{route}", "echo").replace("{number}", "0").replace("{name}", "a");
+        for method in operations.as_object().unwrap().keys() {
+            let scopes = &operations[method]["security"][1]["token"];
+            if method == "get" {
+                assert_eq!(scopes, &serde_json::json!(["read"]), "{path}");
+                continue;
+            }
+            let answer = match method.as_str() {
+                "post" => reader.post(&path, "{}").await,
+                "delete" => reader.delete(&path).await,
+                other => panic!("{other} {path}: try it here, too"),
+            };
+            answer.refused(403, "scope");
+            assert_eq!(scopes, &serde_json::json!(["operate"]), "{path}");
+            calls += 1;
+        }
+    }
+    assert!(calls >= 9, "{calls}");
+    peer.text("unharmed").await;
+    peer.expect_text("unharmed").await;
+    let operator = house.client.with("Authorization: Bearer fedcba9876543210");
+    assert_eq!(operator.delete(&target).await.expect(200)["by"], "api:ops");
+}
+
+#[tokio::test]
+async fn a_stream_of_events_ends_when_its_token_is_withdrawn() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("tokens");
+    std::fs::write(&path, "old:0123456789abcdef\nops:fedcba9876543210").unwrap();
+    let store = TokenStore::new(Tokens::read(&path).unwrap());
+    let tokens = store.clone();
+    let house = House::with(InMemory::default(), |control| control.tokens = tokens).await;
+    let client = |secret: &str| house.client.with(&format!("Authorization: Bearer {secret}"));
+    let mut old = client("0123456789abcdef").follow("?types=opened").await;
+    let mut ops = client("fedcba9876543210").follow("?types=opened").await;
+    // One that may not be used changes nothing.
+    std::fs::write(&path, "new:short").unwrap();
+    assert!(store.reload().is_err());
+    let (_peer, id) = house.peer("/echo").await;
+    for stream in [&mut old, &mut ops] {
+        assert_eq!(stream.next().await.unwrap().data["connection"]["id"], *id);
+    }
+    std::fs::write(&path, "new:0000000000000000\nops:read:fedcba9876543210").unwrap();
+    store.reload().unwrap();
+    assert_eq!(old.next_block().await.unwrap().rest, ": closed, because the token was withdrawn");
+    assert_eq!(old.next().await, None);
+    client("0123456789abcdef").get("/v1/status").await.refused(401, "unauthorized");
+    client("0000000000000000").get("/v1/status").await.expect(200);
+    let (_other, id) = house.peer("/echo").await;
+    assert_eq!(ops.next().await.unwrap().data["connection"]["id"], *id);
+    let refused = client("fedcba9876543210").delete(&format!("/v1/connections/{id}")).await;
+    refused.refused(403, "scope");
 }
 
 #[tokio::test]

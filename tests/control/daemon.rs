@@ -96,6 +96,35 @@ async fn tokens_come_from_their_file_and_probes_go_without() {
 }
 
 #[tokio::test]
+async fn the_token_file_is_followed_and_a_bad_one_is_told_without_a_token() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("tokens");
+    let (old, new) = ("0123456789abcdef", "fedcba9876543210");
+    let write = |text: String| {
+        let next = directory.path().join("next");
+        std::fs::write(&next, text).unwrap();
+        std::fs::rename(next, &path).unwrap();
+    };
+    write(format!("ops:{old}\n"));
+    let file = format!("control.token_file=\"{}\"", path.display());
+    let daemon = Daemon::start(PROGRAM, &[&file]).await;
+    let client =
+        |token: &str| Client::new(daemon.control()).with(&format!("Authorization: Bearer {token}"));
+    write(format!("ops:{new}\nbad line:{old}\n"));
+    daemon.await_line(|line| line.contains("the tokens from before stay"), SOON).await;
+    client(new).get("/v1/status").await.refused(401, "unauthorized");
+    let metrics = client(old).get("/metrics").await.body;
+    assert!(metrics.contains("lastword_token_file_failed_total 1\n"), "{metrics}");
+    write(format!("dash:read:{new}\n"));
+    daemon.await_line(|line| line.contains("the control API has new tokens"), SOON).await;
+    client(old).get("/v1/status").await.refused(401, "unauthorized");
+    client(new).get("/v1/status").await.expect(200);
+    client(new).post("/v1/drain", "{}").await.refused(403, "scope");
+    let log = daemon.log().join("\n");
+    assert!(!log.contains(old) && !log.contains(new), "{log}");
+}
+
+#[tokio::test]
 async fn it_dials_with_the_limits_of_the_configuration() {
     let daemon = Daemon::start(
         PROGRAM,

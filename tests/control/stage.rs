@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lastword::ledger::InMemory;
 use lastword::settings::{ByteSize, ConnectionSettings};
-use lastword::surfaces::control::{self, Control, LedgerFigures, Tokens};
+use lastword::surfaces::control::{self, Control, LedgerFigures, TokenStore};
 use lastword::surfaces::probes::{Probes, Readiness};
 use lastword::transport::bind::bind;
 use lastword::vocabulary::{ListenAddress, Role};
@@ -52,7 +52,7 @@ impl House {
             archive: Arc::clone(&ledger) as _,
             ledger: Arc::new(|| LedgerFigures { durable: true, unrecorded: 0, recovered: 0 }),
             probes: Probes::new(Arc::new(|| Readiness::Ready), Arc::new(|| "# EOF\n".to_owned())),
-            tokens: Tokens::default(),
+            tokens: TokenStore::default(),
             settings: settings::Control::default(),
             drain: settings::Drain::default(),
             dialled: settings(),

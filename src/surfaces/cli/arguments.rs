@@ -25,8 +25,8 @@ pub struct Control {
     /// http://127.0.0.1:8081]
     #[arg(long, value_name = "URL")]
     pub control: Option<String>,
-    /// Read the token from this file: its first line, as TOKEN or name:TOKEN [default:
-    /// $LASTWORD_TOKEN]
+    /// Read the token from this file: its first line, as TOKEN, name:TOKEN or name:scope:TOKEN
+    /// [default: $LASTWORD_TOKEN]
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
     /// Print the API's answers as they are, one line of JSON per answer

@@ -1,4 +1,4 @@
-//! Checks every request: its host, its origin and its token.
+//! Checks every request: its host, its origin, its token and the token's scope.
 //!
 //! A browser on this machine can reach loopback for any web page, but its `Host` and `Origin` name
 //! the page's site. A page under its own name (DNS rebinding) gets 421, and a change from another
@@ -15,18 +15,35 @@ use http::{HeaderMap, Method, StatusCode, Uri};
 
 use super::api::Api;
 use super::problem::{PROBLEM_JSON, Problem, Word};
+use super::tokens::{Scope, Token, Tokens};
 use crate::surfaces::serving::Client;
 use crate::transport::socket::SocketName;
 use crate::vocabulary::Requester;
 
-/// The client's identity: the name of its token, or `local` where no token is needed.
-#[derive(Debug, Clone)]
-pub(super) struct Caller(Arc<str>);
+/// Who sends a request.
+#[derive(Clone)]
+pub(super) enum Caller {
+    /// Anybody, where no token is needed.
+    Local,
+    /// The holder of this token.
+    Token(Arc<Token>),
+}
 
 impl Caller {
     /// Returns the requester to record.
     pub(super) fn requester(&self) -> Requester {
-        Requester::Api(Arc::clone(&self.0))
+        Requester::Api(match self {
+            Self::Local => "local".into(),
+            Self::Token(token) => Arc::clone(&token.name),
+        })
+    }
+
+    /// Returns whether the caller would be let in with these tokens.
+    pub(super) fn is_admitted_by(&self, tokens: &Tokens) -> bool {
+        match self {
+            Self::Local => !tokens.are_required(),
+            Self::Token(token) => tokens.still_hold(token),
+        }
     }
 }
 
@@ -59,19 +76,27 @@ fn admit(api: &Api, request: &Request) -> Result<Caller, Problem> {
     if !reads {
         site.check_origin(headers)?;
     }
-    let tokens = &api.control.tokens;
+    let tokens = api.control.tokens.current();
     if !tokens.are_required() {
-        return Ok(Caller("local".into()));
+        return Ok(Caller::Local);
     }
     let secret = bearer(headers);
-    let name = secret.and_then(|secret| tokens.name_of(secret));
-    name.map(|name| Caller(Arc::clone(name))).ok_or_else(|| {
+    let Some(token) = secret.and_then(|secret| tokens.find(secret)) else {
         api.strangers.refused(client, request, secret.is_some());
-        Problem::new(
-            Word::Unauthorized,
-            "send Authorization: Bearer with a token from the token file",
-        )
-    })
+        let detail = "send Authorization: Bearer with a token from the token file";
+        return Err(Problem::new(Word::Unauthorized, detail));
+    };
+    match token.scope {
+        Scope::Read if !reads => {
+            let detail = format!(
+                "the token {:?} may only read: use one whose line in the token file is \
+                 name:operate:token",
+                token.name
+            );
+            Err(Problem::new(Word::Scope, detail))
+        }
+        Scope::Read | Scope::Operate => Ok(Caller::Token(Arc::clone(token))),
+    }
 }
 
 /// Returns the host that a request is for.

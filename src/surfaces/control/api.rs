@@ -12,7 +12,7 @@ use tokio::sync::{Semaphore, watch};
 
 use super::queries::Queries;
 use super::strangers::Strangers;
-use super::tokens::Tokens;
+use super::tokens::TokenStore;
 use crate::contract::plain_json;
 use crate::ledger::Archive;
 use crate::manager::Supervisor;
@@ -32,7 +32,7 @@ pub struct Control {
     /// The answers for probes and scrapers.
     pub probes: Probes,
     /// The tokens; if there are none, every client that reaches the API may use it.
-    pub tokens: Tokens,
+    pub tokens: TokenStore,
     /// The section `[control]`.
     pub settings: settings::Control,
     /// The section `[drain]`: the defaults of a drain.

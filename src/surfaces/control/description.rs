@@ -24,22 +24,30 @@ pub(super) fn empty() -> OpenApi {
     EventRecord::schemas(&mut schemas);
     components.schemas.extend(schemas);
     let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer);
-    let bearer = bearer.description(Some("A token from control.token_file, if that is set."));
+    let bearer = bearer.description(Some(
+        "A token from control.token_file, if that is set. One of the scope read gets 403 \
+         (urn:lastword:scope) for everything but GET; one of the scope operate may do all.",
+    ));
     components.add_security_scheme(TOKEN, SecurityScheme::Http(bearer.build()));
-    let none = SecurityRequirement::default();
-    let token = SecurityRequirement::new(TOKEN, Vec::<String>::new());
-    OpenApiBuilder::new()
-        .info(info)
-        .components(Some(components))
-        .security(Some([none, token]))
-        .build()
+    OpenApiBuilder::new().info(info).components(Some(components)).build()
 }
 
-/// Adds the descriptions that OpenAPI requires for every response.
+/// Returns what an operation requires: nothing, or a token of this scope.
+fn security(scope: &str) -> Vec<SecurityRequirement> {
+    vec![SecurityRequirement::default(), SecurityRequirement::new(TOKEN, [scope])]
+}
+
+/// Adds the descriptions that OpenAPI requires for every response, and the scope of each operation.
 pub(super) fn complete(mut document: OpenApi) -> OpenApi {
     for path in document.paths.paths.values_mut() {
         let operations = [&mut path.get, &mut path.post, &mut path.delete];
-        operations.into_iter().flatten().for_each(describe_answers);
+        for operation in operations.into_iter().flatten() {
+            describe_answers(operation);
+            operation.security = Some(security("operate"));
+        }
+        if let Some(get) = &mut path.get {
+            get.security = Some(security("read"));
+        }
     }
     document
 }

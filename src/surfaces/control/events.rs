@@ -14,6 +14,7 @@ use http::{HeaderMap, HeaderValue};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
+use super::access::Caller;
 use super::api::Api;
 use super::parsing::{self, Parameters};
 use super::problem::{Problem, Word};
@@ -47,6 +48,7 @@ pub(super) struct Filter {
 ))]
 pub(super) async fn follow(
     State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
     client: Option<Extension<Client>>,
     headers: HeaderMap,
     Parameters(filter): Parameters<Filter>,
@@ -59,7 +61,7 @@ pub(super) async fn follow(
         Problem::new(Word::TooManyStreams, detail)
     })?;
     let name = client.map_or_else(String::new, |Extension(client)| client.peer.to_string());
-    let follower = Follower::new(api, wanted, last, place, name);
+    let follower = Follower::new(api, caller, wanted, last, place, name);
     let chunks = stream::unfold(follower, |mut follower| async {
         let chunk = follower.next().await?;
         Some((Ok::<_, std::convert::Infallible>(Bytes::from(chunk)), follower))

@@ -1,5 +1,7 @@
 //! The token file, and the check of a request's token.
 
+mod store;
+
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -8,6 +10,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
+
+use crate::runtime::watched_file::WatchedFile;
+pub use store::TokenStore;
 
 /// The minimum length of a token, in characters.
 const SHORTEST: usize = 16;
@@ -18,14 +23,28 @@ const LARGEST_FILE: u64 = 1 << 20;
 /// The known tokens, each with its name. If there are none, requests need no token.
 #[derive(Clone, Default)]
 pub struct Tokens {
-    known: Arc<[Token]>,
-    /// The file, if it is world-readable.
-    exposed: Option<PathBuf>,
+    known: Arc<[Arc<Token>]>,
+    /// The file that they come from.
+    file: Option<WatchedFile>,
+    /// Whether the file is world-readable.
+    is_exposed: bool,
 }
 
-struct Token {
-    name: Arc<str>,
+/// A token: a name for the record, what it allows, and the secret.
+#[derive(PartialEq, Eq)]
+pub(super) struct Token {
+    pub(super) name: Arc<str>,
+    pub(super) scope: Scope,
     secret: Box<[u8]>,
+}
+
+/// What a token allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// To look at everything.
+    Read,
+    /// To change things, too.
+    Operate,
 }
 
 /// Why a token file cannot be used.
@@ -51,7 +70,7 @@ pub enum TokenFileError {
         why: &'static str,
     },
     /// It contains no token.
-    #[error("{}: it contains no token: write one name:token per line", path.display())]
+    #[error("{}: it contains no token: write one name:scope:token per line", path.display())]
     Empty {
         /// The file.
         path: PathBuf,
@@ -66,28 +85,30 @@ impl Tokens {
     pub fn read(path: &Path) -> Result<Self, TokenFileError> {
         let unreadable = |error| TokenFileError::Unreadable { path: path.to_owned(), error };
         let mut text = String::new();
+        // Before the file is read, so that no change is missed.
+        let watched = WatchedFile::new(path);
         let file = File::open(path).map_err(unreadable)?;
         file.take(LARGEST_FILE).read_to_string(&mut text).map_err(unreadable)?;
-        let mut tokens: Vec<Token> = Vec::new();
+        let mut tokens: Vec<Arc<Token>> = Vec::new();
         for (index, line) in text.lines().enumerate() {
             let refuse = |why| TokenFileError::Line { path: path.to_owned(), line: index + 1, why };
             let Some(token) = Token::read(line).map_err(refuse)? else { continue };
             if tokens.iter().any(|earlier| earlier.secret == token.secret) {
                 return Err(refuse("this token is already in the file: remove one"));
             }
-            tokens.push(token);
+            tokens.push(Arc::new(token));
         }
         if tokens.is_empty() {
             return Err(TokenFileError::Empty { path: path.to_owned() });
         }
-        let exposed = fs::metadata(path).is_ok_and(|metadata| metadata.mode() & 0o004 != 0);
-        Ok(Self { known: tokens.into(), exposed: exposed.then(|| path.to_owned()) })
+        let is_exposed = fs::metadata(path).is_ok_and(|metadata| metadata.mode() & 0o004 != 0);
+        Ok(Self { known: tokens.into(), file: Some(watched), is_exposed })
     }
 
     /// Logs a warning if the file is world-readable.
     pub(super) fn warn_if_exposed(&self) {
-        if let Some(file) = &self.exposed {
-            let file = file.display();
+        if let (Some(file), true) = (&self.file, self.is_exposed) {
+            let file = file.path().display();
             tracing::warn!(%file, "the token file is world-readable: run chmod o-rwx on it");
         }
     }
@@ -97,14 +118,26 @@ impl Tokens {
         !self.known.is_empty()
     }
 
-    /// Returns the name of a token, in constant time.
-    pub(super) fn name_of(&self, secret: &[u8]) -> Option<&Arc<str>> {
+    /// Returns the token with this secret, in constant time.
+    pub(super) fn find(&self, secret: &[u8]) -> Option<&Arc<Token>> {
         let mut found = 0_u32;
         for (index, token) in (1_u32..).zip(&*self.known) {
             let same: Choice = token.secret.ct_eq(secret);
             found.conditional_assign(&index, same);
         }
-        self.known.get(usize::try_from(found.checked_sub(1)?).ok()?).map(|token| &token.name)
+        self.known.get(usize::try_from(found.checked_sub(1)?).ok()?)
+    }
+
+    /// Returns whether a token that was found before still holds.
+    pub(super) fn still_hold(&self, token: &Token) -> bool {
+        self.known.iter().any(|known| known.secret == token.secret)
+    }
+}
+
+/// Tokens are the same if they allow the same: their file does not count.
+impl PartialEq for Tokens {
+    fn eq(&self, other: &Self) -> bool {
+        self.known == other.known
     }
 }
 
@@ -115,7 +148,11 @@ impl Token {
         if line.is_empty() || line.starts_with('#') {
             return Ok(None);
         }
-        let (name, secret) = line.split_once(':').unwrap_or(("default", line));
+        let (name, rest) = line.split_once(':').unwrap_or(("default", line));
+        let (scope, secret) = match rest.split_once(':') {
+            None => (Scope::Operate, rest),
+            Some((scope, secret)) => (Scope::read(scope.trim())?, secret),
+        };
         let (name, secret) = (name.trim(), secret.trim());
         let printable = |text: &str| text.chars().all(|c| c.is_ascii_graphic());
         if name.is_empty() || name.len() > 64 || !printable(name) {
@@ -127,10 +164,22 @@ impl Token {
         if !printable(secret) {
             return Err("the token has characters that a header cannot contain: use ASCII");
         }
-        Ok(Some(Self { name: name.into(), secret: secret.as_bytes().into() }))
+        Ok(Some(Self { name: name.into(), scope, secret: secret.as_bytes().into() }))
     }
 }
 
+impl Scope {
+    fn read(word: &str) -> Result<Self, &'static str> {
+        match word {
+            "read" => Ok(Self::Read),
+            "operate" => Ok(Self::Operate),
+            // Not taken for a part of the token: a misspelt `read` would allow everything.
+            _ => Err("the scope is neither read nor operate: write name:scope:token"),
+        }
+    }
+}
+
+/// Shows the names alone.
 impl fmt::Debug for Tokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.known.iter().map(|token| &token.name)).finish()
@@ -157,16 +206,31 @@ mod tests {
     #[test]
     fn tokens_have_names() {
         let tokens = read("# who\n\nops: 0123456789abcdef \nfedcba9876543210\n").unwrap();
-        let name = |secret: &[u8]| tokens.name_of(secret).map(|name| name.to_string());
+        let name = |secret: &[u8]| tokens.find(secret).map(|token| token.name.to_string());
         assert_eq!(name(b"0123456789abcdef").as_deref(), Some("ops"));
         assert_eq!(name(b"fedcba9876543210").as_deref(), Some("default"));
         for wrong in [&b""[..], b"0123456789abcde", b"0123456789abcdeg", b"ops"] {
             assert_eq!(name(wrong), None);
         }
         assert!(tokens.are_required() && !Tokens::default().are_required());
-        assert_eq!(Tokens::default().name_of(b""), None);
+        assert!(Tokens::default().find(b"").is_none());
         assert_eq!(format!("{tokens:?}"), r#"["ops", "default"]"#);
-        assert!(tokens.exposed.is_none(), "temporary files are private");
+        assert!(!tokens.is_exposed, "temporary files are private");
+    }
+
+    #[test]
+    fn tokens_have_scopes() {
+        let text = "a:read:0123456789abcdef\nb: operate : 123456789abcdef0\nc:23456789abcdef01\n\
+                    d:operate:3456789:abcdef012";
+        let tokens = read(text).unwrap();
+        let scope = |secret: &[u8]| tokens.find(secret).map(|token| token.scope);
+        assert_eq!(scope(b"0123456789abcdef"), Some(Scope::Read));
+        assert_eq!(scope(b"123456789abcdef0"), Some(Scope::Operate));
+        assert_eq!(scope(b"23456789abcdef01"), Some(Scope::Operate));
+        assert_eq!(scope(b"3456789:abcdef012"), Some(Scope::Operate));
+        for bad in ["raed", "", "READ", "0123456789abcdef"] {
+            assert_eq!(bad_line(&format!("a:{bad}:0123456789abcdef")), 1, "{bad}");
+        }
     }
 
     #[test]

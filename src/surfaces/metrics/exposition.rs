@@ -44,6 +44,11 @@ impl Collector for Scraped {
         scrape.http(&(self.sources.http)())?;
         scrape.ledger((self.sources.ledger)(), self.observations.unrecorded())?;
         scrape.drain((self.sources.drain)())?;
+        scrape.counter(
+            "lastword_token_file_failed",
+            "Changes of control.token_file that could not be used, so that the tokens stayed.",
+            (self.sources.token_file_failed)(),
+        )?;
         scrape.process(self.sources.max_connections, self.started)
     }
 }

@@ -40,6 +40,7 @@ fn sources() -> MetricsSources {
             recovered: 3,
         }),
         drain: Box::new(|| DrainFacts { draining: true, left: 7 }),
+        token_file_failed: Box::new(|| 2),
     }
 }
 

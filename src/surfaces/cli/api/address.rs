@@ -116,11 +116,16 @@ pub(super) fn token(file: Option<&Path>) -> Result<Option<HeaderValue>, Failure>
     token.filter(|token| !token.is_empty()).map(|token| credentials(&token)).transpose()
 }
 
-/// Returns the first line that is neither empty nor a comment, without the token's name.
+/// Returns the token of the first line that is neither empty nor a comment: `name:scope:token`,
+/// `name:token`, or the token alone.
 fn first_token(text: &str) -> Option<&str> {
     let mut lines = text.lines().map(str::trim);
     let line = lines.find(|line| !line.is_empty() && !line.starts_with('#'))?;
-    let token = line.split_once(':').map_or(line, |(_, token)| token).trim();
+    let token = line.split_once(':').map_or(line, |(_, rest)| match rest.split_once(':') {
+        Some((scope, token)) if ["read", "operate"].contains(&scope.trim()) => token,
+        _ => rest,
+    });
+    let token = token.trim();
     (!token.is_empty()).then_some(token)
 }
 
@@ -177,6 +182,8 @@ mod tests {
     fn the_first_token_of_a_file_is_taken_without_its_name() {
         assert_eq!(first_token("# ours\n\n ops:s3cret \nother:x\n"), Some("s3cret"));
         assert_eq!(first_token("s3cret"), Some("s3cret"));
+        assert_eq!(first_token("ops:read:s3cret"), Some("s3cret"));
+        assert_eq!(first_token("ops: operate :s3c:ret"), Some("s3c:ret"));
         assert_eq!(first_token("ops:a:b"), Some("a:b"));
         assert_eq!(first_token("# none\n"), None);
         assert_eq!(first_token("ops:\n"), None);

@@ -13,7 +13,9 @@ use tokio::time::timeout;
 use crate::contract::EventRecord;
 use crate::ledger::{Replay, Stored};
 use crate::manager::EventStream;
+use crate::surfaces::control::access::Caller;
 use crate::surfaces::control::api::Api;
+use crate::surfaces::control::tokens::Tokens;
 use crate::surfaces::serving;
 use crate::vocabulary::{Event, Published};
 
@@ -70,6 +72,8 @@ impl Wanted {
 /// A reader of events.
 pub(super) struct Follower {
     api: Api,
+    caller: Caller,
+    tokens: watch::Receiver<Tokens>,
     wanted: Wanted,
     stage: Stage,
     /// Output that the client has not taken yet.
@@ -98,6 +102,7 @@ impl Follower {
     /// Starts now, or after the event with the id `last`.
     pub(super) fn new(
         api: Api,
+        caller: Caller,
         wanted: Wanted,
         last: Option<u64>,
         place: OwnedSemaphorePermit,
@@ -123,12 +128,22 @@ impl Follower {
             Stage::Past | Stage::CatchUp(_) | Stage::Over => last,
         };
         let (last, stop) = (last.unwrap_or(0), api.stop.clone());
-        Self { api, wanted, stage, chunk, last, cut: false, stop, client, _place: place }
+        let tokens = api.control.tokens.subscribe();
+        let cut = false;
+        Self { api, caller, tokens, wanted, stage, chunk, last, cut, stop, client, _place: place }
     }
 
     /// Returns the next chunk; `None` at the end. Reads nothing more until the chunk is taken.
     pub(super) async fn next(&mut self) -> Option<String> {
         while self.chunk.is_empty() {
+            if matches!(self.stage, Stage::Over) {
+                return None;
+            }
+            let is_admitted = self.caller.is_admitted_by(&self.tokens.borrow_and_update());
+            if !is_admitted {
+                self.withdraw();
+                break;
+            }
             self.stage = match std::mem::replace(&mut self.stage, Stage::Over) {
                 Stage::Past => self.read_past().await,
                 Stage::CatchUp(events) => self.catch_up(events).await,
@@ -180,6 +195,8 @@ impl Follower {
                 }
                 return Stage::Over;
             }
+            // The caller may not be one of those whose token is gone.
+            Ok(()) = self.tokens.changed() => return Stage::Live(events),
         };
         match first {
             Ok(Some(published)) => self.write(&published),
@@ -253,6 +270,16 @@ impl Follower {
         }
     }
 
+    /// Ends the stream of a caller whose token was withdrawn.
+    fn withdraw(&mut self) {
+        tracing::info!(
+            client = self.client,
+            "an event stream was closed because its token was withdrawn"
+        );
+        self.chunk.push_str(": closed, because the token was withdrawn\n\n");
+        self.stage = Stage::Over;
+    }
+
     /// Ends the stream of a reader that fell behind with the number of events it missed.
     fn cut_off(&mut self, missed: u64) {
         tracing::info!(
@@ -297,7 +324,7 @@ mod tests {
     use crate::settings;
     use crate::settings::ConnectionSettings;
     use crate::surfaces::control::api::Shared;
-    use crate::surfaces::control::{Control, LedgerFigures, Tokens};
+    use crate::surfaces::control::{Control, LedgerFigures, TokenStore};
     use crate::surfaces::probes::{Probes, Readiness};
 
     /// A reader of everything from now on, and what stops it.
@@ -309,7 +336,7 @@ mod tests {
             archive: ledger,
             ledger: Arc::new(|| LedgerFigures { durable: false, unrecorded: 0, recovered: 0 }),
             probes: Probes::new(Arc::new(|| Readiness::Ready), Arc::new(String::new)),
-            tokens: Tokens::default(),
+            tokens: TokenStore::default(),
             settings: settings::Control::default(),
             drain: settings::Drain::default(),
             dialled: ConnectionSettings::default(),
@@ -317,7 +344,8 @@ mod tests {
         let (stop, stopped) = watch::channel(false);
         let api = Api(Arc::new(Shared::new(control, None, stopped)));
         let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-        (Follower::new(api, Wanted::all(), None, place, String::new()), stop)
+        let caller = Caller::Local;
+        (Follower::new(api, caller, Wanted::all(), None, place, String::new()), stop)
     }
 
     #[tokio::test(start_paused = true)]

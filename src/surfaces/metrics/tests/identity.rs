@@ -30,6 +30,7 @@ async fn node(recovered: u64) -> (Supervisor, Metrics) {
             }),
             ledger: Box::new(move || LedgerFacts { recovered, ..LedgerFacts::default() }),
             drain: Box::new(DrainFacts::default),
+            token_file_failed: Box::new(|| 0),
         },
     );
     (supervisor, metrics)
