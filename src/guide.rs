@@ -3,6 +3,7 @@
 //! | page | read it for |
 //! | --- | --- |
 //! | [`endings`] | what a record says, and how a connection is closed |
+//! | [`closing_handshake`] | every transition of the state machine, and each MUST with its test |
 //! | [`relay`] | lastword in front of an application |
 //! | [`dialers`] | outbound connections that are kept alive |
 //! | [`configuration`] | the layers of the configuration, and every key |
@@ -44,6 +45,10 @@ macro_rules! page {
 page!(
     /// What a record says, and how a connection is closed.
     endings, include_str!("guide/endings.md")
+);
+page!(
+    /// Every transition of the closing handshake, and each MUST of RFC 6455 with its test.
+    closing_handshake, include_str!("guide/closing_handshake.md")
 );
 page!(
     /// lastword in front of an application.

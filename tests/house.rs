@@ -52,6 +52,25 @@ fn layers_import_downwards_only() {
 }
 
 #[test]
+fn each_requirement_of_the_rfc_names_a_test_that_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(root.join("src/guide/closing_handshake.md")).unwrap();
+    let rows = page.lines().filter(|line| line.starts_with("| 5.") || line.starts_with("| 7."));
+    let held_by: Vec<&str> = rows.map(|row| row.split('|').nth(3).unwrap()).collect();
+    assert!(held_by.len() > 30, "{} rows", held_by.len());
+    for test in held_by {
+        let [_, file, _, name, _] = test.split('`').collect::<Vec<_>>()[..] else {
+            panic!("write `file` `test`, not {test:?}");
+        };
+        let code = fs::read_to_string(root.join(file)).unwrap();
+        let before = code.split(&format!("fn {name}(")).next().unwrap();
+        assert!(before.len() < code.len(), "{file} has no test {name}");
+        let attributes = before.trim_end().trim_end_matches("async").trim_end();
+        assert!(attributes.ends_with(']'), "{name} in {file} is no test");
+    }
+}
+
+#[test]
 fn no_files_use_each_other_in_a_circle() {
     let sources = sources();
     let code = sources.iter().filter(|(path, _)| !is_test(path) && path != Path::new("main.rs"));

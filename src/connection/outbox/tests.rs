@@ -111,6 +111,20 @@ fn close_payload() -> Vec<u8> {
 }
 
 #[test]
+fn each_frame_of_a_client_has_a_key_of_its_own() {
+    let (outbox, _) = outbox(Role::Client, MANY, MANY);
+    for _ in 0..100 {
+        outbox.try_push(&message(4), Instant::now()).unwrap();
+    }
+    let written = write_all(&outbox);
+    // Two bytes of header, the key, and the payload.
+    let keys: std::collections::HashSet<&[u8]> =
+        written.chunks(10).map(|frame| &frame[2..6]).collect();
+    // Two of a hundred random keys are equal once in a million runs, three never.
+    assert!(keys.len() >= 99, "{} keys", keys.len());
+}
+
+#[test]
 fn a_close_is_the_last_item_and_shuts_the_gate_in_one_step() {
     let (outbox, budget) = outbox(Role::Server, 1000, MANY);
     outbox.try_push(&message(1), Instant::now()).unwrap();

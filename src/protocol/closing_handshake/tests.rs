@@ -10,6 +10,7 @@ use crate::vocabulary::{CloseCode, CloseReason, FirstClose, Limit};
 mod decided_cases;
 mod model;
 mod properties;
+mod table;
 mod wire_rules;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
