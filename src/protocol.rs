@@ -6,11 +6,13 @@
 
 pub mod classification;
 pub mod closing_handshake;
+pub mod forwarded;
 pub mod frame_encoder;
 pub mod frame_scanner;
 pub mod header_names;
 pub mod keepalive;
 pub mod passage;
+pub mod proxy_header;
 pub mod request_framing;
 pub mod uri_host;
 pub mod url;

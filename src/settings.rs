@@ -30,6 +30,7 @@ pub(crate) mod patterns;
 mod records;
 pub(crate) mod relay;
 mod templates;
+mod trusted_proxies;
 pub(crate) mod values;
 
 pub use close::Close;
@@ -47,6 +48,7 @@ pub use relay::{
     RelayBackend, UpstreamUrl,
 };
 pub use templates::TagTemplate;
+pub use trusted_proxies::{Forwarded, Proxies, TrustedProxy};
 pub use values::{ByteSize, InvalidValue, Spread};
 
 // The daemon's own.

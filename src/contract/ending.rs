@@ -116,8 +116,10 @@ pub struct OriginRecord<'a> {
     pub route: Option<Cow<'a, str>>,
     /// The backend that takes its messages.
     pub backend: Option<Cow<'a, str>>,
-    /// The peer's address.
+    /// The peer's address; behind a trusted proxy, the client's.
     pub peer: Option<Cow<'a, str>>,
+    /// The address of that proxy.
+    pub via: Option<Cow<'a, str>>,
     /// This end's address.
     pub local_addr: Option<Cow<'a, str>>,
     /// The version of TLS.
@@ -249,6 +251,7 @@ impl<'a> From<&'a Origin> for OriginRecord<'a> {
             route: text(&origin.route),
             backend: text(&origin.backend),
             peer: text(&origin.peer),
+            via: text(&origin.via),
             local_addr: text(&origin.local_addr),
             tls: text(&origin.tls),
             host: text(&origin.host),
@@ -308,6 +311,7 @@ fn http_status(failure: OpenFailure) -> Option<u16> {
         | OpenFailure::RefusedRate
         | OpenFailure::RefusedDraining
         | OpenFailure::RefusedOrigin
+        | OpenFailure::UntrustedProxy
         | OpenFailure::Unauthorized
         | OpenFailure::NoRoute
         | OpenFailure::BadRequest

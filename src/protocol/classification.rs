@@ -89,6 +89,7 @@ fn clean_fault(outcome: &Outcome, direction: Direction) -> Fault {
 fn attempt_fault(failure: OpenFailure) -> Fault {
     match failure {
         OpenFailure::RefusedOrigin
+        | OpenFailure::UntrustedProxy
         | OpenFailure::Unauthorized
         | OpenFailure::NoRoute
         | OpenFailure::BadRequest
@@ -198,7 +199,10 @@ fn peer_left(outcome: &Outcome, direction: Direction) -> bool {
 
 fn retry_attempt(failure: OpenFailure) -> Retry {
     match failure {
-        OpenFailure::NoRoute | OpenFailure::BadRequest | OpenFailure::RefusedOrigin => Retry::Never,
+        OpenFailure::NoRoute
+        | OpenFailure::BadRequest
+        | OpenFailure::RefusedOrigin
+        | OpenFailure::UntrustedProxy => Retry::Never,
         OpenFailure::Unauthorized | OpenFailure::UpgradeRejected { status: 401 | 403 } => {
             Retry::Reauthenticate
         }

@@ -68,6 +68,11 @@ pub enum InvalidValue {
         "{0} is not a close code: use 1000-1003, 1007-1014 or 3000-4999 (RFC 6455 section 7.4)"
     )]
     CloseCode(u64),
+    /// The text is not a network.
+    #[error(
+        "{0:?} is not a network: write \"10.0.0.0/8\" with zeros behind its bits, an address, or \"unix\""
+    )]
+    Network(String),
     /// The text is not a host name.
     #[error("{0:?} is not a host: write the name or address alone, without scheme, port or path")]
     Host(String),

@@ -236,6 +236,9 @@ impl fmt::Display for Sentence<'_> {
         if let Some(peer) = &ending.origin.peer {
             write!(f, " peer={peer}")?;
         }
+        if let Some(via) = &ending.origin.via {
+            write!(f, " via={via}")?;
+        }
         if let Some(route) = &ending.origin.route {
             write!(f, " route={route}")?;
         }

@@ -14,6 +14,8 @@ pub enum OpenFailure {
     RefusedDraining,
     /// The route does not allow the `Origin` of the request.
     RefusedOrigin,
+    /// Only trusted proxies may connect to the listener, or name a client in a PROXY header.
+    UntrustedProxy,
     /// Authentication failed.
     Unauthorized,
     /// No route matches.
@@ -47,11 +49,12 @@ pub enum OpenFailure {
 
 impl OpenFailure {
     /// The strings of the contract, in its order.
-    pub const WORDS: [&'static str; 17] = [
+    pub const WORDS: [&'static str; 18] = [
         "refused_limit",
         "refused_rate",
         "refused_draining",
         "refused_origin",
+        "untrusted_proxy",
         "unauthorized",
         "no_route",
         "bad_request",
@@ -68,11 +71,12 @@ impl OpenFailure {
     ];
 
     /// Every failure in the order of [`Self::WORDS`], a rejected upgrade with status 0.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::RefusedLimit,
         Self::RefusedRate,
         Self::RefusedDraining,
         Self::RefusedOrigin,
+        Self::UntrustedProxy,
         Self::Unauthorized,
         Self::NoRoute,
         Self::BadRequest,
@@ -95,6 +99,7 @@ impl OpenFailure {
             Self::RefusedRate => "refused_rate",
             Self::RefusedDraining => "refused_draining",
             Self::RefusedOrigin => "refused_origin",
+            Self::UntrustedProxy => "untrusted_proxy",
             Self::Unauthorized => "unauthorized",
             Self::NoRoute => "no_route",
             Self::BadRequest => "bad_request",

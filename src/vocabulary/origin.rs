@@ -41,6 +41,8 @@ pub struct Origin {
     pub backend: Option<String>,
     /// The peer's address, or the path of its Unix socket.
     pub peer: Option<String>,
+    /// The proxy in front through which it came, if that is not the peer.
+    pub via: Option<String>,
     /// This end's address.
     pub local_addr: Option<String>,
     /// The TLS version.
@@ -73,6 +75,7 @@ impl Origin {
             route: None,
             backend: None,
             peer: None,
+            via: None,
             local_addr: None,
             tls: None,
             host: None,
@@ -88,9 +91,10 @@ impl Origin {
 
     /// Returns the approximate memory it occupies, in bytes.
     pub(crate) fn held_bytes(&self) -> usize {
-        let Self { path, user_agent, host, peer, local_addr, subject, traceparent, .. } = self;
+        let Self { path, user_agent, host, peer, via, local_addr, subject, traceparent, .. } = self;
+        let subprotocol = &self.subprotocol;
         let texts =
-            [path, user_agent, host, peer, local_addr, subject, traceparent, &self.subprotocol];
+            [path, user_agent, host, peer, via, local_addr, subject, traceparent, subprotocol];
         let texts = texts.into_iter().flatten().map(|text| text.len() + 16).sum::<usize>();
         let tags = self.tags.iter().map(|(key, value)| key.len() + value.len() + 64).sum::<usize>();
         size_of::<Self>() + texts + tags

@@ -21,7 +21,7 @@ use crate::support::raw_peer::RawPeer;
 const FREE_PORT: &str = r#"listeners[0].listen="127.0.0.1:0""#;
 
 /// The whole of CONTRACT section 2, in its order.
-const ENDING_KEYS: &str = "id node version direction listener dialer route backend peer local_addr \
+const ENDING_KEYS: &str = "id node version direction listener dialer route backend peer via local_addr \
     tls host path subprotocol user_agent traceparent subject tags relay_peer upstream opened_at \
     ended_at open_ms kind open_failure status fault cause first_close state close_sent \
     close_received close_code transport_end handshake_ms retry retry_after_ms limit by detail \

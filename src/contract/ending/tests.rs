@@ -18,6 +18,7 @@ const FULL: &str = r#"{
   "route": "chat",
   "backend": "relay",
   "peer": "203.0.113.9:51342",
+  "via": "10.0.0.2:40000",
   "local_addr": "10.0.0.5:8080",
   "tls": "TLSv1.3",
   "host": "example.org",
@@ -93,6 +94,7 @@ fn full() -> Ending {
     origin.route = Some("chat".into());
     origin.backend = Some("relay".into());
     origin.peer = Some("203.0.113.9:51342".into());
+    origin.via = Some("10.0.0.2:40000".into());
     origin.local_addr = Some("10.0.0.5:8080".into());
     origin.tls = Some("TLSv1.3".into());
     origin.host = Some("example.org".into());

@@ -71,6 +71,7 @@ impl Observation {
             | OpenFailure::RefusedRate
             | OpenFailure::RefusedDraining
             | OpenFailure::RefusedOrigin
+            | OpenFailure::UntrustedProxy
             | OpenFailure::Unauthorized
             | OpenFailure::NoRoute
             | OpenFailure::BadRequest

@@ -218,6 +218,7 @@ fn attempts_are_blamed_and_advised_by_what_failed() {
         (F::RefusedRate, Peer, Backoff),
         (F::RefusedDraining, Operator, Backoff),
         (F::RefusedOrigin, Peer, Never),
+        (F::UntrustedProxy, Peer, Never),
         (F::Unauthorized, Peer, Reauthenticate),
         (F::NoRoute, Peer, Never),
         (F::BadRequest, Peer, Never),

@@ -163,6 +163,7 @@ impl Pairs {
         self.add_known("route", &origin.route);
         self.add_known("backend", &origin.backend);
         self.add_known("peer", &origin.peer);
+        self.add_known("via", &origin.via);
         self.add_known("local address", &origin.local_addr);
         self.add_known("tls", &origin.tls);
         self.add_known("host", &origin.host);

@@ -42,6 +42,7 @@ fn a_dial_tells_of_the_instance_but_for_what_this_end_lacked() {
             | F::RefusedRate
             | F::RefusedDraining
             | F::RefusedOrigin
+            | F::UntrustedProxy
             | F::Unauthorized
             | F::NoRoute
             | F::BadRequest

@@ -69,7 +69,7 @@ fn kind(record: &EndingRecord<'_>) -> Option<Kind> {
 }
 
 /// Every failure of the contract; a rejected upgrade with this status.
-pub(super) fn open_failures(status: u16) -> [OpenFailure; 17] {
+pub(super) fn open_failures(status: u16) -> [OpenFailure; OpenFailure::ALL.len()] {
     OpenFailure::ALL.map(|failure| match failure {
         OpenFailure::UpgradeRejected { .. } => OpenFailure::UpgradeRejected { status },
         other => other,

@@ -92,6 +92,10 @@ fn attempt(facts: &Facts<'_>, failure: OpenFailure) -> String {
             "This end cancelled it: its dialer was paused or removed, or the daemon drained."
         }
         OpenFailure::RefusedDraining => "It was refused: the daemon was draining.",
+        OpenFailure::UntrustedProxy => {
+            "It was refused: the listener takes connections, or PROXY headers, from trusted proxies \
+             only."
+        }
         OpenFailure::RefusedOrigin => {
             "It was refused: the route does not allow the web page that opened it (its Origin)."
         }

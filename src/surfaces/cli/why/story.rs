@@ -93,6 +93,9 @@ fn accepted(facts: &Facts<'_>) -> String {
     if let Some(peer) = &origin.peer {
         text.push_str(&format!(", by {peer}"));
     }
+    if let Some(via) = &origin.via {
+        text.push_str(&format!(" through the proxy {via}"));
+    }
     if let Some(subject) = &origin.subject {
         text.push_str(&format!(" (subject {subject})"));
     }

@@ -27,6 +27,11 @@ pub(super) fn remedy(facts: &Facts<'_>, failure: OpenFailure) -> String {
              this very host, a proxy in front changes the Host header: have it keep the client's."
                 .to_owned()
         }
+        OpenFailure::UntrustedProxy => {
+            "If it is one of your balancers, add its address to `trusted_proxies` of the listener. \
+             Otherwise it went round them: let a firewall keep others from this port."
+                .to_owned()
+        }
         OpenFailure::Unauthorized => {
             "Nothing, unless many fail at once: then check the route's `auth`.".to_owned()
         }

@@ -31,6 +31,7 @@ fn directions(failure: OpenFailure) -> &'static [Direction] {
         | OpenFailure::RefusedRate
         | OpenFailure::RefusedDraining
         | OpenFailure::RefusedOrigin
+        | OpenFailure::UntrustedProxy
         | OpenFailure::Unauthorized
         | OpenFailure::NoRoute
         | OpenFailure::BadRequest
