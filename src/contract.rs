@@ -13,6 +13,7 @@ mod ending;
 mod event;
 pub mod plain_json;
 mod requests;
+mod revocation;
 mod rfc3339_millis;
 
 use std::time::Duration;
@@ -33,6 +34,7 @@ pub use event::{EventRecord, OpenedRecord};
 pub use requests::{
     BroadcastRequest, CloseRequest, DialRequest, DrainRequest, MessageRequest, RequestError,
 };
+pub use revocation::{RevocationChangeRecord, RevocationPage, RevocationRecord, RevocationRequest};
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)

@@ -34,7 +34,10 @@ use crate::surfaces::metrics::Observations;
 use crate::surfaces::systemd::Notifier;
 use crate::transport::bind::BindError;
 use crate::transport::dial::InvalidUrl;
-use crate::vocabulary::{Event, ListenAddress, Published, Record, Requester, Selector};
+use crate::vocabulary::{
+    Event, ListenAddress, Published, Record, Requester, Revocation, RevocationChange,
+    RevocationTarget, Selector,
+};
 pub use check::check;
 use ledger::{DaemonLedger, LedgerError};
 use resources::Resources;
@@ -265,6 +268,7 @@ async fn supervisor(
         })
         .handshake_timeout(limits.handshake_timeout)
         .dials_per_second(limits.dials_per_second)
+        .max_revocations(config.control.max_revocations as usize)
         .records(config.records.clone())
         .observer(observer)
         .start()
@@ -291,9 +295,27 @@ fn log_event(ending_log: &EndingLog, published: &Published) {
                 "there were too many events: some are missing from this log and the metrics"
             );
         }
+        (Event::Revocation(change), _) => log_revocation(change),
         // Dialers and drains log their own lines.
         (Event::Closing(_) | Event::Reconnecting(_) | Event::Dialer(_) | Event::Drain(_), _) => {}
     }
+}
+
+fn log_revocation(change: &RevocationChange) {
+    let Revocation { number, target, expires_at, by, .. } = &**change.revocation();
+    let (subject, jti) = match target {
+        RevocationTarget::Subject { subject, .. } => (Some(subject), None),
+        RevocationTarget::Token { id } => (None, Some(id)),
+    };
+    info!(
+        revocation = number,
+        subject,
+        jti,
+        expires_at = expires_at.map(|time| humantime::format_rfc3339_millis(time).to_string()),
+        by = by.as_ref().map(ToString::to_string),
+        "a revocation was {}",
+        change.as_str()
+    );
 }
 
 async fn listen(

@@ -9,6 +9,7 @@
 //! | [`configuration`] | the layers of the configuration, and every key |
 //! | [`commands`] | the command line, and its exit codes |
 //! | [`control_api`] | the HTTP API, and events |
+//! | [`revocation`] | closing and refusing a subject or a token |
 //! | [`ledger`] | where endings are kept, and what happens when something fails |
 //! | [`metrics`] | Prometheus, and the accounting identity |
 //! | [`stopping`] | signals, drains, systemd |
@@ -34,6 +35,7 @@ macro_rules! page {
         /// [library]: crate::guide::library
         /// [metrics]: crate::guide::metrics
         /// [relay]: crate::guide::relay
+        /// [revocation]: crate::guide::revocation
         /// [security]: crate::guide::security
         /// [stopping]: crate::guide::stopping
         ///
@@ -75,6 +77,10 @@ page!(
 page!(
     /// The HTTP API, and events.
     control_api, include_str!("guide/control_api.md")
+);
+page!(
+    /// Closing and refusing a subject or a token.
+    revocation, include_str!("guide/revocation.md")
 );
 page!(
     /// Where endings are kept, and what happens when something fails.

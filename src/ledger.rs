@@ -19,7 +19,9 @@ pub use in_memory::InMemory;
 #[cfg(feature = "ledger-sqlite")]
 pub use sqlite::{OpenError, Recovery, Sqlite, SqliteOptions};
 
-use crate::vocabulary::{Closing, ConnectionOpened, Ending, Event, Record};
+use crate::vocabulary::{
+    Closing, ConnectionOpened, Ending, Event, Record, Revocation, RevocationChange,
+};
 
 /// An entry of the ledger.
 #[derive(Debug, Clone)]
@@ -32,6 +34,8 @@ pub enum Entry {
     Ended(Arc<Ending>),
     /// An attempt failed.
     OpenFailed(Arc<Ending>),
+    /// A revocation was made or withdrawn. It takes effect once it is durable.
+    Revocation(RevocationChange),
 }
 
 impl From<Entry> for Event {
@@ -41,6 +45,7 @@ impl From<Entry> for Event {
             Entry::Closing(closing) => Self::Closing(closing),
             Entry::Ended(ending) => Self::Ended(ending),
             Entry::OpenFailed(ending) => Self::OpenFailed(ending),
+            Entry::Revocation(change) => Self::Revocation(change),
         }
     }
 }
@@ -70,6 +75,21 @@ pub trait Ledger: Send + Sync + 'static {
 
     /// Returns for how long the oldest entry that is not yet durable has been waiting.
     fn lag(&self) -> Duration;
+
+    /// Returns the revocations that are recorded, for a supervisor that starts; `None` until they
+    /// can be read. By default there are none.
+    fn revocations(&self) -> Option<RecordedRevocations> {
+        Some(RecordedRevocations::default())
+    }
+}
+
+/// The revocations that a ledger has recorded and that have not been withdrawn.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RecordedRevocations {
+    /// The highest number that was ever assigned.
+    pub last: u64,
+    /// The revocations, ordered by number; some may have expired.
+    pub revocations: Vec<Arc<Revocation>>,
 }
 
 /// The health of a ledger.

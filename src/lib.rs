@@ -122,8 +122,8 @@ pub use manager::{
     Dial, DialError, DialerHandle, DialerOptions, DrainBackendError, DrainOptions, DrainReport,
     DrainUnderWay, EndingStream, EventStream, Handler, HandlerFailure, Incoming, KeepError,
     ListenError, ListenerHandle, MissedEndings, NoBackend, NotAccepting, OpeningRequest,
-    ReceiveError, Receiver, Refuse, Route, SendError, ShutDown, StartError, Supervisor,
-    TrySendError, Upgrade, UpgradeRefused,
+    ReceiveError, Receiver, Refuse, Revoke, RevokeError, Revoked, Route, SendError, ShutDown,
+    StartError, Supervisor, TrySendError, Upgrade, UpgradeRefused,
 };
 pub use policy::admission::AdmissionLimits;
 pub use policy::drain::Pace;

@@ -26,6 +26,7 @@ mod builder;
 mod dialers;
 mod dialling;
 mod relays;
+mod revoking;
 mod streams;
 
 #[cfg(test)]
@@ -56,6 +57,7 @@ pub use builder::{Builder, StartError};
 pub use dialers::{DialerHandle, DialerOptions, KeepError};
 pub use dialling::{Dial, DialError};
 pub use relays::{DrainBackendError, NoBackend};
+pub use revoking::{Revoke, RevokeError, Revoked};
 pub use streams::{EndingStream, EventStream};
 
 use crate::connection::budget::MemoryBudget;
@@ -104,6 +106,8 @@ struct Inner {
     budget: Arc<MemoryBudget>,
     /// Frees memory when it is used up.
     _relief: Owned,
+    /// Reads the revocations that the ledger has recorded, where it could not be read at the start.
+    _restoring: Option<Owned>,
     relays: Relays,
     listeners: Listeners,
 }

@@ -11,6 +11,7 @@ pub(crate) mod observing;
 pub(crate) mod plain;
 pub(crate) mod registry;
 pub(crate) mod relief;
+pub(crate) mod revoking;
 pub(crate) mod slots;
 pub(crate) mod supervisor;
 
@@ -31,6 +32,7 @@ use attempt::{Attempt, Recorder, Unclaimed};
 use commits::Publisher;
 use plain::PlainClients;
 use registry::Registry;
+use revoking::RevocationList;
 use slots::{ConnectionSlot, PendingSocket};
 
 /// What all connections of a node share.
@@ -38,6 +40,7 @@ pub(crate) struct Node {
     pub(crate) name: Arc<str>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) publisher: Arc<Publisher>,
+    pub(crate) revocations: Arc<RevocationList>,
     pub(crate) admission: Arc<Mutex<Admission>>,
     /// What of a request is recorded where nothing else is said.
     pub(crate) records: Records,
@@ -80,6 +83,7 @@ impl Node {
         name: Arc<str>,
         registry: Arc<Registry>,
         publisher: Arc<Publisher>,
+        revocations: Arc<RevocationList>,
         limits: AdmissionLimits,
         records: Records,
         supervisor: ActorRef<SupervisorMessage>,
@@ -95,6 +99,7 @@ impl Node {
             name,
             registry,
             publisher,
+            revocations,
             admission,
             records,
             supervisor,

@@ -9,4 +9,5 @@ pub mod masking;
 pub mod rate;
 pub mod reconnect;
 pub mod restarting;
+pub mod revocations;
 pub mod trimming;

@@ -17,6 +17,7 @@ mod cli {
     mod naming;
     mod reaching;
     mod records;
+    mod revoking;
     mod showing;
 
     /// The program under test.

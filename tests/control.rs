@@ -18,6 +18,7 @@ mod control {
     mod events;
     mod injecting;
     mod resuming;
+    mod revoking;
     mod showing;
     mod stage;
 

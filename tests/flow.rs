@@ -18,6 +18,7 @@ mod flow {
     mod owning;
     mod publishing;
     mod receiving;
+    mod revoking;
     mod sending;
     mod stage;
     mod stopping_and_going_on;

@@ -10,6 +10,7 @@ mod ledger {
     mod books;
     mod disk;
     mod killing;
+    mod revoking;
     mod starting;
 
     /// The program under test.

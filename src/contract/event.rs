@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    DialerNewsRecord, DrainRecord, EndingRecord, OriginRecord, ReconnectingRecord, UpstreamRecord,
-    plain_json, rfc3339_millis,
+    DialerNewsRecord, DrainRecord, EndingRecord, OriginRecord, ReconnectingRecord,
+    RevocationChangeRecord, UpstreamRecord, plain_json, rfc3339_millis,
 };
 use crate::vocabulary::{ConnectionOpened, Ending, Event};
 
@@ -54,6 +54,8 @@ pub enum EventRecord<'a> {
         /// Its progress.
         drain: Box<DrainRecord<'a>>,
     },
+    /// A revocation was made or withdrawn.
+    Revocation(Box<RevocationChangeRecord<'a>>),
     /// Events are missing.
     Gap {
         /// The number of missing events; null if unknown.
@@ -96,13 +98,23 @@ impl EventRecord<'_> {
             Self::Reconnecting(_) => "reconnecting",
             Self::Dialer(_) => "dialer",
             Self::Drain { .. } => "drain",
+            Self::Revocation(_) => "revocation",
             Self::Gap { .. } => "gap",
         }
     }
 
     /// Returns the words of the contract, those that this version never says among them.
-    pub const WORDS: [&'static str; 8] =
-        ["opened", "closing", "ended", "open_failed", "reconnecting", "dialer", "drain", "gap"];
+    pub const WORDS: [&'static str; 9] = [
+        "opened",
+        "closing",
+        "ended",
+        "open_failed",
+        "reconnecting",
+        "dialer",
+        "drain",
+        "revocation",
+        "gap",
+    ];
 
     /// Writes the record as one line of JSON.
     pub fn to_json(&self) -> String {
@@ -151,6 +163,7 @@ impl<'a> From<&'a Event> for EventRecord<'a> {
             }
             Event::Dialer(news) => Self::Dialer(Box::new((&**news).into())),
             Event::Drain(drain) => Self::Drain { drain: Box::new((&**drain).into()) },
+            Event::Revocation(change) => Self::Revocation(Box::new(change.into())),
             Event::Gap(missed) => Self::Gap { missed: Some(*missed), why: Some("too_slow".into()) },
         }
     }

@@ -23,7 +23,8 @@ pub(super) fn scrape(
     tokens: TokenStore,
     observations: Arc<Observations>,
 ) -> Scrape {
-    let [counted, relaying, passing, asked, draining] = [(); 5].map(|()| supervisor.clone());
+    let [counted, relaying, passing, asked, revoking, draining] =
+        [(); 6].map(|()| supervisor.clone());
     // Final once the ledger is open.
     let recovered = ledger.recovered();
     let metrics = Metrics::new(
@@ -35,6 +36,7 @@ pub(super) fn scrape(
             backends: Box::new(move || relaying.backends()),
             http: Box::new(move || passing.http()),
             ledger: Box::new(move || ledger_facts(&asked, recovered)),
+            revocations: Box::new(move || revoking.revocation_counts()),
             drain: Box::new(move || drain_facts(&draining)),
             token_file_failed: Box::new(move || tokens.failed()),
         },

@@ -3,16 +3,17 @@
 #[cfg(feature = "contract")]
 mod queries;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::{Committed, Entry, Health, Ledger};
-use crate::vocabulary::{ConnectionId, Ending, Record};
+use super::{Committed, Entry, Health, Ledger, RecordedRevocations};
+use crate::vocabulary::{ConnectionId, Ending, Record, Revocation, RevocationChange};
 
-/// Keeps up to a number of the newest endings in memory, until the process ends.
+/// Keeps up to a number of the newest endings, and all revocations, in memory until the process
+/// ends.
 #[derive(Debug)]
 pub struct InMemory {
     capacity: usize,
@@ -28,6 +29,8 @@ struct Kept {
     /// The sequence number of the last evicted ending.
     dropped: u64,
     endings: VecDeque<(u64, Arc<Ending>)>,
+    revocations: BTreeMap<u64, Arc<Revocation>>,
+    last_revocation: u64,
 }
 
 impl InMemory {
@@ -53,6 +56,10 @@ impl InMemory {
         let ending = match entry {
             Entry::Closing(_) => return Record::None,
             Entry::Opened(_) => None,
+            Entry::Revocation(change) => {
+                kept.revoke(change);
+                None
+            }
             Entry::Ended(ending) | Entry::OpenFailed(ending) => Some(ending),
         };
         kept.sequence += 1;
@@ -66,6 +73,22 @@ impl InMemory {
             }
         }
         Record::Durable(sequence)
+    }
+}
+
+impl Kept {
+    fn revoke(&mut self, change: &RevocationChange) {
+        match change {
+            RevocationChange::Made(revocation) => {
+                // A supervisor drops expired ones, and never looks for them here.
+                self.revocations.retain(|_, kept| kept.is_in_force(revocation.created_at));
+                self.last_revocation = self.last_revocation.max(revocation.number);
+                self.revocations.insert(revocation.number, Arc::clone(revocation));
+            }
+            RevocationChange::Withdrawn { revocation, .. } => {
+                self.revocations.remove(&revocation.number);
+            }
+        }
     }
 }
 
@@ -88,5 +111,11 @@ impl Ledger for InMemory {
 
     fn lag(&self) -> Duration {
         Duration::ZERO
+    }
+
+    fn revocations(&self) -> Option<RecordedRevocations> {
+        let kept = self.kept.lock();
+        let revocations = kept.revocations.values().cloned().collect();
+        Some(RecordedRevocations { last: kept.last_revocation, revocations })
     }
 }

@@ -16,6 +16,7 @@ mod marks;
 mod queries;
 mod reader;
 mod retention;
+mod revocations;
 mod rows;
 mod schema;
 mod store;
@@ -41,7 +42,7 @@ use self::tracker::Tracker;
 use self::writer::{Shared, Writer, watch};
 use super::{
     Archive, Committed, EndingFilter, EndingPage, Entry, Health, Ledger, Property, QueryError,
-    Replay, Stored, Summary,
+    RecordedRevocations, Replay, Stored, Summary,
 };
 use crate::settings::{ByteSize, FailurePolicy, Synchronous};
 use crate::vocabulary::{ConnectionName, Record};
@@ -268,6 +269,12 @@ impl Ledger for Sqlite {
 
     fn lag(&self) -> Duration {
         self.shared.commits.lag()
+    }
+
+    fn revocations(&self) -> Option<RecordedRevocations> {
+        let table = self.shared.tracker.revocations()?;
+        let revocations = table.rows.into_values().collect();
+        Some(RecordedRevocations { last: table.last, revocations })
     }
 }
 

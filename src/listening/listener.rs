@@ -4,6 +4,7 @@ mod consulting;
 mod handle;
 mod plain;
 mod relaying;
+mod revoking;
 mod room;
 mod shared;
 mod under_way;

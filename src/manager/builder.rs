@@ -19,6 +19,7 @@ use crate::node::commits::Publisher;
 use crate::node::endings::EndingReaders;
 use crate::node::registry::Registry;
 use crate::node::relief::relieve;
+use crate::node::revoking::RevocationList;
 use crate::node::supervisor::{Supervising, SupervisorActor};
 use crate::runtime::tasks::{Owned, Task};
 
@@ -30,6 +31,9 @@ use crate::vocabulary::Published;
 
 /// The default of [`Builder::memory`]: 512 MiB.
 const MEMORY: u64 = 512 * 1024 * 1024;
+
+/// The default of [`Builder::max_revocations`].
+const MAX_REVOCATIONS: usize = 100_000;
 
 /// Configures a [`Supervisor`].
 #[must_use]
@@ -43,6 +47,7 @@ pub struct Builder {
     handshake_timeout: Duration,
     records: Records,
     dials_per_second: u64,
+    max_revocations: usize,
 }
 
 /// The supervisor's actor or a thread could not be started.
@@ -76,6 +81,7 @@ impl Default for Builder {
             handshake_timeout: limits.handshake_timeout,
             records: Records::default(),
             dials_per_second: limits.dials_per_second,
+            max_revocations: MAX_REVOCATIONS,
         }
     }
 }
@@ -145,6 +151,12 @@ impl Builder {
         self
     }
 
+    /// Sets how many revocations may be in force; by default 100,000, of some 500 bytes each.
+    pub fn max_revocations(mut self, revocations: usize) -> Self {
+        self.max_revocations = revocations;
+        self
+    }
+
     /// Starts the supervisor; must be called in a tokio runtime.
     ///
     /// # Errors
@@ -153,13 +165,18 @@ impl Builder {
         let name: Arc<str> = self.node.into();
         let registry = Arc::new(Registry::default());
         let readers = EndingReaders::new(self.ending_backlog);
-        let publisher = Publisher::new(Arc::clone(&registry), self.ledger, self.observer, readers)
+        let revocations = RevocationList::new(self.max_revocations, Arc::clone(&registry));
+        let revocations = Arc::new(revocations);
+        let ledger = Arc::clone(&self.ledger);
+        let (entered, revoking) = (Arc::clone(&registry), Arc::clone(&revocations));
+        let publisher = Publisher::new(entered, revoking, self.ledger, self.observer, readers)
             .map_err(StartError::observer)?;
         let budget = Arc::new(MemoryBudget::new(self.memory));
         let supervising = Supervising::new(
             Arc::clone(&name),
             Arc::clone(&registry),
             Arc::clone(&publisher),
+            Arc::clone(&revocations),
             Arc::clone(&budget),
         );
         let (supervisor, _task) = SupervisorActor::spawn(None, SupervisorActor, supervising)
@@ -170,7 +187,13 @@ impl Builder {
             let mut task = Task::new("relief of memory");
             task.keep(|| relieve(Arc::clone(&of_all), Arc::clone(&connections))).await;
         });
-        let node = Node::new(name, registry, publisher, self.admission, self.records, supervisor);
+        let restoring = (!revocations.restore(&*ledger)).then(|| {
+            let revocations = Arc::clone(&revocations);
+            Owned::spawn(async move { revocations.restore_late(&*ledger).await })
+        });
+        let (admission, records) = (self.admission, self.records);
+        let node =
+            Node::new(name, registry, publisher, revocations, admission, records, supervisor);
         let inner = Inner {
             node: Arc::new(node),
             handshake_timeout: self.handshake_timeout,
@@ -179,6 +202,7 @@ impl Builder {
             drainer: Mutex::default(),
             budget,
             _relief: relief,
+            _restoring: restoring,
             relays: Relays::default(),
             listeners: Listeners::default(),
         };

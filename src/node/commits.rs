@@ -11,10 +11,13 @@ use tokio::sync::{Notify, broadcast, oneshot};
 use super::endings::{EndingQueue, EndingReaders};
 use super::observing::{Observer, Observing};
 use super::registry::{Registry, Removed};
+use super::revoking::RevocationList;
 use crate::actor::decider::ClosingObserver;
 use crate::connection::Connection;
 use crate::ledger::{Committed, Entry, Ledger};
-use crate::vocabulary::{Closing, ConnectionOpened, Ending, Event, IdMap, Published, Record};
+use crate::vocabulary::{
+    Closing, ConnectionOpened, Ending, Event, IdMap, Published, Record, RevocationChange,
+};
 
 /// How many events a slow reader may be behind before it is told of a gap.
 const BACKLOG: usize = 4096;
@@ -25,6 +28,7 @@ const OBSERVER_PATIENCE: Duration = Duration::from_secs(2);
 /// Takes facts to the ledger, and from there to all who want to know.
 pub(crate) struct Publisher {
     registry: Arc<Registry>,
+    revocations: Arc<RevocationList>,
     ledger: Arc<dyn Ledger>,
     /// `None` once nothing more will come.
     events: Mutex<Option<broadcast::Sender<Published>>>,
@@ -48,12 +52,14 @@ impl Publisher {
     /// When the system has no thread left for the observer.
     pub(crate) fn new(
         registry: Arc<Registry>,
+        revocations: Arc<RevocationList>,
         ledger: Arc<dyn Ledger>,
         observer: Option<Observer>,
         endings: EndingReaders,
     ) -> io::Result<Arc<Self>> {
         let publisher = Arc::new(Self {
             registry,
+            revocations,
             ledger,
             events: Mutex::new(Some(broadcast::channel(BACKLOG).0)),
             endings,
@@ -100,6 +106,11 @@ impl Publisher {
         self.open_failed(ending);
         // It is told of every entry, so the sender is not dropped unused.
         let _ = recorded.await;
+    }
+
+    /// Records that a revocation was made or withdrawn.
+    pub(crate) fn revocation(&self, change: RevocationChange) {
+        self.append(Entry::Revocation(change));
     }
 
     /// Tells what the ledger need not hear.
@@ -203,6 +214,13 @@ impl Committed for Publisher {
             Entry::Opened(_) | Entry::Closing(_) => {}
             Entry::OpenFailed(ending) => awaited = self.awaited.lock().remove(&ending.id),
             Entry::Ended(ending) => ended = Some(Arc::clone(ending)),
+            Entry::Revocation(change) => {
+                let change = change.clone();
+                if !matches!(record, Record::Failed | Record::Counted) {
+                    self.notify(Published { event: entry.into(), record });
+                }
+                return self.revocations.committed(&change, record);
+            }
         }
         let Some(ending) = ended else {
             self.notify(Published { event: entry.into(), record });

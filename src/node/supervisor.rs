@@ -12,6 +12,7 @@ use super::adoption::{Adoption, Pair, SupervisorMessage};
 use super::commits::Publisher;
 use super::lease::Lease;
 use super::registry::Registry;
+use super::revoking::RevocationList;
 use crate::actor::decider::{Decider, Start};
 use crate::actor::failure::ConnectionFailure;
 use crate::actor::link::{Link, Side};
@@ -34,6 +35,7 @@ pub(crate) struct Supervising {
     pub(crate) node: Arc<str>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) publisher: Arc<Publisher>,
+    revocations: Arc<RevocationList>,
     pub(crate) budget: Arc<MemoryBudget>,
     /// Which connection is whose: an actor that panicked can no longer say.
     children: HashMap<ActorId, Arc<Connection>>,
@@ -48,12 +50,14 @@ impl Supervising {
         node: Arc<str>,
         registry: Arc<Registry>,
         publisher: Arc<Publisher>,
+        revocations: Arc<RevocationList>,
         budget: Arc<MemoryBudget>,
     ) -> Self {
         Self {
             node,
             registry,
             publisher,
+            revocations,
             budget,
             children: HashMap::new(),
             remainders: JoinSet::new(),
@@ -255,6 +259,8 @@ impl Supervising {
         myself: ActorRef<SupervisorMessage>,
     ) -> ConnectionHandle {
         let handle = ConnectionHandle::new(Arc::clone(&connection));
+        // Again, as it was admitted some time ago: from here on it is found in the registry.
+        self.revocations.close_if_revoked(&connection);
         match Decider::spawn_linked(None, Decider, start, myself.get_cell()).await {
             Ok((actor, _task)) => {
                 self.children.insert(actor.get_id(), connection);

@@ -68,7 +68,7 @@ fn clean_fault(outcome: &Outcome, direction: Direction) -> Fault {
         {
             Fault::Backend
         }
-        Cause::Api | Cause::Embedder | Cause::Drain => Fault::Operator,
+        Cause::Api | Cause::Embedder | Cause::Drain | Cause::Revoked => Fault::Operator,
         Cause::Backend
         | Cause::Peer
         | Cause::IdleTimeout
@@ -157,7 +157,7 @@ fn retry_by_kind(kind: Kind) -> Option<Retry> {
 fn retry_by_cause(cause: Cause) -> Option<Retry> {
     match cause {
         Cause::Replaced | Cause::Violation => Some(Retry::Never),
-        Cause::AuthExpired => Some(Retry::Reauthenticate),
+        Cause::AuthExpired | Cause::Revoked => Some(Retry::Reauthenticate),
         Cause::RateLimited | Cause::SlowConsumer => Some(LATER),
         Cause::Peer
         | Cause::Api
@@ -272,6 +272,7 @@ fn ours_was_queued(cause: Cause) -> bool {
         | Cause::RateLimited
         | Cause::AuthExpired
         | Cause::Replaced
+        | Cause::Revoked
         | Cause::SlowConsumer
         | Cause::Keepalive
         | Cause::Stale

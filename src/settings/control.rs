@@ -47,6 +47,11 @@ pub struct Control {
     ///
     /// Unit: dialers; 0 = none. Default: 1000. Cost: a connection each, and about 20 KiB.
     pub max_dialers: u32,
+    /// Bounds the revocations that are in force.
+    ///
+    /// Unit: revocations; 0 = none can be made. Default: 100000. Cost: about 500 bytes of memory, and
+    /// as much of the ledger, each; those in the ledger at the start are kept in any case.
+    pub max_revocations: u32,
     /// Bounds the wait for a request and its headers, the next one of a connection included.
     ///
     /// Unit: duration, above zero. Default: 5s. Cost: an idle client holds its connection for as
@@ -81,6 +86,7 @@ impl Default for Control {
             hosts: Vec::new(),
             max_connections: 256,
             max_dialers: 1000,
+            max_revocations: 100_000,
             header_timeout: Duration::from_secs(5),
             body_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(15),

@@ -19,6 +19,7 @@ mod listing;
 mod live;
 mod manual;
 mod message;
+mod revoking;
 mod selector;
 mod status;
 mod summary;
@@ -37,7 +38,8 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 pub use arguments::{
     Abort, Backends, Broadcast, Close, Completion, Control, Dial, Dialer, DialerCommand, Dialers,
-    Drain, Endings, Events, Ls, Man, NamedDialer, Payload, Send, Show, Status, Why,
+    Drain, Endings, Events, Ls, Man, NamedDialer, Payload, Revocations, Revoke, Send, Show, Status,
+    Why,
 };
 pub use formatting::{InvalidMoment, Moment};
 pub use selector::{InvalidSelector, Selected, Tag};
@@ -130,6 +132,10 @@ pub enum ClientCommand {
     Abort(Abort),
     /// Close all connections or a selection gradually, and watch the progress
     Drain(Drain),
+    /// Revoke a subject or a token: close its connections, and refuse new ones
+    Revoke(Revoke),
+    /// List the revocations in force
+    Revocations(Revocations),
     /// List the applications behind relays with their state
     Backends(Backends),
     /// List the dialers with their state
@@ -191,6 +197,8 @@ impl ClientCommand {
             Self::Close(close) => Some(&mut close.control),
             Self::Abort(abort) => Some(&mut abort.control),
             Self::Drain(drain) => Some(&mut drain.control),
+            Self::Revoke(revoke) => Some(&mut revoke.control),
+            Self::Revocations(revocations) => Some(&mut revocations.control),
             Self::Backends(backends) => Some(&mut backends.control),
             Self::Dialers(dialers) => Some(&mut dialers.control),
             Self::Dialer(dialer) => Some(dialer.command.control()),
@@ -237,6 +245,8 @@ async fn dispatch(command: ClientCommand, console: &mut Console) -> Result<u8, F
         ClientCommand::Close(close) => closing::close(&close, console).await,
         ClientCommand::Abort(abort) => closing::abort(&abort, console).await,
         ClientCommand::Drain(drain) => draining::drain(&drain, console).await,
+        ClientCommand::Revoke(revoke) => revoking::revoke(&revoke, console).await,
+        ClientCommand::Revocations(revocations) => revoking::list(&revocations, console).await,
         ClientCommand::Backends(backends) => backends::list(&backends, console).await,
         ClientCommand::Dialers(dialers) => dialers::list(&dialers, console).await,
         ClientCommand::Dialer(dialer) => dialers::command(&dialer.command, console).await,

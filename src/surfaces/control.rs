@@ -17,6 +17,7 @@ mod node;
 mod parsing;
 mod problem;
 mod queries;
+mod revocations;
 mod strangers;
 mod tokens;
 
@@ -116,6 +117,8 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(dialers::list))
         .routes(routes!(dialers::show, dialers::remove))
         .routes(routes!(dialers::command))
+        .routes(routes!(revocations::list, revocations::revoke))
+        .routes(routes!(revocations::show, revocations::delete))
         .routes(routes!(node::metrics))
         .routes(routes!(node::livez))
         .routes(routes!(node::readyz))

@@ -20,7 +20,7 @@ use prometheus_client::registry::Registry;
 
 pub use observations::Observations;
 
-use crate::vocabulary::{BackendStatus, Census, HttpCensus};
+use crate::vocabulary::{BackendStatus, Census, HttpCensus, RevocationCounts};
 
 /// Where the numbers of a scrape come from.
 pub struct MetricsSources {
@@ -36,6 +36,8 @@ pub struct MetricsSources {
     pub http: Box<dyn Fn() -> HttpCensus + Send + Sync>,
     /// Says what the ledger knows.
     pub ledger: Box<dyn Fn() -> LedgerFacts + Send + Sync>,
+    /// Counts the revocations.
+    pub revocations: Box<dyn Fn() -> RevocationCounts + Send + Sync>,
     /// Says how the drain fares.
     pub drain: Box<dyn Fn() -> DrainFacts + Send + Sync>,
     /// Counts changes of the token file that could not be used.

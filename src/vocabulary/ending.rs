@@ -156,8 +156,10 @@ contract_enum! {
         RateLimited = "rate_limited",
         /// The authentication expired.
         AuthExpired = "auth_expired",
-        /// A newer connection replaced it.
+        /// Another connection of its subject stays in its place.
         Replaced = "replaced",
+        /// A revocation applies to it.
+        Revoked = "revoked",
         /// The peer did not read.
         SlowConsumer = "slow_consumer",
         /// The peer did not answer a Ping.

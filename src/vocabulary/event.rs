@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use super::{
     Cause, CloseState, ConnectionId, DialerEvent, DrainProgress, Ending, Origin, Reconnecting,
+    RevocationChange,
 };
 
 /// An event. Events are published in the order in which they were recorded.
@@ -25,6 +26,8 @@ pub enum Event {
     Dialer(Arc<DialerEvent>),
     /// A drain began, ended or was cancelled.
     Drain(Arc<DrainProgress>),
+    /// A revocation was made or withdrawn, and the ledger has recorded it.
+    Revocation(RevocationChange),
     /// The subscriber was too slow, and lost this many events.
     Gap(u64),
 }
@@ -40,6 +43,7 @@ impl Event {
                 Self::Opened(opened) => opened.held_bytes(),
                 Self::Ended(ending) | Self::OpenFailed(ending) => ending.held_bytes(),
                 Self::Reconnecting(_) | Self::Dialer(_) | Self::Drain(_) => SMALL,
+                Self::Revocation(change) => change.revocation().held_bytes(),
             }
     }
 }

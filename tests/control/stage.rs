@@ -19,6 +19,9 @@ use super::client::Client;
 use crate::support::SOON;
 use crate::support::raw_peer::RawPeer;
 
+/// As many revocations may be in force.
+pub const MAX_REVOCATIONS: usize = 10;
+
 pub struct House {
     pub supervisor: Supervisor,
     pub ledger: Arc<InMemory>,
@@ -41,7 +44,10 @@ impl House {
     /// Serves at an address; routes are `/echo` and `/other`.
     pub async fn at(address: &str, ledger: InMemory, change: impl FnOnce(&mut Control)) -> Self {
         let ledger = Arc::new(ledger);
-        let built = Supervisor::builder().node("a1").ledger(Arc::clone(&ledger) as _);
+        let built = Supervisor::builder()
+            .node("a1")
+            .max_revocations(MAX_REVOCATIONS)
+            .ledger(Arc::clone(&ledger) as _);
         let supervisor = built.start().await.unwrap();
         let route = |path: &str| Route::echo(path).unwrap().with_settings(settings());
         let routes = vec![route("/echo"), route("/other")];

@@ -344,6 +344,7 @@ fn weight(entry: &Entry) -> usize {
     size_of::<Waiting>()
         + match entry {
             Entry::Closing(_) => 0,
+            Entry::Revocation(change) => change.revocation().held_bytes(),
             Entry::Opened(opened) => opened.held_bytes(),
             Entry::Ended(ending) | Entry::OpenFailed(ending) => ending.held_bytes(),
         }

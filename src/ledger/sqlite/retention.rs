@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rusqlite::{OptionalExtension, Transaction, TransactionBehavior};
 
+use super::revocations;
 use super::rows::text_of;
 use super::store::Store;
 use super::store_error::StoreError;
@@ -13,6 +14,9 @@ const STEP: u64 = 500;
 
 /// The maximum size of a row of counted attempts.
 const COUNT_BYTES: u64 = 400;
+
+/// The maximum size of a row of revocations, including its index.
+const REVOCATION_BYTES: u64 = 700;
 
 /// How long endings are kept, and how much space they may take.
 #[derive(Debug, Clone, Copy)]
@@ -45,11 +49,13 @@ struct Usage {
 }
 
 impl Store {
-    /// Removes one step of the rows that exceed the bounds; returns whether there may be more.
-    pub(super) fn retain(&mut self, bounds: Bounds) -> Result<bool, StoreError> {
-        let oldest = SystemTime::now().checked_sub(bounds.retention).unwrap_or(UNIX_EPOCH);
-        let oldest = text_of(oldest);
-        let usage = self.usage()?;
+    /// Removes one step of the rows that exceed the bounds; returns whether there may be more. The
+    /// `revocations` that are in force have a bound of their own, and are not counted.
+    pub(super) fn retain(&mut self, bounds: Bounds, revocations: u64) -> Result<bool, StoreError> {
+        let now = SystemTime::now();
+        revocations::remove_expired(&self.connection, now)?;
+        let oldest = text_of(now.checked_sub(bounds.retention).unwrap_or(UNIX_EPOCH));
+        let usage = self.usage(revocations)?;
         let first = |table: &str| {
             let first = format!("SELECT ended_at FROM {table} ORDER BY sequence LIMIT 1");
             let mut first = self.connection.prepare_cached(&first)?;
@@ -94,7 +100,7 @@ impl Store {
 
     /// Estimates the usage. Endings are the remainder after the other tables; those are rounded up,
     /// so that endings are never overestimated.
-    fn usage(&self) -> rusqlite::Result<Usage> {
+    fn usage(&self, revocations: u64) -> rusqlite::Result<Usage> {
         let number = |sql: &str| {
             let mut query = self.connection.prepare_cached(sql)?;
             query.query_row([], |row| row.get::<_, i64>(0)).map(|number| number.max(0) as u64)
@@ -104,7 +110,8 @@ impl Store {
         let attempts = number("SELECT attempt_bytes FROM ledger")?;
         // Counting scans the whole table, which is small.
         let counts = number("SELECT count(*) FROM counted_attempts")? * COUNT_BYTES;
-        Ok(Usage { endings: live.saturating_sub(attempts + counts), attempts, counts })
+        let others = attempts + counts + revocations * REVOCATION_BYTES;
+        Ok(Usage { endings: live.saturating_sub(others), attempts, counts })
     }
 }
 

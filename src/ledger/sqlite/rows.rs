@@ -9,7 +9,8 @@ use super::attempts::Group;
 use crate::contract::{EndingRecord, OpenedRecord};
 use crate::protocol::classification;
 use crate::vocabulary::{
-    ConnectionId, ConnectionOpened, Direction, Ending, Fault, Kind, Origin, Outcome, TransportEnd,
+    ConnectionId, ConnectionOpened, Direction, Ending, Fault, Kind, Origin, Outcome,
+    RevocationChange, TransportEnd,
 };
 
 /// The contents of one transaction.
@@ -23,6 +24,8 @@ pub(super) struct Plan {
     pub(super) endings: Vec<EndingRow>,
     pub(super) attempts: Vec<EndingRow>,
     pub(super) counts: Vec<(Group, u64)>,
+    /// In the order in which they were made.
+    pub(super) revocations: Vec<RevocationChange>,
 }
 
 /// An opened connection and its sequence number.

@@ -9,7 +9,7 @@ pub(super) const APPLICATION: i32 = 0x6c73_7477;
 
 /// One migration per version; the first turns an empty file into version 1. Never edit a released
 /// step; a change is a new step.
-pub(super) const STEPS: &[&str] = &[VERSION_1];
+pub(super) const STEPS: &[&str] = &[VERSION_1, VERSION_2];
 
 const VERSION_1: &str = "
 -- One row: what holds for the whole ledger.
@@ -83,6 +83,23 @@ CREATE TABLE counted_attempts (
     count INTEGER NOT NULL,
     PRIMARY KEY (minute, listener, open_failure, network)
 ) WITHOUT ROWID;
+";
+
+const VERSION_2: &str = "
+-- Revocations, until they expire or are withdrawn.
+CREATE TABLE revocations (
+    number INTEGER PRIMARY KEY,
+    subject TEXT,                   -- of these two one is given
+    token_id TEXT,
+    issued_before TEXT,             -- only with a subject
+    created_at TEXT NOT NULL,
+    expires_at TEXT,
+    requested_by TEXT
+);
+CREATE INDEX revocations_by_expires_at ON revocations (expires_at) WHERE expires_at IS NOT NULL;
+
+-- The highest number of a revocation that was ever assigned.
+ALTER TABLE ledger ADD COLUMN last_revocation INTEGER NOT NULL DEFAULT 0;
 ";
 
 /// Migrates a file to the version of the last step, each step in its own transaction.

@@ -13,6 +13,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
 
 use super::checkpoint::Checkpointer;
 use super::db_file::DbFile;
+use super::revocations::{self, RevocationTable};
 use super::rows::{EndingRow, Leftover, OpenRow, Plan, number, text_of, text_of_minute, time_of};
 use super::schema::{STEPS, migrate};
 use super::store_error::{StoreError, lock_path};
@@ -51,6 +52,7 @@ pub(super) struct Store {
     wal_pages: Arc<AtomicI32>,
     /// The number of pages at the last checkpoint.
     checkpointed: i32,
+    synchronous: &'static str,
     /// Distinguishes the rows of this process from those of a dead one.
     run: i64,
     #[cfg(test)]
@@ -66,6 +68,7 @@ pub(super) struct Reconciled {
     pub(super) unrecorded: u64,
     /// The current rows of the open connections.
     pub(super) rows: Vec<(ConnectionId, u64)>,
+    pub(super) revocations: RevocationTable,
 }
 
 /// Takes the lock that excludes a second process.
@@ -137,14 +140,26 @@ impl Store {
             db_file,
             wal_pages,
             checkpointed: 0,
+            synchronous,
             run,
             #[cfg(test)]
             faults: config.faults.clone(),
         })
     }
 
-    /// Writes a plan in one transaction.
+    /// Writes a plan in one transaction. One with revocations survives a power loss in any case:
+    /// after it, what was revoked must not be valid again.
     pub(super) fn commit(&mut self, plan: &Plan) -> Result<(), StoreError> {
+        if plan.revocations.is_empty() {
+            return self.write(plan);
+        }
+        self.connection.pragma_update(None, "synchronous", "FULL")?;
+        let written = self.write(plan);
+        self.connection.pragma_update(None, "synchronous", self.synchronous)?;
+        written
+    }
+
+    fn write(&mut self, plan: &Plan) -> Result<(), StoreError> {
         #[cfg(test)]
         self.faults.before()?;
         let transaction =
@@ -192,6 +207,9 @@ impl Store {
                 ])?;
             }
         }
+        for change in &plan.revocations {
+            revocations::write(&transaction, change)?;
+        }
         transaction
             .prepare_cached(
                 "UPDATE ledger SET sequence = max(sequence, ?), alive_at = ?, closed = 0, \
@@ -210,11 +228,13 @@ impl Store {
 
     /// Makes the table of open connections match `open` in one transaction: rows of a dead process
     /// become endings, rows of connections that ended without a record are deleted, and connections
-    /// that opened without a row get one.
+    /// that opened without a row get one. Likewise with the table of revocations, which is read the
+    /// first time, when `revocations` is `None`.
     pub(super) fn reconcile(
         &mut self,
         open: &IdMap<Open>,
         marked: &IdSet,
+        revocations: Option<RevocationTable>,
         sequence: &mut u64,
     ) -> Result<Reconciled, StoreError> {
         #[cfg(test)]
@@ -284,6 +304,13 @@ impl Store {
                 done.rows.push((*id, row.sequence));
             }
         }
+        done.revocations = match revocations {
+            Some(table) => {
+                table.write(&transaction)?;
+                table
+            }
+            None => RevocationTable::read(&transaction)?,
+        };
         transaction.execute(
             "UPDATE ledger SET sequence = ?, removed = max(removed, ?), alive_at = ?, closed = 0",
             params![number(*sequence), number(removed), text_of(now)],

@@ -8,6 +8,7 @@ mod recovery;
 mod replaced;
 mod reporting;
 mod retention;
+mod revocations;
 mod schema;
 mod speed;
 
@@ -283,7 +284,7 @@ fn attempt(peer: &str) -> Entry {
 fn ended(entry: &Entry) -> Option<ConnectionId> {
     match entry {
         Entry::Ended(ending) => Some(ending.id),
-        Entry::Opened(_) | Entry::Closing(_) | Entry::OpenFailed(_) => None,
+        Entry::Opened(_) | Entry::Closing(_) | Entry::OpenFailed(_) | Entry::Revocation(_) => None,
     }
 }
 

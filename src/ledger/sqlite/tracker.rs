@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
 use parking_lot::Mutex;
 
 use super::super::Entry;
 use super::attempts::{Attempts, Group};
 use super::commit_queue::{Batch, Waiting};
+use super::revocations::RevocationTable;
 use super::rows::{EndingRow, OpenRow, Plan};
 use crate::vocabulary::{ConnectionId, ConnectionOpened, IdMap, IdSet, Record};
 
@@ -25,6 +27,8 @@ struct Tracked {
     /// The number of open connections that have a row, or may have one.
     rows: usize,
     attempts: Attempts,
+    /// The revocations that are on the disk; `None` until they have been read.
+    revocations: Option<RevocationTable>,
 }
 
 impl Tracked {
@@ -74,6 +78,7 @@ impl Tracker {
                 unmarked: IdSet::default(),
                 rows: 0,
                 attempts: Attempts::new(attempts_per_second),
+                revocations: None,
             }),
             unrecorded: AtomicU64::new(0),
             counted: AtomicU64::new(0),
@@ -119,6 +124,10 @@ impl Tracker {
                         Record::Counted
                     }
                 }
+                Entry::Revocation(change) => {
+                    plan.revocations.push(change.clone());
+                    Record::Durable(next())
+                }
             });
         }
         plan.sequence = *sequence;
@@ -137,6 +146,11 @@ impl Tracker {
                 }
                 Entry::Ended(ending) => {
                     tracked.remove(ending.id);
+                }
+                Entry::Revocation(change) => {
+                    if let Some(table) = &mut tracked.revocations {
+                        table.apply(change);
+                    }
                 }
                 Entry::Closing(_) | Entry::OpenFailed(_) => {}
             }
@@ -170,7 +184,9 @@ impl Tracker {
             let counted = match &waiting.entry {
                 // A flood of attempts must not fill the log instead.
                 Entry::OpenFailed(ending) => !tracked.attempts.admit(ending, waiting.since),
-                Entry::Opened(_) | Entry::Closing(_) | Entry::Ended(_) => false,
+                Entry::Opened(_) | Entry::Closing(_) | Entry::Ended(_) | Entry::Revocation(_) => {
+                    false
+                }
             };
             records.push(if counted {
                 self.counted.fetch_add(1, Ordering::Relaxed);
@@ -199,6 +215,8 @@ impl Tracker {
             Entry::OpenFailed(_) => {
                 self.unrecorded.fetch_add(1, Ordering::Relaxed);
             }
+            // It takes no effect. If it reached the file all the same, the next opening removes it.
+            Entry::Revocation(_) => {}
         }
         Record::Failed
     }
@@ -246,6 +264,24 @@ impl Tracker {
         }
     }
 
+    /// Returns the revocations that are on the disk; `None` until they have been read.
+    pub(super) fn revocations(&self) -> Option<RevocationTable> {
+        self.tracked.lock().revocations.clone()
+    }
+
+    /// Sets the revocations that are on the disk.
+    pub(super) fn set_revocations(&self, table: RevocationTable) {
+        self.tracked.lock().revocations = Some(table);
+    }
+
+    /// Drops the revocations that have expired; returns how many are left.
+    pub(super) fn expire_revocations(&self, now: SystemTime) -> usize {
+        let mut tracked = self.tracked.lock();
+        let Some(table) = &mut tracked.revocations else { return 0 };
+        table.expire(now);
+        table.rows.len()
+    }
+
     /// Takes the counts of attempts that are not stored yet.
     pub(super) fn take_counts(&self) -> Vec<(Group, u64)> {
         self.tracked.lock().attempts.take_counts()
@@ -270,13 +306,13 @@ impl Tracker {
 fn opened_id(entry: &Entry) -> Option<ConnectionId> {
     match entry {
         Entry::Opened(opened) => Some(opened.id),
-        Entry::Ended(_) | Entry::Closing(_) | Entry::OpenFailed(_) => None,
+        Entry::Ended(_) | Entry::Closing(_) | Entry::OpenFailed(_) | Entry::Revocation(_) => None,
     }
 }
 
 fn ended_id(entry: &Entry) -> Option<ConnectionId> {
     match entry {
         Entry::Ended(ending) => Some(ending.id),
-        Entry::Opened(_) | Entry::Closing(_) | Entry::OpenFailed(_) => None,
+        Entry::Opened(_) | Entry::Closing(_) | Entry::OpenFailed(_) | Entry::Revocation(_) => None,
     }
 }

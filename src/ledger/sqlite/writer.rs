@@ -4,7 +4,7 @@ use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
 
@@ -194,7 +194,8 @@ impl Writer {
         let marks = self.marks()?;
         marks.reserve(marks.marked().len() + open.len()).map_err(marks_error)?;
         let marked = marks.marked().clone();
-        let done = opened.reconcile(&open, &marked, &mut self.sequence)?;
+        let revocations = self.shared.tracker.revocations();
+        let done = opened.reconcile(&open, &marked, revocations, &mut self.sequence)?;
         // None of the marked connections has a row any more.
         self.marks()?.clear().map_err(marks_error)?;
         self.unmarkable = false;
@@ -206,6 +207,7 @@ impl Writer {
             );
         }
         self.shared.tracker.set_rows(&done.rows);
+        self.shared.tracker.set_revocations(done.revocations);
         self.shared.recovered.fetch_add(done.died, Ordering::Relaxed);
         self.openings += 1;
         self.shared.generation.store(self.openings, Ordering::Release);
@@ -421,8 +423,9 @@ impl Writer {
         if self.check(ticked).is_none() {
             return;
         }
+        let revocations = self.shared.tracker.expire_revocations(SystemTime::now());
         let tidied = self.on_disk(&Arc::default(), |store, checkpointer| {
-            let more = store.retain(bounds)?;
+            let more = store.retain(bounds, revocations as u64)?;
             store.checkpoint(checkpointer)?;
             Ok(more)
         });

@@ -76,6 +76,7 @@ impl Listener {
         if decision.grant.as_ref().is_some_and(|grant| grant.has_expired(wall_clock::now())) {
             return Err((expired().into_refusal(), None));
         }
+        self.check_revoked(decision).map_err(|refusal| (refusal, None))?;
         if let Destination::Relay(relay) = &destination {
             decision.upstream_slot = Some(self.node.admit_leg().map_err(not_admitted)?);
             decision.route.pass_on(Arc::clone(relay));

@@ -46,6 +46,20 @@ impl Listener {
                 return under_way.failed(received.refuse(refusal).await);
             }
         };
+        // A subject that was authenticated is not the application's to change: expiry and revocation
+        // go by it.
+        if let Stage::Agreed(decision) = &mut under_way.stage
+            && decision.subject.is_none()
+            && identity.subject.is_some()
+        {
+            decision.subject.clone_from(&identity.subject);
+            if let Err(refusal) = self.check_revoked(decision) {
+                let facts = received.facts();
+                self.dismiss(opened, relay, Some(facts), &under_way, "access revoked");
+                under_way.refuse(&refusal, None, received.request());
+                return under_way.failed(received.refuse(refusal).await);
+            }
+        }
         // The time that the application took is not charged to the client.
         received.extend_deadline(self.timeout);
         let agreed = received.agree(agreement).await;
@@ -62,7 +76,7 @@ impl Listener {
         let mut origin = self.origin(under_way.visitor, request, Some(&decision.route));
         origin.upstream = under_way.upstream.take();
         // Only the client's leg gets them: messages sent to a tag go to clients.
-        origin.subject = identity.subject.or_else(|| decision.subject.clone());
+        origin.subject.clone_from(&decision.subject);
         origin.tags.clone_from(&decision.tags);
         origin.tags.extend(identity.tags);
         self.adopt_pair(accepted, origin, decision, opened);

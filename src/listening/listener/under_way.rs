@@ -38,6 +38,7 @@ pub(super) enum Stage {
         request: Box<RequestFacts>,
         /// The route whose application refused it.
         route: Option<Box<Route>>,
+        subject: Option<String>,
     },
     /// The connection or a failure record has taken over.
     Over,
@@ -50,15 +51,16 @@ impl UnderWay<'_> {
 
     /// Records the failure of the attempt.
     pub(super) fn failed(mut self, failed: Box<FailedHandshake>) {
-        let unidentified = || (None, BTreeMap::new());
         let (route, limit, wait, (subject, tags)) = match self.over() {
             Stage::Agreed(Decision { route, subject, tags, .. }) => {
                 (Some(route), None, None, (subject, tags))
             }
-            Stage::Refused { limit, wait, route, .. } => {
-                (route.map(|route| *route), limit, wait, unidentified())
+            Stage::Refused { limit, wait, route, subject, .. } => {
+                (route.map(|route| *route), limit, wait, (subject, BTreeMap::new()))
             }
-            Stage::Undecided | Stage::Over => (None, self.limit.take(), None, unidentified()),
+            Stage::Undecided | Stage::Over => {
+                (None, self.limit.take(), None, (None, BTreeMap::new()))
+            }
         };
         let listener = self.listener;
         let mut origin = listener.origin(self.visitor, failed.request.as_ref(), route.as_ref());
@@ -82,13 +84,13 @@ impl UnderWay<'_> {
     }
 
     pub(super) fn refuse(&mut self, refusal: &Refusal, limit: Option<Limit>, request: &Request) {
-        let route = match self.over() {
-            Stage::Agreed(decision) => Some(Box::new(decision.route)),
-            Stage::Undecided | Stage::Refused { .. } | Stage::Over => None,
+        let (route, subject) = match self.over() {
+            Stage::Agreed(decision) => (Some(Box::new(decision.route)), decision.subject),
+            Stage::Undecided | Stage::Refused { .. } | Stage::Over => (None, None),
         };
         let (failure, text, wait) = (refusal.failure, refusal.text.clone(), refusal.wait);
         let request = Box::new(request.facts());
-        self.stage = Stage::Refused { failure, text, limit, wait, request, route };
+        self.stage = Stage::Refused { failure, text, limit, wait, request, route, subject };
     }
 }
 
@@ -100,7 +102,7 @@ impl Drop for UnderWay<'_> {
             Stage::Undecided | Stage::Agreed(_) => {
                 (OpenFailure::RefusedDraining, stopped, None, None, None)
             }
-            Stage::Refused { failure, text, limit, wait, request, route: _ } => {
+            Stage::Refused { failure, text, limit, wait, request, .. } => {
                 (failure, text, limit, wait, Some(request))
             }
         };

@@ -138,7 +138,7 @@ fn a_clean_end_is_the_operators_if_asked_and_the_backends_if_it_failed() {
     for cause in Cause::ALL.iter().copied() {
         for code in [1000, 1010, 1011, 1012, 1013, 1014, 3000] {
             let due = match cause {
-                Cause::Api | Cause::Embedder | Cause::Drain => Fault::Operator,
+                Cause::Api | Cause::Embedder | Cause::Drain | Cause::Revoked => Fault::Operator,
                 Cause::Backend | Cause::RelayPeer if matches!(code, 1011..=1014) => Fault::Backend,
                 _ => Fault::None,
             };
@@ -161,7 +161,7 @@ fn the_cause_is_judged_before_the_codes() {
     for cause in Cause::ALL.iter().copied() {
         let due = match cause {
             Cause::Replaced | Cause::Violation => Advice::Never,
-            Cause::AuthExpired => Advice::Reauthenticate,
+            Cause::AuthExpired | Cause::Revoked => Advice::Reauthenticate,
             Cause::RateLimited | Cause::SlowConsumer => Advice::Backoff,
             // Left to the code, which is 1008.
             _ => Advice::Never,

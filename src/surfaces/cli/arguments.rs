@@ -1,6 +1,7 @@
 //! The arguments of each client command.
 
 mod dialers;
+mod revoking;
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -11,6 +12,7 @@ use clap::{Args, ValueEnum};
 use clap_complete::Shell;
 
 pub use dialers::{Dialer, DialerCommand, Dialers, NamedDialer};
+pub use revoking::{Revocations, Revoke};
 
 use super::formatting::Moment;
 use super::selector::{Selected, Tag};

@@ -7,7 +7,7 @@ use super::arguments::Events;
 use super::console::Console;
 use super::failure::Failure;
 use super::formatting::{clock, count, safe, safe_or, short_id};
-use super::{draining, endings};
+use super::{draining, endings, revoking};
 use crate::contract::{DialerNewsRecord, EndingRecord, EventRecord};
 
 /// Three times the interval at which a daemon sends comments on an idle stream.
@@ -126,6 +126,18 @@ fn format_event(event: &StreamEvent) -> String {
         EventRecord::Drain { drain } => {
             let at = drain.started_at + Duration::from_millis(drain.took_ms);
             row(&clock(at), word, &draining::progress(drain))
+        }
+        EventRecord::Revocation(changed) => {
+            let revocation = &changed.revocation;
+            let by =
+                revocation.by.as_deref().map_or(String::new(), |by| format!(" by {}", safe(by)));
+            let text = format!(
+                "{} {} {}{by}",
+                revocation.number,
+                safe(&changed.change),
+                revoking::target(revocation)
+            );
+            row(&clock(changed.at), word, &text)
         }
         EventRecord::Gap { missed, why } => {
             let missed = missed.map_or("some events".to_owned(), |missed| count(missed, "event"));

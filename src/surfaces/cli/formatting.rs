@@ -153,7 +153,7 @@ pub(super) const fn code_name(code: u16) -> &'static str {
         3000 => "unauthorized",
         3003 => "forbidden",
         3008 => "timeout",
-        4409 => "replaced by a newer connection",
+        4409 => "replaced by another connection",
         3001 | 3002 | 3004..=3007 | 3009..=3999 => "a code of a library or framework",
         4000..=4408 | 4410..=4999 => "a code of the application",
         _ => "not a legal close code",
@@ -172,6 +172,9 @@ pub struct InvalidMoment(String);
 impl Moment {
     fn parse(text: &str, now: SystemTime) -> Result<Self, InvalidMoment> {
         let refuse = || InvalidMoment(text.to_owned());
+        if text == "now" {
+            return Ok(Self(now));
+        }
         if let Ok(time) = humantime::parse_rfc3339_weak(text) {
             return Ok(Self(time));
         }
@@ -271,6 +274,7 @@ mod tests {
         assert_eq!(parse("1h").unwrap(), "2026-03-01T11:00:00.000Z");
         assert_eq!(parse("2026-02-28T10:00:00Z").unwrap(), "2026-02-28T10:00:00.000Z");
         assert_eq!(parse("2026-02-28 10:00:00").unwrap(), "2026-02-28T10:00:00.000Z");
+        assert_eq!(parse("now").unwrap(), "2026-03-01T12:00:00.000Z");
         for wrong in ["", "yesterday", "1000y", "-1h"] {
             assert_eq!(parse(wrong), Err(InvalidMoment(wrong.to_owned())));
         }

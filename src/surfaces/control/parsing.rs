@@ -165,6 +165,16 @@ pub(super) fn time(
     }
 }
 
+/// Parses a point in time: RFC 3339.
+pub(super) fn instant(name: &str, asked: Option<&str>) -> Result<Option<SystemTime>, Problem> {
+    let Some(text) = asked else { return Ok(None) };
+    rfc3339(text).map(Some).ok_or_else(|| {
+        Problem::invalid(format!(
+            "{name}: {text:?} is not a time: write RFC 3339, such as 2026-11-22T15:00:00Z"
+        ))
+    })
+}
+
 /// Parses an RFC 3339 time with `Z` or an offset; accepts a `+` that a query turned into a space.
 fn rfc3339(text: &str) -> Option<SystemTime> {
     if let Ok(time) = humantime::parse_rfc3339(text) {

@@ -34,8 +34,10 @@ pub(super) enum Word {
     TooManyStreams,
     Busy,
     TooManyDialers,
+    TooManyRevocations,
     OpenFailed,
     LedgerUnreadable,
+    LedgerUnwritable,
     Stopping,
 }
 
@@ -61,8 +63,10 @@ impl Word {
             Self::TooManyStreams => ("too_many_streams", 503, "There are too many event streams"),
             Self::Busy => ("busy", 503, "All connections to the API are busy"),
             Self::TooManyDialers => ("too_many_dialers", 429, "There are too many dialers"),
+            Self::TooManyRevocations => ("too_many_revocations", 429, "Too many are in force"),
             Self::OpenFailed => ("open_failed", 502, "The connection did not open"),
             Self::LedgerUnreadable => ("ledger_unreadable", 503, "The ledger cannot be read"),
+            Self::LedgerUnwritable => ("ledger_unwritable", 503, "The ledger cannot be written"),
             Self::Stopping => ("stopping", 503, "The daemon is stopping"),
         }
     }

@@ -19,7 +19,7 @@ use super::process::ProcessFacts;
 use super::{DrainFacts, LedgerFacts, Scraped};
 use crate::vocabulary::{
     BackendState, BackendStatus, Cause, Census, CensusLine, CloseState, Direction, Ending, Fault,
-    HttpCensus, Kind, OpenByState, Verdict,
+    HttpCensus, Kind, OpenByState, RevocationCounts, Verdict,
 };
 
 impl Collector for Scraped {
@@ -43,6 +43,7 @@ impl Collector for Scraped {
         scrape.backends(&(self.sources.backends)())?;
         scrape.http(&(self.sources.http)())?;
         scrape.ledger((self.sources.ledger)(), self.observations.unrecorded())?;
+        scrape.revocations((self.sources.revocations)())?;
         scrape.drain((self.sources.drain)())?;
         scrape.counter(
             "lastword_token_file_failed",
@@ -232,6 +233,21 @@ impl Scrape<'_> {
             "lastword_http_connections",
             "Clients of plain HTTP that are connected; lastword_connections_open counts none of them.",
             census.connections,
+        )
+    }
+
+    fn revocations(&mut self, counts: RevocationCounts) -> fmt::Result {
+        let RevocationCounts { in_force, closed, refused } = counts;
+        self.gauge("lastword_revocations", "Revocations in force.", in_force)?;
+        self.counter(
+            "lastword_revoked_connections",
+            "Connections that were closed because of a revocation.",
+            closed,
+        )?;
+        self.counter(
+            "lastword_revoked_attempts",
+            "Opening handshakes that were refused because of a revocation.",
+            refused,
         )
     }
 

@@ -60,6 +60,7 @@ impl Observations {
             | Event::Reconnecting(_)
             | Event::Dialer(_)
             | Event::Drain(_)
+            | Event::Revocation(_)
             | Event::Gap(_) => {}
         }
     }

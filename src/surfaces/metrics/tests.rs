@@ -12,7 +12,7 @@ use super::{DrainFacts, LedgerFacts, Metrics, MetricsSources, Observations};
 use crate::vocabulary::{
     BackendState, BackendStatus, Cause, Census, CensusLine, CloseState, ConnectionId, Direction,
     Ending, Event, Fault, HttpCensus, HttpOutcome, Kind, OpenByState, Origin, Outcome, Published,
-    Record, Verdict,
+    Record, RevocationCounts, Verdict,
 };
 
 /// A route as a configuration may name it.
@@ -39,6 +39,7 @@ fn sources() -> MetricsSources {
             failing: true,
             recovered: 3,
         }),
+        revocations: Box::new(|| RevocationCounts { in_force: 5, closed: 6, refused: 8 }),
         drain: Box::new(|| DrainFacts { draining: true, left: 7 }),
         token_file_failed: Box::new(|| 2),
     }

@@ -180,7 +180,9 @@ fn key(entry: &Entry) -> (bool, ConnectionId) {
     match entry {
         Entry::Opened(opened) => (false, opened.id),
         Entry::Ended(ending) => (true, ending.id),
-        Entry::Closing(_) | Entry::OpenFailed(_) => panic!("{entry:?} was not appended"),
+        Entry::Closing(_) | Entry::OpenFailed(_) | Entry::Revocation(_) => {
+            panic!("{entry:?} was not appended")
+        }
     }
 }
 

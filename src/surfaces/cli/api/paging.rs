@@ -1,7 +1,10 @@
 //! Listings in pages.
 
 use super::{Answer, Daemon, query};
-use crate::contract::{ConnectionPage, ConnectionRecord, EndingPageRecord, EndingRecord};
+use crate::contract::{
+    ConnectionPage, ConnectionRecord, EndingPageRecord, EndingRecord, RevocationPage,
+    RevocationRecord,
+};
 use crate::surfaces::cli::failure::Failure;
 
 /// The number of items per request.
@@ -31,6 +34,14 @@ impl Page for EndingPageRecord<'static> {
 
     fn into_parts(self) -> (Vec<Self::Item>, Option<String>) {
         (self.endings, self.next.map(String::from))
+    }
+}
+
+impl Page for RevocationPage<'static> {
+    type Item = RevocationRecord<'static>;
+
+    fn into_parts(self) -> (Vec<Self::Item>, Option<String>) {
+        (self.revocations, self.next.map(String::from))
     }
 }
 

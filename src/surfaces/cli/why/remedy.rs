@@ -150,6 +150,10 @@ fn clean(facts: &Facts<'_>) -> String {
              same identity: give each its own."
                 .to_owned()
         }
+        Some(Cause::Revoked) => {
+            "Nothing: it was requested. `lastword revocations` lists what is revoked, and until when."
+                .to_owned()
+        }
         Some(Cause::SlowConsumer) => slow_consumer(facts),
         Some(Cause::Keepalive) => {
             "Nothing, if the peer may go silent; otherwise raise keepalive.pong_timeout.".to_owned()
@@ -342,13 +346,18 @@ pub(super) fn retry(facts: &Facts<'_>) -> Option<String> {
             "Not needed. A new connection has taken over.".to_owned()
         }
         (Advice::Never, _) if facts.cause == Some(Cause::Replaced) => {
-            format!("No. {who} should not reconnect: a newer connection has replaced this one.")
+            format!("No. {who} should not reconnect: another connection of its subject is open.")
         }
         (Advice::Never, _) if is_normal_leave(facts) => {
             format!("Not needed. {who} chose to close.")
         }
         (Advice::Never, _) => {
             format!("No. {who} should not reconnect unchanged: it would end the same way.")
+        }
+        (Advice::Reauthenticate, _) if facts.cause == Some(Cause::Revoked) => {
+            format!(
+                "Yes, with new credentials, unless those are revoked too. {who} should get them first."
+            )
         }
         (Advice::Reauthenticate, _) => {
             format!("Yes, with new credentials. {who} should get them first.")

@@ -63,7 +63,7 @@ impl Wanted {
 
     /// Returns whether it includes events that the ledger does not keep.
     fn includes_unstored(&self) -> bool {
-        ["opened", "closing", "reconnecting", "dialer", "drain"]
+        ["opened", "closing", "reconnecting", "dialer", "drain", "revocation"]
             .iter()
             .any(|word| self.includes(word))
     }

@@ -29,6 +29,7 @@ async fn node(recovered: u64) -> (Supervisor, Metrics) {
                 move || passing.http()
             }),
             ledger: Box::new(move || LedgerFacts { recovered, ..LedgerFacts::default() }),
+            revocations: Box::new(RevocationCounts::default),
             drain: Box::new(DrainFacts::default),
             token_file_failed: Box::new(|| 0),
         },

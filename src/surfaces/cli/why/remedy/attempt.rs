@@ -33,7 +33,9 @@ pub(super) fn remedy(facts: &Facts<'_>, failure: OpenFailure) -> String {
                 .to_owned()
         }
         OpenFailure::Unauthorized => {
-            "Nothing, unless many fail at once: then check the route's `auth`.".to_owned()
+            "Nothing, unless many fail at once: then check the route's `auth`. `lastword revocations` \
+             lists what is revoked."
+                .to_owned()
         }
         OpenFailure::NoRoute => {
             let path = origin.path.as_deref().unwrap_or("that path");

@@ -90,6 +90,7 @@ pub(super) fn cases() -> Vec<Case> {
         ("rate limited", rate_limited()),
         ("authentication ran out", closed_here(Cause::AuthExpired, 3000, "token expired")),
         ("replaced", closed_here(Cause::Replaced, 4409, "replaced")),
+        ("revoked", closed_here(Cause::Revoked, 3000, "access revoked")),
         ("slow consumer closed", closed_here(Cause::SlowConsumer, 1013, "too slow")),
         ("silent peer closed after all", closed_here(Cause::Keepalive, 1011, "no pong")),
         ("stale feed", dialled(closed_here(Cause::Stale, 1001, "stale"))),
