@@ -13,6 +13,7 @@ mod daemon {
     mod hostile;
     mod notify;
     mod plain;
+    mod planted;
     mod process;
     mod secrets;
     mod soak;

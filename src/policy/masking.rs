@@ -53,13 +53,15 @@ pub fn record_path(path_and_query: &str, masking: Masking, keep: &[String]) -> S
 
 /// Returns a URL as it may be recorded: like [`record_path`], and always without credentials.
 pub fn record_url(url: &str, masking: Masking, keep: &[String]) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else {
-        return record_path(url, masking, keep);
+    // People leave the scheme out, and not the credentials.
+    let (scheme, rest) = match url.split_once("://") {
+        Some((scheme, rest)) => (&url[..scheme.len() + 3], rest),
+        None => ("", url),
     };
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
     match authority.rsplit_once('@') {
-        Some((_, host)) => record_path(&format!("{scheme}://{MASK}@{host}{path}"), masking, keep),
+        Some((_, host)) => record_path(&format!("{scheme}{MASK}@{host}{path}"), masking, keep),
         None => record_path(url, masking, keep),
     }
 }
@@ -310,6 +312,7 @@ mod tests {
         assert_eq!(record_url(url, Masking::Mask, &[]), "wss://***@example.org:443/feed?token=***");
         assert_eq!(record_url(url, Masking::Keep, &[]), "wss://***@example.org:443/feed?token=abc");
         assert_eq!(record_url("ws://h/a@b?c=d", Masking::Drop, &[]), "ws://h/a@b");
+        assert_eq!(record_url("u:p@h:80/a@b", Masking::Keep, &[]), "***@h:80/a@b");
     }
 
     #[test]
