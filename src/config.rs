@@ -23,7 +23,7 @@ mod tests;
 pub use backend::{Backend, BackendKind};
 pub use error::{ConfigError, Place, Remedy};
 pub use loading::{Loaded, Sources, load, load_all};
-pub use reserved::{Auth, RouteAuth, Tls};
+pub use reserved::{Auth, RouteAuth};
 pub use routing::{Listener, Route};
 pub use schema::{Config, Health, Log, LogFormat, Node};
 pub use validation::{Violation, parse_filter};

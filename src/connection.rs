@@ -49,7 +49,7 @@ use tracing::Span;
 use crate::protocol::closing_handshake::{ClosePolicy, ClosingHandshake, ReplyPolicy};
 use crate::runtime::now;
 use crate::settings::ConnectionSettings;
-use crate::transport::shared_tcp::DirectWriter;
+use crate::transport::direct_writer::{DirectWriter, Written};
 use crate::vocabulary::{ConnectionId, ConnectionStatus, Grant, Message, Origin, Role};
 use budget::MemoryBudget;
 use counters::Counters;
@@ -88,6 +88,8 @@ pub(crate) struct Connection {
     pub(crate) counters: Counters,
     /// Writes beside the mover, where the transport lets others.
     direct: OnceLock<DirectWriter>,
+    /// What was written so is held back by the transport until it is flushed.
+    held_back: AtomicBool,
     /// Looks at each message that comes.
     watch: OnceLock<Arc<Watch>>,
 
@@ -162,6 +164,7 @@ impl Connection {
             counters: Counters::default(),
             mover: AtomicWaker::new(),
             direct: OnceLock::new(),
+            held_back: AtomicBool::new(false),
             watch: OnceLock::new(),
             handshake: Mutex::new(ClosingHandshake::new(role, policy)),
             orders: Mutex::default(),
@@ -242,11 +245,7 @@ impl Connection {
             self.mover.wake();
             return Ok(());
         };
-        let write = |bytes: &[u8]| {
-            let written = writer.try_write(bytes);
-            self.counters.written_directly(written);
-            written
-        };
+        let write = |bytes: &[u8]| self.write_directly(writer, bytes);
         if self.outbox.try_push_writing(prepared, now, write)? {
             self.counters.sent(1, message.len() as u64);
             self.counters.active(now.saturating_duration_since(self.opened));
@@ -260,11 +259,7 @@ impl Connection {
     /// Returns how many messages of them were refused because our Close stands before them.
     pub(crate) fn pass(&self, passable: Passable<'_>, now: Instant) -> Result<u64, Refused> {
         let passed = self.outbox.pass(passable, now, |bytes| match self.direct.get() {
-            Some(writer) => {
-                let written = writer.try_write(bytes);
-                self.counters.written_directly(written);
-                written
-            }
+            Some(writer) => self.write_directly(writer, bytes),
             None => 0,
         })?;
         if passed.left.messages > 0 {
@@ -281,6 +276,23 @@ impl Connection {
     pub(crate) fn set_grant(&self, grant: Grant) {
         self.granted.replace(grant);
         self.mover.wake();
+    }
+
+    /// Writes beside the mover; called under the lock of the outbox, while nothing waits in it.
+    fn write_directly(&self, writer: &DirectWriter, bytes: &[u8]) -> usize {
+        let Written { taken, held_back } = writer.try_write(bytes);
+        self.counters.written_directly(taken);
+        if held_back {
+            self.held_back.store(true, Ordering::Release);
+            self.mover.wake();
+        }
+        taken
+    }
+
+    /// Returns, once, whether the transport holds back what was written beside the mover, which then
+    /// has to flush it.
+    pub(crate) fn take_held_back(&self) -> bool {
+        self.held_back.load(Ordering::Relaxed) && self.held_back.swap(false, Ordering::Acquire)
     }
 
     /// Returns a snapshot of the connection.

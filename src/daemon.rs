@@ -1,8 +1,10 @@
 //! The daemon: starts from the configuration, runs until a signal, drains, and returns the exit
 //! code.
 
+mod certificates;
 mod check;
 mod control;
+mod doors;
 mod heap;
 mod ledger;
 mod metrics;
@@ -11,7 +13,6 @@ mod servers;
 mod signals;
 
 use std::io::Write;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -22,7 +23,7 @@ use tracing::{error, info, warn};
 use crate::config::{Backend as BackendChoice, Config, ConfigError, LogFormat, Sources, load_all};
 use crate::manager::{
     Accounting, Backend, DialerOptions, DrainOptions, DrainReport, KeepError, ListenError,
-    ListenerHandle, Relay, Route, StartError, Supervisor,
+    ListenOptions, ListenerHandle, Relay, Route, StartError, Supervisor,
 };
 use crate::policy::admission::AdmissionLimits;
 use crate::policy::drain::Pace;
@@ -38,7 +39,9 @@ use crate::vocabulary::{
     Event, ListenAddress, Published, Record, Requester, Revocation, RevocationChange,
     RevocationTarget, Selector,
 };
+use certificates::Certificates;
 pub use check::check;
+use doors::Doors;
 use ledger::{DaemonLedger, LedgerError};
 use resources::Resources;
 use servers::{Phase, Servers};
@@ -99,9 +102,8 @@ impl StartupError {
 
 /// Runs the daemon until a signal stops it; returns its exit code.
 ///
-/// With `relay`, the URL of an application, every path without a route is relayed to it.
-pub fn serve(files: Vec<PathBuf>, set: Vec<String>, relay: Option<String>) -> ExitCode {
-    match start_and_run(&Sources { relay, ..Sources::of_process(files, set) }) {
+pub fn serve(sources: &Sources) -> ExitCode {
+    match start_and_run(sources) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             print_error(&error);
@@ -110,17 +112,24 @@ pub fn serve(files: Vec<PathBuf>, set: Vec<String>, relay: Option<String>) -> Ex
     }
 }
 
-fn load(sources: &Sources) -> Result<(Config, TokenStore), StartupError> {
+fn load(sources: &Sources) -> Result<(Config, Doors), StartupError> {
     let loaded = load_all(sources).map_err(StartupError::Config)?;
-    match control::read_tokens(&loaded.config.control) {
-        Ok(tokens) => Ok((loaded.config, TokenStore::new(tokens))),
-        Err(error) => Err(StartupError::Config(vec![loaded.unusable(control::TOKEN_FILE, error)])),
+    let certificates = Certificates::read(&loaded);
+    match (control::read_tokens(&loaded.config.control), certificates) {
+        (Ok(tokens), Ok(certificates)) => {
+            Ok((loaded.config, Doors { tokens: TokenStore::new(tokens), certificates }))
+        }
+        (tokens, certificates) => {
+            let tokens = tokens.err().map(|error| loaded.unusable(control::TOKEN_FILE, error));
+            let certificates = certificates.err().unwrap_or_default();
+            Err(StartupError::Config(certificates.into_iter().chain(tokens).collect()))
+        }
     }
 }
 
 fn start_and_run(sources: &Sources) -> Result<u8, StartupError> {
     heap::fix_malloc_thresholds();
-    let (config, tokens) = load(sources)?;
+    let (config, doors) = load(sources)?;
     let format = match config.log.format {
         None => Format::fitting_stderr(),
         Some(LogFormat::Text) => Format::Text,
@@ -129,6 +138,9 @@ fn start_and_run(sources: &Sources) -> Result<u8, StartupError> {
     };
     // Dropped last: it writes the lines that are still queued.
     let (ending_log, _lines) = log::install(format, &config.log.filter)?;
+    for (listener, warning) in doors.certificates.warnings() {
+        warn!(listener, "{warning}");
+    }
     let ledger = DaemonLedger::open(&config.ledger)?;
     let resources = Resources::claim(&config);
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -137,7 +149,7 @@ fn start_and_run(sources: &Sources) -> Result<u8, StartupError> {
         .build()
         .map_err(StartupError::Runtime)?;
     let (observer_alive, observer_done) = mpsc::channel();
-    let running = catch(run(&config, &resources, &ledger, ending_log, observer_alive, tokens));
+    let running = catch(run(&config, &resources, &ledger, ending_log, observer_alive, doors));
     let code = runtime.block_on(running).unwrap_or_else(|panic| {
         error!(panic, "the daemon panicked and stops: please report this");
         Ok(FAILED)
@@ -157,7 +169,7 @@ async fn run(
     ledger: &DaemonLedger,
     ending_log: EndingLog,
     observer_alive: mpsc::Sender<()>,
-    tokens: TokenStore,
+    doors: Doors,
 ) -> Result<u8, StartupError> {
     // From here on a signal means an orderly stop, even before the daemon is ready.
     let mut signals = Signals::install().map_err(StartupError::Runtime)?;
@@ -171,14 +183,14 @@ async fn run(
         log_event(&ending_log, published);
     };
     let supervisor = supervisor(config, resources, ledger, observer).await?;
-    let scrape =
-        metrics::scrape(config, resources, &supervisor, ledger, tokens.clone(), observations);
+    let scrape = metrics::scrape(config, resources, &supervisor, ledger, &doors, observations);
+    let Doors { tokens, certificates } = doors;
     let (phase, current) = watch::channel(Phase::Starting);
-    let listeners = listen(config, &supervisor).await?;
+    let listeners = listen(config, &supervisor, &certificates).await?;
     let mut servers = Servers::new(servers::probes(&supervisor, current, scrape));
-    control::serve(config, &supervisor, ledger, tokens, &mut servers)
+    control::serve(config, &supervisor, ledger, (tokens, certificates.control), &mut servers)
         .map_err(StartupError::Control)?;
-    servers.serve_health(config).map_err(StartupError::Health)?;
+    servers.serve_health(config, certificates.health).map_err(StartupError::Health)?;
     let sections = config.settings();
     for dialer in &config.dialers {
         supervisor.keep(DialerOptions::of(dialer.clone(), &sections))?;
@@ -321,6 +333,7 @@ fn log_revocation(change: &RevocationChange) {
 async fn listen(
     config: &Config,
     supervisor: &Supervisor,
+    certificates: &Certificates,
 ) -> Result<Vec<ListenerHandle>, StartupError> {
     let sections = config.settings();
     let routes: Vec<Route> = config
@@ -329,9 +342,10 @@ async fn listen(
         .map(|route| build_route(&sections, route))
         .collect::<Result<_, _>>()?;
     let mut listening = Vec::new();
-    for listener in &config.listeners {
+    for (listener, tls) in config.listeners.iter().zip(&certificates.listeners) {
         let name = listener.name.clone();
-        let bound = supervisor.listen(&name, &listener.listen, routes.clone()).await;
+        let options = ListenOptions::default().loaded_tls(tls.clone());
+        let bound = supervisor.listen_with(&name, &listener.listen, options, routes.clone()).await;
         listening.push(bound.map_err(|error| StartupError::Listener { name, error })?);
     }
     Ok(listening)
@@ -363,18 +377,19 @@ fn build_route(
 /// Prints the addresses and "ready" to stdout.
 fn print_ready(listeners: &[ListenerHandle], servers: &Servers) {
     for listener in listeners {
+        let scheme = if listener.has_tls() { "wss" } else { "ws" };
         match listener.address() {
             ListenAddress::Tcp(address) => {
-                print_line(&format!("listener {} ws://{address}", listener.name()))
+                print_line(&format!("listener {} {scheme}://{address}", listener.name()))
             }
             ListenAddress::Unix(path) => {
                 print_line(&format!("listener {} ws+unix:{}", listener.name(), path.display()));
             }
         }
     }
-    for (name, address) in servers.addresses() {
+    for (name, scheme, address) in servers.addresses() {
         match address {
-            ListenAddress::Tcp(address) => print_line(&format!("{name} http://{address}")),
+            ListenAddress::Tcp(address) => print_line(&format!("{name} {scheme}://{address}")),
             ListenAddress::Unix(path) => print_line(&format!("{name} unix:{}", path.display())),
         }
     }

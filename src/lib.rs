@@ -121,9 +121,9 @@ pub use manager::{
     Accept, Accounting, Adopt, Backend, BroadcastReport, Builder, CloseReply, ConnectionHandle,
     Dial, DialError, DialerHandle, DialerOptions, DrainBackendError, DrainOptions, DrainReport,
     DrainUnderWay, EndingStream, EventStream, Handler, HandlerFailure, Incoming, KeepError,
-    ListenError, ListenerHandle, MissedEndings, NoBackend, NotAccepting, OpeningRequest,
-    ReceiveError, Receiver, Refuse, Revoke, RevokeError, Revoked, Route, SendError, ShutDown,
-    StartError, Supervisor, TrySendError, Upgrade, UpgradeRefused,
+    ListenError, ListenOptions, ListenerHandle, MissedEndings, NoBackend, NotAccepting,
+    OpeningRequest, ReceiveError, Receiver, Refuse, Revoke, RevokeError, Revoked, Route, SendError,
+    ShutDown, StartError, Supervisor, TrySendError, Upgrade, UpgradeRefused,
 };
 pub use policy::admission::AdmissionLimits;
 pub use policy::drain::Pace;

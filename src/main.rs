@@ -3,17 +3,25 @@
 use std::io::Write;
 use std::process::ExitCode;
 
+use lastword::config::Sources;
 use lastword::daemon;
-use lastword::surfaces::cli::{self, Command, CommandLine};
+use lastword::surfaces::cli::{self, Command, CommandLine, Serve};
 
 fn main() -> ExitCode {
     match CommandLine::read(std::env::args_os()).unwrap_or_else(|error| error.exit()) {
-        Command::Serve(serve) => daemon::serve(serve.layers.files, serve.layers.set, serve.relay),
-        Command::Check(check) => daemon::check(check.layers.files, check.layers.set, check.relay),
+        Command::Serve(serve) => daemon::serve(&sources(serve)),
+        Command::Check(check) => daemon::check(&sources(check)),
         Command::Client(command) => cli::run(command),
         Command::Top(_) => bad_usage("`top` is not in this version: use `lastword events`"),
         Command::Probe(_) => bad_usage("`probe` is not in this version"),
     }
+}
+
+/// Returns what the configuration is loaded from.
+fn sources(serve: Serve) -> Sources {
+    let Serve { layers, relay, tls_cert, tls_key } = serve;
+    let tls = tls_cert.zip(tls_key);
+    Sources { relay, tls, ..Sources::of_process(layers.files, layers.set) }
 }
 
 fn bad_usage(problem: &str) -> ExitCode {

@@ -25,6 +25,7 @@ mod adopting;
 mod builder;
 mod dialers;
 mod dialling;
+mod listening;
 mod relays;
 mod revoking;
 mod streams;
@@ -56,6 +57,7 @@ pub use adopting::{Adopt, Upgrade, UpgradeRefused};
 pub use builder::{Builder, StartError};
 pub use dialers::{DialerHandle, DialerOptions, KeepError};
 pub use dialling::{Dial, DialError};
+pub use listening::ListenOptions;
 pub use relays::{DrainBackendError, NoBackend};
 pub use revoking::{Revoke, RevokeError, Revoked};
 pub use streams::{EndingStream, EventStream};
@@ -72,6 +74,7 @@ use crate::policy::trimming::Sample;
 use crate::protocol::closing_handshake::{Input, ReplyPolicy};
 use crate::runtime::tasks::Owned;
 use crate::transport::bind::{self, Arrivals};
+use crate::transport::tls::ServerTls;
 use crate::vocabulary::{
     BackendStatus, Cause, Census, ConnectionId, ConnectionName, DialerStatus, DrainProgress,
     HttpCensus, ListenAddress, Message, Origin, Requester, Selector,
@@ -126,6 +129,21 @@ impl Supervisor {
         address: &ListenAddress,
         routes: Vec<Route>,
     ) -> Result<ListenerHandle, ListenError> {
+        self.listen_with(name, address, ListenOptions::default(), routes).await
+    }
+
+    /// Listens as [`Supervisor::listen`] does, with options such as TLS.
+    ///
+    /// # Errors
+    /// The address cannot be bound, the files of TLS cannot be used, or the supervisor was shut down.
+    pub async fn listen_with(
+        &self,
+        name: &str,
+        address: &ListenAddress,
+        options: ListenOptions,
+        routes: Vec<Route>,
+    ) -> Result<ListenerHandle, ListenError> {
+        let tls = options.resolve_tls(name, address).await?;
         let entered = routes.clone();
         let listener = Listener {
             name: name.to_owned(),
@@ -135,11 +153,18 @@ impl Supervisor {
             records: self.inner.node.records.clone(),
             max_connections: self.inner.max_connections,
             budget: Arc::clone(&self.inner.budget),
+            tls,
         };
+        let has_tls = listener.tls.is_some();
         let handle = self.inner.listeners.start(listener, || {
             let acceptor = bind::bind(address)?;
             let address = acceptor.local_addr().unwrap_or_else(|_| address.clone());
-            Ok((Arrivals::new(acceptor), address))
+            let arrivals = Arrivals::new(acceptor);
+            let arrivals = match has_tls {
+                true => arrivals.refusing_with(&ServerTls::ALERT),
+                false => arrivals,
+            };
+            Ok((arrivals, address))
         })?;
         entered.iter().for_each(|route| self.inner.relays.enter(route));
         Ok(handle)

@@ -30,6 +30,7 @@ pub(crate) mod patterns;
 mod records;
 pub(crate) mod relay;
 mod templates;
+mod tls;
 mod trusted_proxies;
 pub(crate) mod values;
 
@@ -48,6 +49,7 @@ pub use relay::{
     RelayBackend, UpstreamUrl,
 };
 pub use templates::TagTemplate;
+pub use tls::{CertificateFiles, ClientAuth, Tls, TlsVersion};
 pub use trusted_proxies::{Forwarded, Proxies, TrustedProxy};
 pub use values::{ByteSize, InvalidValue, Spread};
 
@@ -62,3 +64,5 @@ pub use origins::{PageRequest, default_origins, origin_allowed};
 pub use patterns::{HostName, host_matches};
 #[doc(hidden)]
 pub use templates::{UnfitTag, tags_of};
+#[doc(hidden)]
+pub use tls::TlsKeys;

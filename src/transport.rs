@@ -7,6 +7,7 @@ pub mod any_socket;
 pub mod bind;
 pub mod connect;
 pub mod dial;
+pub mod direct_writer;
 mod handshake_key;
 pub mod http_probe;
 pub mod http_proxy;

@@ -143,6 +143,8 @@ pub enum Place {
     Argument(String),
     /// In the argument of `--relay`, which is not repeated: it may hold a secret.
     Relay,
+    /// The arguments `--tls-cert` and `--tls-key`.
+    TlsFiles,
 }
 
 impl fmt::Display for Place {
@@ -153,6 +155,7 @@ impl fmt::Display for Place {
             Self::Variable(name) => write!(f, "environment variable {name}"),
             Self::Argument(argument) => write!(f, "--set {}", shown(argument)),
             Self::Relay => f.write_str("--relay"),
+            Self::TlsFiles => f.write_str("--tls-cert"),
         }
     }
 }

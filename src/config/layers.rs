@@ -88,6 +88,22 @@ impl Layer {
         Ok(Self::Assignment { place, target, value })
     }
 
+    /// Takes the arguments `--tls-cert` and `--tls-key`, which are for the first listener.
+    pub(super) fn certificate(cert: &Path, key: &Path) -> Self {
+        let text = |path: &Path| Value::new(None, path.to_string_lossy().into_owned());
+        let files = [("cert".to_owned(), text(cert)), ("key".to_owned(), text(key))];
+        let target = ["listeners", "0", "tls"];
+        let target = target.iter().map(|step| match *step {
+            "0" => Step::Element(0),
+            key => Step::Key(key.to_owned()),
+        });
+        Self::Assignment {
+            place: Place::TlsFiles,
+            target: target.collect(),
+            value: Value::new(None, Map::from_iter(files)),
+        }
+    }
+
     /// Returns how many of `path`'s steps this layer sets, and where the last of them stands.
     pub(super) fn locate(&self, path: &[Step]) -> (usize, Place) {
         match self {

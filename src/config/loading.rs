@@ -33,6 +33,8 @@ pub struct Sources {
     pub set: Vec<String>,
     /// The argument of `--relay`: the application for every path without a route.
     pub relay: Option<String>,
+    /// The arguments of `--tls-cert` and `--tls-key`: the certificate of the first listener.
+    pub tls: Option<(PathBuf, PathBuf)>,
 }
 
 impl Sources {
@@ -53,6 +55,7 @@ impl Sources {
             environment: std::env::vars_os().filter_map(variable).collect(),
             set,
             relay: None,
+            tls: None,
         }
     }
 }
@@ -98,7 +101,8 @@ pub fn load_all(sources: &Sources) -> Result<Loaded, Vec<ConfigError>> {
             Some(Place::File { path, line }) => {
                 (1 + files.iter().take_while(|file| **file != path).count(), *line)
             }
-            Some(Place::Variable(_) | Place::Argument(_) | Place::Relay) | None => (usize::MAX, 0),
+            Some(Place::Variable(_) | Place::Argument(_) | Place::Relay | Place::TlsFiles)
+            | None => (usize::MAX, 0),
         });
         errors
     })
@@ -131,6 +135,9 @@ fn lay(sources: &Sources) -> Result<Loaded, Vec<ConfigError>> {
     }
     for argument in &sources.set {
         stack.push(Layer::argument(argument));
+    }
+    if let Some((cert, key)) = &sources.tls {
+        stack.push(Ok(Layer::certificate(cert, key)));
     }
     if let Some(url) = &sources.relay
         && let Err(error) = stack.relay_the_rest(url)

@@ -19,7 +19,6 @@ pub(super) struct Refusal {
 
 const NOT_IN_THIS_VERSION: &[Refusal] = &[
     row("listeners[].listen", is_systemd, "socket activation is"),
-    row("listeners[].tls", is_set, "TLS is"),
     row("listeners[].proxy_protocol", is_true, "the PROXY protocol is"),
     row("listeners[].trusted_proxies", has_entries, "the PROXY protocol is"),
     unsettled("routes[].auth", is_set, "authentication is"),

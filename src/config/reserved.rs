@@ -2,23 +2,7 @@
 //!
 //! They are parsed, so that a typing error in them is found today.
 
-use std::path::PathBuf;
-
 use serde::Deserialize;
-
-/// Certificate and key of a listener. Not in this version.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Tls {
-    /// Names the file with the certificate chain. Unit: path to PEM. Required. Cost: none.
-    pub cert: PathBuf,
-    /// Names the file with the private key. Unit: path to PEM. Required. Cost: none.
-    pub key: PathBuf,
-    /// Names the file with the authorities of client certificates. Unit: path to PEM. Default:
-    /// none, clients need no certificate. Cost: one more signature per handshake.
-    #[serde(default)]
-    pub client_ca: Option<PathBuf>,
-}
 
 /// How peers prove who they are. Not in this version.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::backend::Backend;
-use super::reserved::{Auth, Tls};
+use super::reserved::Auth;
 use crate::settings::patterns::host;
 use crate::settings::{
     ConnectionSettings, OriginPattern, PathPattern, RouteClose, RouteKeepalive, RouteLimits,
-    TagTemplate, default_origins,
+    TagTemplate, TlsKeys, default_origins,
 };
 use crate::vocabulary::ListenAddress;
 
@@ -26,9 +26,12 @@ pub struct Listener {
     /// Unit: `127.0.0.1:8080`, `[::]:8080` or `unix:/run/lastword.sock`; port 0 lets the kernel
     /// choose. Required. Cost: one listening socket.
     pub listen: ListenAddress,
-    /// Names certificate and key. Not in this version.
+    /// Serves the clients over TLS (`wss://`), with this certificate.
+    ///
+    /// Unit: `{ cert, key }`, or `{ certs = [{ cert, key }, …] }`. Default: none. Cost: CPU for each
+    /// handshake and message, and some 10 KiB per connection.
     #[serde(default)]
-    pub tls: Option<Tls>,
+    pub tls: Option<TlsKeys>,
     /// Requires a PROXY header, v1 or v2, from `trusted_proxies`. Not in this version.
     ///
     /// Unit: true or false. Default: false. Cost: none.

@@ -6,7 +6,8 @@ use serde::Deserialize;
 
 use super::routing::{Listener, Route};
 use crate::settings::{
-    Close, ConnectionSettings, Control, Dialer, Drain, Keepalive, Ledger, Limits, Records, values,
+    Close, ConnectionSettings, Control, Dialer, Drain, Keepalive, Ledger, Limits, Records, TlsKeys,
+    values,
 };
 use crate::vocabulary::ListenAddress;
 
@@ -108,6 +109,10 @@ pub struct Health {
     /// Cost: one listening socket; every client that reaches it can read the metrics.
     #[serde(deserialize_with = "values::unless_empty")]
     pub listen: Option<ListenAddress>,
+    /// Serves the probes over TLS, with this certificate.
+    ///
+    /// Unit: as `tls` of a listener. Default: none. Cost: as there; probes and scrapers use `https://`.
+    pub tls: Option<TlsKeys>,
     /// Bounds the wait for a request and its headers; a connection carries one.
     ///
     /// Unit: duration, above zero. Default: 2s. Cost: an idle client holds one of 64 connections for
@@ -118,7 +123,7 @@ pub struct Health {
 
 impl Default for Health {
     fn default() -> Self {
-        Self { listen: None, header_timeout: Duration::from_secs(2) }
+        Self { listen: None, tls: None, header_timeout: Duration::from_secs(2) }
     }
 }
 

@@ -12,7 +12,7 @@ use super::backend::Backend;
 use super::routing::Route;
 use super::schema::{Config, Health};
 use crate::settings::values::{ByteSize, Spread};
-use crate::settings::{ConnectionSettings, Control, Ledger, PathPattern};
+use crate::settings::{ConnectionSettings, Control, Ledger, PathPattern, Tls};
 use crate::vocabulary::{InvalidTag, ListenAddress, MAX_TAGS, check_tag_name};
 
 pub(super) use findings::Contradiction;
@@ -33,6 +33,7 @@ fn check(config: &Config, found: &mut Findings) {
         check_name("node.name", name, found);
     }
     check_listeners(config, found);
+    check_tls(config, found);
     let sections = config.settings();
     check_routes(config, &sections, found);
     check_control(&config.control, &config.health, found);
@@ -63,6 +64,28 @@ pub fn parse_filter(filter: &str) -> Result<EnvFilter, String> {
     match words.iter().find(|word| !is_level(word) && !word.contains(['=', '['])) {
         Some(word) => Err(format!("{word:?} is neither a level nor target=level")),
         None => EnvFilter::builder().parse(words.join(",")).map_err(|error| error.to_string()),
+    }
+}
+
+/// Checks that certificates have keys, and that their sockets leave this machine.
+fn check_tls(config: &Config, found: &mut Findings) {
+    let control = config.control.listen.as_ref();
+    let health = config.health.listen.as_ref();
+    let listeners = config.listeners.iter().enumerate().map(|(index, listener)| {
+        (format!("listeners[{index}]"), &listener.tls, Some(&listener.listen))
+    });
+    let others = [
+        ("control".to_owned(), &config.control.tls, control),
+        ("health".to_owned(), &config.health.tls, health),
+    ];
+    for (section, tls, listen) in listeners.chain(others) {
+        let Some(keys) = tls else { continue };
+        let key = format!("{section}.tls");
+        if let Err(why) = Tls::try_from(keys) {
+            found.add([key], Violation::Tls(why));
+        } else if let Some(ListenAddress::Unix(_)) = listen {
+            found.add([key], Violation::TlsOnUnixSocket);
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use std::process::ExitCode;
 
 use socket2::{Domain, Socket, Type};
 
+use super::certificates::Certificates;
 use super::ledger::ledger_path as configured_path;
 use super::{BAD_USAGE, control, print_error, print_line};
 use crate::config::{Backend, Config, ConfigError, Loaded, Sources, load_all};
@@ -21,8 +22,8 @@ use crate::vocabulary::ListenAddress;
 
 /// Checks a configuration as `serve` would load it; prints what it would do, or everything that is
 /// wrong.
-pub fn check(files: Vec<PathBuf>, set: Vec<String>, relay: Option<String>) -> ExitCode {
-    let errors = match load_all(&Sources { relay, ..Sources::of_process(files, set) }) {
+pub fn check(sources: &Sources) -> ExitCode {
+    let errors = match load_all(sources) {
         Ok(loaded) => {
             let errors = unusable(&loaded);
             if errors.is_empty() {
@@ -41,10 +42,12 @@ pub fn check(files: Vec<PathBuf>, set: Vec<String>, relay: Option<String>) -> Ex
 /// Prints what the daemon would do.
 fn describe(config: &Config) {
     for listener in &config.listeners {
-        print_line(&format!("listener {} on {}", listener.name, listener.listen));
+        let tls = if listener.tls.is_some() { ", over TLS" } else { "" };
+        print_line(&format!("listener {} on {}{tls}", listener.name, listener.listen));
     }
     if let Some(address) = &config.control.listen {
-        print_line(&format!("control on {address}"));
+        let tls = if config.control.tls.is_some() { ", over TLS" } else { "" };
+        print_line(&format!("control on {address}{tls}"));
     }
     for route in &config.routes {
         let host = route.host.as_deref().unwrap_or("any host");
@@ -82,6 +85,14 @@ fn unusable(loaded: &Loaded) -> Vec<ConfigError> {
         if let Some(listen) = address_of {
             found.note(key, address(listen));
         }
+    }
+    match Certificates::read(loaded) {
+        Ok(certificates) => {
+            for (listener, warning) in certificates.warnings() {
+                print_line(&format!("warning: {listener}: {warning}"));
+            }
+        }
+        Err(errors) => found.errors.extend(errors),
     }
     if let Err(error) = control::read_tokens(&config.control) {
         found.note(control::TOKEN_FILE, Err(error.to_string()));

@@ -1,5 +1,7 @@
 //! Starts the control API.
 
+use std::sync::Arc;
+
 use super::ledger::DaemonLedger;
 use super::servers::Servers;
 use crate::config::Config;
@@ -7,7 +9,9 @@ use crate::manager::Supervisor;
 use crate::settings;
 use crate::settings::Dialer;
 use crate::surfaces::control::{self, Control, TokenFileError, TokenStore, Tokens};
+use crate::surfaces::serving::Door;
 use crate::transport::bind::{self, BindError};
+use crate::transport::tls::ServerTls;
 
 /// The key of the file that [`read_tokens`] reads.
 pub(super) const TOKEN_FILE: &str = "control.token_file";
@@ -25,7 +29,7 @@ pub(super) fn serve(
     config: &Config,
     supervisor: &Supervisor,
     ledger: &DaemonLedger,
-    tokens: TokenStore,
+    (tokens, tls): (TokenStore, Option<Arc<ServerTls>>),
     servers: &mut Servers,
 ) -> Result<(), BindError> {
     let Some(address) = &config.control.listen else { return Ok(()) };
@@ -41,6 +45,7 @@ pub(super) fn serve(
         // A connection dialled over the API has the settings of a dialer's.
         dialled: Dialer::new("", "").settings(&config.settings()),
     };
-    servers.spawn("control", acceptor, |acceptor, stop| control::serve(acceptor, control, stop));
+    let door = Door { name: "control", acceptor, tls };
+    servers.spawn("control", door, |door, stop| control::serve(door, control, stop));
     Ok(())
 }

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
+use super::doors::Doors;
 use super::ledger::DaemonLedger;
 use super::resources::Resources;
 use crate::config::Config;
 use crate::ledger::Health;
 use crate::manager::Supervisor;
-use crate::surfaces::control::TokenStore;
 use crate::surfaces::metrics::{DrainFacts, LedgerFacts, Metrics, MetricsSources, Observations};
 use crate::vocabulary::DrainPhase;
 
@@ -20,11 +20,12 @@ pub(super) fn scrape(
     resources: &Resources,
     supervisor: &Supervisor,
     ledger: &DaemonLedger,
-    tokens: TokenStore,
+    doors: &Doors,
     observations: Arc<Observations>,
 ) -> Scrape {
     let [counted, relaying, passing, asked, revoking, draining] =
         [(); 6].map(|()| supervisor.clone());
+    let tokens = doors.tokens.clone();
     // Final once the ledger is open.
     let recovered = ledger.recovered();
     let metrics = Metrics::new(
@@ -39,6 +40,7 @@ pub(super) fn scrape(
             revocations: Box::new(move || revoking.revocation_counts()),
             drain: Box::new(move || drain_facts(&draining)),
             token_file_failed: Box::new(move || tokens.failed()),
+            tls: Box::new(doors.certificates.metrics()),
         },
     );
     Arc::new(move || metrics.render())

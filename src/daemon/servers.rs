@@ -12,7 +12,9 @@ use crate::ledger::Health;
 use crate::manager::Supervisor;
 use crate::surfaces::health;
 use crate::surfaces::probes::{Probes, Readiness};
-use crate::transport::bind::{self, Acceptor, BindError};
+use crate::surfaces::serving::Door;
+use crate::transport::bind::{self, BindError};
+use crate::transport::tls::ServerTls;
 use crate::vocabulary::ListenAddress;
 
 /// The phase of the daemon's life.
@@ -38,6 +40,7 @@ pub(super) struct Servers {
 
 struct Server {
     name: &'static str,
+    scheme: &'static str,
     address: ListenAddress,
     task: JoinHandle<()>,
 }
@@ -55,30 +58,36 @@ impl Servers {
     pub(super) fn spawn<F: Future<Output = ()> + Send + 'static>(
         &mut self,
         name: &'static str,
-        acceptor: Acceptor,
-        serve: impl FnOnce(Acceptor, watch::Receiver<bool>) -> F,
+        door: Door,
+        serve: impl FnOnce(Door, watch::Receiver<bool>) -> F,
     ) {
         // `local_addr` never fails for a listening socket.
-        let Ok(address) = acceptor.local_addr() else { return };
-        let task = tokio::spawn(serve(acceptor, self.stop.subscribe()));
-        self.running.push(Server { name, address, task });
+        let Ok(address) = door.acceptor.local_addr() else { return };
+        let scheme = if door.tls.is_some() { "https" } else { "http" };
+        let task = tokio::spawn(serve(door, self.stop.subscribe()));
+        self.running.push(Server { name, scheme, address, task });
     }
 
     /// Serves the probes on the address in `[health]`, if one is set.
-    pub(super) fn serve_health(&mut self, config: &Config) -> Result<(), BindError> {
+    pub(super) fn serve_health(
+        &mut self,
+        config: &Config,
+        tls: Option<Arc<ServerTls>>,
+    ) -> Result<(), BindError> {
         let Some(address) = &config.health.listen else { return Ok(()) };
         let acceptor = bind::bind(address)?;
         let probes = self.probes();
         let timeout = config.health.header_timeout;
-        self.spawn("health", acceptor, |acceptor, stop| {
-            health::serve(acceptor, probes, timeout, stop)
-        });
+        let door = Door { name: "health", acceptor, tls };
+        self.spawn("health", door, |door, stop| health::serve(door, probes, timeout, stop));
         Ok(())
     }
 
-    /// Returns their names and addresses, in the order in which they were started.
-    pub(super) fn addresses(&self) -> impl Iterator<Item = (&'static str, &ListenAddress)> {
-        self.running.iter().map(|server| (server.name, &server.address))
+    /// Returns their names, schemes and addresses, in the order in which they were started.
+    pub(super) fn addresses(
+        &self,
+    ) -> impl Iterator<Item = (&'static str, &'static str, &ListenAddress)> {
+        self.running.iter().map(|server| (server.name, server.scheme, &server.address))
     }
 
     /// Stops the servers; waits briefly for requests in progress.

@@ -3,6 +3,7 @@
 mod consulting;
 mod handle;
 mod plain;
+mod preparing;
 mod relaying;
 mod revoking;
 mod room;
@@ -16,6 +17,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use http::StatusCode;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::route::{Refuse, Route, Target};
 use crate::actor::backend::{Backend, made};
@@ -32,6 +34,7 @@ use crate::transport::opening_handshake::{
     self, Accepted, Agreement, HandshakeLimits, Received, Refusal, Request, Subprotocol,
     check_method, check_origin, check_upgrade, choose_subprotocol,
 };
+use crate::transport::tls::ServerTls;
 use crate::vocabulary::{ConnectionId, Limit, OpenFailure, Role, TransportEnd};
 pub(crate) use handle::Listeners;
 pub use handle::{ListenError, ListenerHandle};
@@ -69,7 +72,7 @@ impl Listener {
                 arrival = arrivals.next() => match arrival {
                     Arrival::Socket { socket, peer } => {
                         let local = arrivals.local_addr(&socket);
-                        let visitor = Visitor { peer, local, began: SystemTime::now() };
+                        let visitor = Visitor::new(peer, local);
                         match self.node.arrive(visitor.peer.ip()) {
                             Ok(arrived) => match Room::take(&self.budget) {
                                 Some(room) => {
@@ -87,11 +90,10 @@ impl Listener {
                         }
                     }
                     Arrival::RefusedForDescriptors { peer } => {
-                        let visitor = Visitor { peer, local: None, began: SystemTime::now() };
+                        let visitor = Visitor::new(peer, None);
                         let (limit, observed) = (self.max_connections, self.node.present());
                         let limit = Limit { name: "max_connections", limit, observed };
-                        let why = "out of file descriptors, so 503 was sent without reading a request";
-                        self.record_turned_away(visitor, limit, why);
+                        self.record_turned_away(visitor, limit, "out of file descriptors");
                     }
                 },
                 Some(_done) = attempts.join_next() => {}
@@ -105,19 +107,22 @@ impl Listener {
         let answer = "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 5\r\n\
                       Content-Type: text/plain; charset=utf-8\r\nContent-Length: 26\r\n\r\n\
                       too many connections here\n";
-        // It fits into the buffer of a new socket; if it does not, the peer goes without an answer.
-        match &socket {
-            AnySocket::Tcp(socket) => drop(socket.try_write(answer.as_bytes())),
-            AnySocket::Unix(socket) => drop(socket.try_write(answer.as_bytes())),
-        }
+        socket.answer_at_once(match visitor.tls {
+            None if self.tls.is_some() => &ServerTls::ALERT,
+            Some(_) | None => answer.as_bytes(),
+        });
         let why = match limit.name {
-            "memory" => "limits.memory is used up, so 503 was sent without reading a request",
-            _ => "too many attempts were under way, so 503 was sent without reading a request",
+            "memory" => "limits.memory is used up",
+            _ => "too many attempts were under way",
         };
         self.record_turned_away(visitor, limit, why);
     }
 
     fn record_turned_away(&self, visitor: Visitor, limit: Limit, why: &str) {
+        let answered = match visitor.tls {
+            None if self.tls.is_some() => "a TLS alert was sent without a handshake",
+            Some(_) | None => "503 was sent without reading a request",
+        };
         let origin = self.origin(&visitor, None, None);
         self.node.record_attempt(Attempt {
             origin,
@@ -126,7 +131,7 @@ impl Listener {
             transport_end: Some(TransportEnd::Local),
             limit: Some(limit),
             wait: None,
-            detail: why.to_owned(),
+            detail: format!("{why}, so {answered}"),
         });
     }
 
@@ -134,10 +139,14 @@ impl Listener {
         self: Arc<Self>,
         socket: AnySocket,
         mut visitor: Visitor,
-        arrived: PendingSocket,
-        room: Room,
+        mut arrived: PendingSocket,
+        mut room: Room,
     ) {
-        let mut next = self.attempt_once(socket, Bytes::new(), &visitor, arrived, room).await;
+        let began = Instant::now();
+        let prepared = self.prepare(socket, &mut visitor, &mut arrived, &mut room, began).await;
+        let Some(socket) = prepared else { return };
+        let read = Bytes::new();
+        let mut next = self.attempt_once(socket, read, &visitor, arrived, room, began).await;
         // A WebSocket request may follow plain HTTP on the same connection.
         while let Some((socket, read)) = next.take() {
             visitor.began = SystemTime::now();
@@ -148,11 +157,12 @@ impl Listener {
             let Some(room) = Room::take(&self.budget) else {
                 return self.turn_away(socket, visitor, Room::limit_of(&self.budget));
             };
-            next = self.attempt_once(socket, read, &visitor, arrived, room).await;
+            let began = Instant::now();
+            next = self.attempt_once(socket, read, &visitor, arrived, room, began).await;
         }
     }
 
-    /// Serves one request, which begins with `read`. After plain HTTP, returns the socket and the
+    /// Serves one request, which begins with `read` and has been awaited since `began`. After plain HTTP, returns the socket and the
     /// bytes of the next request.
     async fn attempt_once(
         &self,
@@ -161,15 +171,10 @@ impl Listener {
         visitor: &Visitor,
         mut arrived: PendingSocket,
         mut room: Room,
+        began: Instant,
     ) -> Option<(AnySocket, Bytes)> {
         let limits = HandshakeLimits { timeout: self.timeout, ..HandshakeLimits::default() };
-        let mut under_way = UnderWay {
-            listener: self,
-            visitor,
-            stage: Stage::Undecided,
-            upstream: None,
-            limit: None,
-        };
+        let mut under_way = UnderWay::new(self, visitor);
         let overdue = || {
             arrived.overdue().map_err(|why| {
                 let (refusal, limit) = not_admitted(why);
@@ -177,9 +182,10 @@ impl Listener {
                 refusal
             })
         };
-        let received =
-            opening_handshake::receive_with(socket, read, limits, &mut room, OVERDUE, overdue)
-                .await;
+        let received = opening_handshake::receive_with(
+            socket, read, limits, began, &mut room, OVERDUE, overdue,
+        )
+        .await;
         let received = match received {
             Ok(received) => received,
             Err(failed) => {
@@ -303,8 +309,11 @@ impl Listener {
             upstream_slot = Some(self.node.admit_leg().map_err(not_admitted)?);
         }
         let (route, id) = (route.clone(), ConnectionId::new());
-        let decision =
-            Decision { slot, upstream_slot, route, id, subject: None, tags, grant: None };
+        let subject = visitor.subject.clone();
+        let decision = Decision { slot, upstream_slot, route, id, subject, tags, grant: None };
+        if decision.subject.is_some() {
+            self.check_revoked(&decision).map_err(|refusal| (refusal, None))?;
+        }
         Ok((decision, agreement.subprotocol(subprotocol)))
     }
 

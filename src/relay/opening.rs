@@ -51,6 +51,8 @@ pub(crate) struct Offer<'a> {
     /// The id of its leg.
     pub(crate) id: ConnectionId,
     pub(crate) peer: &'a SocketName,
+    /// `http`, or `https` if the client came over TLS.
+    pub(crate) scheme: &'static str,
     pub(crate) request: &'a Request,
     /// The 101 for the client, before the application has its say.
     pub(crate) agreement: Agreement,
@@ -218,7 +220,7 @@ impl Relay {
         let headers: HeaderMap = headers::of_request(
             request.headers(),
             request.host().unwrap_or_default(),
-            offer.peer,
+            (offer.peer, offer.scheme),
             Some(offer.id),
         );
         let request = application.upstream.request(target, host);

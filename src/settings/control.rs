@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::patterns::HostName;
+use super::tls::TlsKeys;
 use super::values::{self, ByteSize};
 use crate::vocabulary::ListenAddress;
 
@@ -20,6 +21,10 @@ pub struct Control {
     /// is required.
     #[serde(deserialize_with = "values::unless_empty")]
     pub listen: Option<ListenAddress>,
+    /// Serves the API over TLS, with this certificate.
+    ///
+    /// Unit: as `tls` of a listener. Default: none. Cost: as there; clients use `https://`.
+    pub tls: Option<TlsKeys>,
     /// Names the file with the tokens: one `name:scope:token` per line, with the scope `read` or
     /// `operate`; `name:token` means `operate`. A change holds within seconds.
     ///
@@ -81,6 +86,7 @@ impl Default for Control {
     fn default() -> Self {
         Self {
             listen: Some(ListenAddress::Tcp(([127, 0, 0, 1], 8081).into())),
+            tls: None,
             token_file: None,
             allow_dial: false,
             hosts: Vec::new(),

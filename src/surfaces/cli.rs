@@ -94,7 +94,6 @@ impl CommandLine {
 
 /// What to do.
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "there is one of it, and it is moved twice")]
 pub enum Command {
     /// Run the daemon; without a configuration it echoes on ws://127.0.0.1:8080/echo
     Serve(Serve),
@@ -174,6 +173,12 @@ pub struct Serve {
     /// Relay every path without a route to this application: ws://host:port, wss://… or ws+unix:/path
     #[arg(long, value_name = "URL")]
     pub relay: Option<String>,
+    /// Serve the first listener over TLS (wss://) with the certificate and its chain in this PEM file
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// The private key of --tls-cert, in PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
 }
 
 /// The arguments of a command that this version does not have.

@@ -38,9 +38,8 @@ use utoipa_axum::routes;
 pub use api::{Control, LedgerFigures};
 pub use tokens::{TokenFileError, TokenStore, Tokens};
 
-use super::serving::{self, ServingLimits};
+use super::serving::{self, Door, ServingLimits};
 use crate::runtime::tasks::Task;
-use crate::transport::bind::Acceptor;
 use api::{Api, Shared, json};
 use problem::Problem;
 
@@ -53,7 +52,7 @@ const BUFFER: usize = 64 * 1024;
 /// # Cancel safety
 /// Dropping the future closes the listener and every connection. Commands in progress continue.
 pub fn serve(
-    acceptor: Acceptor,
+    door: Door,
     control: Control,
     stop: watch::Receiver<bool>,
 ) -> impl Future<Output = ()> + Send {
@@ -67,7 +66,7 @@ pub fn serve(
         buffer: BUFFER,
         one_request_within: None,
     };
-    let listen = acceptor.local_addr().ok();
+    let listen = door.acceptor.local_addr().ok();
     let api = Api(Arc::new(Shared::new(control, listen.as_ref(), stop.clone())));
     let router = TowerToHyperService::new(router(api));
     let service = move |request: Request<Incoming>| {
@@ -77,7 +76,7 @@ pub fn serve(
     async move {
         let mut following = Task::new("token file");
         tokio::select! {
-            () = serving::serve(acceptor, limits, service, stop) => {}
+            () = serving::serve(door, limits, service, stop) => {}
             never = following.keep(|| tokens.follow()) => match never {},
         }
     }

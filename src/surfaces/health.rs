@@ -10,8 +10,7 @@ use http_body_util::Full;
 use tokio::sync::watch;
 
 use super::probes::{self, Probes};
-use super::serving::{self, ServingLimits};
-use crate::transport::bind::Acceptor;
+use super::serving::{self, Door, ServingLimits};
 
 /// How many probes are served at once; of more the longest idle gives way.
 const MAX_PROBES: usize = 64;
@@ -27,7 +26,7 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 /// # Cancel safety
 /// Dropping the future closes the listener and every probe with it.
 pub fn serve(
-    acceptor: Acceptor,
+    door: Door,
     probes: Probes,
     header_timeout: Duration,
     stop: watch::Receiver<bool>,
@@ -43,7 +42,7 @@ pub fn serve(
         buffer: 8192,
         one_request_within: Some(PROBE_TIMEOUT),
     };
-    serving::serve(acceptor, limits, service, stop)
+    serving::serve(door, limits, service, stop)
 }
 
 async fn answer(probes: &Probes, method: &Method, path: &str) -> Response<Full<Bytes>> {
@@ -71,7 +70,7 @@ mod tests {
 
     use super::probes::Readiness;
     use super::*;
-    use crate::transport::bind::bind;
+    use crate::transport::bind::{Acceptor, bind};
     use crate::vocabulary::ListenAddress;
 
     const HEADER_TIMEOUT: Duration = Duration::from_secs(1);
@@ -89,13 +88,17 @@ mod tests {
         Probes::new(Arc::new(readiness), Arc::new(|| "# EOF\n".to_owned()))
     }
 
+    fn plain(acceptor: Acceptor) -> Door {
+        Door { name: "health", acceptor, tls: None }
+    }
+
     async fn server() -> Server {
         let acceptor = bind(&"127.0.0.1:0".parse().unwrap()).unwrap();
         let ListenAddress::Tcp(address) = acceptor.local_addr().unwrap() else { panic!() };
         let (readiness, receiver) = watch::channel(Readiness::Starting);
         let (stop, stopped) = watch::channel(false);
         let mut task = JoinSet::new();
-        task.spawn(serve(acceptor, probes(receiver), HEADER_TIMEOUT, stopped));
+        task.spawn(serve(plain(acceptor), probes(receiver), HEADER_TIMEOUT, stopped));
         Server { address, readiness, _stop: stop, _task: task }
     }
 
@@ -153,7 +156,7 @@ mod tests {
         let (_sender, receiver) = watch::channel(Readiness::Ready);
         let (_stop, stopped) = watch::channel(false);
         let mut task = JoinSet::new();
-        task.spawn(serve(acceptor, probes(receiver), HEADER_TIMEOUT, stopped));
+        task.spawn(serve(plain(acceptor), probes(receiver), HEADER_TIMEOUT, stopped));
         let response = ask_over(UnixStream::connect(&path).await.unwrap(), "GET /readyz").await;
         assert!(response.ends_with("\r\n\r\nready"), "{response}");
     }
@@ -169,7 +172,7 @@ mod tests {
         let probes = Probes::new(Arc::new(|| Readiness::Ready), Arc::new(slow));
         let (_stop, stopped) = watch::channel(false);
         let mut task = JoinSet::new();
-        task.spawn(serve(acceptor, probes, PROBE_TIMEOUT, stopped));
+        task.spawn(serve(plain(acceptor), probes, PROBE_TIMEOUT, stopped));
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
         stream.shutdown().await.unwrap();

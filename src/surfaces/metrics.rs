@@ -42,6 +42,8 @@ pub struct MetricsSources {
     pub drain: Box<dyn Fn() -> DrainFacts + Send + Sync>,
     /// Counts changes of the token file that could not be used.
     pub token_file_failed: Box<dyn Fn() -> u64 + Send + Sync>,
+    /// Says what is known of certificates.
+    pub tls: Box<dyn Fn() -> Vec<TlsFacts> + Send + Sync>,
 }
 
 /// What the ledger knows of itself.
@@ -62,6 +64,17 @@ pub struct DrainFacts {
     pub draining: bool,
     /// Connections that the drain has yet to see end; 0 when none runs.
     pub left: usize,
+}
+
+/// What is known of the certificates of a listener, of `control` or of `health`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFacts {
+    /// The name of the listener.
+    pub listener: String,
+    /// The file of each certificate, and when it expires.
+    pub certificates: Vec<(String, SystemTime)>,
+    /// How often files were read that could not be used.
+    pub refused: u64,
 }
 
 /// The metrics of a daemon.

@@ -11,10 +11,11 @@ use std::convert::Infallible;
 use std::error::Error as StdError;
 use std::future::Future;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{CONNECTION, HeaderValue};
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -26,10 +27,24 @@ use tokio::time::timeout;
 use crate::runtime::tasks::{Panicked, Task};
 use crate::transport::any_socket::AnySocket;
 use crate::transport::bind::{Acceptor, Arrival, Arrivals};
+use crate::transport::opening_handshake::{Refusal, refuse_unread};
 use crate::transport::socket::SocketName;
+use crate::transport::tls::{FailedAccept, ServerTls};
+use crate::vocabulary::OpenFailure;
 use busy_body::Working;
 use slots::{Slot, Slots};
 use stalling::{Owed, Stalling};
+
+/// Where a server accepts, and its certificates.
+#[derive(Debug)]
+pub struct Door {
+    /// The name for log lines.
+    pub name: &'static str,
+    /// The listening socket.
+    pub acceptor: Acceptor,
+    /// If set, clients connect over TLS.
+    pub tls: Option<Arc<ServerTls>>,
+}
 
 /// The limits on the clients of a server.
 #[derive(Debug, Clone, Copy)]
@@ -72,7 +87,7 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// # Cancel safety
 /// Dropping the future closes the listener and every connection with it.
 pub fn serve<S, F, B>(
-    acceptor: Acceptor,
+    door: Door,
     limits: ServingLimits,
     service: S,
     stop: watch::Receiver<bool>,
@@ -85,11 +100,27 @@ where
     B::Error: Into<Box<dyn StdError + Send + Sync>>,
 {
     // Now, so that every descriptor is taken before the daemon says that it is ready.
-    serve_arrivals(Arrivals::new(acceptor), limits, service, stop)
+    let Door { name, acceptor, tls } = door;
+    let arrivals = Arrivals::new(acceptor);
+    let arrivals = match &tls {
+        Some(_) => arrivals.refusing_with(&ServerTls::ALERT),
+        None => arrivals,
+    };
+    async move {
+        let serving = serve_arrivals(arrivals, tls.clone(), limits, service, stop);
+        match tls {
+            Some(tls) => tokio::select! {
+                () = serving => {}
+                never = tls.follow(name) => match never {},
+            },
+            None => serving.await,
+        }
+    }
 }
 
 async fn serve_arrivals<S, F, B>(
     mut arrivals: Arrivals,
+    tls: Option<Arc<ServerTls>>,
     limits: ServingLimits,
     service: S,
     mut stop: watch::Receiver<bool>,
@@ -114,7 +145,8 @@ async fn serve_arrivals<S, F, B>(
                             && let Some(slot) = slots.take()
                         {
                             let (service, stop) = (service.clone(), stop.clone());
-                            clients.spawn(serve_one(socket, peer, slot, limits, service, stop));
+                            let client = Newcomer { socket, tls: tls.clone(), peer, slot };
+                            clients.spawn(serve_one(client, limits, service, stop));
                         }
                     }
                     () = slots.changed() => {}
@@ -144,10 +176,36 @@ pub async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-async fn serve_one<S, F, B>(
+/// A client that was accepted.
+struct Newcomer {
     socket: AnySocket,
+    tls: Option<Arc<ServerTls>>,
     peer: SocketName,
     slot: Slot,
+}
+
+/// Opens TLS with a client, if that is due.
+async fn open_tls(socket: AnySocket, tls: Option<Arc<ServerTls>>) -> Option<AnySocket> {
+    let (tls, socket) = match (tls, socket) {
+        (Some(tls), AnySocket::Tcp(socket)) => (tls, socket),
+        (_, socket) => return Some(socket),
+    };
+    match tls.accept(socket).await {
+        Ok(opened) => Some(AnySocket::of_tls(opened.socket)),
+        Err(FailedAccept::PlainHttp(socket)) => {
+            let (status, failure) = (StatusCode::BAD_REQUEST, OpenFailure::Tls);
+            refuse_unread(socket, Refusal::new(status, failure, ServerTls::PLAIN_HTTP)).await;
+            None
+        }
+        Err(FailedAccept::Failed { detail, .. }) => {
+            tracing::debug!("a client could not open TLS: {detail}");
+            None
+        }
+    }
+}
+
+async fn serve_one<S, F, B>(
+    Newcomer { socket, tls, peer, slot }: Newcomer,
     limits: ServingLimits,
     service: S,
     mut stop: watch::Receiver<bool>,
@@ -161,6 +219,13 @@ async fn serve_one<S, F, B>(
         // Where it cannot be set, the kernel's own bound holds.
         let _ = socket2::SockRef::from(socket).set_send_buffer_size(KERNEL_BUFFER);
     }
+    let opening = Box::pin(open_tls(socket, tls));
+    let opened = tokio::select! {
+        opened = timeout(limits.header_timeout, opening) => opened,
+        () = slot.evicted() => return,
+        () = stopped(&mut stop) => return,
+    };
+    let Ok(Some(socket)) = opened else { return };
     let client = Client { peer, local: socket.local_addr(), is_spare: slot.is_spare() };
     let owed = Owed::default();
     let service = service_fn(|mut request: Request<Incoming>| {

@@ -10,6 +10,8 @@ use tokio::net::{TcpStream, UnixStream};
 use super::shared_tcp::SharedTcp;
 use super::socket::{SocketName, Transport};
 use super::tcp_info::KernelFacts;
+#[cfg(feature = "tls")]
+use super::tls::TlsSocket;
 use crate::protocol::classification::LossKind;
 
 /// A socket accepted by a listener.
@@ -19,6 +21,9 @@ pub enum AnySocket {
     Tcp(TcpStream),
     /// A Unix stream socket.
     Unix(UnixStream),
+    /// TCP with TLS.
+    #[cfg(feature = "tls")]
+    Tls(TlsSocket),
 }
 
 impl AnySocket {
@@ -27,14 +32,43 @@ impl AnySocket {
         match self {
             Self::Tcp(socket) => socket.local_addr().ok().map(SocketName::tcp),
             Self::Unix(socket) => socket.local_addr().ok().map(|addr| SocketName::unix(&addr)),
+            #[cfg(feature = "tls")]
+            Self::Tls(socket) => socket.local_addr().ok().map(SocketName::tcp),
         }
     }
 
+    /// Writes a short answer that fits into the buffer of the socket; if it does not, the peer goes
+    /// without.
+    pub fn answer_at_once(&self, answer: &[u8]) {
+        match self {
+            Self::Tcp(socket) => drop(socket.try_write(answer)),
+            Self::Unix(socket) => drop(socket.try_write(answer)),
+            #[cfg(feature = "tls")]
+            Self::Tls(socket) => socket.answer_at_once(answer),
+        }
+    }
+
+    /// Makes one of a socket with TLS.
+    #[cfg(feature = "tls")]
+    pub fn of_tls(socket: TlsSocket) -> Self {
+        Self::Tls(socket)
+    }
+
+    /// Makes one of a socket with TLS, of which there is none.
+    #[cfg(not(feature = "tls"))]
+    pub fn of_tls(socket: super::tls::TlsSocket) -> Self {
+        match socket {}
+    }
+
     /// Makes a transport of it, which for TCP has a [`DirectWriter`].
+    ///
+    /// [`DirectWriter`]: super::direct_writer::DirectWriter
     pub fn into_transport(self) -> Box<dyn Transport> {
         match self {
             Self::Tcp(socket) => Box::new(SharedTcp::from(socket)),
             Self::Unix(socket) => Box::new(socket),
+            #[cfg(feature = "tls")]
+            Self::Tls(socket) => Box::new(socket),
         }
     }
 }
@@ -44,6 +78,8 @@ impl Transport for AnySocket {
         match self {
             Self::Tcp(socket) => socket.reset_on_drop(),
             Self::Unix(socket) => socket.reset_on_drop(),
+            #[cfg(feature = "tls")]
+            Self::Tls(socket) => socket.reset_on_drop(),
         }
     }
 
@@ -51,6 +87,8 @@ impl Transport for AnySocket {
         match self {
             Self::Tcp(socket) => socket.kernel(),
             Self::Unix(socket) => socket.kernel(),
+            #[cfg(feature = "tls")]
+            Self::Tls(socket) => socket.kernel(),
         }
     }
 
@@ -58,6 +96,8 @@ impl Transport for AnySocket {
         match self {
             Self::Tcp(socket) => socket.unread_loss(),
             Self::Unix(socket) => socket.unread_loss(),
+            #[cfg(feature = "tls")]
+            Self::Tls(socket) => socket.unread_loss(),
         }
     }
 
@@ -65,6 +105,8 @@ impl Transport for AnySocket {
         match self {
             Self::Tcp(socket) => Transport::take_error(socket),
             Self::Unix(socket) => Transport::take_error(socket),
+            #[cfg(feature = "tls")]
+            Self::Tls(socket) => Transport::take_error(socket),
         }
     }
 }
@@ -74,6 +116,8 @@ macro_rules! forward {
         match $this.get_mut() {
             Self::Tcp(socket) => Pin::new(socket).$method($($argument),*),
             Self::Unix(socket) => Pin::new(socket).$method($($argument),*),
+            #[cfg(feature = "tls")]
+            Self::Tls(socket) => Pin::new(socket).$method($($argument),*),
         }
     };
 }

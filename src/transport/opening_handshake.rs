@@ -36,6 +36,7 @@ pub use request::{
 };
 pub use server::{
     Accepted, FailedHandshake, HandshakeLimits, HeadRoom, Received, accept, receive, receive_with,
+    refuse_unread,
 };
 pub use waiting::{Waiting, joined};
 

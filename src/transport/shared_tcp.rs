@@ -2,13 +2,15 @@
 
 use std::io::{self, Read};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
-use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
+
+use super::direct_writer::{DirectWriter, WriteAtOnce, Written};
 
 /// A TCP socket that hands out [`DirectWriter`]s. Dropping it closes the socket.
 #[derive(Debug)]
@@ -25,28 +27,21 @@ struct Shared {
 /// Never block, and return EPIPE instead of raising SIGPIPE.
 const AT_ONCE: i32 = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
 
-/// Writes to the socket of another task, as long as that task keeps it open.
-#[derive(Debug, Clone)]
-pub struct DirectWriter(Weak<Shared>);
-
-impl DirectWriter {
-    /// Writes what the kernel takes at once, and returns the number of bytes.
-    ///
-    /// That is 0 as well if the socket failed or is closed, which its owner notices. This bypasses the
-    /// runtime's readiness, whose memory for each socket is rarely in the cache.
-    pub fn try_write(&self, bytes: &[u8]) -> usize {
-        let Some(shared) = self.0.upgrade() else { return 0 };
-        match SockRef::from(&shared.socket).send_with_flags(bytes, AT_ONCE) {
-            Ok(written) => written,
-            Err(error) => {
-                shared.failed_with(error);
-                0
-            }
-        }
+/// This bypasses the runtime's readiness, whose memory for each socket is rarely in the cache.
+impl WriteAtOnce for Shared {
+    fn write_at_once(&self, bytes: &[u8]) -> Written {
+        Written { taken: self.send_at_once(bytes).unwrap_or(0), held_back: false }
     }
 }
 
 impl Shared {
+    /// Writes what the kernel takes at once, without registering a waker.
+    fn send_at_once(&self, bytes: &[u8]) -> io::Result<usize> {
+        SockRef::from(&self.socket)
+            .send_with_flags(bytes, AT_ONCE)
+            .map_err(|error| self.failed_with(error))
+    }
+
     /// Records an error, and returns the first that the kernel reported.
     #[cold]
     fn failed_with(&self, error: io::Error) -> io::Error {
@@ -95,15 +90,19 @@ impl SharedTcp {
 
     /// Returns a way to write beside its owner.
     pub(super) fn writer(&self) -> DirectWriter {
-        DirectWriter(Arc::downgrade(&self.0))
+        let shared: Arc<dyn WriteAtOnce> = Arc::clone(&self.0) as _;
+        DirectWriter::new(Arc::downgrade(&shared))
     }
-}
 
-impl AsyncRead for SharedTcp {
+    /// Writes what the kernel takes at once, without registering a waker.
+    pub(super) fn send_at_once(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.send_at_once(bytes)
+    }
+
     /// Reads like `TcpStream`, whose `poll_read` needs `&mut`: a read that does not fill the buffer has
     /// emptied the socket, which clears the readiness and spares the next read a system call.
-    fn poll_read(
-        self: Pin<&mut Self>,
+    pub(super) fn poll_receive(
+        &self,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
@@ -131,14 +130,8 @@ impl AsyncRead for SharedTcp {
             }
         }
     }
-}
-
-impl AsyncWrite for SharedTcp {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    /// Writes what the kernel takes.
+    pub(super) fn poll_send(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         loop {
             ready!(self.0.socket.poll_write_ready(cx))?;
             match self.0.socket.try_write(bytes) {
@@ -149,12 +142,37 @@ impl AsyncWrite for SharedTcp {
         }
     }
 
+    /// Ends this end's half.
+    pub(super) fn send_fin(&self) -> io::Result<()> {
+        SockRef::from(&self.0.socket).shutdown(std::net::Shutdown::Write)
+    }
+}
+
+impl AsyncRead for SharedTcp {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.poll_receive(cx, buf)
+    }
+}
+
+impl AsyncWrite for SharedTcp {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_send(cx, bytes)
+    }
+
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(SockRef::from(&self.0.socket).shutdown(std::net::Shutdown::Write))
+        Poll::Ready(self.send_fin())
     }
 }
 
@@ -216,7 +234,7 @@ mod tests {
                 tokio::task::yield_now().await;
             }
             // Twice: only the first is told what happened.
-            assert_eq!((writer.try_write(b"x"), writer.try_write(b"x")), (0, 0));
+            assert_eq!([(); 2].map(|()| writer.try_write(b"x").taken), [0, 0]);
             let met = match reads {
                 true => ours.read(&mut [0; 1]).await,
                 false => ours.write(b"x").await,
@@ -243,7 +261,7 @@ mod tests {
         let (ours, mut theirs) = pair().await;
         let writer = ours.direct_writer().unwrap();
         tokio::task::yield_now().await;
-        while writer.try_write(b"hello") == 0 {
+        while writer.try_write(b"hello").taken == 0 {
             tokio::task::yield_now().await;
         }
         let mut buffer = [0; 5];
@@ -251,6 +269,6 @@ mod tests {
         assert_eq!(&buffer, b"hello");
         drop(ours);
         assert_eq!(theirs.read(&mut buffer).await.unwrap(), 0);
-        assert_eq!(writer.try_write(b"late"), 0);
+        assert_eq!(writer.try_write(b"late"), Written::default());
     }
 }

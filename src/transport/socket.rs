@@ -11,7 +11,8 @@ use futures_util::FutureExt;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, Interest, ReadBuf, Ready};
 use tokio::net::{TcpStream, UnixStream};
 
-use super::shared_tcp::{DirectWriter, SharedTcp};
+use super::direct_writer::DirectWriter;
+use super::shared_tcp::SharedTcp;
 use super::tcp_info::{self, KernelFacts, TcpState};
 use crate::protocol::classification::LossKind;
 

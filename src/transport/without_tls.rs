@@ -1,12 +1,14 @@
-//! Stands in for TLS in a build without the feature `tls`: every `wss://` dial fails, and says why.
+//! Stands in for TLS in a build without the feature `tls`: every `wss://` dial fails, and says why, and no
+//! listener has TLS.
 
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tokio::net::TcpStream;
 
 use super::socket::Transport;
-use crate::vocabulary::TransportEnd;
+use crate::vocabulary::{OpenFailure, TransportEnd};
 
 /// Whose certificates a dialled server may show.
 #[derive(Debug, Default)]
@@ -80,5 +82,64 @@ impl ClientTls {
 impl PartialEq for Trust {
     fn eq(&self, other: &Self) -> bool {
         self.path() == other.path()
+    }
+}
+
+/// A socket with TLS; no value of it exists.
+#[derive(Debug)]
+pub enum TlsSocket {}
+
+/// The TLS of a listener; no value of it exists.
+#[derive(Debug)]
+pub enum ServerTls {}
+
+/// A client with TLS; no value of it exists.
+#[derive(Debug)]
+pub struct OpenedTls {
+    /// The socket.
+    pub socket: TlsSocket,
+    /// The TLS version.
+    pub version: &'static str,
+    /// Who the client's certificate was issued to.
+    pub subject: Option<String>,
+}
+
+/// Why there is no TLS with a client.
+#[derive(Debug)]
+pub enum FailedAccept {
+    /// The client sends plain HTTP.
+    PlainHttp(TcpStream),
+    /// The handshake failed.
+    Failed {
+        /// The failure to record.
+        failure: OpenFailure,
+        /// One sentence for people.
+        detail: String,
+        /// How the transport ended.
+        transport_end: TransportEnd,
+    },
+}
+
+impl ServerTls {
+    /// What a client is told that sends plain HTTP to a port with TLS.
+    pub const PLAIN_HTTP: &'static str = "this port speaks TLS";
+
+    /// A TLS alert for a client that cannot be served.
+    pub const ALERT: [u8; 0] = [];
+
+    /// Opens TLS.
+    ///
+    /// # Errors
+    /// [`FailedAccept`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future drops the socket.
+    pub async fn accept(&self, _socket: TcpStream) -> Result<OpenedTls, FailedAccept> {
+        match *self {}
+    }
+
+    /// Follows the files.
+    pub async fn follow(self: Arc<Self>, _listener: &str) -> Infallible {
+        match *self {}
     }
 }

@@ -8,6 +8,7 @@ use lastword::ledger::InMemory;
 use lastword::settings::{ByteSize, ConnectionSettings};
 use lastword::surfaces::control::{self, Control, LedgerFigures, TokenStore};
 use lastword::surfaces::probes::{Probes, Readiness};
+use lastword::surfaces::serving::Door;
 use lastword::transport::bind::bind;
 use lastword::vocabulary::{ListenAddress, Role};
 use lastword::{Adopt, Backend, ConnectionHandle, Route, Supervisor, settings};
@@ -72,7 +73,8 @@ impl House {
         let (stop, stopped) = watch::channel(false);
         let serving = tokio::spawn(async move {
             let _listening = listening;
-            control::serve(acceptor, served, stopped).await;
+            let door = Door { name: "control", acceptor, tls: None };
+            control::serve(door, served, stopped).await;
         });
         Self { supervisor, ledger, control, client, listener, stop, serving }
     }

@@ -242,7 +242,7 @@ fn bad_configurations(directory: &TempDir) -> Vec<(Vec<String>, Vec<&'static str
                 "tls.toml",
                 "[[listeners]]\nname = 'a'\nlisten = '127.0.0.1:0'\ntls = { cert = 'c', key = 'k' }",
             ),
-            vec!["tls.toml:4", "listeners[0].tls", "not in this version"],
+            vec!["tls.toml:4", "listeners[0].tls", "c cannot be read"],
         ),
         (set(r#"listeners[0].listen="systemd:public""#), vec!["not in this version"]),
         (set("listeners[0].proxy_protocol=true"), vec!["not in this version"]),

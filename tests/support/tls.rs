@@ -1,14 +1,20 @@
 //! Certificates of a test's own authority, and servers that show them.
 
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
-use rustls::ServerConfig;
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+
+/// The number of the next authority.
+static NEXT: AtomicU32 = AtomicU32::new(1);
 
 /// A private certificate authority, with its PEM file.
 pub struct Authority {
@@ -32,7 +38,10 @@ impl Authority {
     pub fn new() -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(rcgen::DnType::CommonName, "lastword tests");
+        // Each has a name of its own, so that a verifier tells them apart by it.
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("lastword tests {number}");
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("ca.pem"), issuer.pem()).unwrap();
@@ -52,6 +61,55 @@ impl Authority {
     /// A folder for whatever else a test writes.
     pub fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// Writes a certificate for these names and its key; returns the files, `NAME.pem` and `NAME-key.pem`.
+    pub fn issue(&self, name: &str, names: &[&str]) -> (PathBuf, PathBuf) {
+        self.issue_with(name, names, |_| {})
+    }
+
+    /// Does the same, with changes.
+    pub fn issue_with(
+        &self,
+        name: &str,
+        names: &[&str],
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> (PathBuf, PathBuf) {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = CertificateParams::new(names).unwrap();
+        change(&mut params);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let files = [format!("{name}.pem"), format!("{name}-key.pem")];
+        let [cert_file, key_file] = files.map(|file| self.folder.path().join(file));
+        std::fs::write(&cert_file, certificate.pem()).unwrap();
+        std::fs::write(&key_file, key.serialize_pem()).unwrap();
+        std::fs::set_permissions(&key_file, PermissionsExt::from_mode(0o600)).unwrap();
+        (cert_file, key_file)
+    }
+
+    /// A client that trusts this authority, shows this certificate if there is one, and speaks these
+    /// versions.
+    pub fn client(
+        &self,
+        shown: Option<&(PathBuf, PathBuf)>,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> ClientConfig {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.issuer.der().clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(versions)
+            .unwrap()
+            .with_root_certificates(roots);
+        match shown {
+            None => builder.with_no_client_auth(),
+            Some((cert, key)) => {
+                let chain = CertificateDer::pem_file_iter(cert).unwrap().map(Result::unwrap);
+                let key = PrivateKeyDer::from_pem_file(key).unwrap();
+                builder.with_client_auth_cert(chain.collect(), key).unwrap()
+            }
+        }
     }
 
     /// What a server at `localhost` and 127.0.0.1 shows.

@@ -18,6 +18,9 @@ impl Mover {
     /// Writes what is queued, as far as the kernel takes it; returns whether it took any.
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
         let mut wrote = false;
+        if self.connection.take_held_back() {
+            self.progress.writing.unflushed.get_or_insert_default();
+        }
         while let WriteState::Open = self.progress.writing.state {
             match self.write_batch(cx) {
                 Poll::Ready(Some(Ok(left))) if left.bytes > 0 => {

@@ -29,6 +29,7 @@ fn a_later_layer_wins() {
         ],
         set: vec!["records.query=keep".into()],
         relay: None,
+        tls: None,
     };
     let config = load(&sources).unwrap();
     assert_eq!(config.drain.within, Duration::from_secs(1));
@@ -214,8 +215,6 @@ fn what_is_not_built_is_refused_by_name() {
     let echo = "backend = { kind = 'echo' }\n";
     let dialer = "[[dialers]]\nname = 'a'\nurl = 'ws://x'\n";
     for (text, key) in [
-        (format!("{listener}tls = {{ cert = 'c', key = 'k' }}"), "listeners[0].tls"),
-        (format!("{listener}tls = {{}}"), "listeners[0].tls"),
         (format!("{listener}proxy_protocol = true"), "listeners[0].proxy_protocol"),
         (format!("{listener}trusted_proxies = ['10.0.0.0/8']"), "listeners[0].trusted_proxies"),
         ("[[listeners]]\nname='a'\nlisten='systemd:a'".into(), "listeners[0].listen"),
@@ -235,6 +234,42 @@ fn what_is_not_built_is_refused_by_name() {
     assert!(matches!(error, ConfigError::NotInThisVersion { .. }), "{error}");
     let harmless = format!("dialers = []\n{listener}proxy_protocol = false\ntrusted_proxies = []");
     load_text(&harmless).unwrap();
+}
+
+#[test]
+fn a_certificate_needs_a_key_and_tcp() {
+    let listener = "[[listeners]]\nname = 'a'\nlisten = '127.0.0.1:1'\n";
+    let pair = "{ cert = 'c', key = 'k' }";
+    for (tls, says) in [
+        ("{}", "names no certificate"),
+        ("{ cert = 'c' }", "without a key"),
+        ("{ key = 'k' }", "without a cert"),
+        ("{ cert = 'c', key = 'k', certs = [{ cert = 'd', key = 'l' }] }", "both"),
+        ("{ cert = 'c', key = 'k', client_auth = 'optional' }", "without client_ca"),
+    ] {
+        for section in [format!("{listener}tls = {tls}"), format!("control.tls = {tls}")] {
+            match load_text(&section).unwrap_err() {
+                ConfigError::Contradiction { key, violation, .. } => {
+                    assert!(key.ends_with(".tls"), "{key}");
+                    assert!(violation.to_string().contains(says), "{violation}");
+                }
+                error => panic!("{section}: {error}"),
+            }
+        }
+    }
+    let unix = format!("{}tls = {pair}", listener.replace("127.0.0.1:1", "unix:/run/a"));
+    let error = load_text(&unix).unwrap_err().to_string();
+    assert!(error.contains("listeners[0].tls") && error.contains("Unix socket"), "{error}");
+    for tls in
+        [pair, "{ certs = [{ cert = 'c', key = 'k' }], client_ca = 'a', min_version = '1.3' }"]
+    {
+        load_text(&format!("{listener}tls = {tls}")).unwrap();
+    }
+    // One key at a time, as in the environment.
+    let config = load_set(&["control.tls.cert=c", "control.tls.key=k"]).unwrap();
+    assert!(crate::settings::Tls::try_from(&config.control.tls.unwrap()).is_ok());
+    let short = Sources { tls: Some(("c".into(), "k".into())), ..Sources::default() };
+    assert!(load(&short).unwrap().listeners[0].tls.is_some());
 }
 
 #[test]

@@ -41,6 +41,14 @@ pub enum Violation {
         /// The earlier route.
         other: String,
     },
+    /// A certificate has no key, or the like.
+    #[error("{0}")]
+    Tls(&'static str),
+    /// TLS protects nothing where bytes do not leave the machine.
+    #[error(
+        "is for TCP: a Unix socket does not leave this machine, so remove it, or listen on TCP"
+    )]
+    TlsOnUnixSocket,
     /// A label could not be selected, or is made of nothing.
     #[error("{0}")]
     Tag(InvalidTag),

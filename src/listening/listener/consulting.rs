@@ -31,6 +31,8 @@ impl Listener {
             listener: self.name.clone(),
             route: decision.route.name.clone(),
             tags: decision.tags.clone(),
+            tls: under_way.visitor.tls,
+            subject: under_way.visitor.subject.clone(),
         };
         let request = OpeningRequest::new(received.request(), facts);
         let deadline = received.deadline();
@@ -101,7 +103,8 @@ fn note(
             "the route's code set an invalid subject: use 1 to {LONGEST_TAG} printable bytes"
         ));
     }
-    decision.subject = subject;
+    // Without one, that of the client's certificate stays.
+    decision.subject = subject.or(decision.subject.take());
     decision.grant = expires_at.map(Grant::until);
     decision.tags.extend(tags);
     let all = decision.tags.iter().map(|(name, value)| (name.as_str(), value.as_str()));

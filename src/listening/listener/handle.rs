@@ -1,5 +1,6 @@
 //! Handles of listeners, and the set of listeners that a supervisor owns.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
 
@@ -10,6 +11,8 @@ use tokio::task::JoinSet;
 use super::shared::Listener;
 use crate::node::ShutDown;
 use crate::transport::bind::{Arrivals, BindError};
+#[cfg(feature = "tls")]
+use crate::transport::tls::TlsFileError;
 use crate::vocabulary::ListenAddress;
 
 /// A handle of a listener.
@@ -24,6 +27,7 @@ pub struct ListenerHandle {
 struct Shared {
     name: String,
     address: ListenAddress,
+    has_tls: bool,
     stop: watch::Sender<bool>,
     /// Closed once the listener has stopped.
     over: watch::Receiver<()>,
@@ -36,6 +40,10 @@ pub enum ListenError {
     /// The address cannot be bound.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// The files of its TLS cannot be used.
+    #[cfg(feature = "tls")]
+    #[error(transparent)]
+    Tls(#[from] TlsFileError),
     /// The supervisor was shut down.
     #[error(transparent)]
     ShutDown(#[from] ShutDown),
@@ -50,6 +58,11 @@ impl ListenerHandle {
     /// Returns the bound address; port 0 is replaced by the one that the kernel chose.
     pub fn address(&self) -> &ListenAddress {
         &self.shared.address
+    }
+
+    /// Returns whether its clients connect over TLS.
+    pub fn has_tls(&self) -> bool {
+        self.shared.has_tls
     }
 
     /// Stops accepting, and returns once the address is free.
@@ -107,9 +120,9 @@ impl Listeners {
         let stop = watch::Sender::new(false);
         let stopped = stop.subscribe();
         let (sender, over) = watch::channel(());
-        let name = listener.name.clone();
+        let (name, has_tls) = (listener.name.clone(), listener.tls.is_some());
         tasks.running.spawn(run(listener, arrivals, stopped, sender));
-        Ok(ListenerHandle { shared: Arc::new(Shared { name, address, stop, over }) })
+        Ok(ListenerHandle { shared: Arc::new(Shared { name, address, has_tls, stop, over }) })
     }
 
     /// Stops all listeners; none can be started afterwards.
@@ -132,12 +145,22 @@ async fn run(
     _over: watch::Sender<()>,
 ) {
     let mut attempts = JoinSet::new();
-    let accepting = Arc::new(listener).run(arrivals, &mut attempts);
+    let listener = Arc::new(listener);
+    let accepting = Arc::clone(&listener).run(arrivals, &mut attempts);
     tokio::select! {
         () = accepting => {}
+        never = follow_certificates(&listener) => match never {},
         _ = stop_wanted(&mut stopped) => {}
     }
     attempts.shutdown().await;
+}
+
+/// Follows the files of a listener's certificates.
+async fn follow_certificates(listener: &Listener) -> Infallible {
+    match &listener.tls {
+        Some(tls) => Arc::clone(tls).follow(&listener.name).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Waits for a stop; dropping all handles does not stop a listener.

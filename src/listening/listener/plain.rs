@@ -59,7 +59,8 @@ impl Listener {
             let route = self.routes.iter().find(|route| route.matches(host, path))?;
             route.application().map(Arc::clone)
         };
-        let proxying = Proxying { node: &self.node, find: &find, peer: &visitor.peer };
+        let (node, peer, scheme) = (&self.node, &visitor.peer, visitor.scheme());
+        let proxying = Proxying { node, find: &find, peer, scheme };
         let (socket, read) = received.rewind();
         match proxying.serve(socket, read, session).await {
             Served::Closed => None,

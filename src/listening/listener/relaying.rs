@@ -94,6 +94,7 @@ impl Listener {
         let offer = Offer {
             id: decision.id,
             peer: &under_way.visitor.peer,
+            scheme: under_way.visitor.scheme(),
             request,
             agreement,
             subprotocols: &decision.route.subprotocols,

@@ -9,9 +9,14 @@ use crate::vocabulary::Limit;
 /// The bytes that an attempt takes beside its head: its task, its state and its socket's.
 const ATTEMPT: u64 = 4096;
 
+/// The bytes that a TLS handshake takes: rustls' state and buffers, and what is left of them.
+const TLS: u64 = 24 * 1024;
+
 /// The memory charged for one attempt; released on drop.
 pub(super) struct Room {
     budget: Arc<MemoryBudget>,
+    /// What it takes beside its head.
+    base: u64,
     charged: u64,
     /// A charge was refused.
     refused: bool,
@@ -22,9 +27,16 @@ impl Room {
     pub(super) fn take(budget: &Arc<MemoryBudget>) -> Option<Self> {
         budget.begin_attempt(ATTEMPT).then(|| Self {
             budget: Arc::clone(budget),
+            base: ATTEMPT,
             charged: ATTEMPT,
             refused: false,
         })
+    }
+
+    /// Charges a TLS handshake, and returns whether the budget allows that.
+    pub(super) fn reserve_tls(&mut self) -> bool {
+        self.base += TLS;
+        self.grow(0)
     }
 
     /// Returns the limit if a charge was refused.
@@ -40,7 +52,7 @@ impl Room {
 
 impl HeadRoom for Room {
     fn grow(&mut self, bytes: usize) -> bool {
-        let more = (ATTEMPT + bytes as u64).saturating_sub(self.charged);
+        let more = (self.base + bytes as u64).saturating_sub(self.charged);
         let fits = more == 0 || self.budget.try_charge_attempt(more);
         if fits {
             self.charged += more;

@@ -12,6 +12,7 @@ use crate::policy::masking;
 use crate::settings::Records;
 use crate::transport::opening_handshake::RequestFacts;
 use crate::transport::socket::SocketName;
+use crate::transport::tls::ServerTls;
 use crate::vocabulary::{ConnectionId, Direction, Grant, Origin};
 
 /// The recorded backend of a relayed connection.
@@ -26,13 +27,29 @@ pub(crate) struct Listener {
     pub(crate) records: Records,
     pub(crate) max_connections: u64,
     pub(crate) budget: Arc<MemoryBudget>,
+    pub(crate) tls: Option<Arc<ServerTls>>,
 }
 
-/// The client of an attempt: its addresses, and when it connected.
+/// The client of an attempt: its addresses, when it connected, and what is known before its request.
 pub(super) struct Visitor {
     pub(super) peer: SocketName,
     pub(super) local: Option<SocketName>,
     pub(super) began: SystemTime,
+    /// The TLS version.
+    pub(super) tls: Option<&'static str>,
+    /// Who its certificate was issued to.
+    pub(super) subject: Option<String>,
+}
+
+impl Visitor {
+    pub(super) fn new(peer: SocketName, local: Option<SocketName>) -> Self {
+        Self { peer, local, began: SystemTime::now(), tls: None, subject: None }
+    }
+
+    /// Returns the scheme of its requests.
+    pub(super) fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
+    }
 }
 
 /// A request that passed all checks.
@@ -60,6 +77,8 @@ impl Listener {
         origin.listener = Some(self.name.clone());
         origin.peer = Some(visitor.peer.to_string());
         origin.local_addr = visitor.local.as_ref().map(ToString::to_string);
+        origin.tls = visitor.tls.map(str::to_owned);
+        origin.subject.clone_from(&visitor.subject);
         origin.route = route.map(|route| route.name.clone());
         if let Some(request) = request {
             let records = route.map_or(&self.records, |route| &route.settings.records);

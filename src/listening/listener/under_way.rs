@@ -44,7 +44,11 @@ pub(super) enum Stage {
     Over,
 }
 
-impl UnderWay<'_> {
+impl<'a> UnderWay<'a> {
+    pub(super) fn new(listener: &'a Listener, visitor: &'a Visitor) -> Self {
+        Self { listener, visitor, stage: Stage::Undecided, upstream: None, limit: None }
+    }
+
     pub(super) fn over(&mut self) -> Stage {
         std::mem::replace(&mut self.stage, Stage::Over)
     }
@@ -59,7 +63,8 @@ impl UnderWay<'_> {
                 (route.map(|route| *route), limit, wait, (subject, BTreeMap::new()))
             }
             Stage::Undecided | Stage::Over => {
-                (None, self.limit.take(), None, (None, BTreeMap::new()))
+                let subject = self.visitor.subject.clone();
+                (None, self.limit.take(), None, (subject, BTreeMap::new()))
             }
         };
         let listener = self.listener;

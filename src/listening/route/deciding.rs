@@ -32,6 +32,8 @@ pub(crate) struct Facts {
     pub(crate) listener: String,
     pub(crate) route: String,
     pub(crate) tags: BTreeMap<String, String>,
+    pub(crate) tls: Option<&'static str>,
+    pub(crate) subject: Option<String>,
 }
 
 impl OpeningRequest {
@@ -102,6 +104,17 @@ impl OpeningRequest {
     /// Returns the tags that the route takes from path and query.
     pub fn tags(&self) -> &BTreeMap<String, String> {
         &self.facts.tags
+    }
+
+    /// Returns the TLS version, such as `TLSv1.3`; `None` without TLS.
+    pub fn tls(&self) -> Option<&str> {
+        self.facts.tls
+    }
+
+    /// Returns who the client's certificate was issued to: its first subject alternative name, else its
+    /// common name. It is the connection's subject unless the answer sets another.
+    pub fn certificate_subject(&self) -> Option<&str> {
+        self.facts.subject.as_deref()
     }
 }
 

@@ -29,14 +29,15 @@ const HOP_BY_HOP: [&str; 9] = [
     "upgrade",
 ];
 
-/// Returns the fields of a client's request for `host` to pass on, and adds the `Forwarded` fields.
+/// Returns the fields of a client's request for `host` to pass on, and adds the `Forwarded` fields: the
+/// client's address, and the scheme by which it reached this end.
 ///
 /// `X-Forwarded-Host` and `-Proto` pass unchanged, and `Forwarded` agrees with them: otherwise an
 /// application that forces https would redirect the clients of a TLS proxy forever.
 pub(super) fn of_request(
     request: &HeaderMap,
     host: &str,
-    peer: &SocketName,
+    (peer, scheme): (&SocketName, &str),
     id: Option<ConnectionId>,
 ) -> HeaderMap {
     let mut headers = without_our_names(end_to_end(request));
@@ -49,18 +50,18 @@ pub(super) fn of_request(
         Some(IpAddr::V6(ip)) => (format!("\"[{ip}]\""), ip.to_string()),
         None => ("unknown".to_owned(), "unknown".to_owned()),
     };
-    // A proxy in front knows what the client asked for: this end sees only plain HTTP.
+    // A proxy in front knows what the client asked for: this end sees only the proxy's request.
     let (forwarded_host, forwarded_proto) =
         (client_entry(&headers, &FORWARDED_HOST), client_entry(&headers, &FORWARDED_PROTO));
     let seen_host = quoted(forwarded_host.as_deref().unwrap_or(host));
-    let seen_proto = forwarded_proto.as_deref().filter(|proto| is_scheme(proto)).unwrap_or("http");
+    let seen_proto = forwarded_proto.as_deref().filter(|proto| is_scheme(proto)).unwrap_or(scheme);
     let forwarded = format!("for={of};host={seen_host};proto={seen_proto}");
     append(&mut headers, header::FORWARDED, &forwarded);
     append(&mut headers, FORWARDED_FOR, &plain);
     let id = id.map(|id| id.to_string());
     for (name, value) in [
         (FORWARDED_HOST, forwarded_host.is_none().then_some(host)),
-        (FORWARDED_PROTO, forwarded_proto.is_none().then_some("http")),
+        (FORWARDED_PROTO, forwarded_proto.is_none().then_some(scheme)),
         (CONNECTION_ID, id.as_deref()),
     ] {
         let value = value.filter(|value| !value.is_empty());
@@ -148,8 +149,12 @@ pub(super) fn of_answer(answer: &HeaderMap) -> HeaderMap {
 
 /// Returns the fields of a plain request for `host` to pass on, including those that frame its
 /// body: hyper frames it in the same way.
-pub(super) fn of_plain_request(request: &HeaderMap, host: &str, peer: &SocketName) -> HeaderMap {
-    let mut headers = of_request(request, host, peer, None);
+pub(super) fn of_plain_request(
+    request: &HeaderMap,
+    host: &str,
+    client: (&SocketName, &str),
+) -> HeaderMap {
+    let mut headers = of_request(request, host, client, None);
     for name in [header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::TRAILER] {
         for line in request.get_all(&name) {
             headers.append(&name, line.clone());
@@ -263,7 +268,7 @@ mod tests {
     #[test]
     fn what_a_proxy_in_front_said_of_the_client_stays_and_forwarded_agrees() {
         let peer = SocketName::Tcp("10.0.0.1:5000".parse().unwrap());
-        let of = |lines: &[_]| of_request(&map(lines), "inner:80", &peer, None);
+        let of = |lines: &[_]| of_request(&map(lines), "inner:80", (&peer, "http"), None);
         let headers = of(&[
             ("x-forwarded-proto", "https"),
             ("x-forwarded-host", "chat.example.org"),
@@ -299,7 +304,7 @@ mod tests {
             ("x_room", "7"),
         ]);
         let peer = SocketName::Tcp("203.0.113.9:5".parse().unwrap());
-        let passed = of_request(&from, "example.org", &peer, None);
+        let passed = of_request(&from, "example.org", (&peer, "http"), None);
         let mut names: Vec<&str> = passed.keys().map(HeaderName::as_str).collect();
         names.sort_unstable();
         assert_eq!(

@@ -43,6 +43,8 @@ pub(crate) struct Proxying<'a> {
     pub(crate) node: &'a Node,
     pub(crate) find: &'a FindRelay<'a>,
     pub(crate) peer: &'a SocketName,
+    /// `http`, or `https` if the client came over TLS.
+    pub(crate) scheme: &'static str,
 }
 
 /// The relay that a request is forwarded to.
@@ -105,7 +107,8 @@ impl Forwarding for Proxying<'_> {
         // In origin form (RFC 9112 section 3.2.1), as the application is not a proxy.
         let target = request.uri.path_and_query().cloned();
         let target = target.unwrap_or_else(|| PathAndQuery::from_static("/"));
-        request.headers = headers::of_plain_request(&request.headers, &host, self.peer);
+        request.headers =
+            headers::of_plain_request(&request.headers, &host, (self.peer, self.scheme));
         if let Ok(host) = HeaderValue::from_str(&host)
             && !host.is_empty()
         {

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{
@@ -16,7 +16,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Unit;
 
 use super::process::ProcessFacts;
-use super::{DrainFacts, LedgerFacts, Scraped};
+use super::{DrainFacts, LedgerFacts, Scraped, TlsFacts};
 use crate::vocabulary::{
     BackendState, BackendStatus, Cause, Census, CensusLine, CloseState, Direction, Ending, Fault,
     HttpCensus, Kind, OpenByState, RevocationCounts, Verdict,
@@ -50,6 +50,7 @@ impl Collector for Scraped {
             "Changes of control.token_file that could not be used, so that the tokens stayed.",
             (self.sources.token_file_failed)(),
         )?;
+        scrape.tls(&(self.sources.tls)())?;
         scrape.process(self.sources.max_connections, self.started)
     }
 }
@@ -193,6 +194,31 @@ impl Scrape<'_> {
             let number = backend.number.to_string();
             clients
                 .show(&[("route", &*backend.route), ("number", &number)], backend.connections)?;
+        }
+        Ok(())
+    }
+
+    fn tls(&mut self, listeners: &[TlsFacts]) -> fmt::Result {
+        // A metric without a series is left out.
+        if listeners.is_empty() {
+            return Ok(());
+        }
+        let mut expiry = self.gauges(
+            "lastword_tls_certificate_expiry_timestamp_seconds",
+            "When a certificate that is shown to clients expires, in seconds since 1970.",
+        )?;
+        for facts in listeners {
+            for (file, not_after) in &facts.certificates {
+                let at = not_after.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+                expiry.show(&[("listener", &*facts.listener), ("cert", file)], at)?;
+            }
+        }
+        let mut refused = self.counters(
+            "lastword_tls_reload_failed",
+            "Looks at the files of certificates that found what cannot be used; the old ones stay.",
+        )?;
+        for facts in listeners {
+            refused.count(&[("listener", &*facts.listener)], facts.refused)?;
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ mod parser;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::{DrainFacts, LedgerFacts, Metrics, MetricsSources, Observations};
+use super::{DrainFacts, LedgerFacts, Metrics, MetricsSources, Observations, TlsFacts};
 use crate::vocabulary::{
     BackendState, BackendStatus, Cause, Census, CensusLine, CloseState, ConnectionId, Direction,
     Ending, Event, Fault, HttpCensus, HttpOutcome, Kind, OpenByState, Origin, Outcome, Published,
@@ -42,6 +42,13 @@ fn sources() -> MetricsSources {
         revocations: Box::new(|| RevocationCounts { in_force: 5, closed: 6, refused: 8 }),
         drain: Box::new(|| DrainFacts { draining: true, left: 7 }),
         token_file_failed: Box::new(|| 2),
+        tls: Box::new(|| {
+            vec![TlsFacts {
+                listener: "public".to_owned(),
+                certificates: vec![("fullchain.pem".to_owned(), SystemTime::UNIX_EPOCH)],
+                refused: 1,
+            }]
+        }),
     }
 }
 

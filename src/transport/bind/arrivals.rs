@@ -25,6 +25,7 @@ const REFUSAL: Duration = Duration::from_millis(100);
 /// How long accept(2) must succeed for an outage to be over.
 const CALM: Duration = Duration::from_secs(10);
 
+/// The answer to a peer that is refused for lack of descriptors.
 const ANSWER: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 5\r\n\
     Content-Type: text/plain; charset=utf-8\r\nContent-Length: 47\r\n\r\n\
@@ -57,6 +58,8 @@ pub struct Arrivals {
     /// When accept(2) may be called again.
     pause_until: Option<Instant>,
     outage: Option<Outage>,
+    /// What a peer is answered that is refused for lack of descriptors.
+    answer: &'static [u8],
 }
 
 /// The descriptor that is held in reserve.
@@ -127,7 +130,16 @@ impl Arrivals {
             }
             Ok(ListenAddress::Tcp(_) | ListenAddress::Unix(_)) | Err(_) => None,
         };
-        Self { acceptor, local, reserve: Reserve::take(), pause_until: None, outage: None }
+        let (reserve, pause_until, outage) = (Reserve::take(), None, None);
+        Self { acceptor, local, reserve, pause_until, outage, answer: ANSWER }
+    }
+
+    /// Sets the answer to a peer that is refused for lack of descriptors, for sockets on which plain
+    /// HTTP would not be understood.
+    #[must_use]
+    pub fn refusing_with(mut self, answer: &'static [u8]) -> Self {
+        self.answer = answer;
+        self
     }
 
     /// Returns the local address of an accepted socket, with a system call only if necessary.
@@ -145,7 +157,7 @@ impl Arrivals {
     /// Cancel safe: no connection is lost, and a refusal that was begun is continued.
     pub async fn next(&mut self) -> Arrival {
         loop {
-            if let Some(peer) = self.reserve.finish_refusal().await {
+            if let Some(peer) = self.reserve.finish_refusal(self.answer).await {
                 return Arrival::RefusedForDescriptors { peer };
             }
             if let Some(until) = self.pause_until {
@@ -242,11 +254,11 @@ impl Reserve {
     /// # Cancel safety
     ///
     /// Cancel safe: the next call continues.
-    async fn finish_refusal(&mut self) -> Option<SocketName> {
+    async fn finish_refusal(&mut self, answer: &[u8]) -> Option<SocketName> {
         let Self::Refusing { socket, peer, until, written } = self else { return None };
         let refusal = async {
-            while *written < ANSWER.len() {
-                *written += socket.write(&ANSWER[*written..]).await?;
+            while *written < answer.len() {
+                *written += socket.write(&answer[*written..]).await?;
             }
             socket.shutdown().await?;
             // A socket closed with unread bytes sends RST, which can discard the answer.

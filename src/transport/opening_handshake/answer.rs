@@ -257,9 +257,10 @@ async fn forward<T: Transport>(socket: &mut T, answer: &[u8], mut rest: Rest) ->
     socket.flush().await
 }
 
-/// Closes a connection whose answer was written, so that the peer can still read it.
-pub(in crate::transport) async fn lingering_close<T: Transport>(socket: T) {
-    let _ = answer_and_linger(socket, &[], StatusCode::OK, None).await;
+/// Closes a connection whose answer was written, so that the peer can still read it. Returns how the
+/// transport ended.
+pub(in crate::transport) async fn lingering_close<T: Transport>(socket: T) -> TransportEnd {
+    answer_and_linger(socket, &[], StatusCode::OK, None).await.transport_end
 }
 
 /// Parses `Retry-After`: seconds, or a date, compared with our own clock.

@@ -86,12 +86,13 @@ pub async fn receive<T: Transport>(
     socket: T,
     limits: HandshakeLimits,
 ) -> Result<Received<T>, Box<FailedHandshake>> {
-    receive_with(socket, Bytes::new(), limits, &mut (), limits.timeout, || Ok(())).await
+    let began = Instant::now();
+    receive_with(socket, Bytes::new(), limits, began, &mut (), limits.timeout, || Ok(())).await
 }
 
-/// Like [`receive`], for a socket from which `before` was read already. The memory of the head is
-/// charged to `room`, and if the request is incomplete `after` that time, `overdue` decides whether to
-/// go on.
+/// Like [`receive`], for a socket from which `before` was read already. The time runs from `began`. The
+/// memory of the head is charged to `room`, and if the request is incomplete `after` that time, `overdue`
+/// decides whether to go on.
 ///
 /// # Errors
 ///
@@ -104,11 +105,11 @@ pub async fn receive_with<T: Transport>(
     socket: T,
     before: Bytes,
     limits: HandshakeLimits,
+    began: Instant,
     room: &mut impl HeadRoom,
     after: Duration,
     overdue: impl FnOnce() -> Result<(), Refusal>,
 ) -> Result<Received<T>, Box<FailedHandshake>> {
-    let began = Instant::now();
     let deadline = began + limits.timeout;
     let deadlines = Deadlines { overdue_at: deadline.min(began + after), overdue, deadline };
     let (socket, read_ahead, all_read, head) =
@@ -248,6 +249,15 @@ impl<T: Transport> Received<T> {
     pub async fn refuse(self, refusal: Refusal) -> Box<FailedHandshake> {
         refuse(self.socket, refusal, Some(&self.request)).await
     }
+}
+
+/// Answers a peer whose request was not read with a refusal, followed by a lingering close.
+///
+/// # Cancel safety
+///
+/// As [`accept`].
+pub async fn refuse_unread<T: Transport>(socket: T, refusal: Refusal) -> Box<FailedHandshake> {
+    refuse(socket, refusal, None).await
 }
 
 async fn refuse<T: Transport>(

@@ -32,6 +32,7 @@ async fn node(recovered: u64) -> (Supervisor, Metrics) {
             revocations: Box::new(RevocationCounts::default),
             drain: Box::new(DrainFacts::default),
             token_file_failed: Box::new(|| 0),
+            tls: Box::new(Vec::new),
         },
     );
     (supervisor, metrics)

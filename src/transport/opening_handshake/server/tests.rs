@@ -347,7 +347,8 @@ async fn receive_in(
     room: &mut Measured,
 ) -> Result<Received<DuplexStream>, Box<FailedHandshake>> {
     let limits = HandshakeLimits::default();
-    receive_with(socket, Bytes::new(), limits, room, limits.timeout, || Ok(())).await
+    let began = Instant::now();
+    receive_with(socket, Bytes::new(), limits, began, room, limits.timeout, || Ok(())).await
 }
 
 #[tokio::test]

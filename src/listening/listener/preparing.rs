@@ -1,0 +1,101 @@
+//! What comes between accepting a socket and its first request, in the order of the bytes on the wire:
+//! TLS. It runs in the task of the attempt, within `handshake_timeout`.
+
+use std::pin::pin;
+
+use http::StatusCode;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+
+use super::room::Room;
+use super::shared::{Listener, Visitor};
+use super::under_way::UnderWay;
+use super::{OVERDUE, not_admitted};
+use crate::node::slots::PendingSocket;
+use crate::transport::any_socket::AnySocket;
+use crate::transport::opening_handshake::{FailedHandshake, Refusal, refuse_unread};
+use crate::transport::tls::{FailedAccept, OpenedTls, ServerTls};
+use crate::vocabulary::{OpenFailure, TransportEnd};
+
+impl Listener {
+    /// Prepares a socket that was accepted at `began`; what is found out about the client goes to
+    /// `visitor`. Returns `None` if that failed, which is recorded then.
+    pub(super) async fn prepare(
+        &self,
+        socket: AnySocket,
+        visitor: &mut Visitor,
+        arrived: &mut PendingSocket,
+        room: &mut Room,
+        began: Instant,
+    ) -> Option<AnySocket> {
+        let socket = match (&self.tls, socket) {
+            (Some(tls), AnySocket::Tcp(socket)) => {
+                // Boxed: the handshake's state is large, and gone once it is complete.
+                let opening = Box::pin(self.open_tls(tls, socket, visitor, arrived, room, began));
+                let OpenedTls { socket, version, subject } = opening.await?;
+                (visitor.tls, visitor.subject) = (Some(version), subject);
+                AnySocket::of_tls(socket)
+            }
+            (_, socket) => socket,
+        };
+        Some(socket)
+    }
+
+    async fn open_tls(
+        &self,
+        tls: &ServerTls,
+        socket: TcpStream,
+        visitor: &Visitor,
+        arrived: &mut PendingSocket,
+        room: &mut Room,
+        began: Instant,
+    ) -> Option<OpenedTls> {
+        let mut under_way = UnderWay::new(self, visitor);
+        if !room.reserve_tls() {
+            under_way.limit = room.refusal();
+            let detail = "limits.memory is used up, so the client was sent an alert and no TLS";
+            // It fits into the buffer of a new socket; if it does not, the peer goes without.
+            let _ = socket.try_write(&ServerTls::ALERT);
+            under_way.failed(local(OpenFailure::RefusedLimit, detail.to_owned()));
+            return None;
+        }
+        let deadline = began + self.timeout;
+        let mut accept = pin!(tls.accept(socket));
+        let mut opened = timeout_at(deadline.min(began + OVERDUE), accept.as_mut()).await;
+        if opened.is_err() {
+            if let Err(why) = arrived.overdue() {
+                let (refusal, limit) = not_admitted(why);
+                under_way.limit = limit;
+                under_way.failed(local(refusal.failure, refusal.text));
+                return None;
+            }
+            opened = timeout_at(deadline, accept).await;
+        }
+        let failed = match opened {
+            Ok(Ok(opened)) => {
+                under_way.over();
+                return Some(opened);
+            }
+            Ok(Err(FailedAccept::PlainHttp(socket))) => {
+                let (status, failure) = (StatusCode::BAD_REQUEST, OpenFailure::Tls);
+                refuse_unread(socket, Refusal::new(status, failure, ServerTls::PLAIN_HTTP)).await
+            }
+            Ok(Err(FailedAccept::Failed { failure, detail, transport_end })) => {
+                let (status, request) = (None, None);
+                Box::new(FailedHandshake { failure, status, request, detail, transport_end })
+            }
+            Err(_) => {
+                let timeout = self.timeout;
+                let detail = format!("the TLS handshake was not complete within {timeout:?}");
+                local(OpenFailure::HandshakeTimeout, detail)
+            }
+        };
+        under_way.failed(failed);
+        None
+    }
+}
+
+fn local(failure: OpenFailure, detail: String) -> Box<FailedHandshake> {
+    let (status, request, transport_end) = (None, None, TransportEnd::Local);
+    Box::new(FailedHandshake { failure, status, request, detail, transport_end })
+}

@@ -1,0 +1,211 @@
+//! The files of a listener's TLS: reading them, and making certificates of them.
+
+use std::collections::hash_map::RandomState;
+use std::fs::{self, File};
+use std::hash::BuildHasher;
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use rustls::RootCertStore;
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+
+use super::choice::ByName;
+use super::error::TlsFileError;
+use crate::settings::{CertificateFiles, ClientAuth, Tls};
+use crate::transport::tls::provider::provider;
+use crate::transport::tls::x509;
+
+/// The size of a file that is read; a chain has some KiB, and a bundle of authorities some 100.
+const LONGEST: u64 = 4 * 1024 * 1024;
+
+/// Others than the owner and the group can read the file.
+const READ_BY_OTHERS: u32 = 0o004;
+
+/// The contents of the files.
+pub(super) struct Files {
+    pairs: Vec<Pair>,
+    authorities: Option<(PathBuf, ClientAuth, Vec<u8>)>,
+}
+
+struct Pair {
+    names: CertificateFiles,
+    cert: Vec<u8>,
+    key: Vec<u8>,
+    key_is_exposed: bool,
+}
+
+/// What is known of a certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateFacts {
+    /// Its file.
+    pub file: PathBuf,
+    /// When it becomes valid.
+    pub not_before: SystemTime,
+    /// When it expires.
+    pub not_after: SystemTime,
+}
+
+/// The certificates that the files hold.
+pub(super) struct LoadedCertificates {
+    pub(super) keys: ByName,
+    pub(super) facts: Vec<CertificateFacts>,
+}
+
+impl Files {
+    /// Reads all files. Blocks.
+    pub(super) fn read(settings: &Tls) -> Result<Self, TlsFileError> {
+        let pair = |names: &CertificateFiles| {
+            Ok(Pair {
+                cert: read(&names.cert)?,
+                key: read(&names.key)?,
+                key_is_exposed: is_exposed(&names.key),
+                names: names.clone(),
+            })
+        };
+        let pairs = settings.certificates().iter().map(pair).collect::<Result<_, _>>()?;
+        let authorities = match settings.client_authorities() {
+            Some((file, auth)) => Some((file.clone(), auth, read(file)?)),
+            None => None,
+        };
+        Ok(Self { pairs, authorities })
+    }
+
+    /// Returns a hash of all contents.
+    pub(super) fn hash(&self, hasher: &RandomState) -> u64 {
+        let pairs: Vec<_> = self.pairs.iter().map(|pair| (&pair.cert, &pair.key)).collect();
+        hasher.hash_one((pairs, self.authorities()))
+    }
+
+    /// Returns the contents of the file of the clients' authorities.
+    pub(super) fn authorities(&self) -> Option<&[u8]> {
+        self.authorities.as_ref().map(|(_, _, pem)| &**pem)
+    }
+
+    /// Returns a warning for each key that everybody on this machine can read.
+    pub(super) fn exposed_keys(&self) -> Vec<String> {
+        let exposed = self.pairs.iter().filter(|pair| pair.key_is_exposed);
+        exposed
+            .map(|pair| {
+                let file = pair.names.key.display();
+                format!("everybody on this machine can read the private key in {file}: chmod o= it")
+            })
+            .collect()
+    }
+
+    /// Makes certificates of the files.
+    pub(super) fn certificates(&self, now: SystemTime) -> Result<LoadedCertificates, TlsFileError> {
+        let mut loaded =
+            LoadedCertificates { keys: ByName { keys: Vec::new() }, facts: Vec::new() };
+        for pair in &self.pairs {
+            let (key, facts) = pair.certificate(now)?;
+            loaded.keys.keys.push(Arc::new(key));
+            loaded.facts.push(facts);
+        }
+        Ok(loaded)
+    }
+
+    /// Returns the authorities whose certificates clients may show, their file, and whether clients must
+    /// show one.
+    pub(super) fn client_authorities(
+        &self,
+    ) -> Result<Option<(RootCertStore, &PathBuf, ClientAuth)>, TlsFileError> {
+        let Some((file, auth, pem)) = &self.authorities else { return Ok(None) };
+        let refuse = |why: &str| TlsFileError::NoAuthority { file: file.clone(), why: why.into() };
+        let mut roots = RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(pem) {
+            let certificate = certificate.map_err(|_| refuse("it is not PEM"))?;
+            roots.add(certificate).map_err(|_| refuse("a CERTIFICATE section cannot be read"))?;
+        }
+        if roots.is_empty() {
+            return Err(refuse("no CERTIFICATE section"));
+        }
+        Ok(Some((roots, file, *auth)))
+    }
+}
+
+impl Pair {
+    fn certificate(
+        &self,
+        now: SystemTime,
+    ) -> Result<(CertifiedKey, CertificateFacts), TlsFileError> {
+        let file = || self.names.cert.clone();
+        let chain = self.chain()?;
+        let Some(own) = chain.first() else {
+            return Err(TlsFileError::NoCertificate { file: file() });
+        };
+        let validity = x509::validity(own);
+        let validity =
+            validity.ok_or_else(|| TlsFileError::BadCertificate { file: file(), number: 1 })?;
+        let key = self.key()?;
+        let unusable = |_| TlsFileError::UnusableKey { file: self.names.key.clone() };
+        let key = provider().key_provider.load_private_key(key).map_err(unusable)?;
+        let certified = CertifiedKey::new(chain, key);
+        if !fits(&certified) {
+            // A common mistake is a chain in the wrong order.
+            let CertifiedKey { cert: chain, key, .. } = certified;
+            let other = chain
+                .iter()
+                .position(|other| fits(&CertifiedKey::new(vec![other.clone()], Arc::clone(&key))));
+            let place = other.map(|index| index + 1);
+            let key = self.names.key.clone();
+            return Err(TlsFileError::Misfit { cert: file(), key, place });
+        }
+        let x509::Validity { not_before, not_after } = validity;
+        if not_after <= now {
+            return Err(TlsFileError::Expired { file: file(), at: not_after });
+        }
+        Ok((certified, CertificateFacts { file: file(), not_before, not_after }))
+    }
+
+    fn chain(&self) -> Result<Vec<CertificateDer<'static>>, TlsFileError> {
+        let mut chain = Vec::new();
+        for certificate in CertificateDer::pem_slice_iter(&self.cert) {
+            let number = chain.len() + 1;
+            let file = self.names.cert.clone();
+            let bad = || TlsFileError::BadCertificate { file, number };
+            let certificate = match certificate {
+                Ok(certificate) if x509::validity(&certificate).is_some() => certificate,
+                Ok(_) | Err(_) => return Err(bad()),
+            };
+            chain.push(certificate);
+        }
+        Ok(chain)
+    }
+
+    fn key(&self) -> Result<PrivateKeyDer<'static>, TlsFileError> {
+        let file = || self.names.key.clone();
+        PrivateKeyDer::from_pem_slice(&self.key).map_err(|error| {
+            let is_encrypted = memchr::memmem::find(&self.key, b"ENCRYPTED").is_some();
+            match error {
+                _ if is_encrypted => TlsFileError::EncryptedKey { file: file() },
+                pem::Error::NoItemsFound => TlsFileError::NoKey { file: file() },
+                _ => TlsFileError::UnusableKey { file: file() },
+            }
+        })
+    }
+}
+
+/// Returns whether a key is that of the first certificate.
+fn fits(certified: &CertifiedKey) -> bool {
+    use rustls::{Error, InconsistentKeys};
+    matches!(
+        certified.keys_match(),
+        Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown))
+    )
+}
+
+fn read(file: &Path) -> Result<Vec<u8>, TlsFileError> {
+    let wrap = |error| TlsFileError::Unreadable { file: file.to_owned(), error };
+    let mut contents = Vec::new();
+    File::open(file).map_err(wrap)?.take(LONGEST).read_to_end(&mut contents).map_err(wrap)?;
+    Ok(contents)
+}
+
+fn is_exposed(file: &Path) -> bool {
+    fs::metadata(file).is_ok_and(|metadata| metadata.permissions().mode() & READ_BY_OTHERS != 0)
+}
