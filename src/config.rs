@@ -5,13 +5,13 @@
 //! not built yet, and says where it stands: file, line, key and remedy. What it returns is valid,
 //! so nothing behind it checks again. The values themselves are in [`settings`](crate::settings).
 
+mod auth;
 mod backend;
 mod error;
 mod layers;
 mod loading;
 mod patching;
 mod refusals;
-mod reserved;
 mod routing;
 mod schema;
 mod tree;
@@ -20,10 +20,10 @@ mod validation;
 #[cfg(test)]
 mod tests;
 
+pub use auth::AuthKind;
 pub use backend::{Backend, BackendKind};
 pub use error::{ConfigError, Place, Remedy};
 pub use loading::{Loaded, Sources, load, load_all};
-pub use reserved::{Auth, RouteAuth};
 pub use routing::{Listener, Route};
 pub use schema::{Config, Health, Log, LogFormat, Node};
 pub use validation::{Violation, parse_filter};

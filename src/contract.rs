@@ -33,6 +33,7 @@ pub use ending::{CloseRecord, EndingRecord, LimitRecord, OriginRecord, TcpRecord
 pub use event::{EventRecord, OpenedRecord};
 pub use requests::{
     BroadcastRequest, CloseRequest, DialRequest, DrainRequest, MessageRequest, RequestError,
+    TokenRequest,
 };
 pub use revocation::{RevocationChangeRecord, RevocationPage, RevocationRecord, RevocationRequest};
 

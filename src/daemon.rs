@@ -20,6 +20,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
+use crate::auth::{Auth, BadKeys};
 use crate::config::{Backend as BackendChoice, Config, ConfigError, LogFormat, Sources, load_all};
 use crate::manager::{
     Accounting, Backend, DialerOptions, DrainOptions, DrainReport, KeepError, ListenError,
@@ -76,6 +77,8 @@ enum StartupError {
     Control(BindError),
     #[error("route {name}: {error}")]
     Route { name: String, error: InvalidUrl },
+    #[error("route {name}: auth: {error}")]
+    Auth { name: String, error: BadKeys },
     #[error("health: {0}")]
     Health(BindError),
     #[error("dialers: {0}")]
@@ -88,6 +91,7 @@ impl StartupError {
             Self::Config(_)
             | Self::Log(_)
             | Self::Route { .. }
+            | Self::Auth { .. }
             | Self::Ledger(LedgerError::NoPath) => BAD_USAGE,
             Self::Runtime(_)
             | Self::Ledger(LedgerError::Open(_))
@@ -365,6 +369,11 @@ fn build_route(
         }
     };
     let mut built = built.with_settings(route.settings(sections));
+    if let Some(auth) = &route.auth {
+        let name = route.name.clone();
+        let auth = Auth::new(auth).map_err(|error| StartupError::Auth { name, error })?;
+        built = built.with_auth(auth);
+    }
     built.name = route.name.clone();
     built.host = route.host.clone();
     built.origins = route.origins.clone();

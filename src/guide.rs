@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`endings`] | what a record says, and how a connection is closed |
 //! | [`closing_handshake`] | every transition of the state machine, and each MUST with its test |
+//! | [`admission`] | who may connect: tokens, HTTP endpoints, expiry |
 //! | [`relay`] | lastword in front of an application |
 //! | [`dialers`] | outbound connections that are kept alive |
 //! | [`configuration`] | the layers of the configuration, and every key |
@@ -27,6 +28,7 @@ macro_rules! page {
     ($(#[$summary:meta])* $name:ident, $text:expr) => {
         $(#[$summary])*
         ///
+        /// [admission]: crate::guide::admission
         /// [commands]: crate::guide::commands
         /// [configuration]: crate::guide::configuration
         /// [control_api]: crate::guide::control_api
@@ -51,6 +53,10 @@ page!(
 page!(
     /// Every transition of the closing handshake, and each MUST of RFC 6455 with its test.
     closing_handshake, include_str!("guide/closing_handshake.md")
+);
+page!(
+    /// Who may connect: tokens, HTTP endpoints, expiry.
+    admission, include_str!("guide/admission.md")
 );
 page!(
     /// lastword in front of an application.

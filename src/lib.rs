@@ -41,6 +41,7 @@
 //! | `config` | the daemon's schema and its layered loading |
 //! | `contract` | the JSON that users hold on to |
 //! | `transport` | sockets, the opening handshake, reading messages (the only place that names tungstenite) |
+//! | `auth` | whether a client may connect: tokens, their keys, an HTTP endpoint |
 //! | [`ledger`] | where endings are kept |
 //! | `connection` | what is known of one connection: its queues, its counters, its handle |
 //! | `actor` | one connection at work: the actor that decides and the task that moves bytes |
@@ -62,6 +63,8 @@
 //! | an ending is recorded and published | `src/node/commits.rs` |
 //! | a frame is passed on | `src/actor/mover/reading/passing.rs`, `src/connection/outbox/passing.rs` |
 //! | a client is let in or refused | `src/listening/listener.rs`, limits in `src/policy/admission.rs` |
+//! | a token is checked | `src/auth/verifier.rs`, with the keys of `src/auth/key_set.rs` |
+//! | a connection expires | `src/actor/mover/expiring.rs` |
 //! | bytes are limited | `src/connection/outbox.rs`, `src/connection/inbox.rs`, `src/connection/budget.rs` |
 //! | the next dial is planned | `src/policy/reconnect.rs` |
 //! | a drain is paced | `src/policy/drain.rs` |
@@ -108,6 +111,11 @@ pub mod surfaces;
 pub mod transport;
 
 mod actor;
+#[cfg(not(feature = "auth"))]
+#[path = "without_auth.rs"]
+mod auth;
+#[cfg(feature = "auth")]
+mod auth;
 mod connection;
 mod draining;
 mod listening;
@@ -115,6 +123,8 @@ mod node;
 mod relay;
 mod runtime;
 
+#[cfg(feature = "auth")]
+pub use auth::{Auth, BadKeys};
 #[cfg(feature = "relay")]
 pub use manager::Relay;
 pub use manager::{
@@ -122,8 +132,8 @@ pub use manager::{
     Dial, DialError, DialerHandle, DialerOptions, DrainBackendError, DrainOptions, DrainReport,
     DrainUnderWay, EndingStream, EventStream, Handler, HandlerFailure, Incoming, KeepError,
     ListenError, ListenOptions, ListenerHandle, MissedEndings, NoBackend, NotAccepting,
-    OpeningRequest, ReceiveError, Receiver, Refuse, Revoke, RevokeError, Revoked, Route, SendError,
-    ShutDown, StartError, Supervisor, TrySendError, Upgrade, UpgradeRefused,
+    OpeningRequest, ReceiveError, Receiver, Refuse, RenewError, Revoke, RevokeError, Revoked,
+    Route, SendError, ShutDown, StartError, Supervisor, TrySendError, Upgrade, UpgradeRefused,
 };
 pub use policy::admission::AdmissionLimits;
 pub use policy::drain::Pace;

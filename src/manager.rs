@@ -21,6 +21,7 @@
 //! # }
 //! ```
 
+mod admissions;
 mod adopting;
 mod builder;
 mod dialers;
@@ -53,6 +54,7 @@ pub use crate::node::endings::MissedEndings;
 pub use crate::node::registry::Accounting;
 pub use crate::node::{NotAccepting, ShutDown};
 pub use crate::relay::opening::Relay;
+pub use admissions::RenewError;
 pub use adopting::{Adopt, Upgrade, UpgradeRefused};
 pub use builder::{Builder, StartError};
 pub use dialers::{DialerHandle, DialerOptions, KeepError};
@@ -77,8 +79,9 @@ use crate::transport::bind::{self, Arrivals};
 use crate::transport::tls::ServerTls;
 use crate::vocabulary::{
     BackendStatus, Cause, Census, ConnectionId, ConnectionName, DialerStatus, DrainProgress,
-    HttpCensus, ListenAddress, Message, Origin, Requester, Selector,
+    HttpCensus, ListenAddress, Message, Origin, Requester, Secret, Selector,
 };
+use admissions::Admissions;
 use dialers::Dialers;
 use relays::Relays;
 
@@ -112,6 +115,7 @@ struct Inner {
     /// Reads the revocations that the ledger has recorded, where it could not be read at the start.
     _restoring: Option<Owned>,
     relays: Relays,
+    admissions: Admissions,
     listeners: Listeners,
 }
 
@@ -145,6 +149,9 @@ impl Supervisor {
     ) -> Result<ListenerHandle, ListenError> {
         let tls = options.resolve_tls(name, address).await?;
         let entered = routes.clone();
+        let token_parameters = routes.iter().filter_map(Route::auth);
+        let token_parameters = token_parameters.flat_map(|auth| auth.query_parameters());
+        let token_parameters = token_parameters.map(str::to_owned).collect();
         let listener = Listener {
             name: name.to_owned(),
             node: Arc::clone(&self.inner.node),
@@ -154,6 +161,7 @@ impl Supervisor {
             max_connections: self.inner.max_connections,
             budget: Arc::clone(&self.inner.budget),
             tls,
+            token_parameters,
         };
         let has_tls = listener.tls.is_some();
         let handle = self.inner.listeners.start(listener, || {
@@ -166,7 +174,10 @@ impl Supervisor {
             };
             Ok((arrivals, address))
         })?;
-        entered.iter().for_each(|route| self.inner.relays.enter(route));
+        for route in &entered {
+            self.inner.relays.enter(route);
+            self.inner.admissions.enter(route);
+        }
         Ok(handle)
     }
 
@@ -265,6 +276,19 @@ impl Supervisor {
                 self.connections().into_iter().find(|connection| name.names(connection.id()))
             }
         }
+    }
+
+    /// Checks a new token of a connection as the token at its opening was checked. If it is good and of
+    /// the same subject, the connection lives as long as it.
+    ///
+    /// # Errors
+    /// Nothing has changed.
+    pub async fn renew_token(
+        &self,
+        connection: &ConnectionHandle,
+        token: &Secret,
+    ) -> Result<(), RenewError> {
+        self.inner.admissions.renew(&self.inner.node, connection, token.expose()).await
     }
 
     /// Returns the name of the node.

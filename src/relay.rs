@@ -6,5 +6,5 @@ mod health;
 pub(crate) mod opening;
 
 pub(crate) use opening::{
-    Identity, NotWaiting, Offer, OpenedRelay, Proxying, Relay, Unopened, Waiting,
+    Identity, NotWaiting, Offer, OpenedRelay, PlainRoute, Proxying, Relay, Unopened, Waiting,
 };

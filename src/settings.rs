@@ -16,6 +16,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod auth;
 mod close;
 mod control;
 mod dialers;
@@ -34,6 +35,10 @@ mod tls;
 mod trusted_proxies;
 pub(crate) mod values;
 
+pub use auth::{
+    Algorithm, Auth, HttpAuth, HttpUrl, InvalidHttpUrl, InvalidTokenSource, JwtAuth, JwtKeys,
+    TokenSource,
+};
 pub use close::Close;
 pub use dialers::{Dialer, DialerBackend, Heartbeat, OpeningStep, Reconnect, Reply, SecretSource};
 pub use keepalive::Keepalive;

@@ -11,7 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the bottom up: a layer may use those before it. `guide` is documentation only, and no layer.
-const LAYERS: [&str; 18] = [
+const LAYERS: [&str; 19] = [
     "vocabulary",
     "protocol",
     "policy",
@@ -20,6 +20,7 @@ const LAYERS: [&str; 18] = [
     "config",
     "contract",
     "transport",
+    "auth",
     "ledger",
     "connection",
     "actor",
@@ -102,8 +103,9 @@ fn no_surface_imports_another() {
 
 #[test]
 fn libraries_are_named_where_they_belong() {
-    let homes: [(&str, &[&str]); 11] = [
+    let homes: [(&str, &[&str]); 12] = [
         ("axum::", &["surfaces/control"]),
+        ("jsonwebtoken::", &["auth/"]),
         ("utoipa", &["contract/", "contract.rs", "surfaces/control"]),
         ("prometheus_client::", &["surfaces/metrics"]),
         ("rusqlite::", &["ledger/sqlite"]),
@@ -113,6 +115,7 @@ fn libraries_are_named_where_they_belong() {
         (
             "serde",
             &[
+                "auth/",
                 "settings/",
                 "config/",
                 "config.rs",

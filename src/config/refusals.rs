@@ -21,7 +21,6 @@ const NOT_IN_THIS_VERSION: &[Refusal] = &[
     row("listeners[].listen", is_systemd, "socket activation is"),
     row("listeners[].proxy_protocol", is_true, "the PROXY protocol is"),
     row("listeners[].trusted_proxies", has_entries, "the PROXY protocol is"),
-    unsettled("routes[].auth", is_set, "authentication is"),
     unsettled("routes[].backend", is_webhook, "the webhook backend is"),
     unsettled("routes[].backend", is_nats, "the NATS backend is"),
     unsettled("dialers[].backend", is_webhook, "the webhook backend is"),
@@ -80,10 +79,6 @@ fn collect(
         _ if each => {}
         _ => collect(entry, rest, path, visit),
     }
-}
-
-fn is_set(_: &Value) -> bool {
-    true
 }
 
 fn has_entries(value: &Value) -> bool {

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use super::auth::some_auth;
 use super::backend::Backend;
-use super::reserved::Auth;
 use crate::settings::patterns::host;
 use crate::settings::{
-    ConnectionSettings, OriginPattern, PathPattern, RouteClose, RouteKeepalive, RouteLimits,
+    Auth, ConnectionSettings, OriginPattern, PathPattern, RouteClose, RouteKeepalive, RouteLimits,
     TagTemplate, TlsKeys, default_origins,
 };
 use crate::vocabulary::ListenAddress;
@@ -96,8 +96,11 @@ pub struct Route {
     /// Unit: tokens (RFC 6455 section 4.1). Default: none, which answers without one. Cost: none.
     #[serde(default)]
     pub subprotocols: Vec<String>,
-    /// Says how peers prove who they are. Not in this version.
-    #[serde(default)]
+    /// Says how clients prove that they may connect: by a signed token (`jwt`), or because an HTTP
+    /// endpoint says so (`http`). It holds for plain HTTP of the route, too.
+    ///
+    /// Default: not at all. Cost: one signature, or one request, per opening handshake.
+    #[serde(default, deserialize_with = "some_auth")]
     pub auth: Option<Auth>,
     /// Lets others than the two ends, such as the control API, send into relayed connections: between
     /// messages, never inside of one.

@@ -1,5 +1,6 @@
 //! What users meet: layers, messages, and the file that documents every key.
 
+mod auth;
 mod every_mistake;
 mod loading;
 mod messages;

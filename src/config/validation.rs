@@ -1,5 +1,6 @@
 //! Checks beyond types: values that contradict each other, and duplicate names.
 
+mod auth;
 mod dialers;
 mod findings;
 mod shared;
@@ -136,6 +137,9 @@ fn check_routes(config: &Config, sections: &ConnectionSettings, found: &mut Find
             continue;
         }
         check_tags(&format!("routes[{index}].tags"), route, found);
+        if let Some(auth) = &route.auth {
+            auth::check_auth(&format!("routes[{index}].auth"), auth, found);
+        }
         check_subprotocols(&format!("routes[{index}]."), &route.subprotocols, found);
         check_settings(&format!("routes[{index}]."), &route.settings(sections), found);
         match &route.backend {

@@ -313,6 +313,7 @@ fn http_status(failure: OpenFailure) -> Option<u16> {
         | OpenFailure::RefusedOrigin
         | OpenFailure::UntrustedProxy
         | OpenFailure::Unauthorized
+        | OpenFailure::AuthUnavailable
         | OpenFailure::NoRoute
         | OpenFailure::BadRequest
         | OpenFailure::HandshakeTimeout

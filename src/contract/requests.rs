@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{DialBackend, DialReconnect, DialReplies, DialSteps, SelectorRecord};
-use crate::vocabulary::{Message, Selector};
+use crate::settings::values;
+use crate::vocabulary::{Message, Secret, Selector};
 
 /// A message: `POST /v1/connections/{id}/messages`. Exactly one of the two is given.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
@@ -31,6 +32,16 @@ pub struct CloseRequest<'a> {
     pub reason: Option<Cow<'a, str>>,
     /// Whether to wait for the ending; true by default.
     pub wait: Option<bool>,
+}
+
+/// A new token: `POST /v1/connections/{id}/token`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TokenRequest {
+    /// The token, as it would be sent at the opening.
+    #[serde(deserialize_with = "values::secret")]
+    #[schema(value_type = String)]
+    pub token: Secret,
 }
 
 /// A dial: `POST /v1/connections`.

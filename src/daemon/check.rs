@@ -14,10 +14,11 @@ use socket2::{Domain, Socket, Type};
 use super::certificates::Certificates;
 use super::ledger::ledger_path as configured_path;
 use super::{BAD_USAGE, control, print_error, print_line};
+use crate::auth::{Auth, BadKeys};
 use crate::config::{Backend, Config, ConfigError, Loaded, Sources, load_all};
 use crate::ledger::Sqlite;
 use crate::policy::masking::{self, Masking};
-use crate::settings::{DialerBackend, RelayBackend, SecretSource, UpstreamUrl};
+use crate::settings::{self, DialerBackend, JwtKeys, RelayBackend, SecretSource, UpstreamUrl};
 use crate::vocabulary::ListenAddress;
 
 /// Checks a configuration as `serve` would load it; prints what it would do, or everything that is
@@ -100,6 +101,9 @@ fn unusable(loaded: &Loaded) -> Vec<ConfigError> {
     let ledger = ledger_path(config).and_then(|path| path.map_or(Ok(()), |path| ledger(&path)));
     found.note("ledger.path", ledger);
     for (index, route) in config.routes.iter().enumerate() {
+        if let Some(auth) = &route.auth {
+            found.auth(&format!("routes[{index}].auth"), auth);
+        }
         if let Backend::Relay(relay) = &route.backend {
             found.authorities(&format!("routes[{index}].backend"), relay.ca_file.as_deref());
         }
@@ -136,6 +140,28 @@ impl Findings<'_> {
     fn authorities(&mut self, key: &str, file: Option<&Path>) {
         if let Some(file) = file {
             self.note(&format!("{key}.ca_file"), readable(file));
+        }
+    }
+
+    /// Checks the files of keys; nothing is asked or fetched. A variable may be set only where the daemon
+    /// runs.
+    fn auth(&mut self, key: &str, auth: &settings::Auth) {
+        match auth {
+            settings::Auth::Jwt(jwt) => {
+                let name = match &jwt.keys {
+                    JwtKeys::KeyFile(_) => "key_file",
+                    JwtKeys::JwksFile(_) => "jwks_file",
+                    JwtKeys::Secret(_) => "secret",
+                    JwtKeys::JwksUrl(_) => "jwks_url",
+                };
+                let read = match Auth::new(auth) {
+                    Ok(_) | Err(BadKeys::Variable(_)) => Ok(()),
+                    Err(error) => Err(error.to_string()),
+                };
+                self.note(&format!("{key}.{name}"), read);
+                self.authorities(key, jwt.ca_file.as_deref());
+            }
+            settings::Auth::Http(http) => self.authorities(key, http.ca_file.as_deref()),
         }
     }
 

@@ -1,5 +1,6 @@
 //! A listener: accepts sockets, answers opening handshakes, and hands connections to the node.
 
+mod admitting;
 mod consulting;
 mod handle;
 mod plain;
@@ -186,7 +187,7 @@ impl Listener {
             socket, read, limits, began, &mut room, OVERDUE, overdue,
         )
         .await;
-        let received = match received {
+        let mut received = match received {
             Ok(received) => received,
             Err(failed) => {
                 under_way.limit = room.refusal().or(under_way.limit.take());
@@ -200,6 +201,7 @@ impl Listener {
             drop((arrived, room));
             return Box::pin(self.pass_plain(&relay, received, visitor)).await;
         }
+        let bearers = self.take_bearers(&mut received);
         let decided = self.decide(received.request(), visitor);
         if decided.is_ok() {
             // The slot in `decision` counts it from now on.
@@ -207,28 +209,50 @@ impl Listener {
         }
         match decided {
             Ok((decision, agreement)) => {
-                let target = decision.route.target().clone();
+                let auth = decision.route.auth().map(Arc::clone);
                 under_way.stage = Stage::Agreed(decision);
-                match target {
-                    // Before the 101, so that a panic in the embedder's code becomes a refusal.
-                    Target::Backend(make) => match made(|| make()) {
-                        Ok(backend) => self.open(backend, received, agreement, under_way).await,
-                        Err(panic) => {
-                            let refusal = Refuse::failed(panic).into_refusal();
-                            self.refuse((refusal, None), received, under_way).await;
-                        }
-                    },
-                    Target::Relay(relay) => {
-                        Box::pin(self.relay(&relay, received, agreement, under_way)).await;
-                    }
-                    Target::Decide(decide) => {
-                        Box::pin(self.consult(&decide, received, agreement, under_way)).await;
+                match auth {
+                    None => self.serve(received, agreement, under_way).await,
+                    Some(auth) => {
+                        let admitting = self.admit(&auth, &bearers, received, agreement, under_way);
+                        Box::pin(admitting).await;
                     }
                 }
             }
             Err(refused) => self.refuse(refused, received, under_way).await,
         }
         None
+    }
+
+    /// Serves a client that may connect.
+    async fn serve(
+        &self,
+        received: Received<AnySocket>,
+        agreement: Agreement,
+        mut under_way: UnderWay<'_>,
+    ) {
+        let Stage::Agreed(decision) = &mut under_way.stage else { return };
+        match decision.route.target().clone() {
+            // Before the 101, so that a panic in the embedder's code becomes a refusal.
+            Target::Backend(make) => match made(|| make()) {
+                Ok(backend) => self.open(backend, received, agreement, under_way).await,
+                Err(panic) => {
+                    let refusal = Refuse::failed(panic).into_refusal();
+                    self.refuse((refusal, None), received, under_way).await;
+                }
+            },
+            // Before dialling: a burst must not use more descriptors than are counted.
+            Target::Relay(relay) => match self.node.admit_leg().map_err(not_admitted) {
+                Ok(slot) => {
+                    decision.upstream_slot = Some(slot);
+                    Box::pin(self.relay(&relay, received, agreement, under_way)).await;
+                }
+                Err(refused) => self.refuse(refused, received, under_way).await,
+            },
+            Target::Decide(decide) => {
+                Box::pin(self.consult(&decide, received, agreement, under_way)).await;
+            }
+        }
     }
 
     /// Sends a refusal and records it.
@@ -290,11 +314,8 @@ impl Listener {
         if self.node.is_draining() {
             return Err((about_to_stop(), None));
         }
-        let host = request.host();
         let route = self
-            .routes
-            .iter()
-            .find(|route| route.matches(host, request.path()))
+            .route_of(request.host(), request.path())
             .ok_or_else(|| (no_route(request.path()), None))?;
         let (agreement, subprotocol) =
             self.agree(request, route).map_err(|refusal| (refusal, None))?;
@@ -303,14 +324,10 @@ impl Listener {
             let failure = OpenFailure::BadRequest;
             (Refusal::new(StatusCode::BAD_REQUEST, failure, unfit.to_string()), None)
         })?;
-        let mut upstream_slot = None;
-        if route.application().is_some() {
-            // Before dialling: a burst must not use more descriptors than are counted.
-            upstream_slot = Some(self.node.admit_leg().map_err(not_admitted)?);
-        }
         let (route, id) = (route.clone(), ConnectionId::new());
         let subject = visitor.subject.clone();
-        let decision = Decision { slot, upstream_slot, route, id, subject, tags, grant: None };
+        let decision =
+            Decision { slot, upstream_slot: None, route, id, subject, tags, grant: None };
         if decision.subject.is_some() {
             self.check_revoked(&decision).map_err(|refusal| (refusal, None))?;
         }

@@ -8,6 +8,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use crate::actor::backend::Backend;
+use crate::auth::Auth;
 use crate::relay::Relay;
 use crate::settings;
 use crate::settings::{
@@ -40,6 +41,7 @@ pub struct Route {
     /// Whether messages may be injected into its relayed connections, beside those that the client
     /// and the application exchange.
     pub inject: bool,
+    auth: Option<Arc<Auth>>,
     target: Target,
 }
 
@@ -141,6 +143,7 @@ impl Route {
             settings: Arc::default(),
             tags: BTreeMap::new(),
             inject: false,
+            auth: None,
             target,
         }
     }
@@ -174,6 +177,20 @@ impl Route {
     pub fn with_settings(mut self, settings: ConnectionSettings) -> Self {
         self.settings = Arc::new(settings.bounded());
         self
+    }
+
+    /// Lets only those clients connect that `auth` admits. It is asked before the code of the route, and
+    /// about the plain HTTP of a relay, too.
+    #[cfg(feature = "auth")]
+    #[must_use]
+    pub fn with_auth(mut self, auth: Arc<Auth>) -> Self {
+        self.auth = Some(auth);
+        self
+    }
+
+    /// Returns who decides whether clients may connect, if they have to be admitted.
+    pub(crate) fn auth(&self) -> Option<&Arc<Auth>> {
+        self.auth.as_ref()
     }
 
     /// Returns whether the route matches a request.

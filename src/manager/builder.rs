@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::admissions::Admissions;
 use super::dialers::Dialers;
 use super::relays::Relays;
 use super::{Inner, Supervisor};
@@ -204,6 +205,7 @@ impl Builder {
             _relief: relief,
             _restoring: restoring,
             relays: Relays::default(),
+            admissions: Admissions::default(),
             listeners: Listeners::default(),
         };
         let dialers = Arc::new(Dialers::new(self.dials_per_second));

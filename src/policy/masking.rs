@@ -51,6 +51,19 @@ pub fn record_path(path_and_query: &str, masking: Masking, keep: &[String]) -> S
     recorded.text
 }
 
+/// Returns the path and query of a request with `***` in place of the values of these parameters, which
+/// are secret whatever else is recorded.
+pub fn without_values<'a>(path_and_query: &'a str, names: &[String]) -> Cow<'a, str> {
+    let Some((path, query)) = path_and_query.split_once('?').filter(|_| !names.is_empty()) else {
+        return path_and_query.into();
+    };
+    let masked = query.split('&').map(|parameter| match parameter.split_once('=') {
+        Some((name, _)) if is_kept(name, names) => format!("{name}={MASK}").into(),
+        Some(_) | None => Cow::Borrowed(parameter),
+    });
+    format!("{path}?{}", masked.collect::<Vec<_>>().join("&")).into()
+}
+
 /// Returns a URL as it may be recorded: like [`record_path`], and always without credentials.
 pub fn record_url(url: &str, masking: Masking, keep: &[String]) -> String {
     // People leave the scheme out, and not the credentials.
@@ -258,6 +271,15 @@ mod tests {
         assert_eq!(masked("/a=b/c%20d"), "/a=b/c%20d");
         assert_eq!(record_path("/a;s=1?x", Masking::Drop, &[]), "/a;s=***");
         assert_eq!(record_path("/a;s=1?x", Masking::Keep, &[]), "/a;s=1?x");
+    }
+
+    #[test]
+    fn the_values_of_secret_parameters_are_taken_out() {
+        let names = ["token".to_owned()];
+        let without = |target| without_values(target, &names).into_owned();
+        assert_eq!(without("/a?token=x&b=1&%74oken=y&token"), "/a?token=***&b=1&%74oken=***&token");
+        assert_eq!(without("/a"), "/a");
+        assert_eq!(without_values("/a?token=x", &[]), "/a?token=x");
     }
 
     #[test]

@@ -102,7 +102,9 @@ fn attempt_fault(failure: OpenFailure) -> Fault {
         OpenFailure::RefusedLimit | OpenFailure::PortsExhausted => Fault::Local,
         OpenFailure::RefusedDraining => Fault::Operator,
         OpenFailure::Dns | OpenFailure::ConnectTimeout => Fault::Network,
-        OpenFailure::BackendRefused | OpenFailure::BackendUnreachable => Fault::Backend,
+        OpenFailure::BackendRefused
+        | OpenFailure::BackendUnreachable
+        | OpenFailure::AuthUnavailable => Fault::Backend,
     }
 }
 
@@ -220,7 +222,8 @@ fn retry_attempt(failure: OpenFailure) -> Retry {
         | OpenFailure::PortsExhausted
         | OpenFailure::Tls
         | OpenFailure::BackendRefused
-        | OpenFailure::BackendUnreachable => SOON,
+        | OpenFailure::BackendUnreachable
+        | OpenFailure::AuthUnavailable => SOON,
     }
 }
 

@@ -29,7 +29,7 @@ use crate::transport::socket::SocketName;
 use crate::vocabulary::{ConnectionId, Limit, OpenFailure, Upstream};
 pub(crate) use feed::{NotWaiting, Waiting};
 pub(crate) use identity::Identity;
-pub(crate) use proxying::Proxying;
+pub(crate) use proxying::{PlainRoute, Proxying};
 
 /// The bytes of a refusal's body that are buffered; the rest is streamed.
 const REFUSAL_BODY: usize = 16 * 1024;

@@ -105,6 +105,7 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(connections::show, commands::abort))
         .routes(routes!(commands::send))
         .routes(routes!(commands::close))
+        .routes(routes!(commands::renew))
         .routes(routes!(commands::broadcast))
         .routes(routes!(endings::list))
         .routes(routes!(endings::summary))

@@ -5,18 +5,19 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
-use super::dial::{self, WsUrl};
+use super::dial;
 use super::proxy::ProxyUrl;
 use super::shared_tcp::SharedTcp;
 use super::socket::Transport;
 use super::tls::Trust;
+use crate::protocol::url::Url;
 use crate::vocabulary::{OpenFailure, Secret, TransportEnd};
 
 /// How to connect.
 #[derive(Debug)]
 pub struct ConnectOptions<'a> {
     /// The server.
-    pub url: &'a WsUrl,
+    pub url: &'a Url,
     /// The authorities whose certificates are accepted.
     pub trust: &'a Trust,
     /// The HTTP proxy to use, and its credentials as `user:password`.
@@ -70,7 +71,7 @@ pub async fn connect(
     let began = Instant::now();
     let ConnectOptions { url, trust, proxy, source, connect_timeout, handshake_timeout } = options;
     // Set up TLS first, so that a mistake on this end does not dial the server.
-    let tls = match url.is_secure() {
+    let tls = match url.scheme().is_secure() {
         true => Some(
             trust
                 .tls()

@@ -27,6 +27,11 @@ const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 pub struct WsUrl(Url);
 
 impl WsUrl {
+    /// Returns the URL with its parts.
+    pub fn url(&self) -> &Url {
+        &self.0
+    }
+
     /// Returns the URL as it was written.
     pub fn as_str(&self) -> &str {
         self.0.as_str()

@@ -102,7 +102,7 @@ impl Upstream {
             Self::Url(url, trust) => {
                 let mut facts = ConnectFacts::default();
                 let options = ConnectOptions {
-                    url,
+                    url: url.url(),
                     trust,
                     proxy: None,
                     source,

@@ -15,17 +15,23 @@ pub enum HttpOutcome {
     RefusedRate,
     /// This node, or every application, is draining.
     RefusedDraining,
+    /// The route's `auth` did not admit the client.
+    Unauthorized,
+    /// Nobody could say whether the client is admitted.
+    AuthUnavailable,
 }
 
 impl HttpOutcome {
     /// Every outcome.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::Answered,
         Self::Unreachable,
         Self::Unanswered,
         Self::RefusedLimit,
         Self::RefusedRate,
         Self::RefusedDraining,
+        Self::Unauthorized,
+        Self::AuthUnavailable,
     ];
 
     /// Returns the string that metrics carry.
@@ -37,6 +43,8 @@ impl HttpOutcome {
             Self::RefusedLimit => "refused_limit",
             Self::RefusedRate => "refused_rate",
             Self::RefusedDraining => "refused_draining",
+            Self::Unauthorized => "unauthorized",
+            Self::AuthUnavailable => "auth_unavailable",
         }
     }
 }

@@ -18,6 +18,8 @@ pub enum OpenFailure {
     UntrustedProxy,
     /// Authentication failed.
     Unauthorized,
+    /// Nobody could say whether the client may connect.
+    AuthUnavailable,
     /// No route matches.
     NoRoute,
     /// The request is not a WebSocket opening handshake.
@@ -49,13 +51,14 @@ pub enum OpenFailure {
 
 impl OpenFailure {
     /// The strings of the contract, in its order.
-    pub const WORDS: [&'static str; 18] = [
+    pub const WORDS: [&'static str; 19] = [
         "refused_limit",
         "refused_rate",
         "refused_draining",
         "refused_origin",
         "untrusted_proxy",
         "unauthorized",
+        "auth_unavailable",
         "no_route",
         "bad_request",
         "handshake_timeout",
@@ -71,13 +74,14 @@ impl OpenFailure {
     ];
 
     /// Every failure in the order of [`Self::WORDS`], a rejected upgrade with status 0.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::RefusedLimit,
         Self::RefusedRate,
         Self::RefusedDraining,
         Self::RefusedOrigin,
         Self::UntrustedProxy,
         Self::Unauthorized,
+        Self::AuthUnavailable,
         Self::NoRoute,
         Self::BadRequest,
         Self::HandshakeTimeout,
@@ -101,6 +105,7 @@ impl OpenFailure {
             Self::RefusedOrigin => "refused_origin",
             Self::UntrustedProxy => "untrusted_proxy",
             Self::Unauthorized => "unauthorized",
+            Self::AuthUnavailable => "auth_unavailable",
             Self::NoRoute => "no_route",
             Self::BadRequest => "bad_request",
             Self::HandshakeTimeout => "handshake_timeout",

@@ -212,14 +212,11 @@ fn the_place_is_that_of_the_last_layer_that_sets_the_key() {
 fn what_is_not_built_is_refused_by_name() {
     let listener = "[[listeners]]\nname = 'a'\nlisten = '127.0.0.1:1'\n";
     let route = "[[routes]]\nname = 'a'\npath = '/a'\n";
-    let echo = "backend = { kind = 'echo' }\n";
     let dialer = "[[dialers]]\nname = 'a'\nurl = 'ws://x'\n";
     for (text, key) in [
         (format!("{listener}proxy_protocol = true"), "listeners[0].proxy_protocol"),
         (format!("{listener}trusted_proxies = ['10.0.0.0/8']"), "listeners[0].trusted_proxies"),
         ("[[listeners]]\nname='a'\nlisten='systemd:a'".into(), "listeners[0].listen"),
-        (format!("{route}{echo}auth = {{ kind = 'jwt' }}"), "routes[0].auth"),
-        (format!("{route}{echo}auth = {{ kind = 'jwt', issuer = 'x' }}"), "routes[0].auth"),
         (format!("{route}backend = {{ kind = 'webhook', url = 'x' }}"), "routes[0].backend"),
         (format!("{route}backend = {{ kind = 'nats', subject = 'x' }}"), "routes[0].backend"),
         (format!("{dialer}backend = {{ kind = 'webhook', url = 'x' }}"), "dialers[0].backend"),

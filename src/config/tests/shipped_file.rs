@@ -44,7 +44,7 @@ fn the_shipped_file_shows_every_key() {
 fn the_shipped_examples_fit_the_schema() {
     // Keys are read in their order, so everything before the route's webhook has been read.
     let error = read::<Config>(&uncommented(|_| true)).unwrap_err();
-    assert_eq!(error.path().to_string(), "routes[3].backend");
+    assert_eq!(error.path().to_string(), "routes[8].backend");
     assert_eq!(error.inner(), &Misfit::Value("not in this version".to_owned()));
 }
 

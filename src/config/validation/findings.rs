@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::protocol::url::UrlProblem;
+use crate::settings::Algorithm;
 use crate::settings::values::ByteSize;
 use crate::vocabulary::{InvalidTag, ListenAddress};
 
@@ -87,6 +88,31 @@ pub enum Violation {
         "{0:?} is not a header that can be set: write a token that the opening handshake does not use"
     )]
     Header(String),
+    /// Tokens of this algorithm could not be checked, or be forged by anybody.
+    #[error("{}", of_other_keys(*.algorithm, *.has_secret))]
+    AlgorithmOfOtherKeys {
+        /// The algorithm.
+        algorithm: Algorithm,
+        /// Whether the route has a secret, and no public keys.
+        has_secret: bool,
+    },
+    /// No token would be found.
+    #[error(
+        "names no place for the token: write \"header\", \"cookie:NAME\", \"query:NAME\" or \"subprotocol\""
+    )]
+    NoTokenSource,
+    /// A claim has no name.
+    #[error("must not be empty: write the name of a claim")]
+    NoClaim,
+    /// A header belongs to the opening handshake.
+    #[error("{0:?} belongs to the connection itself and is not passed on: remove it")]
+    HeaderNotPassed(String),
+    /// A clock would be too far off.
+    #[error("must be at most {}", shown(most))]
+    TooLong {
+        /// The most that is accepted.
+        most: Duration,
+    },
     /// A step of the opening would do nothing.
     #[error("does nothing: set send, wait_for, or both, to a text that is not empty")]
     IdleStep,
@@ -183,6 +209,18 @@ pub enum Violation {
         /// What the parser stumbled over.
         why: String,
     },
+}
+
+fn of_other_keys(algorithm: Algorithm, has_secret: bool) -> String {
+    match has_secret {
+        true => format!(
+            "{algorithm} needs a public key: set key_file or a JWKS in place of secret, or write HS256"
+        ),
+        false => format!(
+            "{algorithm} is for a shared secret, and anybody who knows the public key could sign: set secret, or \
+             write RS256, ES256 or EdDSA"
+        ),
+    }
 }
 
 fn shown(duration: &Duration) -> humantime::FormattedDuration {

@@ -30,9 +30,10 @@ impl Listener {
             local: under_way.visitor.local.clone(),
             listener: self.name.clone(),
             route: decision.route.name.clone(),
+            subject: decision.subject.clone(),
             tags: decision.tags.clone(),
             tls: under_way.visitor.tls,
-            subject: under_way.visitor.subject.clone(),
+            certificate_subject: under_way.visitor.subject.clone(),
         };
         let request = OpeningRequest::new(received.request(), facts);
         let deadline = received.deadline();
@@ -103,9 +104,12 @@ fn note(
             "the route's code set an invalid subject: use 1 to {LONGEST_TAG} printable bytes"
         ));
     }
-    // Without one, that of the client's certificate stays.
+    // Without one, that of the route's `auth` or of the client's certificate stays.
     decision.subject = subject.or(decision.subject.take());
-    decision.grant = expires_at.map(Grant::until);
+    if let Some(expires_at) = expires_at {
+        let grant = decision.grant.take().unwrap_or_default();
+        decision.grant = Some(Grant { expires_at: Some(expires_at), ..grant });
+    }
     decision.tags.extend(tags);
     let all = decision.tags.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     check_tags(all).map_err(|(name, error)| {

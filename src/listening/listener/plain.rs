@@ -7,7 +7,7 @@ use http::{Method, StatusCode};
 
 use super::RETRY_AFTER;
 use super::shared::{Listener, Visitor};
-use crate::relay::{Proxying, Relay};
+use crate::relay::{PlainRoute, Proxying, Relay};
 use crate::transport::any_socket::AnySocket;
 use crate::transport::http_proxy::Served;
 use crate::transport::opening_handshake::{Received, Refusal, Request};
@@ -25,8 +25,7 @@ impl Listener {
             (path, _) => path,
         };
         let host = request.host();
-        let route = self.routes.iter().find(|route| route.matches(host, path))?;
-        let relay = route.application()?;
+        let relay = self.route_of(host, path)?.application()?;
         relay.takes_plain(request.method().as_str()).then(|| Arc::clone(relay))
     }
 
@@ -56,8 +55,9 @@ impl Listener {
             }
         };
         let find = |host: Option<&str>, path: &str| {
-            let route = self.routes.iter().find(|route| route.matches(host, path))?;
-            route.application().map(Arc::clone)
+            let route = self.route_of(host, path)?;
+            let relay = Arc::clone(route.application()?);
+            Some(PlainRoute { relay, auth: route.auth().map(Arc::clone) })
         };
         let (node, peer, scheme) = (&self.node, &visitor.peer, visitor.scheme());
         let proxying = Proxying { node, find: &find, peer, scheme };

@@ -28,6 +28,8 @@ pub(crate) struct Listener {
     pub(crate) max_connections: u64,
     pub(crate) budget: Arc<MemoryBudget>,
     pub(crate) tls: Option<Arc<ServerTls>>,
+    /// The parameters of queries that hold tokens, which are never recorded.
+    pub(crate) token_parameters: Vec<String>,
 }
 
 /// The client of an attempt: its addresses, when it connected, and what is known before its request.
@@ -67,6 +69,11 @@ pub(super) struct Decision {
 }
 
 impl Listener {
+    /// Returns the first route that matches.
+    pub(super) fn route_of(&self, host: Option<&str>, path: &str) -> Option<&Route> {
+        self.routes.iter().find(|route| route.matches(host, path))
+    }
+
     pub(super) fn origin(
         &self,
         visitor: &Visitor,
@@ -82,8 +89,8 @@ impl Listener {
         origin.route = route.map(|route| route.name.clone());
         if let Some(request) = request {
             let records = route.map_or(&self.records, |route| &route.settings.records);
-            let path = records.recorded_path(&request.target);
-            origin.path = Some(path);
+            let target = masking::without_values(&request.target, &self.token_parameters);
+            origin.path = Some(records.recorded_path(&target));
             let text = |text: &Option<String>| text.as_deref().map(masking::record_text);
             origin.host = text(&request.host);
             origin.user_agent = text(&request.user_agent);

@@ -31,9 +31,10 @@ pub(crate) struct Facts {
     pub(crate) local: Option<SocketName>,
     pub(crate) listener: String,
     pub(crate) route: String,
+    pub(crate) subject: Option<String>,
     pub(crate) tags: BTreeMap<String, String>,
     pub(crate) tls: Option<&'static str>,
-    pub(crate) subject: Option<String>,
+    pub(crate) certificate_subject: Option<String>,
 }
 
 impl OpeningRequest {
@@ -101,7 +102,12 @@ impl OpeningRequest {
         &self.facts.route
     }
 
-    /// Returns the tags that the route takes from path and query.
+    /// Returns who the client is, as the route's `auth` or the client's certificate says.
+    pub fn subject(&self) -> Option<&str> {
+        self.facts.subject.as_deref()
+    }
+
+    /// Returns the tags that the route takes from path and query, and those of its `auth`.
     pub fn tags(&self) -> &BTreeMap<String, String> {
         &self.facts.tags
     }
@@ -114,7 +120,7 @@ impl OpeningRequest {
     /// Returns who the client's certificate was issued to: its first subject alternative name, else its
     /// common name. It is the connection's subject unless the answer sets another.
     pub fn certificate_subject(&self) -> Option<&str> {
-        self.facts.subject.as_deref()
+        self.facts.certificate_subject.as_deref()
     }
 }
 

@@ -186,7 +186,7 @@ impl Target {
         };
         let options = ConnectOptions {
             source: None,
-            url,
+            url: url.url(),
             trust: &self.trust,
             proxy: proxy.as_ref().map(|proxy| (proxy, credentials)),
             connect_timeout: self.connect_timeout,

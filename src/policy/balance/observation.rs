@@ -73,6 +73,7 @@ impl Observation {
             | OpenFailure::RefusedOrigin
             | OpenFailure::UntrustedProxy
             | OpenFailure::Unauthorized
+            | OpenFailure::AuthUnavailable
             | OpenFailure::NoRoute
             | OpenFailure::BadRequest
             | OpenFailure::BackendRefused => None,

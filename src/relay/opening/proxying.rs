@@ -8,6 +8,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, StatusCode, Uri, header, request, response};
 
 use super::{Relay, headers, status_of};
+use crate::auth::{Ask, Auth, Denied};
 use crate::node::Node;
 use crate::policy::balance::Observation;
 use crate::protocol::request_framing::Head;
@@ -18,7 +19,7 @@ use crate::transport::http_proxy::{
     self, ClientSession, Forwarding, Rejection, Served, UpstreamConnection,
 };
 use crate::transport::socket::SocketName;
-use crate::vocabulary::HttpOutcome;
+use crate::vocabulary::{HttpOutcome, OpenFailure};
 
 /// The `Retry-After` of requests that this node has no capacity for.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -35,21 +36,22 @@ impl Relay {
     }
 }
 
-/// Finds the relay of the route that a host and a path match, if there is one.
-pub(crate) type FindRelay<'a> = dyn Fn(Option<&str>, &str) -> Option<Arc<Relay>> + Send + Sync + 'a;
+/// Finds the route that a host and a path match, if it is one to an application.
+pub(crate) type FindPlain<'a> = dyn Fn(Option<&str>, &str) -> Option<PlainRoute> + Send + Sync + 'a;
 
 /// Proxies the requests of one client.
 pub(crate) struct Proxying<'a> {
     pub(crate) node: &'a Node,
-    pub(crate) find: &'a FindRelay<'a>,
+    pub(crate) find: &'a FindPlain<'a>,
     pub(crate) peer: &'a SocketName,
     /// `http`, or `https` if the client came over TLS.
     pub(crate) scheme: &'static str,
 }
 
-/// The relay that a request is forwarded to.
+/// The relay that a request is forwarded to, and who admits its clients.
 pub(crate) struct PlainRoute {
-    relay: Arc<Relay>,
+    pub(crate) relay: Arc<Relay>,
+    pub(crate) auth: Option<Arc<Auth>>,
 }
 
 impl Proxying<'_> {
@@ -61,6 +63,32 @@ impl Proxying<'_> {
         session: Arc<ClientSession>,
     ) -> Served<AnySocket> {
         http_proxy::serve(client, read, session, self).await
+    }
+
+    /// Asks whether a client may send a request: what holds for a route's WebSockets holds for its plain
+    /// HTTP.
+    async fn authenticate(&self, auth: &Auth, request: &request::Parts) -> Result<(), Rejection> {
+        let target = request.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+        let host = request.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+        let ask = Ask {
+            method: request.method.as_str(),
+            target,
+            host,
+            headers: &request.headers,
+            bearers: &[],
+            peer: self.peer,
+        };
+        let Denied { status, failure, headers, retry_after, text, detail: _ } =
+            match auth.admit(ask).await {
+                Ok(_admitted) => return Ok(()),
+                Err(denied) => denied,
+            };
+        let outcome = match failure {
+            OpenFailure::AuthUnavailable => HttpOutcome::AuthUnavailable,
+            _ => HttpOutcome::Unauthorized,
+        };
+        let rejection = Rejection { retry_after, headers, ..Rejection::new(status, text) };
+        Err(self.refuse(outcome, rejection))
     }
 
     /// Counts the outcome of a refused request.
@@ -79,11 +107,15 @@ impl Forwarding for Proxying<'_> {
             return None;
         }
         let (host, path) = head.host_and_path()?;
-        let relay = (self.find)(host.as_deref(), &path)?;
-        relay.takes_plain(head.method).then_some(PlainRoute { relay })
+        let route = (self.find)(host.as_deref(), &path)?;
+        route.relay.takes_plain(head.method).then_some(route)
     }
 
-    fn admit(&self, _route: &PlainRoute, request: &mut request::Parts) -> Result<(), Rejection> {
+    async fn admit(
+        &self,
+        route: &PlainRoute,
+        request: &mut request::Parts,
+    ) -> Result<(), Rejection> {
         if self.node.is_draining() {
             let text = "this server is about to stop: try again in a moment";
             let rejection = Rejection::new(StatusCode::SERVICE_UNAVAILABLE, text);
@@ -99,6 +131,9 @@ impl Forwarding for Proxying<'_> {
             let rejection = Rejection::new(StatusCode::TOO_MANY_REQUESTS, text);
             self.refuse(HttpOutcome::RefusedRate, rejection.retry_after(RETRY_AFTER))
         })?;
+        if let Some(auth) = &route.auth {
+            self.authenticate(auth, request).await?;
+        }
         let host = match (request.uri.authority(), request.headers.get(header::HOST)) {
             (Some(authority), _) => authority.to_string(),
             (None, Some(host)) => String::from_utf8_lossy(host.as_bytes()).into_owned(),

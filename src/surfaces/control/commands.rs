@@ -16,10 +16,10 @@ use super::parsing::{Json, Named};
 use super::problem::{Problem, Word};
 use crate::contract::{
     AcceptedRecord, BroadcastRecord, BroadcastRequest, CloseRequest, ConnectionRecord, DialRequest,
-    DialedRecord, EndingRecord, MessageRequest, ProblemRecord,
+    DialedRecord, EndingRecord, MessageRequest, ProblemRecord, TokenRequest,
 };
 use crate::ledger::Stored;
-use crate::manager::{Backend, ConnectionHandle, DialError, SendError};
+use crate::manager::{Backend, ConnectionHandle, DialError, RenewError, SendError};
 use crate::settings::DialerBackend;
 use crate::vocabulary::{
     self, Cause, CloseCode, CloseFrame, CloseReason, CloseState, IllegalClose,
@@ -115,6 +115,43 @@ pub(super) async fn send(
         Err(error @ SendError::Relayed) => Err(Problem::new(Word::Forbidden, error.to_string())),
         Err(error @ SendError::Full { queued, limit }) => {
             Err(Problem::outbox_full(queued, limit, error.to_string()))
+        }
+    }
+}
+
+/// Lets a connection live as long as a new token of the same subject, which is checked as the one at its
+/// opening was. If it is refused, nothing changes.
+#[utoipa::path(post, path = "/v1/connections/{id}/token", tag = "connections", params(
+    ("id" = String, Path, description = "The id, or its last 12 hexadecimal digits"),
+), request_body = TokenRequest, responses(
+    (status = 200, body = ConnectionRecord),
+    (status = "4XX", body = ProblemRecord, content_type = "application/problem+json"),
+    (status = 503, body = ProblemRecord, content_type = "application/problem+json"),
+))]
+pub(super) async fn renew(
+    State(api): State<Api>,
+    Named(name): Named,
+    Json(request): Json<TokenRequest>,
+) -> Result<Response, Problem> {
+    let connection = match find(&api, name).await? {
+        Found::Live(connection) => connection,
+        Found::Ended(_) => {
+            let detail = format!("the connection has ended: see /v1/endings/{}", name.short());
+            return Err(Problem::invalid_state(CloseState::Closed, detail));
+        }
+    };
+    match api.control.supervisor.renew_token(&connection, &request.token).await {
+        Ok(()) => Ok(json(StatusCode::OK, &ConnectionRecord::from(&connection.status()))),
+        Err(error) => {
+            let detail = error.to_string();
+            Err(match error {
+                RenewError::NoToken => Problem::new(Word::NoToken, detail),
+                RenewError::InvalidState(state) => Problem::invalid_state(state, detail),
+                RenewError::OtherSubject | RenewError::Refused(_) => {
+                    Problem::new(Word::TokenRefused, detail)
+                }
+                RenewError::Unavailable(_) => Problem::new(Word::AuthUnavailable, detail),
+            })
         }
     }
 }

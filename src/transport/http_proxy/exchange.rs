@@ -55,7 +55,7 @@ async fn forward<F: Forwarding>(
         session.request_body();
     }
     let is_repeatable = body.is_end_stream() && parts.method.is_idempotent();
-    forwarding.admit(&route, &mut parts)?;
+    forwarding.admit(&route, &mut parts).await?;
     let body = (!body.is_end_stream()).then_some(body);
     let mut request = Request::from_parts(parts, Upload { body, session: Arc::clone(session) });
     let informed = Arc::clone(session);

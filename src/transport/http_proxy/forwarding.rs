@@ -22,7 +22,11 @@ pub trait Forwarding {
     ///
     /// # Errors
     /// The answer to send instead.
-    fn admit(&self, route: &Self::Route, request: &mut request::Parts) -> Result<(), Rejection>;
+    fn admit(
+        &self,
+        route: &Self::Route,
+        request: &mut request::Parts,
+    ) -> impl Future<Output = Result<(), Rejection>> + Send;
 
     /// Returns a connection to an application, preferably an idle one if `kept`, and sets the host.
     ///

@@ -170,6 +170,14 @@ impl Refusal {
         self
     }
 
+    /// Adds `Retry-After`, in whole seconds, rounded up, to an answer that shows another line.
+    #[must_use]
+    pub(crate) fn with_retry_after_line(self, wait: Duration) -> Self {
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        let line = [(RETRY_AFTER, HeaderValue::from(seconds))];
+        self.with_lines(line.into_iter().collect())
+    }
+
     /// Encodes the answer, without the rest of a long body. The answer to HEAD has no body, but has its
     /// length.
     pub(super) fn to_bytes(&self, now: SystemTime, to_head: bool) -> Vec<u8> {

@@ -74,6 +74,21 @@ impl Request {
         names.map(|name| Subprotocol(name.to_owned())).collect()
     }
 
+    /// Takes the offered subprotocols that `is_taken` names out of the request, and returns them.
+    pub(super) fn take_subprotocols(&mut self, is_taken: impl Fn(&str) -> bool) -> Vec<String> {
+        let offered = tokens(&self.parts.headers, PROTOCOL).filter(|name| !name.is_empty());
+        let (taken, kept): (Vec<String>, Vec<String>) =
+            offered.map(str::to_owned).partition(|name| is_taken(name));
+        if taken.is_empty() {
+            return taken;
+        }
+        match HeaderValue::from_str(&kept.join(", ")) {
+            Ok(kept) if !kept.is_empty() => drop(self.parts.headers.insert(PROTOCOL, kept)),
+            Ok(_) | Err(_) => drop(self.parts.headers.remove(PROTOCOL)),
+        }
+        taken
+    }
+
     /// Checks that the offered subprotocols can be passed on.
     ///
     /// # Errors

@@ -164,6 +164,12 @@ impl<T: Transport> Received<T> {
         &self.request
     }
 
+    /// Takes the offered subprotocols that `is_taken` names out of the request, and returns them.
+    pub fn take_subprotocols(&mut self, is_taken: impl Fn(&str) -> bool) -> Vec<String> {
+        self.facts = None;
+        self.request.take_subprotocols(is_taken)
+    }
+
     /// Returns the recorded part of the request.
     pub fn facts(&mut self) -> &RequestFacts {
         self.facts.get_or_insert_with(|| self.request.facts())

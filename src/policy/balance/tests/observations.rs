@@ -44,6 +44,7 @@ fn a_dial_tells_of_the_instance_but_for_what_this_end_lacked() {
             | F::RefusedOrigin
             | F::UntrustedProxy
             | F::Unauthorized
+            | F::AuthUnavailable
             | F::NoRoute
             | F::BadRequest
             | F::BackendRefused => None,

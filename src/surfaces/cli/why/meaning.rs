@@ -100,6 +100,9 @@ fn attempt(facts: &Facts<'_>, failure: OpenFailure) -> String {
             "It was refused: the route does not allow the web page that opened it (its Origin)."
         }
         OpenFailure::Unauthorized => "It was refused: it had no valid credentials.",
+        OpenFailure::AuthUnavailable => {
+            "It was refused: it could not be decided whether it may connect, and in doubt it may not."
+        }
         OpenFailure::NoRoute => "It was refused: no route matches its request.",
         OpenFailure::BadRequest => {
             "It was refused: its request is not a WebSocket opening handshake."

@@ -143,7 +143,9 @@ fn clean(facts: &Facts<'_>) -> String {
                 .to_owned()
         }
         Some(Cause::AuthExpired) => {
-            "Nothing, if the client reconnects with new credentials by itself.".to_owned()
+            "Nothing, if the client reconnects with new credentials by itself. A new token of the same \
+             subject lets an open connection go on (POST /v1/connections/{id}/token)."
+                .to_owned()
         }
         Some(Cause::Replaced) => {
             "Nothing, if it happens once. If two programs keep replacing each other, they use the \

@@ -33,8 +33,13 @@ pub(super) fn remedy(facts: &Facts<'_>, failure: OpenFailure) -> String {
                 .to_owned()
         }
         OpenFailure::Unauthorized => {
-            "Nothing, unless many fail at once: then check the route's `auth`. `lastword revocations` \
-             lists what is revoked."
+            "Nothing, unless many fail at once: then compare the route's `auth` with what the issuer \
+             signs, and the clocks of both machines. `lastword revocations` lists what is revoked."
+                .to_owned()
+        }
+        OpenFailure::AuthUnavailable => {
+            "Check what the route's `auth` asks, the server of its url or jwks_url, which is down, slow \
+             or overloaded."
                 .to_owned()
         }
         OpenFailure::NoRoute => {

@@ -33,6 +33,7 @@ fn directions(failure: OpenFailure) -> &'static [Direction] {
         | OpenFailure::RefusedOrigin
         | OpenFailure::UntrustedProxy
         | OpenFailure::Unauthorized
+        | OpenFailure::AuthUnavailable
         | OpenFailure::NoRoute
         | OpenFailure::BadRequest
         | OpenFailure::BackendRefused

@@ -1,0 +1,61 @@
+//! The two answers of an admission.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use http::StatusCode;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::settings::RouteLimits;
+use crate::vocabulary::{Grant, OpenFailure};
+
+/// The `Retry-After` where it cannot be decided now.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// A client is let in.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct Admitted {
+    pub(crate) subject: Option<String>,
+    /// Tags, which replace those of the route with the same name.
+    pub(crate) tags: BTreeMap<String, String>,
+    pub(crate) grant: Option<Grant>,
+    /// Limits in place of the route's.
+    pub(crate) limits: Option<RouteLimits>,
+}
+
+/// A client is refused.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Denied {
+    pub(crate) status: StatusCode,
+    pub(crate) failure: OpenFailure,
+    /// Header fields of the answer.
+    pub(crate) headers: HeaderMap,
+    pub(crate) retry_after: Option<Duration>,
+    /// What the client reads.
+    pub(crate) text: String,
+    /// What is recorded, if that is more.
+    pub(crate) detail: Option<String>,
+}
+
+impl Denied {
+    pub(super) fn new(status: StatusCode, failure: OpenFailure, text: impl Into<String>) -> Self {
+        let (headers, text) = (HeaderMap::new(), text.into());
+        Self { status, failure, headers, retry_after: None, text, detail: None }
+    }
+
+    /// Refuses a client because nobody can say whether it may connect.
+    pub(super) fn unavailable(detail: String) -> Self {
+        let text = "it cannot be decided at the moment whether you may connect: try again";
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        let denied = Self::new(status, OpenFailure::AuthUnavailable, text);
+        Self { detail: Some(detail), retry_after: Some(RETRY_AFTER), ..denied }
+    }
+
+    /// Adds a header field, unless the value cannot be one.
+    pub(super) fn with_header(mut self, name: HeaderName, value: &str) -> Self {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            self.headers.append(name, value);
+        }
+        self
+    }
+}

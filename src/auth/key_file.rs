@@ -1,0 +1,315 @@
+//! Keys in a file, which is read again when it changes.
+
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use jsonwebtoken::Algorithm;
+use parking_lot::Mutex;
+use tokio::time::timeout;
+
+use super::key_set::{KeySet, NoKeys};
+use crate::runtime::now;
+use crate::settings::SecretSource;
+
+/// How often the file is looked at, at most; it is looked at when a token is checked.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// How long a token waits for a disk that hangs, before the keys that are known are used.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The longest PEM file or secret, in bytes.
+const LONGEST: u64 = 64 * 1024;
+
+/// Keys in a file, or in the environment, which does not change.
+#[derive(Debug)]
+pub(super) struct KeyFile {
+    source: Source,
+    /// The algorithms that the keys must fit, if the route lists any.
+    algorithms: Vec<Algorithm>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+enum Source {
+    Pem(PathBuf),
+    Jwks {
+        path: PathBuf,
+        max_size: u64,
+    },
+    SecretFile(PathBuf),
+    /// It was read once.
+    Memory,
+}
+
+#[derive(Debug)]
+struct State {
+    keys: Arc<KeySet>,
+    /// What the file was like when it was read last, whether or not it held keys.
+    seen: Option<Stamp>,
+    looked_at: Instant,
+}
+
+/// What changes when a file is replaced or written to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    modified: Option<SystemTime>,
+    length: u64,
+    inode: u64,
+}
+
+impl Stamp {
+    fn of(file: &Metadata) -> Self {
+        Self { modified: file.modified().ok(), length: file.len(), inode: file.ino() }
+    }
+}
+
+/// Why there are no keys. No message repeats one.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BadKeys {
+    /// The file cannot be read.
+    #[error("{} cannot be read ({error}): name a readable file", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// The file is larger than is read.
+    #[error("{} is larger than {limit} bytes: name another file, or raise the limit", path.display())]
+    TooLong {
+        /// The file.
+        path: PathBuf,
+        /// The limit.
+        limit: u64,
+    },
+    /// The file holds something else.
+    #[error("{} cannot be used: {why}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
+    /// The secret cannot be used.
+    #[error("the secret cannot be used: {0}")]
+    Secret(String),
+    /// The environment variable has no secret.
+    #[error("the environment variable {0} is not set to text: set it, or name another")]
+    Variable(String),
+}
+
+impl KeyFile {
+    /// Reads a PEM file with a public key.
+    pub(super) fn pem(path: &Path, algorithms: &[Algorithm]) -> Result<Self, BadKeys> {
+        Self::of_file(Source::Pem(path.to_owned()), algorithms)
+    }
+
+    /// Reads a file with a JSON Web Key Set.
+    pub(super) fn jwks(
+        path: &Path,
+        max_size: u64,
+        algorithms: &[Algorithm],
+    ) -> Result<Self, BadKeys> {
+        Self::of_file(Source::Jwks { path: path.to_owned(), max_size }, algorithms)
+    }
+
+    /// Reads a secret.
+    pub(super) fn secret(source: &SecretSource, algorithms: &[Algorithm]) -> Result<Self, BadKeys> {
+        let secret = match source {
+            SecretSource::File(path) => {
+                return Self::of_file(Source::SecretFile(path.clone()), algorithms);
+            }
+            SecretSource::Value(secret) => secret.expose().to_owned(),
+            SecretSource::Env(name) => {
+                std::env::var(name).map_err(|_| BadKeys::Variable(name.clone()))?
+            }
+        };
+        let keys = KeySet::from_secret(secret.as_bytes());
+        let keys = keys.map_err(|why| BadKeys::Secret(why.to_string()))?;
+        Ok(Self::with(Source::Memory, algorithms, keys, None))
+    }
+
+    fn of_file(source: Source, algorithms: &[Algorithm]) -> Result<Self, BadKeys> {
+        let (keys, seen) = source.read(algorithms)?;
+        Ok(Self::with(source, algorithms, keys, Some(seen)))
+    }
+
+    fn with(source: Source, algorithms: &[Algorithm], keys: KeySet, seen: Option<Stamp>) -> Self {
+        let state = State { keys: Arc::new(keys), seen, looked_at: now() };
+        Self { source, algorithms: algorithms.to_vec(), state: Mutex::new(state) }
+    }
+
+    /// Returns the keys, after a look at the file if the last one is a while ago.
+    pub(super) async fn current(self: &Arc<Self>) -> Arc<KeySet> {
+        let is_due = {
+            let mut state = self.state.lock();
+            let is_due = now().saturating_duration_since(state.looked_at) >= LOOK_EVERY;
+            if is_due {
+                state.looked_at = now();
+            }
+            is_due
+        };
+        if is_due {
+            let this = Arc::clone(self);
+            let look = tokio::task::spawn_blocking(move || this.look());
+            if let Ok(Ok(Err(error))) = timeout(PATIENCE, look).await {
+                tracing::warn!(%error, "new keys of tokens cannot be used: the old ones stay");
+            }
+        }
+        Arc::clone(&self.state.lock().keys)
+    }
+
+    /// Reads the file again if it has changed. Blocks on the disk.
+    ///
+    /// # Errors
+    /// The file cannot be used: the old keys stay.
+    pub(super) fn look(&self) -> Result<(), BadKeys> {
+        let Some(path) = self.source.path() else { return Ok(()) };
+        let unreadable = |error| BadKeys::Unreadable { path: path.to_owned(), error };
+        let stamp = Stamp::of(&fs::metadata(path).map_err(unreadable)?);
+        if self.state.lock().seen == Some(stamp) {
+            return Ok(());
+        }
+        let read = self.source.read(&self.algorithms);
+        let mut state = self.state.lock();
+        // One that cannot be used is told once.
+        state.seen = Some(stamp);
+        let (keys, seen) = read?;
+        (state.keys, state.seen) = (Arc::new(keys), Some(seen));
+        Ok(())
+    }
+}
+
+impl Source {
+    fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Pem(path) | Self::Jwks { path, .. } | Self::SecretFile(path) => Some(path),
+            Self::Memory => None,
+        }
+    }
+
+    fn read(&self, algorithms: &[Algorithm]) -> Result<(KeySet, Stamp), BadKeys> {
+        let (path, limit) = match self {
+            Self::Pem(path) | Self::SecretFile(path) => (path.clone(), LONGEST),
+            Self::Jwks { path, max_size } => (path.clone(), *max_size),
+            Self::Memory => return Err(BadKeys::Secret("it is not in a file".to_owned())),
+        };
+        let unreadable = |error| BadKeys::Unreadable { path: path.clone(), error };
+        // Opening a pipe would wait for its writer.
+        if !fs::metadata(&path).map_err(unreadable)?.is_file() {
+            return Err(BadKeys::File { path, why: "it is not a regular file".to_owned() });
+        }
+        let file = File::open(&path).map_err(unreadable)?;
+        let stamp = Stamp::of(&file.metadata().map_err(unreadable)?);
+        let mut bytes = Vec::new();
+        file.take(limit + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+        if bytes.len() as u64 > limit {
+            return Err(BadKeys::TooLong { path, limit });
+        }
+        let keys = match self {
+            Self::Pem(_) => KeySet::from_pem(&bytes),
+            Self::Jwks { .. } => KeySet::from_jwks(&bytes),
+            Self::SecretFile(_) | Self::Memory => KeySet::from_secret(without_line_end(&bytes)),
+        };
+        let fits = |keys: &KeySet| algorithms.is_empty() || keys.fits_any(algorithms);
+        let keys = keys.and_then(|keys| match fits(&keys) {
+            true => Ok(keys),
+            false => Err(NoKeys::OtherAlgorithm),
+        });
+        match keys {
+            Ok(keys) => Ok((keys, stamp)),
+            Err(why) => Err(BadKeys::File { path, why: why.to_string() }),
+        }
+    }
+}
+
+/// Removes the line end that editors append.
+fn without_line_end(bytes: &[u8]) -> &[u8] {
+    let end = bytes.iter().rposition(|byte| !matches!(byte, b'\r' | b'\n'));
+    &bytes[..end.map_or(0, |last| last + 1)]
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::auth::testing::{Issuer, jwks};
+
+    fn folder_with(name: &str, content: &str) -> (TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        fs::write(&path, content).unwrap();
+        (folder, path)
+    }
+
+    fn replace(path: &Path, content: &str) {
+        // As programs do that rotate keys: a new file under the old name.
+        let new = path.with_extension("new");
+        fs::write(&new, content).unwrap();
+        fs::rename(new, path).unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_file_that_changes_is_read_again_and_a_bad_one_changes_nothing() {
+        let (old, new) = (Issuer::p256(), Issuer::ed25519());
+        let (_folder, path) = folder_with("public.pem", old.public_pem());
+        let file = Arc::new(KeyFile::pem(&path, &[]).unwrap());
+        let algorithms = async || {
+            tokio::time::advance(LOOK_EVERY).await;
+            file.current().await.algorithms()
+        };
+        assert_eq!(algorithms().await, [Algorithm::ES256]);
+        for bad in ["", "nonsense", &new.private_pem()] {
+            replace(&path, bad);
+            assert_eq!(algorithms().await, [Algorithm::ES256]);
+        }
+        fs::remove_file(&path).unwrap();
+        assert_eq!(algorithms().await, [Algorithm::ES256]);
+        replace(&path, new.public_pem());
+        assert_eq!(algorithms().await, [Algorithm::EdDSA]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reload_reads_at_once_and_says_what_is_wrong() {
+        let (_folder, path) = folder_with("public.pem", Issuer::p256().public_pem());
+        let file = Arc::new(KeyFile::pem(&path, &[Algorithm::ES256]).unwrap());
+        replace(&path, Issuer::ed25519().public_pem());
+        let error = file.look().unwrap_err();
+        assert!(matches!(&error, BadKeys::File { .. }), "{error}");
+        assert!(error.to_string().contains("does not fit the algorithms"), "{error}");
+        assert_eq!(file.current().await.algorithms(), [Algorithm::ES256]);
+    }
+
+    #[test]
+    fn files_that_cannot_be_keys_are_refused_by_name() {
+        let missing = KeyFile::pem(Path::new("/nonexistent/key.pem"), &[]).unwrap_err();
+        assert!(matches!(missing, BadKeys::Unreadable { .. }));
+        let device = KeyFile::pem(Path::new("/dev/null"), &[]).unwrap_err();
+        assert!(matches!(device, BadKeys::File { .. }));
+        let set = jwks(&[Issuer::p256().jwk(None)]);
+        let (_folder, path) = folder_with("jwks.json", &set);
+        assert!(KeyFile::jwks(&path, set.len() as u64, &[]).is_ok());
+        let long = KeyFile::jwks(&path, set.len() as u64 - 1, &[]).unwrap_err();
+        assert!(matches!(long, BadKeys::TooLong { .. }));
+        let other = KeyFile::jwks(&path, 1 << 20, &[Algorithm::RS256]).unwrap_err();
+        assert!(matches!(other, BadKeys::File { .. }));
+    }
+
+    #[test]
+    fn a_secret_comes_from_a_file_or_the_environment() {
+        let secret = "0123456789abcdef0123456789abcdef";
+        let (_folder, path) = folder_with("secret", &format!("{secret}\n"));
+        assert!(KeyFile::secret(&SecretSource::File(path.clone()), &[]).is_ok());
+        fs::write(&path, format!("{}\n\r\n", &secret[1..])).unwrap();
+        let short = KeyFile::secret(&SecretSource::File(path), &[]).unwrap_err();
+        assert!(!short.to_string().contains(&secret[1..]), "{short}");
+        let unset = SecretSource::Env("LASTWORD_TEST_NO_SUCH_VARIABLE".to_owned());
+        assert!(matches!(KeyFile::secret(&unset, &[]), Err(BadKeys::Variable(_))));
+    }
+}

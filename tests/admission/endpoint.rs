@@ -1,0 +1,87 @@
+//! An HTTP endpoint that is asked about each client.
+
+use serde_json::json;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+use super::stage::{PROGRAM, Reply, Server, call, eventually, route};
+use crate::support::SOON;
+use crate::support::daemon::Daemon;
+use crate::support::http::{exchange, upgrade_request};
+use crate::support::raw_peer::RawPeer;
+
+fn auth(server: &Server, path: &str, more: &str) -> String {
+    route(&format!("{{ kind = 'http', url = 'http://{}{path}'{more} }}", server.address), "")
+}
+
+#[tokio::test]
+async fn the_endpoint_sees_the_client_and_says_who_it_is() {
+    let answer = json!({
+        "subject": "ann", "tags": { "plan": "gold" }, "expires_at": "2999-01-01T00:00:00Z",
+        "limits": { "max_message_size": "4B" }, "roles": ["admin"],
+    });
+    let server = Server::start(Reply::json(&answer.to_string())).await;
+    let daemon = Daemon::start(PROGRAM, &[&auth(&server, "/auth", "")]).await;
+    let headers = "Cookie: a=b\r\nAuthorization: Bearer x\r\nX-Original-URI: /admin\r\n\
+                   X-Forwarded-For: 6.6.6.6\r\nX-Other: y\r\n";
+    let mut peer = RawPeer::connect_with(daemon.listener(), "/rooms/7?q=1", headers, &[]).await;
+    peer.text("four").await;
+    peer.expect_text("four").await;
+    let request = server.requests().remove(0).to_lowercase();
+    assert!(request.starts_with("get /auth http/1.1\r\n"), "{request}");
+    for line in [
+        "cookie: a=b",
+        "authorization: bearer x",
+        "x-original-uri: /rooms/7?q=1",
+        "x-original-method: get",
+        "x-forwarded-for: 127.0.0.1",
+        "x-forwarded-host: ",
+    ] {
+        assert!(request.contains(&format!("\r\n{line}")), "{line} in {request}");
+    }
+    for line in ["6.6.6.6", "/admin", "x-other", "upgrade", "sec-websocket"] {
+        assert!(!request.contains(line), "{line} in {request}");
+    }
+    let (_, open) = call(&daemon, "GET", "/v1/connections", "").await;
+    let open = &open["connections"][0];
+    assert_eq!((&open["subject"], &open["tags"]["plan"]), (&json!("ann"), &json!("gold")));
+    assert_eq!(open["expires_at"], "2999-01-01T00:00:00.000Z");
+    peer.text("fives").await;
+    assert_eq!(peer.expect_close(SOON).await.0, Some(1009));
+}
+
+#[tokio::test]
+async fn an_endpoint_without_a_path_is_asked_for_the_clients() {
+    let server = Server::start(Reply::status(204, "")).await;
+    let daemon = Daemon::start(PROGRAM, &[&auth(&server, "", ", pass_headers = []")]).await;
+    for n in 0..5 {
+        let cookie = "Cookie: secret\r\n";
+        let target = format!("/rooms/{n}?q=1");
+        drop(RawPeer::connect_with(daemon.listener(), &target, cookie, &[]).await);
+        let request = server.requests().remove(n);
+        assert!(request.starts_with(&format!("GET {target} HTTP/1.1\r\n")), "{request}");
+        assert!(!request.contains("secret"), "{request}");
+    }
+    assert_eq!(server.connections(), 1, "a connection is kept");
+}
+
+#[tokio::test]
+async fn a_full_waiting_room_turns_away_and_a_client_that_leaves_frees_its_place() {
+    let server = Server::start(Reply::Silence).await;
+    let more = ", max_pending = 1, timeout = '30s'";
+    let daemon = Daemon::start(PROGRAM, &[&auth(&server, "/auth", more)]).await;
+    let mut waiting = TcpStream::connect(daemon.listener()).await.unwrap();
+    waiting.write_all(upgrade_request("a", "/", "").as_bytes()).await.unwrap();
+    eventually("a question", || server.requests().len() == 1).await;
+    let refused = exchange(daemon.listener(), upgrade_request("a", "/", ""), SOON).await;
+    assert_eq!(refused.head.status(), 503);
+    let full = |ending: &serde_json::Value| ending["open_failure"] == "auth_unavailable";
+    let ending = daemon.await_ending(full, SOON).await;
+    assert!(ending["detail"].as_str().unwrap().contains("auth.max_pending is 1"), "{ending}");
+    drop(waiting);
+    daemon.await_ending(|ending| ending["open_failure"] == "peer_gone", SOON).await;
+    server.set(Reply::status(200, ""));
+    let mut peer = RawPeer::connect(daemon.listener(), "/").await;
+    peer.text("hello").await;
+    peer.expect_text("hello").await;
+}
