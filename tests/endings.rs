@@ -6,6 +6,11 @@
 
 mod support;
 
+/// What the tests run over; `tests/tls.rs` runs some of them again, over TLS.
+mod transport {
+    pub const OVER_TLS: bool = false;
+}
+
 mod endings {
     mod abrupt;
     mod active;

@@ -4,7 +4,7 @@ use lastword::settings::{ByteSize, OnFull};
 use lastword::vocabulary::{Cause, CloseState, Fault, FirstClose, Kind, TransportEnd};
 use lastword::{Backend, ConnectionHandle, Handler, HandlerFailure, Message, SendError};
 
-use super::stage::{BOTH, BRIEF, Scene, TOO_MUCH, Verdict, ended, opposite, said, settings, soon};
+use super::stage::{BOTH, BRIEF, Scene, TOO_MUCH, Verdict, ended, opposite, said, settings};
 use crate::support::SOON;
 use crate::support::frame::Frame;
 use crate::support::raw_peer::End;
@@ -67,7 +67,7 @@ async fn messages_that_give_way_in_a_full_outbox_count_as_undelivered() {
             let mut scene = Scene::open(role, full).await;
             scene.send_too_much().await;
             // The first has begun to leave and stays; of the others one fits.
-            soon("its beginning", scene.peer.stream().readable()).await.unwrap();
+            scene.peer.await_bytes().await;
             scene.connection.try_send(&*second).unwrap();
             scene.connection.try_send(&*third).unwrap();
             scene.connection.close_output(1000, "bye").unwrap();

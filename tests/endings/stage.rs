@@ -6,14 +6,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lastword::settings::ConnectionSettings;
+use lastword::settings::{ConnectionSettings, Tls};
+use lastword::transport::tls::{ServerTls, Trust};
 use lastword::vocabulary::{
     Cause, CloseCode, CloseFrame, CloseState, Fault, FirstClose, Kind, ListenAddress, OpenFailure,
     Requester, Role, TransportEnd,
 };
 use lastword::{
-    Adopt, Backend, Builder, ConnectionHandle, Ending, EndingStream, Event, EventStream, Incoming,
-    Message, ReceiveError, Receiver, Route, Supervisor,
+    Adopt, Backend, Builder, ConnectionHandle, Dial, Ending, EndingStream, Event, EventStream,
+    Incoming, Message, ReceiveError, Receiver, Route, Supervisor,
 };
 use tokio::net::TcpListener;
 use tokio::time::timeout;
@@ -21,6 +22,9 @@ use tokio::time::timeout;
 use crate::support::SOON;
 use crate::support::frame::Side;
 use crate::support::raw_peer::{End, RawPeer};
+use crate::support::tls::Shared;
+use crate::support::wire::Wire;
+use crate::transport::OVER_TLS;
 
 /// This end as the server of an inbound connection, and as the client of one that it dialled.
 pub const BOTH: [Role; 2] = [Role::Server, Role::Client];
@@ -73,10 +77,10 @@ impl Scene {
             }
             Role::Client => {
                 let (listener, url) = upstream().await;
-                let dial = supervisor.dial(&url).settings(settings);
+                let dial = trusting(supervisor.dial(&url)).settings(settings);
                 let (dialled, peer) = match reply {
-                    Reply::AtOnce => tokio::join!(dial.receive(), RawPeer::accept(&listener)),
-                    Reply::Chosen => tokio::join!(dial.reply(), RawPeer::accept(&listener)),
+                    Reply::AtOnce => tokio::join!(dial.receive(), accept(&listener)),
+                    Reply::Chosen => tokio::join!(dial.reply(), accept(&listener)),
                 };
                 (dialled.unwrap(), peer)
             }
@@ -142,8 +146,8 @@ impl Scene<()> {
             }
             Role::Client => {
                 let (listener, url) = upstream().await;
-                let dial = supervisor.dial(&url).settings(settings);
-                let (dialled, peer) = tokio::join!(dial.open(backend), RawPeer::accept(&listener));
+                let dial = trusting(supervisor.dial(&url)).settings(settings);
+                let (dialled, peer) = tokio::join!(dial.open(backend), accept(&listener));
                 (dialled.unwrap(), peer)
             }
         };
@@ -198,7 +202,39 @@ impl<M> Scene<M> {
 async fn adoption(role: Role, settings: ConnectionSettings) -> (Adopt, RawPeer) {
     let (peer, socket) = RawPeer::adopted(opposite(role)).await;
     socket.set_nodelay(true).unwrap();
-    (Adopt { settings, ..Adopt::new(role, socket) }, peer)
+    if !OVER_TLS {
+        return (Adopt { settings, ..Adopt::new(role, socket) }, peer);
+    }
+    let shared = Shared::get();
+    let Wire::Tcp(theirs) = peer.into_stream() else { unreachable!("it is new") };
+    let (adopt, theirs) = match role {
+        Role::Server => {
+            let (cert, key) = &shared.files;
+            let tls = ServerTls::load(&Tls::new(cert, key)).unwrap();
+            let (ours, theirs) = tokio::join!(tls.accept(socket), shared.connect(theirs));
+            (Adopt::new(role, ours.unwrap().socket), theirs)
+        }
+        Role::Client => {
+            let tls = Trust::file(shared.authority.file()).tls().await.unwrap();
+            let ours = tls.connect("localhost", socket);
+            let (ours, theirs) = tokio::join!(ours, shared.accept(theirs));
+            (Adopt::new(role, ours.unwrap()), theirs)
+        }
+    };
+    (Adopt { settings, ..adopt }, RawPeer::over(theirs, opposite(role)))
+}
+
+/// Accepts a connection, and TLS where the tests run over it, and answers its upgrade.
+async fn accept(listener: &TcpListener) -> RawPeer {
+    let (socket, _) = soon("a connection", listener.accept()).await.unwrap();
+    match OVER_TLS {
+        false => RawPeer::answer(socket, "", &[]).await,
+        true => RawPeer::answer(Shared::get().accept(socket).await, "", &[]).await,
+    }
+}
+
+fn trusting(dial: Dial) -> Dial {
+    if OVER_TLS { dial.ca_file(Shared::get().authority.file()) } else { dial }
 }
 
 /// The side of the peer.
@@ -211,7 +247,11 @@ pub fn opposite(role: Role) -> Side {
 
 async fn upstream() -> (TcpListener, String) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("ws://{}/feed", listener.local_addr().unwrap());
+    let port = listener.local_addr().unwrap().port();
+    let url = match OVER_TLS {
+        false => format!("ws://127.0.0.1:{port}/feed"),
+        true => format!("wss://localhost:{port}/feed"),
+    };
     (listener, url)
 }
 

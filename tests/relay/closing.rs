@@ -6,12 +6,11 @@ use lastword::DrainOptions;
 use lastword::policy::drain::Pace;
 use lastword::settings::ByteSize;
 use lastword::vocabulary::{Cause, CloseCode, CloseFrame, Direction, Fault, FirstClose, Kind};
-use tokio::net::TcpListener;
+use tokio::io::AsyncWriteExt;
 
-use super::stage::{House, Scene, sent, settings};
+use super::stage::{House, Scene, accept, application, connect, sent, settings};
 use crate::support::SOON;
 use crate::support::frame::{Frame, Side};
-use crate::support::raw_peer::RawPeer;
 
 #[tokio::test]
 async fn a_clients_close_reaches_the_application_and_its_answer_comes_back() {
@@ -141,10 +140,11 @@ async fn while_a_closing_handshake_runs_out_what_finds_no_room_is_discarded() {
     let frame = Frame::binary(vec![7; 10_000]).encode(Side::Client);
     let (mut most, mut at) = (0, 0);
     while client_leg.ending().is_none() {
-        let writable = scene.client.stream().writable();
-        let _ = tokio::time::timeout(Duration::from_millis(5), writable).await;
-        if let Ok(written) = scene.client.stream().try_write(&frame[at..]) {
-            at = (at + written) % frame.len();
+        let write = scene.client.stream_mut().write(&frame[at..]);
+        let tick = tokio::time::sleep(Duration::from_millis(5));
+        match tokio::time::timeout(Duration::from_millis(5), write).await {
+            Ok(Ok(written)) => at = (at + written) % frame.len(),
+            Ok(Err(_)) | Err(_) => tick.await,
         }
         most = most.max(application_leg.queued_bytes() as u64);
     }
@@ -173,12 +173,11 @@ async fn a_drain_closes_both_legs() {
 #[tokio::test]
 async fn a_paced_drain_is_the_operators_and_not_the_applications() {
     const PAIRS: usize = 8;
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("ws://{}", listener.local_addr().unwrap());
+    let (listener, url) = application().await;
     let mut house = House::open(&url, settings(|_| {}), |_| {}).await;
     for _ in 0..PAIRS {
         let (client, application) =
-            tokio::join!(RawPeer::connect(house.address, "/"), RawPeer::accept(&listener));
+            tokio::join!(connect(house.address, "/", ""), accept(&listener, ""));
         for mut peer in [client, application] {
             tokio::spawn(async move {
                 assert_eq!(peer.expect_close(SOON).await.0, Some(1012));

@@ -7,9 +7,7 @@ use lastword::settings::{ByteSize, OnFull};
 use lastword::vocabulary::{Cause, Fault, Kind};
 use lastword::{ConnectionHandle, Message, SendError};
 
-use tokio::net::TcpListener;
-
-use super::stage::{House, Scene, settings};
+use super::stage::{House, Scene, accept, application, connect, settings};
 use crate::support::frame::{CONTINUATION, Frame, Side, TEXT};
 use crate::support::raw_peer::{End, RawPeer};
 use crate::support::{A_WHILE, SOON};
@@ -201,8 +199,7 @@ async fn nothing_that_passes_goes_between_what_was_accepted_and_the_close() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_broadcast_gets_into_a_leg_before_it_is_one() {
     const PAIRS: usize = 150;
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("ws://{}", listener.local_addr().unwrap());
+    let (listener, url) = application().await;
     let house = House::open(&url, settings(|_| {}), |_| {}).await;
     let over = Arc::new(AtomicBool::new(false));
     let (supervisor, stop) = (house.supervisor.clone(), Arc::clone(&over));
@@ -216,7 +213,7 @@ async fn no_broadcast_gets_into_a_leg_before_it_is_one() {
         (matched, queued)
     });
     for _ in 0..PAIRS {
-        let pair = tokio::join!(RawPeer::connect(house.address, "/"), RawPeer::accept(&listener));
+        let pair = tokio::join!(connect(house.address, "/", ""), accept(&listener, ""));
         drop(pair);
     }
     over.store(true, Ordering::Relaxed);

@@ -3,7 +3,7 @@
 use lastword::settings::OnClientLost;
 use lastword::vocabulary::{Cause, CloseCode, Fault, Kind, TransportEnd};
 
-use super::stage::{Scene, sent};
+use super::stage::{DROPPED, Scene, sent};
 use crate::support::SOON;
 use crate::support::frame::{Frame, Side};
 use crate::support::raw_peer::{End, RawPeer};
@@ -13,18 +13,18 @@ async fn a_lost_clients_application_is_dropped_as_it_would_have_been() {
     for reset in [true, false] {
         let mut scene = Scene::open().await;
         let client = std::mem::replace(&mut scene.client, passive_peer().await);
-        let kind = if reset {
+        let (kind, fault) = if reset {
             client.reset();
-            Kind::ConnectionReset
+            (Kind::ConnectionReset, Fault::Peer)
         } else {
             drop(client);
-            Kind::ClosedPrematurely
+            DROPPED
         };
         assert_eq!(scene.application.expect_end(SOON).await, End::Reset);
-        scene.endings().await.assert(
-            (kind, Cause::None, Fault::Peer),
-            (Kind::Aborted, Cause::RelayPeer, Fault::None),
-        );
+        scene
+            .endings()
+            .await
+            .assert((kind, Cause::None, fault), (Kind::Aborted, Cause::RelayPeer, Fault::None));
     }
 }
 
@@ -53,14 +53,14 @@ async fn a_lost_applications_client_gets_1012() {
         let mut scene = Scene::open().await;
         scene.application.text("last words").await;
         let application = std::mem::replace(&mut scene.application, passive_peer().await);
-        let kind = if reset {
+        let (kind, fault) = if reset {
             scene.client.expect_text("last words").await;
             application.reset();
-            Kind::ConnectionReset
+            (Kind::ConnectionReset, Fault::Peer)
         } else {
             drop(application);
             scene.client.expect_text("last words").await;
-            Kind::ClosedPrematurely
+            DROPPED
         };
         assert_eq!(scene.client.expect_close(SOON).await.0, Some(1012));
         scene.client.close(1012, "").await;
@@ -69,7 +69,7 @@ async fn a_lost_applications_client_gets_1012() {
         let legs = scene.endings().await;
         legs.assert(
             (Kind::BackendFailed, Cause::RelayPeer, Fault::Backend),
-            (kind, Cause::None, Fault::Peer),
+            (kind, Cause::None, fault),
         );
         assert_eq!(sent(&legs.client), Some(1012));
     }
@@ -111,10 +111,10 @@ async fn an_application_lost_instead_of_answering_leaves_the_client_its_clean_cl
     drop(std::mem::replace(&mut scene.application, passive_peer().await));
     assert_eq!(scene.client.expect_close(SOON).await, (Some(1001), "tab closed".into()));
     scene.client.fin().await;
-    scene.endings().await.assert(
-        (Kind::Clean, Cause::Peer, Fault::None),
-        (Kind::ClosedPrematurely, Cause::RelayPeer, Fault::Peer),
-    );
+    scene
+        .endings()
+        .await
+        .assert((Kind::Clean, Cause::Peer, Fault::None), (DROPPED.0, Cause::RelayPeer, DROPPED.1));
 }
 
 #[tokio::test]

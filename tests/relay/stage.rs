@@ -5,14 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lastword::policy::admission::AdmissionLimits;
-use lastword::settings::{ConnectionSettings, PlainHttp, RelayBackend};
+use lastword::settings::{ConnectionSettings, PlainHttp, RelayBackend, Tls};
 use lastword::vocabulary::{Cause, CloseCode, Direction, Fault, Kind, ListenAddress};
-use lastword::{Builder, ConnectionHandle, Ending, EndingStream, Relay, Route, Supervisor};
-use tokio::net::TcpListener;
+use lastword::{
+    Builder, ConnectionHandle, Ending, EndingStream, ListenOptions, Relay, Route, Supervisor,
+};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
 use crate::support::SOON;
 use crate::support::raw_peer::{End, RawPeer};
+use crate::support::tls::Shared;
+use crate::transport::OVER_TLS;
 
 /// A supervisor that relays every path to one application.
 pub struct House {
@@ -27,7 +31,7 @@ impl House {
         settings: ConnectionSettings,
         change: impl FnOnce(&mut RelayBackend),
     ) -> Self {
-        let mut backend = RelayBackend::new(url.parse().unwrap());
+        let mut backend = to(url);
         change(&mut backend);
         let relay = Relay::new(backend).unwrap();
         Self::at(Route::relay("/*".parse().unwrap(), relay).with_settings(settings)).await
@@ -35,7 +39,7 @@ impl House {
 
     /// Opens one whose route lets others send, too.
     pub async fn injecting(url: &str, settings: ConnectionSettings) -> Self {
-        let relay = Relay::new(RelayBackend::new(url.parse().unwrap())).unwrap();
+        let relay = Relay::new(to(url)).unwrap();
         let mut route = Route::relay("/*".parse().unwrap(), relay).with_settings(settings);
         route.inject = true;
         Self::at(route).await
@@ -58,7 +62,15 @@ impl House {
         let supervisor = builder.start().await.unwrap();
         let endings = supervisor.endings();
         let anywhere = "127.0.0.1:0".parse().unwrap();
-        let listener = supervisor.listen("public", &anywhere, vec![route]).await.unwrap();
+        let options = match OVER_TLS {
+            false => ListenOptions::default(),
+            true => {
+                let (cert, key) = &Shared::get().files;
+                ListenOptions::default().tls(Tls::new(cert, key))
+            }
+        };
+        let listening = supervisor.listen_with("public", &anywhere, options, vec![route]);
+        let listener = listening.await.unwrap();
         let ListenAddress::Tcp(address) = *listener.address() else { panic!("no port") };
         Self { supervisor, endings, address }
     }
@@ -69,12 +81,56 @@ impl House {
     }
 }
 
+/// A relay to this application, which trusts its certificate where it has one.
+fn to(url: &str) -> RelayBackend {
+    let mut backend = RelayBackend::new(url.parse().unwrap());
+    if OVER_TLS {
+        backend.ca_file = Some(Shared::get().authority.file());
+    }
+    backend
+}
+
+/// Where an application listens, and its URL.
+pub async fn application() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let url = match OVER_TLS {
+        false => format!("ws://127.0.0.1:{port}"),
+        true => format!("wss://localhost:{port}"),
+    };
+    (listener, url)
+}
+
+/// Connects as a client, over TLS where the tests run over it.
+pub async fn connect(address: SocketAddr, target: &str, more: &str) -> RawPeer {
+    if !OVER_TLS {
+        return RawPeer::connect_with(address, target, more, &[]).await;
+    }
+    let socket = TcpStream::connect(address).await.unwrap();
+    RawPeer::upgrade(Shared::get().connect(socket).await, target, more, &[]).await
+}
+
+/// Accepts as an application, over TLS where the tests run over it.
+pub async fn accept(listener: &TcpListener, more: &str) -> RawPeer {
+    if !OVER_TLS {
+        return RawPeer::accept_with(listener, more, &[]).await;
+    }
+    let (socket, _) = timeout(SOON, listener.accept()).await.expect("a connection").unwrap();
+    RawPeer::answer(Shared::get().accept(socket).await, more, &[]).await
+}
+
 /// A house, and one pair of peers that talk through it.
 pub struct Scene {
     pub house: House,
     pub client: RawPeer,
     pub application: RawPeer,
 }
+
+/// The kind and the fault of a peer that is dropped: TCP ends, and TLS does not.
+pub const DROPPED: (Kind, Fault) = match OVER_TLS {
+    false => (Kind::ClosedPrematurely, Fault::Peer),
+    true => (Kind::TlsTruncated, Fault::Network),
+};
 
 /// How a leg ended.
 #[derive(Debug)]
@@ -120,25 +176,21 @@ impl Scene {
         request: &str,
         answer: &str,
     ) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("ws://{}", listener.local_addr().unwrap());
+        let (listener, url) = application().await;
         let house = House::open(&url, settings(change), backend).await;
         let (client, application) = tokio::join!(
-            RawPeer::connect_with(house.address, "/chat?room=7", request, &[]),
-            RawPeer::accept_with(&listener, answer, &[]),
+            connect(house.address, "/chat?room=7", request),
+            accept(&listener, answer),
         );
         Self { house, client, application }
     }
 
     /// Opens one whose route lets others send, too.
     pub async fn injecting(change: impl FnOnce(&mut ConnectionSettings)) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("ws://{}", listener.local_addr().unwrap());
+        let (listener, url) = application().await;
         let house = House::injecting(&url, settings(change)).await;
-        let (client, application) = tokio::join!(
-            RawPeer::connect(house.address, "/chat?room=7"),
-            RawPeer::accept(&listener),
-        );
+        let (client, application) =
+            tokio::join!(connect(house.address, "/chat?room=7", ""), accept(&listener, ""));
         Self { house, client, application }
     }
 

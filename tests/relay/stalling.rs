@@ -28,7 +28,7 @@ const FLOOD: usize = 64 << 20;
 /// Sends frames until nothing is taken any more; returns what is left of the one in progress.
 async fn flood(peer: &mut RawPeer, side: Side) -> Vec<u8> {
     let frame = Frame::binary(vec![7; 60_000]).encode(side);
-    let (stream, mut sent) = (peer.stream_mut(), 0);
+    let (stream, mut sent) = (peer.stream_mut().tcp_mut(), 0);
     while timeout(A_WHILE * 2, stream.writable()).await.is_ok() {
         match stream.try_write(&frame[sent % frame.len()..]) {
             Ok(taken) => sent += taken,
@@ -179,7 +179,10 @@ async fn a_hundred_mebibytes_pass_through_the_daemon_in_little_memory() {
             let wire = wire(side);
             let (before, _) = front.memory();
             let passes = async {
-                tokio::join!(send(from.stream_mut(), &wire), receive(to.stream_mut(), &wire))
+                tokio::join!(
+                    send(from.stream_mut().tcp_mut(), &wire),
+                    receive(to.stream_mut().tcp_mut(), &wire)
+                )
             };
             timeout(SOON * 4, passes).await.unwrap_or_else(|_| panic!("{what} from {side:?}"));
             let (_, peak) = front.memory();

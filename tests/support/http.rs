@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -83,7 +83,7 @@ pub async fn exchange(addr: SocketAddr, request: impl AsRef<[u8]>, within: Durat
 }
 
 /// Asserts that the answer to our upgrade request is a right 101, and returns it.
-pub(super) async fn read_101(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Head {
+pub(super) async fn read_101(stream: &mut (impl AsyncRead + Unpin), buffer: &mut Vec<u8>) -> Head {
     let head = read_head(stream, buffer, "the 101 to our upgrade").await;
     assert_eq!(head.status(), 101, "awaited a 101, got {head:?}");
     let word = |name| head.header(name).map(str::to_ascii_lowercase);
@@ -95,7 +95,7 @@ pub(super) async fn read_101(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> He
 
 /// Asserts that a right upgrade request comes and answers it; `more` is further header lines.
 pub(super) async fn answer_101(
-    stream: &mut TcpStream,
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     buffer: &mut Vec<u8>,
     more: &str,
     glued: &[u8],
@@ -110,15 +110,20 @@ pub(super) async fn answer_101(
          Sec-WebSocket-Accept: {accept}\r\n{more}\r\n"
     );
     stream.write_all(&[answer.as_bytes(), glued].concat()).await.expect("send the 101");
+    stream.flush().await.expect("send the 101");
     head
 }
 
 /// Reads a request and leaves what follows it in `buffer`.
-pub async fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Head {
+pub async fn read_request(stream: &mut (impl AsyncRead + Unpin), buffer: &mut Vec<u8>) -> Head {
     read_head(stream, buffer, "an upgrade request").await
 }
 
-async fn read_head(stream: &mut TcpStream, buffer: &mut Vec<u8>, awaited: &str) -> Head {
+async fn read_head(
+    stream: &mut (impl AsyncRead + Unpin),
+    buffer: &mut Vec<u8>,
+    awaited: &str,
+) -> Head {
     let head = timeout(SOON, async {
         loop {
             if let Some(end) = head_end(buffer) {

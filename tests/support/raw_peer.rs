@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::frame::{Frame, LengthForm, Masking, Side, take_frame};
 use super::http::{Head, answer_101, read_101, upgrade_request};
+use super::wire::Wire;
 use super::{A_WHILE, SOON};
 
 /// How the other side's stream ended.
@@ -18,6 +19,8 @@ use super::{A_WHILE, SOON};
 pub enum End {
     Fin,
     Reset,
+    /// TLS ended without close_notify.
+    Truncated,
     /// Not within the time allowed.
     Timeout,
 }
@@ -34,7 +37,7 @@ pub struct Rest {
 /// One end of a WebSocket over TCP. Dropping it closes TCP: FIN, or RST if input is unread.
 #[derive(Debug)]
 pub struct RawPeer {
-    stream: TcpStream,
+    stream: Wire,
     side: Side,
     buffer: Vec<u8>,
     /// The other side's half of the opening handshake.
@@ -56,11 +59,14 @@ impl RawPeer {
         Self::upgrade(stream, target, more, glued).await
     }
 
-    async fn upgrade(mut stream: TcpStream, target: &str, more: &str, glued: &[u8]) -> Self {
-        stream.set_nodelay(true).expect("set TCP_NODELAY");
-        let host = stream.peer_addr().expect("peer address").to_string();
+    /// Upgrades a connection that this side has opened.
+    pub async fn upgrade(stream: impl Into<Wire>, target: &str, more: &str, glued: &[u8]) -> Self {
+        let mut stream = stream.into();
+        stream.tcp().set_nodelay(true).expect("set TCP_NODELAY");
+        let host = stream.tcp().peer_addr().expect("peer address").to_string();
         let request = upgrade_request(&host, target, more);
         stream.write_all(&[request.as_bytes(), glued].concat()).await.expect("send the request");
+        stream.flush().await.expect("send the request");
         let mut buffer = Vec::new();
         let head = read_101(&mut stream, &mut buffer).await;
         Self { stream, side: Side::Client, buffer, head }
@@ -89,15 +95,17 @@ impl RawPeer {
     }
 
     /// Answers the upgrade of a connection that was accepted.
-    pub async fn answer(mut stream: TcpStream, more: &str, glued: &[u8]) -> Self {
-        stream.set_nodelay(true).expect("set TCP_NODELAY");
+    pub async fn answer(stream: impl Into<Wire>, more: &str, glued: &[u8]) -> Self {
+        let mut stream = stream.into();
+        stream.tcp().set_nodelay(true).expect("set TCP_NODELAY");
         let mut buffer = Vec::new();
         let head = answer_101(&mut stream, &mut buffer, more, glued).await;
         Self { stream, side: Side::Server, buffer, head }
     }
 
     /// Takes a stream whose opening handshake is over, or never was.
-    pub fn over(stream: TcpStream, side: Side) -> Self {
+    pub fn over(stream: impl Into<Wire>, side: Side) -> Self {
+        let stream = stream.into();
         let head = Head { start_line: String::new(), headers: Vec::new() };
         Self { stream, side, buffer: Vec::new(), head }
     }
@@ -112,16 +120,22 @@ impl RawPeer {
         (Self::over(ours, side), theirs)
     }
 
+    /// The TCP socket, also where TLS is spoken over it.
     pub fn stream(&self) -> &TcpStream {
-        &self.stream
+        self.stream.tcp()
     }
 
-    pub fn stream_mut(&mut self) -> &mut TcpStream {
+    pub fn stream_mut(&mut self) -> &mut Wire {
         &mut self.stream
     }
 
+    /// The stream, for what a raw peer does not do.
+    pub fn into_stream(self) -> Wire {
+        self.stream
+    }
+
     pub fn local_addr(&self) -> SocketAddr {
-        self.stream.local_addr().expect("local address")
+        self.stream.tcp().local_addr().expect("local address")
     }
 }
 
@@ -129,7 +143,11 @@ impl RawPeer {
 impl RawPeer {
     pub async fn send_raw(&mut self, bytes: impl AsRef<[u8]>) {
         let bytes = bytes.as_ref();
-        timeout(SOON, self.stream.write_all(bytes))
+        let write = async {
+            self.stream.write_all(bytes).await?;
+            self.stream.flush().await
+        };
+        timeout(SOON, write)
             .await
             .unwrap_or_else(|_| panic!("could not send {} bytes within {SOON:?}", bytes.len()))
             .unwrap_or_else(|e| panic!("could not send {} bytes: {e}", bytes.len()));
@@ -137,7 +155,11 @@ impl RawPeer {
 
     /// Sends what it can: for what the other side may already refuse to take.
     pub async fn try_send_raw(&mut self, bytes: impl AsRef<[u8]>) -> std::io::Result<()> {
-        let sent = timeout(SOON, self.stream.write_all(bytes.as_ref())).await;
+        let write = async {
+            self.stream.write_all(bytes.as_ref()).await?;
+            self.stream.flush().await
+        };
+        let sent = timeout(SOON, write).await;
         sent.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into()))
     }
 
@@ -153,7 +175,7 @@ impl RawPeer {
 
     /// Sends the frames with FIN in the same segment (if they fit one).
     pub async fn send_frames_and_fin(&mut self, frames: impl IntoIterator<Item = Frame>) {
-        socket2::SockRef::from(&self.stream).set_tcp_cork(true).expect("set TCP_CORK");
+        socket2::SockRef::from(self.stream.tcp()).set_tcp_cork(true).expect("set TCP_CORK");
         self.send_frames(frames).await;
         self.fin().await;
     }
@@ -240,6 +262,13 @@ impl RawPeer {
         self.read_frame(within).await.close_code_and_reason()
     }
 
+    /// Waits until something has come, and keeps it for what reads frames.
+    pub async fn await_bytes(&mut self) {
+        let read = timeout(SOON, self.stream.read_buf(&mut self.buffer)).await;
+        let read = read.unwrap_or_else(|_| panic!("awaited something for {SOON:?} in vain"));
+        assert!(read.is_ok_and(|read| read > 0), "awaited something, got the end");
+    }
+
     /// Reads until the stream ends, or until the time is up.
     pub async fn read_to_end(&mut self, within: Duration) -> Rest {
         let deadline = Instant::now() + within;
@@ -282,6 +311,7 @@ impl RawPeer {
                 Ok(Ok(0)) => return Err(End::Fin),
                 Ok(Ok(_)) => {}
                 Ok(Err(e)) if e.kind() == ErrorKind::ConnectionReset => return Err(End::Reset),
+                Ok(Err(e)) if e.kind() == ErrorKind::UnexpectedEof => return Err(End::Truncated),
                 Ok(Err(e)) => panic!("awaited a frame or the end: {e}"),
             }
         }
@@ -290,14 +320,14 @@ impl RawPeer {
 
 /// Ending.
 impl RawPeer {
-    /// Sends FIN and goes on reading.
+    /// Sends FIN, behind close_notify where TLS is spoken, and goes on reading.
     pub async fn fin(&mut self) {
         self.stream.shutdown().await.expect("send FIN");
     }
 
     /// Sends RST.
     pub fn reset(self) {
-        let socket = socket2::SockRef::from(&self.stream);
+        let socket = socket2::SockRef::from(self.stream.tcp());
         socket.set_linger(Some(Duration::ZERO)).expect("set SO_LINGER to 0");
     }
 }

@@ -2,16 +2,18 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
-use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
+use rustls::{ALL_VERSIONS, ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+use super::wire::Wire;
 
 /// The number of the next authority.
 static NEXT: AtomicU32 = AtomicU32::new(1);
@@ -20,6 +22,48 @@ static NEXT: AtomicU32 = AtomicU32::new(1);
 pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     folder: tempfile::TempDir,
+}
+
+/// The certificates that all peers of a test program show and trust where they speak TLS: made once.
+pub struct Shared {
+    pub authority: Authority,
+    /// The files of a certificate for `localhost` and its key.
+    pub files: (PathBuf, PathBuf),
+}
+
+impl Shared {
+    pub fn get() -> &'static Self {
+        static SHARED: OnceLock<Shared> = OnceLock::new();
+        SHARED.get_or_init(|| {
+            let authority = Authority::new();
+            let files = authority.issue("shared", &["localhost"]);
+            Self { authority, files }
+        })
+    }
+
+    /// Opens TLS as a client.
+    pub async fn connect(&self, socket: TcpStream) -> Wire {
+        let config = Arc::new(self.authority.client(None, ALL_VERSIONS));
+        let name = ServerName::try_from("localhost").unwrap();
+        let opened = TlsConnector::from(config).connect(name, socket).await;
+        Wire::Client(Box::new(opened.expect("TLS with the server")))
+    }
+
+    /// Opens TLS as a server.
+    pub async fn accept(&self, socket: TcpStream) -> Wire {
+        let (cert, key) = &self.files;
+        let chain = CertificateDer::pem_file_iter(cert).unwrap().map(Result::unwrap).collect();
+        let key = PrivateKeyDer::from_pem_file(key).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .unwrap();
+        let opened = TlsAcceptor::from(Arc::new(config)).accept(socket).await;
+        Wire::Server(Box::new(opened.expect("TLS with the client")))
+    }
 }
 
 /// What is wrong with a certificate.
