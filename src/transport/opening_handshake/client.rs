@@ -312,13 +312,8 @@ async fn read_answer<T: Transport>(
     // been sent already.
     let mut response = pin!(sender.send_request(http::Request::new(Empty::new())));
     let mut http_is_done = false;
-    let mut polled = false;
     let response = poll_fn(|cx| {
-        // The first poll writes the request, and only then is anything read. Errors are returned by
-        // the response future.
-        if !std::mem::replace(&mut polled, true) {
-            http_is_done = http.poll_without_shutdown(cx).is_ready();
-        }
+        // Errors are returned by the response future.
         if !http_is_done {
             http_is_done = http.poll_without_shutdown(cx).is_ready();
         }

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -24,6 +24,8 @@ pub(super) struct DiscardWrites<T> {
     end: Option<ReadEnd>,
     /// Whether reads wait for the first write.
     write_first: bool,
+    /// The task whose read waits for it.
+    reader: Option<Waker>,
 }
 
 /// How reading ended.
@@ -51,13 +53,12 @@ pub(super) struct Parts<T> {
 impl<T> DiscardWrites<T> {
     pub(super) fn new(socket: T) -> Self {
         let (written, first_bytes) = (Vec::new(), Vec::new());
-        Self { socket, written, first_bytes, received: 0, end: None, write_first: false }
+        let (end, write_first, reader) = (None, false, None);
+        Self { socket, written, first_bytes, received: 0, end, write_first, reader }
     }
 
     /// Makes a stream that is read only after the first write, because hyper treats a response that
-    /// arrives before its request as an error.
-    ///
-    /// A read before that is pending without registering a waker: poll again after the write.
+    /// arrives before its request as an error. The write wakes a read that waits for it.
     pub(super) fn write_first(socket: T) -> Self {
         Self { write_first: true, ..Self::new(socket) }
     }
@@ -78,6 +79,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for DiscardWrites<T> {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.write_first && this.written.is_empty() {
+            this.reader = Some(cx.waker().clone());
             return Poll::Pending;
         }
         let before = buf.filled().len();
@@ -102,9 +104,12 @@ impl<T: Unpin> AsyncWrite for DiscardWrites<T> {
         _: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = &mut self.get_mut().written;
+        let Self { written, reader, .. } = self.get_mut();
         let missing = STATUS_LINE.saturating_sub(written.len()).min(bytes.len());
         written.extend_from_slice(&bytes[..missing]);
+        if let Some(reader) = reader.take() {
+            reader.wake();
+        }
         Poll::Ready(Ok(bytes.len()))
     }
 

@@ -176,3 +176,40 @@ async fn an_answer_that_is_there_before_it_is_awaited_is_read() {
     let super::ReadAnswer::Head(head, ..) = read else { panic!("there is a body") };
     assert_eq!(head.status, 404);
 }
+
+/// Polls a future for the first time when the task has little of its budget left, as after other
+/// work in the same poll (tokio::task::coop).
+async fn with_budget_left<T>(left: usize, future: impl Future<Output = T>) -> T {
+    let mut future = pin!(future);
+    let mut is_first = true;
+    poll_fn(|cx| {
+        if std::mem::take(&mut is_first) {
+            for _ in left..128 {
+                std::task::ready!(tokio::task::coop::poll_proceed(cx)).made_progress();
+            }
+        }
+        future.as_mut().poll(cx)
+    })
+    .await
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_opening_goes_on_wherever_the_budget_of_its_task_ends() {
+    for left in 0..16 {
+        let (ours, mut theirs) = duplex(4096);
+        tokio::spawn(async move {
+            let mut asked = vec![0; 4096];
+            let read = theirs.read(&mut asked).await.unwrap();
+            let asked = String::from_utf8(asked[..read].to_vec()).unwrap();
+            let (_, key) = asked.split_once("Sec-WebSocket-Key: ").unwrap();
+            theirs.write_all(good(&derive_accept_key(&key[..24])).as_bytes()).await.unwrap();
+            theirs.read_u8().await
+        });
+        let opening = with_budget_left(left, open(ours, request(), TIMEOUT));
+        let began = Instant::now();
+        let opened = tokio::spawn(opening).await.unwrap();
+        assert!(opened.is_ok(), "{left} left: {:?}", opened.err());
+        // The deadline would wake it, and the answer would be found then.
+        assert_eq!(began.elapsed(), Duration::ZERO, "{left} left");
+    }
+}
