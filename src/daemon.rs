@@ -380,6 +380,7 @@ fn build_route(
     built.subprotocols = route.subprotocols.clone();
     built.tags = route.tags.clone();
     built.inject = route.inject;
+    built.replace = route.replace;
     Ok(built)
 }
 

@@ -10,7 +10,7 @@
 //! | [`configuration`] | the layers of the configuration, and every key |
 //! | [`commands`] | the command line, and its exit codes |
 //! | [`control_api`] | the HTTP API, and events |
-//! | [`revocation`] | closing and refusing a subject or a token |
+//! | [`revocation`] | closing and refusing a subject or a token; one connection per subject |
 //! | [`ledger`] | where endings are kept, and what happens when something fails |
 //! | [`metrics`] | Prometheus, and the accounting identity |
 //! | [`stopping`] | signals, drains, systemd |
@@ -85,7 +85,7 @@ page!(
     control_api, include_str!("guide/control_api.md")
 );
 page!(
-    /// Closing and refusing a subject or a token.
+    /// Closing and refusing a subject or a token; one connection per subject.
     revocation, include_str!("guide/revocation.md")
 );
 page!(

@@ -65,6 +65,8 @@
 //! | a client is let in or refused | `src/listening/listener.rs`, limits in `src/policy/admission.rs` |
 //! | a token is checked | `src/auth/verifier.rs`, with the keys of `src/auth/key_set.rs` |
 //! | a connection expires | `src/actor/mover/expiring.rs` |
+//! | a revocation is applied | `src/node/revoking.rs`, what it applies to `src/policy/revocations.rs` |
+//! | which connection of a subject stays | `src/node/subjects.rs` |
 //! | bytes are limited | `src/connection/outbox.rs`, `src/connection/inbox.rs`, `src/connection/budget.rs` |
 //! | the next dial is planned | `src/policy/reconnect.rs` |
 //! | a drain is paced | `src/policy/drain.rs` |

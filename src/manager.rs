@@ -192,7 +192,7 @@ impl Supervisor {
         adopt: Adopt,
         backend: Backend,
     ) -> Result<ConnectionHandle, ShutDown> {
-        let Adopt { transport, read_ahead, role, mut origin, settings } = adopt;
+        let Adopt { transport, read_ahead, role, mut origin, settings, replace } = adopt;
         origin.backend.get_or_insert_with(|| backend.name().to_owned());
         let adoption = Adoption {
             id: ConnectionId::new(),
@@ -203,6 +203,7 @@ impl Supervisor {
             settings: Arc::new(settings.bounded()),
             backend,
             grant: None,
+            replace,
             slot: None,
         };
         self.inner.node.adopt(adoption).await

@@ -30,6 +30,7 @@ mod path_template;
 pub(crate) mod patterns;
 mod records;
 pub(crate) mod relay;
+mod replace;
 mod templates;
 mod tls;
 mod trusted_proxies;
@@ -53,6 +54,7 @@ pub use relay::{
     HealthPath, HostHeader, InvalidHealthPath, InvalidUpstream, OnClientLost, PlainHttp,
     RelayBackend, UpstreamUrl,
 };
+pub use replace::Replace;
 pub use templates::TagTemplate;
 pub use tls::{CertificateFiles, ClientAuth, Tls, TlsVersion};
 pub use trusted_proxies::{Forwarded, Proxies, TrustedProxy};

@@ -18,6 +18,7 @@ mod flow {
     mod owning;
     mod publishing;
     mod receiving;
+    mod replacing;
     mod revoking;
     mod sending;
     mod stage;

@@ -294,6 +294,7 @@ impl Listener {
             settings: Arc::clone(&route.settings),
             backend,
             grant,
+            replace: route.replace,
             slot: Some(slot),
         };
         // An error means that the supervisor was shut down: the connection goes with it.

@@ -12,7 +12,7 @@ use crate::auth::Auth;
 use crate::relay::Relay;
 use crate::settings;
 use crate::settings::{
-    ConnectionSettings, InvalidValue, OriginPattern, PathPattern, TagTemplate, UnfitTag,
+    ConnectionSettings, InvalidValue, OriginPattern, PathPattern, Replace, TagTemplate, UnfitTag,
 };
 pub use deciding::{Accept, OpeningRequest, Refuse};
 pub(crate) use deciding::{Decide, Destination, Facts, asked};
@@ -42,6 +42,8 @@ pub struct Route {
     /// and the application exchange.
     pub inject: bool,
     auth: Option<Arc<Auth>>,
+    /// What a second connection of one subject does; by default both stay.
+    pub replace: Replace,
     target: Target,
 }
 
@@ -144,6 +146,7 @@ impl Route {
             tags: BTreeMap::new(),
             inject: false,
             auth: None,
+            replace: Replace::None,
             target,
         }
     }
@@ -191,6 +194,24 @@ impl Route {
     /// Returns who decides whether clients may connect, if they have to be admitted.
     pub(crate) fn auth(&self) -> Option<&Arc<Auth>> {
         self.auth.as_ref()
+    }
+
+    /// Sets what a second connection of one subject does: the one that goes gets a Close with 4409.
+    ///
+    /// ```
+    /// use lastword::settings::Replace;
+    /// use lastword::{Accept, Backend, OpeningRequest, Route};
+    ///
+    /// let route = Route::new("/chat", async |_: OpeningRequest| {
+    ///     Ok(Accept::new(Backend::echo()).subject("ann"))
+    /// });
+    /// let route = route?.with_replace(Replace::Oldest);
+    /// # Ok::<(), lastword::settings::InvalidValue>(())
+    /// ```
+    #[must_use]
+    pub fn with_replace(mut self, replace: Replace) -> Self {
+        self.replace = replace;
+        self
     }
 
     /// Returns whether the route matches a request.

@@ -11,7 +11,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::policy::masking::{self, Masking};
-use crate::settings::ConnectionSettings;
+use crate::settings::{ConnectionSettings, Replace};
 use crate::transport::opening_handshake::{
     self, Agreement, Refusal, RequestFacts, check_method, check_upgrade, choose_subprotocol,
 };
@@ -32,6 +32,8 @@ pub struct Adopt {
     pub origin: Origin,
     /// The settings of the connection.
     pub settings: ConnectionSettings,
+    /// What becomes of another connection with the same subject and route in its `origin`.
+    pub replace: Replace,
 }
 
 impl Adopt {
@@ -47,6 +49,7 @@ impl Adopt {
             role,
             origin: Origin::new(direction),
             settings: ConnectionSettings::default(),
+            replace: Replace::None,
         }
     }
 

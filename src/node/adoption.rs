@@ -11,7 +11,7 @@ use super::slots::ConnectionSlot;
 use crate::actor::backend::Backend;
 use crate::actor::link::Losses;
 use crate::connection::handle::ConnectionHandle;
-use crate::settings::ConnectionSettings;
+use crate::settings::{ConnectionSettings, Replace};
 use crate::transport::socket::Transport;
 use crate::vocabulary::{CloseFrame, ConnectionId, Grant, Message, Origin, Role};
 
@@ -38,6 +38,8 @@ pub(crate) struct Adoption {
     pub(crate) backend: Backend,
     /// What it was admitted with.
     pub(crate) grant: Option<Grant>,
+    /// What becomes of another connection of its subject.
+    pub(crate) replace: Replace,
     /// Its slot, which is freed once its ending is recorded.
     pub(crate) slot: Option<ConnectionSlot>,
 }

@@ -9,9 +9,11 @@ use parking_lot::Mutex;
 use super::counts::{CensusUnderWay, ConnectionCounts, Departed, LineNumber};
 use super::lease::Lease;
 use super::slots::ConnectionSlot;
+use super::subjects::StayingConnections;
 use crate::connection::Connection;
 use crate::connection::counters::Carried;
 use crate::connection::held::Held;
+use crate::settings::Replace;
 use crate::vocabulary::{BuildIdHasher, Census, CloseState, ConnectionId, Ending};
 
 /// Into how many parts the connections are split, each under a lock of its own. A census reads one
@@ -22,6 +24,7 @@ const PARTS: usize = 64;
 pub(crate) struct Registry {
     connections: DashMap<ConnectionId, Entry, BuildIdHasher>,
     counts: Mutex<ConnectionCounts>,
+    staying: StayingConnections,
     /// The last census; locked while the next one is taken.
     last_census: Mutex<LastCensus>,
 }
@@ -77,6 +80,7 @@ impl Default for Registry {
         Self {
             connections: DashMap::with_hasher_and_shard_amount(BuildIdHasher::default(), PARTS),
             counts: Mutex::default(),
+            staying: StayingConnections::default(),
             last_census: Mutex::default(),
         }
     }
@@ -110,7 +114,38 @@ impl Registry {
             let state = ending.outcome.state.unwrap_or(CloseState::Closed);
             census.departed.push(Departed { line, state, carried });
         }
+        drop(counts);
+        self.staying.remove(&connection.origin, connection.id);
         Some(Removed { connection, slot, lease })
+    }
+
+    /// Enters a connection as the one of its subject on its route; returns the one that goes.
+    ///
+    /// The connection is in the registry, and its actor has not started: it cannot end meanwhile.
+    /// Only the supervisor calls this, one connection after the other.
+    pub(crate) fn replace(
+        &self,
+        connection: &Arc<Connection>,
+        replace: Replace,
+    ) -> Option<Arc<Connection>> {
+        let Connection { origin, id, .. } = &**connection;
+        match replace {
+            Replace::None => None,
+            Replace::Oldest => self.staying.replace(origin, *id).and_then(|id| self.get(id)),
+            Replace::Newest => {
+                let staying = self.staying.get(origin).and_then(|id| self.get(id));
+                if staying.is_some_and(|staying| staying.state() == CloseState::Open) {
+                    return Some(Arc::clone(connection));
+                }
+                self.staying.replace(origin, *id);
+                None
+            }
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn has_no_subjects(&self) -> bool {
+        self.staying.is_empty()
     }
 
     pub(crate) fn get(&self, id: ConnectionId) -> Option<Arc<Connection>> {

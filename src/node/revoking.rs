@@ -87,7 +87,9 @@ impl RevocationList {
         while !self.restore(ledger) {
             tokio::time::sleep(LOOK_AGAIN).await;
         }
-        self.registry.all().iter().for_each(|connection| self.close_if_revoked(connection));
+        for connection in self.registry.all() {
+            self.close_if_revoked(&connection);
+        }
     }
 
     /// Prepares a revocation, which is to be recorded; `None` until those that the ledger has
@@ -155,12 +157,14 @@ impl RevocationList {
         revoked.filter(|connection| self.close(connection, revocation)).count()
     }
 
-    /// Closes a connection that is in the registry, if a revocation applies to it.
-    pub(crate) fn close_if_revoked(&self, connection: &Connection) {
-        if let Some(revocation) = with_credentials(connection, |credentials| self.find(credentials))
-        {
-            self.close(connection, &revocation);
+    /// Closes a connection that is in the registry if a revocation applies to it; returns whether
+    /// one does.
+    pub(crate) fn close_if_revoked(&self, connection: &Connection) -> bool {
+        let revocation = with_credentials(connection, |credentials| self.find(credentials));
+        if let Some(revocation) = &revocation {
+            self.close(connection, revocation);
         }
+        revocation.is_some()
     }
 
     fn close(&self, connection: &Connection, revocation: &Revocation) -> bool {

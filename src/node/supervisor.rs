@@ -19,8 +19,9 @@ use crate::actor::link::{Link, Side};
 use crate::connection::budget::MemoryBudget;
 use crate::connection::handle::ConnectionHandle;
 use crate::connection::{Connection, ConnectionParts};
-use crate::protocol::closing_handshake::Input;
+use crate::protocol::closing_handshake::{CloseRequest, Input};
 use crate::runtime::now;
+use crate::settings::Replace;
 use crate::vocabulary::{Cause, CloseCode, CloseFrame};
 
 /// A handler that has not returned when its connection ends has at least this long, also where
@@ -168,8 +169,9 @@ impl Supervising {
         adoption: Adoption,
         myself: ActorRef<SupervisorMessage>,
     ) -> ConnectionHandle {
+        let replace = adoption.replace;
         let (connection, start) = self.prepare(adoption, None, |_| ());
-        self.start(connection, start, myself).await
+        self.start(connection, start, replace, myself).await
     }
 
     /// Takes over both legs of a relay. The end of one is reported to the other.
@@ -180,6 +182,7 @@ impl Supervising {
             let _ = leg.relay_peer.set(other);
         };
         let (client_id, application_id) = (client.id, application.id);
+        let replace = client.replace;
         let (client, mut client_start) = self.prepare(client, None, |client| {
             make_leg(client, application_id);
             client.outbox.push_first(&first, now());
@@ -194,8 +197,8 @@ impl Supervising {
         ] {
             start.backend.join(Link::new(side, Arc::clone(other), losses));
         }
-        self.start(application, application_start, myself.clone()).await;
-        let handle = self.start(client, client_start, myself).await;
+        self.start(application, application_start, Replace::None, myself.clone()).await;
+        let handle = self.start(client, client_start, replace, myself).await;
         if drains {
             // One that began while the application answered may have looked for it before.
             let close = CloseFrame::coded(CloseCode::SERVICE_RESTART, "service restart");
@@ -224,6 +227,7 @@ impl Supervising {
             settings,
             mut backend,
             grant,
+            replace: _,
             slot,
         } = adoption;
         let connection = Arc::new(Connection::new(ConnectionParts {
@@ -256,11 +260,16 @@ impl Supervising {
         &mut self,
         connection: Arc<Connection>,
         start: Start,
+        replace: Replace,
         myself: ActorRef<SupervisorMessage>,
     ) -> ConnectionHandle {
         let handle = ConnectionHandle::new(Arc::clone(&connection));
         // Again, as it was admitted some time ago: from here on it is found in the registry.
-        self.revocations.close_if_revoked(&connection);
+        let revoked = self.revocations.close_if_revoked(&connection);
+        if !revoked && let Some(goes) = self.registry.replace(&connection, replace) {
+            let frame = goes.own_frame(CloseCode::REPLACED, "replaced");
+            goes.close(CloseRequest { frame, cause: Cause::Replaced, by: None, limit: None });
+        }
         match Decider::spawn_linked(None, Decider, start, myself.get_cell()).await {
             Ok((actor, _task)) => {
                 self.children.insert(actor.get_id(), connection);

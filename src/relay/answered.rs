@@ -12,7 +12,7 @@ use crate::node::adoption::Adoption;
 use crate::node::slots::ConnectionSlot;
 use crate::policy::balance::Observation;
 use crate::protocol::classification::LossKind;
-use crate::settings::{ConnectionSettings, Records};
+use crate::settings::{ConnectionSettings, Records, Replace};
 use crate::transport::opening_handshake::{
     ClientRequest, FailedOpening, Subprotocol, Waiting, joined, open_or_answer,
 };
@@ -114,6 +114,7 @@ impl Answered {
             settings: Arc::new(settings),
             backend,
             grant: None,
+            replace: Replace::None,
             slot,
         };
         (adoption, lease)

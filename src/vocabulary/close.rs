@@ -65,6 +65,8 @@ impl CloseCode {
     pub const IDLE: Self = Self::known(3008);
     /// 3000: the credentials of the peer have expired.
     pub const UNAUTHORIZED: Self = Self::known(3000);
+    /// Another connection of the same subject stays.
+    pub const REPLACED: Self = Self::known(4409);
 
     /// Makes a close code.
     ///

@@ -111,6 +111,56 @@ async fn an_application_tells_who_its_client_is() {
     assert!(detail.contains("Lastword-Tags cannot be used: write name=value"), "{detail}");
 }
 
+/// Two clients of one subject, one after the other, and their connections to the application.
+async fn two_of_ann(daemon: &Daemon, application: &TcpListener) -> [(RawPeer, RawPeer); 2] {
+    let mut both = Vec::new();
+    for wanted in [2, 4] {
+        let asked = RawPeer::accept_with(application, "Lastword-Subject: ann\r\n", &[]);
+        let (app, client) = tokio::join!(asked, RawPeer::connect(daemon.listener(), "/chat"));
+        both.push((client, app));
+        connections(daemon, &[], wanted).await;
+    }
+    both.try_into().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subject_has_one_connection_where_the_route_says_so() {
+    let application = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = application.local_addr().unwrap();
+    for replace in ["oldest", "newest"] {
+        let route = format!(
+            "routes=[{{ name = 'chat', path = '/chat', replace = '{replace}', \
+             backend = {{ kind = 'relay', url = 'ws://{url}' }} }}]"
+        );
+        let daemon = Daemon::start(PROGRAM, &[&route]).await;
+        let [mut first, mut second] = two_of_ann(&daemon, &application).await;
+        let (goes, stays) = match replace {
+            "oldest" => (&mut first, &mut second),
+            _ => (&mut second, &mut first),
+        };
+        assert_eq!(goes.0.expect_close(SOON).await, (Some(4409), "replaced".to_owned()));
+        goes.0.close(4409, "").await;
+        assert_eq!(goes.1.expect_close(SOON).await.0, Some(4409));
+        goes.1.close(4409, "").await;
+        let ending = daemon.await_ending(|ending| ending["subject"] == "ann", SOON).await;
+        assert_eq!((&ending["cause"], &ending["retry"]), (&json!("replaced"), &json!("never")));
+        assert_eq!((&ending["fault"], &ending["kind"]), (&json!("none"), &json!("clean")));
+        stays.0.text("still here").await;
+        stays.1.expect_text("still here").await;
+        let story = told(&daemon, &["why", "ann"]).await;
+        assert!(story.contains("another connection of its subject is open"), "{story}");
+    }
+}
+
+#[test]
+fn a_replacement_that_is_none_is_refused() {
+    let route =
+        "routes=[{ name = 'a', path = '/a', replace = 'all', backend = { kind = 'echo' } }]";
+    let ran = ran(lastword(&["check", "--set", route]));
+    assert_eq!(ran.code, Some(2), "{ran:?}");
+    assert!(ran.stderr.contains("\"all\" is not one of none, oldest, newest"), "{}", ran.stderr);
+}
+
 #[test]
 fn a_tag_of_a_segment_that_the_path_lacks_is_refused() {
     let route = "routes=[{ name = 'a', path = '/a/{room}', backend = { kind = 'echo' }, \

@@ -160,6 +160,7 @@ impl Listener {
             settings: Arc::clone(&route.settings),
             backend: leg(),
             grant,
+            replace: route.replace,
             slot: Some(slot),
         };
         let (losses, lease, injects) = (relay.losses(), Box::new(lease), route.inject);

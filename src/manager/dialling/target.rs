@@ -15,7 +15,7 @@ use crate::connection::handle::ConnectionHandle;
 use crate::node::adoption::Adoption;
 use crate::node::{Node, ShutDown};
 use crate::relay::{NotWaiting, Relay, Waiting};
-use crate::settings::{ConnectionSettings, Dialer, SecretSource};
+use crate::settings::{ConnectionSettings, Dialer, Replace, SecretSource};
 use crate::transport::connect::{self, ConnectFacts, ConnectOptions};
 use crate::transport::dial::{InvalidUrl, WsUrl};
 use crate::transport::opening_handshake::{self, ClientRequest, Subprotocol};
@@ -306,6 +306,7 @@ impl Connected {
             settings,
             backend,
             grant: None,
+            replace: Replace::None,
             slot: Some(node.slot_for_dialled()),
         };
         if let Some(application) = opened.application {

@@ -18,7 +18,7 @@ use crate::manager::Supervisor;
 use crate::node::adoption::Adoption;
 use crate::node::observing::Observer;
 use crate::protocol::frame_encoder::{EncodedHeader, Opcode, apply_mask};
-use crate::settings::ConnectionSettings;
+use crate::settings::{ConnectionSettings, Replace};
 use crate::transport::socket::Transport;
 use crate::vocabulary::{CloseState, Direction, Ending, Origin, Role};
 
@@ -71,6 +71,7 @@ impl Bench {
             settings: Arc::new(settings),
             backend,
             grant: None,
+            replace: Replace::None,
             slot: None,
         };
         let handle = self.supervisor.inner.node.adopt(adoption).await.unwrap();

@@ -6,15 +6,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::connection::budget::MemoryBudget;
 use crate::connection::{Connection, ConnectionParts};
 use crate::node::registry::Registry;
-use crate::protocol::closing_handshake::ReplyPolicy;
-use crate::settings::ConnectionSettings;
+use crate::protocol::closing_handshake::{CloseRequest, ReplyPolicy};
+use crate::settings::{ConnectionSettings, Replace};
 use crate::vocabulary::{
-    Cause, Census, CensusLine, CloseState, Direction, Ending, Fault, Kind, Origin, Role, Verdict,
+    Cause, Census, CensusLine, CloseCode, CloseState, Direction, Ending, Fault, Kind, Origin, Role,
+    Verdict,
 };
 
 fn connection(direction: Direction, route: Option<&str>) -> Arc<Connection> {
     let mut origin = Origin::new(direction);
     origin.route = route.map(str::to_owned);
+    connection_of(origin)
+}
+
+fn connection_of(origin: Origin) -> Arc<Connection> {
     Arc::new(Connection::new(ConnectionParts {
         id: crate::vocabulary::ConnectionId::new(),
         role: Role::Server,
@@ -153,4 +158,43 @@ fn routes_without_number_share_a_line_and_the_books_stay_small() {
     assert_eq!(census.lines.iter().map(|line| line.opened).sum::<u64>(), 5000);
     assert_eq!(census.lines.len(), 4097);
     assert_eq!(line(&census, Direction::Inbound, "other").opened, 5000 - 4096);
+}
+
+#[test]
+fn a_subject_keeps_one_connection_and_no_trace_of_those_that_ended() {
+    let registry = Registry::default();
+    let open = |replace| {
+        let mut origin = Origin::new(Direction::Inbound);
+        origin.subject = Some("ann".to_owned());
+        let connection = connection_of(origin);
+        registry.insert(Arc::clone(&connection), None, None);
+        let goes = registry.replace(&connection, replace).map(|goes| goes.id);
+        (connection, goes)
+    };
+    let (first, goes) = open(Replace::Oldest);
+    assert_eq!(goes, None);
+    let (second, goes) = open(Replace::Oldest);
+    assert_eq!(goes, Some(first.id));
+    let (third, goes) = open(Replace::Newest);
+    assert_eq!(goes, Some(third.id), "the second one stays");
+    let (unlimited, goes) = open(Replace::None);
+    assert_eq!(goes, None);
+    // The first one ends late.
+    for ended in [&first, &third, &unlimited] {
+        registry.remove(&ending_of(ended)).unwrap();
+    }
+    assert!(!registry.has_no_subjects());
+    // One that closes keeps no other out.
+    let frame = second.own_frame(CloseCode::NORMAL, "bye");
+    second.close(CloseRequest { frame, cause: Cause::Embedder, by: None, limit: None });
+    let (fourth, goes) = open(Replace::Newest);
+    assert_eq!(goes, None);
+    registry.remove(&ending_of(&second)).unwrap();
+    let (fifth, goes) = open(Replace::Newest);
+    assert_eq!(goes, Some(fifth.id));
+    registry.remove(&ending_of(&fifth)).unwrap();
+    registry.remove(&ending_of(&fourth)).unwrap();
+    assert!(registry.has_no_subjects());
+    let (_, goes) = open(Replace::Newest);
+    assert_eq!(goes, None);
 }

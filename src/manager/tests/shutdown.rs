@@ -7,7 +7,7 @@ use crate::actor::backend::Backend;
 use crate::connection::handle::ConnectionHandle;
 use crate::draining::options::DrainOptions;
 use crate::protocol::closing_handshake::ReplyPolicy;
-use crate::settings::ConnectionSettings;
+use crate::settings::{ConnectionSettings, Replace};
 use crate::vocabulary::{Cause, Kind, OpenFailure, Role};
 
 async fn open(bench: &Bench, count: usize) -> (Vec<ConnectionHandle>, Vec<Peer>) {
@@ -82,6 +82,7 @@ async fn stopping_ends_what_a_drain_has_left_and_records_what_comes_too_late() {
         settings: Default::default(),
         backend: Backend::echo(),
         grant: None,
+        replace: Replace::None,
         slot: None,
     };
     assert!(bench.supervisor.inner.node.adopt(adoption).await.is_err());
