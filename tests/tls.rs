@@ -18,6 +18,7 @@ mod tls {
     mod refusals;
     mod stage;
     mod torture;
+    mod trust;
 }
 
 #[path = "endings"]

@@ -82,7 +82,7 @@ impl CommandLine {
         match own {
             Some(own) => own.merge_earlier(control),
             None if control.is_given() => {
-                let why = "--control, --token-file, --json and --timeout are for commands that ask \
+                let why = "--control, --token-file, --ca-file, --json and --timeout are for commands that ask \
                            a running daemon: remove them";
                 return Err(Self::command().error(ErrorKind::ArgumentConflict, why));
             }

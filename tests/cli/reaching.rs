@@ -68,7 +68,7 @@ fn a_refusal_is_exit_code_1_and_its_own_words() {
 fn bad_usage_is_exit_code_2_and_asks_nobody() {
     let fake = Fake::new([]);
     for (arguments, words) in [
-        (&["ls", "--control", "https://127.0.0.1"][..], &["not in this version", "unix:"][..]),
+        (&["ls", "--control", "ftp://127.0.0.1"][..], &["https://HOST:PORT", "unix:"][..]),
         (&["ls", "--control", "127.0.0.1:8081"], &["http://HOST:PORT"]),
         (&["clsoe", "5b8f0a6d4c17"], &["close"]),
         (&["close", "5b8f0a6d4c17", "--code", "1006"], &["1006"]),

@@ -132,6 +132,26 @@ impl Authority {
         (cert_file, key_file)
     }
 
+    /// Writes a certificate for `localhost` of an authority below this one: alone, with that authority's,
+    /// and its key.
+    pub fn issue_below(&self) -> [PathBuf; 3] {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(rcgen::DnType::CommonName, "between");
+        let between = KeyPair::generate().unwrap();
+        let between = CertifiedIssuer::signed_by(params, between, &self.issuer).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let own = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        let own = own.signed_by(&key, &between).unwrap();
+        let files = ["alone.pem", "chain.pem", "below-key.pem"];
+        let files = files.map(|file| self.folder.path().join(file));
+        let chain = own.pem() + &between.pem();
+        for (file, text) in files.iter().zip([own.pem(), chain, key.serialize_pem()]) {
+            std::fs::write(file, text).unwrap();
+        }
+        files
+    }
+
     /// A client that trusts this authority, shows this certificate if there is one, and speaks these
     /// versions.
     pub fn client(

@@ -49,7 +49,7 @@ impl Daemon {
     /// [`Failure::Address`], and [`Failure::File`] for a token that cannot be read.
     pub(super) fn of(control: &Control) -> Result<Self, Failure> {
         Ok(Self {
-            address: address::address(control.control.as_deref())?,
+            address: address::address(control.control.as_deref(), control.ca_file.as_deref())?,
             token: address::token(control.token_file.as_deref())?,
             timeout: control.timeout,
         })

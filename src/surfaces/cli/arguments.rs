@@ -23,14 +23,18 @@ use crate::vocabulary::{CloseCode, CloseReason, CloseState, Direction, Fault, Il
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Control API")]
 pub struct Control {
-    /// Address of the daemon: http://HOST:PORT or unix:PATH [default: $LASTWORD_CONTROL, else
-    /// http://127.0.0.1:8081]
+    /// Address of the daemon: http://HOST:PORT, https://HOST:PORT or unix:PATH [default:
+    /// $LASTWORD_CONTROL, else http://127.0.0.1:8081]
     #[arg(long, value_name = "URL")]
     pub control: Option<String>,
     /// Read the token from this file: its first line, as TOKEN, name:TOKEN or name:scope:TOKEN
     /// [default: $LASTWORD_TOKEN]
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
+    /// Trust the authorities in this PEM file, or a self-signed certificate, for https:// [default:
+    /// $LASTWORD_CA_FILE, else those of this machine]
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
     /// Print the API's answers as they are, one line of JSON per answer
     #[arg(long)]
     pub json: bool,
@@ -42,15 +46,17 @@ pub struct Control {
 impl Control {
     /// Returns whether any option was given.
     pub(super) fn is_given(&self) -> bool {
-        let Self { control, token_file, json, timeout } = self;
-        control.is_some() || token_file.is_some() || *json || timeout.is_some()
+        let Self { control, token_file, ca_file, json, timeout } = self;
+        let file = token_file.is_some() || ca_file.is_some();
+        control.is_some() || file || *json || timeout.is_some()
     }
 
     /// Takes the options that are missing here from those before the command.
     pub(super) fn merge_earlier(&mut self, earlier: Self) {
-        let Self { control, token_file, json, timeout } = earlier;
+        let Self { control, token_file, ca_file, json, timeout } = earlier;
         self.control = self.control.take().or(control);
         self.token_file = self.token_file.take().or(token_file);
+        self.ca_file = self.ca_file.take().or(ca_file);
         self.json |= json;
         self.timeout = self.timeout.or(timeout);
     }

@@ -43,6 +43,14 @@ pub(super) enum Failure {
         /// The error of the operating system.
         why: String,
     },
+    /// There is no TLS with the server.
+    #[error("the daemon at {address} cannot be reached over TLS: {why}")]
+    Tls {
+        /// Where.
+        address: String,
+        /// The problem and the remedy.
+        why: String,
+    },
     /// The daemon accepted the request, and then closed the connection or went silent.
     #[error("the daemon at {address} {what}")]
     Lost {
@@ -106,6 +114,7 @@ impl Failure {
             Self::Refused { .. } | Self::Undone(_) | Self::Output(_) | Self::Runtime(_) => 1,
             Self::Usage(_) | Self::Address { .. } | Self::File { .. } => 2,
             Self::Unreachable { .. }
+            | Self::Tls { .. }
             | Self::Lost { .. }
             | Self::Slow { .. }
             | Self::NotOurs { .. } => 3,
@@ -120,6 +129,7 @@ impl Failure {
             | Self::Address { .. }
             | Self::File { .. }
             | Self::Unreachable { .. }
+            | Self::Tls { .. }
             | Self::Lost { .. }
             | Self::Slow { .. }
             | Self::NotOurs { .. }

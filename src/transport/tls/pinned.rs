@@ -1,7 +1,8 @@
 //! Pinned certificates: self-signed ones that `ca_file` names.
 //!
-//! `openssl req -x509` makes certificates with `CA:TRUE`, which webpki does not accept for a server. A
-//! server that presents exactly the certificate that the operator has named is trusted all the same.
+//! `openssl req -x509` makes certificates with `CA:TRUE`, which webpki does not accept for a server, and
+//! by default without a subject alternative name. A server that presents exactly the certificate that
+//! the operator has named is trusted all the same.
 
 use std::sync::Arc;
 
@@ -10,6 +11,8 @@ use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
+
+use super::x509;
 
 /// Accepts certificates that an authority has issued, and the pinned ones themselves.
 #[derive(Debug)]
@@ -37,10 +40,12 @@ impl ServerCertVerifier for PinnedOrIssued {
         match verified {
             // webpki checks the period of validity, which has its own error, before the purpose
             // (CA:TRUE), and the name after it, so the name must still be checked.
-            Err(Error::InvalidCertificate(CertificateError::Other(_)))
-                if self.pinned.contains(end_entity) =>
-            {
-                verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
+            Err(Error::InvalidCertificate(
+                CertificateError::Other(_)
+                | CertificateError::NotValidForName
+                | CertificateError::NotValidForNameContext { .. },
+            )) if self.pinned.contains(end_entity) => {
+                check_name(end_entity, server_name)?;
                 Ok(ServerCertVerified::assertion())
             }
             verified => verified,
@@ -67,5 +72,16 @@ impl ServerCertVerifier for PinnedOrIssued {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.issued.supported_verify_schemes()
+    }
+}
+
+/// Checks the name of a pinned certificate. Only where it has no subject alternative name, its common
+/// name counts.
+fn check_name(certificate: &CertificateDer<'_>, name: &ServerName<'_>) -> Result<(), Error> {
+    let checked = verify_server_name(&ParsedCertificate::try_from(certificate)?, name);
+    let common = x509::common_name_alone(certificate);
+    match common.filter(|common| common.eq_ignore_ascii_case(&name.to_str())) {
+        Some(_) => Ok(()),
+        None => checked,
     }
 }

@@ -173,7 +173,8 @@ fn wrong_name(problem: &CertificateError, whose: Whose<'_>) -> String {
             )
         }
         _ => format!(
-            "the server's certificate is not for {host}: dial a name it has, or have it reissued"
+            "the server's certificate is not for {host}: dial a name it has, or have it reissued with \
+             {host} as a subject alternative name (a common name does not count)"
         ),
     }
 }

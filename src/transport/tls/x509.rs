@@ -41,6 +41,18 @@ pub(super) fn subject(der: &[u8]) -> Option<String> {
     })
 }
 
+/// Returns the common name of a certificate that has no subject alternative name.
+pub(super) fn common_name_alone(der: &[u8]) -> Option<String> {
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    match certificate.subject_alternative_name() {
+        Ok(None) => {
+            let mut names = certificate.subject().iter_common_name();
+            names.next()?.as_str().ok().map(str::to_owned)
+        }
+        Ok(Some(_)) | Err(_) => None,
+    }
+}
+
 fn written(name: &GeneralName<'_>) -> Option<String> {
     match name {
         GeneralName::DNSName(text) | GeneralName::RFC822Name(text) | GeneralName::URI(text) => {

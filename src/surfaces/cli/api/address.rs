@@ -20,16 +20,21 @@ const LONGEST_TOKEN_FILE: u64 = 64 * 1024;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Address {
     /// At a host and port, below a path that may be empty.
-    Tcp { host: String, port: u16, prefix: String },
+    Tcp { tls: Option<Authorities>, host: String, port: u16, prefix: String },
     /// At a Unix socket.
     Unix(PathBuf),
 }
+
+/// The authorities whose certificates the daemon may show: those in a file, or the machine's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Authorities(pub(super) Option<PathBuf>);
 
 impl Address {
     /// Returns the `Host` header.
     pub(super) fn host(&self) -> String {
         match self {
-            Self::Tcp { host, port: 80, .. } => host.clone(),
+            Self::Tcp { tls: None, host, port: 80, .. }
+            | Self::Tcp { tls: Some(_), host, port: 443, .. } => host.clone(),
             Self::Tcp { host, port, .. } => format!("{host}:{port}"),
             Self::Unix(_) => "localhost".to_owned(),
         }
@@ -47,24 +52,30 @@ impl Address {
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tcp { host, port, prefix } => write!(f, "http://{host}:{port}{prefix}"),
+            Self::Tcp { tls, host, port, prefix } => {
+                let scheme = if tls.is_some() { "https" } else { "http" };
+                write!(f, "{scheme}://{host}:{port}{prefix}")
+            }
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
 }
 
-/// Returns the given address, or that in `LASTWORD_CONTROL`, or the default.
-pub(super) fn address(given: Option<&str>) -> Result<Address, Failure> {
+/// Returns the given address, or that in `LASTWORD_CONTROL`, or the default. For `https://`, the
+/// authorities are those in the given file, or in that of `LASTWORD_CA_FILE`, or the machine's.
+pub(super) fn address(given: Option<&str>, ca_file: Option<&Path>) -> Result<Address, Failure> {
+    let variable = || std::env::var_os("LASTWORD_CA_FILE").filter(|file| !file.is_empty());
+    let ca_file = ca_file.map(Path::to_owned).or_else(|| variable().map(PathBuf::from));
     match given {
-        Some(given) => parse(given),
+        Some(given) => parse(given, ca_file),
         None => match std::env::var("LASTWORD_CONTROL") {
-            Ok(given) if !given.is_empty() => parse(&given),
-            Ok(_) | Err(_) => parse(DEFAULT),
+            Ok(given) if !given.is_empty() => parse(&given, ca_file),
+            Ok(_) | Err(_) => parse(DEFAULT, ca_file),
         },
     }
 }
 
-fn parse(given: &str) -> Result<Address, Failure> {
+fn parse(given: &str, ca_file: Option<PathBuf>) -> Result<Address, Failure> {
     let refuse = |problem| Failure::Address { given: given.to_owned(), problem };
     if let Some(path) = given.strip_prefix("unix:") {
         // Both unix:/run/x.sock and unix:///run/x.sock are common.
@@ -74,28 +85,25 @@ fn parse(given: &str) -> Result<Address, Failure> {
         }
         return Ok(Address::Unix(PathBuf::from(path)));
     }
-    if given.starts_with("https://") {
-        return Err(refuse(
-            "https:// is not in this version; use http:// on this machine, unix:PATH, or a tunnel",
-        ));
-    }
-    let url = Url::parse(given, &[Scheme::Http]).map_err(|problem| match problem {
-        UrlProblem::Credentials => {
-            refuse("it must not contain credentials; give the token with --token-file")
-        }
-        UrlProblem::Port => refuse("its port is not a number from 1 to 65535"),
-        UrlProblem::NoHost => refuse("it has no host"),
-        UrlProblem::Malformed | UrlProblem::Scheme | UrlProblem::Fragment => {
-            refuse("write http://HOST:PORT or unix:PATH")
-        }
-    })?;
+    let url =
+        Url::parse(given, &[Scheme::Http, Scheme::Https]).map_err(|problem| match problem {
+            UrlProblem::Credentials => {
+                refuse("it must not contain credentials; give the token with --token-file")
+            }
+            UrlProblem::Port => refuse("its port is not a number from 1 to 65535"),
+            UrlProblem::NoHost => refuse("it has no host"),
+            UrlProblem::Malformed | UrlProblem::Scheme | UrlProblem::Fragment => {
+                refuse("write http://HOST:PORT, https://HOST:PORT or unix:PATH")
+            }
+        })?;
     if url.target().query().is_some() {
         return Err(refuse("it must not have a query"));
     }
     let (host, port) = (url.host(), url.port());
     let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
     let prefix = url.target().path().trim_end_matches('/').to_owned();
-    Ok(Address::Tcp { host, port, prefix })
+    let tls = (url.scheme() == Scheme::Https).then_some(Authorities(ca_file));
+    Ok(Address::Tcp { tls, host, port, prefix })
 }
 
 /// Returns the credentials for the token in this file, or in `LASTWORD_TOKEN`.
@@ -142,7 +150,26 @@ mod tests {
     use super::*;
 
     fn tcp(host: &str, port: u16, prefix: &str) -> Address {
-        Address::Tcp { host: host.to_owned(), port, prefix: prefix.to_owned() }
+        Address::Tcp { tls: None, host: host.to_owned(), port, prefix: prefix.to_owned() }
+    }
+
+    fn parse(given: &str) -> Result<Address, Failure> {
+        super::parse(given, None)
+    }
+
+    #[test]
+    fn https_has_a_port_and_authorities_of_its_own() {
+        let ca_file = Some(PathBuf::from("ca.pem"));
+        let address = super::parse("https://ops.example/x", ca_file.clone()).unwrap();
+        let expected = Address::Tcp {
+            tls: Some(Authorities(ca_file)),
+            host: "ops.example".to_owned(),
+            port: 443,
+            prefix: "/x".to_owned(),
+        };
+        assert_eq!(address, expected);
+        assert_eq!(address.host(), "ops.example");
+        assert_eq!(address.to_string(), "https://ops.example:443/x");
     }
 
     #[test]
@@ -164,7 +191,7 @@ mod tests {
         for given in [
             "",
             "127.0.0.1:8081",
-            "https://a",
+            "https://",
             "http://",
             "http://a:b",
             "http://a:",

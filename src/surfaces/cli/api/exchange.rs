@@ -15,8 +15,9 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::address::Address;
+use super::address::{Address, Authorities};
 use crate::surfaces::cli::failure::Failure;
+use crate::transport::tls::{TlsSocket, Trust};
 
 /// How long connecting may take.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -114,17 +115,38 @@ async fn begin(
     tasks: &mut JoinSet<()>,
 ) -> Result<Response<Incoming>, Failure> {
     match address {
-        Address::Tcp { host, port, .. } => {
+        Address::Tcp { tls, host, port, .. } => {
             let host = host.trim_start_matches('[').trim_end_matches(']');
             let stream = connect(address, TcpStream::connect((host, *port))).await?;
             // Without it small requests are only slower.
             let _ = stream.set_nodelay(true);
-            send(address, stream, request, within, tasks).await
+            match tls {
+                None => send(address, stream, request, within, tasks).await,
+                Some(authorities) => {
+                    let stream = open_tls(address, authorities, host, stream).await?;
+                    send(address, stream, request, within, tasks).await
+                }
+            }
         }
         Address::Unix(path) => {
             let stream = connect(address, UnixStream::connect(path)).await?;
             send(address, stream, request, within, tasks).await
         }
+    }
+}
+
+async fn open_tls(
+    address: &Address,
+    Authorities(ca_file): &Authorities,
+    host: &str,
+    stream: TcpStream,
+) -> Result<TlsSocket, Failure> {
+    let fail = |why| Failure::Tls { address: address.to_string(), why };
+    let trust = ca_file.as_ref().map_or(Trust::Platform, Trust::file);
+    let tls = trust.tls().await.map_err(|error| fail(error.to_string()))?;
+    match timeout(CONNECT_WITHIN, tls.connect(host, stream)).await {
+        Ok(opened) => opened.map_err(|failed| fail(failed.detail)),
+        Err(_) => Err(fail(format!("no TLS within {CONNECT_WITHIN:?}"))),
     }
 }
 

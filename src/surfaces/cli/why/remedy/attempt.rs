@@ -82,6 +82,11 @@ pub(super) fn remedy(facts: &Facts<'_>, failure: OpenFailure) -> String {
         OpenFailure::PortsExhausted => {
             "Dial less often, or more addresses, or widen net.ipv4.ip_local_port_range.".to_owned()
         }
+        OpenFailure::Tls if !facts.outbound => {
+            "Check what the sentence above names: the URL of the client (wss:// to a port with TLS), \
+             its version of TLS, or the certificate and its chain."
+                .to_owned()
+        }
         OpenFailure::Tls => {
             "Check the server's certificate (names, expiry), and the certificate authorities \
              trusted here."
