@@ -43,7 +43,11 @@ const browser = await chromium.launch({
   executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
   args: FLAGS,
 });
-const context = await browser.newContext({ userAgent: `browser/${scenario}` });
+// No authority has signed the certificate of a test.
+const context = await browser.newContext({
+  userAgent: `browser/${scenario}`,
+  ignoreHTTPSErrors: url.startsWith("wss:"),
+});
 const tab = await context.newPage();
 await tab.goto(`http://127.0.0.1:${server.address().port}/`);
 const echoed = await tab.evaluate(() => window.opened);
