@@ -11,17 +11,18 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use lastword::protocol::classification::{Loss, LossKind, read_close};
 use lastword::protocol::closing_handshake::{
     ClosePolicy, CloseRequest, ClosingHandshake, Input, ReplyPolicy,
 };
 use lastword::protocol::frame_encoder::apply_mask;
 use lastword::protocol::frame_scanner::{Found, FrameScanner, Position, ScanLimits};
-use lastword::settings::ByteSize;
+use lastword::settings::{self, ByteSize, JwtAuth, JwtKeys};
 use lastword::transport::socket::Transport;
 use lastword::transport::websocket::MessageReader;
-use lastword::vocabulary::{Cause, CloseFrame, Role};
-use lastword::{Adopt, Message, Supervisor};
+use lastword::vocabulary::{Cause, CloseFrame, Role, Secret};
+use lastword::{Adopt, Auth, Message, Supervisor};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::runtime::Builder;
 
@@ -222,5 +223,29 @@ fn frame(size: usize) -> Vec<u8> {
     frame
 }
 
-criterion_group!(benches, closing_handshake, scanner, reader, masking, outbox);
+/// What a token adds to an opening handshake.
+fn admission(c: &mut Criterion) {
+    let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).expect("a key");
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), pair.public_key_pem()).expect("a key file");
+    let settings = JwtAuth {
+        issuer: vec!["https://issuer.example.org".to_owned()],
+        ..JwtAuth::new(JwtKeys::KeyFile(file.path().to_owned()))
+    };
+    let claims = serde_json::json!({
+        "sub": "ann", "iss": "https://issuer.example.org", "exp": 4_000_000_000_u64, "iat": 1, "jti": "x",
+    });
+    let key = EncodingKey::from_ec_pem(pair.serialize_pem().as_bytes()).expect("a key");
+    let token = jsonwebtoken::encode(&Header::new(Algorithm::ES256), &claims, &key);
+    let token = Secret::new(token.expect("a token"));
+    let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let _entered = runtime.enter();
+    let auth = Auth::new(&settings::Auth::Jwt(Box::new(settings))).expect("keys");
+    assert!(runtime.block_on(auth.accepts(&token)));
+    c.benchmark_group("admission").bench_function("token, ES256", |b| {
+        b.iter(|| runtime.block_on(auth.accepts(black_box(&token))));
+    });
+}
+
+criterion_group!(benches, closing_handshake, scanner, reader, masking, outbox, admission);
 criterion_main!(benches);

@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 use crate::settings;
 use crate::settings::TokenSource;
+use crate::vocabulary::Secret;
 pub(crate) use answer::{Admitted, Denied};
 pub(crate) use ask::Ask;
 use http::Endpoint;
@@ -65,6 +66,11 @@ impl Auth {
             Way::Jwt(jwt) => jwt.reload(),
             Way::Http(_) => Ok(()),
         }
+    }
+
+    /// Returns whether a token would let its bearer in now; an endpoint is not asked.
+    pub async fn accepts(&self, token: &Secret) -> bool {
+        matches!(self.check_token(token.expose()).await, Ok(Ok(_)))
     }
 
     /// Begins to fetch the keys of a URL, so that the first client need not wait.

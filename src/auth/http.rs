@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use super::answer::{Admitted, Denied};
 use super::ask::Ask;
 use crate::runtime::wall_clock;
-use crate::settings::{HttpAuth, HttpUrl, RouteLimits};
+use crate::settings::{ByteSize, HttpAuth, HttpUrl, RouteLimits};
 use crate::transport::http_get::{HttpAnswer, HttpGet};
 use crate::transport::tls::Trust;
 use crate::vocabulary::{Grant, LONGEST_TAG, OpenFailure, check_tags, is_label};
@@ -160,11 +160,33 @@ fn read(answer: &HttpAnswer) -> Result<Admitted, String> {
             Some(serde_json::from_value(limits).map_err(|error| format!("its limits: {error}"))?)
         }
     };
+    if let Some(limits) = &limits {
+        check_limits(limits)?;
+    }
     let grant = expires_at.map(Grant::until);
     if grant.as_ref().is_some_and(|grant| grant.has_expired(wall_clock::now())) {
         return Err("its expires_at has passed".to_owned());
     }
     Ok(Admitted { subject, tags, grant, limits })
+}
+
+/// Refuses what the configuration refuses: a wait without an end, and no room at all.
+fn check_limits(limits: &RouteLimits) -> Result<(), String> {
+    let durations =
+        [("inbox_timeout", limits.inbox_timeout), ("write_timeout", limits.write_timeout)];
+    let sizes = [
+        ("max_message_size", limits.max_message_size),
+        ("max_frame_size", limits.max_frame_size),
+        ("inbox_bytes", limits.inbox_bytes),
+        ("outbox_bytes", limits.outbox_bytes),
+    ];
+    let zero = durations.iter().find(|(_, set)| set.is_some_and(|set| set.is_zero()));
+    let zero = zero.map(|(name, _)| name);
+    let none = sizes.iter().find(|(_, set)| *set == Some(ByteSize(0))).map(|(name, _)| name);
+    match zero.or(none) {
+        Some(name) => Err(format!("its limits.{name} is not above zero")),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -174,8 +196,6 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::settings::ByteSize;
-
     fn answer(status: u16, kind: &'static str, body: &str) -> HttpAnswer {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
@@ -238,6 +258,8 @@ mod tests {
             r#"{"expires_at": "2001-01-01T00:00:00Z"}"#,
             r#"{"limits": {"max_connections": 1}}"#,
             r#"{"limits": {"max_message_size": "many"}}"#,
+            r#"{"limits": {"max_message_size": 0}}"#,
+            r#"{"limits": {"write_timeout": "0s"}}"#,
         ] {
             let denied = judge(&answer(200, JSON, body)).unwrap_err();
             assert_eq!(denied.failure, OpenFailure::AuthUnavailable, "{body}");

@@ -59,11 +59,14 @@ struct Stamp {
     modified: Option<SystemTime>,
     length: u64,
     inode: u64,
+    /// Everybody on this machine can read it.
+    is_exposed: bool,
 }
 
 impl Stamp {
     fn of(file: &Metadata) -> Self {
-        Self { modified: file.modified().ok(), length: file.len(), inode: file.ino() }
+        let is_exposed = file.mode() & 0o004 != 0;
+        Self { modified: file.modified().ok(), length: file.len(), inode: file.ino(), is_exposed }
     }
 }
 
@@ -136,6 +139,12 @@ impl KeyFile {
 
     fn of_file(source: Source, algorithms: &[Algorithm]) -> Result<Self, BadKeys> {
         let (keys, seen) = source.read(algorithms)?;
+        if let Source::SecretFile(path) = &source
+            && seen.is_exposed
+        {
+            let file = path.display();
+            tracing::warn!(%file, "the secret of tokens is world-readable: run chmod o-rwx on it");
+        }
         Ok(Self::with(source, algorithms, keys, Some(seen)))
     }
 

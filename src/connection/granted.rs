@@ -33,7 +33,7 @@ impl Granted {
 
     /// Returns when the connection is closed because its grant expires.
     pub(crate) fn expires_at(&self) -> Option<SystemTime> {
-        self.grant.lock().as_ref().and_then(|grant| grant.expires_at)
+        self.grant.lock().as_ref().and_then(|grant| grant.expires_at())
     }
 
     pub(super) fn replace(&self, grant: Grant) {

@@ -59,7 +59,12 @@ fn describe(config: &Config) {
                 format!("relay to {}", urls.join(", "))
             }
         };
-        print_line(&format!("route {}: {} at {host} to {}", route.name, route.path, backend));
+        let admitted = route.auth.as_ref().map_or("", |auth| match auth {
+            settings::Auth::Jwt(_) => ", with a token",
+            settings::Auth::Http(_) => ", if its endpoint says so",
+        });
+        let path = &route.path;
+        print_line(&format!("route {}: {path} at {host} to {backend}{admitted}", route.name));
     }
     for dialer in &config.dialers {
         let url = masking::record_url(&dialer.url, Masking::Mask, &[]);

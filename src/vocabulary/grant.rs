@@ -1,6 +1,6 @@
 //! The grant of a connection: what it was admitted with, and until when.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// What a connection was admitted with, beside its subject; without authentication there is none.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -19,6 +19,13 @@ impl Grant {
         Self { expires_at: Some(expires_at), issued_at: None, token_id: None }
     }
 
+    /// Returns when the connection is closed, at the latest at the end of the year 9999, the last that RFC
+    /// 3339 can write.
+    pub fn expires_at(&self) -> Option<SystemTime> {
+        let last = SystemTime::UNIX_EPOCH + Duration::from_secs(253_402_300_799);
+        self.expires_at.map(|time| time.min(last))
+    }
+
     /// Returns whether it has expired.
     pub fn has_expired(&self, wall: SystemTime) -> bool {
         self.expires_at.is_some_and(|expires_at| expires_at <= wall)
@@ -27,8 +34,6 @@ impl Grant {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
@@ -39,5 +44,7 @@ mod tests {
         assert!(grant.has_expired(at));
         assert!(grant.has_expired(at + Duration::from_secs(1)));
         assert!(!Grant::default().has_expired(at));
+        let far = SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 40);
+        assert!(Grant::until(far).expires_at().unwrap() < far);
     }
 }

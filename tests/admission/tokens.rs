@@ -52,7 +52,11 @@ async fn every_algorithm_of_a_secret_and_a_key_works_in_the_built_program() {
     let secret = "0123456789abcdef0123456789abcdef";
     let file = keys.write("secret", &format!("{secret}\n"));
     let auth = format!("{{ kind = 'jwt', secret = {{ file = '{}' }} }}", file.display());
+    let world_readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    std::fs::set_permissions(&file, world_readable).unwrap();
     let daemon = Daemon::start(PROGRAM, &[&super::stage::route(&auth, "")]).await;
+    let warns = |line: &str| line.contains("world-readable") && line.contains("/secret");
+    daemon.await_line(warns, SOON).await;
     let claims = json!({ "sub": "ann", "exp": super::stage::in_seconds(60) });
     let key = jsonwebtoken::EncodingKey::from_secret(secret.as_bytes());
     let token = jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).unwrap();

@@ -193,7 +193,7 @@ async fn dialers_are_listed_paused_resumed_and_rotated() {
 }
 
 /// Every call of CONTRACT section 5, and what backends and dialers need beside it.
-const CALLS: [&str; 26] = [
+const CALLS: [&str; 31] = [
     "get /v1/status",
     "get /v1/connections",
     "post /v1/connections",
@@ -201,6 +201,7 @@ const CALLS: [&str; 26] = [
     "delete /v1/connections/{id}",
     "post /v1/connections/{id}/messages",
     "post /v1/connections/{id}/close",
+    "post /v1/connections/{id}/token",
     "post /v1/broadcast",
     "get /v1/endings",
     "get /v1/endings/{id}",
@@ -216,6 +217,10 @@ const CALLS: [&str; 26] = [
     "get /v1/dialers/{name}",
     "delete /v1/dialers/{name}",
     "post /v1/dialers/{name}/{command}",
+    "post /v1/revocations",
+    "get /v1/revocations",
+    "get /v1/revocations/{n}",
+    "delete /v1/revocations/{n}",
     "get /metrics",
     "get /livez",
     "get /readyz",
