@@ -348,7 +348,7 @@ async fn listen(
     let mut listening = Vec::new();
     for (listener, tls) in config.listeners.iter().zip(&certificates.listeners) {
         let name = listener.name.clone();
-        let options = ListenOptions::default().loaded_tls(tls.clone());
+        let options = ListenOptions::default().loaded_tls(tls.clone()).proxies(listener.proxies());
         let bound = supervisor.listen_with(&name, &listener.listen, options, routes.clone()).await;
         listening.push(bound.map_err(|error| StartupError::Listener { name, error })?);
     }

@@ -144,7 +144,7 @@ impl Supervisor {
         &self,
         name: &str,
         address: &ListenAddress,
-        options: ListenOptions,
+        mut options: ListenOptions,
         routes: Vec<Route>,
     ) -> Result<ListenerHandle, ListenError> {
         let tls = options.resolve_tls(name, address).await?;
@@ -162,6 +162,7 @@ impl Supervisor {
             budget: Arc::clone(&self.inner.budget),
             tls,
             token_parameters,
+            proxies: options.proxies,
         };
         let has_tls = listener.tls.is_some();
         let handle = self.inner.listeners.start(listener, || {

@@ -6,5 +6,5 @@ mod health;
 pub(crate) mod opening;
 
 pub(crate) use opening::{
-    Identity, NotWaiting, Offer, OpenedRelay, PlainRoute, Proxying, Relay, Unopened, Waiting,
+    Hop, Identity, NotWaiting, Offer, OpenedRelay, PlainRoute, Proxying, Relay, Unopened, Waiting,
 };

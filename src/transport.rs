@@ -15,6 +15,7 @@ pub mod http_proxy;
 mod io_end;
 pub mod opening_handshake;
 pub mod proxy;
+pub mod proxy_header;
 pub mod shared_tcp;
 pub mod socket;
 mod source_port;

@@ -13,7 +13,6 @@ mod admission {
     mod plain_http;
     mod refusals;
     mod relaying;
-    mod revoking;
     mod stage;
     mod tokens;
 }

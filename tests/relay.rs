@@ -25,6 +25,7 @@ mod relay {
     mod plain_end;
     mod plain_http;
     mod plain_limits;
+    mod proxied;
     mod repairing;
     mod several;
     mod sizes;

@@ -19,8 +19,6 @@ pub(super) struct Refusal {
 
 const NOT_IN_THIS_VERSION: &[Refusal] = &[
     row("listeners[].listen", is_systemd, "socket activation is"),
-    row("listeners[].proxy_protocol", is_true, "the PROXY protocol is"),
-    row("listeners[].trusted_proxies", has_entries, "the PROXY protocol is"),
     unsettled("routes[].backend", is_webhook, "the webhook backend is"),
     unsettled("routes[].backend", is_nats, "the NATS backend is"),
     unsettled("dialers[].backend", is_webhook, "the webhook backend is"),
@@ -78,23 +76,6 @@ fn collect(
         }
         _ if each => {}
         _ => collect(entry, rest, path, visit),
-    }
-}
-
-fn has_entries(value: &Value) -> bool {
-    match &value.kind {
-        ValueKind::Array(elements) => !elements.is_empty(),
-        ValueKind::Table(table) => !table.is_empty(),
-        _ => false,
-    }
-}
-
-fn is_true(value: &Value) -> bool {
-    match &value.kind {
-        ValueKind::Boolean(flag) => *flag,
-        // Raw text of an assignment.
-        ValueKind::String(text) => text == "true",
-        _ => false,
     }
 }
 

@@ -8,8 +8,8 @@ use super::auth::some_auth;
 use super::backend::Backend;
 use crate::settings::patterns::host;
 use crate::settings::{
-    Auth, ConnectionSettings, OriginPattern, PathPattern, Replace, RouteClose, RouteKeepalive,
-    RouteLimits, TagTemplate, TlsKeys, default_origins,
+    Auth, ConnectionSettings, Forwarded, OriginPattern, PathPattern, Proxies, Replace, RouteClose,
+    RouteKeepalive, RouteLimits, TagTemplate, TlsKeys, TrustedProxy, default_origins,
 };
 use crate::vocabulary::ListenAddress;
 
@@ -32,16 +32,36 @@ pub struct Listener {
     /// handshake and message, and some 10 KiB per connection.
     #[serde(default)]
     pub tls: Option<TlsKeys>,
-    /// Requires a PROXY header, v1 or v2, from `trusted_proxies`. Not in this version.
+    /// Requires that each connection begins with a PROXY header, version 1 or 2, which names the
+    /// client. It counts from `trusted_proxies` only, and nobody else may connect.
     ///
-    /// Unit: true or false. Default: false. Cost: none.
+    /// Unit: true or false. Default: false. Cost: one or two reads per connection.
     #[serde(default)]
     pub proxy_protocol: bool,
-    /// Lists the networks that may send a PROXY header. Not in this version.
+    /// Says what becomes of `Forwarded` and `X-Forwarded-*` of `trusted_proxies`; those of others are
+    /// replaced.
     ///
-    /// Unit: networks (`10.0.0.0/8`). Default: none. Cost: none.
+    /// Unit: `trust` (they name the client, and are continued on their way to an application) or
+    /// `replace`. Default: `replace`. Cost: some microseconds per request.
     #[serde(default)]
-    pub trusted_proxies: Vec<String>,
+    pub forwarded: Forwarded,
+    /// Lists the proxies in front that may say who the client is.
+    ///
+    /// Unit: networks (`10.0.0.0/8`, `fd00::/8`), addresses, or `unix` for a Unix socket. Default:
+    /// none. Cost: none; whoever connects from there is believed.
+    #[serde(default)]
+    pub trusted_proxies: Vec<TrustedProxy>,
+}
+
+impl Listener {
+    /// Returns the proxies in front of it.
+    pub fn proxies(&self) -> Proxies {
+        let mut proxies = Proxies::default();
+        proxies.trusted.clone_from(&self.trusted_proxies);
+        proxies.proxy_protocol = self.proxy_protocol;
+        proxies.forwarded = self.forwarded;
+        proxies
+    }
 }
 
 impl Default for Listener {
@@ -52,6 +72,7 @@ impl Default for Listener {
             listen: ListenAddress::Tcp(([127, 0, 0, 1], 8080).into()),
             tls: None,
             proxy_protocol: false,
+            forwarded: Forwarded::default(),
             trusted_proxies: Vec::new(),
         }
     }

@@ -13,7 +13,7 @@ use super::backend::Backend;
 use super::routing::Route;
 use super::schema::{Config, Health};
 use crate::settings::values::{ByteSize, Spread};
-use crate::settings::{ConnectionSettings, Control, Ledger, PathPattern, Tls};
+use crate::settings::{ConnectionSettings, Control, Forwarded, Ledger, PathPattern, Tls};
 use crate::vocabulary::{InvalidTag, ListenAddress, MAX_TAGS, check_tag_name};
 
 pub(super) use findings::Contradiction;
@@ -94,6 +94,7 @@ fn check_listeners(config: &Config, found: &mut Findings) {
     found.ensure(!config.listeners.is_empty(), ["listeners"], || Violation::NoListener);
     let names: Vec<_> = config.listeners.iter().map(|listener| listener.name.as_str()).collect();
     check_names("listeners", &names, found);
+    check_proxies(config, found);
     let listeners = config.listeners.iter().enumerate();
     let listeners =
         listeners.map(|(index, listener)| (format!("listeners[{index}].listen"), &listener.listen));
@@ -107,6 +108,20 @@ fn check_listeners(config: &Config, found: &mut Findings) {
             continue;
         }
         taken.push((key, address));
+    }
+}
+
+/// Checks that somebody is trusted where proxies in front may name the client.
+fn check_proxies(config: &Config, found: &mut Findings) {
+    for (index, listener) in config.listeners.iter().enumerate() {
+        let key = match (listener.proxy_protocol, listener.forwarded) {
+            _ if !listener.trusted_proxies.is_empty() => continue,
+            (true, _) => "proxy_protocol",
+            (false, Forwarded::Trust) => "forwarded",
+            (false, _) => continue,
+        };
+        let trusted = format!("listeners[{index}].trusted_proxies");
+        found.add([format!("listeners[{index}].{key}"), trusted], Violation::NoTrustedProxy);
     }
 }
 

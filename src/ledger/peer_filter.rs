@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 pub(super) struct PeerFilter {
     /// The whole peer as recorded, if that was requested.
     pub(super) whole: String,
-    /// The part before the colon and the port.
+    /// The part before the colon and the port; a peer may have been recorded without those.
     pub(super) address: String,
 }
 
@@ -32,7 +32,7 @@ impl PeerFilter {
     /// Returns whether a recorded peer matches.
     pub(super) fn matches(&self, recorded: &str) -> bool {
         let port = recorded.strip_prefix(&*self.address);
-        recorded == self.whole || port.is_some_and(|port| port.starts_with(':'))
+        recorded == self.whole || port.is_some_and(|port| port.is_empty() || port.starts_with(':'))
     }
 }
 
@@ -57,6 +57,10 @@ mod tests {
         {
             assert!(PeerFilter::new(asked).matches("203.0.113.9:80"), "{asked}");
         }
+        for asked in ["2001:db8::1", "[2001:db8::1]", "2001:0DB8:0:0:0:0:0:1"] {
+            assert!(PeerFilter::new(asked).matches("[2001:db8::1]"), "{asked}");
+        }
+        assert!(PeerFilter::new("::ffff:203.0.113.9").matches("203.0.113.9"));
         for (asked, recorded) in [("unix:/run/x", "unix:/run/x"), ("example.org", "example.org:80")]
         {
             assert!(PeerFilter::new(asked).matches(recorded), "{asked}");
@@ -70,6 +74,7 @@ mod tests {
             ("[2001:db8::1]:51342", "[2001:db8::1]:51343"),
             ("203.0.113.9", "203.0.113.90:80"),
             ("203.0.113.9:80", "203.0.113.9:8080"),
+            ("203.0.113.9:80", "203.0.113.9"),
             ("::1", "[::1:1]:80"),
         ] {
             assert!(!PeerFilter::new(asked).matches(recorded), "{asked}");

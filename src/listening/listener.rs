@@ -5,11 +5,13 @@ mod consulting;
 mod handle;
 mod plain;
 mod preparing;
+mod proxied;
 mod relaying;
 mod revoking;
 mod room;
 mod shared;
 mod under_way;
+mod visitor;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -40,9 +42,10 @@ use crate::vocabulary::{ConnectionId, Limit, OpenFailure, Role, TransportEnd};
 pub(crate) use handle::Listeners;
 pub use handle::{ListenError, ListenerHandle};
 use room::Room;
+use shared::Decision;
 pub(crate) use shared::Listener;
-use shared::{Decision, Visitor};
 use under_way::{Stage, UnderWay};
+use visitor::Visitor;
 
 /// After how long a socket without a request counts towards `half_open_per_ip`. Most requests come
 /// with the socket, so a burst from one address, such as a proxy, does not hit that limit.
@@ -73,8 +76,8 @@ impl Listener {
                 arrival = arrivals.next() => match arrival {
                     Arrival::Socket { socket, peer } => {
                         let local = arrivals.local_addr(&socket);
-                        let visitor = Visitor::new(peer, local);
-                        match self.node.arrive(visitor.peer.ip()) {
+                        let visitor = self.visitor(peer, local);
+                        match self.node.arrive(visitor.counted_ip()) {
                             Ok(arrived) => match Room::take(&self.budget) {
                                 Some(room) => {
                                     let attempt =
@@ -151,7 +154,7 @@ impl Listener {
         // A WebSocket request may follow plain HTTP on the same connection.
         while let Some((socket, read)) = next.take() {
             visitor.began = SystemTime::now();
-            let arrived = match self.node.arrive(visitor.peer.ip()) {
+            let arrived = match self.node.arrive(visitor.counted_ip()) {
                 Ok(arrived) => arrived,
                 Err(why) => return self.turn_away(socket, visitor, why.limit),
             };
@@ -175,6 +178,7 @@ impl Listener {
         began: Instant,
     ) -> Option<(AnySocket, Bytes)> {
         let limits = HandshakeLimits { timeout: self.timeout, ..HandshakeLimits::default() };
+        let named: Visitor;
         let mut under_way = UnderWay::new(self, visitor);
         let overdue = || {
             arrived.overdue().map_err(|why| {
@@ -201,8 +205,19 @@ impl Listener {
             drop((arrived, room));
             return Box::pin(self.pass_plain(&relay, received, visitor)).await;
         }
+        match self.client_of_request(received.request(), visitor) {
+            Ok(None) => {}
+            Ok(Some(client)) => {
+                named = client;
+                under_way.visitor = &named;
+            }
+            Err(refusal) => {
+                self.refuse((refusal, None), received, under_way).await;
+                return None;
+            }
+        }
         let bearers = self.take_bearers(&mut received);
-        let decided = self.decide(received.request(), visitor);
+        let decided = self.decide(received.request(), under_way.visitor);
         if decided.is_ok() {
             // The slot in `decision` counts it from now on.
             drop(arrived);
@@ -310,7 +325,7 @@ impl Listener {
         if self.node.is_draining() {
             return Err((about_to_stop(), None));
         }
-        let slot = self.node.admit(visitor.peer.ip()).map_err(not_admitted)?;
+        let slot = self.node.admit(visitor.counted_ip()).map_err(not_admitted)?;
         // Checked again: a drain that began before this slot was taken does not wait for it.
         if self.node.is_draining() {
             return Err((about_to_stop(), None));
@@ -319,7 +334,7 @@ impl Listener {
             .route_of(request.host(), request.path())
             .ok_or_else(|| (no_route(request.path()), None))?;
         let (agreement, subprotocol) =
-            self.agree(request, route).map_err(|refusal| (refusal, None))?;
+            self.agree(request, visitor, route).map_err(|refusal| (refusal, None))?;
         let tags = route.tags_of(request.path(), request.query());
         let tags = tags.map_err(|unfit| {
             let failure = OpenFailure::BadRequest;
@@ -338,11 +353,12 @@ impl Listener {
     fn agree(
         &self,
         request: &Request,
+        visitor: &Visitor,
         route: &Route,
     ) -> Result<(Agreement, Option<Subprotocol>), Refusal> {
         check_method(request)?;
         let key = check_upgrade(request)?;
-        check_origin(request, &route.origins, false)?;
+        check_origin(request, &route.origins, visitor.host(request), visitor.over_tls())?;
         let subprotocol = choose_subprotocol(&request.subprotocols(), &route.subprotocols);
         Ok((Agreement::new(key), subprotocol))
     }

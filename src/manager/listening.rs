@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::listening::listener::ListenError;
+use crate::settings::Proxies;
 #[cfg(feature = "tls")]
 use crate::settings::Tls;
 use crate::transport::tls::ServerTls;
@@ -10,7 +11,7 @@ use crate::transport::tls::ServerTls;
 use crate::transport::tls::TlsFileError;
 use crate::vocabulary::ListenAddress;
 
-/// The options of a listener; by default it is plain.
+/// The options of a listener; by default it is plain, and every peer is the client itself.
 ///
 /// With the feature `tls`, [`ListenOptions::tls`] adds certificates:
 ///
@@ -31,6 +32,7 @@ use crate::vocabulary::ListenAddress;
 #[must_use]
 pub struct ListenOptions {
     tls: TlsSource,
+    pub(super) proxies: Proxies,
 }
 
 #[derive(Debug, Default)]
@@ -63,12 +65,12 @@ impl ListenOptions {
 
     /// Returns the certificates, read from their files if need be.
     pub(super) async fn resolve_tls(
-        self,
+        &mut self,
         #[cfg_attr(not(feature = "tls"), expect(unused_variables, reason = "nothing is read"))]
         name: &str,
         address: &ListenAddress,
     ) -> Result<Option<Arc<ServerTls>>, ListenError> {
-        match (self.tls, address) {
+        match (std::mem::take(&mut self.tls), address) {
             (TlsSource::None, _) => Ok(None),
             #[cfg(feature = "tls")]
             (_, ListenAddress::Unix(_)) => Err(TlsFileError::UnixSocket.into()),
@@ -83,5 +85,28 @@ impl ListenOptions {
             }
             (TlsSource::Loaded(tls), _) => Ok(Some(tls)),
         }
+    }
+
+    /// Says which proxies in front of the listener are believed, and how they name the client.
+    ///
+    /// ```no_run
+    /// use lastword::settings::{Forwarded, Proxies};
+    /// use lastword::{ListenOptions, Route, Supervisor};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let supervisor = Supervisor::builder().start().await?;
+    /// let mut proxies = Proxies::default();
+    /// proxies.trusted = vec!["10.0.0.0/8".parse()?];
+    /// proxies.forwarded = Forwarded::Trust;
+    /// let options = ListenOptions::default().proxies(proxies);
+    /// let address = "0.0.0.0:8080".parse()?;
+    /// supervisor.listen_with("public", &address, options, vec![Route::echo("/echo")?]).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn proxies(mut self, proxies: Proxies) -> Self {
+        self.proxies = proxies;
+        self
     }
 }

@@ -33,6 +33,21 @@ pub(crate) struct PendingSocket {
 }
 
 impl PendingSocket {
+    /// Counts it under the client's address from now on, which a proxy in front has told.
+    ///
+    /// # Errors
+    /// The client's network has too many. It stays counted as before.
+    pub(crate) fn belongs_to(&mut self, ip: Option<IpAddr>) -> Result<(), NotAdmitted> {
+        let mut admission = self.admission.lock();
+        admission.begin_handshake(ip)?;
+        admission.end_handshake(self.ip);
+        if let Some(ip) = self.ip.filter(|_| self.is_overdue) {
+            admission.end_half_open(ip);
+        }
+        (self.ip, self.is_overdue) = (ip, false);
+        Ok(())
+    }
+
     /// Records that its request is overdue.
     pub(crate) fn overdue(&mut self) -> Result<(), NotAdmitted> {
         let Some(ip) = self.ip.filter(|_| !self.is_overdue) else { return Ok(()) };

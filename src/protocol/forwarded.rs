@@ -5,18 +5,14 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-/// The lines of a request that proxies write, each list in its order.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct ForwardedLines<'r> {
-    /// `Forwarded`, its lines joined with commas.
-    pub forwarded: Option<&'r str>,
-    /// `X-Forwarded-For`, its lines joined with commas.
-    pub x_for: Option<&'r str>,
-    /// `X-Forwarded-Proto`.
-    pub x_proto: Option<&'r str>,
-    /// `X-Forwarded-Host`.
-    pub x_host: Option<&'r str>,
-}
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+/// `X-Forwarded-For`.
+pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+/// `X-Forwarded-Host`.
+pub const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+/// `X-Forwarded-Proto`.
+pub const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// What trusted proxies say of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,14 +44,15 @@ pub enum BadForwarded {
 /// # Errors
 /// The lines can be read in two ways.
 pub fn read(
-    lines: ForwardedLines<'_>,
+    headers: &HeaderMap,
     is_trusted: impl Fn(IpAddr) -> bool,
 ) -> Result<Seen, BadForwarded> {
-    let hops = lines.forwarded.map(parse).transpose()?;
+    let line = |name: HeaderName| joined(headers.get_all(name).iter());
+    let hops = line(header::FORWARDED).as_deref().map(parse).transpose()?;
     let by_forwarded = hops.as_ref().map(|hops| {
         client(hops.iter().map(|hop| hop.client.as_deref().and_then(node)), &is_trusted)
     });
-    let by_list = lines.x_for.map(|list| client(list.split(',').map(node), &is_trusted));
+    let by_list = line(X_FORWARDED_FOR).map(|list| client(list.split(',').map(node), &is_trusted));
     let client = match (by_forwarded, by_list) {
         // The ports are left out by many.
         (Some(a), Some(b)) if a.map(|a| a.ip()) != b.map(|b| b.ip()) => {
@@ -66,13 +63,39 @@ pub fn read(
     };
     // The first entry is by the proxy next to the client. A client that lies here deceives itself.
     let first = hops.as_ref().and_then(|hops| hops.first());
-    let entry = |list: Option<&str>| {
-        let first = list?.split(',').next()?.trim();
+    let entry = |name| {
+        let list = line(name)?;
+        let first = list.split(',').next()?.trim();
         (!first.is_empty()).then(|| first.to_owned())
     };
-    let proto = entry(lines.x_proto).or_else(|| first?.proto.clone());
-    let host = entry(lines.x_host).or_else(|| first?.host.clone());
+    let proto = entry(X_FORWARDED_PROTO).or_else(|| first?.proto.clone());
+    let host = entry(X_FORWARDED_HOST).or_else(|| first?.host.clone());
     Ok(Seen { client, proto: proto.map(|proto| proto.to_ascii_lowercase()), host })
+}
+
+/// Joins the lines of a list; a line that is not ASCII stands for somebody unknown.
+pub fn joined<'l>(lines: impl Iterator<Item = &'l HeaderValue>) -> Option<String> {
+    let lines: Vec<&str> = lines.map(|line| line.to_str().unwrap_or("unknown")).collect();
+    (!lines.is_empty()).then(|| lines.join(", "))
+}
+
+/// Writes a list of `X-Forwarded-For` as `Forwarded` (RFC 7239 section 7.4).
+pub fn as_forwarded(x_for: &str) -> String {
+    let elements = x_for.split(',').map(|entry| match node(entry) {
+        Some(SocketAddr::V4(address)) => format!("for={}", address.ip()),
+        Some(SocketAddr::V6(address)) => format!("for=\"[{}]\"", address.ip()),
+        None => "for=unknown".to_owned(),
+    });
+    elements.collect::<Vec<_>>().join(", ")
+}
+
+/// Writes `Forwarded` as a list of `X-Forwarded-For`.
+pub fn as_x_for(forwarded: &str) -> String {
+    let entries = parse(forwarded).unwrap_or_default().into_iter().map(|hop| {
+        let client = hop.client.as_deref().and_then(node);
+        client.map_or_else(|| "unknown".to_owned(), |client| client.ip().to_string())
+    });
+    entries.collect::<Vec<_>>().join(", ")
 }
 
 /// Walks a list from the right to the first address that is not trusted, or to its left end.
@@ -196,14 +219,22 @@ mod tests {
         }
     }
 
+    fn seen(lines: &[(&str, &str)]) -> Result<Seen, BadForwarded> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            let name: HeaderName = name.parse().unwrap();
+            headers.append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        }
+        read(&headers, is_trusted)
+    }
+
     fn x_for(list: &str) -> Option<String> {
-        let lines = ForwardedLines { x_for: Some(list), ..ForwardedLines::default() };
-        read(lines, is_trusted).unwrap().client.map(|client| client.to_string())
+        let seen = seen(&[("x-forwarded-for", list)]).unwrap();
+        seen.client.map(|client| client.to_string())
     }
 
     fn forwarded(line: &str) -> Result<Seen, BadForwarded> {
-        let lines = ForwardedLines { forwarded: Some(line), ..ForwardedLines::default() };
-        read(lines, is_trusted)
+        seen(&[("forwarded", line)])
     }
 
     #[test]
@@ -270,12 +301,8 @@ mod tests {
     #[test]
     fn both_lists_must_name_one_client() {
         let both = |forwarded, x_for| {
-            let lines = ForwardedLines {
-                forwarded: Some(forwarded),
-                x_for: Some(x_for),
-                ..ForwardedLines::default()
-            };
-            read(lines, is_trusted).map(|seen| seen.client.map(|client| client.to_string()))
+            let seen = seen(&[("forwarded", forwarded), ("x-forwarded-for", x_for)]);
+            seen.map(|seen| seen.client.map(|client| client.to_string()))
         };
         assert_eq!(both("for=203.0.113.9", "203.0.113.9"), Ok(Some("203.0.113.9:0".to_owned())));
         assert_eq!(
@@ -290,21 +317,30 @@ mod tests {
 
     #[test]
     fn the_first_proto_and_host_are_those_of_the_client() {
-        let lines = ForwardedLines {
-            forwarded: Some("for=1.2.3.4;proto=http;host=inner"),
-            x_proto: Some("HTTPS, http"),
-            x_host: Some("example.org , inner"),
-            ..ForwardedLines::default()
-        };
-        let seen = read(lines, is_trusted).unwrap();
-        assert_eq!(
-            (seen.proto.as_deref(), seen.host.as_deref()),
-            (Some("https"), Some("example.org"))
-        );
-        let seen =
-            read(ForwardedLines { x_proto: Some(""), x_host: Some(" "), ..lines }, is_trusted);
-        let seen = seen.unwrap();
-        assert_eq!((seen.proto.as_deref(), seen.host.as_deref()), (Some("http"), Some("inner")));
+        let forwarded = ("forwarded", "for=1.2.3.4;proto=http;host=inner");
+        for (proto, host, due) in [
+            ("HTTPS, http", "example.org , inner", ("https", "example.org")),
+            ("", " ", ("http", "inner")),
+        ] {
+            let lines = [forwarded, ("x-forwarded-proto", proto), ("x-forwarded-host", host)];
+            let seen = seen(&lines).unwrap();
+            assert_eq!((seen.proto.as_deref(), seen.host.as_deref()), (Some(due.0), Some(due.1)));
+        }
+    }
+
+    #[test]
+    fn several_lines_are_one_list() {
+        let lines = ["1.2.3.4", "203.0.113.9, 10.0.0.2", "10.0.0.1"];
+        let seen = seen(&lines.map(|line| ("x-forwarded-for", line))).unwrap();
+        assert_eq!(seen.client, Some("203.0.113.9:0".parse().unwrap()));
+    }
+
+    #[test]
+    fn each_list_can_be_written_as_the_other() {
+        let forwarded = as_forwarded("203.0.113.9:7, 2001:db8::9, x");
+        assert_eq!(forwarded, "for=203.0.113.9, for=\"[2001:db8::9]\", for=unknown");
+        assert_eq!(as_x_for(&forwarded), "203.0.113.9, 2001:db8::9, unknown");
+        assert_eq!(as_x_for("for=\"broken"), "");
     }
 
     proptest! {

@@ -14,6 +14,9 @@ const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 /// The size of the longest header of version 1, with its line end.
 const LONGEST_V1: usize = 107;
 
+/// The most bytes that [`parse`] looks at: a line of version 1. Those of version 2 are fewer.
+pub const LONGEST_READ: usize = LONGEST_V1;
+
 /// The size of the shortest header: `PROXY UNKNOWN` with its line end.
 const SHORTEST: usize = 15;
 

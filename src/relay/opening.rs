@@ -28,6 +28,7 @@ use crate::transport::opening_handshake::{
 use crate::transport::socket::SocketName;
 use crate::vocabulary::{ConnectionId, Limit, OpenFailure, Upstream};
 pub(crate) use feed::{NotWaiting, Waiting};
+pub(crate) use headers::Hop;
 pub(crate) use identity::Identity;
 pub(crate) use proxying::{PlainRoute, Proxying};
 
@@ -50,9 +51,10 @@ pub struct Relay {
 pub(crate) struct Offer<'a> {
     /// The id of its leg.
     pub(crate) id: ConnectionId,
+    /// The client's address, by which an application may be chosen.
     pub(crate) peer: &'a SocketName,
-    /// `http`, or `https` if the client came over TLS.
-    pub(crate) scheme: &'static str,
+    /// Who sent the request.
+    pub(crate) hop: Hop<'a>,
     pub(crate) request: &'a Request,
     /// The 101 for the client, before the application has its say.
     pub(crate) agreement: Agreement,
@@ -220,7 +222,7 @@ impl Relay {
         let headers: HeaderMap = headers::of_request(
             request.headers(),
             request.host().unwrap_or_default(),
-            (offer.peer, offer.scheme),
+            offer.hop,
             Some(offer.id),
         );
         let request = application.upstream.request(target, host);

@@ -196,6 +196,8 @@ impl AsyncWrite for Closed {
 pub enum SocketName {
     /// An address and a port. An IPv4 peer of an IPv6 listener is shown as IPv4.
     Tcp(SocketAddr),
+    /// An address whose port is unknown: a client that a proxy in front has named.
+    Ip(IpAddr),
     /// A path; the connecting end of a Unix socket usually has none.
     Unix(Option<PathBuf>),
 }
@@ -213,16 +215,20 @@ impl SocketName {
     pub fn ip(&self) -> Option<IpAddr> {
         match self {
             Self::Tcp(addr) => Some(addr.ip()),
+            Self::Ip(ip) => Some(*ip),
             Self::Unix(_) => None,
         }
     }
 }
 
-/// Writes `203.0.113.9:51342`, `unix:/run/x.sock`, or `unix:` without a path.
+/// Writes `203.0.113.9:51342`, `203.0.113.9`, `[2001:db8::9]`, `unix:/run/x.sock`, or `unix:` without
+/// a path.
 impl fmt::Display for SocketName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(addr) => write!(f, "{addr}"),
+            Self::Ip(IpAddr::V4(ip)) => write!(f, "{ip}"),
+            Self::Ip(IpAddr::V6(ip)) => write!(f, "[{ip}]"),
             Self::Unix(Some(path)) => write!(f, "unix:{}", path.display()),
             Self::Unix(None) => f.write_str("unix:"),
         }

@@ -20,6 +20,9 @@ NOTEBOOK = 3_000_000
 
 PAGES = 20
 
+# The TLS proxy is believed: otherwise the site would see http, and redirect for ever.
+TRUSTED = ['listeners[0].trusted_proxies=["127.0.0.1"]', 'listeners[0].forwarded="trust"']
+
 
 def site(tally, program):
     python = installing.python_venv(TARGET / "python", HERE / "requirements.txt")
@@ -32,7 +35,7 @@ def site(tally, program):
     )
     with (
         Application(python, HERE / "django_site.py") as django,
-        Daemon(program, relay=django.url()) as daemon,
+        Daemon(program, *TRUSTED, relay=django.url()) as daemon,
     ):
         port = daemon.url("").rsplit(":", 1)[1]
         with Application(sys.executable, HERE / "tls_proxy.py", cert, key, port) as proxy:

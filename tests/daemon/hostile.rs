@@ -29,6 +29,7 @@ fn case(what: &'static str, request: impl Into<Vec<u8>>, status: u16) -> Case {
         404 => "no_route",
         _ => "bad_request",
     };
+    let failure = if what == "a PROXY header" { "untrusted_proxy" } else { failure };
     Case { what, request: request.into(), status, failure, header: None }
 }
 
@@ -54,7 +55,7 @@ fn bad_requests() -> Vec<Case> {
         case("text", "EHLO example.org\r\n\r\n", 400),
         case("a TLS hello", tls_hello, 400),
         case("HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
-        case("a PROXY header", proxy, 400),
+        case("a PROXY header", proxy, 403),
         case("two Hosts", upgrade("", "Host: b\r\n"), 400),
         case("no Host", upgrade("Host", ""), 400),
         case("a Host with a path", upgrade_request("example.org/x", "/echo", ""), 400),

@@ -245,7 +245,10 @@ fn bad_configurations(directory: &TempDir) -> Vec<(Vec<String>, Vec<&'static str
             vec!["tls.toml:4", "listeners[0].tls", "c cannot be read"],
         ),
         (set(r#"listeners[0].listen="systemd:public""#), vec!["not in this version"]),
-        (set("listeners[0].proxy_protocol=true"), vec!["not in this version"]),
+        (
+            set("listeners[0].proxy_protocol=true"),
+            vec!["listeners[0].proxy_protocol", "trusted_proxies", "10.0.0.0/8"],
+        ),
         (
             in_file("auth.toml", &route("auth = { kind = 'jwt' }")),
             vec!["auth.toml:5", "routes[0].auth", "not in this version"],

@@ -61,7 +61,15 @@ fn a_message_names_file_line_key_and_remedy() {
         ),
         (
             "[[listeners]]\nname = 'a'\nlisten = '127.0.0.1:1'\nproxy_protocol = true",
-            "x.toml:4: listeners[0].proxy_protocol: the PROXY protocol is not in this version; remove it",
+            "x.toml:4: listeners[0].proxy_protocol: counts from trusted_proxies only, and there are none: list them, such as \"10.0.0.0/8\"",
+        ),
+        (
+            "[[listeners]]\nname = 'a'\nlisten = '127.0.0.1:1'\nforwarded = 'trust'",
+            "x.toml:4: listeners[0].forwarded: counts from trusted_proxies only, and there are none: list them, such as \"10.0.0.0/8\"",
+        ),
+        (
+            "[[listeners]]\nname = 'a'\nlisten = '127.0.0.1:1'\ntrusted_proxies = ['10.0.0.1/8']",
+            "x.toml:4: listeners[0].trusted_proxies[0]: \"10.0.0.1/8\" is not a network: write \"10.0.0.0/8\" with zeros behind its bits, an address, or \"unix\"",
         ),
         (
             "[close]\nlinger = '20s'",

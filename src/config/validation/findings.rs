@@ -36,6 +36,11 @@ pub enum Violation {
         /// Who has it.
         other: String,
     },
+    /// A proxy in front could name the client, and none is trusted.
+    #[error(
+        "counts from trusted_proxies only, and there are none: list them, such as \"10.0.0.0/8\""
+    )]
+    NoTrustedProxy,
     /// A route never gets a request.
     #[error("never matches, because {other} takes all of it before: move it up, or remove it")]
     Shadowed {

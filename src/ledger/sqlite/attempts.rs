@@ -115,7 +115,8 @@ fn minute_of(time: SystemTime) -> u64 {
 fn network_of(peer: Option<&str>) -> String {
     let Some(peer) = peer else { return "unknown".to_owned() };
     let address = peer.parse::<SocketAddr>().map(|address| address.ip());
-    match address.or_else(|_| peer.parse::<IpAddr>()).map(|ip| ip.to_canonical()) {
+    let bare = peer.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(peer);
+    match address.or_else(|_| bare.parse::<IpAddr>()).map(|ip| ip.to_canonical()) {
         Ok(IpAddr::V4(ip)) => {
             let [a, b, c, _] = ip.octets();
             format!("{a}.{b}.{c}.0/24")
@@ -138,6 +139,8 @@ mod tests {
             (Some("203.0.113.9:51342"), "203.0.113.0/24"),
             (Some("[2001:db8:7:8::1]:5"), "2001:db8:7::/48"),
             (Some("[::ffff:203.0.113.9]:5"), "203.0.113.0/24"),
+            (Some("203.0.113.9"), "203.0.113.0/24"),
+            (Some("[2001:db8:7:8::1]"), "2001:db8:7::/48"),
             (Some("unix:/run/x.sock"), "local"),
             (None, "unknown"),
         ] {

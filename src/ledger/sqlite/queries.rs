@@ -122,8 +122,13 @@ fn conditions(filter: &EndingFilter, table: &str) -> Option<(String, Vec<Value>)
         let PeerFilter { whole, address } = PeerFilter::new(peer);
         // Any port: the range from "address:" up to, not including, "address;".
         add(
-            "(peer = ? OR (peer >= ? AND peer < ?))",
-            &[whole.into(), format!("{address}:").into(), format!("{address};").into()],
+            "(peer IN (?, ?) OR (peer >= ? AND peer < ?))",
+            &[
+                whole.into(),
+                address.clone().into(),
+                format!("{address}:").into(),
+                format!("{address};").into(),
+            ],
         );
     }
     if let Some(before) = before {

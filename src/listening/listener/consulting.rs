@@ -27,6 +27,7 @@ impl Listener {
         let Stage::Agreed(decision) = &under_way.stage else { return };
         let facts = Facts {
             peer: under_way.visitor.peer.clone(),
+            via: under_way.visitor.via.clone(),
             local: under_way.visitor.local.clone(),
             listener: self.name.clone(),
             route: decision.route.name.clone(),

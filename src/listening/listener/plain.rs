@@ -1,12 +1,13 @@
 //! Plain HTTP clients: they are proxied until they ask for a WebSocket.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use http::{Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 
 use super::RETRY_AFTER;
-use super::shared::{Listener, Visitor};
+use super::shared::Listener;
+use super::visitor::Visitor;
 use crate::relay::{PlainRoute, Proxying, Relay};
 use crate::transport::any_socket::AnySocket;
 use crate::transport::http_proxy::Served;
@@ -38,7 +39,7 @@ impl Listener {
         visitor: &Visitor,
     ) -> Option<(AnySocket, Bytes)> {
         let session = relay.session();
-        let _place = match self.node.plain.enter(visitor.peer.ip(), &session) {
+        let _place = match self.node.plain.enter(visitor.counted_ip(), &session) {
             Ok(slot) => slot,
             Err(refused) => {
                 self.node.plain.count(HttpOutcome::RefusedLimit);
@@ -57,10 +58,15 @@ impl Listener {
         let find = |host: Option<&str>, path: &str| {
             let route = self.route_of(host, path)?;
             let relay = Arc::clone(route.application()?);
-            Some(PlainRoute { relay, auth: route.auth().map(Arc::clone) })
+            let auth = route.auth().map(Arc::clone);
+            Some(PlainRoute { relay, auth, client: OnceLock::new() })
         };
-        let (node, peer, scheme) = (&self.node, &visitor.peer, visitor.scheme());
-        let proxying = Proxying { node, find: &find, peer, scheme };
+        let client_of = |headers: &HeaderMap| match self.client_of(headers, visitor) {
+            Ok(client) => Ok(client.map_or_else(|| visitor.peer.clone(), |client| client.peer)),
+            Err(bad) => Err(bad.to_string()),
+        };
+        let proxying =
+            Proxying { node: &self.node, find: &find, hop: visitor.hop(), client_of: &client_of };
         let (socket, read) = received.rewind();
         match proxying.serve(socket, read, session).await {
             Served::Closed => None,

@@ -1,5 +1,5 @@
 //! What comes between accepting a socket and its first request, in the order of the bytes on the wire:
-//! TLS. It runs in the task of the attempt, within `handshake_timeout`.
+//! the PROXY header of a balancer, and TLS. It runs in the task of the attempt, within `handshake_timeout`.
 
 use std::pin::pin;
 
@@ -8,8 +8,9 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 use super::room::Room;
-use super::shared::{Listener, Visitor};
+use super::shared::Listener;
 use super::under_way::UnderWay;
+use super::visitor::Visitor;
 use super::{OVERDUE, not_admitted};
 use crate::node::slots::PendingSocket;
 use crate::transport::any_socket::AnySocket;
@@ -28,6 +29,7 @@ impl Listener {
         room: &mut Room,
         began: Instant,
     ) -> Option<AnySocket> {
+        let socket = self.identify(socket, visitor, arrived, began + self.timeout).await?;
         let socket = match (&self.tls, socket) {
             (Some(tls), AnySocket::Tcp(socket)) => {
                 // Boxed: the handshake's state is large, and gone once it is complete.

@@ -94,7 +94,7 @@ impl Listener {
         let offer = Offer {
             id: decision.id,
             peer: &under_way.visitor.peer,
-            scheme: under_way.visitor.scheme(),
+            hop: under_way.visitor.hop(),
             request,
             agreement,
             subprotocols: &decision.route.subprotocols,

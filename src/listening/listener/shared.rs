@@ -2,16 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
+use super::visitor::Visitor;
 use crate::connection::budget::MemoryBudget;
 use crate::listening::route::Route;
 use crate::node::Node;
 use crate::node::slots::ConnectionSlot;
 use crate::policy::masking;
-use crate::settings::Records;
+use crate::settings::{Proxies, Records};
 use crate::transport::opening_handshake::RequestFacts;
-use crate::transport::socket::SocketName;
 use crate::transport::tls::ServerTls;
 use crate::vocabulary::{ConnectionId, Direction, Grant, Origin};
 
@@ -30,28 +30,7 @@ pub(crate) struct Listener {
     pub(crate) tls: Option<Arc<ServerTls>>,
     /// The parameters of queries that hold tokens, which are never recorded.
     pub(crate) token_parameters: Vec<String>,
-}
-
-/// The client of an attempt: its addresses, when it connected, and what is known before its request.
-pub(super) struct Visitor {
-    pub(super) peer: SocketName,
-    pub(super) local: Option<SocketName>,
-    pub(super) began: SystemTime,
-    /// The TLS version.
-    pub(super) tls: Option<&'static str>,
-    /// Who its certificate was issued to.
-    pub(super) subject: Option<String>,
-}
-
-impl Visitor {
-    pub(super) fn new(peer: SocketName, local: Option<SocketName>) -> Self {
-        Self { peer, local, began: SystemTime::now(), tls: None, subject: None }
-    }
-
-    /// Returns the scheme of its requests.
-    pub(super) fn scheme(&self) -> &'static str {
-        if self.tls.is_some() { "https" } else { "http" }
-    }
+    pub(crate) proxies: Proxies,
 }
 
 /// A request that passed all checks.
@@ -83,6 +62,7 @@ impl Listener {
         let mut origin = Origin::new(Direction::Inbound);
         origin.listener = Some(self.name.clone());
         origin.peer = Some(visitor.peer.to_string());
+        origin.via = visitor.via.as_ref().map(ToString::to_string);
         origin.local_addr = visitor.local.as_ref().map(ToString::to_string);
         origin.tls = visitor.tls.map(str::to_owned);
         origin.subject.clone_from(&visitor.subject);

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::shared::{Decision, Listener, RELAY, Visitor};
+use super::shared::{Decision, Listener, RELAY};
+use super::visitor::Visitor;
 use crate::listening::route::Route;
 use crate::node::attempt::Attempt;
 use crate::transport::opening_handshake::{FailedHandshake, Refusal, Request, RequestFacts};

@@ -28,6 +28,7 @@ pub struct OpeningRequest {
 #[derive(Debug)]
 pub(crate) struct Facts {
     pub(crate) peer: SocketName,
+    pub(crate) via: Option<SocketName>,
     pub(crate) local: Option<SocketName>,
     pub(crate) listener: String,
     pub(crate) route: String,
@@ -85,6 +86,11 @@ impl OpeningRequest {
     /// Returns the address of the client.
     pub fn peer(&self) -> &SocketName {
         &self.facts.peer
+    }
+
+    /// Returns the address of the trusted proxy in front that named the client, if there is one.
+    pub fn via(&self) -> Option<&SocketName> {
+        self.facts.via.as_ref()
     }
 
     /// Returns the local address of the connection.

@@ -7,13 +7,14 @@ use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue};
 
 use super::identity::{SUBJECT, TAGS};
+use crate::protocol::forwarded::{
+    self, X_FORWARDED_FOR as FORWARDED_FOR, X_FORWARDED_HOST as FORWARDED_HOST,
+    X_FORWARDED_PROTO as FORWARDED_PROTO,
+};
 use crate::transport::socket::SocketName;
 use crate::vocabulary::ConnectionId;
 
 pub(super) const CONNECTION_ID: HeaderName = HeaderName::from_static("lastword-connection-id");
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const EXTENSIONS: HeaderName = HeaderName::from_static("sec-websocket-extensions");
 
 /// Hop-by-hop fields (RFC 9110 section 7.6.1), beside those that `Connection` names.
@@ -29,23 +30,35 @@ const HOP_BY_HOP: [&str; 9] = [
     "upgrade",
 ];
 
-/// Returns the fields of a client's request for `host` to pass on, and adds the `Forwarded` fields: the
-/// client's address, and the scheme by which it reached this end.
+/// The hop that a request came over.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Hop<'a> {
+    /// Who sent the request to this end: the client, or a proxy in front.
+    pub(crate) peer: &'a SocketName,
+    /// The scheme by which it was sent.
+    pub(crate) scheme: &'static str,
+    /// Whether it is a proxy whose `Forwarded` and `X-Forwarded-*` are believed.
+    pub(crate) is_trusted: bool,
+}
+
+/// Returns the fields of a client's request for `host` to pass on, and adds the `Forwarded` fields.
 ///
-/// `X-Forwarded-Host` and `-Proto` pass unchanged, and `Forwarded` agrees with them: otherwise an
-/// application that forces https would redirect the clients of a TLS proxy forever.
+/// Those of a trusted proxy are continued: `X-Forwarded-Host` and `-Proto` pass unchanged, and
+/// `Forwarded` agrees with them, because otherwise an application that forces https would redirect
+/// the clients of a TLS proxy forever. Those of anybody else are replaced.
 pub(super) fn of_request(
     request: &HeaderMap,
     host: &str,
-    (peer, scheme): (&SocketName, &str),
+    hop: Hop<'_>,
     id: Option<ConnectionId>,
 ) -> HeaderMap {
-    let mut headers = without_our_names(end_to_end(request));
+    let mut headers = without_our_names(end_to_end(request), hop.is_trusted);
     for name in [header::HOST, header::CONTENT_LENGTH, CONNECTION_ID, SUBJECT, TAGS] {
         headers.remove(name);
     }
-    // Entries that the client sent stay in front: only the last one is ours.
-    let (of, plain) = match peer.ip() {
+    complete_lists(&mut headers);
+    // The entries of proxies in front stay before ours.
+    let (of, plain) = match hop.peer.ip() {
         Some(IpAddr::V4(ip)) => (ip.to_string(), ip.to_string()),
         Some(IpAddr::V6(ip)) => (format!("\"[{ip}]\""), ip.to_string()),
         None => ("unknown".to_owned(), "unknown".to_owned()),
@@ -54,14 +67,15 @@ pub(super) fn of_request(
     let (forwarded_host, forwarded_proto) =
         (client_entry(&headers, &FORWARDED_HOST), client_entry(&headers, &FORWARDED_PROTO));
     let seen_host = quoted(forwarded_host.as_deref().unwrap_or(host));
-    let seen_proto = forwarded_proto.as_deref().filter(|proto| is_scheme(proto)).unwrap_or(scheme);
+    let seen_proto = forwarded_proto.as_deref().filter(|proto| is_scheme(proto));
+    let seen_proto = seen_proto.unwrap_or(hop.scheme);
     let forwarded = format!("for={of};host={seen_host};proto={seen_proto}");
     append(&mut headers, header::FORWARDED, &forwarded);
     append(&mut headers, FORWARDED_FOR, &plain);
     let id = id.map(|id| id.to_string());
     for (name, value) in [
         (FORWARDED_HOST, forwarded_host.is_none().then_some(host)),
-        (FORWARDED_PROTO, forwarded_proto.is_none().then_some(scheme)),
+        (FORWARDED_PROTO, forwarded_proto.is_none().then_some(hop.scheme)),
         (CONNECTION_ID, id.as_deref()),
     ] {
         let value = value.filter(|value| !value.is_empty());
@@ -70,6 +84,22 @@ pub(super) fn of_request(
         }
     }
     headers
+}
+
+/// Writes the one of the two lists that the proxies in front did not, so that both name one client.
+fn complete_lists(headers: &mut HeaderMap) {
+    let lists = [header::FORWARDED, FORWARDED_FOR];
+    let [forwarded, x_for] = lists.map(|name| forwarded::joined(headers.get_all(name).iter()));
+    let (name, missing) = match (forwarded, x_for) {
+        (None, Some(x_for)) => (header::FORWARDED, forwarded::as_forwarded(&x_for)),
+        (Some(forwarded), None) => (FORWARDED_FOR, forwarded::as_x_for(&forwarded)),
+        (None, None) | (Some(_), Some(_)) => return,
+    };
+    if let Ok(missing) = HeaderValue::from_str(&missing)
+        && !missing.is_empty()
+    {
+        headers.insert(name, missing);
+    }
 }
 
 /// Returns the first entry of a list, which the proxy next to the client wrote.
@@ -86,13 +116,15 @@ fn is_scheme(text: &str) -> bool {
 /// Removes fields that an application could mistake for ours. CGI, WSGI and the like turn every
 /// character that is neither letter nor digit into `_`, so to them `Lastword_Connection_Id` is
 /// `Lastword-Connection-Id`.
-fn without_our_names(mut headers: HeaderMap) -> HeaderMap {
+fn without_our_names(mut headers: HeaderMap, keeps_forwarded: bool) -> HeaderMap {
     let is_ours = |name: &str| {
         let read_as = name.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
-        let list = ["x-forwarded-", "x-real-ip", "x-original-"];
-        // Lists that a proxy in front began are continued, but only under their exact names.
+        let is_forwarded =
+            read_as == "forwarded" || read_as == "x-real-ip" || read_as.starts_with("x-forwarded-");
         read_as.starts_with("lastword-")
-            || read_as != name && list.iter().any(|ours| read_as.starts_with(ours))
+            // Those of a trusted proxy are continued, but only under their exact names.
+            || is_forwarded && !(keeps_forwarded && read_as == name)
+            || read_as != name && read_as.starts_with("x-original-")
     };
     let ours: Vec<HeaderName> =
         headers.keys().filter(|name| is_ours(name.as_str())).cloned().collect();
@@ -149,12 +181,8 @@ pub(super) fn of_answer(answer: &HeaderMap) -> HeaderMap {
 
 /// Returns the fields of a plain request for `host` to pass on, including those that frame its
 /// body: hyper frames it in the same way.
-pub(super) fn of_plain_request(
-    request: &HeaderMap,
-    host: &str,
-    client: (&SocketName, &str),
-) -> HeaderMap {
-    let mut headers = of_request(request, host, client, None);
+pub(super) fn of_plain_request(request: &HeaderMap, host: &str, hop: Hop<'_>) -> HeaderMap {
+    let mut headers = of_request(request, host, hop, None);
     for name in [header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::TRAILER] {
         for line in request.get_all(&name) {
             headers.append(&name, line.clone());
@@ -265,53 +293,75 @@ mod tests {
         assert_eq!(passed, map(&[("cookie", "a=b"), ("authorization", "Bearer t")]));
     }
 
-    #[test]
-    fn what_a_proxy_in_front_said_of_the_client_stays_and_forwarded_agrees() {
+    /// What an application gets of these lines when `10.0.0.1` sends them.
+    fn passed(lines: &[(&'static str, &'static str)], is_trusted: bool) -> HeaderMap {
         let peer = SocketName::Tcp("10.0.0.1:5000".parse().unwrap());
-        let of = |lines: &[_]| of_request(&map(lines), "inner:80", (&peer, "http"), None);
-        let headers = of(&[
-            ("x-forwarded-proto", "https"),
-            ("x-forwarded-host", "chat.example.org"),
-            ("x-forwarded-for", "203.0.113.9"),
-        ]);
-        let forwarded = "for=10.0.0.1;host=\"chat.example.org\";proto=https";
-        let due = [
-            ("x-forwarded-proto", "https"),
-            ("x-forwarded-host", "chat.example.org"),
-            ("x-forwarded-for", "203.0.113.9, 10.0.0.1"),
-            ("forwarded", forwarded),
-        ];
-        assert_eq!(headers, map(&due));
-        let headers = of(&[("x-forwarded-proto", "https, http")]);
+        let hop = Hop { peer: &peer, scheme: "http", is_trusted };
+        of_request(&map(lines), "inner:80", hop, None)
+    }
+
+    const OF_A_PROXY: [(&str, &str); 5] = [
+        ("x-forwarded-proto", "https"),
+        ("x-forwarded-host", "chat.example.org"),
+        ("x-forwarded-port", "443"),
+        ("x-forwarded-for", "203.0.113.9, 2001:db8::9"),
+        ("x-real-ip", "203.0.113.9"),
+    ];
+
+    #[test]
+    fn what_a_trusted_proxy_said_of_the_client_stays_and_forwarded_agrees() {
+        let forwarded = "for=203.0.113.9, for=\"[2001:db8::9]\", \
+                         for=10.0.0.1;host=\"chat.example.org\";proto=https";
+        let mut due = map(&OF_A_PROXY);
+        due.insert("x-forwarded-for", "203.0.113.9, 2001:db8::9, 10.0.0.1".parse().unwrap());
+        due.insert("forwarded", forwarded.parse().unwrap());
+        assert_eq!(passed(&OF_A_PROXY, true), due);
+        let headers = passed(&[("forwarded", "for=\"[2001:db8::9]:7\";proto=https, for=_x")], true);
+        assert_eq!(headers[FORWARDED_FOR], "2001:db8::9, unknown, 10.0.0.1");
+        let headers = passed(&[("x-forwarded-proto", "https, http")], true);
         assert_eq!(headers[FORWARDED_PROTO], "https, http");
         assert!(headers[header::FORWARDED].to_str().unwrap().ends_with(";proto=https"));
-        let headers = of(&[("x-forwarded-proto", "a b;c")]);
+        let headers = passed(&[("x-forwarded-proto", "a b;c")], true);
         assert!(headers[header::FORWARDED].to_str().unwrap().ends_with(";proto=http"));
-        let headers = of(&[]);
+        let headers = passed(&[], true);
         assert_eq!(headers[FORWARDED_PROTO], "http");
         assert_eq!(headers[FORWARDED_HOST], "inner:80");
     }
 
     #[test]
+    fn what_anybody_else_said_is_replaced() {
+        let due = map(&[
+            ("x-forwarded-proto", "http"),
+            ("x-forwarded-host", "inner:80"),
+            ("x-forwarded-for", "10.0.0.1"),
+            ("forwarded", "for=10.0.0.1;host=\"inner:80\";proto=http"),
+        ]);
+        assert_eq!(passed(&OF_A_PROXY, false), due);
+        assert_eq!(passed(&[("forwarded", "for=1.2.3.4;proto=https")], false), due);
+    }
+
+    #[test]
     fn what_an_application_would_take_for_ours_does_not_pass() {
-        let from = map(&[
+        let lines = [
             ("lastword_connection_id", "forged"),
             ("lastword-subject", "forged"),
             ("lastword.tags", "forged"),
             ("x_forwarded_for", "127.0.0.1"),
             ("x-forwarded_proto", "https"),
-            ("x-forwarded-for", "10.0.0.1"),
+            ("x_real_ip", "127.0.0.1"),
+            ("x-forwarded-for", "203.0.113.9"),
             ("x_room", "7"),
-        ]);
-        let peer = SocketName::Tcp("203.0.113.9:5".parse().unwrap());
-        let passed = of_request(&from, "example.org", (&peer, "http"), None);
-        let mut names: Vec<&str> = passed.keys().map(HeaderName::as_str).collect();
-        names.sort_unstable();
-        assert_eq!(
-            names,
-            ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x_room"]
-        );
-        assert_eq!(passed[FORWARDED_FOR], "10.0.0.1, 203.0.113.9");
+        ];
+        for (is_trusted, x_for) in [(true, "203.0.113.9, 10.0.0.1"), (false, "10.0.0.1")] {
+            let passed = passed(&lines, is_trusted);
+            let mut names: Vec<&str> = passed.keys().map(HeaderName::as_str).collect();
+            names.sort_unstable();
+            assert_eq!(
+                names,
+                ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x_room"]
+            );
+            assert_eq!(passed[FORWARDED_FOR], x_for);
+        }
     }
 
     #[test]

@@ -1,20 +1,18 @@
 //! Plain HTTP on a relay's route: Socket.IO's polling, SignalR's negotiation, the page itself.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, StatusCode, Uri, header, request, response};
 
-use super::{Relay, headers, status_of};
-use crate::auth::{Admitted, Ask, Auth, Denied};
+use super::{Hop, Relay, headers, status_of};
+use crate::auth::{Ask, Auth, Denied};
 use crate::node::Node;
 use crate::policy::balance::Observation;
-use crate::policy::revocations::Credentials;
 use crate::protocol::request_framing::Head;
 use crate::relay::applications::{ApplicationLease, NotConnected, PlainConnection};
-use crate::runtime::wall_clock;
 use crate::settings::{HostHeader, PlainHttp};
 use crate::transport::any_socket::AnySocket;
 use crate::transport::http_proxy::{
@@ -25,9 +23,6 @@ use crate::vocabulary::{HttpOutcome, OpenFailure};
 
 /// The `Retry-After` of requests that this node has no capacity for.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
-
-/// The `WWW-Authenticate` of what was revoked.
-const INVALID_TOKEN: HeaderValue = HeaderValue::from_static("Bearer error=\"invalid_token\"");
 
 impl Relay {
     /// Returns whether plain HTTP with this method is proxied to an application.
@@ -44,19 +39,32 @@ impl Relay {
 /// Finds the route that a host and a path match, if it is one to an application.
 pub(crate) type FindPlain<'a> = dyn Fn(Option<&str>, &str) -> Option<PlainRoute> + Send + Sync + 'a;
 
-/// Proxies the requests of one client.
+/// Says whose request one with these fields is; an error is the reason to refuse it.
+pub(crate) type ClientOf<'a> = dyn Fn(&HeaderMap) -> Result<SocketName, String> + Send + Sync + 'a;
+
+/// Proxies the requests of one client, or of a proxy in front.
 pub(crate) struct Proxying<'a> {
     pub(crate) node: &'a Node,
     pub(crate) find: &'a FindPlain<'a>,
-    pub(crate) peer: &'a SocketName,
-    /// `http`, or `https` if the client came over TLS.
-    pub(crate) scheme: &'static str,
+    /// Who sends the requests.
+    pub(crate) hop: Hop<'a>,
+    /// Says whose request one with these fields is.
+    pub(crate) client_of: &'a ClientOf<'a>,
 }
 
 /// The relay that a request is forwarded to, and who admits its clients.
 pub(crate) struct PlainRoute {
     pub(crate) relay: Arc<Relay>,
     pub(crate) auth: Option<Arc<Auth>>,
+    /// Whose request it is, once that is known.
+    pub(crate) client: OnceLock<SocketName>,
+}
+
+impl PlainRoute {
+    /// Returns whose request it is: until that is known, that of the hop.
+    fn client<'a>(&'a self, hop: Hop<'a>) -> &'a SocketName {
+        self.client.get().unwrap_or(hop.peer)
+    }
 }
 
 impl Proxying<'_> {
@@ -72,7 +80,12 @@ impl Proxying<'_> {
 
     /// Asks whether a client may send a request: what holds for a route's WebSockets holds for its plain
     /// HTTP.
-    async fn authenticate(&self, auth: &Auth, request: &request::Parts) -> Result<(), Rejection> {
+    async fn authenticate(
+        &self,
+        auth: &Auth,
+        peer: &SocketName,
+        request: &request::Parts,
+    ) -> Result<(), Rejection> {
         let target = request.uri.path_and_query().map_or("/", PathAndQuery::as_str);
         let host = request.headers.get(header::HOST).and_then(|host| host.to_str().ok());
         let ask = Ask {
@@ -81,11 +94,11 @@ impl Proxying<'_> {
             host,
             headers: &request.headers,
             bearers: &[],
-            peer: self.peer,
+            peer,
         };
         let Denied { status, failure, headers, retry_after, text, detail: _ } =
             match auth.admit(ask).await {
-                Ok(admitted) => return self.check_revoked(&admitted),
+                Ok(_admitted) => return Ok(()),
                 Err(denied) => denied,
             };
         let outcome = match failure {
@@ -94,17 +107,6 @@ impl Proxying<'_> {
         };
         let rejection = Rejection { retry_after, headers, ..Rejection::new(status, text) };
         Err(self.refuse(outcome, rejection))
-    }
-
-    fn check_revoked(&self, admitted: &Admitted) -> Result<(), Rejection> {
-        let (subject, grant) = (admitted.subject.as_deref(), admitted.grant.as_ref());
-        let credentials = Credentials::new(subject, grant, wall_clock::now());
-        if self.node.revocations.refusal(&credentials).is_none() {
-            return Ok(());
-        }
-        let rejection = Rejection::new(StatusCode::UNAUTHORIZED, "access revoked");
-        let headers = HeaderMap::from_iter([(header::WWW_AUTHENTICATE, INVALID_TOKEN)]);
-        Err(self.refuse(HttpOutcome::Unauthorized, Rejection { headers, ..rejection }))
     }
 
     /// Counts the outcome of a refused request.
@@ -132,6 +134,10 @@ impl Forwarding for Proxying<'_> {
         route: &PlainRoute,
         request: &mut request::Parts,
     ) -> Result<(), Rejection> {
+        let client = (self.client_of)(&request.headers)
+            .map_err(|text| Rejection::new(StatusCode::BAD_REQUEST, text))?;
+        // Nobody has set it before: a request is admitted once.
+        let _ = route.client.set(client);
         if self.node.is_draining() {
             let text = "this server is about to stop: try again in a moment";
             let rejection = Rejection::new(StatusCode::SERVICE_UNAVAILABLE, text);
@@ -148,7 +154,7 @@ impl Forwarding for Proxying<'_> {
             self.refuse(HttpOutcome::RefusedRate, rejection.retry_after(RETRY_AFTER))
         })?;
         if let Some(auth) = &route.auth {
-            self.authenticate(auth, request).await?;
+            self.authenticate(auth, route.client(self.hop), request).await?;
         }
         let host = match (request.uri.authority(), request.headers.get(header::HOST)) {
             (Some(authority), _) => authority.to_string(),
@@ -158,8 +164,7 @@ impl Forwarding for Proxying<'_> {
         // In origin form (RFC 9112 section 3.2.1), as the application is not a proxy.
         let target = request.uri.path_and_query().cloned();
         let target = target.unwrap_or_else(|| PathAndQuery::from_static("/"));
-        request.headers =
-            headers::of_plain_request(&request.headers, &host, (self.peer, self.scheme));
+        request.headers = headers::of_plain_request(&request.headers, &host, self.hop);
         if let Ok(host) = HeaderValue::from_str(&host)
             && !host.is_empty()
         {
@@ -178,7 +183,8 @@ impl Forwarding for Proxying<'_> {
     ) -> Result<UpstreamConnection<ApplicationLease>, Rejection> {
         let relay = &route.relay;
         let unavailable = StatusCode::SERVICE_UNAVAILABLE;
-        let reached = match relay.applications.connect_plain(self.peer.ip(), kept).await {
+        let client = route.client(self.hop);
+        let reached = match relay.applications.connect_plain(client.ip(), kept).await {
             Ok(reached) => reached,
             Err(NotConnected::Draining) => {
                 let text = "the application is about to stop: try again";

@@ -178,6 +178,7 @@ impl Site<'_> {
     fn local_ip(&self) -> Option<IpAddr> {
         match &self.client?.local {
             Some(SocketName::Tcp(address)) => Some(address.ip()),
+            Some(SocketName::Ip(ip)) => Some(*ip),
             Some(SocketName::Unix(_)) | None => None,
         }
     }

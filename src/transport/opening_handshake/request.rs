@@ -233,7 +233,8 @@ pub fn check_upgrade(request: &Request) -> Result<AcceptKey, Refusal> {
     Ok(AcceptKey(derive_accept_key(key)))
 }
 
-/// Checks that the page that sent the request is among those `allowed`.
+/// Checks that the page that sent the request is among those `allowed`. `host` is the host that the
+/// client asked for, which a proxy in front may have changed in the request.
 ///
 /// A request without `Origin` passes: browsers always send one, and other clients could forge it (RFC
 /// 6455 section 10.2).
@@ -244,12 +245,13 @@ pub fn check_upgrade(request: &Request) -> Result<AcceptKey, Refusal> {
 pub fn check_origin(
     request: &Request,
     allowed: &[OriginPattern],
+    host: Option<&str>,
     over_tls: bool,
 ) -> Result<(), Refusal> {
     let Some(origin) = request.origin() else { return Ok(()) };
     let page = PageRequest {
         origin: Some(&origin),
-        host: request.host(),
+        host,
         has_cookie: request.headers().contains_key(COOKIE),
         over_tls,
     };

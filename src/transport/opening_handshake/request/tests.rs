@@ -180,7 +180,7 @@ fn one_host_is_needed() {
 #[test]
 fn an_origin_passes_if_it_is_allowed_or_none_is_sent() {
     let allowed = ["https://example.org".parse().unwrap()];
-    let check = |request: &Request| check_origin(request, &allowed, false);
+    let check = |request: &Request| check_origin(request, &allowed, request.host(), false);
     assert!(check(&with("origin", "https://example.org")).is_ok());
     assert!(check(&request(&GOOD)).is_ok());
     for origin in ["https://evil.example", "null", "", "https://example.org:8443"] {
@@ -197,7 +197,9 @@ fn a_foreign_page_with_a_cookie_is_told_how_to_allow_it() {
     let text = |origin: &str| {
         let mut lines = GOOD.to_vec();
         lines.extend([("origin", origin), ("cookie", "session=hunter2")]);
-        check_origin(&request(&lines), &[OriginPattern::Same], false).unwrap_err().text
+        check_origin(&request(&lines), &[OriginPattern::Same], Some("example.org"), false)
+            .unwrap_err()
+            .text
     };
     let told = text("https://Evil.example");
     assert!(

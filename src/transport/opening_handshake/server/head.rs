@@ -341,8 +341,9 @@ fn unparsable(opening: &[u8], error: Option<hyper::Error>) -> Refusal {
     } else if opening.starts_with(b"PRI * HTTP/2") {
         "this port speaks HTTP/1.1, and this is HTTP/2: WebSockets need HTTP/1.1".to_owned()
     } else if opening.starts_with(b"PROXY ") || opening.starts_with(b"\r\n\r\n\0\r\nQUIT\n") {
-        "this port speaks plain HTTP without the PROXY protocol: turn it off in the proxy"
-            .to_owned()
+        let text = "this listener takes no PROXY header: set proxy_protocol = true and trusted_proxies \
+                    in it, or turn the header off in the proxy";
+        return Refusal::new(StatusCode::FORBIDDEN, OpenFailure::UntrustedProxy, text);
     } else {
         let why = error.map_or_else(|| "it cannot be parsed".to_owned(), |error| error.to_string());
         format!("this port speaks plain HTTP, and this is not a request: {why}")

@@ -15,7 +15,7 @@ type Outcome<T> = Result<Accepted<T>, Box<FailedHandshake>>;
 fn decide(request: &Request) -> Result<Agreement, Refusal> {
     check_method(request)?;
     let accept = check_upgrade(request)?;
-    check_origin(request, &["https://example.org".parse().unwrap()], false)?;
+    check_origin(request, &["https://example.org".parse().unwrap()], request.host(), false)?;
     let chosen = choose_subprotocol(&request.subprotocols(), &["v1".to_owned()]);
     Ok(Agreement::new(accept).subprotocol(chosen))
 }
@@ -182,7 +182,7 @@ async fn what_cannot_be_parsed_gets_a_full_400() {
     let h2 = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
     assert!(assert_refused(h2, 400, OpenFailure::BadRequest).await.contains("HTTP/2"));
     let proxy = "PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n";
-    assert!(assert_refused(proxy, 400, OpenFailure::BadRequest).await.contains("PROXY"));
+    assert!(assert_refused(proxy, 403, OpenFailure::UntrustedProxy).await.contains("PROXY"));
     for garbage in [
         "\0\0\0\0",
         "hello there\r\n\r\n",

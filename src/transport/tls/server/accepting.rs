@@ -72,9 +72,11 @@ impl ServerTls {
             Opening::Tls => {}
             Opening::Http => return Err(FailedAccept::PlainHttp(socket)),
             Opening::Proxy => {
-                let detail = "this port speaks TLS without the PROXY protocol: turn it off in the \
-                              proxy, or set proxy_protocol";
-                return Err(failed(detail.to_owned(), TransportEnd::Local));
+                let detail = "this listener takes no PROXY header: set proxy_protocol = true and \
+                              trusted_proxies in it, or turn the header off in the proxy";
+                let (detail, failure) = (detail.to_owned(), OpenFailure::UntrustedProxy);
+                let transport_end = TransportEnd::Local;
+                return Err(FailedAccept::Failed { failure, detail, transport_end });
             }
             Opening::Nothing => {
                 let detail = "the peer closed the connection without sending anything";
