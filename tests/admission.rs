@@ -13,6 +13,7 @@ mod admission {
     mod plain_http;
     mod refusals;
     mod relaying;
+    mod revoking;
     mod stage;
     mod tokens;
 }

@@ -2,7 +2,7 @@
 //! audience; times are checked here, since it reads the clock itself.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, TokenData, Validation, decode, decode_header};
@@ -156,7 +156,8 @@ impl Verifier {
         if expires_at.is_none() && self.require_exp {
             return Err(Rejected::NoClaim("exp".to_owned()));
         }
-        let issued_at = time(claims, "iat")?;
+        // A token that does not say when it was issued is older than any revocation.
+        let issued_at = Some(time(claims, "iat")?.unwrap_or(UNIX_EPOCH));
         let grant = Grant { expires_at, issued_at, token_id: label(claims, "jti")? };
         if grant.has_expired(now) {
             return Err(Rejected::Expired);

@@ -8,11 +8,13 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, StatusCode, Uri, header, request, response};
 
 use super::{Hop, Relay, headers, status_of};
-use crate::auth::{Ask, Auth, Denied};
+use crate::auth::{Admitted, Ask, Auth, Denied};
 use crate::node::Node;
 use crate::policy::balance::Observation;
+use crate::policy::revocations::Credentials;
 use crate::protocol::request_framing::Head;
 use crate::relay::applications::{ApplicationLease, NotConnected, PlainConnection};
+use crate::runtime::wall_clock;
 use crate::settings::{HostHeader, PlainHttp};
 use crate::transport::any_socket::AnySocket;
 use crate::transport::http_proxy::{
@@ -23,6 +25,9 @@ use crate::vocabulary::{HttpOutcome, OpenFailure};
 
 /// The `Retry-After` of requests that this node has no capacity for.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// The `WWW-Authenticate` of what was revoked.
+const INVALID_TOKEN: HeaderValue = HeaderValue::from_static("Bearer error=\"invalid_token\"");
 
 impl Relay {
     /// Returns whether plain HTTP with this method is proxied to an application.
@@ -98,7 +103,7 @@ impl Proxying<'_> {
         };
         let Denied { status, failure, headers, retry_after, text, detail: _ } =
             match auth.admit(ask).await {
-                Ok(_admitted) => return Ok(()),
+                Ok(admitted) => return self.check_revoked(&admitted),
                 Err(denied) => denied,
             };
         let outcome = match failure {
@@ -107,6 +112,17 @@ impl Proxying<'_> {
         };
         let rejection = Rejection { retry_after, headers, ..Rejection::new(status, text) };
         Err(self.refuse(outcome, rejection))
+    }
+
+    fn check_revoked(&self, admitted: &Admitted) -> Result<(), Rejection> {
+        let (subject, grant) = (admitted.subject.as_deref(), admitted.grant.as_ref());
+        let credentials = Credentials::new(subject, grant, wall_clock::now());
+        if self.node.revocations.refusal(&credentials).is_none() {
+            return Ok(());
+        }
+        let rejection = Rejection::new(StatusCode::UNAUTHORIZED, "access revoked");
+        let headers = HeaderMap::from_iter([(header::WWW_AUTHENTICATE, INVALID_TOKEN)]);
+        Err(self.refuse(HttpOutcome::Unauthorized, Rejection { headers, ..rejection }))
     }
 
     /// Counts the outcome of a refused request.
