@@ -224,6 +224,7 @@ fn frame(size: usize) -> Vec<u8> {
 }
 
 /// What a token adds to an opening handshake.
+#[allow(clippy::expect_used, reason = "a bench that cannot be set up has nothing to say")]
 fn admission(c: &mut Criterion) {
     let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).expect("a key");
     let file = tempfile::NamedTempFile::new().expect("a file");

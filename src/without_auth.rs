@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::time::Duration;
 
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::settings::RouteLimits;
 use crate::transport::socket::SocketName;
@@ -33,7 +33,7 @@ pub(crate) struct Admitted {
 pub(crate) struct Denied {
     pub(crate) status: StatusCode,
     pub(crate) failure: OpenFailure,
-    pub(crate) headers: HeaderMap,
+    pub(crate) challenges: Vec<HeaderValue>,
     pub(crate) retry_after: Option<Duration>,
     pub(crate) text: String,
     pub(crate) detail: Option<String>,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use http::StatusCode;
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::HeaderValue;
 
 use crate::settings::RouteLimits;
 use crate::vocabulary::{Grant, OpenFailure};
@@ -28,8 +28,8 @@ pub(crate) struct Admitted {
 pub(crate) struct Denied {
     pub(crate) status: StatusCode,
     pub(crate) failure: OpenFailure,
-    /// Header fields of the answer.
-    pub(crate) headers: HeaderMap,
+    /// The values of `WWW-Authenticate`.
+    pub(crate) challenges: Vec<HeaderValue>,
     pub(crate) retry_after: Option<Duration>,
     /// What the client reads.
     pub(crate) text: String,
@@ -39,8 +39,8 @@ pub(crate) struct Denied {
 
 impl Denied {
     pub(super) fn new(status: StatusCode, failure: OpenFailure, text: impl Into<String>) -> Self {
-        let (headers, text) = (HeaderMap::new(), text.into());
-        Self { status, failure, headers, retry_after: None, text, detail: None }
+        let (challenges, text) = (Vec::new(), text.into());
+        Self { status, failure, challenges, retry_after: None, text, detail: None }
     }
 
     /// Refuses a client because nobody can say whether it may connect.
@@ -51,11 +51,9 @@ impl Denied {
         Self { detail: Some(detail), retry_after: Some(RETRY_AFTER), ..denied }
     }
 
-    /// Adds a header field, unless the value cannot be one.
-    pub(super) fn with_header(mut self, name: HeaderName, value: &str) -> Self {
-        if let Ok(value) = HeaderValue::from_str(value) {
-            self.headers.append(name, value);
-        }
+    /// Adds a challenge, unless it cannot be the value of a header field.
+    pub(super) fn with_challenge(mut self, challenge: &str) -> Self {
+        self.challenges.extend(HeaderValue::from_str(challenge));
         self
     }
 }

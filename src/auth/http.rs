@@ -109,9 +109,7 @@ fn judge(answer: &HttpAnswer) -> Result<Admitted, Denied> {
             };
             let mut denied = Denied::new(status, OpenFailure::Unauthorized, text);
             denied.detail = Some(format!("auth.url answered {}", status.as_u16()));
-            for challenge in answer.headers.get_all(WWW_AUTHENTICATE) {
-                denied.headers.append(WWW_AUTHENTICATE, challenge.clone());
-            }
+            denied.challenges.extend(answer.headers.get_all(WWW_AUTHENTICATE).into_iter().cloned());
             Err(denied)
         }
         other => Err(Denied::unavailable(format!(
@@ -231,7 +229,7 @@ mod tests {
             let denied = judge(&answer(status, JSON, "{}")).unwrap_err();
             assert_eq!(denied.status.as_u16(), status);
             assert_eq!(denied.failure, OpenFailure::Unauthorized);
-            assert_eq!(denied.headers[WWW_AUTHENTICATE], "Basic realm=\"x\"");
+            assert_eq!(denied.challenges[0], "Basic realm=\"x\"");
         }
         for status in [301, 302, 304, 400, 404, 429, 500, 503] {
             let denied = judge(&answer(status, JSON, "{}")).unwrap_err();

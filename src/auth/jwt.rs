@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use http::StatusCode;
-use http::header::WWW_AUTHENTICATE;
 
 use super::answer::{Admitted, Denied};
 use super::jwks_url::{JwksUrl, NotFetched};
@@ -116,8 +115,7 @@ fn challenge(error: &str, description: &str) -> String {
 }
 
 fn unauthorized(text: String, challenge: &str) -> Denied {
-    Denied::new(StatusCode::UNAUTHORIZED, OpenFailure::Unauthorized, text)
-        .with_header(WWW_AUTHENTICATE, challenge)
+    Denied::new(StatusCode::UNAUTHORIZED, OpenFailure::Unauthorized, text).with_challenge(challenge)
 }
 
 fn not_fetched(why: NotFetched) -> Denied {
@@ -163,7 +161,7 @@ mod tests {
             let denied = denied(&headers).await;
             assert_eq!(denied.status, StatusCode::UNAUTHORIZED);
             assert_eq!(denied.failure, OpenFailure::Unauthorized);
-            assert_eq!(denied.headers["www-authenticate"], challenge);
+            assert_eq!(denied.challenges[0], challenge);
             assert!(!denied.text.contains(&token) && !denied.text.contains("hunter2"));
         }
     }

@@ -117,9 +117,9 @@ mod tests {
     fn a_token_is_found_where_the_route_says() {
         let bearer = (AUTHORIZATION, "bearer  abc ");
         let cookie = (COOKIE, "a=1; session=def; b=\"2\"");
-        assert_eq!(found(&[bearer.clone()], None, &["header"]).unwrap(), "abc");
-        assert_eq!(found(&[cookie.clone()], None, &["cookie:session"]).unwrap(), "def");
-        assert_eq!(found(&[cookie.clone()], None, &["cookie:b"]).unwrap(), "2");
+        assert_eq!(found(std::slice::from_ref(&bearer), None, &["header"]).unwrap(), "abc");
+        assert_eq!(found(std::slice::from_ref(&cookie), None, &["cookie:session"]).unwrap(), "def");
+        assert_eq!(found(std::slice::from_ref(&cookie), None, &["cookie:b"]).unwrap(), "2");
         assert_eq!(found(&[], Some("x=1&token=g%2Eh"), &["query:token"]).unwrap(), "g.h");
         assert_eq!(found(&[], None, &["subprotocol"]).unwrap(), "from-subprotocol");
         let both = [bearer, cookie];

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
+use http::header::WWW_AUTHENTICATE;
 use tokio::time::timeout_at;
 
 use super::RETRY_AFTER;
@@ -105,10 +106,11 @@ fn note(admitted: Admitted, decision: &mut Decision) -> Result<(), String> {
 }
 
 fn refusal(denied: Denied) -> Refusal {
-    let Denied { status, failure, headers, retry_after, text, detail } = denied;
+    let Denied { status, failure, challenges, retry_after, text, detail } = denied;
     let shown = text.clone();
     let refusal = Refusal::new(status, failure, detail.unwrap_or(text)).showing(&shown);
-    let refusal = refusal.with_lines(headers);
+    let challenges = challenges.into_iter().map(|challenge| (WWW_AUTHENTICATE, challenge));
+    let refusal = refusal.with_lines(challenges.collect());
     match retry_after {
         Some(wait) => refusal.with_retry_after_line(wait),
         None => refusal,

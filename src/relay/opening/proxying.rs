@@ -101,7 +101,7 @@ impl Proxying<'_> {
             bearers: &[],
             peer,
         };
-        let Denied { status, failure, headers, retry_after, text, detail: _ } =
+        let Denied { status, failure, challenges, retry_after, text, detail: _ } =
             match auth.admit(ask).await {
                 Ok(admitted) => return self.check_revoked(&admitted),
                 Err(denied) => denied,
@@ -110,7 +110,7 @@ impl Proxying<'_> {
             OpenFailure::AuthUnavailable => HttpOutcome::AuthUnavailable,
             _ => HttpOutcome::Unauthorized,
         };
-        let rejection = Rejection { retry_after, headers, ..Rejection::new(status, text) };
+        let rejection = Rejection { retry_after, challenges, ..Rejection::new(status, text) };
         Err(self.refuse(outcome, rejection))
     }
 
@@ -121,8 +121,8 @@ impl Proxying<'_> {
             return Ok(());
         }
         let rejection = Rejection::new(StatusCode::UNAUTHORIZED, "access revoked");
-        let headers = HeaderMap::from_iter([(header::WWW_AUTHENTICATE, INVALID_TOKEN)]);
-        Err(self.refuse(HttpOutcome::Unauthorized, Rejection { headers, ..rejection }))
+        let challenges = vec![INVALID_TOKEN];
+        Err(self.refuse(HttpOutcome::Unauthorized, Rejection { challenges, ..rejection }))
     }
 
     /// Counts the outcome of a refused request.

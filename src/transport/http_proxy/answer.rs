@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
@@ -23,14 +23,14 @@ pub struct Rejection {
     pub text: Cow<'static, str>,
     /// The `Retry-After`, in whole seconds.
     pub retry_after: Option<Duration>,
-    /// Header fields in addition to those of every rejection.
-    pub headers: HeaderMap,
+    /// The values of `WWW-Authenticate`.
+    pub challenges: Vec<HeaderValue>,
 }
 
 impl Rejection {
     /// Makes a rejection without `Retry-After`.
     pub fn new(status: StatusCode, text: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, text: text.into(), retry_after: None, headers: HeaderMap::new() }
+        Self { status, text: text.into(), retry_after: None, challenges: Vec::new() }
     }
 
     /// Sets `Retry-After`.
@@ -44,8 +44,10 @@ impl Rejection {
         let own = Full::from(format!("{}\n", self.text));
         let mut response = Response::new(Answer { source: Source::Own(own), session });
         *response.status_mut() = self.status;
-        *response.headers_mut() = self.headers;
         let headers = response.headers_mut();
+        for challenge in self.challenges {
+            headers.append(header::WWW_AUTHENTICATE, challenge);
+        }
         let plain = HeaderValue::from_static("text/plain; charset=utf-8");
         headers.insert(header::CONTENT_TYPE, plain);
         if let Some(wait) = self.retry_after {
