@@ -15,6 +15,7 @@ mod transport {
 mod tls {
     mod certificates;
     mod clients;
+    mod direct;
     mod refusals;
     mod stage;
     mod torture;

@@ -29,7 +29,7 @@ pub struct Listener {
     /// Serves the clients over TLS (`wss://`), with this certificate.
     ///
     /// Unit: `{ cert, key }`, or `{ certs = [{ cert, key }, …] }`. Default: none. Cost: CPU for each
-    /// handshake and message, and some 10 KiB per connection.
+    /// handshake and message, and some 8 KiB per connection.
     #[serde(default)]
     pub tls: Option<TlsKeys>,
     /// Requires that each connection begins with a PROXY header, version 1 or 2, which names the

@@ -112,7 +112,7 @@ pub struct TlsKeys {
     /// Names the file with the certificate, followed by those of the authorities between it and a root.
     ///
     /// Unit: path to PEM. Required, unless there are `certs`. Cost: one look at the file every 10
-    /// seconds; CPU for each handshake, and some 10 KiB per connection.
+    /// seconds; CPU for each handshake, and some 8 KiB per connection.
     pub cert: Option<PathBuf>,
     /// Names the file with the private key.
     ///

@@ -358,6 +358,14 @@ async fn a_piece_of_a_relayed_frame_leaves_tls_at_once() {
 }
 
 #[tokio::test]
+async fn an_application_is_told_that_its_client_came_over_tls() {
+    let scene = relay::stage::Scene::open().await;
+    let head = &scene.application.head;
+    assert_eq!(head.header("x-forwarded-proto"), Some("https"), "{head:?}");
+    assert!(head.header("forwarded").unwrap().contains("proto=https"), "{head:?}");
+}
+
+#[tokio::test]
 async fn truncation_and_close_notify_are_told_apart_through_a_relay() {
     for (told, kind) in [(true, Kind::ClosedPrematurely), (false, Kind::TlsTruncated)] {
         for of_client in [true, false] {
