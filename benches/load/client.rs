@@ -2,27 +2,31 @@
 //!
 //! It is lean, so that the server dominates the measurement: one thread, frames encoded in advance,
 //! and only the headers of replies are parsed. It takes one command per line on stdin, and answers
-//! with one line of JSON: `open COUNT`, `echo SIZE DEPTH MILLISECONDS`, `flood MILLISECONDS`,
+//! with one line of JSON: `trust FILE`, `open COUNT`, `connect COUNT`, `echo SIZE DEPTH MILLISECONDS`, `flood MILLISECONDS`,
 //! `exchange SIZE COUNT`, `receive COUNT`, `close`, `await-close`, `cycles COUNT`, `open-pages
 //! COUNT`, `pages MILLISECONDS`. Every command has a time limit.
 
 mod page;
 mod peer;
+mod stream;
 
 use std::future::Future;
 use std::io::Write;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
 use tokio::task::JoinSet;
 
 use crate::measure::{self, Histogram};
 use crate::{Result, processes};
 use page::Reader;
 use peer::Peer;
+use stream::Target;
 
 /// The time limit of a command.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -35,7 +39,7 @@ const SOURCES: u8 = 4;
 
 pub(crate) fn run(address: &str) -> Result<()> {
     measure::raise_descriptor_limit();
-    let server = address.parse()?;
+    let mut target = Target::new(address.parse()?);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut commands = processes::commands();
@@ -43,7 +47,7 @@ pub(crate) fn run(address: &str) -> Result<()> {
         while let Some(command) = commands.recv().await {
             let answer = match tokio::time::timeout(
                 LIMIT,
-                execute(server, &mut peers, &mut readers, &command),
+                execute(&mut target, &mut peers, &mut readers, &command),
             )
             .await
             {
@@ -60,7 +64,7 @@ pub(crate) fn run(address: &str) -> Result<()> {
 }
 
 async fn execute(
-    server: SocketAddr,
+    target: &mut Target,
     peers: &mut Vec<Peer>,
     readers: &mut Vec<Reader>,
     command: &str,
@@ -69,11 +73,16 @@ async fn execute(
     let began = Instant::now();
     let mut answer = match words.as_slice() {
         ["open", count] => {
-            let opened = open(server, count.parse()?).await?;
+            let opened = open(target, count.parse()?).await?;
             let answer = json!({"opened": opened.len()});
             peers.extend(opened);
             answer
         }
+        ["trust", authority] => {
+            target.trust(Path::new(authority))?;
+            json!({})
+        }
+        ["connect", count] => connect(target, count.parse()?).await?,
         ["echo", size, depth, millis] => {
             let burst = peer::messages(size.parse()?, depth.parse()?);
             let until = began + Duration::from_millis(millis.parse()?);
@@ -107,7 +116,7 @@ async fn execute(
         }
         ["open-pages", count] => {
             for _ in 0..count.parse()? {
-                readers.push(Reader::open(server).await?);
+                readers.push(Reader::open(target.address).await?);
             }
             json!({"opened": readers.len()})
         }
@@ -115,7 +124,7 @@ async fn execute(
             let until = began + Duration::from_millis(millis.parse()?);
             pages(readers, until).await?
         }
-        ["cycles", count] => cycles(server, count.parse()?).await?,
+        ["cycles", count] => cycles(target, count.parse()?).await?,
         _ => return Err("no such command".into()),
     };
     answer["seconds"] = began.elapsed().as_secs_f64().into();
@@ -123,16 +132,36 @@ async fn execute(
 }
 
 /// Opens connections, some at a time.
-async fn open(server: SocketAddr, count: usize) -> Result<Vec<Peer>> {
-    let opened = some_at_a_time(count, move |source| Peer::open(server, source)).await?;
+async fn open(target: &Target, count: usize) -> Result<Vec<Peer>> {
+    let target = target.clone();
+    let open = move |source| {
+        let target = target.clone();
+        async move { Peer::open(&target, source).await }
+    };
+    let opened = some_at_a_time(count, open).await?;
     Ok(opened.into_iter().flatten().collect())
 }
 
 /// Opens connections and closes each at once, some at a time.
-async fn cycles(server: SocketAddr, count: usize) -> Result<Value> {
-    let cycle = move |source| async move { Ok(Peer::open(server, source).await?.close().await) };
+async fn cycles(target: &Target, count: usize) -> Result<Value> {
+    let target = target.clone();
+    let cycle = move |source| {
+        let target = target.clone();
+        async move { Ok(Peer::open(&target, source).await?.close().await) }
+    };
     let ended = some_at_a_time(count, cycle).await?;
     Ok(endings(ended.into_iter().flatten().collect()))
+}
+
+/// Connects, with the TLS handshake, and ends each stream without a request, some at a time.
+async fn connect(target: &Target, count: usize) -> Result<Value> {
+    let target = target.clone();
+    let connect = move |source| {
+        let target = target.clone();
+        async move { target.connect(source).await?.shutdown().await }
+    };
+    let connected = some_at_a_time(count, connect).await?;
+    Ok(json!({"connected": connected.into_iter().flatten().count()}))
 }
 
 /// Does the same `count` times, some at a time, each with its source address.

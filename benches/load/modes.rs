@@ -9,6 +9,7 @@ mod memory;
 mod opening;
 mod pages;
 mod relay;
+mod tls;
 
 use std::time::Duration;
 
@@ -38,6 +39,8 @@ pub(crate) enum Mode {
     Idle,
     /// The relay.
     Relay,
+    /// TLS in front of the relay.
+    Tls,
     /// Plain HTTP beside the relay.
     Pages,
     /// The durable ledger.
@@ -112,7 +115,7 @@ impl Scale {
 }
 
 impl Mode {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Echo,
         Self::Memory,
         Self::Returned,
@@ -122,6 +125,7 @@ impl Mode {
         Self::Broadcast,
         Self::Idle,
         Self::Relay,
+        Self::Tls,
         Self::Pages,
         Self::Ledger,
         Self::Fairness,
@@ -145,6 +149,7 @@ impl Mode {
             Self::Broadcast => "broadcast",
             Self::Idle => "idle",
             Self::Relay => "relay",
+            Self::Tls => "tls",
             Self::Pages => "pages",
             Self::Ledger => "ledger",
             Self::Fairness => "fairness",
@@ -162,6 +167,7 @@ impl Mode {
             Self::Broadcast => broadcast::measure(scale),
             Self::Idle => memory::idle_daemon(scale),
             Self::Relay => relay::measure(scale),
+            Self::Tls => tls::measure(scale),
             Self::Pages => pages::measure(scale),
             Self::Ledger => ledger::measure(scale),
             Self::Fairness => fairness::measure(scale),

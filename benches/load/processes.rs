@@ -1,9 +1,10 @@
 //! The two processes of a measurement: a server, and the client that drives it.
 
 use std::fmt;
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -26,6 +27,12 @@ pub(crate) enum Subject {
     Nginx(SocketAddr),
     /// HAProxy in front of the application.
     Haproxy(SocketAddr),
+    /// `lastword serve` as shipped, with TLS and this certificate.
+    TlsDaemon(Certificate),
+    /// `lastword serve` that terminates TLS in front of the application, with this certificate.
+    TlsRelay(SocketAddr, Certificate),
+    /// nginx that terminates TLS in front of the application, with this certificate.
+    TlsNginx(SocketAddr, Certificate),
     /// lastword as a library, in a program that broadcasts.
     Library,
     /// tokio-tungstenite, `next` and `send`, 4 KiB read buffer.
@@ -54,15 +61,65 @@ pub(crate) const NO_LEDGER: &str = "ledger.path=\"\"";
 impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Daemon(_) | Self::Relay(_) | Self::PlainRelay(_) => f.write_str("lastword"),
+            Self::Daemon(_)
+            | Self::TlsDaemon(_)
+            | Self::Relay(_)
+            | Self::TlsRelay(..)
+            | Self::PlainRelay(_) => f.write_str("lastword"),
             Self::Site(_) => f.write_str("the site"),
-            Self::Nginx(_) | Self::PlainNginx(_) => f.write_str("nginx"),
+            Self::Nginx(_) | Self::TlsNginx(..) | Self::PlainNginx(_) => f.write_str("nginx"),
             Self::Haproxy(_) => f.write_str("HAProxy"),
             Self::Library => f.write_str("lastword as a library"),
             Self::Raw => f.write_str("raw"),
             Self::Batch(buffer) => write!(f, "batch, {} KiB", buffer / 1024),
             Self::Manager => f.write_str("raw manager"),
         }
+    }
+}
+
+/// A certificate for 127.0.0.1 with its key, of an authority of its own.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Certificate {
+    folder: PathBuf,
+}
+
+impl Certificate {
+    /// Makes a P-256 certificate, as public authorities issue them.
+    pub(crate) fn new() -> Result<Self> {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR"))
+            .join(format!("load-{}-certificate", std::process::id()));
+        fs::create_dir_all(&folder)?;
+        let mut params = rcgen::CertificateParams::default();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let authority = rcgen::CertifiedIssuer::self_signed(params, rcgen::KeyPair::generate()?)?;
+        let key = rcgen::KeyPair::generate()?;
+        let params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()])?;
+        let certificate = params.signed_by(&key, &authority)?;
+        fs::write(folder.join("ca.pem"), authority.pem())?;
+        fs::write(folder.join("cert.pem"), certificate.pem())?;
+        fs::write(folder.join("key.pem"), key.serialize_pem())?;
+        fs::set_permissions(folder.join("key.pem"), Permissions::from_mode(0o600))?;
+        Ok(Self { folder })
+    }
+
+    /// Returns the file of the authority.
+    pub(crate) fn authority(&self) -> PathBuf {
+        self.folder.join("ca.pem")
+    }
+
+    /// Returns the setting of a listener of lastword.
+    fn listener(&self) -> String {
+        let folder = self.folder.display();
+        format!(r#"listeners[0].tls={{cert="{folder}/cert.pem",key="{folder}/key.pem"}}"#)
+    }
+
+    /// Returns the settings of a server of nginx.
+    fn server(&self) -> String {
+        let folder = self.folder.display();
+        format!(
+            "ssl_certificate {folder}/cert.pem; ssl_certificate_key {folder}/key.pem;
+             ssl_protocols TLSv1.2 TLSv1.3;"
+        )
     }
 }
 
@@ -87,11 +144,24 @@ impl Server {
         fs::create_dir_all(&folder)?;
         let mut command = match subject {
             Subject::Daemon(settings) => daemon(settings, &folder),
+            Subject::TlsDaemon(certificate) => {
+                let mut command = daemon(&[ADMIT_ALL], &folder);
+                command.args(["--set", &certificate.listener()]);
+                command
+            }
+            Subject::TlsRelay(to, certificate) => {
+                let mut command = relay(*to, "refuse", &folder);
+                command.args(["--set", &certificate.listener(), "--set", ADMIT_ALL]);
+                command
+            }
+            Subject::TlsNginx(to, certificate) => {
+                nginx(*to, "$http_upgrade", "upgrade", &certificate.server(), &folder)?
+            }
             Subject::Relay(to) => relay(*to, "refuse", &folder),
             Subject::PlainRelay(to) => relay(*to, "proxy", &folder),
             Subject::Site(size) => own_server(&["site".to_owned(), size.to_string()])?,
-            Subject::Nginx(to) => nginx(*to, "$http_upgrade", "upgrade", &folder)?,
-            Subject::PlainNginx(to) => nginx(*to, "\"\"", "\"\"", &folder)?,
+            Subject::Nginx(to) => nginx(*to, "$http_upgrade", "upgrade", "", &folder)?,
+            Subject::PlainNginx(to) => nginx(*to, "\"\"", "\"\"", "", &folder)?,
             Subject::Haproxy(to) => haproxy(*to, &folder)?,
             Subject::Library => own_server(&["library".to_owned()])?,
             Subject::Raw => own_server(&["raw".to_owned(), "4096".to_owned()])?,
@@ -194,10 +264,17 @@ fn relay(to: SocketAddr, http: &str, folder: &Path) -> Command {
 
 /// nginx in its usual setup as a proxy of WebSockets or pages, on a port that was free a moment
 /// ago. It runs in one process, so that killing that leaves nothing behind.
-fn nginx(to: SocketAddr, upgrade: &str, connection: &str, folder: &Path) -> Result<Command> {
+fn nginx(
+    to: SocketAddr,
+    upgrade: &str,
+    connection: &str,
+    tls: &str,
+    folder: &Path,
+) -> Result<Command> {
     let address = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
     let folder = folder.display();
     let file = format!("{folder}/nginx.conf");
+    let secure = if tls.is_empty() { "" } else { " ssl" };
     fs::write(
         &file,
         format!(
@@ -214,7 +291,8 @@ fn nginx(to: SocketAddr, upgrade: &str, connection: &str, folder: &Path) -> Resu
                  keepalive_requests 1000000000;
                }}
                server {{
-                 listen {address};
+                 listen {address}{secure};
+                 {tls}
                  location / {{
                    proxy_pass http://application;
                    proxy_http_version 1.1;
@@ -270,7 +348,7 @@ fn until_ready(printed: &mut impl BufRead) -> Result<SocketAddr> {
     for line in printed.lines() {
         let line = line?;
         if let Some(listener) = line.strip_prefix("listener ") {
-            address = listener.rsplit_once("ws://").and_then(|(_, address)| address.parse().ok());
+            address = listener.rsplit_once("://").and_then(|(_, address)| address.parse().ok());
         }
         if line == "ready" {
             return address.ok_or_else(|| "it did not say where it listens".into());

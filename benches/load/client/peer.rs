@@ -1,12 +1,15 @@
 //! One connection of the load generator.
 
+use std::future::poll_fn;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
+use super::stream::{Stream, Target};
 use crate::measure::Histogram;
 
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
@@ -16,7 +19,7 @@ const CLOSE: [u8; 8] = [0x88, 0x82, MASK[0], MASK[1], MASK[2], MASK[3], 0x03 ^ 0
 
 /// One client's end.
 pub(crate) struct Peer {
-    socket: TcpStream,
+    socket: Stream,
     frames: Frames,
 }
 
@@ -47,17 +50,16 @@ pub(crate) fn messages(size: usize, depth: u64) -> Burst {
 
 impl Peer {
     /// Connects from a source address and opens a WebSocket.
-    pub(crate) async fn open(server: SocketAddr, source: Ipv4Addr) -> io::Result<Self> {
-        let socket = TcpSocket::new_v4()?;
-        socket.bind((source, 0).into())?;
-        let mut socket = socket.connect(server).await?;
-        socket.set_nodelay(true)?;
+    pub(crate) async fn open(target: &Target, source: Ipv4Addr) -> io::Result<Self> {
+        let mut socket = target.connect(source).await?;
+        let server = target.address;
         let request = format!(
             "GET /echo HTTP/1.1\r\nHost: {server}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
              User-Agent: load\r\n\r\n"
         );
         socket.write_all(request.as_bytes()).await?;
+        socket.flush().await?;
         let mut answer = Vec::with_capacity(512);
         let end = loop {
             if socket.read_buf(&mut answer).await? == 0 {
@@ -126,12 +128,17 @@ impl Peer {
 
     /// Closes; returns whether the server answered with a Close and then a FIN.
     pub(crate) async fn close(mut self) -> bool {
-        self.socket.write_all(&CLOSE).await.is_ok() && self.until_end(false).await
+        self.send(&CLOSE).await.is_ok() && self.until_end(false).await
     }
 
     /// Waits for the server's Close and answers it; returns the same as [`Peer::close`].
     pub(crate) async fn await_close(mut self) -> bool {
         self.until_end(true).await
+    }
+
+    async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.socket.write_all(bytes).await?;
+        self.socket.flush().await
     }
 
     async fn until_end(&mut self, answer: bool) -> bool {
@@ -145,7 +152,7 @@ impl Peer {
             }
             if self.frames.closed && !std::mem::replace(&mut answered, true) {
                 // If this fails, the server records an unclean end.
-                let _ = self.socket.write_all(&CLOSE).await;
+                let _ = self.send(&CLOSE).await;
             }
         }
     }
@@ -156,27 +163,31 @@ impl Peer {
         mut bytes: &[u8],
         buffer: &mut [u8],
     ) -> io::Result<()> {
-        while !bytes.is_empty() {
-            match self.socket.try_write(bytes) {
-                Ok(written) => bytes = &bytes[written..],
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    tokio::select! {
-                        writable = self.socket.writable() => writable?,
-                        readable = self.socket.readable() => {
-                            readable?;
-                            match self.socket.try_read(buffer) {
-                                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                                Ok(read) => self.frames.take(&buffer[..read]),
-                                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                                Err(error) => return Err(error),
-                            }
-                        }
-                    }
+        poll_fn(|cx| {
+            while !bytes.is_empty() {
+                match Pin::new(&mut self.socket).poll_write(cx, bytes)? {
+                    Poll::Ready(written) => bytes = &bytes[written..],
+                    Poll::Pending => ready!(self.poll_read(cx, buffer))?,
                 }
-                Err(error) => return Err(error),
+            }
+            Poll::Ready(Ok::<(), io::Error>(()))
+        })
+        .await?;
+        // TLS may hold back what it has encrypted; TCP holds back nothing.
+        self.socket.flush().await
+    }
+
+    /// Reads once and counts the frames in it.
+    fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<()>> {
+        let mut buffer = ReadBuf::new(buffer);
+        ready!(Pin::new(&mut self.socket).poll_read(cx, &mut buffer))?;
+        match buffer.filled() {
+            [] => Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
+            read => {
+                self.frames.take(read);
+                Poll::Ready(Ok(()))
             }
         }
-        Ok(())
     }
 
     async fn read(&mut self, buffer: &mut [u8]) -> io::Result<()> {
@@ -188,7 +199,7 @@ impl Peer {
             let mut pong = vec![0x8a, 0x80 | ping.len() as u8];
             pong.extend_from_slice(&MASK);
             pong.extend(ping.iter().zip(MASK.iter().cycle()).map(|(byte, key)| byte ^ key));
-            self.socket.write_all(&pong).await?;
+            self.send(&pong).await?;
         }
         Ok(())
     }

@@ -79,6 +79,9 @@ fn storm(subject: &Subject, by: By, count: usize) -> Result<Storm> {
     let unlogged = match subject {
         Subject::Daemon(_) => count as f64 - clean - unclean,
         Subject::Library
+        | Subject::TlsDaemon(_)
+        | Subject::TlsRelay(..)
+        | Subject::TlsNginx(..)
         | Subject::Relay(_)
         | Subject::Nginx(_)
         | Subject::Haproxy(_)
