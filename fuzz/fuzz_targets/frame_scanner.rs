@@ -16,8 +16,7 @@
 #![no_main]
 
 use lastword::protocol::frame_scanner::{
-    ControlOpcode, DataOpcode, Found, FrameHeader, FrameScanner, FramingViolation, Position,
-    ScanLimits,
+    ControlOpcode, DataOpcode, Found, FrameHeader, FrameScanner, Position, ScanLimits, Violation,
 };
 use lastword::vocabulary::{Limit, Role};
 use libfuzzer_sys::fuzz_target;

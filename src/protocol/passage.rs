@@ -60,7 +60,7 @@ pub struct Passage {
     /// Whether `held` was returned as a run, and is dropped by the next call.
     held_returned: bool,
     /// A piece found after a run, which the next call returns.
-    pending: Option<PassagePiece>,
+    pending: Option<Piece>,
     ends: Vec<MessageEnd>,
     /// The number of frames without FIN that began in the last read.
     fragments: u32,
@@ -69,7 +69,7 @@ pub struct Passage {
 
 /// The result of reading the front of some bytes.
 #[derive(Debug, PartialEq, Eq)]
-pub enum PassagePiece {
+pub enum Piece {
     /// Part of a frame; more bytes are needed.
     Part,
     /// Bytes to forward unchanged.
@@ -150,13 +150,13 @@ impl Passage {
     /// Reads one piece from the front of `bytes`, and returns how many bytes were consumed.
     ///
     /// Must be called while bytes are left or [`Passage::has_pending`] returns true.
-    pub fn read(&mut self, bytes: &[u8]) -> (usize, PassagePiece) {
+    pub fn read(&mut self, bytes: &[u8]) -> (usize, Piece) {
         let mut all = u32::MAX;
         self.read_frames(bytes, &mut all)
     }
 
     /// Like [`Passage::read`], but reads at most this many `frames`, which it counts down.
-    pub fn read_frames(&mut self, bytes: &[u8], frames: &mut u32) -> (usize, PassagePiece) {
+    pub fn read_frames(&mut self, bytes: &[u8], frames: &mut u32) -> (usize, Piece) {
         self.ends.clear();
         self.fragments = 0;
         if std::mem::take(&mut self.held_returned) {
@@ -185,16 +185,14 @@ impl Passage {
                     let part = Part { bytes, at: at - scanned.consumed..at, offset };
                     self.take_payload(&part, frame_end, message_end, &mut run)
                 }
-                Found::Control(frame) => Some(PassagePiece::Control(frame)),
-                Found::Violation(violation) => {
-                    Some(PassagePiece::Breach(Breach::Framing(violation)))
-                }
+                Found::Control(frame) => Some(Piece::Control(frame)),
+                Found::Violation(violation) => Some(Piece::Breach(Breach::Framing(violation))),
             };
             if let Some(piece) = found {
                 return (at, self.finish_run(run, piece));
             }
         }
-        (at, self.finish_run(run, PassagePiece::Part))
+        (at, self.finish_run(run, Piece::Part))
     }
 
     /// Returns whether the next read returns a piece without more bytes.
@@ -238,16 +236,16 @@ impl Passage {
     }
 
     /// Returns the run, if it is not empty, and keeps `piece` for the next call; otherwise `piece`.
-    fn finish_run(&mut self, run: RunBuilder, piece: PassagePiece) -> PassagePiece {
+    fn finish_run(&mut self, run: RunBuilder, piece: Piece) -> Piece {
         let Some(start) = run.start.filter(|start| run.end > *start) else { return piece };
-        if piece != PassagePiece::Part {
+        if piece != Piece::Part {
             self.pending = Some(piece);
         }
         for end in &mut self.ends {
             end.at -= start;
         }
         let source = RunSource::Read(start..run.end);
-        PassagePiece::Run(Run { source, ends_frame: run.ends_frame, unfinished: run.unfinished })
+        Piece::Run(Run { source, ends_frame: run.ends_frame, unfinished: run.unfinished })
     }
 
     /// Enters a frame whose header ends at `end` of the `len` bytes at hand.
@@ -257,7 +255,7 @@ impl Passage {
         len: usize,
         end: usize,
         run: &mut RunBuilder,
-    ) -> Option<PassagePiece> {
+    ) -> Option<Piece> {
         match header.opcode {
             DataOpcode::Text | DataOpcode::Binary => {
                 // Section 8.1; compressed text (RFC 7692) cannot be checked here.
@@ -300,7 +298,7 @@ impl Passage {
         frame_end: bool,
         message_end: bool,
         run: &mut RunBuilder,
-    ) -> Option<PassagePiece> {
+    ) -> Option<Piece> {
         let payload = &part.bytes[part.at.clone()];
         let mask = self.mask;
         let valid = self.utf8.as_mut().is_none_or(|utf8| utf8.feed(payload, mask, part.offset));
@@ -323,12 +321,7 @@ impl Passage {
     }
 
     /// Forwards the frame in progress as far as it was read: up to `end`, or what is held of it.
-    fn forward(
-        &mut self,
-        end: usize,
-        message_end: bool,
-        run: &mut RunBuilder,
-    ) -> Option<PassagePiece> {
+    fn forward(&mut self, end: usize, message_end: bool, run: &mut RunBuilder) -> Option<Piece> {
         let held = !self.held.is_empty();
         if message_end {
             if let Some(matcher) = &mut self.matcher {
@@ -345,21 +338,17 @@ impl Passage {
             return None;
         }
         self.held_returned = true;
-        Some(PassagePiece::Run(Run {
-            source: RunSource::Held,
-            ends_frame,
-            unfinished: self.message,
-        }))
+        Some(Piece::Run(Run { source: RunSource::Held, ends_frame, unfinished: self.message }))
     }
 
     fn is_text_complete(&self) -> bool {
         self.utf8.as_ref().is_none_or(Utf8Check::is_complete)
     }
 
-    fn invalid_text(&mut self) -> PassagePiece {
+    fn invalid_text(&mut self) -> Piece {
         self.scanner.seek_close();
         self.utf8 = None;
-        PassagePiece::Breach(Breach::InvalidText)
+        Piece::Breach(Breach::InvalidText)
     }
 }
 

@@ -269,7 +269,7 @@ async fn keys_are_updated_and_nothing_is_lost() {
             // KeyUpdate with update_requested: this end answers with one of its own.
             bare.session.refresh_traffic_keys().unwrap();
             let text = format!("round {round}");
-            let record = bare.encrypt(&Frame::text(&*text).encode(opposite(role)));
+            let record = bare.encrypt(&Frame::text(&text).encode(opposite(role)));
             bare.send(&record).await;
             let mut plaintext = Vec::new();
             while !plaintext.ends_with(text.as_bytes()) || role == Role::Client {

@@ -59,7 +59,7 @@ pub(super) struct Batch {
 }
 
 /// The next task of the writer.
-pub(super) enum WriterTask {
+pub(super) enum Work {
     Entries(Vec<Waiting>),
     Tick,
     /// The queue is empty and closed.
@@ -67,7 +67,7 @@ pub(super) enum WriterTask {
 }
 
 /// The next task of the watchdog.
-pub(super) enum WatchdogTask {
+pub(super) enum Watch {
     /// Report these as lost, the batch first. `why` is set if the watchdog has just taken over.
     Report {
         batch: Option<Arc<Batch>>,
@@ -158,7 +158,7 @@ impl CommitQueue {
 
     /// Waits for entries until `tick`. After a commit that began at `last` it waits [`GATHER`]
     /// before it takes the next batch.
-    pub(super) fn take(&self, last: Option<Instant>, tick: Instant) -> WriterTask {
+    pub(super) fn take(&self, last: Option<Instant>, tick: Instant) -> Work {
         let mut state = self.state.lock();
         loop {
             let now = Instant::now();
@@ -169,13 +169,13 @@ impl CommitQueue {
                     state.taken = Some(oldest.since);
                     let (entries, bytes) = state.take_batch();
                     state.writing = bytes;
-                    return WriterTask::Entries(entries);
+                    return Work::Entries(entries);
                 }
                 due
             } else if state.closing {
-                return WriterTask::Close;
+                return Work::Close;
             } else if tick <= now {
-                return WriterTask::Tick;
+                return Work::Tick;
             } else {
                 tick
             };
@@ -208,7 +208,7 @@ impl CommitQueue {
     }
 
     /// Waits until the watchdog has work.
-    pub(super) fn watch(&self) -> WatchdogTask {
+    pub(super) fn watch(&self) -> Watch {
         // Frequent enough to be punctual, rare enough to cost nothing.
         let pause = (self.stall_timeout / 10).max(Duration::from_millis(5));
         let mut state = self.state.lock();
@@ -223,10 +223,10 @@ impl CommitQueue {
                 }
                 if state.writer_gone && state.closing {
                     state.taken_over = false;
-                    return WatchdogTask::Over;
+                    return Watch::Over;
                 }
             } else if state.writer_gone {
-                return WatchdogTask::Over;
+                return Watch::Over;
             } else if let Some((began, batch)) = &mut state.on_disk {
                 let why = if began.elapsed() >= self.stall_timeout {
                     Some(StoreError::Stalled(self.stall_timeout))
@@ -252,14 +252,14 @@ impl CommitQueue {
         mut state: MutexGuard<'_, State>,
         batch: Option<Arc<Batch>>,
         why: Option<StoreError>,
-    ) -> WatchdogTask {
+    ) -> Watch {
         state.reporting = true;
         state.taken = None;
         // In small steps, so that space is released soon.
         let (queue, bytes) = state.take_batch();
         // The batch is reported in this round, or was reported in an earlier one.
         state.refusing = bytes + std::mem::take(&mut state.writing);
-        WatchdogTask::Report { batch, queue, why }
+        Watch::Report { batch, queue, why }
     }
 
     /// Marks the entries that the watchdog took as reported.

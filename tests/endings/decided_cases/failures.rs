@@ -399,12 +399,8 @@ async fn an_attempt() {
         assert_eq!((outcome.state, outcome.close_code()), (None, None));
         assert_eq!(outcome.transport_end, transport_end, "{ending}");
     }
-    let accounting = house.supervisor.accounting();
-    assert_eq!(
-        (accounting.opened, accounting.open, accounting.ended),
-        (0, 0, 0),
-        "attempts are not counted"
-    );
+    let books = house.supervisor.accounting();
+    assert_eq!((books.opened, books.open, books.ended), (0, 0, 0), "attempts are not in the books");
 }
 
 /// An address without a listener.
