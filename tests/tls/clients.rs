@@ -1,11 +1,16 @@
 //! Clients that get in.
 
+use std::sync::Arc;
+
 use futures_util::{SinkExt, StreamExt};
 use lastword::settings::{ClientAuth, Tls, TlsVersion};
 use lastword::vocabulary::Kind;
 use lastword::{ListenError, ListenOptions, Route, Supervisor};
 use rcgen::{DnType, SanType};
 use rustls::version::{TLS12, TLS13};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::stage::{PROGRAM, Stage, echo_and_close, request, soon, tls};
@@ -175,4 +180,29 @@ async fn an_embedder_listens_with_tls() {
     let address = "127.0.0.1:0".parse().unwrap();
     let refused = supervisor.listen_with("missing", &address, missing, Vec::new()).await;
     assert!(refused.unwrap_err().to_string().contains("/nonexistent/a cannot be read"));
+}
+
+#[tokio::test]
+async fn a_proxy_header_comes_before_tls() {
+    let authority = Authority::new();
+    let (cert, key) = authority.issue("own", &["localhost"]);
+    let tls = format!("listeners[0].tls={{cert={cert:?},key={key:?}}}");
+    let settings = [
+        &*tls,
+        "listeners[0].proxy_protocol=true",
+        r#"listeners[0].trusted_proxies=["127.0.0.1"]"#,
+    ];
+    let daemon = Daemon::start(PROGRAM, &settings).await;
+    let config = Arc::new(authority.client(None, rustls::ALL_VERSIONS));
+    let mut socket = TcpStream::connect(daemon.listener()).await.unwrap();
+    socket.write_all(b"PROXY TCP4 203.0.113.9 10.0.0.5 51342 8443\r\n").await.unwrap();
+    let name = rustls::pki_types::ServerName::try_from("localhost").unwrap();
+    let stream = soon(TlsConnector::from(config).connect(name, socket)).await.unwrap();
+    let opened = tokio_tungstenite::client_async("ws://localhost/echo", stream).await;
+    echo_and_close(opened.unwrap().0).await;
+    let clean = |ending: &serde_json::Value| ending["kind"] == "clean";
+    let ending = daemon.await_ending(clean, super::stage::WAIT).await;
+    assert_eq!(ending["peer"], "203.0.113.9:51342");
+    assert_eq!(ending["tls"], "TLSv1.3");
+    assert!(ending["via"].as_str().unwrap().starts_with("127.0.0.1"), "{ending}");
 }
