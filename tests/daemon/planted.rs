@@ -3,7 +3,8 @@
 //! Every secret begins with the same word, so that one search finds all of them, and ends with its
 //! place, so that a failure names it.
 
-use std::os::unix::fs::PermissionsExt;
+mod places;
+
 use std::path::Path;
 
 use tokio::io::AsyncWriteExt;
@@ -17,6 +18,8 @@ use crate::support::SOON;
 use crate::support::daemon::{Daemon, command};
 use crate::support::http::{Answer, exchange, read_request, upgrade_request};
 use crate::support::raw_peer::RawPeer;
+use crate::support::tls::Shared;
+use places::{configuration, member, private, redirect, secret_lines};
 
 /// What every planted secret begins with.
 const PLANTED: &str = "planted7f3a";
@@ -25,21 +28,27 @@ const PLANTED: &str = "planted7f3a";
 const TOKEN: &str = "planted7f3a-token-of-the-test";
 
 /// All outputs that were searched.
-#[derive(Default)]
 struct Search {
+    /// What must not be found.
+    secrets: Vec<String>,
     found: Vec<String>,
     looked: Vec<String>,
 }
 
 impl Search {
+    fn new(secrets: &[&str]) -> Self {
+        let secrets = secrets.iter().map(|&secret| secret.to_owned()).collect();
+        Self { secrets, found: Vec::new(), looked: Vec::new() }
+    }
+
     fn look(&mut self, place: impl Into<String>, output: impl AsRef<[u8]>) {
         let (place, output) = (place.into(), output.as_ref());
-        let at = output
-            .windows(PLANTED.len())
-            .position(|it| it.eq_ignore_ascii_case(PLANTED.as_bytes()));
-        if let Some(at) = at {
-            let around = &output[at.saturating_sub(200)..output.len().min(at + 60)];
-            self.found.push(format!("{place}: …{}…", around.escape_ascii()));
+        for secret in &self.secrets {
+            let is_it = |part: &[u8]| part.eq_ignore_ascii_case(secret.as_bytes());
+            if let Some(at) = output.windows(secret.len()).position(is_it) {
+                let around = &output[at.saturating_sub(200)..output.len().min(at + 60)];
+                self.found.push(format!("{place}: …{}…", around.escape_ascii()));
+            }
         }
         self.looked.push(place);
     }
@@ -61,100 +70,6 @@ async fn application(answer: String) -> (String, JoinHandle<()>) {
     (address, serving)
 }
 
-/// A redirect that carries secrets where servers put them.
-fn redirect() -> String {
-    format!(
-        "HTTP/1.1 302 Found\r\nLocation: wss://u:{PLANTED}-location@example.org/?token={PLANTED}-location-query\r\n\
-         Set-Cookie: session={PLANTED}-set-cookie\r\nWWW-Authenticate: Bearer {PLANTED}-challenge\r\n\
-         Connection: close\r\nContent-Length: 30\r\n\r\n{PLANTED}-answer-body"
-    )
-}
-
-/// Header lines with a secret each.
-fn secret_lines() -> String {
-    format!(
-        "Cookie: session={PLANTED}-cookie\r\nAuthorization: Bearer {PLANTED}-authorization\r\n\
-         Proxy-Authorization: Basic {PLANTED}-proxy-authorization\r\nX-Api-Key: {PLANTED}-header\r\n\
-         Referer: https://example.org/?token={PLANTED}-referer\r\n\
-         Sec-WebSocket-Protocol: bearer.{PLANTED}-subprotocol\r\n"
-    )
-}
-
-fn private(path: &Path, text: &str) {
-    std::fs::write(path, text).unwrap();
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
-}
-
-/// The configuration, with secrets wherever one may stand.
-fn configuration(files: &Path, echoing: &str, redirecting: &str, nobody: &str) -> String {
-    private(&files.join("tokens"), &format!("ops:{TOKEN}\ndash:read:{PLANTED}-token-of-another\n"));
-    private(&files.join("feed"), &format!("Bearer {PLANTED}-dialer-file\n"));
-    private(&files.join("proxy"), &format!("user:{PLANTED}-proxy-file\n"));
-    let files = files.display();
-    format!(
-        r#"
-[[listeners]]
-name = "public"
-listen = "127.0.0.1:0"
-
-[[routes]]
-name = "echo"
-path = "/echo/*"
-subprotocols = ["bearer.{PLANTED}-subprotocol"]
-backend = {{ kind = "echo" }}
-
-[[routes]]
-name = "app"
-path = "/app/*"
-subprotocols = ["bearer.{PLANTED}-subprotocol"]
-backend = {{ kind = "relay", url = "ws://{echoing}/echo/app?key={PLANTED}-relay-query" }}
-
-[[routes]]
-name = "redirected"
-path = "/redirected/*"
-backend = {{ kind = "relay", url = "ws://{redirecting}" }}
-
-[[routes]]
-name = "nobody"
-path = "/nobody/*"
-backend = {{ kind = "relay", url = "ws://{nobody}/?key={PLANTED}-nobody-query" }}
-
-[[dialers]]
-name = "feed"
-url = "ws://{echoing}/echo/feed?key={PLANTED}-dialer-query"
-headers = {{ authorization = {{ file = "{files}/feed" }}, x-key = {{ env = "PLANTED_KEY" }} }}
-backend = {{ kind = "none" }}
-on_open = ['{{"op":"auth","key":"{PLANTED}-on-open"}}']
-reply = [{{ when = "{PLANTED}-when", send = "{PLANTED}-reply" }}]
-ready_on = "{PLANTED}-on-open"
-
-[[dialers]]
-name = "redirected"
-url = "ws://{redirecting}/?key={PLANTED}-redirected-query"
-headers = {{ authorization = {{ file = "{files}/feed" }} }}
-backend = {{ kind = "none" }}
-reconnect = {{ min = "10ms", max = "50ms" }}
-
-[[dialers]]
-name = "behind-a-proxy"
-url = "wss://example.org/?key={PLANTED}-proxied-query"
-proxy = "http://{nobody}"
-proxy_credentials = {{ file = "{files}/proxy" }}
-backend = {{ kind = "none" }}
-reconnect = {{ min = "10ms", max = "50ms" }}
-
-[control]
-listen = "127.0.0.1:0"
-token_file = "{files}/tokens"
-allow_dial = true
-
-[log]
-format = "json"
-filter = "trace"
-"#
-    )
-}
-
 #[tokio::test]
 async fn no_planted_secret_is_found_in_any_output() {
     let echoing =
@@ -163,12 +78,17 @@ async fn no_planted_secret_is_found_in_any_output() {
     // Bound and closed: nobody listens there.
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string();
     let files = tempfile::tempdir().unwrap();
-    let text = configuration(files.path(), &echoing.listener().to_string(), &redirecting, &nobody);
+    let (certificate, key) = &Shared::get().files;
+    let echo_at = echoing.listener().to_string();
+    let text = configuration(files.path(), (certificate, key), [&echo_at, &redirecting, &nobody]);
     let file = files.path().join("lastword.toml");
     private(&file, &text);
     let file = file.to_str().unwrap();
 
-    let mut search = Search::default();
+    let token = member();
+    let key = std::fs::read_to_string(key).unwrap();
+    let (payload, signature) = token.split_once('.').unwrap().1.split_once('.').unwrap();
+    let mut search = Search::new(&[PLANTED, payload, signature, key.lines().nth(1).unwrap()]);
     let mut serve = command(PROGRAM, &["serve", "--config", file]);
     serve
         .env_remove("LASTWORD__CONTROL__LISTEN")
@@ -184,6 +104,18 @@ async fn no_planted_secret_is_found_in_any_output() {
         echo(&mut peer, &format!("{PLANTED}-message")).await;
         peers.push(peer);
     }
+    let members = [
+        (String::new(), format!("Authorization: Bearer {token}\r\n")),
+        (String::new(), format!("Cookie: session={token}\r\n")),
+        (format!("?token={token}"), String::new()),
+        (String::new(), format!("Sec-WebSocket-Protocol: v1, bearer.{token}\r\n")),
+    ];
+    for (query, lines) in members {
+        let target = format!("/members/a{query}");
+        let mut peer = RawPeer::connect_with(daemon.listener(), &target, &lines, b"").await;
+        echo(&mut peer, &format!("{PLANTED}-message")).await;
+        peers.push(peer);
+    }
     refuse_openings(&daemon, &mut search).await;
     dial(&daemon, &mut search).await;
     daemon.await_ending(|ending| ending["dialer"] == "redirected", SOON).await;
@@ -193,10 +125,10 @@ async fn no_planted_secret_is_found_in_any_output() {
     rotate_tokens(&daemon, files.path()).await;
     run_commands(&daemon, files.path(), &mut search).await;
 
-    // One closes, one goes without a word, and the daemon stops with the rest.
-    for (peer, end) in peers.iter_mut().zip(["close", "fin"]) {
-        match end {
-            "close" => peer.close(4000, "done").await,
+    // One closes, the others go without a word, and the daemon stops with what it dialled.
+    for (number, peer) in peers.iter_mut().enumerate() {
+        match number {
+            0 => peer.close(4000, "done").await,
             _ => peer.fin().await,
         }
     }
@@ -214,7 +146,7 @@ async fn no_planted_secret_is_found_in_any_output() {
     }
     refuse_configurations(&text, files.path(), &mut search).await;
 
-    let mut own = Search::default();
+    let mut own = Search::new(&[PLANTED]);
     own.look("the configuration itself", &text);
     assert_eq!(own.found.len(), 1, "the search finds nothing");
     assert!(search.found.is_empty(), "{:#?}", search.found);
@@ -247,6 +179,10 @@ async fn refuse_openings(daemon: &Daemon, search: &mut Search) {
         ("a malformed line", upgrade("/echo/a", &format!("{PLANTED}-line without a colon\r\n"))),
         ("a malformed target", upgrade(&format!("/echo/\u{1}{PLANTED}-target"), "")),
         ("no HTTP", format!("{PLANTED}-greeting\r\n\r\n")),
+        ("a bad token", upgrade(&format!("/members/a{query}"), "")),
+        ("a bad token in the query", upgrade_request(&host, &format!("/members/a{query}"), "")),
+        ("an endpoint that redirects", upgrade(&format!("/asked/a{query}"), "")),
+        ("forwarded", upgrade("/echo/a", &format!("Forwarded: for=\"{PLANTED}-forwarded\r\n"))),
         ("a PROXY header", format!("PROXY TCP4 {PLANTED}-proxy 1.1.1.1 1 1\r\n\r\n")),
         (
             "a long head",
@@ -259,6 +195,9 @@ async fn refuse_openings(daemon: &Daemon, search: &mut Search) {
         assert!(head.status() >= 400, "{what}: {head:?} {body}");
         search.look(format!("the answer to {what}"), format!("{head:?}\n{body}"));
     }
+    let plain = upgrade(&format!("/echo/a{query}"), "");
+    let Answer { head, body } = exchange(daemon.address("listener secure"), plain, SOON).await;
+    search.look("the answer to plain HTTP on a TLS port", format!("{head:?}\n{body}"));
     // A redirect is the application's own word to its client, and passes.
     exchange(daemon.listener(), upgrade(&format!("/redirected/a{query}"), ""), SOON).await;
     daemon.await_endings(count, |ending| ending["direction"] == "inbound", SOON).await;
