@@ -12,6 +12,7 @@ use crate::support::SOON;
 use crate::support::daemon::Daemon;
 use crate::support::http::{Answer, exchange, read_request, upgrade_request};
 use crate::support::raw_peer::RawPeer;
+use crate::support::tls::Shared;
 
 const TRUSTED: &str = r#"listeners[0].trusted_proxies=["127.0.0.1"]"#;
 const OTHERS: &str = r#"listeners[0].trusted_proxies=["10.0.0.0/8"]"#;
@@ -204,6 +205,28 @@ async fn a_proxy_header_may_come_byte_by_byte_and_with_the_request() {
         RawPeer::accept(&front.application).await.reset();
         drop(stream);
     }
+}
+
+#[tokio::test]
+async fn a_proxy_header_comes_before_tls() {
+    let (cert, key) = &Shared::get().files;
+    let tls = format!("listeners[0].tls={{cert=\"{}\",key=\"{}\"}}", cert.display(), key.display());
+    let front = Front::open(&[TRUSTED, PROXY, &tls], "").await;
+    let stream = Shared::get().connect(connect(&front, V2).await).await;
+    let opened = RawPeer::upgrade(stream, "/chat", "", &[]);
+    let (client, application) = tokio::join!(opened, RawPeer::accept(&front.application));
+    assert_eq!(application.head.header("x-forwarded-for"), Some("203.0.113.9"));
+    assert_eq!(application.head.header("x-forwarded-proto"), Some("https"));
+    let ending = ending(&front, (client, application), "203.0.113.9:51342").await;
+    assert_eq!(ending["tls"], "TLSv1.3");
+    // Somebody else gets an alert, and no answer in clear.
+    let front = Front::open(&[OTHERS, PROXY, &tls], "").await;
+    let mut stream = connect(&front, V2).await;
+    let mut answer = Vec::new();
+    let _ = timeout(SOON, stream.read_to_end(&mut answer)).await.expect("awaited the end");
+    assert!(answer.is_empty() || answer[0] == 21, "{}", answer.escape_ascii());
+    let refused = front.daemon.await_ending(|e| e["kind"] == "open_failed", SOON).await;
+    assert_eq!(refused["open_failure"], "untrusted_proxy");
 }
 
 #[tokio::test]
