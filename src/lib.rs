@@ -62,6 +62,7 @@
 //! | an ending is drawn up | `src/connection/ending.rs` |
 //! | an ending is recorded and published | `src/node/commits.rs` |
 //! | a frame is passed on | `src/actor/mover/reading/passing.rs`, `src/connection/outbox/passing.rs` |
+//! | TLS is opened with a client | `src/listening/listener/preparing.rs`, certificates in `src/transport/tls/server.rs` |
 //! | a client is let in or refused | `src/listening/listener.rs`, limits in `src/policy/admission.rs` |
 //! | a token is checked | `src/auth/verifier.rs`, with the keys of `src/auth/key_set.rs` |
 //! | a connection expires | `src/actor/mover/expiring.rs` |
