@@ -145,7 +145,18 @@ fn every_page_is_in_the_guide_and_in_the_readme() {
 fn every_block_is_of_a_language_that_is_checked() {
     // A scrape configuration is for another program, and too short to go wrong. The Mermaid graph is
     // generated, and compared by the test that generates it.
-    let known = ["console", "json", "mermaid", "promql", "rust", "sh", "text", "toml", "yaml"];
+    let known = [
+        "console",
+        "json",
+        "mermaid",
+        "promql",
+        "rust",
+        "rust,no_run",
+        "sh",
+        "text",
+        "toml",
+        "yaml",
+    ];
     for document in Document::all() {
         for block in document.blocks() {
             assert!(known.contains(&block.language), "{}: {:?}", block.place, block.language);

@@ -251,7 +251,7 @@ fn bad_configurations(directory: &TempDir) -> Vec<(Vec<String>, Vec<&'static str
         ),
         (
             in_file("auth.toml", &route("auth = { kind = 'jwt' }")),
-            vec!["auth.toml:5", "routes[0].auth", "not in this version"],
+            vec!["auth.toml:5", "routes[0].auth", "needs one of key_file"],
         ),
         (
             set(r#"routes[0].backend={kind="relay",urls=["ws://a","ws://b","ws://a"]}"#),
