@@ -21,7 +21,7 @@ mod validation;
 mod tests;
 
 pub use auth::AuthKind;
-pub use backend::{Backend, BackendKind};
+pub use backend::{BackendChoice, BackendKind};
 pub use error::{ConfigError, Place, Remedy};
 pub use loading::{Loaded, Sources, load, load_all};
 pub use routing::{Listener, Route};

@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use crate::auth::{Auth, BadKeys};
-use crate::config::{Backend as BackendChoice, Config, ConfigError, LogFormat, Sources, load_all};
+use crate::config::{BackendChoice, Config, ConfigError, LogFormat, Sources, load_all};
 use crate::manager::{
     Accounting, Backend, DialerOptions, DrainOptions, DrainReport, KeepError, ListenError,
     ListenOptions, ListenerHandle, Relay, Route, StartError, Supervisor,

@@ -14,7 +14,7 @@
 //! | [`ledger`] | where endings are kept, and what happens when something fails |
 //! | [`metrics`] | Prometheus, and the accounting identity |
 //! | [`stopping`] | signals, drains, systemd |
-//! | [`security`] | tokens, web pages, masking, hostile peers |
+//! | [`security`] | doors and who could come through them, tokens, TLS, web pages, masking, hostile peers |
 //! | [`library`] | embedding the supervisor in a program |
 //! | [`benchmarks`] | what was measured, and beside what |
 //! | [`tests`] | how all of this is tested |

@@ -7,9 +7,9 @@ mod support;
 
 /// One file per question.
 mod ledger {
-    mod books;
     mod disk;
     mod killing;
+    mod ledger_file;
     mod revoking;
     mod starting;
 

@@ -16,7 +16,8 @@
 #![no_main]
 
 use lastword::protocol::frame_scanner::{
-    ControlOpcode, DataOpcode, Found, FrameHeader, FrameScanner, Position, ScanLimits, Violation,
+    ControlOpcode, DataOpcode, Found, FrameHeader, FrameScanner, FramingViolation, Position,
+    ScanLimits,
 };
 use lastword::vocabulary::{Limit, Role};
 use libfuzzer_sys::fuzz_target;

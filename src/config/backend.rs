@@ -16,7 +16,7 @@ use crate::vocabulary::CloseCode;
 
 /// Where messages go.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum Backend {
+pub enum BackendChoice {
     /// Back to the peer.
     #[default]
     Echo,
@@ -38,7 +38,7 @@ pub enum BackendKind {
     Nats,
 }
 
-impl<'de> Deserialize<'de> for Backend {
+impl<'de> Deserialize<'de> for BackendChoice {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Written::deserialize(deserializer)?.backend().map_err(de::Error::custom)
     }
@@ -79,10 +79,10 @@ struct Written {
 
 impl Written {
     /// Returns what was written, or what is wrong with it.
-    fn backend(mut self) -> Result<Backend, String> {
+    fn backend(mut self) -> Result<BackendChoice, String> {
         match (self.kind, self.url.take(), self.urls.take()) {
             (BackendKind::Echo, None, None) => match self.first_key() {
-                None => Ok(Backend::Echo),
+                None => Ok(BackendChoice::Echo),
                 Some(key) => Err(format!("an echo backend takes no {key}: remove it")),
             },
             (BackendKind::Echo, _, _) => Err("an echo backend takes no url: remove it".to_owned()),
@@ -101,8 +101,8 @@ impl Written {
         }
     }
 
-    fn relay(self, urls: Vec<UpstreamUrl>) -> Backend {
-        Backend::Relay(Box::new(self.over(RelayBackend::of_all(urls))))
+    fn relay(self, urls: Vec<UpstreamUrl>) -> BackendChoice {
+        BackendChoice::Relay(Box::new(self.over(RelayBackend::of_all(urls))))
     }
 }
 

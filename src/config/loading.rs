@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use ::config::Value;
 use serde_path_to_error::Segment;
 
-use super::backend::Backend;
+use super::backend::BackendChoice;
 use super::error::{ConfigError, Place, Remedy};
 use super::layers::{BUILT_IN, Layer, PREFIX, Shown, Step, descend, steps};
 use super::patching::patch;
@@ -292,7 +292,7 @@ impl Stack {
         self.config.routes.push(Route {
             name: RELAY_THE_REST.0.to_owned(),
             path: PathPattern::Prefix(RELAY_THE_REST.1.to_owned()),
-            backend: Backend::Relay(Box::new(relay)),
+            backend: BackendChoice::Relay(Box::new(relay)),
             ..Route::default()
         });
         Ok(())
@@ -308,7 +308,7 @@ impl Stack {
             let frame = self.sets("limits.max_frame_size");
             let frame = frame.then_some(self.config.limits.max_frame_size);
             for route in &mut self.config.routes {
-                if let Backend::Relay(_) = route.backend {
+                if let BackendChoice::Relay(_) = route.backend {
                     route.limits.max_frame_size = route.limits.max_frame_size.or(frame);
                     route.limits = route.limits.passing();
                 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::auth::some_auth;
-use super::backend::Backend;
+use super::backend::BackendChoice;
 use crate::settings::patterns::host;
 use crate::settings::{
     Auth, ConnectionSettings, Forwarded, OriginPattern, PathPattern, Proxies, Replace, RouteClose,
@@ -138,7 +138,7 @@ pub struct Route {
     #[serde(default)]
     pub inject: bool,
     /// Chooses where messages go. Required.
-    pub backend: Backend,
+    pub backend: BackendChoice,
     /// Overrides single keys of `[limits]` that hold for one connection. A relay backend passes
     /// messages and frames of any size unless sizes are set, here or in `[limits]`.
     #[serde(default)]
@@ -172,7 +172,7 @@ impl Default for Route {
             auth: None,
             replace: Replace::None,
             inject: false,
-            backend: Backend::default(),
+            backend: BackendChoice::default(),
             limits: RouteLimits::default(),
             keepalive: RouteKeepalive::default(),
             close: RouteClose::default(),

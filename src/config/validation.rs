@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 
-use super::backend::Backend;
+use super::backend::BackendChoice;
 use super::routing::Route;
 use super::schema::{Config, Health};
 use crate::settings::values::{ByteSize, Spread};
@@ -158,10 +158,10 @@ fn check_routes(config: &Config, sections: &ConnectionSettings, found: &mut Find
         check_subprotocols(&format!("routes[{index}]."), &route.subprotocols, found);
         check_settings(&format!("routes[{index}]."), &route.settings(sections), found);
         match &route.backend {
-            Backend::Relay(relay) => {
+            BackendChoice::Relay(relay) => {
                 check_relay(&format!("routes[{index}].backend"), relay, found);
             }
-            Backend::Echo => {
+            BackendChoice::Echo => {
                 found.ensure(!route.inject, [format!("routes[{index}].inject")], || {
                     Violation::InjectWithoutRelay
                 });
@@ -425,7 +425,7 @@ mod tests {
         let relay = crate::settings::RelayBackend::new("ws://a".parse().unwrap());
         let relayed = found(|config| {
             config.routes[0].inject = true;
-            config.routes[0].backend = Backend::Relay(Box::new(relay));
+            config.routes[0].backend = BackendChoice::Relay(Box::new(relay));
         });
         assert_eq!(relayed, None);
     }

@@ -15,7 +15,7 @@ use super::certificates::Certificates;
 use super::ledger::ledger_path as configured_path;
 use super::{BAD_USAGE, control, print_error, print_line};
 use crate::auth::{Auth, BadKeys};
-use crate::config::{Backend, Config, ConfigError, Loaded, Sources, load_all};
+use crate::config::{BackendChoice, Config, ConfigError, Loaded, Sources, load_all};
 use crate::ledger::Sqlite;
 use crate::policy::masking::{self, Masking};
 use crate::settings::{self, DialerBackend, JwtKeys, RelayBackend, SecretSource, UpstreamUrl};
@@ -53,8 +53,8 @@ fn describe(config: &Config) {
     for route in &config.routes {
         let host = route.host.as_deref().unwrap_or("any host");
         let backend = match &route.backend {
-            Backend::Echo => "echo".to_owned(),
-            Backend::Relay(relay) => {
+            BackendChoice::Echo => "echo".to_owned(),
+            BackendChoice::Relay(relay) => {
                 let urls: Vec<&str> = relay.urls.iter().map(UpstreamUrl::as_str).collect();
                 format!("relay to {}", urls.join(", "))
             }
@@ -109,7 +109,7 @@ fn unusable(loaded: &Loaded) -> Vec<ConfigError> {
         if let Some(auth) = &route.auth {
             found.auth(&format!("routes[{index}].auth"), auth);
         }
-        if let Backend::Relay(relay) = &route.backend {
+        if let BackendChoice::Relay(relay) = &route.backend {
             found.authorities(&format!("routes[{index}].backend"), relay.ca_file.as_deref());
         }
     }

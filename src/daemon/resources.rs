@@ -6,7 +6,7 @@ use std::path::Path;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::{info, warn};
 
-use crate::config::{Backend, Config};
+use crate::config::{BackendChoice, Config};
 use crate::settings::{Limits, MemoryLimit, PlainHttp};
 
 /// Descriptors not for connections: listeners, logs, attempts that are refused.
@@ -67,8 +67,8 @@ impl Resources {
 /// Returns whether any route passes plain HTTP on.
 fn passes_plain_http(config: &Config) -> bool {
     config.routes.iter().any(|route| match &route.backend {
-        Backend::Relay(relay) => relay.http == PlainHttp::Proxy,
-        Backend::Echo => false,
+        BackendChoice::Relay(relay) => relay.http == PlainHttp::Proxy,
+        BackendChoice::Echo => false,
     })
 }
 

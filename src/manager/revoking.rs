@@ -1,4 +1,4 @@
-//! Revocations: closing and refusing whoever has lost the right to be here.
+//! Revocations: closing and refusing a subject or a token.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};

@@ -83,7 +83,7 @@ impl Unclaimed {
         Self { recorder: Arc::clone(recorder), offered }
     }
 
-    /// Takes the duty over: the connection is entered into the books.
+    /// Takes the duty over: the connection is entered into the registry.
     pub(crate) fn claim(mut self) {
         self.offered = None;
     }

@@ -33,8 +33,8 @@ pub(crate) struct Publisher {
     /// `None` once nothing more will come.
     events: Mutex<Option<broadcast::Sender<Published>>>,
     endings: EndingReaders,
-    /// The place of the last event that has one. Held while an event is sent, so that whoever
-    /// subscribes knows the place at which its events begin.
+    /// The place of the last event that has one. Held while an event is sent, so that a
+    /// subscriber knows the place at which its events begin.
     last: Mutex<Option<u64>>,
     /// Who waits for the record of an attempt.
     awaited: Mutex<IdMap<oneshot::Sender<()>>>,

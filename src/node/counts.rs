@@ -9,7 +9,7 @@ use crate::vocabulary::{
 };
 
 /// Routes come from the configuration and are few. Should code of an embedder name more, the rest
-/// is counted together, so that the books stay small.
+/// is counted together, so that the counts stay small.
 const MOST_ROUTES: usize = 4096;
 
 /// Where connections of routes beyond [`MOST_ROUTES`] are counted.
@@ -122,7 +122,7 @@ impl ConnectionCounts {
 }
 
 impl LineNumber {
-    /// Returns its line of a census of the same books.
+    /// Returns its line of a census of the same counts.
     pub(crate) fn of(self, census: &mut Census) -> &mut CensusLine {
         // Lines are only ever added, and a census begins with all of them.
         &mut census.lines[self.0]

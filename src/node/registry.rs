@@ -205,9 +205,9 @@ impl Registry {
 
     /// Counts all connections, so that each line of the census balances.
     ///
-    /// Who is open is settled in one step with the books, and costs the same however many there
-    /// are. In which state is looked up afterwards, while others come, which do not count, and go:
-    /// they leave word, unless they have been counted.
+    /// Which connections are open is fixed in one step with the counts, at the same cost however many
+    /// there are. Their states are read afterwards. Connections that open meanwhile do not count;
+    /// those that end meanwhile report their state, unless they have been counted.
     pub(crate) fn census(&self) -> Census {
         let mut last = self.last_census.lock();
         last.number += 1;
@@ -231,7 +231,7 @@ impl Registry {
         }
         census.lines.retain(|line| line.opened > 0);
         // A message that is counted while its connection ends may be in this census and not in the
-        // books: it must not make the next one fall.
+        // counts: it must not make the next census smaller.
         last.carried = last.carried.at_least(carried);
         census.messages_in = last.carried.messages_in;
         census.messages_out = last.carried.messages_out;

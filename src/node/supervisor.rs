@@ -210,8 +210,8 @@ impl Supervising {
         }
     }
 
-    /// Enters a connection into the books, once it is what `complete` makes of it: in the registry
-    /// others find it, and may send.
+    /// Enters a connection into the registry, once `complete` has prepared it: from then on others find
+    /// it, and may send.
     fn prepare(
         &self,
         adoption: Adoption,

@@ -28,7 +28,7 @@ mod opcode;
 mod rules;
 mod wire;
 
-pub use found::{ControlFrame, Found, FrameHeader, Position, Scanned, Violation};
+pub use found::{ControlFrame, Found, FrameHeader, FramingViolation, Position, Scanned};
 pub use opcode::{ControlOpcode, DataOpcode};
 pub use rules::ScanLimits;
 

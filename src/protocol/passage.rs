@@ -60,7 +60,7 @@ pub struct Passage {
     /// Whether `held` was returned as a run, and is dropped by the next call.
     held_returned: bool,
     /// A piece found after a run, which the next call returns.
-    pending: Option<Piece>,
+    pending: Option<PassagePiece>,
     ends: Vec<MessageEnd>,
     /// The number of frames without FIN that began in the last read.
     fragments: u32,
@@ -69,7 +69,7 @@ pub struct Passage {
 
 /// The result of reading the front of some bytes.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Piece {
+pub enum PassagePiece {
     /// Part of a frame; more bytes are needed.
     Part,
     /// Bytes to forward unchanged.
@@ -150,13 +150,13 @@ impl Passage {
     /// Reads one piece from the front of `bytes`, and returns how many bytes were consumed.
     ///
     /// Must be called while bytes are left or [`Passage::has_pending`] returns true.
-    pub fn read(&mut self, bytes: &[u8]) -> (usize, Piece) {
+    pub fn read(&mut self, bytes: &[u8]) -> (usize, PassagePiece) {
         let mut all = u32::MAX;
         self.read_frames(bytes, &mut all)
     }
 
     /// Like [`Passage::read`], but reads at most this many `frames`, which it counts down.
-    pub fn read_frames(&mut self, bytes: &[u8], frames: &mut u32) -> (usize, Piece) {
+    pub fn read_frames(&mut self, bytes: &[u8], frames: &mut u32) -> (usize, PassagePiece) {
         self.ends.clear();
         self.fragments = 0;
         if std::mem::take(&mut self.held_returned) {
@@ -185,14 +185,16 @@ impl Passage {
                     let part = Part { bytes, at: at - scanned.consumed..at, offset };
                     self.take_payload(&part, frame_end, message_end, &mut run)
                 }
-                Found::Control(frame) => Some(Piece::Control(frame)),
-                Found::Violation(violation) => Some(Piece::Breach(Breach::Framing(violation))),
+                Found::Control(frame) => Some(PassagePiece::Control(frame)),
+                Found::Violation(violation) => {
+                    Some(PassagePiece::Breach(Breach::Framing(violation)))
+                }
             };
             if let Some(piece) = found {
                 return (at, self.finish_run(run, piece));
             }
         }
-        (at, self.finish_run(run, Piece::Part))
+        (at, self.finish_run(run, PassagePiece::Part))
     }
 
     /// Returns whether the next read returns a piece without more bytes.
@@ -236,16 +238,16 @@ impl Passage {
     }
 
     /// Returns the run, if it is not empty, and keeps `piece` for the next call; otherwise `piece`.
-    fn finish_run(&mut self, run: RunBuilder, piece: Piece) -> Piece {
+    fn finish_run(&mut self, run: RunBuilder, piece: PassagePiece) -> PassagePiece {
         let Some(start) = run.start.filter(|start| run.end > *start) else { return piece };
-        if piece != Piece::Part {
+        if piece != PassagePiece::Part {
             self.pending = Some(piece);
         }
         for end in &mut self.ends {
             end.at -= start;
         }
         let source = RunSource::Read(start..run.end);
-        Piece::Run(Run { source, ends_frame: run.ends_frame, unfinished: run.unfinished })
+        PassagePiece::Run(Run { source, ends_frame: run.ends_frame, unfinished: run.unfinished })
     }
 
     /// Enters a frame whose header ends at `end` of the `len` bytes at hand.
@@ -255,7 +257,7 @@ impl Passage {
         len: usize,
         end: usize,
         run: &mut RunBuilder,
-    ) -> Option<Piece> {
+    ) -> Option<PassagePiece> {
         match header.opcode {
             DataOpcode::Text | DataOpcode::Binary => {
                 // Section 8.1; compressed text (RFC 7692) cannot be checked here.
@@ -298,7 +300,7 @@ impl Passage {
         frame_end: bool,
         message_end: bool,
         run: &mut RunBuilder,
-    ) -> Option<Piece> {
+    ) -> Option<PassagePiece> {
         let payload = &part.bytes[part.at.clone()];
         let mask = self.mask;
         let valid = self.utf8.as_mut().is_none_or(|utf8| utf8.feed(payload, mask, part.offset));
@@ -321,7 +323,12 @@ impl Passage {
     }
 
     /// Forwards the frame in progress as far as it was read: up to `end`, or what is held of it.
-    fn forward(&mut self, end: usize, message_end: bool, run: &mut RunBuilder) -> Option<Piece> {
+    fn forward(
+        &mut self,
+        end: usize,
+        message_end: bool,
+        run: &mut RunBuilder,
+    ) -> Option<PassagePiece> {
         let held = !self.held.is_empty();
         if message_end {
             if let Some(matcher) = &mut self.matcher {
@@ -338,17 +345,21 @@ impl Passage {
             return None;
         }
         self.held_returned = true;
-        Some(Piece::Run(Run { source: RunSource::Held, ends_frame, unfinished: self.message }))
+        Some(PassagePiece::Run(Run {
+            source: RunSource::Held,
+            ends_frame,
+            unfinished: self.message,
+        }))
     }
 
     fn is_text_complete(&self) -> bool {
         self.utf8.as_ref().is_none_or(Utf8Check::is_complete)
     }
 
-    fn invalid_text(&mut self) -> Piece {
+    fn invalid_text(&mut self) -> PassagePiece {
         self.scanner.seek_close();
         self.utf8 = None;
-        Piece::Breach(Breach::InvalidText)
+        PassagePiece::Breach(Breach::InvalidText)
     }
 }
 

@@ -84,7 +84,7 @@ async fn a_key_set_is_fetched_once_and_survives_its_server() {
 }
 
 #[tokio::test]
-async fn without_keys_nobody_gets_in_until_they_come() {
+async fn without_keys_no_client_gets_in_until_they_come() {
     let issuer = Issuer::new();
     let server = Server::start(Reply::status(500, "")).await;
     let auth = format!("{{ kind = 'jwt', jwks_url = 'http://{}/jwks.json' }}", server.address);

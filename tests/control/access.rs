@@ -232,7 +232,7 @@ async fn a_unix_socket_is_for_owner_and_group_and_takes_any_host() {
 }
 
 #[tokio::test]
-async fn who_is_stuck_hinders_nobody_for_long() {
+async fn a_stuck_client_hinders_no_other_for_long() {
     let house = House::with(InMemory::default(), |control| {
         control.settings.max_connections = 4;
         control.settings.header_timeout = Duration::from_millis(300);

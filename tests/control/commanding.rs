@@ -318,10 +318,10 @@ async fn a_dial_that_fails_has_its_record() {
     let house =
         House::with(InMemory::default(), |control| control.settings.allow_dial = true).await;
     let gone = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let nobody = gone.local_addr().unwrap();
+    let closed = gone.local_addr().unwrap();
     drop(gone);
     for (url, failure) in [
-        (format!("ws://{nobody}/"), "connect_refused"),
+        (format!("ws://{closed}/"), "connect_refused"),
         (format!("ws://{}/nowhere", house.listener), "upgrade_rejected"),
         ("ftp://x".to_owned(), "bad_request"),
     ] {

@@ -1,5 +1,5 @@
 //! Crowds at the API: those who ask for nothing, those who follow events and do not read, and those
-//! who wait keep nobody else out.
+//! who wait keep no other client out.
 
 use std::time::Duration;
 

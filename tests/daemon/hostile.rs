@@ -291,7 +291,7 @@ fn half_open(address: SocketAddr) -> TcpStream {
 }
 
 #[tokio::test]
-async fn hundreds_of_half_open_handshakes_stop_nobody() {
+async fn hundreds_of_half_open_handshakes_stop_no_other_client() {
     let settings = [
         "limits.handshake_timeout=\"3s\"",
         "limits.half_open_per_ip=0",
@@ -341,7 +341,7 @@ async fn connect_from(ip: [u8; 4], to: SocketAddr) -> tokio::net::TcpStream {
 }
 
 #[tokio::test]
-async fn silent_sockets_of_one_host_keep_nobody_else_out() {
+async fn silent_sockets_of_one_host_keep_no_other_host_out() {
     let settings = ["limits.max_connections=4", "ledger.open_failed_per_second=1000"];
     let daemon = Daemon::start(PROGRAM, &settings).await;
     // More than are read beyond `max_connections`.
@@ -400,7 +400,7 @@ async fn more_connections_than_descriptors_are_not_promised() {
         assert_eq!(daemon.events("the daemon is ready")[0]["max_connections"], 44);
         let lines = daemon.log();
         let few = lines.iter().filter(|line| line.contains("few connections: raise LimitNOFILE"));
-        assert_eq!(few.count(), 1 - warned, "whoever set it knows");
+        assert_eq!(few.count(), 1 - warned, "no warning about a limit that was set");
         let warnings = lines.iter().filter(|line| line.contains("limits.max_connections exceeds"));
         assert_eq!(warnings.count(), warned);
     }

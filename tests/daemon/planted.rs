@@ -75,7 +75,7 @@ async fn no_planted_secret_is_found_in_any_output() {
     let echoing =
         Daemon::start(PROGRAM, &[r#"routes=[{name="all",path="/*",backend={kind="echo"}}]"#]).await;
     let (redirecting, _redirecting) = application(redirect()).await;
-    // Bound and closed: nobody listens there.
+    // Bound and closed: nothing listens there.
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string();
     let files = tempfile::tempdir().unwrap();
     let (certificate, key) = &Shared::get().files;

@@ -150,7 +150,7 @@ async fn lives_without_stdout(mut command: tokio::process::Command, socket: &std
 }
 
 #[tokio::test]
-async fn it_lives_on_when_nobody_reads_what_it_says() {
+async fn it_goes_on_when_its_output_is_not_read() {
     let directory = tempfile::tempdir().unwrap();
     let socket = directory.path().join("x.sock");
     let listen = format!("listeners[0].listen=\"unix:{}\"", socket.display());
@@ -459,7 +459,7 @@ async fn a_socket_that_a_killed_daemon_left_is_no_obstacle() {
     let second = Daemon::start(PROGRAM, &[&listen]).await;
     drop(echo_over_unix(&socket).await);
     drop(second);
-    until("the socket answers nobody", Duration::from_secs(5), || {
+    until("the socket answers no more", Duration::from_secs(5), || {
         std::os::unix::net::UnixStream::connect(&socket).is_err()
     })
     .await;

@@ -88,7 +88,7 @@ async fn a_signal_closes_every_client_and_exits_with_0() {
 }
 
 #[tokio::test]
-async fn with_nobody_there_it_stops_at_once() {
+async fn without_connections_it_stops_at_once() {
     let mut daemon = Daemon::start(PROGRAM, &["drain.within=\"60s\""]).await;
     let asked = Instant::now();
     daemon.signal("TERM").await;
@@ -330,7 +330,7 @@ async fn a_drain_that_is_spread_closes_300_clients_over_time_and_all_clean() {
 
 /// Clients that come while it stops are refused, or they are connections with an ending.
 #[tokio::test]
-async fn whoever_gets_in_while_it_stops_gets_an_ending() {
+async fn a_client_that_gets_in_while_it_stops_gets_an_ending() {
     let mut daemon = Daemon::start(PROGRAM, &["limits.handshakes_per_second=0"]).await;
     let address = daemon.listener();
     let mut clients = JoinSet::new();

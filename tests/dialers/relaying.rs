@@ -119,9 +119,9 @@ async fn a_feed_is_left_alone_while_its_application_is_away() {
     assert_eq!(house.scene.next_reconnecting().await.ending.id, ending.id);
     house.scene.feed.is_left_alone().await;
 
-    let nobody = format!("ws://127.0.0.1:{}/", free_port());
+    let closed = format!("ws://127.0.0.1:{}/", free_port());
     let scene = Scene::new(|options| {
-        *options = options.clone().relay(RelayBackend::new(nobody.parse().unwrap()));
+        *options = options.clone().relay(RelayBackend::new(closed.parse().unwrap()));
     });
     let mut scene = scene.await;
     let ending = scene.next_ending().await;
@@ -454,8 +454,8 @@ async fn a_single_dial_can_be_passed_on_too() {
     assert_eq!(told, (1001, "bye".to_owned()));
     assert!(soon("the end", connection.ended()).await.is_clean());
 
-    let nobody = format!("ws://127.0.0.1:{}/", free_port());
-    let relay = Relay::new(RelayBackend::new(nobody.parse().unwrap())).unwrap();
+    let closed = format!("ws://127.0.0.1:{}/", free_port());
+    let relay = Relay::new(RelayBackend::new(closed.parse().unwrap())).unwrap();
     let failed = supervisor.dial("ws://127.0.0.1:1/").relay(&relay).await.unwrap_err();
     let DialError::Failed(ending) = failed else { panic!("{failed}") };
     assert_eq!(ending.outcome.kind, Kind::OpenFailed(OpenFailure::BackendUnreachable));

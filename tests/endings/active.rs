@@ -316,7 +316,7 @@ async fn five_late_messages_while_closing_are_counted_where_they_cannot_go() {
 }
 
 #[tokio::test]
-async fn five_late_messages_while_closing_are_counted_where_nobody_receives_any_more() {
+async fn five_late_messages_while_closing_are_counted_without_a_receiver() {
     for role in BOTH {
         let scene = Scene::open(role, patient()).await;
         let mut scene = scene.without_receiver();

@@ -33,8 +33,8 @@ impl Auditor {
         let task = tokio::spawn(async move {
             let mut samples = 0;
             while !stopped.load(Ordering::Relaxed) {
-                let books = supervisor.accounting();
-                assert!(books.balances(), "after {samples} samples: {books:?}");
+                let accounting = supervisor.accounting();
+                assert!(accounting.balances(), "after {samples} samples: {accounting:?}");
                 samples += 1;
                 tokio::task::yield_now().await;
             }
@@ -72,8 +72,8 @@ impl Crowd {
             peer
         }))
         .await;
-        let books = crowd.house.supervisor.accounting();
-        assert_eq!((books.opened, books.open, books.ended), (200, 200, 0));
+        let accounting = crowd.house.supervisor.accounting();
+        assert_eq!((accounting.opened, accounting.open, accounting.ended), (200, 200, 0));
         crowd
     }
 
@@ -84,8 +84,8 @@ impl Crowd {
             endings.push(self.house.next_ending().await);
         }
         self.auditor.finish().await;
-        let books = self.house.supervisor.accounting();
-        assert_eq!((books.opened, books.open, books.ended), (200, 0, 200));
+        let accounting = self.house.supervisor.accounting();
+        assert_eq!((accounting.opened, accounting.open, accounting.ended), (200, 0, 200));
         let ended: HashSet<_> = endings.iter().map(|ending| ending.id).collect();
         assert_eq!(&ended, ids, "one ending for each");
         endings

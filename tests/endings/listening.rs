@@ -159,8 +159,8 @@ async fn bad_requests_have_no_effect_on_others() {
     before.text("still here").await;
     before.expect_text("still here").await;
     house.connect().await.text("me too").await;
-    let books = house.supervisor.accounting();
-    assert_eq!((books.opened, books.ended, books.balances()), (2, 0, true));
+    let accounting = house.supervisor.accounting();
+    assert_eq!((accounting.opened, accounting.ended, accounting.balances()), (2, 0, true));
 }
 
 #[tokio::test]

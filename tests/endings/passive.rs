@@ -16,7 +16,7 @@ use crate::support::SOON;
 use crate::support::frame::{CLOSE, Frame, PONG, TEXT};
 
 #[tokio::test]
-async fn the_peer_s_close_is_answered_at_once_though_nobody_receives_and_is_seen_later() {
+async fn the_peer_s_close_is_answered_at_once_without_a_pending_receive_and_is_seen_later() {
     for role in BOTH {
         let mut scene = Scene::open(role, patient()).await;
         scene.peer.close(1001, "bye").await;

@@ -112,7 +112,7 @@ async fn who_is_closing_is_counted_as_refused() {
 }
 
 #[tokio::test]
-async fn a_transport_that_lets_nobody_write_beside_its_owner_is_served_by_the_outbox() {
+async fn a_transport_without_a_direct_writer_is_served_by_the_outbox() {
     let supervisor = supervisor().await;
     for role in [Role::Server, Role::Client] {
         let (_connection, _messages, mut peer) =

@@ -90,7 +90,7 @@ async fn a_reply_that_does_not_come_is_replaced_in_time_also_without_linger() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_close_that_nobody_will_see_is_answered_at_once() {
+async fn a_close_that_no_receiver_will_see_is_answered_at_once() {
     let supervisor = supervisor().await;
     for dropped_first in [true, false] {
         let (connection, messages, mut peer) = piped_replying(&supervisor, settings(|_| {})).await;

@@ -41,7 +41,7 @@ async fn finished(supervisor: &Supervisor) -> Arc<DrainProgress> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_selection_is_drained_and_nobody_else() {
+async fn only_the_selection_is_drained() {
     let supervisor = supervisor().await;
     let (seven, mut peer) = in_room(&supervisor, "7").await;
     let (eight, mut other) = in_room(&supervisor, "8").await;
@@ -98,7 +98,7 @@ async fn a_rate_is_kept() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_drain_that_is_cancelled_closes_nobody_else_and_lets_new_ones_in() {
+async fn a_cancelled_drain_closes_no_more_and_lets_new_ones_in() {
     let supervisor = supervisor().await;
     let (first, mut peer) = in_room(&supervisor, "7").await;
     let mut others = Vec::new();

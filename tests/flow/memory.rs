@@ -217,7 +217,7 @@ async fn every_end_gives_back_what_it_held() {
 }
 
 #[tokio::test]
-async fn empty_messages_that_nobody_reads_are_held_to_what_they_take() {
+async fn unread_empty_messages_are_charged_for_what_they_take() {
     const LIMIT: u64 = 256 * 1024;
     let supervisor = Supervisor::builder().start().await.unwrap();
     let frames = Frame::binary("").encode(Side::Client).repeat(2_000);

@@ -130,7 +130,7 @@ async fn nothing_is_shown_as_ended_before_it_is_durable() {
 }
 
 #[tokio::test]
-async fn an_observer_that_blocks_for_good_delays_nobody() {
+async fn an_observer_that_blocks_for_good_delays_no_ending() {
     let (release, blocks) = std::sync::mpsc::channel::<()>();
     let blocks = Mutex::new(blocks);
     let observer = move |_: &_| {

@@ -208,7 +208,7 @@ async fn what_reading_has_left_for_want_of_room_is_not_lost() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_close_that_nobody_receives_beside_still_hears_the_answer() {
+async fn a_close_without_a_pending_receive_still_sees_the_answer() {
     let supervisor = supervisor().await;
     let narrow = settings(|s| s.limits.inbox_bytes = ByteSize::kib(1));
     let (connection, mut messages, mut peer) = piped(&supervisor, Role::Server, 1024, narrow).await;

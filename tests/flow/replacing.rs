@@ -93,7 +93,7 @@ async fn the_oldest_goes_on_its_route_and_of_its_subject_only() {
     assert_eq!((outcome.kind, outcome.cause), (Kind::Clean, Cause::Replaced), "{ending}");
     assert_eq!((outcome.fault, outcome.retry.advice()), (Fault::None, Advice::Never));
     assert_eq!(sent_code(&ending), Some(4409));
-    // The newest one is replaced in its turn, and one that left keeps nobody out.
+    // The newest one is replaced in its turn, and one that left keeps no one out.
     let mut third = dial(&supervisor, &listener, "/chat/ann").await;
     assert_goes(&mut second).await;
     assert!(third.0.close(1000, "bye").unwrap().await.is_clean());

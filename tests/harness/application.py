@@ -38,7 +38,7 @@ class Application:
         self.process.stdout.close()
 
     def terminate(self):
-        """SIGTERM, as whoever deploys it does, and its end."""
+        """SIGTERM, as in a deployment, and its end."""
         self.process.terminate()
         self.process.wait(30)
         self.process.stdout.close()

@@ -94,7 +94,7 @@ class Daemon:
     def memory_at_rest(self):
         """What it holds in memory, in KiB, once it has given back what was freed.
 
-        It does so two looks, a second apart, behind a storm, and tells nobody.
+        It does so two looks, a second apart, behind a storm, without a notification.
         """
         least, until = self._memory(), time.monotonic() + 3
         while time.monotonic() < until:

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use super::books::{Books, Guest, come_and_go, ids, until};
+use super::ledger_file::{Client, LedgerFile, come_and_go, ids, until};
 use crate::support::SOON;
 use crate::support::daemon::Daemon;
 
@@ -15,7 +15,7 @@ struct Volume(tempfile::TempDir);
 
 impl Volume {
     /// Mounts one; says why if it cannot, which takes root.
-    #[allow(clippy::print_stderr, reason = "whoever reads the test's output is to know")]
+    #[allow(clippy::print_stderr, reason = "the output of the test says what it skipped")]
     fn mount(size: &str) -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
         let options = format!("size={size}");
@@ -79,10 +79,11 @@ fn is_ended(event: &Value) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_costs_no_connection_and_no_ending() {
     let Some(volume) = Volume::mount("3m") else { return };
-    let books = Books::at(volume.path().join("ledger.db"));
-    let mut daemon = books.daemon(&[]).await;
+    let ledger = LedgerFile::at(volume.path().join("ledger.db"));
+    let mut daemon = ledger.daemon(&[]).await;
     let address = daemon.listener();
-    let (mut stays, goes) = (Guest::at(address).await.unwrap(), Guest::at(address).await.unwrap());
+    let (mut stays, goes) =
+        (Client::at(address).await.unwrap(), Client::at(address).await.unwrap());
     come_and_go(address, 20).await;
     let filler = volume.fill();
     for _ in 0..200 {
@@ -97,7 +98,7 @@ async fn a_full_disk_costs_no_connection_and_no_ending() {
     stays.speak().await.unwrap();
     goes.leave().await.unwrap();
     // It opens while nothing can be stored, and dies with the process.
-    let mut comes = Guest::at(address).await.unwrap();
+    let mut comes = Client::at(address).await.unwrap();
     comes.speak().await.unwrap();
 
     std::fs::remove_file(filler).unwrap();
@@ -106,20 +107,20 @@ async fn a_full_disk_costs_no_connection_and_no_ending() {
     assert!(said["lost"].as_u64().unwrap() > 0, "{said}");
     come_and_go(address, 10).await;
     until("those that are open have their rows", || {
-        books.number("SELECT count(*) FROM open_connections") == 2
+        ledger.number("SELECT count(*) FROM open_connections") == 2
     })
     .await;
     daemon.signal("KILL").await;
     daemon.await_exit(SOON).await;
     let (ended, lost) = (ids(&daemon, is_ended), ids(&daemon, is_lost));
 
-    let restarted = books.daemon(&[]).await;
-    books.are_whole();
-    let stored: HashSet<String> = books.kinds().into_iter().map(|(id, _)| id).collect();
+    let restarted = ledger.daemon(&[]).await;
+    ledger.check_integrity();
+    let stored: HashSet<String> = ledger.kinds().into_iter().map(|(id, _)| id).collect();
     for id in ended.iter().filter(|id| !stored.contains(*id)) {
         assert!(lost.contains(id), "{id} is in the ledger or whole in the log");
     }
-    let died = books.number("SELECT count(*) FROM endings WHERE kind = 'process_died'");
+    let died = ledger.number("SELECT count(*) FROM endings WHERE kind = 'process_died'");
     assert_eq!(died, 2, "those that were open, neither more nor fewer");
     drop(restarted);
 }
@@ -127,59 +128,60 @@ async fn a_full_disk_costs_no_connection_and_no_ending() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_read_only_disk_is_waited_for_or_refused() {
     let Some(volume) = Volume::mount("8m") else { return };
-    let books = Books::at(volume.path().join("state/ledger.db"));
+    let ledger = LedgerFile::at(volume.path().join("state/ledger.db"));
     volume.remount("ro");
-    let (path, refuse) = (books.setting(), r#"ledger.on_failure="refuse""#);
+    let (path, refuse) = (ledger.setting(), r#"ledger.on_failure="refuse""#);
     let arguments = ["serve", "--set", "listeners[0].listen=\"127.0.0.1:0\"", "--set", &path];
     let refusal =
         Daemon::refused(super::PROGRAM, &[&arguments[..], &["--set", refuse]].concat()).await;
     assert_eq!(refusal.code, Some(1), "{}", refusal.stderr);
     assert!(refusal.stderr.contains("ledger.path: ") && refusal.stderr.contains("writable"));
 
-    let daemon = books.daemon(&[]).await;
+    let daemon = ledger.daemon(&[]).await;
     daemon.await_line(|line| line.contains("writable"), SOON).await;
     come_and_go(daemon.listener(), 3).await;
     until("they are in the log", || ids(&daemon, is_lost).len() == 3).await;
     volume.remount("rw");
     daemon.await_line(|line| line.contains("are stored again"), 2 * SOON).await;
     come_and_go(daemon.listener(), 3).await;
-    until("they are in the ledger", || books.kinds().len() == 3).await;
+    until("they are in the ledger", || ledger.kinds().len() == 3).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn new_connections_are_refused_while_endings_cannot_be_stored() {
-    let books = Books::new();
+    let ledger = LedgerFile::new();
     let settings = [r#"ledger.on_failure="refuse""#, r#"ledger.stall_timeout="300ms""#];
-    let daemon = books.daemon(&settings).await;
+    let daemon = ledger.daemon(&settings).await;
     let address = daemon.listener();
-    let (mut stays, goes) = (Guest::at(address).await.unwrap(), Guest::at(address).await.unwrap());
-    let busy = books.read();
+    let (mut stays, goes) =
+        (Client::at(address).await.unwrap(), Client::at(address).await.unwrap());
+    let busy = ledger.read();
     busy.execute_batch("BEGIN IMMEDIATE").unwrap();
     goes.leave().await.unwrap();
     until("its ending is in the log", || ids(&daemon, is_lost).len() == 1).await;
-    let Err(refused) = Guest::at(address).await else { panic!("it came in") };
+    let Err(refused) = Client::at(address).await else { panic!("it came in") };
     assert!(refused.to_string().starts_with("HTTP/1.1 503 "), "{refused}");
     stays.speak().await.unwrap();
     busy.execute_batch("COMMIT").unwrap();
     daemon.await_line(|line| line.contains("are stored again"), 2 * SOON).await;
     come_and_go(address, 1).await;
-    until("it is in the ledger", || books.kinds().len() == 1).await;
-    assert_eq!(books.number("SELECT count(*) FROM open_connections"), 1);
+    until("it is in the ledger", || ledger.kinds().len() == 1).await;
+    assert_eq!(ledger.number("SELECT count(*) FROM open_connections"), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_on_a_full_disk_leaves_one_ending_each() {
     const STAY: usize = 200;
     let Some(volume) = Volume::mount("4m") else { return };
-    let books = Books::at(volume.path().join("ledger.db"));
-    let mut daemon = books.daemon(&["drain.within=\"5s\""]).await;
+    let ledger = LedgerFile::at(volume.path().join("ledger.db"));
+    let mut daemon = ledger.daemon(&["drain.within=\"5s\""]).await;
     let address = daemon.listener();
-    let mut guests = Vec::new();
+    let mut clients = Vec::new();
     for _ in 0..STAY {
-        guests.push(Guest::at(address).await.unwrap());
+        clients.push(Client::at(address).await.unwrap());
     }
     until("they have their rows", || {
-        books.number("SELECT count(*) FROM open_connections") == STAY as i64
+        ledger.number("SELECT count(*) FROM open_connections") == STAY as i64
     })
     .await;
     let filler = volume.fill();
@@ -197,20 +199,20 @@ async fn a_stop_on_a_full_disk_leaves_one_ending_each() {
     }
     let again = daemon.log().iter().filter(|line| line.contains("are stored again")).count();
     assert!(again <= 1, "{again} times it was said that endings are stored again");
-    for guest in guests.drain(..STAY / 2) {
-        guest.leave().await.unwrap();
+    for client in clients.drain(..STAY / 2) {
+        client.leave().await.unwrap();
     }
     daemon.signal("TERM").await;
-    for guest in guests {
-        drop(guest);
+    for client in clients {
+        drop(client);
     }
     daemon.await_exit(2 * SOON).await;
     let (ended, lost) = (ids(&daemon, is_ended), ids(&daemon, is_lost));
     std::fs::remove_file(filler).unwrap();
 
-    let restarted = books.daemon(&[]).await;
-    books.are_whole();
-    let kinds = books.kinds();
+    let restarted = ledger.daemon(&[]).await;
+    ledger.check_integrity();
+    let kinds = ledger.kinds();
     let died = kinds.iter().filter(|(_, kind)| kind == "process_died").count();
     assert_eq!(died, 0, "all had their endings");
     let stored: HashSet<&String> = kinds.iter().map(|(id, _)| id).collect();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::task::JoinSet;
 
-use super::books::{Books, Guest, ids, until};
+use super::ledger_file::{Client, LedgerFile, ids, until};
 use crate::support::SOON;
 use crate::support::daemon::Daemon;
 
@@ -22,13 +22,13 @@ fn kills() -> u32 {
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_at_any_time_every_connection_has_one_ending() {
     have_descriptors(4000);
-    let books = Books::new();
+    let ledger = LedgerFile::new();
     let mut published: Vec<String> = Vec::new();
     let mut logged: HashMap<String, String> = HashMap::new();
     for round in 0..kills() {
         // It writes the endings of those before.
-        let mut daemon = books.daemon(&["log.filter=\"info,lastword::opened=debug\""]).await;
-        check(&books, round, &published, &logged);
+        let mut daemon = ledger.daemon(&["log.filter=\"info,lastword::opened=debug\""]).await;
+        check(&ledger, round, &published, &logged);
         let recovered = daemon.events(DIED).len();
         assert_eq!(recovered, usize::from(round > 0), "round {round}: it says what it found");
 
@@ -36,10 +36,10 @@ async fn killed_at_any_time_every_connection_has_one_ending() {
         let (staying, leaving) = (crowd(&daemon, STAY).await, crowd(&daemon, LEAVE).await);
         until("all are told of", || ids(&daemon, is_opened).len() == STAY + LEAVE).await;
         let mut goings = JoinSet::new();
-        for guest in leaving {
+        for client in leaving {
             goings.spawn(async move {
                 tokio::time::sleep(Duration::from_millis(rand::random_range(0..300))).await;
-                guest.leave().await
+                client.leave().await
             });
         }
         // A few more come and go uncounted.
@@ -47,7 +47,7 @@ async fn killed_at_any_time_every_connection_has_one_ending() {
             let address = daemon.listener();
             goings.spawn(async move {
                 tokio::time::sleep(Duration::from_millis(rand::random_range(0..300))).await;
-                Guest::at(address).await?.leave().await
+                Client::at(address).await?.leave().await
             });
         }
         tokio::time::sleep(Duration::from_millis(rand::random_range(20..280))).await;
@@ -63,13 +63,13 @@ async fn killed_at_any_time_every_connection_has_one_ending() {
         });
         logged.extend(endings);
     }
-    let mut daemon = books.daemon(&[]).await;
-    check(&books, kills(), &published, &logged);
+    let mut daemon = ledger.daemon(&[]).await;
+    check(&ledger, kills(), &published, &logged);
     daemon.signal("TERM").await;
     assert_eq!(daemon.await_exit(2 * SOON).await.code(), Some(0));
     let died = "SELECT count(*) FROM endings WHERE kind = 'process_died'";
-    assert!(books.number(died) >= i64::from(kills()) * STAY as i64);
-    assert_eq!(books.number("SELECT closed FROM ledger"), 1);
+    assert!(ledger.number(died) >= i64::from(kills()) * STAY as i64);
+    assert_eq!(ledger.number("SELECT closed FROM ledger"), 1);
 }
 
 const DIED: &str = "the previous process died; recorded endings for its open connections";
@@ -79,11 +79,11 @@ fn is_opened(event: &serde_json::Value) -> bool {
 }
 
 /// Asserts that everything that was ever said is true in the file, once.
-fn check(books: &Books, round: u32, published: &[String], logged: &HashMap<String, String>) {
-    books.are_whole();
-    assert_eq!(books.number("SELECT count(*) FROM open_connections"), 0, "round {round}");
+fn check(ledger: &LedgerFile, round: u32, published: &[String], logged: &HashMap<String, String>) {
+    ledger.check_integrity();
+    assert_eq!(ledger.number("SELECT count(*) FROM open_connections"), 0, "round {round}");
     let mut stored: HashMap<String, String> = HashMap::new();
-    for (id, kind) in books.kinds() {
+    for (id, kind) in ledger.kinds() {
         let twice = stored.insert(id.clone(), kind);
         assert_eq!(twice, None, "round {round}: {id} has two endings");
     }
@@ -94,19 +94,19 @@ fn check(books: &Books, round: u32, published: &[String], logged: &HashMap<Strin
     }
 }
 
-async fn crowd(daemon: &Daemon, count: usize) -> Vec<Guest> {
+async fn crowd(daemon: &Daemon, count: usize) -> Vec<Client> {
     let mut comings = JoinSet::new();
     let address = daemon.listener();
-    let (mut guests, mut asked) = (Vec::new(), 0);
-    while guests.len() < count {
+    let (mut clients, mut asked) = (Vec::new(), 0);
+    while clients.len() < count {
         // Not all at once: the backlog of a listening socket is short.
         while asked < count && comings.len() < 50 {
-            comings.spawn(Guest::at(address));
+            comings.spawn(Client::at(address));
             asked += 1;
         }
-        guests.push(comings.join_next().await.unwrap().unwrap().expect("a guest comes in"));
+        clients.push(comings.join_next().await.unwrap().unwrap().expect("a client comes in"));
     }
-    guests
+    clients
 }
 
 /// Has this process, and the daemons it starts, allowed as many descriptors.

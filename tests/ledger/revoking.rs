@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use super::books::Books;
+use super::ledger_file::LedgerFile;
 use crate::support::SOON;
 use crate::support::daemon::Daemon;
 use crate::support::http::{exchange, upgrade_request};
@@ -50,8 +50,8 @@ async fn what_was_revoked_stays_revoked_when_the_daemon_is_killed() {
         "routes=[{{ name = 'chat', path = '/chat', \
          backend = {{ kind = 'relay', url = 'ws://{url}' }} }}]"
     );
-    let books = Books::new();
-    let mut daemon = books.daemon(&[&route]).await;
+    let ledger = LedgerFile::new();
+    let mut daemon = ledger.daemon(&[&route]).await;
     let (mut client, mut app) = ann(&daemon, &application).await;
     let body = r#"{"subject":"ann","expires_at":"2100-01-01T00:00:00Z"}"#;
     let made = ask(&daemon, "POST /v1/revocations", body).await;
@@ -60,9 +60,9 @@ async fn what_was_revoked_stays_revoked_when_the_daemon_is_killed() {
     daemon.await_exit(SOON).await;
     assert_eq!(made["number"], 1);
     drop((client.read_to_end(SOON).await, app.read_to_end(SOON).await));
-    assert_eq!(books.number("SELECT count(*) FROM revocations WHERE subject = 'ann'"), 1);
+    assert_eq!(ledger.number("SELECT count(*) FROM revocations WHERE subject = 'ann'"), 1);
 
-    let mut daemon = books.daemon(&[&route]).await;
+    let mut daemon = ledger.daemon(&[&route]).await;
     assert_refused(&daemon, &application).await;
     let refused =
         daemon.await_ending(|ending| ending["open_failure"] == "unauthorized", SOON).await;
@@ -88,6 +88,6 @@ async fn what_was_revoked_stays_revoked_when_the_daemon_is_killed() {
 
     daemon.signal("TERM").await;
     assert_eq!(daemon.await_exit(2 * SOON).await.code(), Some(0));
-    let daemon = books.daemon(&[&route]).await;
+    let daemon = ledger.daemon(&[&route]).await;
     assert_refused(&daemon, &application).await;
 }

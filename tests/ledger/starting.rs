@@ -1,17 +1,17 @@
 //! Ledgers that a daemon must not use, and what it says.
 
-use super::books::{Books, come_and_go, exists, until};
+use super::ledger_file::{LedgerFile, come_and_go, exists, until};
 use crate::support::SOON;
 use crate::support::daemon::{Daemon, command};
 
-fn arguments(books: &Books) -> Vec<String> {
-    ["serve", "--set", "listeners[0].listen=\"127.0.0.1:0\"", "--set", &books.setting()]
+fn arguments(ledger: &LedgerFile) -> Vec<String> {
+    ["serve", "--set", "listeners[0].listen=\"127.0.0.1:0\"", "--set", &ledger.setting()]
         .map(str::to_owned)
         .to_vec()
 }
 
-async fn refused(books: &Books) -> (Option<i32>, String) {
-    let arguments = arguments(books);
+async fn refused(ledger: &LedgerFile) -> (Option<i32>, String) {
+    let arguments = arguments(ledger);
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let refusal = Daemon::refused(super::PROGRAM, &arguments).await;
     (refusal.code, refusal.stderr)
@@ -19,9 +19,9 @@ async fn refused(books: &Books) -> (Option<i32>, String) {
 
 #[tokio::test]
 async fn a_second_daemon_is_kept_out() {
-    let books = Books::new();
-    let first = books.daemon(&[]).await;
-    let (code, said) = refused(&books).await;
+    let ledger = LedgerFile::new();
+    let first = ledger.daemon(&[]).await;
+    let (code, said) = refused(&ledger).await;
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("ledger.path: ") && said.contains("ledger.db.lock"), "{said}");
     come_and_go(first.listener(), 1).await;
@@ -29,30 +29,30 @@ async fn a_second_daemon_is_kept_out() {
 
 #[tokio::test]
 async fn a_newer_ledger_is_not_touched() {
-    let books = Books::new();
-    let mut daemon = books.daemon(&[]).await;
+    let ledger = LedgerFile::new();
+    let mut daemon = ledger.daemon(&[]).await;
     daemon.signal("TERM").await;
     daemon.await_exit(SOON).await;
-    books.read().pragma_update(None, "user_version", 9).unwrap();
-    let before = std::fs::read(&books.path).unwrap();
-    let (code, said) = refused(&books).await;
+    ledger.read().pragma_update(None, "user_version", 9).unwrap();
+    let before = std::fs::read(&ledger.path).unwrap();
+    let (code, said) = refused(&ledger).await;
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("schema version 9") && said.contains("supports only 2"), "{said}");
-    assert_eq!(std::fs::read(&books.path).unwrap(), before);
+    assert_eq!(std::fs::read(&ledger.path).unwrap(), before);
 }
 
 #[tokio::test]
 async fn a_damaged_ledger_is_left_alone_until_it_is_moved() {
-    let books = Books::new();
-    std::fs::write(&books.path, "no ledger at all ".repeat(1000)).unwrap();
-    let daemon = books.daemon(&[]).await;
+    let ledger = LedgerFile::new();
+    std::fs::write(&ledger.path, "no ledger at all ".repeat(1000)).unwrap();
+    let daemon = ledger.daemon(&[]).await;
     daemon.await_line(|line| line.contains("move it away"), SOON).await;
     come_and_go(daemon.listener(), 1).await;
-    let away = books.path.with_extension("away");
-    std::fs::rename(&books.path, &away).unwrap();
+    let away = ledger.path.with_extension("away");
+    std::fs::rename(&ledger.path, &away).unwrap();
     daemon.await_line(|line| line.contains("are stored again"), 2 * SOON).await;
     come_and_go(daemon.listener(), 1).await;
-    until("it is in the new ledger", || books.kinds().len() == 1).await;
+    until("it is in the new ledger", || ledger.kinds().len() == 1).await;
     assert!(std::fs::read(away).unwrap().starts_with(b"no ledger at all "));
 }
 
@@ -69,18 +69,18 @@ async fn without_a_place_for_it_the_key_is_named() {
 #[tokio::test]
 async fn without_a_ledger_nothing_is_written() {
     let folder = tempfile::tempdir().unwrap();
-    let books = Books::at(folder.path().join("ledger.db"));
+    let ledger = LedgerFile::at(folder.path().join("ledger.db"));
     let daemon = Daemon::start(super::PROGRAM, &["ledger.path=\"\""]).await;
     come_and_go(daemon.listener(), 3).await;
     daemon.await_endings(3, |ending| ending["kind"] == "clean", SOON).await;
-    assert!(!exists(&books.path));
+    assert!(!exists(&ledger.path));
     assert!(!exists(&daemon.state().join("ledger.db")));
 }
 
 #[tokio::test]
 async fn the_ledger_is_in_the_state_directory() {
     let daemon = Daemon::start(super::PROGRAM, &[]).await;
-    let books = Books::at(daemon.state().join("ledger.db"));
+    let ledger = LedgerFile::at(daemon.state().join("ledger.db"));
     come_and_go(daemon.listener(), 1).await;
-    until("it is stored", || books.kinds().len() == 1).await;
+    until("it is stored", || ledger.kinds().len() == 1).await;
 }

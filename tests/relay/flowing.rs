@@ -180,7 +180,7 @@ async fn compressed_frames_pass_untouched_if_that_was_agreed_on() {
 }
 
 #[tokio::test]
-async fn nobody_else_speaks_on_a_relayed_connection() {
+async fn no_third_party_sends_into_a_relayed_connection() {
     let mut scene = Scene::open().await;
     for leg in scene.house.supervisor.connections() {
         let refused = leg.try_send("injected").unwrap_err();

@@ -144,7 +144,7 @@ async fn a_frame_that_was_cut_in_half_is_followed_by_nothing() {
 }
 
 #[tokio::test]
-async fn an_answer_that_half_a_frame_bars_is_nobodys_fault() {
+async fn an_answer_that_half_a_frame_bars_has_no_fault() {
     let mut scene = Scene::hasty().await;
     let half = Frame::binary(vec![3; 100_000]).encode(Side::Client)[..60_000].to_vec();
     scene.client.send_raw(&half).await;

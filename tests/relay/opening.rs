@@ -259,7 +259,7 @@ async fn a_wrong_101_is_a_refusal() {
 }
 
 #[tokio::test]
-async fn nobody_there_is_502_and_nobody_answering_504() {
+async fn an_unreachable_application_is_502_and_a_silent_one_504() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("ws://{}", listener.local_addr().unwrap());
     let mut house = House::open(&url, settings(|_| {}), |relay| {
@@ -273,7 +273,7 @@ async fn nobody_there_is_502_and_nobody_answering_504() {
     let (answer, ending) = refused(&mut house).await;
     assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
     let url = url.trim_start_matches("ws://");
-    assert!(!answer.contains(url), "addresses are nobody's business: {answer}");
+    assert!(!answer.contains(url), "an answer must not show addresses: {answer}");
     assert_eq!(ending.outcome.kind, Kind::OpenFailed(OpenFailure::BackendUnreachable));
     assert!(ending.outcome.detail.contains(url), "{ending}");
 }

@@ -122,7 +122,7 @@ async fn an_upload_streams_too_and_a_large_one_is_not_held() {
 }
 
 #[tokio::test]
-async fn nobody_there_is_502_and_silence_504() {
+async fn an_unreachable_application_is_502_and_a_silent_one_504() {
     let (house, listener) = house(PlainHttp::Proxy).await;
     let mut client = send(&house, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
     let (application, _) = listener.accept().await.unwrap();

@@ -189,7 +189,7 @@ async fn an_answer_that_goes_on_is_finished_and_says_that_it_is_the_last() {
 }
 
 #[tokio::test]
-async fn a_poll_that_nobody_answers_is_told_to_come_back() {
+async fn an_unanswered_poll_is_told_to_come_back() {
     let (house, listener) = house(AdmissionLimits::default()).await;
     let (mut poll, _application) = under_way(&house, &listener).await;
     let told = async {

@@ -243,7 +243,7 @@ async fn only_trusted_proxies_may_send_a_proxy_header() {
     );
     assert!(refused["peer"].as_str().unwrap().starts_with("127.0.0.1:"), "{refused}");
 
-    // A listener that takes none trusts nobody.
+    // A listener that takes none trusts no proxy.
     let front = Front::open(&[TRUSTED, FORWARDED], "").await;
     for header in [v1("203.0.113.9:5"), V2.to_vec()] {
         let request = [&header[..], b"GET / HTTP/1.1\r\n\r\n"].concat();

@@ -226,7 +226,7 @@ async fn one_is_drained_and_comes_back() {
     }
     until_drained(&house).await;
     house.supervisor.drain_backend(ROUTE, 1, DrainOptions::default()).unwrap();
-    assert_eq!(ask(&house).await, 503, "nobody takes clients");
+    assert_eq!(ask(&house).await, 503, "no application takes clients");
     drop(on_b);
 
     house.supervisor.resume_backend(ROUTE, 0).unwrap();

@@ -222,8 +222,11 @@ impl Scene {
         assert_eq!(client.relay_peer, Some(application.id));
         assert_eq!(application.relay_peer, Some(client.id));
         assert_eq!(client.origin.upstream, application.origin.upstream);
-        let books = self.house.supervisor.accounting();
-        assert!(books.balances() && books.open == 0 && books.ended == 2, "{books:?}");
+        let accounting = self.house.supervisor.accounting();
+        assert!(
+            accounting.balances() && accounting.open == 0 && accounting.ended == 2,
+            "{accounting:?}"
+        );
         Legs { client, application }
     }
 

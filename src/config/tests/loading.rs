@@ -147,7 +147,7 @@ fn every_number_can_be_set_by_text() {
     let set = set.unwrap();
     assert_eq!((set.control.max_connections, set.control.max_dialers), (64, 7));
     assert_eq!((set.limits.max_connections, set.drain.code.get()), (8, 4000));
-    let Backend::Relay(relay) = &set.routes[0].backend else { panic!("not a relay") };
+    let BackendChoice::Relay(relay) = &set.routes[0].backend else { panic!("not a relay") };
     assert_eq!((relay.tries, relay.eject_after, relay.max_pending), (3, 4, 5));
     let variable = load_variable("LASTWORD__CONTROL__MAX_CONNECTIONS", "64").unwrap();
     assert_eq!(variable.control.max_connections, 64);
@@ -456,8 +456,8 @@ fn a_relay_has_its_defaults_and_takes_its_keys() {
     let relay = |keys: &str| {
         let backend = format!("backend = {{ kind = 'relay', url = 'ws://x:1'{keys} }}");
         match load_text(&format!("{route}{backend}")).unwrap().routes.remove(0).backend {
-            Backend::Relay(relay) => *relay,
-            Backend::Echo => panic!("not a relay"),
+            BackendChoice::Relay(relay) => *relay,
+            BackendChoice::Echo => panic!("not a relay"),
         }
     };
     let default = RelayBackend::new("ws://x:1".parse().unwrap());

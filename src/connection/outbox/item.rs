@@ -27,7 +27,7 @@ pub(super) enum Carries {
         queued_at: Instant,
     },
     /// Frames of the other leg of a relay, as they came.
-    Passed(Box<Passed>),
+    Passed(Box<PassedRun>),
     Ping,
     Pong,
     Close,
@@ -62,7 +62,7 @@ impl Item {
         }
     }
 
-    pub(super) fn passed(payload: Bytes, passed: Passed) -> Self {
+    pub(super) fn passed(payload: Bytes, passed: PassedRun) -> Self {
         Self { header: EncodedHeader::empty(), payload, carries: Carries::Passed(Box::new(passed)) }
     }
 
@@ -108,7 +108,7 @@ impl Item {
 
 /// A piece that waits.
 #[derive(Debug)]
-pub(super) struct Passed {
+pub(super) struct PassedRun {
     pub(super) queued_at: Instant,
     pub(super) ends_frame: bool,
     pub(super) ends: Box<[MessageEnd]>,
@@ -116,7 +116,7 @@ pub(super) struct Passed {
     pub(super) left: usize,
 }
 
-impl Passed {
+impl PassedRun {
     /// Returns what it takes in memory beside its bytes: where messages end takes more than the
     /// shortest of them do on the wire.
     pub(super) fn memory(&self) -> usize {

@@ -12,7 +12,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::amounts::{Left, Lost};
-use super::item::{Carries, Item, Passed};
+use super::item::{Carries, Item, PassedRun};
 use super::leg::{Own, Passing};
 use super::queue::{Gate, Queue};
 use super::{Outbox, Refused, refusal};
@@ -203,7 +203,7 @@ impl Queue {
         if queued {
             let ends = ends[left.messages as usize..].iter();
             let ends = ends.map(|end| MessageEnd { at: end.at - written, ..*end }).collect();
-            let passed = Passed { queued_at: now, ends_frame, ends, left: 0 };
+            let passed = PassedRun { queued_at: now, ends_frame, ends, left: 0 };
             let item = Item::passed(Bytes::copy_from_slice(&bytes[written..]), passed);
             self.count(&item);
             self.line.push(item);
@@ -255,7 +255,7 @@ impl Queue {
     }
 
     /// Records that a piece has left whole.
-    pub(super) fn settle_passed(&mut self, passed: &Passed) {
+    pub(super) fn settle_passed(&mut self, passed: &PassedRun) {
         if let Some(passing) = &mut self.passing {
             passing.head_cut = !passed.ends_frame;
         }

@@ -59,7 +59,7 @@ pub(super) struct Batch {
 }
 
 /// The next task of the writer.
-pub(super) enum Work {
+pub(super) enum WriterTask {
     Entries(Vec<Waiting>),
     Tick,
     /// The queue is empty and closed.
@@ -67,7 +67,7 @@ pub(super) enum Work {
 }
 
 /// The next task of the watchdog.
-pub(super) enum Watch {
+pub(super) enum WatchdogTask {
     /// Report these as lost, the batch first. `why` is set if the watchdog has just taken over.
     Report {
         batch: Option<Arc<Batch>>,
@@ -158,7 +158,7 @@ impl CommitQueue {
 
     /// Waits for entries until `tick`. After a commit that began at `last` it waits [`GATHER`]
     /// before it takes the next batch.
-    pub(super) fn take(&self, last: Option<Instant>, tick: Instant) -> Work {
+    pub(super) fn take(&self, last: Option<Instant>, tick: Instant) -> WriterTask {
         let mut state = self.state.lock();
         loop {
             let now = Instant::now();
@@ -169,13 +169,13 @@ impl CommitQueue {
                     state.taken = Some(oldest.since);
                     let (entries, bytes) = state.take_batch();
                     state.writing = bytes;
-                    return Work::Entries(entries);
+                    return WriterTask::Entries(entries);
                 }
                 due
             } else if state.closing {
-                return Work::Close;
+                return WriterTask::Close;
             } else if tick <= now {
-                return Work::Tick;
+                return WriterTask::Tick;
             } else {
                 tick
             };
@@ -208,7 +208,7 @@ impl CommitQueue {
     }
 
     /// Waits until the watchdog has work.
-    pub(super) fn watch(&self) -> Watch {
+    pub(super) fn watch(&self) -> WatchdogTask {
         // Frequent enough to be punctual, rare enough to cost nothing.
         let pause = (self.stall_timeout / 10).max(Duration::from_millis(5));
         let mut state = self.state.lock();
@@ -223,10 +223,10 @@ impl CommitQueue {
                 }
                 if state.writer_gone && state.closing {
                     state.taken_over = false;
-                    return Watch::Over;
+                    return WatchdogTask::Over;
                 }
             } else if state.writer_gone {
-                return Watch::Over;
+                return WatchdogTask::Over;
             } else if let Some((began, batch)) = &mut state.on_disk {
                 let why = if began.elapsed() >= self.stall_timeout {
                     Some(StoreError::Stalled(self.stall_timeout))
@@ -252,14 +252,14 @@ impl CommitQueue {
         mut state: MutexGuard<'_, State>,
         batch: Option<Arc<Batch>>,
         why: Option<StoreError>,
-    ) -> Watch {
+    ) -> WatchdogTask {
         state.reporting = true;
         state.taken = None;
         // In small steps, so that space is released soon.
         let (queue, bytes) = state.take_batch();
         // The batch is reported in this round, or was reported in an earlier one.
         state.refusing = bytes + std::mem::take(&mut state.writing);
-        Watch::Report { batch, queue, why }
+        WatchdogTask::Report { batch, queue, why }
     }
 
     /// Marks the entries that the watchdog took as reported.

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 use super::super::Health;
 use super::checkpoint::Checkpointer;
-use super::commit_queue::{Batch, CommitQueue, Waiting, Watch, Work};
+use super::commit_queue::{Batch, CommitQueue, Waiting, WatchdogTask, WriterTask};
 use super::db_file::DbFile;
 use super::marks::Marks;
 use super::reader::Readers;
@@ -230,10 +230,10 @@ impl Writer {
                 Some(retry_at) => (None, retry_at),
             };
             match shared.commits.take(last, until) {
-                Work::Entries(entries) if self.retry_at.is_some() => self.refuse(entries),
-                Work::Entries(entries) => self.store(entries),
-                Work::Tick => {}
-                Work::Close => return self.close(),
+                WriterTask::Entries(entries) if self.retry_at.is_some() => self.refuse(entries),
+                WriterTask::Entries(entries) => self.store(entries),
+                WriterTask::Tick => {}
+                WriterTask::Close => return self.close(),
             }
             let now = Instant::now();
             match self.retry_at {
@@ -460,8 +460,8 @@ fn marks_error(error: std::io::Error) -> StoreError {
 pub(super) fn watch(shared: &Shared) {
     loop {
         match shared.commits.watch() {
-            Watch::Over => return,
-            Watch::Report { batch, queue, why } => {
+            WatchdogTask::Over => return,
+            WatchdogTask::Report { batch, queue, why } => {
                 let reported = catch_unwind(AssertUnwindSafe(|| {
                     if let Some(why) = why {
                         shared.mark_failing(&why);

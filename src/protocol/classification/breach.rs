@@ -1,13 +1,13 @@
 //! Breaches of the protocol by the peer, and the kind of ending and close code each leads to.
 
-use crate::protocol::frame_scanner::Violation;
+use crate::protocol::frame_scanner::FramingViolation;
 use crate::vocabulary::{CloseCode, Kind, Limit, ReceivedClose};
 
 /// A rule of RFC 6455, or a limit, that the peer broke.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Breach {
     /// A framing rule (section 5) or a size limit (section 10.4).
-    Framing(Violation),
+    Framing(FramingViolation),
     /// A Close frame whose payload is one byte long (section 5.5.1).
     ShortClose,
     /// A Close frame with a code that may not be sent (section 7.4).
@@ -58,7 +58,7 @@ impl Breach {
     /// Returns the limit that was exceeded, if the breach is one.
     pub(in crate::protocol) fn into_limit(self) -> Option<Limit> {
         match self {
-            Self::Framing(Violation::MessageTooBig(limit)) => Some(limit),
+            Self::Framing(FramingViolation::MessageTooBig(limit)) => Some(limit),
             Self::Framing(_)
             | Self::ShortClose
             | Self::IllegalCode(_)

@@ -1,5 +1,5 @@
 use super::*;
-use crate::protocol::frame_scanner::{Position, Violation};
+use crate::protocol::frame_scanner::{FramingViolation, Position};
 use crate::vocabulary::{Advice, CloseState, Limit};
 
 fn limit() -> Limit {
@@ -72,9 +72,9 @@ fn an_empty_close_is_legal_and_one_byte_is_not() {
 
 #[test]
 fn every_breach_has_the_code_of_section_7_4_1() {
-    let too_big = Breach::Framing(Violation::MessageTooBig(limit()));
+    let too_big = Breach::Framing(FramingViolation::MessageTooBig(limit()));
     let rows = [
-        (Breach::Framing(Violation::UnmaskedFrame), Kind::ProtocolViolation, 1002),
+        (Breach::Framing(FramingViolation::UnmaskedFrame), Kind::ProtocolViolation, 1002),
         (too_big.clone(), Kind::MessageTooBig, 1009),
         (Breach::ShortClose, Kind::ProtocolViolation, 1002),
         (Breach::IllegalCode(1006), Kind::ProtocolViolation, 1002),

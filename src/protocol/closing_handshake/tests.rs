@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::protocol::classification::{LossKind, read_close};
-use crate::protocol::frame_scanner::{Position, Violation};
+use crate::protocol::frame_scanner::{FramingViolation, Position};
 use crate::vocabulary::{CloseCode, CloseReason, FirstClose, Limit};
 
 mod decided_cases;
@@ -156,12 +156,12 @@ fn rst() -> Step {
 }
 
 fn rsv() -> Step {
-    Step::Tell(Input::Violation(Breach::Framing(Violation::ReservedBit { rsv: 0b100 })))
+    Step::Tell(Input::Violation(Breach::Framing(FramingViolation::ReservedBit { rsv: 0b100 })))
 }
 
 fn too_big() -> Step {
     let limit = limit("max_message_size", 1024, 4096);
-    Step::Tell(Input::Violation(Breach::Framing(Violation::MessageTooBig(limit))))
+    Step::Tell(Input::Violation(Breach::Framing(FramingViolation::MessageTooBig(limit))))
 }
 
 fn limit(name: &'static str, limit: u64, observed: u64) -> Limit {

@@ -41,7 +41,7 @@ pub enum Found {
     Control(ControlFrame),
     /// The next byte, which is not consumed, breaks a rule. From now on only Close frames are
     /// found.
-    Violation(Violation),
+    Violation(FramingViolation),
 }
 
 impl Found {
@@ -141,7 +141,7 @@ impl ControlFrame {
 /// A rule of RFC 6455 section 5, or a limit, that a frame violates.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Violation {
+pub enum FramingViolation {
     /// A reserved bit is set without an extension that defines it (section 5.2).
     #[error("reserved bit set")]
     ReservedBit {
@@ -181,7 +181,7 @@ pub enum Violation {
     MessageTooBig(Limit),
 }
 
-impl Violation {
+impl FramingViolation {
     /// Returns whether it is a matter of size (1009) and not of protocol (1002).
     pub fn is_too_big(&self) -> bool {
         match self {

@@ -1,6 +1,6 @@
 //! The rules for frame headers (RFC 6455 section 5).
 
-use super::found::Violation;
+use super::found::FramingViolation;
 use super::opcode::DataOpcode;
 use super::wire::{self, MAX_CONTROL_PAYLOAD, Opcode};
 use crate::vocabulary::{Limit, Role};
@@ -41,7 +41,7 @@ pub(super) struct Rules {
 /// A violation, and the index of the header byte that causes it.
 pub(super) struct Located {
     pub(super) at: usize,
-    pub(super) violation: Violation,
+    pub(super) violation: FramingViolation,
 }
 
 impl Rules {
@@ -62,15 +62,15 @@ impl Rules {
             (126, &[_, _, a, b, ..]) => {
                 let len = u16::from_be_bytes([a, b]);
                 if len < 126 {
-                    return Err(Located { at: 3, violation: Violation::LengthNotShortest });
+                    return Err(Located { at: 3, violation: FramingViolation::LengthNotShortest });
                 }
                 (3, u64::from(len))
             }
             (127, &[_, _, a, ..]) if a & 0x80 != 0 => {
-                return Err(Located { at: 2, violation: Violation::LengthTopBit });
+                return Err(Located { at: 2, violation: FramingViolation::LengthTopBit });
             }
             (127, &[_, _, 0, 0, 0, 0, 0, 0, ..]) => {
-                return Err(Located { at: 7, violation: Violation::LengthNotShortest });
+                return Err(Located { at: 7, violation: FramingViolation::LengthNotShortest });
             }
             (127, &[_, _, a, b, c, d, e, f, g, h, ..]) => {
                 (9, u64::from_be_bytes([a, b, c, d, e, f, g, h]))
@@ -92,7 +92,7 @@ impl Rules {
         message: MessageProgress,
         first: u8,
         opcode: Opcode,
-    ) -> Result<(), Violation> {
+    ) -> Result<(), FramingViolation> {
         // Section 5.2, "RSV1, RSV2, RSV3". The bits of an extension mark whole messages, so only
         // their first frames carry them (RFC 7692 section 6.1).
         let allowed = match opcode {
@@ -101,38 +101,38 @@ impl Rules {
         };
         let rsv = wire::rsv(first);
         if rsv & !allowed != 0 {
-            return Err(Violation::ReservedBit { rsv });
+            return Err(FramingViolation::ReservedBit { rsv });
         }
         match opcode {
             // Section 5.2, "Opcode".
-            Opcode::Reserved(opcode) => Err(Violation::UnknownOpcode(opcode)),
+            Opcode::Reserved(opcode) => Err(FramingViolation::UnknownOpcode(opcode)),
             // Section 5.5: control frames must not be fragmented.
             Opcode::Control(_) if wire::is_fin(first) => Ok(()),
-            Opcode::Control(_) => Err(Violation::FragmentedControl),
+            Opcode::Control(_) => Err(FramingViolation::FragmentedControl),
             // Section 5.4: a frame with an opcode, then continuation frames until FIN.
             Opcode::Data(opcode) => match (opcode, message) {
                 (DataOpcode::Continuation, MessageProgress::Begun { .. })
                 | (DataOpcode::Text | DataOpcode::Binary, MessageProgress::None) => Ok(()),
                 (DataOpcode::Continuation, MessageProgress::None) => {
-                    Err(Violation::ContinuationOfNothing)
+                    Err(FramingViolation::ContinuationOfNothing)
                 }
                 (DataOpcode::Text | DataOpcode::Binary, MessageProgress::Begun { .. }) => {
-                    Err(Violation::MessageInsideMessage)
+                    Err(FramingViolation::MessageInsideMessage)
                 }
             },
         }
     }
 
     #[inline]
-    fn check_second(&self, second: u8, opcode: Opcode) -> Result<(), Violation> {
+    fn check_second(&self, second: u8, opcode: Opcode) -> Result<(), FramingViolation> {
         match (self.role, wire::is_masked(second)) {
             // Section 5.1: a client masks all its frames, a server none.
-            (Role::Server, false) => Err(Violation::UnmaskedFrame),
-            (Role::Client, true) => Err(Violation::MaskedFrame),
+            (Role::Server, false) => Err(FramingViolation::UnmaskedFrame),
+            (Role::Client, true) => Err(FramingViolation::MaskedFrame),
             (Role::Server, true) | (Role::Client, false) => match opcode {
                 // Section 5.5: a control frame has at most 125 bytes of payload.
                 Opcode::Control(_) if wire::short_len(second) > MAX_CONTROL_PAYLOAD => {
-                    Err(Violation::ControlTooLong)
+                    Err(FramingViolation::ControlTooLong)
                 }
                 Opcode::Control(_) | Opcode::Data(_) | Opcode::Reserved(_) => Ok(()),
             },
@@ -142,7 +142,7 @@ impl Rules {
     /// Checks the limits (section 10.4). A frame over both is reported as over the message limit,
     /// because sending it in smaller frames would not help.
     #[inline]
-    fn check_size(&self, message: MessageProgress, len: u64) -> Result<(), Violation> {
+    fn check_size(&self, message: MessageProgress, len: u64) -> Result<(), FramingViolation> {
         let ScanLimits { max_frame_size, max_message_size } = self.limits;
         let message = message.bytes().saturating_add(len);
         let (name, limit, observed) = if message > max_message_size {
@@ -152,6 +152,6 @@ impl Rules {
         } else {
             return Ok(());
         };
-        Err(Violation::MessageTooBig(Limit { name, limit, observed }))
+        Err(FramingViolation::MessageTooBig(Limit { name, limit, observed }))
     }
 }

@@ -61,7 +61,7 @@ fn trace(setup: &Setup, stream: &[u8]) -> Trace {
 
 /// Scans what breaks a rule, with a Close behind it; returns the index of the offending byte, the
 /// violation, and whether the Close was found.
-fn violation(setup: &Setup, offence: &[u8]) -> (usize, Violation, bool) {
+fn violation(setup: &Setup, offence: &[u8]) -> (usize, FramingViolation, bool) {
     let close = match setup.role {
         Role::Server => masked(FIN | 0x8, b"\x03\xe8bye"),
         Role::Client => plain(FIN | 0x8, b"\x03\xe8bye"),
@@ -80,15 +80,15 @@ fn violation(setup: &Setup, offence: &[u8]) -> (usize, Violation, bool) {
     (at, violation, close == Some(expected))
 }
 
-fn too_big(name: &'static str, limit: u64, observed: u64) -> Violation {
-    Violation::MessageTooBig(Limit { name, limit, observed })
+fn too_big(name: &'static str, limit: u64, observed: u64) -> FramingViolation {
+    FramingViolation::MessageTooBig(Limit { name, limit, observed })
 }
 
 #[test]
 fn a_reserved_bit_is_refused_at_the_first_byte() {
     for rsv in 1..8 {
         let found = violation(&setup(Role::Server, ROOMY), &masked(FIN | rsv << 4 | 1, b"hello"));
-        assert_eq!(found, (0, Violation::ReservedBit { rsv }, true));
+        assert_eq!(found, (0, FramingViolation::ReservedBit { rsv }, true));
     }
 }
 
@@ -99,11 +99,11 @@ fn a_reserved_bit_that_an_extension_uses_may_mark_the_first_frame_of_a_message_o
     let found = trace(&deflate, &compressed);
     assert!(matches!(found.steps[0], Step::Header { rsv: 0b100, .. }));
 
-    let reserved = Violation::ReservedBit { rsv: 0b100 };
+    let reserved = FramingViolation::ReservedBit { rsv: 0b100 };
     let continued = [compressed, plain(FIN | 0x40, b"y")].concat();
     assert_eq!(violation(&deflate, &continued), (3, reserved.clone(), true));
     assert_eq!(violation(&deflate, &plain(FIN | 0x49, b"")), (0, reserved, true));
-    let other = Violation::ReservedBit { rsv: 0b010 };
+    let other = FramingViolation::ReservedBit { rsv: 0b010 };
     assert_eq!(violation(&deflate, &plain(FIN | 0x21, b"")), (0, other, true));
 }
 
@@ -111,24 +111,24 @@ fn a_reserved_bit_that_an_extension_uses_may_mark_the_first_frame_of_a_message_o
 fn an_unknown_opcode_is_refused_at_the_first_byte() {
     for opcode in (0x3..0x8).chain(0xb..0x10) {
         let found = violation(&setup(Role::Client, ROOMY), &plain(FIN | opcode, b"hello"));
-        assert_eq!(found, (0, Violation::UnknownOpcode(opcode), true));
+        assert_eq!(found, (0, FramingViolation::UnknownOpcode(opcode), true));
     }
-    assert_eq!(Violation::UnknownOpcode(3).to_string(), "unknown opcode 0x3");
+    assert_eq!(FramingViolation::UnknownOpcode(3).to_string(), "unknown opcode 0x3");
 }
 
 #[test]
 fn masks_are_refused_and_demanded_by_role_at_the_second_byte() {
     let found = violation(&setup(Role::Server, ROOMY), &plain(FIN | 0x1, b"hello"));
-    assert_eq!(found, (1, Violation::UnmaskedFrame, true));
+    assert_eq!(found, (1, FramingViolation::UnmaskedFrame, true));
     let found = violation(&setup(Role::Client, ROOMY), &masked(FIN | 0x1, b"hello"));
-    assert_eq!(found, (1, Violation::MaskedFrame, true));
+    assert_eq!(found, (1, FramingViolation::MaskedFrame, true));
 }
 
 #[test]
 fn a_fragmented_control_frame_is_refused_and_never_reported() {
     for opcode in 0x8..0xb {
         let found = violation(&setup(Role::Server, ROOMY), &masked(opcode, b"hello"));
-        assert_eq!(found, (0, Violation::FragmentedControl, true));
+        assert_eq!(found, (0, FramingViolation::FragmentedControl, true));
     }
 }
 
@@ -136,9 +136,9 @@ fn a_fragmented_control_frame_is_refused_and_never_reported() {
 fn a_control_frame_of_more_than_125_bytes_is_refused_at_the_second_byte_and_skipped() {
     for opcode in 0x8..0xb {
         let found = violation(&setup(Role::Server, ROOMY), &masked(FIN | opcode, &[0; 126]));
-        assert_eq!(found, (1, Violation::ControlTooLong, true));
+        assert_eq!(found, (1, FramingViolation::ControlTooLong, true));
         let found = violation(&setup(Role::Client, ROOMY), &plain(FIN | opcode, &[0; 70_000]));
-        assert_eq!(found, (1, Violation::ControlTooLong, true));
+        assert_eq!(found, (1, FramingViolation::ControlTooLong, true));
     }
 }
 
@@ -146,7 +146,7 @@ fn a_control_frame_of_more_than_125_bytes_is_refused_at_the_second_byte_and_skip
 fn a_continuation_needs_a_message() {
     let offence = [plain(FIN | 0x1, b"a"), plain(FIN, b"b")].concat();
     let found = violation(&setup(Role::Client, ROOMY), &offence);
-    assert_eq!(found, (3, Violation::ContinuationOfNothing, true));
+    assert_eq!(found, (3, FramingViolation::ContinuationOfNothing, true));
 }
 
 #[test]
@@ -154,7 +154,7 @@ fn a_message_may_not_begin_inside_a_fragmented_one() {
     for opcode in [0x1, 0x2] {
         let offence = [plain(0x1, b"a"), plain(FIN | opcode, b"b")].concat();
         let found = violation(&setup(Role::Client, ROOMY), &offence);
-        assert_eq!(found, (3, Violation::MessageInsideMessage, true));
+        assert_eq!(found, (3, FramingViolation::MessageInsideMessage, true));
     }
 }
 
@@ -163,7 +163,7 @@ fn a_length_must_be_in_its_shortest_form() {
     let client = setup(Role::Client, ROOMY);
     for (form, len, at) in [(2, 0, 3), (2, 125, 3), (8, 0, 7), (8, 125, 7), (8, 65_535, 7)] {
         let offence = [header(FIN | 0x2, None, form, len), vec![0; len as usize]].concat();
-        assert_eq!(violation(&client, &offence), (at, Violation::LengthNotShortest, true));
+        assert_eq!(violation(&client, &offence), (at, FramingViolation::LengthNotShortest, true));
     }
     for len in [125, 126, 65_535, 65_536] {
         let found = trace(&client, &plain(FIN | 0x2, &vec![0; len]));
@@ -175,7 +175,7 @@ fn a_length_must_be_in_its_shortest_form() {
 fn behind_a_length_with_its_top_bit_set_nothing_is_found() {
     let offence = header(FIN | 0x2, None, 8, 1 << 63);
     let found = trace(&setup(Role::Client, ROOMY), &[offence, plain(FIN | 0x8, b"")].concat());
-    assert_eq!(found.steps, [Step::Violation { at: 2, violation: Violation::LengthTopBit }]);
+    assert_eq!(found.steps, [Step::Violation { at: 2, violation: FramingViolation::LengthTopBit }]);
     assert_eq!(found.position, Position::InHeader { have: 3 });
 }
 
@@ -223,9 +223,14 @@ fn the_largest_length_does_not_overflow() {
 fn a_close_that_breaks_a_rule_itself_is_still_found() {
     let payload = b"\x03\xe8bye".to_vec();
     for (role, close, at, violation) in [
-        (Role::Server, plain(FIN | 0x8, &payload), 1, Violation::UnmaskedFrame),
-        (Role::Client, masked(FIN | 0x8, &payload), 1, Violation::MaskedFrame),
-        (Role::Client, plain(FIN | 0x48, &payload), 0, Violation::ReservedBit { rsv: 0b100 }),
+        (Role::Server, plain(FIN | 0x8, &payload), 1, FramingViolation::UnmaskedFrame),
+        (Role::Client, masked(FIN | 0x8, &payload), 1, FramingViolation::MaskedFrame),
+        (
+            Role::Client,
+            plain(FIN | 0x48, &payload),
+            0,
+            FramingViolation::ReservedBit { rsv: 0b100 },
+        ),
     ] {
         let found = trace(&setup(role, ROOMY), &close);
         let (end, payload) = (close.len(), payload.clone());
@@ -311,12 +316,12 @@ fn the_scanner_stays_small() {
 
 /// A frame of a valid sequence.
 #[derive(Debug, Clone)]
-enum Piece {
+enum TestFrame {
     Data { text: bool, fin: bool, payload: Vec<u8> },
     Control { opcode: u8, payload: Vec<u8> },
 }
 
-fn pieces() -> impl Strategy<Value = Vec<Piece>> {
+fn pieces() -> impl Strategy<Value = Vec<TestFrame>> {
     let payload = prop_oneof![
         4 => prop::collection::vec(any::<u8>(), 0..8),
         2 => prop::collection::vec(any::<u8>(), 120..130),
@@ -324,9 +329,9 @@ fn pieces() -> impl Strategy<Value = Vec<Piece>> {
     ];
     let piece = prop_oneof![
         3 => (any::<bool>(), any::<bool>(), payload)
-            .prop_map(|(text, fin, payload)| Piece::Data { text, fin, payload }),
+            .prop_map(|(text, fin, payload)| TestFrame::Data { text, fin, payload }),
         1 => (8u8..11, prop::collection::vec(any::<u8>(), 0..=125))
-            .prop_map(|(opcode, payload)| Piece::Control { opcode, payload }),
+            .prop_map(|(opcode, payload)| TestFrame::Control { opcode, payload }),
     ];
     prop::collection::vec(piece, 0..12)
 }
@@ -411,7 +416,7 @@ proptest! {
         let mut inside = false;
         for piece in pieces {
             match piece {
-                Piece::Data { text, fin, payload } => {
+                TestFrame::Data { text, fin, payload } => {
                     let opcode = if inside { 0 } else { 2 - u8::from(text) };
                     inside = !fin;
                     let first = opcode | if fin { FIN } else { 0 };
@@ -421,7 +426,7 @@ proptest! {
                         messages.push(Vec::new());
                     }
                 }
-                Piece::Control { opcode, payload } => {
+                TestFrame::Control { opcode, payload } => {
                     stream.extend(frame(FIN | opcode, mask, &payload));
                     controls.push(payload);
                 }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::protocol::frame_encoder::apply_mask;
-use crate::protocol::frame_scanner::{ControlOpcode, Violation};
+use crate::protocol::frame_scanner::{ControlOpcode, FramingViolation};
 use proptest::prelude::*;
 
 const LIMITS: ScanLimits = ScanLimits { max_frame_size: 1 << 20, max_message_size: 1 << 20 };
@@ -58,8 +58,8 @@ fn run_frames(passage: &mut Passage, bytes: &[u8], frames: u32, out: &mut Out) {
         assert!(passage.ends().len() <= frames as usize && passage.fragments() <= frames);
         out.fragments += passage.fragments();
         match piece {
-            Piece::Part => {}
-            Piece::Run(run) => {
+            PassagePiece::Part => {}
+            PassagePiece::Run(run) => {
                 let passed = match run.source {
                     RunSource::Read(range) => bytes[at..][range].to_vec(),
                     RunSource::Held => passage.held().to_vec(),
@@ -71,11 +71,11 @@ fn run_frames(passage: &mut Passage, bytes: &[u8], frames: u32, out: &mut Out) {
                 out.mid_frame = !run.ends_frame;
                 out.unfinished = run.unfinished;
             }
-            Piece::Control(frame) => {
+            PassagePiece::Control(frame) => {
                 assert!(!out.mid_frame, "a control frame inside a frame");
                 out.controls.push((out.passed.len(), frame.opcode, frame.payload().to_vec()));
             }
-            Piece::Breach(breach) => out.breach = Some(breach),
+            PassagePiece::Breach(breach) => out.breach = Some(breach),
         }
         at += taken;
     }
@@ -109,7 +109,7 @@ fn a_small_frame_passes_only_when_it_is_whole() {
     assert_eq!(out, Out::default());
     run(&mut passage, &bytes[600..], &mut out);
     assert_eq!((out.passed, out.messages), (bytes, vec![1000]));
-    assert!(passage.read(b"\x89").1 == Piece::Part && passage.held.capacity() == 0);
+    assert!(passage.read(b"\x89").1 == PassagePiece::Part && passage.held.capacity() == 0);
 }
 
 #[test]
@@ -134,9 +134,11 @@ fn what_breaks_a_rule_does_not_pass_and_what_came_before_does() {
     type IsRight = fn(&Breach) -> bool;
     let bad: [(Vec<u8>, IsRight); 4] = [
         (frame(0xc2, b"x", MASK), |breach| {
-            matches!(breach, Breach::Framing(Violation::ReservedBit { .. }))
+            matches!(breach, Breach::Framing(FramingViolation::ReservedBit { .. }))
         }),
-        (frame(0x82, b"x", None), |breach| *breach == Breach::Framing(Violation::UnmaskedFrame)),
+        (frame(0x82, b"x", None), |breach| {
+            *breach == Breach::Framing(FramingViolation::UnmaskedFrame)
+        }),
         (frame(0x81, b"ab\xff", MASK), |breach| *breach == Breach::InvalidText),
         (frame(0x81, b"\xf0\x9f", MASK), |breach| *breach == Breach::InvalidText),
     ];
@@ -253,7 +255,7 @@ proptest! {
             let mut at = 0;
             while at < chunk.len() || passage.has_pending() {
                 let (taken, piece) = passage.read(&chunk[at..]);
-                if let Piece::Run(run) = piece {
+                if let PassagePiece::Run(run) = piece {
                     let read = match run.source {
                         RunSource::Read(range) => &chunk[at..][range],
                         RunSource::Held => passage.held(),

@@ -399,8 +399,12 @@ async fn an_attempt() {
         assert_eq!((outcome.state, outcome.close_code()), (None, None));
         assert_eq!(outcome.transport_end, transport_end, "{ending}");
     }
-    let books = house.supervisor.accounting();
-    assert_eq!((books.opened, books.open, books.ended), (0, 0, 0), "attempts are not in the books");
+    let accounting = house.supervisor.accounting();
+    assert_eq!(
+        (accounting.opened, accounting.open, accounting.ended),
+        (0, 0, 0),
+        "attempts are not counted"
+    );
 }
 
 /// An address without a listener.

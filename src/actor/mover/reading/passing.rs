@@ -8,7 +8,7 @@ use crate::connection::outbox::Passable;
 use crate::connection::progress::ReadState;
 use crate::protocol::closing_handshake::Input;
 use crate::protocol::frame_scanner::{ControlFrame, ControlOpcode};
-use crate::protocol::passage::{Piece, Run, RunSource};
+use crate::protocol::passage::{PassagePiece, Run, RunSource};
 
 impl Mover {
     /// Passes on what may pass of `bytes`, as far as the turn goes; returns how many were taken.
@@ -25,10 +25,10 @@ impl Mover {
             self.take_from_rate(leg.passage.fragments(), now);
             self.note_matches(leg, now);
             match piece {
-                Piece::Part => {}
-                Piece::Run(run) => self.pass_on(leg, &run, rest, now),
-                Piece::Control(frame) => self.take_control(leg, frame, now),
-                Piece::Breach(breach) => {
+                PassagePiece::Part => {}
+                PassagePiece::Run(run) => self.pass_on(leg, &run, rest, now),
+                PassagePiece::Control(frame) => self.take_control(leg, frame, now),
+                PassagePiece::Breach(breach) => {
                     leg.broken = true;
                     self.report(Input::Violation(breach));
                 }

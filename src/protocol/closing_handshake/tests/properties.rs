@@ -47,8 +47,8 @@ fn any_loss() -> impl Strategy<Value = Loss> {
 
 fn any_breach() -> impl Strategy<Value = Breach> {
     prop_oneof![
-        Just(Breach::Framing(Violation::LengthTopBit)),
-        Just(Breach::Framing(Violation::MessageTooBig(limit("max_frame_size", 1, 2)))),
+        Just(Breach::Framing(FramingViolation::LengthTopBit)),
+        Just(Breach::Framing(FramingViolation::MessageTooBig(limit("max_frame_size", 1, 2)))),
         Just(Breach::InvalidText),
         ".*".prop_map(Breach::Other),
     ]

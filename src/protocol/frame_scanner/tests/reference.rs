@@ -3,8 +3,8 @@
 //! types by `super`.
 
 use super::{
-    ControlOpcode, DataOpcode, Found, FrameHeader, FrameScanner, Limit, Position, Role, ScanLimits,
-    Violation,
+    ControlOpcode, DataOpcode, Found, FrameHeader, FrameScanner, FramingViolation, Limit, Position,
+    Role, ScanLimits,
 };
 
 /// What both are set to.
@@ -23,7 +23,7 @@ pub(super) enum Step {
     Header { end: usize, fin: bool, rsv: u8, opcode: DataOpcode, mask: Option<[u8; 4]>, len: u64 },
     Payload { from: usize, to: usize, frame_end: bool, message_end: bool },
     Control { end: usize, opcode: ControlOpcode, payload: Vec<u8> },
-    Violation { at: usize, violation: Violation },
+    Violation { at: usize, violation: FramingViolation },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -195,7 +195,11 @@ pub(super) fn read_whole(setup: &Setup, stream: &[u8]) -> Trace {
 
 /// Returns every rule that the header at the front of `frame` breaks, as far as it has come, with
 /// the index of the byte that shows it; at the same index, the first counts.
-fn broken_rules(setup: &Setup, message: Option<u64>, frame: &[u8]) -> Vec<(usize, Violation)> {
+fn broken_rules(
+    setup: &Setup,
+    message: Option<u64>,
+    frame: &[u8],
+) -> Vec<(usize, FramingViolation)> {
     let mut broken = Vec::new();
     let Some(&first) = frame.first() else { return broken };
     let opcode = first % 16;
@@ -203,11 +207,11 @@ fn broken_rules(setup: &Setup, message: Option<u64>, frame: &[u8]) -> Vec<(usize
     let rsv = first / 16 % 8;
     let allowed = if opcode == 1 || opcode == 2 { setup.allowed_rsv } else { 0 };
     for (breaks, violation) in [
-        (rsv & !allowed != 0, Violation::ReservedBit { rsv }),
-        (!is_control && !is_data, Violation::UnknownOpcode(opcode)),
-        (is_control && first < 0x80, Violation::FragmentedControl),
-        (opcode == 0 && message.is_none(), Violation::ContinuationOfNothing),
-        ((opcode == 1 || opcode == 2) && message.is_some(), Violation::MessageInsideMessage),
+        (rsv & !allowed != 0, FramingViolation::ReservedBit { rsv }),
+        (!is_control && !is_data, FramingViolation::UnknownOpcode(opcode)),
+        (is_control && first < 0x80, FramingViolation::FragmentedControl),
+        (opcode == 0 && message.is_none(), FramingViolation::ContinuationOfNothing),
+        ((opcode == 1 || opcode == 2) && message.is_some(), FramingViolation::MessageInsideMessage),
     ] {
         if breaks {
             broken.push((0, violation));
@@ -216,23 +220,23 @@ fn broken_rules(setup: &Setup, message: Option<u64>, frame: &[u8]) -> Vec<(usize
 
     let Some(&second) = frame.get(1) else { return broken };
     match setup.role {
-        Role::Server if second < 0x80 => broken.push((1, Violation::UnmaskedFrame)),
-        Role::Client if second >= 0x80 => broken.push((1, Violation::MaskedFrame)),
+        Role::Server if second < 0x80 => broken.push((1, FramingViolation::UnmaskedFrame)),
+        Role::Client if second >= 0x80 => broken.push((1, FramingViolation::MaskedFrame)),
         Role::Server | Role::Client => {}
     }
     let short = second & 0x7f;
     if is_control && short > 125 {
-        broken.push((1, Violation::ControlTooLong));
+        broken.push((1, FramingViolation::ControlTooLong));
     }
 
     if short == 127 && frame.get(2).is_some_and(|byte| byte & 0x80 != 0) {
-        broken.push((2, Violation::LengthTopBit));
+        broken.push((2, FramingViolation::LengthTopBit));
     }
     if short == 126 && frame.len() >= 4 && frame[2] == 0 && frame[3] < 126 {
-        broken.push((3, Violation::LengthNotShortest));
+        broken.push((3, FramingViolation::LengthNotShortest));
     }
     if short == 127 && frame.len() >= 8 && frame[2..8] == [0; 6] {
-        broken.push((7, Violation::LengthNotShortest));
+        broken.push((7, FramingViolation::LengthNotShortest));
     }
 
     let (last, len) = match short {
@@ -247,7 +251,7 @@ fn broken_rules(setup: &Setup, message: Option<u64>, frame: &[u8]) -> Vec<(usize
         ("max_frame_size", max_frame_size, len),
     ] {
         if is_data && observed > limit {
-            broken.push((last, Violation::MessageTooBig(Limit { name, limit, observed })));
+            broken.push((last, FramingViolation::MessageTooBig(Limit { name, limit, observed })));
         }
     }
     broken

@@ -16,12 +16,12 @@ use crate::support::frame::{Frame, Side};
 use crate::support::http::upgrade_request;
 
 /// A ledger in a directory of its own.
-pub(super) struct Books {
+pub(super) struct LedgerFile {
     _folder: Option<tempfile::TempDir>,
     pub(super) path: PathBuf,
 }
 
-impl Books {
+impl LedgerFile {
     pub(super) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         Self { path: folder.path().join("ledger.db"), _folder: Some(folder) }
@@ -53,7 +53,7 @@ impl Books {
     }
 
     /// Asserts that the file itself is whole.
-    pub(super) fn are_whole(&self) {
+    pub(super) fn check_integrity(&self) {
         let said: String =
             self.read().query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
         assert_eq!(said, "ok", "{}", self.path.display());
@@ -69,9 +69,9 @@ impl Books {
 }
 
 /// A client that the daemon may lose at any time.
-pub(super) struct Guest(TcpStream);
+pub(super) struct Client(TcpStream);
 
-impl Guest {
+impl Client {
     pub(super) async fn at(address: SocketAddr) -> std::io::Result<Self> {
         let mut stream = TcpStream::connect(address).await?;
         stream.write_all(upgrade_request("localhost", "/echo", "").as_bytes()).await?;
@@ -108,7 +108,7 @@ impl Guest {
 /// Connections that come and go at once, `count` of them.
 pub(super) async fn come_and_go(address: SocketAddr, count: usize) {
     for _ in 0..count {
-        Guest::at(address).await.expect("come").leave().await.expect("go");
+        Client::at(address).await.expect("come").leave().await.expect("go");
     }
 }
 
