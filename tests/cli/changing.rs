@@ -34,7 +34,7 @@ fn a_message_goes_as_text_or_as_it_is() {
 }
 
 #[test]
-fn a_broadcast_fails_if_nobody_took_it() {
+fn a_broadcast_fails_if_no_connection_took_it() {
     let report = |matched: u64, queued: u64, refused: u64| {
         Reply::ok(format!(r#"{{"matched":{matched},"queued":{queued},"refused":{refused}}}"#))
     };
@@ -42,9 +42,9 @@ fn a_broadcast_fails_if_nobody_took_it() {
     let told = fake.run(&["broadcast", "route=chat,tag=room:7", "hi"]);
     assert!(told.code == Some(0) && told.stdout.contains("2 of 3"), "{told:?}");
     assert_eq!(fake.run(&["broadcast", "all", "hi"]).code, Some(1));
-    let nobody = fake.run(&["broadcast", "subject=ann", "hi"]);
-    assert_eq!(nobody.code, Some(1));
-    assert!(nobody.stderr.contains("no connection matches subject=ann"), "{nobody:?}");
+    let unmatched = fake.run(&["broadcast", "subject=ann", "hi"]);
+    assert_eq!(unmatched.code, Some(1));
+    assert!(unmatched.stderr.contains("no connection matches subject=ann"), "{unmatched:?}");
     let bodies: Vec<_> = fake.asked().iter().map(super::fake::Asked::json).collect();
     assert_eq!(
         bodies,
@@ -145,7 +145,7 @@ fn an_abort_tells_the_ending() {
 
 #[test]
 fn a_dial_tells_the_connection_or_the_attempt() {
-    let refused = problem(502, "open_failed", "nobody listens there");
+    let refused = problem(502, "open_failed", "nothing listens there");
     let refused = refused.replace('}', &format!(",\"ending\":{}}}", attempt("5b8f0a6d4c19")));
     let fake = Fake::new([Reply::Json(201, connection("5b8f0a6d4c17")), Reply::Json(502, refused)]);
     let open = fake.run(&[
@@ -176,7 +176,7 @@ fn a_dial_tells_the_connection_or_the_attempt() {
     );
     let failed = fake.run(&["dial", "ws://127.0.0.1:9/x"]);
     assert_eq!((failed.code, failed.stdout.as_str()), (Some(1), ""));
-    assert!(failed.stderr.contains("nobody listens there"), "{failed:?}");
+    assert!(failed.stderr.contains("nothing listens there"), "{failed:?}");
     assert!(failed.stderr.contains("lastword why 5b8f0a6d4c19"), "{failed:?}");
     assert_eq!(fake.asked()[1].json(), json!({"url": "ws://127.0.0.1:9/x"}));
 }

@@ -12,9 +12,9 @@ use super::{PROGRAM, lastword, ran};
 #[test]
 fn a_daemon_that_is_not_there_is_exit_code_3_and_says_what_to_check() {
     // Bound and closed: the port has no listener.
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let missing = "unix:/nonexistent/control.sock".to_owned();
-    for address in [format!("http://{nobody}"), missing] {
+    for address in [format!("http://{closed}"), missing] {
         let ran = ran(lastword(&["ls", "--control", &address]));
         assert_eq!((ran.code, ran.stdout.as_str()), (Some(3), ""), "{ran:?}");
         for part in [address.as_str(), "lastword serve", "--control"] {
@@ -65,7 +65,7 @@ fn a_refusal_is_exit_code_1_and_its_own_words() {
 }
 
 #[test]
-fn bad_usage_is_exit_code_2_and_asks_nobody() {
+fn bad_usage_is_exit_code_2_and_sends_no_request() {
     let fake = Fake::new([]);
     for (arguments, words) in [
         (&["ls", "--control", "ftp://127.0.0.1"][..], &["https://HOST:PORT", "unix:"][..]),

@@ -123,13 +123,13 @@ fn commands() {
 #[test]
 fn exit_codes() {
     let fake = Fake::new([Reply::Problem(409, "invalid_state", "it is closing")]);
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let nobody = format!("http://{nobody}");
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let closed = format!("http://{closed}");
     let seen = [
         ran(lastword(&["man"])),
         fake.run(&["send", "5b8f0a6d4c17", "hello"]),
         ran(lastword(&["check", "--set", "limits.memory=much"])),
-        ran(lastword(&["ls", "--control", &nobody])),
+        ran(lastword(&["ls", "--control", &closed])),
     ];
     // `draining` interrupts a drain, and sees 130.
     let codes = seen.iter().map(|ran| ran.code.unwrap()).chain([130]);
