@@ -3,7 +3,7 @@
 
 use cutting::pieces;
 use lastword::protocol::frame_scanner::ScanLimits;
-use lastword::protocol::passage::{Passage, PassagePolicy, Piece, RunSource};
+use lastword::protocol::passage::{Passage, PassagePiece, PassagePolicy, RunSource};
 use lastword::transport::websocket::{self, MessageReader};
 use lastword::vocabulary::{Message, Role};
 use libfuzzer_sys::fuzz_target;
@@ -34,7 +34,7 @@ fn pass(role: Role, pieces: &[&[u8]]) -> (Vec<u8>, usize) {
             let rest = &bytes[at..];
             let (consumed, piece) = passage.read(rest);
             at += consumed;
-            if let Piece::Run(run) = piece {
+            if let PassagePiece::Run(run) = piece {
                 ends += passage.ends().len();
                 passed.extend_from_slice(match &run.source {
                     RunSource::Read(range) => &rest[range.clone()],
