@@ -1,5 +1,7 @@
-//! Helpers on top of tokio: tasks that survive a panic, the clock, and files that change..
+//! Helpers on top of tokio: tasks that survive a panic, clocks, files that change, and
+//! buffers that connections share.
 
+pub(crate) mod scratch;
 pub(crate) mod tasks;
 pub(crate) mod wall_clock;
 pub(crate) mod watched_file;

@@ -1,43 +1,19 @@
 //! Stands in for admission in a build without the feature `auth`: no value of it exists.
 
-use std::collections::BTreeMap;
+#[allow(dead_code, reason = "nobody is denied without the feature")]
+#[path = "auth/answer.rs"]
+mod answer;
+#[path = "auth/ask.rs"]
+mod ask;
+
 use std::convert::Infallible;
-use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue, StatusCode};
-
-use crate::settings::RouteLimits;
-use crate::transport::socket::SocketName;
-use crate::vocabulary::{Grant, OpenFailure, Secret};
+pub(crate) use answer::{Admitted, Denied};
+pub(crate) use ask::Ask;
 
 /// Decides whether clients may connect.
 #[derive(Debug)]
 pub(crate) struct Auth(Infallible);
-
-pub(crate) struct Ask<'a> {
-    pub(crate) method: &'a str,
-    pub(crate) target: &'a str,
-    pub(crate) host: Option<&'a str>,
-    pub(crate) headers: &'a HeaderMap,
-    pub(crate) bearers: &'a [Secret],
-    pub(crate) peer: &'a SocketName,
-}
-
-pub(crate) struct Admitted {
-    pub(crate) subject: Option<String>,
-    pub(crate) tags: BTreeMap<String, String>,
-    pub(crate) grant: Option<Grant>,
-    pub(crate) limits: Option<RouteLimits>,
-}
-
-pub(crate) struct Denied {
-    pub(crate) status: StatusCode,
-    pub(crate) failure: OpenFailure,
-    pub(crate) challenges: Vec<HeaderValue>,
-    pub(crate) retry_after: Option<Duration>,
-    pub(crate) text: String,
-    pub(crate) detail: Option<String>,
-}
 
 pub(crate) struct TakesNoToken;
 

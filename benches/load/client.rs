@@ -8,7 +8,10 @@
 
 mod page;
 mod peer;
-mod stream;
+mod target;
+#[allow(dead_code, unreachable_pub, reason = "the tests use more of it")]
+#[path = "../../tests/support/wire.rs"]
+mod wire;
 
 use std::future::Future;
 use std::io::Write;
@@ -26,7 +29,7 @@ use crate::measure::{self, Histogram};
 use crate::{Result, processes};
 use page::Reader;
 use peer::Peer;
-use stream::Target;
+use target::Target;
 
 /// The time limit of a command.
 const LIMIT: Duration = Duration::from_secs(120);

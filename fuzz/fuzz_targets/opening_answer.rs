@@ -9,13 +9,11 @@ use lastword::transport::opening_handshake::{ClientRequest, open_or_answer};
 use libfuzzer_sys::fuzz_target;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+#[path = "shared/paused.rs"]
+mod paused;
+
 fuzz_target!(|answer: &[u8]| {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .unwrap();
-    runtime.block_on(async {
+    paused::block_on(async {
         let (ours, mut theirs) = tokio::io::duplex(64 * 1024);
         let host = HeaderValue::from_static("example.org");
         let request = ClientRequest::new(host, PathAndQuery::from_static("/"));

@@ -10,13 +10,11 @@ use lastword::transport::opening_handshake::{
 use libfuzzer_sys::fuzz_target;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+#[path = "shared/paused.rs"]
+mod paused;
+
 fuzz_target!(|request: &[u8]| {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .unwrap();
-    runtime.block_on(async {
+    paused::block_on(async {
         let (ours, mut theirs) = tokio::io::duplex(64 * 1024);
         let limits =
             HandshakeLimits { timeout: Duration::from_secs(10), ..HandshakeLimits::default() };

@@ -101,7 +101,7 @@ impl JwksUrl {
 
     /// Fetches the keys unless that is done or under way.
     pub(super) fn warm(&self) {
-        if self.shared.begin(now()) {
+        if self.shared.state.lock().begin(now()) {
             self.spawn();
         }
     }
@@ -146,18 +146,13 @@ impl JwksUrl {
 impl Shared {
     /// Decides what to do, and whether to begin a fetch.
     fn step(&self, now: Instant, knows: impl Fn(&KeySet) -> bool) -> (Step, bool) {
-        let known = {
-            let state = self.state.lock();
-            state.keys.as_ref().filter(|keys| knows(keys)).map(Arc::clone)
-        };
-        if let Some(keys) = known {
-            let is_old = self.state.lock().is_older(now, self.refresh);
-            return (Step::Use(keys), is_old && self.begin(now));
+        let mut state = self.state.lock();
+        if let Some(keys) = state.keys.as_ref().filter(|keys| knows(keys)).map(Arc::clone) {
+            return (Step::Use(keys), state.is_older(now, self.refresh) && state.begin(now));
         }
-        if self.begin(now) {
+        if state.begin(now) {
             return (Step::Wait, true);
         }
-        let state = self.state.lock();
         let step = match (&state.last, &state.keys) {
             (LastFetch::UnderWay, _) => Step::Wait,
             (LastFetch::Good { .. }, Some(keys)) => Step::Use(Arc::clone(keys)),
@@ -165,23 +160,6 @@ impl Shared {
             (LastFetch::None | LastFetch::Good { .. }, _) => Step::Wait,
         };
         (step, false)
-    }
-
-    /// Begins a fetch, unless one is under way or was a moment ago.
-    fn begin(&self, now: Instant) -> bool {
-        let mut state = self.state.lock();
-        let may = match &state.last {
-            LastFetch::None => true,
-            LastFetch::UnderWay => false,
-            LastFetch::Good { began } => now.saturating_duration_since(*began) >= INTERVAL,
-            LastFetch::Failed { began, .. } => {
-                now.saturating_duration_since(*began) >= INTERVAL_AFTER_FAILURE
-            }
-        };
-        if may {
-            state.last = LastFetch::UnderWay;
-        }
-        may
     }
 
     async fn fetch(&self) {
@@ -220,6 +198,22 @@ impl Shared {
 }
 
 impl State {
+    /// Begins a fetch, unless one is under way or was a moment ago.
+    fn begin(&mut self, now: Instant) -> bool {
+        let may = match &self.last {
+            LastFetch::None => true,
+            LastFetch::UnderWay => false,
+            LastFetch::Good { began } => now.saturating_duration_since(*began) >= INTERVAL,
+            LastFetch::Failed { began, .. } => {
+                now.saturating_duration_since(*began) >= INTERVAL_AFTER_FAILURE
+            }
+        };
+        if may {
+            self.last = LastFetch::UnderWay;
+        }
+        may
+    }
+
     fn is_older(&self, now: Instant, age: Duration) -> bool {
         self.fetched_at.is_none_or(|at| now.saturating_duration_since(at) >= age)
     }

@@ -2,10 +2,9 @@
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use jsonwebtoken::Algorithm;
 use parking_lot::Mutex;
@@ -13,6 +12,7 @@ use tokio::time::timeout;
 
 use super::key_set::{KeySet, NoKeys};
 use crate::runtime::now;
+use crate::runtime::watched_file::{Stamp, is_world_readable};
 use crate::settings::SecretSource;
 
 /// How often the file is looked at, at most; it is looked at when a token is checked.
@@ -51,23 +51,6 @@ struct State {
     /// What the file was like when it was read last, whether or not it held keys.
     seen: Option<Stamp>,
     looked_at: Instant,
-}
-
-/// What changes when a file is replaced or written to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp {
-    modified: Option<SystemTime>,
-    length: u64,
-    inode: u64,
-    /// Everybody on this machine can read it.
-    is_exposed: bool,
-}
-
-impl Stamp {
-    fn of(file: &Metadata) -> Self {
-        let is_exposed = file.mode() & 0o004 != 0;
-        Self { modified: file.modified().ok(), length: file.len(), inode: file.ino(), is_exposed }
-    }
 }
 
 /// Why there are no keys. No message repeats one.
@@ -138,14 +121,14 @@ impl KeyFile {
     }
 
     fn of_file(source: Source, algorithms: &[Algorithm]) -> Result<Self, BadKeys> {
-        let (keys, seen) = source.read(algorithms)?;
+        let (keys, facts) = source.read(algorithms)?;
         if let Source::SecretFile(path) = &source
-            && seen.is_exposed
+            && is_world_readable(&facts)
         {
             let file = path.display();
             tracing::warn!(%file, "the secret of tokens is world-readable: run chmod o-rwx on it");
         }
-        Ok(Self::with(source, algorithms, keys, Some(seen)))
+        Ok(Self::with(source, algorithms, keys, Some(Stamp::of(&facts))))
     }
 
     fn with(source: Source, algorithms: &[Algorithm], keys: KeySet, seen: Option<Stamp>) -> Self {
@@ -188,8 +171,8 @@ impl KeyFile {
         let mut state = self.state.lock();
         // One that cannot be used is told once.
         state.seen = Some(stamp);
-        let (keys, seen) = read?;
-        (state.keys, state.seen) = (Arc::new(keys), Some(seen));
+        let (keys, facts) = read?;
+        (state.keys, state.seen) = (Arc::new(keys), Some(Stamp::of(&facts)));
         Ok(())
     }
 }
@@ -202,7 +185,7 @@ impl Source {
         }
     }
 
-    fn read(&self, algorithms: &[Algorithm]) -> Result<(KeySet, Stamp), BadKeys> {
+    fn read(&self, algorithms: &[Algorithm]) -> Result<(KeySet, Metadata), BadKeys> {
         let (path, limit) = match self {
             Self::Pem(path) | Self::SecretFile(path) => (path.clone(), LONGEST),
             Self::Jwks { path, max_size } => (path.clone(), *max_size),
@@ -214,7 +197,7 @@ impl Source {
             return Err(BadKeys::File { path, why: "it is not a regular file".to_owned() });
         }
         let file = File::open(&path).map_err(unreadable)?;
-        let stamp = Stamp::of(&file.metadata().map_err(unreadable)?);
+        let facts = file.metadata().map_err(unreadable)?;
         let mut bytes = Vec::new();
         file.take(limit + 1).read_to_end(&mut bytes).map_err(unreadable)?;
         if bytes.len() as u64 > limit {
@@ -231,7 +214,7 @@ impl Source {
             false => Err(NoKeys::OtherAlgorithm),
         });
         match keys {
-            Ok(keys) => Ok((keys, stamp)),
+            Ok(keys) => Ok((keys, facts)),
             Err(why) => Err(BadKeys::File { path, why: why.to_string() }),
         }
     }

@@ -27,5 +27,3 @@ pub(super) struct AtDrop {
     pub(super) lost: Lost,
     pub(super) oldest: Option<Duration>,
 }
-
-impl End {}

@@ -166,8 +166,8 @@ impl Listener {
         }
     }
 
-    /// Serves one request, which begins with `read` and has been awaited since `began`. After plain HTTP, returns the socket and the
-    /// bytes of the next request.
+    /// Serves one request, which begins with `read` and has been awaited since `began`. After plain
+    /// HTTP, returns the socket and the bytes of the next request.
     async fn attempt_once(
         &self,
         socket: AnySocket,

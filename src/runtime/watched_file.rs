@@ -1,6 +1,6 @@
 //! Notices that a file was changed, by looking at it now and then.
 
-use std::fs;
+use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -8,15 +8,28 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone)]
 pub(crate) struct WatchedFile {
     path: PathBuf,
-    /// The state that the caller knows.
-    known: Stamp,
+    /// The state that the caller knows; `None` without a file.
+    known: Option<Stamp>,
     /// The state at the last look.
-    seen: Stamp,
+    seen: Option<Stamp>,
 }
 
 /// What changes with a file: device, inode, size, and the times of its content and of its metadata
-/// in seconds and nanoseconds; `None` without a file.
-type Stamp = Option<(u64, u64, u64, [i64; 4])>;
+/// in seconds and nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stamp(u64, u64, u64, [i64; 4]);
+
+impl Stamp {
+    pub(crate) fn of(file: &Metadata) -> Self {
+        let times = [file.mtime(), file.mtime_nsec(), file.ctime(), file.ctime_nsec()];
+        Self(file.dev(), file.ino(), file.size(), times)
+    }
+}
+
+/// Returns whether everybody on this machine can read a file.
+pub(crate) fn is_world_readable(file: &Metadata) -> bool {
+    file.mode() & 0o004 != 0
+}
 
 impl WatchedFile {
     /// Watches a file from its present state, which the caller reads next.
@@ -46,11 +59,9 @@ impl WatchedFile {
     }
 }
 
-fn stamp(path: &Path) -> Stamp {
+fn stamp(path: &Path) -> Option<Stamp> {
     // Follows links, so that switching a link to another file is a change.
-    let facts = fs::metadata(path).ok()?;
-    let times = [facts.mtime(), facts.mtime_nsec(), facts.ctime(), facts.ctime_nsec()];
-    Some((facts.dev(), facts.ino(), facts.size(), times))
+    fs::metadata(path).ok().map(|file| Stamp::of(&file))
 }
 
 #[cfg(test)]

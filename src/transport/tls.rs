@@ -6,6 +6,7 @@
 
 mod failure;
 mod handshake;
+mod outcome;
 mod pinned;
 mod provider;
 mod server;
@@ -15,7 +16,7 @@ mod trust;
 mod words;
 mod x509;
 
-pub use failure::FailedTls;
-pub use server::{CertificateFacts, FailedAccept, OpenedTls, ServerTls, TlsFileError};
+pub use outcome::{FailedAccept, FailedTls, OpenedTls};
+pub use server::{CertificateFacts, ServerTls, TlsFileError};
 pub use socket::TlsSocket;
 pub use trust::{AuthorityFile, ClientTls, TlsSetupError, Trust};

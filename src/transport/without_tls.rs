@@ -1,6 +1,9 @@
 //! Stands in for TLS in a build without the feature `tls`: every `wss://` dial fails, and says why, and no
 //! listener has TLS.
 
+#[path = "tls/outcome.rs"]
+mod outcome;
+
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,7 +11,7 @@ use std::sync::Arc;
 use tokio::net::TcpStream;
 
 use super::socket::Transport;
-use crate::vocabulary::{OpenFailure, TransportEnd};
+pub use outcome::{FailedAccept, FailedTls, OpenedTls};
 
 /// Whose certificates a dialled server may show.
 #[derive(Debug, Default)]
@@ -24,16 +27,6 @@ pub enum Trust {
 #[derive(Debug, thiserror::Error)]
 #[error("this build dials no wss://: enable the feature `tls` of the crate lastword")]
 pub struct TlsSetupError;
-
-/// A failed TLS handshake.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{detail}")]
-pub struct FailedTls {
-    /// One sentence for people: the problem and the remedy.
-    pub detail: String,
-    /// How the transport ended.
-    pub transport_end: TransportEnd,
-}
 
 impl Trust {
     /// Trusts the authorities in a PEM file, and no others.
@@ -92,33 +85,6 @@ pub enum TlsSocket {}
 /// The TLS of a listener; no value of it exists.
 #[derive(Debug)]
 pub enum ServerTls {}
-
-/// A client with TLS; no value of it exists.
-#[derive(Debug)]
-pub struct OpenedTls {
-    /// The socket.
-    pub socket: TlsSocket,
-    /// The TLS version.
-    pub version: &'static str,
-    /// Who the client's certificate was issued to.
-    pub subject: Option<String>,
-}
-
-/// Why there is no TLS with a client.
-#[derive(Debug)]
-pub enum FailedAccept {
-    /// The client sends plain HTTP.
-    PlainHttp(TcpStream),
-    /// The handshake failed.
-    Failed {
-        /// The failure to record.
-        failure: OpenFailure,
-        /// One sentence for people.
-        detail: String,
-        /// How the transport ended.
-        transport_end: TransportEnd,
-    },
-}
 
 impl ServerTls {
     /// What a client is told that sends plain HTTP to a port with TLS.

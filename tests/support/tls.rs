@@ -46,7 +46,7 @@ impl Shared {
         let config = Arc::new(self.authority.client(None, ALL_VERSIONS));
         let name = ServerName::try_from("localhost").unwrap();
         let opened = TlsConnector::from(config).connect(name, socket).await;
-        Wire::Client(Box::new(opened.expect("TLS with the server")))
+        Wire::Tls(Box::new(opened.expect("TLS with the server").into()))
     }
 
     /// Opens TLS as a server.
@@ -62,7 +62,7 @@ impl Shared {
             .with_single_cert(chain, key)
             .unwrap();
         let opened = TlsAcceptor::from(Arc::new(config)).accept(socket).await;
-        Wire::Server(Box::new(opened.expect("TLS with the client")))
+        Wire::Tls(Box::new(opened.expect("TLS with the client").into()))
     }
 }
 

@@ -6,16 +6,13 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio_rustls::{client, server};
+use tokio_rustls::TlsStream;
 
 /// A stream of bytes over TCP.
 #[derive(Debug)]
 pub enum Wire {
     Tcp(TcpStream),
-    /// TLS, of which this end is the client.
-    Client(Box<client::TlsStream<TcpStream>>),
-    /// TLS, of which this end is the server.
-    Server(Box<server::TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<TcpStream>>),
 }
 
 impl Wire {
@@ -23,8 +20,7 @@ impl Wire {
     pub fn tcp(&self) -> &TcpStream {
         match self {
             Self::Tcp(stream) => stream,
-            Self::Client(stream) => stream.get_ref().0,
-            Self::Server(stream) => stream.get_ref().0,
+            Self::Tls(stream) => stream.get_ref().0,
         }
     }
 
@@ -32,8 +28,7 @@ impl Wire {
     pub fn tcp_mut(&mut self) -> &mut TcpStream {
         match self {
             Self::Tcp(stream) => stream,
-            Self::Client(stream) => stream.get_mut().0,
-            Self::Server(stream) => stream.get_mut().0,
+            Self::Tls(stream) => stream.get_mut().0,
         }
     }
 }
@@ -42,8 +37,7 @@ macro_rules! forward {
     ($this:ident.$method:ident($($argument:ident),*)) => {
         match $this.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).$method($($argument),*),
-            Self::Client(stream) => Pin::new(stream).$method($($argument),*),
-            Self::Server(stream) => Pin::new(stream).$method($($argument),*),
+            Self::Tls(stream) => Pin::new(stream).$method($($argument),*),
         }
     };
 }

@@ -10,6 +10,7 @@ use lastword::vocabulary::{
 use rustls::Connection;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsStream;
 
 use crate::endings::stage::{BOTH, Scene, ended, opposite, patient, settings, soon};
 use crate::relay;
@@ -26,13 +27,13 @@ struct Bare {
 
 impl Bare {
     fn of(peer: RawPeer) -> Self {
-        match peer.into_stream() {
-            Wire::Tcp(_) => panic!("there is no TLS to take apart"),
-            Wire::Client(stream) => {
+        let Wire::Tls(stream) = peer.into_stream() else { panic!("there is no TLS to take apart") };
+        match *stream {
+            TlsStream::Client(stream) => {
                 let (socket, session) = stream.into_inner();
                 Self { socket, session: session.into() }
             }
-            Wire::Server(stream) => {
+            TlsStream::Server(stream) => {
                 let (socket, session) = stream.into_inner();
                 Self { socket, session: session.into() }
             }

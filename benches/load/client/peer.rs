@@ -9,7 +9,8 @@ use std::time::Instant;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
-use super::stream::{Stream, Target};
+use super::target::Target;
+use super::wire::Wire;
 use crate::measure::Histogram;
 
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
@@ -19,7 +20,7 @@ const CLOSE: [u8; 8] = [0x88, 0x82, MASK[0], MASK[1], MASK[2], MASK[3], 0x03 ^ 0
 
 /// One client's end.
 pub(crate) struct Peer {
-    socket: Stream,
+    socket: Wire,
     frames: Frames,
 }
 

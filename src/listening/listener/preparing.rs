@@ -83,8 +83,7 @@ impl Listener {
                 refuse_unread(socket, Refusal::new(status, failure, ServerTls::PLAIN_HTTP)).await
             }
             Ok(Err(FailedAccept::Failed { failure, detail, transport_end })) => {
-                let (status, request) = (None, None);
-                Box::new(FailedHandshake { failure, status, request, detail, transport_end })
+                FailedHandshake::unread(failure, transport_end, detail)
             }
             Err(_) => {
                 let timeout = self.timeout;
@@ -98,6 +97,5 @@ impl Listener {
 }
 
 fn local(failure: OpenFailure, detail: String) -> Box<FailedHandshake> {
-    let (status, request, transport_end) = (None, None, TransportEnd::Local);
-    Box::new(FailedHandshake { failure, status, request, detail, transport_end })
+    FailedHandshake::unread(failure, TransportEnd::Local, detail)
 }

@@ -115,9 +115,7 @@ impl Listener {
         }
         socket.answer_at_once(&ServerTls::ALERT);
         let Refusal { failure, text: detail, .. } = refusal;
-        let (status, request, transport_end) = (None, None, TransportEnd::Local);
-        let failed = FailedHandshake { failure, status, request, detail, transport_end };
-        under_way.failed(Box::new(failed));
+        under_way.failed(FailedHandshake::unread(failure, TransportEnd::Local, detail));
     }
 
     fn lost(
@@ -127,9 +125,8 @@ impl Listener {
         transport_end: TransportEnd,
         detail: String,
     ) {
-        let (status, request) = (None, None);
-        let failed = FailedHandshake { failure, status, request, detail, transport_end };
-        UnderWay::new(self, visitor).failed(Box::new(failed));
+        let failed = FailedHandshake::unread(failure, transport_end, detail);
+        UnderWay::new(self, visitor).failed(failed);
     }
 
     /// Returns whose request this is, if a proxy may have sent it for somebody else.

@@ -5,13 +5,12 @@ mod store;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
-use crate::runtime::watched_file::WatchedFile;
+use crate::runtime::watched_file::{WatchedFile, is_world_readable};
 pub use store::TokenStore;
 
 /// The minimum length of a token, in characters.
@@ -101,7 +100,7 @@ impl Tokens {
         if tokens.is_empty() {
             return Err(TokenFileError::Empty { path: path.to_owned() });
         }
-        let is_exposed = fs::metadata(path).is_ok_and(|metadata| metadata.mode() & 0o004 != 0);
+        let is_exposed = fs::metadata(path).is_ok_and(|file| is_world_readable(&file));
         Ok(Self { known: tokens.into(), file: Some(watched), is_exposed })
     }
 

@@ -50,6 +50,13 @@ pub struct FailedHandshake {
     pub transport_end: TransportEnd,
 }
 
+impl FailedHandshake {
+    /// Makes the failure of a handshake whose request was neither read nor answered.
+    pub fn unread(failure: OpenFailure, transport_end: TransportEnd, detail: String) -> Box<Self> {
+        Box::new(Self { failure, status: None, request: None, detail, transport_end })
+    }
+}
+
 /// Reads a request and answers it as `decide` returns: [`receive`], then [`Received::agree`] or
 /// [`Received::refuse`].
 ///
@@ -118,13 +125,7 @@ pub async fn receive_with<T: Transport>(
         HeadRead::Request(request) => Request::new(*request),
         HeadRead::Refused(refusal) => return Err(refuse(socket, refusal, None).await),
         HeadRead::Gone { detail, transport_end } => {
-            return Err(Box::new(FailedHandshake {
-                failure: OpenFailure::PeerGone,
-                status: None,
-                request: None,
-                detail,
-                transport_end,
-            }));
+            return Err(FailedHandshake::unread(OpenFailure::PeerGone, transport_end, detail));
         }
     };
     let early = BytesMut::new();

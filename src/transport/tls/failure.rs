@@ -5,19 +5,10 @@ use std::io;
 use rustls::{AlertDescription, Error};
 
 use super::handshake::Broken;
+use super::outcome::FailedTls;
 use super::words::{self, Whose, alert};
 use crate::protocol::classification::LossKind;
 use crate::vocabulary::TransportEnd;
-
-/// A failed TLS handshake.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{detail}")]
-pub struct FailedTls {
-    /// One sentence for people: the problem and the remedy.
-    pub detail: String,
-    /// How the transport ended.
-    pub transport_end: TransportEnd,
-}
 
 impl FailedTls {
     pub(super) fn no_name(host: &str) -> Self {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::server::{NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier};
@@ -20,7 +20,6 @@ use rustls::version::{TLS12, TLS13};
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
-pub use accepting::{FailedAccept, OpenedTls};
 pub use error::TlsFileError;
 pub use files::CertificateFacts;
 
@@ -45,8 +44,14 @@ pub struct ServerTls {
     hasher: RandomState,
     /// How often files were read that cannot be used.
     refused: AtomicU64,
+}
+
+/// What was logged of a listener's certificates.
+#[derive(Default)]
+struct Told {
     /// The problem that was logged last.
-    told: Mutex<Option<String>>,
+    problem: Option<String>,
+    warnings: Vec<String>,
 }
 
 /// What was made of the files when they were last read.
@@ -57,7 +62,8 @@ struct Current {
     /// A hash of the file of the clients' authorities.
     authorities: u64,
     certificates: Vec<CertificateFacts>,
-    warnings: Vec<String>,
+    /// A warning for each key that everybody on this machine can read.
+    exposed_keys: Vec<String>,
 }
 
 impl ServerTls {
@@ -74,7 +80,6 @@ impl ServerTls {
             current: RwLock::new(Arc::new(current)),
             hasher,
             refused: AtomicU64::new(0),
-            told: Mutex::new(None),
         })
     }
 
@@ -102,45 +107,50 @@ impl ServerTls {
     /// Follows the files: looks at them every ten seconds and logs what comes of it, for the listener
     /// of this name. Cancel safe.
     pub async fn follow(self: Arc<Self>, listener: &str) -> Infallible {
+        // Those of the start were logged there.
+        let mut told = Told { problem: None, warnings: self.warnings() };
         loop {
             sleep(LOOK_INTERVAL).await;
             let this = Arc::clone(&self);
-            // An error means that the runtime stops.
+            // An error means that the look panicked: the next one may not.
             if let Ok(looked) = spawn_blocking(move || this.look_again()).await {
-                self.tell(listener, looked);
+                self.tell(listener, looked, &mut told);
             }
         }
     }
 
-    /// Logs what a look at the files found, a lasting problem once.
-    pub fn tell(&self, listener: &str, looked: Result<bool, TlsFileError>) {
-        let mut told = self.told.lock();
+    /// Logs what a look at the files found, and the warnings; a lasting problem or warning once.
+    fn tell(&self, listener: &str, looked: Result<bool, TlsFileError>, told: &mut Told) {
         match looked {
-            Ok(false) => *told = None,
-            Ok(true) => {
-                *told = None;
-                tracing::info!(listener, "new certificates are used from now on");
-                for warning in self.warnings() {
-                    tracing::warn!(listener, "{warning}");
+            Ok(is_new) => {
+                told.problem = None;
+                if is_new {
+                    told.warnings.clear();
+                    tracing::info!(listener, "new certificates are used from now on");
                 }
             }
             Err(error) => {
                 let problem = error.to_string();
-                if told.as_ref() != Some(&problem) {
+                if told.problem.as_ref() != Some(&problem) {
                     tracing::warn!(
                         listener,
                         "new certificates were refused, and the old ones stay: {problem}"
                     );
-                    *told = Some(problem);
+                    told.problem = Some(problem);
                 }
             }
         }
+        let warnings = self.warnings();
+        for warning in warnings.iter().filter(|warning| !told.warnings.contains(warning)) {
+            tracing::warn!(listener, "{warning}");
+        }
+        told.warnings = warnings;
     }
 
     /// Returns what is not wrong, but should be known: a key that others can read, a certificate that
     /// is about to expire.
     pub fn warnings(&self) -> Vec<String> {
-        self.current.read().warnings.clone()
+        self.current.read().warnings(SystemTime::now())
     }
 
     /// Returns what is known of the certificates.
@@ -171,12 +181,7 @@ impl Current {
         hasher: &RandomState,
         last: Option<&Self>,
     ) -> Result<Self, TlsFileError> {
-        let now = SystemTime::now();
-        let loaded = files.certificates(now)?;
-        let mut warnings = files.exposed_keys();
-        for facts in &loaded.facts {
-            warnings.extend(warning(facts, now));
-        }
+        let loaded = files.certificates(SystemTime::now())?;
         let authorities = hasher.hash_one(files.authorities());
         // Sessions of clients whose authority is gone must not be resumed.
         let tickets = last.filter(|last| last.authorities == authorities);
@@ -189,8 +194,13 @@ impl Current {
             contents: files.hash(hasher),
             authorities,
             certificates: loaded.facts,
-            warnings,
+            exposed_keys: files.exposed_keys(),
         })
+    }
+
+    fn warnings(&self, now: SystemTime) -> Vec<String> {
+        let of_certificates = self.certificates.iter().filter_map(|facts| warning(facts, now));
+        self.exposed_keys.iter().cloned().chain(of_certificates).collect()
     }
 }
 

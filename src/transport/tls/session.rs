@@ -3,7 +3,6 @@
 //! rustls does the cryptography and keeps what is incomplete; this module moves bytes. Ciphertext is
 //! read into a buffer that the connections of a thread share, so an idle session holds little.
 
-use std::cell::RefCell;
 use std::error::Error as StdError;
 use std::io::{self, Read, Write};
 use std::task::{Context, Poll, ready};
@@ -12,6 +11,7 @@ use rustls::{Connection, Error, ProtocolVersion};
 use tokio::io::ReadBuf;
 
 use super::words;
+use crate::runtime::scratch::Scratch;
 use crate::transport::shared_tcp::SharedTcp;
 
 /// The most plaintext that is encrypted at a time: one record (RFC 8446 section 5.1). The next is
@@ -29,7 +29,7 @@ const HANDSHAKE_READ: usize = 8 * 1024;
 const SMALL_READ: usize = 4096;
 
 thread_local! {
-    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ].into_boxed_slice());
+    static SCRATCH: Scratch = Scratch::new(READ);
 }
 
 /// A TLS session.
@@ -130,18 +130,7 @@ impl Session {
         most: usize,
         mut drain: impl FnMut(&mut Self),
     ) -> Poll<io::Result<Received>> {
-        SCRATCH.with(|scratch| {
-            // A session does not read another one while it is polled. Should one ever do so, it gets a
-            // buffer of its own.
-            let mut own = Vec::new();
-            let mut lent = scratch.try_borrow_mut();
-            let buffer = match &mut lent {
-                Ok(lent) => &mut lent[..],
-                Err(_) => {
-                    own.resize(READ, 0);
-                    &mut own[..]
-                }
-            };
+        Scratch::lend(&SCRATCH, |buffer| {
             let most = most.min(buffer.len());
             let mut read = ReadBuf::new(&mut buffer[..most]);
             ready!(tcp.poll_receive(cx, &mut read))?;

@@ -12,8 +12,8 @@ use rustls::{ClientConfig, ClientConnection, ConfigBuilder, Error, RootCertStore
 use rustls_platform_verifier::BuilderVerifierExt;
 use tokio::net::TcpStream;
 
-use super::failure::FailedTls;
 use super::handshake::{Broken, Handshake};
+use super::outcome::FailedTls;
 use super::pinned::PinnedOrIssued;
 use super::provider::{ALPN, provider};
 use super::socket::TlsSocket;

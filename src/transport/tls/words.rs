@@ -109,11 +109,15 @@ pub(super) fn certificate(problem: &CertificateError, whose: Whose<'_>) -> Strin
         }
         CertificateError::UnknownIssuer => match whose {
             Whose::Server(_) => {
-                "the server's certificate is self-signed, or signed by an authority that is not                  trusted here, or the server does not send the certificates between the two: if it                  is the right one, name the authority's PEM file as ca_file"
+                "the server's certificate is self-signed, or signed by an authority that is not \
+                 trusted here, or the server does not send the certificates between the two: if it \
+                 is the right one, name the authority's PEM file as ca_file"
                     .to_owned()
             }
             Whose::Client => {
-                "the client's certificate is not signed by an authority in client_ca, or the client                  does not send the certificates between the two: give it another certificate, or                  add its authority"
+                "the client's certificate is not signed by an authority in client_ca, or the client \
+                 does not send the certificates between the two: give it another certificate, or \
+                 add its authority"
                     .to_owned()
             }
         },
@@ -183,5 +187,20 @@ fn shown(time: UnixTime) -> String {
     match UNIX_EPOCH.checked_add(Duration::from_secs(time.as_secs())) {
         Some(time) => humantime::format_rfc3339_seconds(time).to_string(),
         None => "an unknown time".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sentence_has_single_spaces() {
+        for problem in [CertificateError::UnknownIssuer, CertificateError::Expired] {
+            for whose in [Whose::Server("app.example"), Whose::Client] {
+                let sentence = certificate(&problem, whose);
+                assert!(!sentence.contains("  "), "{sentence}");
+            }
+        }
     }
 }

@@ -35,22 +35,20 @@ pub(super) fn subject(der: &[u8]) -> Option<String> {
     let (_, certificate) = X509Certificate::from_der(der).ok()?;
     let names = certificate.subject_alternative_name().ok().flatten();
     let first = names.and_then(|names| names.value.general_names.iter().find_map(written));
-    first.or_else(|| {
-        let mut names = certificate.subject().iter_common_name();
-        names.next()?.as_str().ok().map(str::to_owned)
-    })
+    first.or_else(|| common_name(&certificate))
 }
 
 /// Returns the common name of a certificate that has no subject alternative name.
 pub(super) fn common_name_alone(der: &[u8]) -> Option<String> {
     let (_, certificate) = X509Certificate::from_der(der).ok()?;
     match certificate.subject_alternative_name() {
-        Ok(None) => {
-            let mut names = certificate.subject().iter_common_name();
-            names.next()?.as_str().ok().map(str::to_owned)
-        }
+        Ok(None) => common_name(&certificate),
         Ok(Some(_)) | Err(_) => None,
     }
+}
+
+fn common_name(certificate: &X509Certificate<'_>) -> Option<String> {
+    certificate.subject().iter_common_name().next()?.as_str().ok().map(str::to_owned)
 }
 
 fn written(name: &GeneralName<'_>) -> Option<String> {

@@ -5,7 +5,6 @@
 //! which may not be HTTP at all, on the possible end of the head, and at the end of the stream or of
 //! the allowed size.
 
-use std::cell::RefCell;
 use std::convert::Infallible;
 use std::future::{pending, poll_fn};
 use std::io;
@@ -24,6 +23,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::{Instant, timeout_at};
 
+use crate::runtime::scratch::Scratch;
 use crate::transport::opening_handshake::answer::Refusal;
 use crate::transport::opening_handshake::discard_writes::{DiscardWrites, Parts, ReadEnd};
 use crate::transport::socket::Transport;
@@ -60,7 +60,7 @@ const HYPER_MIN_BUFFER: usize = 8192;
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 thread_local! {
-    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ].into_boxed_slice());
+    static SCRATCH: Scratch = Scratch::new(READ);
 }
 
 /// The budget to which the memory of a head is charged.
@@ -164,18 +164,7 @@ fn poll_read<T: Transport>(
     received: &mut Vec<u8>,
     room: &mut impl HeadRoom,
 ) -> Poll<Result<Option<End>, NoRoom>> {
-    SCRATCH.with(|scratch| {
-        // A socket does not read another one while it is polled. Should one ever do so, it gets a
-        // buffer of its own.
-        let mut own = Vec::new();
-        let mut lent = scratch.try_borrow_mut();
-        let buffer = match &mut lent {
-            Ok(lent) => &mut lent[..],
-            Err(_) => {
-                own.resize(READ, 0);
-                &mut own[..]
-            }
-        };
+    Scratch::lend(&SCRATCH, |buffer| {
         let mut buf = ReadBuf::new(buffer);
         match Pin::new(socket).poll_read(cx, &mut buf) {
             Poll::Pending => return Poll::Pending,

@@ -8,40 +8,13 @@ use crate::transport::opening_handshake::lingering_close;
 use crate::transport::shared_tcp::SharedTcp;
 use crate::transport::tls::failure::of_tcp;
 use crate::transport::tls::handshake::{Broken, Handshake};
-use crate::transport::tls::socket::TlsSocket;
+use crate::transport::tls::outcome::{FailedAccept, OpenedTls};
 use crate::transport::tls::words::{self, Whose, alert};
 use crate::transport::tls::x509;
 use crate::vocabulary::{LONGEST_TAG, OpenFailure, TransportEnd, is_label};
 
 /// How many bytes are looked at before TLS begins.
 const LOOK: usize = 8;
-
-/// A client with TLS.
-#[derive(Debug)]
-pub struct OpenedTls {
-    /// The socket.
-    pub socket: TlsSocket,
-    /// The TLS version, as it is recorded.
-    pub version: &'static str,
-    /// Who the client's certificate was issued to, if it showed one.
-    pub subject: Option<String>,
-}
-
-/// Why there is no TLS with a client.
-#[derive(Debug)]
-pub enum FailedAccept {
-    /// The client sends plain HTTP, none of which was read yet.
-    PlainHttp(TcpStream),
-    /// The handshake failed.
-    Failed {
-        /// The failure to record.
-        failure: OpenFailure,
-        /// One sentence for people.
-        detail: String,
-        /// How the transport ended.
-        transport_end: TransportEnd,
-    },
-}
 
 impl ServerTls {
     /// What a client is told that sends plain HTTP to a port with TLS.

@@ -4,7 +4,6 @@ use std::collections::hash_map::RandomState;
 use std::fs::{self, File};
 use std::hash::BuildHasher;
 use std::io::Read;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -16,15 +15,13 @@ use rustls::sign::CertifiedKey;
 
 use super::choice::ByName;
 use super::error::TlsFileError;
+use crate::runtime::watched_file::is_world_readable;
 use crate::settings::{CertificateFiles, ClientAuth, Tls};
 use crate::transport::tls::provider::provider;
 use crate::transport::tls::x509;
 
 /// The size of a file that is read; a chain has some KiB, and a bundle of authorities some 100.
 const LONGEST: u64 = 4 * 1024 * 1024;
-
-/// Others than the owner and the group can read the file.
-const READ_BY_OTHERS: u32 = 0o004;
 
 /// The contents of the files.
 pub(super) struct Files {
@@ -63,7 +60,7 @@ impl Files {
             Ok(Pair {
                 cert: read(&names.cert)?,
                 key: read(&names.key)?,
-                key_is_exposed: is_exposed(&names.key),
+                key_is_exposed: fs::metadata(&names.key).is_ok_and(|key| is_world_readable(&key)),
                 names: names.clone(),
             })
         };
@@ -134,13 +131,7 @@ impl Pair {
         now: SystemTime,
     ) -> Result<(CertifiedKey, CertificateFacts), TlsFileError> {
         let file = || self.names.cert.clone();
-        let chain = self.chain()?;
-        let Some(own) = chain.first() else {
-            return Err(TlsFileError::NoCertificate { file: file() });
-        };
-        let validity = x509::validity(own);
-        let validity =
-            validity.ok_or_else(|| TlsFileError::BadCertificate { file: file(), number: 1 })?;
+        let (chain, validity) = self.chain()?;
         let key = self.key()?;
         let unusable = |_| TlsFileError::UnusableKey { file: self.names.key.clone() };
         let key = provider().key_provider.load_private_key(key).map_err(unusable)?;
@@ -162,19 +153,20 @@ impl Pair {
         Ok((certified, CertificateFacts { file: file(), not_before, not_after }))
     }
 
-    fn chain(&self) -> Result<Vec<CertificateDer<'static>>, TlsFileError> {
-        let mut chain = Vec::new();
+    /// Returns the certificates, and how long the first is valid.
+    fn chain(&self) -> Result<(Vec<CertificateDer<'static>>, x509::Validity), TlsFileError> {
+        let file = || self.names.cert.clone();
+        let (mut chain, mut first) = (Vec::new(), None);
         for certificate in CertificateDer::pem_slice_iter(&self.cert) {
             let number = chain.len() + 1;
-            let file = self.names.cert.clone();
-            let bad = || TlsFileError::BadCertificate { file, number };
-            let certificate = match certificate {
-                Ok(certificate) if x509::validity(&certificate).is_some() => certificate,
-                Ok(_) | Err(_) => return Err(bad()),
-            };
+            let bad = || TlsFileError::BadCertificate { file: file(), number };
+            let certificate = certificate.map_err(|_| bad())?;
+            let validity = x509::validity(&certificate).ok_or_else(bad)?;
+            first.get_or_insert(validity);
             chain.push(certificate);
         }
-        Ok(chain)
+        let validity = first.ok_or_else(|| TlsFileError::NoCertificate { file: file() })?;
+        Ok((chain, validity))
     }
 
     fn key(&self) -> Result<PrivateKeyDer<'static>, TlsFileError> {
@@ -204,8 +196,4 @@ fn read(file: &Path) -> Result<Vec<u8>, TlsFileError> {
     let mut contents = Vec::new();
     File::open(file).map_err(wrap)?.take(LONGEST).read_to_end(&mut contents).map_err(wrap)?;
     Ok(contents)
-}
-
-fn is_exposed(file: &Path) -> bool {
-    fs::metadata(file).is_ok_and(|metadata| metadata.permissions().mode() & READ_BY_OTHERS != 0)
 }

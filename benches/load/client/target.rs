@@ -1,21 +1,18 @@
-//! The stream of a connection: TCP, with or without TLS.
+//! How the server is connected to: TCP, with or without TLS.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use rustls::client::Resumption;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpSocket;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 
+use super::wire::Wire;
 use crate::Result;
 
 /// The server, and how to connect to it.
@@ -47,60 +44,17 @@ impl Target {
     }
 
     /// Connects from a source address, with TLS if it is asked for.
-    pub(crate) async fn connect(&self, source: Ipv4Addr) -> io::Result<Stream> {
+    pub(crate) async fn connect(&self, source: Ipv4Addr) -> io::Result<Wire> {
         let socket = TcpSocket::new_v4()?;
         socket.bind((source, 0).into())?;
         let socket = socket.connect(self.address).await?;
         socket.set_nodelay(true)?;
         match &self.tls {
-            None => Ok(Stream::Plain(socket)),
+            None => Ok(Wire::Tcp(socket)),
             Some(tls) => {
                 let name = ServerName::from(self.address.ip());
-                Ok(Stream::Tls(Box::new(tls.connect(name, socket).await?)))
+                Ok(Wire::Tls(Box::new(tls.connect(name, socket).await?.into())))
             }
         }
-    }
-}
-
-/// A connected stream.
-pub(crate) enum Stream {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
-}
-
-macro_rules! forward {
-    ($this:ident.$method:ident($($argument:ident),*)) => {
-        match $this.get_mut() {
-            Self::Plain(socket) => Pin::new(socket).$method($($argument),*),
-            Self::Tls(socket) => Pin::new(socket).$method($($argument),*),
-        }
-    };
-}
-
-impl AsyncRead for Stream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        forward!(self.poll_read(cx, buf))
-    }
-}
-
-impl AsyncWrite for Stream {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        forward!(self.poll_write(cx, buf))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        forward!(self.poll_flush(cx))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        forward!(self.poll_shutdown(cx))
     }
 }
