@@ -295,16 +295,15 @@ impl Keeper {
             Next::Dialling { attempt, unwanted } => {
                 let advised = self.advise(&ending);
                 self.last = Some(Arc::clone(&ending));
-                let unwanted = match (unwanted, advised) {
-                    (Some(rest), _) => Some(rest),
-                    (None, Ok(_)) => None,
-                    (None, Err(why)) => {
-                        let change = DialerChange::GivenUp { ending: ending.id, why: why.clone() };
-                        self.report_change(change);
-                        Some(Rest::GivenUp(why))
-                    }
+                let gives_up = match (&unwanted, advised) {
+                    (None, Err(why)) => Some(why),
+                    (Some(_), _) | (None, Ok(_)) => None,
                 };
+                let unwanted = unwanted.or_else(|| gives_up.clone().map(Rest::GivenUp));
                 self.next = Next::Dialling { attempt, unwanted };
+                if let Some(why) = gives_up {
+                    self.report_change(DialerChange::GivenUp { ending: ending.id, why });
+                }
             }
             Next::Idle | Next::Waiting { .. } => self.failed(ending),
         }

@@ -1,7 +1,10 @@
-//! A keeper panics: the status shows it, and it restarts.
+//! A keeper's status agrees with what it announces. A keeper that panics shows it there, and restarts.
 
+use std::io;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::timeout;
 
 use super::{DialerHandle, DialerOptions};
@@ -69,4 +72,51 @@ async fn a_keeper_that_cannot_begin_anew_has_given_up() {
     let status = timeout(SOON, over).await.unwrap().unwrap_or_else(|| dialer.status());
     assert_eq!(status.phase, DialerPhase::GivenUp);
     assert!(status.why.unwrap().contains("panicked twice"));
+}
+
+/// A log that notes, with each message about a dialer, which phase its status shows at that moment.
+#[derive(Clone, Default)]
+struct Phases {
+    dialer: Arc<OnceLock<DialerHandle>>,
+    seen: Arc<Mutex<Vec<(String, DialerPhase)>>>,
+}
+
+impl io::Write for Phases {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(line);
+        if let (Some(dialer), Some((_, message))) =
+            (self.dialer.get(), text.split_once("the dialer "))
+        {
+            let message = message.split(" dialer=").next().unwrap_or_default().to_owned();
+            self.seen.lock().push((message, dialer.status().phase));
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn the_status_shows_a_change_before_it_is_announced() {
+    let phases = Phases::default();
+    let writer = phases.clone();
+    let log = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone());
+    // The runtime of a test is this thread, so the keeper logs to it.
+    let _guard = tracing::subscriber::set_default(log.finish());
+    let (_supervisor, dialer) = house("watched").await;
+    phases.dialer.set(dialer.clone()).unwrap_or_else(|_| unreachable!("it is set once"));
+    dialer.pause(None);
+    until(&dialer, |status| status.phase == DialerPhase::Paused && status.connection.is_none())
+        .await;
+    dialer.resume();
+    until(&dialer, |status| status.phase == DialerPhase::Ready).await;
+    let expected = [
+        ("was paused", DialerPhase::Paused),
+        ("was resumed", DialerPhase::Waiting),
+        ("is ready", DialerPhase::Ready),
+    ];
+    let expected = expected.map(|(message, phase)| (message.to_owned(), phase));
+    assert_eq!(*phases.seen.lock(), expected);
 }

@@ -69,8 +69,10 @@ impl Keeper {
         }
     }
 
-    /// Publishes a change as an event, and logs it.
+    /// Publishes a change as an event, and logs it. The status goes first: who reads the event or
+    /// the log and asks for the status finds it there.
     pub(super) fn report_change(&self, change: DialerChange) {
+        self.report();
         let dialer = Arc::clone(&self.plan.name);
         match &change {
             DialerChange::Ready { connection, replaces, gap } => {
@@ -99,8 +101,9 @@ impl Keeper {
         self.node.publisher.announce(Event::Dialer(Arc::new(news)));
     }
 
-    /// Publishes and logs that the dialer will reconnect.
+    /// Publishes and logs that the dialer will reconnect, the status first.
     pub(super) fn announce_reconnecting(&self, ending: Arc<Ending>, wait: Duration) {
+        self.report();
         let dialer = Arc::clone(&self.plan.name);
         let attempt = self.reconnect.attempts();
         tracing::info!(
