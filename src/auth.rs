@@ -56,8 +56,8 @@ impl Auth {
         Ok(Arc::new(Self { way }))
     }
 
-    /// Reads the key file again if it has changed. Without a call that happens within seconds, when a
-    /// token is checked.
+    /// Reads the key file again. Without a call that happens within seconds of a change, when a token is
+    /// checked. Blocks on the disk.
     ///
     /// # Errors
     /// The file cannot be used: the old keys stay.

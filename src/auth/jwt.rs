@@ -59,10 +59,10 @@ impl Jwt {
         }
     }
 
-    /// Reads the key file again if it has changed.
+    /// Reads the key file again.
     pub(super) fn reload(&self) -> Result<(), BadKeys> {
         match &self.keys {
-            Keys::File(file) => file.look(),
+            Keys::File(file) => file.reload(),
             Keys::Url(_) => Ok(()),
         }
     }

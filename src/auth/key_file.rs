@@ -31,6 +31,8 @@ pub(super) struct KeyFile {
     /// The algorithms that the keys must fit, if the route lists any.
     algorithms: Vec<Algorithm>,
     state: Mutex<State>,
+    /// Held while the file is read, so that what is read last is what counts.
+    reading: Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -48,9 +50,29 @@ enum Source {
 #[derive(Debug)]
 struct State {
     keys: Arc<KeySet>,
-    /// What the file was like when it was read last, whether or not it held keys.
+    /// What the file was like when its content was read last, whether or not it held keys.
     seen: Option<Stamp>,
+    /// The state of the file that was told last, if it was unusable: it is told once.
+    told: Option<Trouble>,
     looked_at: Instant,
+    /// Whether a look is under way, perhaps for long on a disk that hangs.
+    is_looking: bool,
+}
+
+/// A file that cannot be used, as it was at a look.
+#[derive(Debug, PartialEq, Eq)]
+struct Trouble {
+    /// `None` if the file could not be read.
+    stamp: Option<Stamp>,
+    why: String,
+}
+
+/// What a look found that was not known before.
+#[derive(Debug)]
+enum News {
+    /// New keys, or the old ones in a file that is back.
+    ReadAgain,
+    Unusable(BadKeys),
 }
 
 /// Why there are no keys. No message repeats one.
@@ -132,48 +154,107 @@ impl KeyFile {
     }
 
     fn with(source: Source, algorithms: &[Algorithm], keys: KeySet, seen: Option<Stamp>) -> Self {
-        let state = State { keys: Arc::new(keys), seen, looked_at: now() };
-        Self { source, algorithms: algorithms.to_vec(), state: Mutex::new(state) }
+        let keys = Arc::new(keys);
+        let state = State { keys, seen, told: None, looked_at: now(), is_looking: false };
+        let (algorithms, state) = (algorithms.to_vec(), Mutex::new(state));
+        Self { source, algorithms, state, reading: Mutex::default() }
     }
 
-    /// Returns the keys, after a look at the file if the last one is a while ago.
+    /// Returns the keys, after a look at the file if the last one is a while ago and has ended.
     pub(super) async fn current(self: &Arc<Self>) -> Arc<KeySet> {
-        let is_due = {
-            let mut state = self.state.lock();
-            let is_due = now().saturating_duration_since(state.looked_at) >= LOOK_EVERY;
-            if is_due {
-                state.looked_at = now();
-            }
-            is_due
-        };
-        if is_due {
-            let this = Arc::clone(self);
-            let look = tokio::task::spawn_blocking(move || this.look());
-            if let Ok(Ok(Err(error))) = timeout(PATIENCE, look).await {
-                tracing::warn!(%error, "new keys of tokens cannot be used: the old ones stay");
+        if self.begin_look() {
+            let looking = Looking(Arc::clone(self));
+            // It logs what it finds itself: a caller that has gone does not.
+            let look = tokio::task::spawn_blocking(move || looking.0.look());
+            if timeout(PATIENCE, look).await.is_err() {
+                let file = self.shown();
+                tracing::warn!(file, "reading the keys of tokens takes long: the old ones stay");
             }
         }
         Arc::clone(&self.state.lock().keys)
     }
 
-    /// Reads the file again if it has changed. Blocks on the disk.
+    /// Returns whether a look is due, which the caller then makes.
+    fn begin_look(&self) -> bool {
+        let mut state = self.state.lock();
+        let is_due = self.source.path().is_some()
+            && !state.is_looking
+            && now().saturating_duration_since(state.looked_at) >= LOOK_EVERY;
+        if is_due {
+            (state.looked_at, state.is_looking) = (now(), true);
+        }
+        is_due
+    }
+
+    /// Reads the file again if it has changed, and logs what is new. Blocks on the disk.
+    fn look(&self) {
+        match self.news() {
+            None => {}
+            Some(News::ReadAgain) => {
+                tracing::info!(file = self.shown(), "the keys of tokens were read again");
+            }
+            Some(News::Unusable(error)) => {
+                tracing::warn!(%error, "new keys of tokens cannot be used: the old ones stay");
+            }
+        }
+    }
+
+    /// Reads the file again if it has changed. One that cannot be used is told once.
+    fn news(&self) -> Option<News> {
+        let path = self.source.path()?;
+        let _reading = self.reading.lock();
+        let stamp = stamp_of(path);
+        if stamp.is_some() && self.state.lock().seen == stamp {
+            return None;
+        }
+        let Err(error) = self.read_again(stamp) else { return Some(News::ReadAgain) };
+        let trouble = Trouble { stamp, why: error.to_string() };
+        let mut state = self.state.lock();
+        if state.told.as_ref() == Some(&trouble) {
+            return None;
+        }
+        state.told = Some(trouble);
+        Some(News::Unusable(error))
+    }
+
+    /// Reads the file again, whether or not it has changed. Blocks on the disk.
     ///
     /// # Errors
     /// The file cannot be used: the old keys stay.
-    pub(super) fn look(&self) -> Result<(), BadKeys> {
+    pub(super) fn reload(&self) -> Result<(), BadKeys> {
         let Some(path) = self.source.path() else { return Ok(()) };
-        let unreadable = |error| BadKeys::Unreadable { path: path.to_owned(), error };
-        let stamp = Stamp::of(&fs::metadata(path).map_err(unreadable)?);
-        if self.state.lock().seen == Some(stamp) {
-            return Ok(());
-        }
+        let _reading = self.reading.lock();
+        self.read_again(stamp_of(path))
+    }
+
+    fn read_again(&self, stamp: Option<Stamp>) -> Result<(), BadKeys> {
         let read = self.source.read(&self.algorithms);
         let mut state = self.state.lock();
-        // One that cannot be used is told once.
-        state.seen = Some(stamp);
-        let (keys, facts) = read?;
-        (state.keys, state.seen) = (Arc::new(keys), Some(Stamp::of(&facts)));
-        Ok(())
+        match read {
+            Ok((keys, facts)) => {
+                (state.keys, state.seen) = (Arc::new(keys), Some(Stamp::of(&facts)));
+                state.told = None;
+                Ok(())
+            }
+            Err(error) => {
+                // What could not be read may be readable later without a change.
+                state.seen = stamp.filter(|_| !matches!(error, BadKeys::Unreadable { .. }));
+                Err(error)
+            }
+        }
+    }
+
+    fn shown(&self) -> String {
+        self.source.path().unwrap_or(Path::new("")).display().to_string()
+    }
+}
+
+/// A look that is under way.
+struct Looking(Arc<KeyFile>);
+
+impl Drop for Looking {
+    fn drop(&mut self) {
+        self.0.state.lock().is_looking = false;
     }
 }
 
@@ -218,6 +299,10 @@ impl Source {
             Err(why) => Err(BadKeys::File { path, why: why.to_string() }),
         }
     }
+}
+
+fn stamp_of(path: &Path) -> Option<Stamp> {
+    fs::metadata(path).ok().map(|facts| Stamp::of(&facts))
 }
 
 /// Removes the line end that editors append.
@@ -272,10 +357,71 @@ mod tests {
         let (_folder, path) = folder_with("public.pem", Issuer::p256().public_pem());
         let file = Arc::new(KeyFile::pem(&path, &[Algorithm::ES256]).unwrap());
         replace(&path, Issuer::ed25519().public_pem());
-        let error = file.look().unwrap_err();
+        let error = file.reload().unwrap_err();
         assert!(matches!(&error, BadKeys::File { .. }), "{error}");
         assert!(error.to_string().contains("does not fit the algorithms"), "{error}");
         assert_eq!(file.current().await.algorithms(), [Algorithm::ES256]);
+        // It has not changed since, and still cannot be used.
+        assert!(matches!(file.reload(), Err(BadKeys::File { .. })));
+        tokio::time::advance(LOOK_EVERY).await;
+        file.current().await;
+        assert!(matches!(file.reload(), Err(BadKeys::File { .. })));
+        fs::remove_file(&path).unwrap();
+        for _ in 0..2 {
+            assert!(matches!(file.reload(), Err(BadKeys::Unreadable { .. })));
+        }
+    }
+
+    #[test]
+    fn an_unusable_file_is_told_once_per_state() {
+        let (good, other) = (Issuer::p256(), Issuer::ed25519());
+        let (_folder, path) = folder_with("public.pem", good.public_pem());
+        let file = KeyFile::pem(&path, &[]).unwrap();
+        let told = || -> Vec<bool> {
+            let news = (0..3).filter_map(|_| file.news());
+            news.map(|news| matches!(news, News::Unusable(_))).collect()
+        };
+        assert!(told().is_empty());
+        fs::remove_file(&path).unwrap();
+        assert_eq!(told(), [true]);
+        for bad in ["nonsense", "other nonsense"] {
+            replace(&path, bad);
+            assert_eq!(told(), [true], "{bad}");
+        }
+        fs::remove_file(&path).unwrap();
+        assert_eq!(told(), [true]);
+        replace(&path, other.public_pem());
+        assert_eq!(told(), [false]);
+        assert_eq!(file.state.lock().keys.algorithms(), [Algorithm::EdDSA]);
+        fs::remove_file(&path).unwrap();
+        assert_eq!(told(), [true], "it was good meanwhile");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_disk_that_hangs_holds_up_one_thread_and_one_client() {
+        let (_folder, path) = folder_with("public.pem", Issuer::p256().public_pem());
+        let file = Arc::new(KeyFile::pem(&path, &[]).unwrap());
+        let disk = file.reading.lock();
+        for turn in 0..10 {
+            tokio::time::advance(LOOK_EVERY).await;
+            let asked = file.current();
+            tokio::pin!(asked);
+            let at_once = futures_util::poll!(asked.as_mut()).is_ready();
+            assert_eq!(at_once, turn > 0, "{turn}");
+            if !at_once {
+                tokio::time::advance(PATIENCE).await;
+                asked.await;
+            }
+            // That of the look, beside ours.
+            assert_eq!(Arc::strong_count(&file), 2);
+        }
+        drop(disk);
+        while file.state.lock().is_looking {
+            tokio::task::yield_now().await;
+        }
+        replace(&path, Issuer::ed25519().public_pem());
+        tokio::time::advance(LOOK_EVERY).await;
+        assert_eq!(file.current().await.algorithms(), [Algorithm::EdDSA]);
     }
 
     #[test]
