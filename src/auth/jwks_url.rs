@@ -124,14 +124,14 @@ impl JwksUrl {
             Step::Use(keys) => Ok(keys),
             Step::GiveUp(error) => Err(error),
             Step::Wait => {
-                // The fetch has this deadline itself.
-                let waited = timeout(self.shared.timeout + INTERVAL, ended).await;
+                // The fetch has a deadline itself: after this one its state is as it is.
+                let _ = timeout(self.shared.timeout + INTERVAL, ended).await;
                 let state = self.shared.state.lock();
-                match (&state.keys, &state.last, waited) {
-                    (Some(keys), LastFetch::Good { .. }, _) => Ok(Arc::clone(keys)),
-                    (Some(keys), _, _) if knows(keys) => Ok(Arc::clone(keys)),
-                    (_, LastFetch::Failed { why, .. }, _) => Err(NotFetched(why.clone())),
-                    (_, _, _) => Err(NotFetched("fetching them takes too long".to_owned())),
+                match (&state.keys, &state.last) {
+                    (Some(keys), LastFetch::Good { .. }) => Ok(Arc::clone(keys)),
+                    (Some(keys), _) if knows(keys) => Ok(Arc::clone(keys)),
+                    (_, LastFetch::Failed { why, .. }) => Err(NotFetched(why.clone())),
+                    (_, _) => Err(NotFetched("fetching them takes too long".to_owned())),
                 }
             }
         }

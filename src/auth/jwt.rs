@@ -75,15 +75,17 @@ impl Jwt {
 
     /// Checks a token.
     pub(super) async fn check(&self, token: &str) -> Result<Admitted, Denied> {
+        // A token that no key would make good waits for none.
+        let unverified = self.verifier.read(token).map_err(rejected)?;
         let keys = match &self.keys {
             Keys::File(file) => file.current().await,
             Keys::Url(url) => {
-                let knows = |keys: &KeySet| self.verifier.knows_key(token, keys);
+                let knows = |keys: &KeySet| unverified.has_key_in(keys);
                 url.current(knows).await.map_err(not_fetched)?
             }
         };
-        let verified = self.verifier.verify(token, &keys, wall_clock::now()).map_err(rejected)?;
-        let Verified { subject, tags, grant } = verified;
+        let verified = self.verifier.verify(&unverified, &keys, wall_clock::now());
+        let Verified { subject, tags, grant } = verified.map_err(rejected)?;
         Ok(Admitted { subject, tags, grant: Some(grant), limits: None })
     }
 }
@@ -124,11 +126,12 @@ fn not_fetched(why: NotFetched) -> Denied {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
     use http::{HeaderMap, HeaderValue};
     use serde_json::json;
 
     use super::*;
-    use crate::auth::testing::Issuer;
+    use crate::auth::testing::{Issuer, hs256};
 
     async fn denied(headers: &[(&'static str, &str)]) -> Denied {
         let folder = tempfile::tempdir().unwrap();
@@ -164,5 +167,19 @@ mod tests {
             assert_eq!(denied.challenges[0], challenge);
             assert!(!denied.text.contains(&token) && !denied.text.contains("hunter2"));
         }
+    }
+
+    #[tokio::test]
+    async fn a_token_that_no_key_makes_good_does_not_wait_for_keys() {
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", silent.local_addr().unwrap());
+        let jwt = Jwt::new(&JwtAuth::new(JwtKeys::JwksUrl(url.parse().unwrap()))).unwrap();
+        let symmetric = hs256(&[7; 32], &json!({}));
+        for token in ["", "nonsense", "a.b.c", &"a".repeat(9000), &symmetric] {
+            let denied = jwt.check(token).now_or_never().unwrap().unwrap_err();
+            assert_eq!(denied.status, StatusCode::UNAUTHORIZED, "{denied:?}");
+        }
+        let signed = Issuer::p256().token(&json!({}));
+        assert!(jwt.check(&signed).now_or_never().is_none());
     }
 }

@@ -70,6 +70,10 @@ pub(super) enum NoKeys {
 }
 
 impl KeySet {
+    /// The algorithms of tokens that a JSON Web Key Set checks, where the route lists none.
+    pub(super) const OF_SETS: [Algorithm; 3] =
+        [Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA];
+
     /// Reads one public key.
     pub(super) fn from_pem(pem: &[u8]) -> Result<Self, NoKeys> {
         let text = String::from_utf8_lossy(pem);
@@ -157,7 +161,7 @@ impl KeySet {
     pub(super) fn algorithms(&self) -> Vec<Algorithm> {
         match self.keys.first() {
             Some(key) if self.is_single => vec![key.kind.usual_algorithm()],
-            Some(_) | None => vec![Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA],
+            Some(_) | None => Self::OF_SETS.to_vec(),
         }
     }
 

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jsonwebtoken::errors::ErrorKind;
-use jsonwebtoken::{Algorithm, TokenData, Validation, decode, decode_header};
+use jsonwebtoken::{Algorithm, DecodingKey, TokenData, Validation, decode, decode_header};
 use serde_json::{Map, Value};
 
 use super::key_set::KeySet;
-use crate::settings::{self, JwtAuth};
+use crate::settings::{self, JwtAuth, JwtKeys};
 use crate::vocabulary::{Grant, LONGEST_TAG, is_label};
 
 /// The longest token, in bytes. Header fields are bounded, too, but not by this much.
@@ -27,6 +27,14 @@ pub(super) struct Verifier {
     require_exp: bool,
     subject: String,
     tags: BTreeMap<String, String>,
+}
+
+/// A token whose header was read, and nothing checked with a key.
+#[derive(Debug)]
+pub(super) struct Unverified<'a> {
+    token: &'a str,
+    key_id: Option<String>,
+    algorithm: Algorithm,
 }
 
 /// What a token that passed says.
@@ -71,7 +79,11 @@ pub(super) enum Rejected {
 
 impl Verifier {
     pub(super) fn new(settings: &JwtAuth) -> Self {
-        let algorithms: Vec<_> = settings.algorithms.iter().copied().map(algorithm).collect();
+        let algorithms = match &settings.keys {
+            // The keys are not known yet, and make no difference.
+            JwtKeys::JwksUrl(_) if settings.algorithms.is_empty() => KeySet::OF_SETS.to_vec(),
+            _ => settings.algorithms.iter().copied().map(algorithm).collect(),
+        };
         let mut validation = Validation::default();
         // These read the clock.
         (validation.validate_exp, validation.validate_nbf) = (false, false);
@@ -95,31 +107,42 @@ impl Verifier {
         }
     }
 
-    /// Returns the algorithms that the route lists.
+    /// Returns the algorithms of tokens; empty where the keys of a file decide.
     pub(super) fn algorithms(&self) -> &[Algorithm] {
         &self.algorithms
     }
 
-    /// Returns whether these keys may hold that of the token, so that fetching them anew is of no use.
-    pub(super) fn knows_key(&self, token: &str, keys: &KeySet) -> bool {
-        match self.header(token, keys) {
-            Ok((id, algorithm)) => keys.candidates(id.as_deref(), algorithm).next().is_some(),
-            // No key would help.
-            Err(_) => true,
+    /// Reads the header of a token, which needs no keys.
+    pub(super) fn read<'a>(&self, token: &'a str) -> Result<Unverified<'a>, Rejected> {
+        if token.len() > LONGEST_TOKEN {
+            return Err(Rejected::TooLong);
         }
+        let header = decode_header(token).map_err(|_| Rejected::Malformed)?;
+        // RFC 7515 section 4.1.11: no extension is understood here.
+        if header.crit.is_some() {
+            return Err(Rejected::Critical);
+        }
+        let algorithm = header.alg;
+        if !self.algorithms.is_empty() && !self.algorithms.contains(&algorithm) {
+            return Err(Rejected::Algorithm(algorithm));
+        }
+        Ok(Unverified { token, key_id: header.kid, algorithm })
     }
 
     /// Checks a token.
     pub(super) fn verify(
         &self,
-        token: &str,
+        unverified: &Unverified<'_>,
         keys: &KeySet,
         now: SystemTime,
     ) -> Result<Verified, Rejected> {
-        let (id, algorithm) = self.header(token, keys)?;
+        let Unverified { token, algorithm, .. } = *unverified;
+        if self.algorithms.is_empty() && !keys.algorithms().contains(&algorithm) {
+            return Err(Rejected::Algorithm(algorithm));
+        }
         let validation = Validation { algorithms: vec![algorithm], ..self.validation.clone() };
         let mut rejected = Rejected::UnknownKey;
-        for key in keys.candidates(id.as_deref(), algorithm) {
+        for key in unverified.candidates(keys) {
             match decode::<Map<String, Value>>(token, key, &validation) {
                 Ok(TokenData { claims, .. }) => return self.claims(&claims, now),
                 Err(error) => rejected = reason(error.into_kind()),
@@ -129,26 +152,6 @@ impl Verifier {
             }
         }
         Err(rejected)
-    }
-
-    /// Reads the id of the key and the algorithm, which is held to those of the route.
-    fn header(&self, token: &str, keys: &KeySet) -> Result<(Option<String>, Algorithm), Rejected> {
-        if token.len() > LONGEST_TOKEN {
-            return Err(Rejected::TooLong);
-        }
-        let header = decode_header(token).map_err(|_| Rejected::Malformed)?;
-        // RFC 7515 section 4.1.11: none is understood here.
-        if header.crit.is_some() {
-            return Err(Rejected::Critical);
-        }
-        let allowed = match self.algorithms.is_empty() {
-            true => keys.algorithms().contains(&header.alg),
-            false => self.algorithms.contains(&header.alg),
-        };
-        match allowed {
-            true => Ok((header.kid, header.alg)),
-            false => Err(Rejected::Algorithm(header.alg)),
-        }
     }
 
     fn claims(&self, claims: &Map<String, Value>, now: SystemTime) -> Result<Verified, Rejected> {
@@ -173,6 +176,17 @@ impl Verifier {
             }
         }
         Ok(Verified { subject, tags, grant })
+    }
+}
+
+impl Unverified<'_> {
+    /// Returns whether the key of the token may be among these, so that fetching them anew is of no use.
+    pub(super) fn has_key_in(&self, keys: &KeySet) -> bool {
+        self.candidates(keys).next().is_some()
+    }
+
+    fn candidates<'k>(&'k self, keys: &'k KeySet) -> impl Iterator<Item = &'k DecodingKey> {
+        keys.candidates(self.key_id.as_deref(), self.algorithm)
     }
 }
 
