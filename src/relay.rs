@@ -6,5 +6,6 @@ mod health;
 pub(crate) mod opening;
 
 pub(crate) use opening::{
-    Hop, Identity, NotWaiting, Offer, OpenedRelay, PlainRoute, Proxying, Relay, Unopened, Waiting,
+    Hop, Identity, NotWaiting, Offer, OpenedRelay, PlainClient, PlainRoute, Proxying, Relay,
+    Unopened, Waiting,
 };

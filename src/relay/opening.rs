@@ -30,7 +30,7 @@ use crate::vocabulary::{ConnectionId, Limit, OpenFailure, Upstream};
 pub(crate) use feed::{NotWaiting, Waiting};
 pub(crate) use headers::Hop;
 pub(crate) use identity::Identity;
-pub(crate) use proxying::{PlainRoute, Proxying};
+pub(crate) use proxying::{PlainClient, PlainRoute, Proxying};
 
 /// The bytes of a refusal's body that are buffered; the rest is streamed.
 const REFUSAL_BODY: usize = 16 * 1024;

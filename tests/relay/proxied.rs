@@ -87,6 +87,33 @@ async fn a_trusted_proxy_names_the_client_of_a_request() {
 }
 
 #[tokio::test]
+async fn a_proxy_that_writes_only_forwarded_says_how_the_client_came() {
+    let front = Front::open(&[TRUSTED, FORWARDED], r#",http="proxy""#).await;
+    let line = "Forwarded: for=203.0.113.9;proto=HTTPS;host=\"chat.example.org\"\r\n";
+    let peers = pair(&front, b"", line).await;
+    let mut proxy = connect(&front, b"").await;
+    let request = format!("GET /page HTTP/1.1\r\nHost: inner\r\n{line}\r\n");
+    proxy.write_all(request.as_bytes()).await.unwrap();
+    let accepted = timeout(SOON, front.application.accept()).await;
+    let mut application = accepted.expect("awaited the request").unwrap().0;
+    let plain = read_request(&mut application, &mut Vec::new()).await;
+    for head in [&peers.1.head, &plain] {
+        for (name, value) in [
+            ("x-forwarded-for", "203.0.113.9, 127.0.0.1"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "chat.example.org"),
+            (
+                "forwarded",
+                "for=203.0.113.9;proto=HTTPS;host=\"chat.example.org\", \
+                 for=127.0.0.1;host=\"chat.example.org\";proto=https",
+            ),
+        ] {
+            assert_eq!(head.header(name), Some(value), "{name}: {}", head.start_line);
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_anybody_else_says_of_the_client_is_replaced() {
     let lines = "X-Forwarded-For: 203.0.113.9\r\nX-Forwarded-Proto: https\r\nX-Real-IP: 203.0.113.9\r\n\
                  X-Forwarded-Host: chat.example.org\r\nForwarded: for=203.0.113.9;proto=https\r\n";

@@ -8,7 +8,7 @@ use http::{HeaderMap, Method, StatusCode};
 use super::RETRY_AFTER;
 use super::shared::Listener;
 use super::visitor::Visitor;
-use crate::relay::{PlainRoute, Proxying, Relay};
+use crate::relay::{PlainClient, PlainRoute, Proxying, Relay};
 use crate::transport::any_socket::AnySocket;
 use crate::transport::http_proxy::Served;
 use crate::transport::opening_handshake::{Received, Refusal, Request};
@@ -62,7 +62,8 @@ impl Listener {
             Some(PlainRoute { relay, auth, client: OnceLock::new() })
         };
         let client_of = |headers: &HeaderMap| match self.client_of(headers, visitor) {
-            Ok(client) => Ok(client.map_or_else(|| visitor.peer.clone(), |client| client.peer)),
+            Ok(Some(Visitor { peer, told, .. })) => Ok(PlainClient { peer, told }),
+            Ok(None) => Ok(PlainClient { peer: visitor.peer.clone(), told: None }),
             Err(bad) => Err(bad.to_string()),
         };
         let proxying =

@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout_at};
 use super::not_admitted;
 use super::shared::Listener;
 use super::under_way::UnderWay;
-use super::visitor::{Told, Visitor};
+use super::visitor::Visitor;
 use crate::node::slots::PendingSocket;
 use crate::protocol::classification::LossKind;
 use crate::protocol::forwarded::{self, BadForwarded};
@@ -143,8 +143,6 @@ impl Listener {
         }
         let seen = forwarded::read(headers, |ip| self.proxies.trust(Some(ip)))?;
         let mut client = visitor.clone();
-        let over_tls = seen.proto.map(|proto| ["https", "wss"].contains(&&*proto));
-        client.told = Told { host: seen.host, over_tls };
         if let Some(address) = seen.client {
             let named = match address.port() {
                 0 => SocketName::Ip(address.ip()),
@@ -155,6 +153,7 @@ impl Listener {
             client.sender = Some(sender);
             client.is_proxy = false;
         }
+        client.told = Some(seen);
         Ok(Some(client))
     }
 

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::SystemTime;
 
+use crate::protocol::forwarded::Seen;
 use crate::relay::Hop;
 use crate::transport::opening_handshake::Request;
 use crate::transport::socket::SocketName;
@@ -21,7 +22,8 @@ pub(super) struct Visitor {
     pub(super) is_proxy: bool,
     /// Whether `Forwarded` and `X-Forwarded-*` of its requests are believed.
     pub(super) is_believed: bool,
-    pub(super) told: Told,
+    /// What they say of the request, if they are believed.
+    pub(super) told: Option<Seen>,
     pub(super) local: Option<SocketName>,
     pub(super) began: SystemTime,
     /// The TLS version.
@@ -38,7 +40,7 @@ impl Visitor {
             sender: None,
             is_proxy: false,
             is_believed: false,
-            told: Told::default(),
+            told: None,
             local,
             began: SystemTime::now(),
             tls: None,
@@ -59,26 +61,19 @@ impl Visitor {
 
     /// Returns whether the client uses TLS, as far as is known.
     pub(super) fn over_tls(&self) -> bool {
-        self.told.over_tls.unwrap_or(self.tls.is_some())
+        let proto = self.told.as_ref().and_then(|told| told.proto.as_deref());
+        proto.map_or(self.tls.is_some(), |proto| ["https", "wss"].contains(&proto))
     }
 
     /// Returns the hop that its requests come over.
     pub(super) fn hop(&self) -> Hop<'_> {
         let peer = self.sender.as_ref().unwrap_or(&self.peer);
-        Hop { peer, scheme: self.scheme(), is_trusted: self.is_believed }
+        Hop { peer, scheme: self.scheme(), told: self.told.as_ref() }
     }
 
     /// Returns the host that the client asked for, as far as is known.
     pub(super) fn host<'v>(&'v self, request: &'v Request) -> Option<&'v str> {
-        self.told.host.as_deref().or_else(|| request.host())
+        let told = self.told.as_ref().and_then(|told| told.host.as_deref());
+        told.or_else(|| request.host())
     }
-}
-
-/// What a trusted proxy says of a request, besides its client.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Told {
-    /// The host that the client asked for.
-    pub(super) host: Option<String>,
-    /// Whether the client uses TLS; `None` if they do not say.
-    pub(super) over_tls: Option<bool>,
 }

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue};
 
 use super::identity::{SUBJECT, TAGS};
 use crate::protocol::forwarded::{
-    self, X_FORWARDED_FOR as FORWARDED_FOR, X_FORWARDED_HOST as FORWARDED_HOST,
+    self, Seen, X_FORWARDED_FOR as FORWARDED_FOR, X_FORWARDED_HOST as FORWARDED_HOST,
     X_FORWARDED_PROTO as FORWARDED_PROTO,
 };
 use crate::transport::socket::SocketName;
@@ -37,22 +37,22 @@ pub(crate) struct Hop<'a> {
     pub(crate) peer: &'a SocketName,
     /// The scheme by which it was sent.
     pub(crate) scheme: &'static str,
-    /// Whether it is a proxy whose `Forwarded` and `X-Forwarded-*` are believed.
-    pub(crate) is_trusted: bool,
+    /// What `Forwarded` and `X-Forwarded-*` say of the request, if they are believed.
+    pub(crate) told: Option<&'a Seen>,
 }
 
 /// Returns the fields of a client's request for `host` to pass on, and adds the `Forwarded` fields.
 ///
-/// Those of a trusted proxy are continued: `X-Forwarded-Host` and `-Proto` pass unchanged, and
-/// `Forwarded` agrees with them, because otherwise an application that forces https would redirect
-/// the clients of a TLS proxy forever. Those of anybody else are replaced.
+/// Those of a trusted proxy are continued: `X-Forwarded-Host` and `-Proto` pass unchanged or repeat
+/// its `Forwarded`, and our `Forwarded` agrees with them, because otherwise an application that forces
+/// https would redirect the clients of a TLS proxy forever. Those of anybody else are replaced.
 pub(super) fn of_request(
     request: &HeaderMap,
     host: &str,
     hop: Hop<'_>,
     id: Option<ConnectionId>,
 ) -> HeaderMap {
-    let mut headers = without_our_names(end_to_end(request), hop.is_trusted);
+    let mut headers = without_our_names(end_to_end(request), hop.told.is_some());
     for name in [header::HOST, header::CONTENT_LENGTH, CONNECTION_ID, SUBJECT, TAGS] {
         headers.remove(name);
     }
@@ -64,18 +64,18 @@ pub(super) fn of_request(
         None => ("unknown".to_owned(), "unknown".to_owned()),
     };
     // A proxy in front knows what the client asked for: this end sees only the proxy's request.
-    let (forwarded_host, forwarded_proto) =
-        (client_entry(&headers, &FORWARDED_HOST), client_entry(&headers, &FORWARDED_PROTO));
-    let seen_host = quoted(forwarded_host.as_deref().unwrap_or(host));
-    let seen_proto = forwarded_proto.as_deref().filter(|proto| is_scheme(proto));
-    let seen_proto = seen_proto.unwrap_or(hop.scheme);
-    let forwarded = format!("for={of};host={seen_host};proto={seen_proto}");
+    let told_host = hop.told.and_then(|told| told.host.as_deref());
+    let told_proto = hop.told.and_then(|told| told.proto.as_deref());
+    let seen_host = told_host.unwrap_or(host);
+    let seen_proto = told_proto.filter(|proto| is_scheme(proto)).unwrap_or(hop.scheme);
+    let forwarded = format!("for={of};host={};proto={seen_proto}", quoted(seen_host));
     append(&mut headers, header::FORWARDED, &forwarded);
     append(&mut headers, FORWARDED_FOR, &plain);
     let id = id.map(|id| id.to_string());
+    let is_missing = |name| forwarded::first_entry(&headers, name).is_none();
     for (name, value) in [
-        (FORWARDED_HOST, forwarded_host.is_none().then_some(host)),
-        (FORWARDED_PROTO, forwarded_proto.is_none().then_some(hop.scheme)),
+        (FORWARDED_HOST, is_missing(FORWARDED_HOST).then_some(seen_host)),
+        (FORWARDED_PROTO, is_missing(FORWARDED_PROTO).then_some(seen_proto)),
         (CONNECTION_ID, id.as_deref()),
     ] {
         let value = value.filter(|value| !value.is_empty());
@@ -100,12 +100,6 @@ fn complete_lists(headers: &mut HeaderMap) {
     {
         headers.insert(name, missing);
     }
-}
-
-/// Returns the first entry of a list, which the proxy next to the client wrote.
-fn client_entry(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
-    let first = headers.get(name)?.to_str().ok()?.split(',').next()?.trim();
-    Some(first.to_owned()).filter(|first| !first.is_empty())
 }
 
 /// RFC 3986 section 3.1.
@@ -296,8 +290,10 @@ mod tests {
     /// What an application gets of these lines when `10.0.0.1` sends them.
     fn passed(lines: &[(&'static str, &'static str)], is_trusted: bool) -> HeaderMap {
         let peer = SocketName::Tcp("10.0.0.1:5000".parse().unwrap());
-        let hop = Hop { peer: &peer, scheme: "http", is_trusted };
-        of_request(&map(lines), "inner:80", hop, None)
+        let lines = map(lines);
+        let told = is_trusted.then(|| forwarded::read(&lines, |_| false).unwrap());
+        let hop = Hop { peer: &peer, scheme: "http", told: told.as_ref() };
+        of_request(&lines, "inner:80", hop, None)
     }
 
     const OF_A_PROXY: [(&str, &str); 5] = [
@@ -323,6 +319,16 @@ mod tests {
         assert!(headers[header::FORWARDED].to_str().unwrap().ends_with(";proto=https"));
         let headers = passed(&[("x-forwarded-proto", "a b;c")], true);
         assert!(headers[header::FORWARDED].to_str().unwrap().ends_with(";proto=http"));
+        let line = "for=203.0.113.9;proto=HTTPS;host=\"chat.example.org:8443\"";
+        for empty in ["", " , "] {
+            let headers = passed(&[("forwarded", line), ("x-forwarded-proto", empty)], true);
+            assert_eq!(headers[FORWARDED_PROTO], "https");
+            assert_eq!(headers[FORWARDED_HOST], "chat.example.org:8443");
+            let ours = "for=10.0.0.1;host=\"chat.example.org:8443\";proto=https";
+            assert!(headers[header::FORWARDED].to_str().unwrap().ends_with(ours));
+        }
+        let headers = passed(&[("forwarded", "for=203.0.113.9;proto=\"a b\"")], true);
+        assert_eq!(headers[FORWARDED_PROTO], "http");
         let headers = passed(&[], true);
         assert_eq!(headers[FORWARDED_PROTO], "http");
         assert_eq!(headers[FORWARDED_HOST], "inner:80");

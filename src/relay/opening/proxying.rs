@@ -12,6 +12,7 @@ use crate::auth::{Admitted, Ask, Auth, Denied};
 use crate::node::Node;
 use crate::policy::balance::Observation;
 use crate::policy::revocations::Credentials;
+use crate::protocol::forwarded::Seen;
 use crate::protocol::request_framing::Head;
 use crate::relay::applications::{ApplicationLease, NotConnected, PlainConnection};
 use crate::runtime::wall_clock;
@@ -45,7 +46,7 @@ impl Relay {
 pub(crate) type FindPlain<'a> = dyn Fn(Option<&str>, &str) -> Option<PlainRoute> + Send + Sync + 'a;
 
 /// Says whose request one with these fields is; an error is the reason to refuse it.
-pub(crate) type ClientOf<'a> = dyn Fn(&HeaderMap) -> Result<SocketName, String> + Send + Sync + 'a;
+pub(crate) type ClientOf<'a> = dyn Fn(&HeaderMap) -> Result<PlainClient, String> + Send + Sync + 'a;
 
 /// Proxies the requests of one client, or of a proxy in front.
 pub(crate) struct Proxying<'a> {
@@ -62,13 +63,24 @@ pub(crate) struct PlainRoute {
     pub(crate) relay: Arc<Relay>,
     pub(crate) auth: Option<Arc<Auth>>,
     /// Whose request it is, once that is known.
-    pub(crate) client: OnceLock<SocketName>,
+    pub(crate) client: OnceLock<PlainClient>,
+}
+
+/// Whose request one is, and what a trusted proxy says of it.
+pub(crate) struct PlainClient {
+    pub(crate) peer: SocketName,
+    pub(crate) told: Option<Seen>,
 }
 
 impl PlainRoute {
     /// Returns whose request it is: until that is known, that of the hop.
     fn client<'a>(&'a self, hop: Hop<'a>) -> &'a SocketName {
-        self.client.get().unwrap_or(hop.peer)
+        self.client.get().map_or(hop.peer, |client| &client.peer)
+    }
+
+    /// Returns the hop with what it says of this request.
+    fn hop<'a>(&'a self, hop: Hop<'a>) -> Hop<'a> {
+        Hop { told: self.client.get().and_then(|client| client.told.as_ref()), ..hop }
     }
 }
 
@@ -180,7 +192,7 @@ impl Forwarding for Proxying<'_> {
         // In origin form (RFC 9112 section 3.2.1), as the application is not a proxy.
         let target = request.uri.path_and_query().cloned();
         let target = target.unwrap_or_else(|| PathAndQuery::from_static("/"));
-        request.headers = headers::of_plain_request(&request.headers, &host, self.hop);
+        request.headers = headers::of_plain_request(&request.headers, &host, route.hop(self.hop));
         if let Ok(host) = HeaderValue::from_str(&host)
             && !host.is_empty()
         {
