@@ -12,6 +12,7 @@ mod handshake_key;
 pub mod http_get;
 pub mod http_probe;
 pub mod http_proxy;
+pub mod idle_pool;
 mod io_end;
 pub mod opening_handshake;
 pub mod proxy;

@@ -5,6 +5,7 @@ use std::fmt;
 use std::future::poll_fn;
 use std::path::PathBuf;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -14,26 +15,20 @@ use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use parking_lot::Mutex;
 use tokio::net::UnixStream;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use super::connect::{ConnectFacts, ConnectOptions, connect};
+use super::idle_pool::{IdlePool, Reusable};
 use super::socket::Transport;
 use super::tls::Trust;
 use crate::protocol::url::Url;
 use crate::settings::HttpUrl;
 
-/// How long an unused connection is kept, which is shorter than most servers keep theirs.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// The most connections that are kept unused.
-const MAX_IDLE: usize = 32;
-
 /// Sends GET to one server.
 pub struct HttpGet {
     server: Server,
-    idle: Mutex<Vec<Connection>>,
+    idle: Arc<IdlePool<Connection>>,
 }
 
 enum Server {
@@ -77,7 +72,7 @@ impl HttpGet {
             HttpUrl::Tcp(url) => Server::Tcp(url.clone(), trust),
             HttpUrl::Unix(path) => Server::Unix(path.clone()),
         };
-        Self { server, idle: Mutex::default() }
+        Self { server, idle: Arc::default() }
     }
 
     /// Asks for `target`, and reads an answer of at most `limit` bytes, all within a time.
@@ -107,19 +102,19 @@ impl HttpGet {
         limit: usize,
         within: Duration,
     ) -> Result<HttpAnswer, NoHttpAnswer> {
-        if let Some(mut kept) = self.kept() {
+        if let Some(mut kept) = self.idle.take() {
             match kept.exchange(self.request(target, headers.clone()), limit).await {
                 Err(Failed::BeforeTheAnswer(_)) => {}
                 Err(Failed::Final(error)) => return Err(error),
                 Ok(answer) => {
-                    self.keep(kept);
+                    self.idle.keep(kept);
                     return Ok(answer);
                 }
             }
         }
         let mut connection = Connection::new(self.connect(within).await?).await?;
         let answer = connection.exchange(self.request(target, headers), limit).await?;
-        self.keep(connection);
+        self.idle.keep(connection);
         Ok(answer)
     }
 
@@ -159,27 +154,6 @@ impl HttpGet {
             },
         }
     }
-
-    /// Takes a kept connection that is still open.
-    fn kept(&self) -> Option<Connection> {
-        let mut idle = self.idle.lock();
-        let now = Instant::now();
-        idle.retain(|connection| now.duration_since(connection.used_at) < IDLE_TIMEOUT);
-        while let Some(mut connection) = idle.pop() {
-            if connection.is_free() {
-                return Some(connection);
-            }
-        }
-        None
-    }
-
-    fn keep(&self, mut connection: Connection) {
-        let mut idle = self.idle.lock();
-        if idle.len() < MAX_IDLE && connection.is_free() {
-            connection.used_at = Instant::now();
-            idle.push(connection);
-        }
-    }
 }
 
 impl fmt::Debug for HttpGet {
@@ -213,7 +187,6 @@ struct Connection {
     sender: http1::SendRequest<Empty<Bytes>>,
     driver: Driver,
     has_ended: bool,
-    used_at: Instant,
 }
 
 type Driver = Pin<Box<http1::Connection<TokioIo<Box<dyn Transport>>, Empty<Bytes>>>>;
@@ -223,8 +196,7 @@ impl Connection {
         let opened =
             http1::Builder::new().max_buf_size(64 * 1024).handshake(TokioIo::new(transport));
         let (sender, driver) = opened.await.map_err(invalid)?;
-        let (driver, used_at) = (Box::pin(driver), Instant::now());
-        Ok(Self { sender, driver, has_ended: false, used_at })
+        Ok(Self { sender, driver: Box::pin(driver), has_ended: false })
     }
 
     async fn exchange(
@@ -271,9 +243,16 @@ impl Connection {
     fn poll_driver(&mut self, cx: &mut Context<'_>) {
         self.has_ended = self.has_ended || self.driver.as_mut().poll(cx).is_ready();
     }
+}
 
-    /// Returns whether it can carry a request now. The next user polls it again, so the waker is lost.
+impl Reusable for Connection {
+    /// Shorter than most servers keep theirs.
+    const IDLE_TIMEOUT: Duration = Duration::from_secs(2);
+
+    const MAX_IDLE: usize = 32;
+
     fn is_free(&mut self) -> bool {
+        // The no-op waker is fine, because the next user polls it again.
         self.poll_driver(&mut Context::from_waker(Waker::noop()));
         !self.has_ended && self.sender.is_ready()
     }
@@ -285,7 +264,6 @@ fn invalid(error: hyper::Error) -> NoHttpAnswer {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -148,7 +148,7 @@ impl<L> Drop for Answer<L> {
             && (forwarded.is_over || forwarded.body.is_end_stream())
             && let Some(connection) = forwarded.connection.take()
         {
-            forwarded.pool.keep(connection);
+            connection.keep_in(&forwarded.pool);
         }
     }
 }

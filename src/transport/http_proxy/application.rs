@@ -1,9 +1,9 @@
-//! Connections to applications, and the pool of idle ones.
+//! Connections to applications.
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
@@ -12,22 +12,14 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1};
 use hyper_util::rt::TokioIo;
-use parking_lot::Mutex;
-use tokio::time::{Instant, sleep};
 
 use super::upload::Upload;
+use crate::transport::idle_pool::{IdlePool, Reusable};
 use crate::transport::opening_handshake::MAX_LINES;
 use crate::transport::socket::Transport;
 
 /// The size of hyper's buffers, in bytes.
 pub(super) const BUFFER: usize = 64 * 1024;
-
-/// How long an idle connection is kept: shorter than application servers keep theirs (gunicorn 2 s,
-/// Node.js and uvicorn 5 s), so that they do not close one just as a request is sent.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// The most idle connections of one application.
-const MAX_IDLE: usize = 128;
 
 /// How often a connection and what it feeds are polled in turns before other tasks have theirs.
 const MAX_TURNS: usize = 8;
@@ -64,6 +56,12 @@ impl AppConnection {
     /// Returns whether it has carried a request before.
     pub(super) fn is_kept(&self) -> bool {
         self.is_kept
+    }
+
+    /// Gives it to a pool after it has carried a request.
+    pub(super) fn keep_in(mut self, pool: &Arc<ConnectionPool>) {
+        self.is_kept = true;
+        pool.keep(self);
     }
 
     /// Sends a request, while [`AppConnection::poll_with`] must be called.
@@ -116,8 +114,15 @@ impl AppConnection {
     fn poll_driver(&mut self, cx: &mut Context<'_>) {
         self.has_ended = self.has_ended || self.driver.as_mut().poll(cx).is_ready();
     }
+}
 
-    /// Returns whether it can carry a request now.
+impl Reusable for AppConnection {
+    /// Shorter than application servers keep theirs (gunicorn 2 s, Node.js and uvicorn 5 s), so that they
+    /// do not close one just as a request is sent.
+    const IDLE_TIMEOUT: Duration = Duration::from_secs(1);
+
+    const MAX_IDLE: usize = 128;
+
     fn is_free(&mut self) -> bool {
         // The no-op waker is fine, because the next user polls it again.
         self.poll_driver(&mut Context::from_waker(Waker::noop()));
@@ -172,65 +177,7 @@ impl Wake for Rewake {
 }
 
 /// The idle connections to one application.
-#[derive(Debug, Default)]
-pub struct ConnectionPool {
-    idle: Mutex<Idle>,
-}
-
-#[derive(Debug, Default)]
-struct Idle {
-    /// A stack: the latest connection is reused first.
-    connections: Vec<(Instant, AppConnection)>,
-    /// Whether a task closes connections that are idle for too long.
-    is_swept: bool,
-}
-
-impl ConnectionPool {
-    /// Takes a connection that can carry a request.
-    pub fn take(&self) -> Option<AppConnection> {
-        loop {
-            let (since, mut connection) = self.idle.lock().connections.pop()?;
-            if since.elapsed() < IDLE_TIMEOUT && connection.is_free() {
-                return Some(connection);
-            }
-        }
-    }
-
-    /// Keeps a connection whose answer was forwarded, if it can carry another request.
-    pub(super) fn keep(self: &Arc<Self>, mut connection: AppConnection) {
-        if !connection.is_free() {
-            return;
-        }
-        connection.is_kept = true;
-        let mut idle = self.idle.lock();
-        if idle.connections.len() >= MAX_IDLE {
-            return;
-        }
-        idle.connections.push((Instant::now(), connection));
-        if !idle.is_swept {
-            idle.is_swept = true;
-            tokio::spawn(sweep(Arc::downgrade(self)));
-        }
-    }
-}
-
-/// Closes connections that are idle for too long, until none is left.
-async fn sweep(pool: Weak<ConnectionPool>) {
-    loop {
-        sleep(IDLE_TIMEOUT / 2).await;
-        let Some(pool) = pool.upgrade() else { return };
-        let mut idle = pool.idle.lock();
-        // The oldest are at the front.
-        let old = idle.connections.partition_point(|(since, _)| since.elapsed() >= IDLE_TIMEOUT);
-        let old: Vec<_> = idle.connections.drain(..old).collect();
-        if idle.connections.is_empty() {
-            idle.is_swept = false;
-            return;
-        }
-        drop(idle);
-        drop(old);
-    }
-}
+pub type ConnectionPool = IdlePool<AppConnection>;
 
 #[cfg(test)]
 mod tests {
