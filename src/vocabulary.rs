@@ -50,6 +50,7 @@ mod secret;
 mod selector;
 mod status;
 mod tags;
+pub(crate) mod timestamp;
 
 pub use backend::{BackendState, BackendStatus};
 pub use census::{Census, CensusLine, OpenByState, Verdict};

@@ -16,6 +16,7 @@ use crate::runtime::wall_clock;
 use crate::settings::{ByteSize, HttpAuth, HttpUrl, RouteLimits};
 use crate::transport::http_get::{HttpAnswer, HttpGet};
 use crate::transport::tls::Trust;
+use crate::vocabulary::timestamp::parse_rfc3339;
 use crate::vocabulary::{Grant, LONGEST_TAG, OpenFailure, check_tags, is_label};
 
 const ORIGINAL_URI: HeaderName = HeaderName::from_static("x-original-uri");
@@ -144,14 +145,14 @@ fn read(answer: &HttpAnswer) -> Result<Admitted, String> {
     };
     let pairs = tags.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     check_tags(pairs).map_err(|(_, error)| format!("its tags cannot be used: {error}"))?;
-    let expires_at = match take("expires_at") {
-        None => None,
-        Some(Value::String(text)) => Some(
-            humantime::parse_rfc3339(&text)
-                .map_err(|_| "its expires_at is no time such as 2026-03-01T12:00:00Z".to_owned())?,
-        ),
-        Some(_) => return Err("its expires_at is no text".to_owned()),
-    };
+    let expires_at =
+        match take("expires_at") {
+            None => None,
+            Some(Value::String(text)) => Some(parse_rfc3339(&text).ok_or_else(|| {
+                "its expires_at is no time such as 2026-03-01T12:00:00Z".to_owned()
+            })?),
+            Some(_) => return Err("its expires_at is no text".to_owned()),
+        };
     let limits: Option<RouteLimits> = match take("limits") {
         None => None,
         Some(limits) => {
@@ -224,6 +225,17 @@ mod tests {
     }
 
     #[test]
+    fn an_expiry_may_have_an_offset() {
+        let expiry = |text: &str| {
+            let body = format!(r#"{{"expires_at": "{text}"}}"#);
+            judge(&answer(200, JSON, &body)).unwrap().grant.unwrap().expires_at
+        };
+        let utc = expiry("2999-01-01T00:00:00Z");
+        assert_eq!(expiry("2999-01-01T02:00:00+02:00"), utc);
+        assert_eq!(expiry("2998-12-31T18:30:00.000-05:30"), utc);
+    }
+
+    #[test]
     fn a_no_passes_on_and_anything_else_is_unavailable() {
         for status in [401, 403] {
             let denied = judge(&answer(status, JSON, "{}")).unwrap_err();
@@ -253,6 +265,8 @@ mod tests {
             r#"{"tags": {"a:b": "c"}}"#,
             r#"{"expires_at": "tomorrow"}"#,
             r#"{"expires_at": 1800000000}"#,
+            r#"{"expires_at": "2999-01-01T00:00:00"}"#,
+            r#"{"expires_at": "2999-01-01T00:00:00 02:00"}"#,
             r#"{"expires_at": "2001-01-01T00:00:00Z"}"#,
             r#"{"limits": {"max_connections": 1}}"#,
             r#"{"limits": {"max_message_size": "many"}}"#,

@@ -1,5 +1,7 @@
 //! An HTTP endpoint that is asked about each client.
 
+use std::time::{Duration, SystemTime};
+
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -48,6 +50,42 @@ async fn the_endpoint_sees_the_client_and_says_who_it_is() {
     assert_eq!(open["expires_at"], "2999-01-01T00:00:00.000Z");
     peer.text("fives").await;
     assert_eq!(peer.expect_close(SOON).await.0, Some(1009));
+}
+
+#[tokio::test]
+async fn a_connection_ends_when_the_endpoint_said() {
+    // An offset, as many libraries write one.
+    let due = SystemTime::now() + Duration::from_secs(2);
+    let ahead = humantime::format_rfc3339_millis(due + Duration::from_secs(2 * 3600)).to_string();
+    let expires_at = ahead.replace('Z', "+02:00");
+    let answer = json!({ "subject": "ann", "expires_at": expires_at }).to_string();
+    let server = Server::start(Reply::json(&answer)).await;
+    let daemon = Daemon::start(PROGRAM, &[&auth(&server, "/auth", "")]).await;
+    let mut peer = RawPeer::connect(daemon.listener(), "/").await;
+    peer.text("hello").await;
+    peer.expect_text("hello").await;
+    let (code, _) = peer.expect_close(SOON).await;
+    let late = SystemTime::now() + Duration::from_millis(1);
+    let late = late.duration_since(due).expect("it closed early");
+    assert!(late < Duration::from_secs(1), "{late:?}");
+    assert_eq!(code, Some(3000));
+    peer.close(3000, "").await;
+    let ending = daemon.await_ending(|_| true, SOON).await;
+    assert_eq!((&ending["cause"], &ending["subject"]), (&json!("auth_expired"), &json!("ann")));
+}
+
+#[tokio::test]
+async fn an_expiry_that_has_passed_or_cannot_be_read_admits_nobody() {
+    let server = Server::start(Reply::status(204, "")).await;
+    let daemon = Daemon::start(PROGRAM, &[&auth(&server, "/auth", "")]).await;
+    for expires_at in [json!("2001-01-01T00:00:00+02:00"), json!("soon"), json!(4_000_000_000_u64)]
+    {
+        server.set(Reply::json(&json!({ "expires_at": expires_at }).to_string()));
+        let refused = exchange(daemon.listener(), upgrade_request("a", "/", ""), SOON).await;
+        assert_eq!(refused.head.status(), 503, "{expires_at}");
+    }
+    let unavailable = |ending: &serde_json::Value| ending["open_failure"] == "auth_unavailable";
+    daemon.await_endings(3, unavailable, SOON).await;
 }
 
 #[tokio::test]

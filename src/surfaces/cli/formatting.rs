@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::time::{Duration, SystemTime};
 
 use crate::policy::masking::is_unprintable;
+use crate::vocabulary::timestamp::parse_rfc3339;
 
 /// Escapes everything in a text that could control a terminal.
 pub(super) fn safe(text: &str) -> Cow<'_, str> {
@@ -175,7 +176,8 @@ impl Moment {
         if text == "now" {
             return Ok(Self(now));
         }
-        if let Ok(time) = humantime::parse_rfc3339_weak(text) {
+        let time = parse_rfc3339(text).or_else(|| humantime::parse_rfc3339_weak(text).ok());
+        if let Some(time) = time {
             return Ok(Self(time));
         }
         let ago = humantime::parse_duration(text).map_err(|_| refuse())?;
@@ -274,6 +276,7 @@ mod tests {
         assert_eq!(parse("1h").unwrap(), "2026-03-01T11:00:00.000Z");
         assert_eq!(parse("2026-02-28T10:00:00Z").unwrap(), "2026-02-28T10:00:00.000Z");
         assert_eq!(parse("2026-02-28 10:00:00").unwrap(), "2026-02-28T10:00:00.000Z");
+        assert_eq!(parse("2026-02-28T12:00:00+02:00").unwrap(), "2026-02-28T10:00:00.000Z");
         assert_eq!(parse("now").unwrap(), "2026-03-01T12:00:00.000Z");
         for wrong in ["", "yesterday", "1000y", "-1h"] {
             assert_eq!(parse(wrong), Err(InvalidMoment(wrong.to_owned())));

@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use super::api::Api;
 use super::problem::{Problem, Word};
 use crate::vocabulary::ConnectionName;
+use crate::vocabulary::timestamp::parse_rfc3339;
 
 /// The connection named in the path.
 pub(super) struct Named(pub(super) ConnectionName);
@@ -175,21 +176,9 @@ pub(super) fn instant(name: &str, asked: Option<&str>) -> Result<Option<SystemTi
     })
 }
 
-/// Parses an RFC 3339 time with `Z` or an offset; accepts a `+` that a query turned into a space.
+/// Parses an RFC 3339 time; accepts a `+` that a query turned into a space.
 fn rfc3339(text: &str) -> Option<SystemTime> {
-    if let Ok(time) = humantime::parse_rfc3339(text) {
-        return Some(time);
-    }
-    let (local, offset) = text.split_at_checked(text.len().checked_sub(6)?)?;
-    let (hours, minutes) = offset.get(1..)?.split_once(':')?;
-    let minutes = hours.parse::<u64>().ok()? * 60 + minutes.parse::<u64>().ok()?;
-    let (time, offset_by) =
-        (humantime::parse_rfc3339(&format!("{local}Z")).ok()?, Duration::from_secs(minutes * 60));
-    match offset.chars().next()? {
-        '+' | ' ' => time.checked_sub(offset_by),
-        '-' => time.checked_add(offset_by),
-        _ => None,
-    }
+    parse_rfc3339(text).or_else(|| parse_rfc3339(&text.replace(' ', "+")))
 }
 
 /// The longest duration: deadlines are `now` plus a duration, and that must not overflow.
