@@ -5,6 +5,7 @@ mod archive;
 mod in_memory;
 #[cfg(feature = "contract")]
 mod peer_filter;
+mod revocation_table;
 #[cfg(feature = "ledger-sqlite")]
 mod sqlite;
 

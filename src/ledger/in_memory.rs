@@ -3,14 +3,15 @@
 #[cfg(feature = "contract")]
 mod queries;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::revocation_table::RevocationTable;
 use super::{Committed, Entry, Health, Ledger, RecordedRevocations};
-use crate::vocabulary::{ConnectionId, Ending, Record, Revocation, RevocationChange};
+use crate::vocabulary::{ConnectionId, Ending, Record, RevocationChange};
 
 /// Keeps up to a number of the newest endings, and all revocations, in memory until the process
 /// ends.
@@ -29,8 +30,7 @@ struct Kept {
     /// The sequence number of the last evicted ending.
     dropped: u64,
     endings: VecDeque<(u64, Arc<Ending>)>,
-    revocations: BTreeMap<u64, Arc<Revocation>>,
-    last_revocation: u64,
+    revocations: RevocationTable,
 }
 
 impl InMemory {
@@ -57,7 +57,11 @@ impl InMemory {
             Entry::Closing(_) => return Record::None,
             Entry::Opened(_) => None,
             Entry::Revocation(change) => {
-                kept.revoke(change);
+                if let RevocationChange::Made(revocation) = change {
+                    // A supervisor drops expired ones, and never looks for them here.
+                    kept.revocations.expire(revocation.created_at);
+                }
+                kept.revocations.apply(change);
                 None
             }
             Entry::Ended(ending) | Entry::OpenFailed(ending) => Some(ending),
@@ -73,22 +77,6 @@ impl InMemory {
             }
         }
         Record::Durable(sequence)
-    }
-}
-
-impl Kept {
-    fn revoke(&mut self, change: &RevocationChange) {
-        match change {
-            RevocationChange::Made(revocation) => {
-                // A supervisor drops expired ones, and never looks for them here.
-                self.revocations.retain(|_, kept| kept.is_in_force(revocation.created_at));
-                self.last_revocation = self.last_revocation.max(revocation.number);
-                self.revocations.insert(revocation.number, Arc::clone(revocation));
-            }
-            RevocationChange::Withdrawn { revocation, .. } => {
-                self.revocations.remove(&revocation.number);
-            }
-        }
     }
 }
 
@@ -114,8 +102,6 @@ impl Ledger for InMemory {
     }
 
     fn revocations(&self) -> Option<RecordedRevocations> {
-        let kept = self.kept.lock();
-        let revocations = kept.revocations.values().cloned().collect();
-        Some(RecordedRevocations { last: kept.last_revocation, revocations })
+        Some(self.kept.lock().revocations.clone().recorded())
     }
 }

@@ -44,6 +44,7 @@ use super::{
     Archive, Committed, EndingFilter, EndingPage, Entry, Health, Ledger, Property, QueryError,
     RecordedRevocations, Replay, Stored, Summary,
 };
+use crate::ledger::revocation_table::RevocationTable;
 use crate::settings::{ByteSize, FailurePolicy, Synchronous};
 use crate::vocabulary::{ConnectionName, Record};
 
@@ -272,9 +273,7 @@ impl Ledger for Sqlite {
     }
 
     fn revocations(&self) -> Option<RecordedRevocations> {
-        let table = self.shared.tracker.revocations()?;
-        let revocations = table.rows.into_values().collect();
-        Some(RecordedRevocations { last: table.last, revocations })
+        self.shared.tracker.revocations().map(RevocationTable::recorded)
     }
 }
 

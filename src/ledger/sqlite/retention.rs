@@ -53,7 +53,7 @@ impl Store {
     /// `revocations` that are in force have a bound of their own, and are not counted.
     pub(super) fn retain(&mut self, bounds: Bounds, revocations: u64) -> Result<bool, StoreError> {
         let now = SystemTime::now();
-        revocations::remove_expired(&self.connection, now)?;
+        let expired = revocations::remove_expired(&self.connection, now, STEP)?;
         let oldest = text_of(now.checked_sub(bounds.retention).unwrap_or(UNIX_EPOCH));
         let usage = self.usage(revocations)?;
         let first = |table: &str| {
@@ -73,7 +73,7 @@ impl Store {
             .query_row([], |row| row.get(0))?;
         let old_count = is_old(minute);
         if !old_ending && !old_attempt && !old_count && endings + attempts + counts == 0 {
-            return Ok(false);
+            return Ok(expired > 0);
         }
         let step = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut removed = 0;
@@ -95,7 +95,7 @@ impl Store {
             )? as u64;
         }
         step.commit()?;
-        Ok(removed > 0)
+        Ok(expired + removed > 0)
     }
 
     /// Estimates the usage. Endings are the remainder after the other tables; those are rounded up,

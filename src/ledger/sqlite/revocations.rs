@@ -1,40 +1,15 @@
 //! The table of revocations.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::rows::{number, text_of, time_of};
+use crate::ledger::revocation_table::RevocationTable;
 use crate::vocabulary::{Requester, Revocation, RevocationChange, RevocationTarget};
 
-/// Revocations by number, and the highest number that was ever assigned.
-#[derive(Debug, Clone, Default)]
-pub(super) struct RevocationTable {
-    pub(super) last: u64,
-    pub(super) rows: BTreeMap<u64, Arc<Revocation>>,
-}
-
 impl RevocationTable {
-    /// Applies a change that is on the disk.
-    pub(super) fn apply(&mut self, change: &RevocationChange) {
-        match change {
-            RevocationChange::Made(revocation) => {
-                self.last = self.last.max(revocation.number);
-                self.rows.insert(revocation.number, Arc::clone(revocation));
-            }
-            RevocationChange::Withdrawn { revocation, .. } => {
-                self.rows.remove(&revocation.number);
-            }
-        }
-    }
-
-    /// Drops those that have expired.
-    pub(super) fn expire(&mut self, now: SystemTime) {
-        self.rows.retain(|_, revocation| revocation.is_in_force(now));
-    }
-
     /// Reads the table of a file.
     pub(super) fn read(connection: &Connection) -> rusqlite::Result<Self> {
         let last: i64 =
@@ -84,19 +59,28 @@ pub(super) fn write(connection: &Connection, change: &RevocationChange) -> rusql
     }
 }
 
-/// Removes rows that have expired.
-pub(super) fn remove_expired(connection: &Connection, now: SystemTime) -> rusqlite::Result<()> {
+/// Removes up to so many rows that have expired; returns how many.
+pub(super) fn remove_expired(
+    connection: &Connection,
+    now: SystemTime,
+    most: u64,
+) -> rusqlite::Result<u64> {
     let now = text_of(now);
+    // Without this look, each call would wait for the right to write.
     let expired: Option<i64> = connection
         .prepare_cached("SELECT 1 FROM revocations WHERE expires_at <= ? LIMIT 1")?
         .query_row([&now], |row| row.get(0))
         .optional()?;
-    if expired.is_some() {
-        connection
-            .prepare_cached("DELETE FROM revocations WHERE expires_at <= ?")?
-            .execute([&now])?;
+    if expired.is_none() {
+        return Ok(0);
     }
-    Ok(())
+    let removed = connection
+        .prepare_cached(
+            "DELETE FROM revocations WHERE number IN \
+             (SELECT number FROM revocations WHERE expires_at <= ? LIMIT ?)",
+        )?
+        .execute(params![&now, number(most)])?;
+    Ok(removed as u64)
 }
 
 fn insert(connection: &Connection, revocation: &Revocation) -> rusqlite::Result<()> {
@@ -155,4 +139,29 @@ fn revocation(row: &Row<'_>) -> rusqlite::Result<Option<Revocation>> {
 /// Parses who asked. Signals and drains revoke nothing.
 fn requester(text: &str) -> Option<Requester> {
     text.strip_prefix("api:").map(|name| Requester::Api(name.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use super::*;
+
+    #[test]
+    fn expired_rows_are_removed_in_steps() {
+        let connection = Connection::open_in_memory().unwrap();
+        let table = "CREATE TABLE revocations (number INTEGER PRIMARY KEY, expires_at TEXT)";
+        connection.execute(table, []).unwrap();
+        let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
+        for number in 0..12 {
+            let expires_at = (number > 0).then(|| text_of(at(number)));
+            let row = params![number as i64, expires_at];
+            connection.execute("INSERT INTO revocations VALUES (?, ?)", row).unwrap();
+        }
+        let mut step = || remove_expired(&connection, at(10), 4).unwrap();
+        assert_eq!([step(), step(), step(), step()], [4, 4, 2, 0]);
+        let left = "SELECT count(*) FROM revocations";
+        let left: i64 = connection.query_row(left, [], |row| row.get(0)).unwrap();
+        assert_eq!(left, 2, "one expires later, and one never");
+    }
 }

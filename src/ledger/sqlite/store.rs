@@ -13,11 +13,12 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
 
 use super::checkpoint::Checkpointer;
 use super::db_file::DbFile;
-use super::revocations::{self, RevocationTable};
+use super::revocations;
 use super::rows::{EndingRow, Leftover, OpenRow, Plan, number, text_of, text_of_minute, time_of};
 use super::schema::{STEPS, migrate};
 use super::store_error::{StoreError, lock_path};
 use super::tracker::Open;
+use crate::ledger::revocation_table::RevocationTable;
 use crate::settings::Synchronous;
 use crate::vocabulary::{ConnectionId, IdMap, IdSet};
 

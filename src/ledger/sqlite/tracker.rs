@@ -9,8 +9,8 @@ use parking_lot::Mutex;
 use super::super::Entry;
 use super::attempts::{Attempts, Group};
 use super::commit_queue::{Batch, Waiting};
-use super::revocations::RevocationTable;
 use super::rows::{EndingRow, OpenRow, Plan};
+use crate::ledger::revocation_table::RevocationTable;
 use crate::vocabulary::{ConnectionId, ConnectionOpened, IdMap, IdSet, Record};
 
 /// The open connections and the counted attempts; used by the writer and the watchdog.
