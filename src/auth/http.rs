@@ -39,7 +39,7 @@ pub(super) struct Endpoint {
 
 impl Endpoint {
     pub(super) fn new(settings: &HttpAuth) -> Self {
-        let trust = settings.ca_file.as_ref().map_or(Trust::Platform, Trust::file);
+        let trust = Trust::of(settings.ca_file.as_deref());
         let target = match &settings.url {
             HttpUrl::Tcp(url) if url.target() != "/" => Some(url.target().clone()),
             HttpUrl::Tcp(_) | HttpUrl::Unix(_) => None,

@@ -1,7 +1,6 @@
 //! Keys that are fetched: one fetch at a time, however many clients wait, and the old keys stay until
 //! there are new ones.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -81,8 +80,7 @@ enum Step {
 
 impl JwksUrl {
     pub(super) fn new(url: &HttpUrl, settings: &JwtAuth) -> Self {
-        let trust =
-            settings.ca_file.as_deref().map_or(Trust::Platform, |path: &Path| Trust::file(path));
+        let trust = Trust::of(settings.ca_file.as_deref());
         let target = match url {
             HttpUrl::Tcp(url) => url.target().clone(),
             HttpUrl::Unix(_) => PathAndQuery::from_static("/"),

@@ -10,13 +10,11 @@ use serde_json::{Map, Value};
 
 use super::key_set::KeySet;
 use crate::settings::{self, JwtAuth, JwtKeys};
+use crate::vocabulary::timestamp::LAST_SECOND;
 use crate::vocabulary::{Grant, LONGEST_TAG, is_label};
 
 /// The longest token, in bytes. Header fields are bounded, too, but not by this much.
 const LONGEST_TOKEN: usize = 8 * 1024;
-
-/// The end of the year 9999, the last that RFC 3339 can write.
-const LAST_SECOND: f64 = 253_402_300_799.0;
 
 /// What a token must say.
 #[derive(Debug)]
@@ -223,7 +221,7 @@ fn reason(kind: ErrorKind) -> Rejected {
 /// Reads a time (RFC 7519 section 2: seconds since 1970, perhaps with a fraction).
 fn time(claims: &Map<String, Value>, name: &str) -> Result<Option<SystemTime>, Rejected> {
     let Some(value) = claims.get(name).filter(|value| !value.is_null()) else { return Ok(None) };
-    let seconds = value.as_f64().filter(|seconds| (0.0..=LAST_SECOND).contains(seconds));
+    let seconds = value.as_f64().filter(|seconds| (0.0..=LAST_SECOND as f64).contains(seconds));
     let seconds = seconds.ok_or_else(|| Rejected::NoClaim(name.to_owned()))?;
     Ok(Some(SystemTime::UNIX_EPOCH + Duration::from_secs_f64(seconds)))
 }

@@ -1,7 +1,7 @@
 //! Revocations: closing and refusing a subject or a token.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use super::Supervisor;
 use crate::ledger::Health;
@@ -10,11 +10,8 @@ use crate::node::revoking::Applied;
 use crate::policy::revocations::TooManyRevocations;
 use crate::runtime::wall_clock;
 use crate::vocabulary::{
-    Requester, Revocation, RevocationChange, RevocationCounts, RevocationTarget,
+    Requester, Revocation, RevocationChange, RevocationCounts, RevocationTarget, timestamp,
 };
-
-/// The last time that RFC 3339 can write: the end of the year 9999.
-const LAST_TIME: Duration = Duration::from_secs(253_402_300_799);
 
 /// A revocation that is to be made, for [`Supervisor::revoke`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,7 +86,7 @@ impl Revoke {
 
     /// Limits its times to what RFC 3339 can write, which changes nothing that matters.
     fn within_bounds(mut self) -> Self {
-        let (first, last) = (SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH + LAST_TIME);
+        let (first, last) = (SystemTime::UNIX_EPOCH, timestamp::last());
         if let RevocationTarget::Subject { issued_before: Some(time), .. } = &mut self.target {
             *time = (*time).clamp(first, last);
         }
@@ -112,7 +109,7 @@ impl Supervisor {
     /// durable ledger keeps it across restarts, the one in memory for its own lifetime.
     ///
     /// ```
-    /// use std::time::{Duration, SystemTime};
+    /// use std::time::SystemTime;
     /// use lastword::{Accept, Backend, OpeningRequest, Revoke, Route, Supervisor};
     ///
     /// # #[tokio::main(flavor = "current_thread")]

@@ -93,7 +93,7 @@ pub(super) enum NotConnected<'a> {
 impl Applications {
     pub(super) fn new(settings: Arc<RelayBackend>) -> Result<Self, InvalidUrl> {
         let application = |(number, url): (usize, &UpstreamUrl)| {
-            let trust = settings.ca_file.as_ref().map_or(Trust::Platform, Trust::file);
+            let trust = Trust::of(settings.ca_file.as_deref());
             Ok(Application {
                 number,
                 url: url.as_str().to_owned(),

@@ -1,6 +1,8 @@
 //! The grant of a connection: what it was admitted with, and until when.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
+
+use super::timestamp;
 
 /// What a connection was admitted with, beside its subject; without authentication there is none.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -19,11 +21,9 @@ impl Grant {
         Self { expires_at: Some(expires_at), issued_at: None, token_id: None }
     }
 
-    /// Returns when the connection is closed, at the latest at the end of the year 9999, the last that RFC
-    /// 3339 can write.
+    /// Returns when the connection is closed, at the latest at the last time that RFC 3339 can write.
     pub fn expires_at(&self) -> Option<SystemTime> {
-        let last = SystemTime::UNIX_EPOCH + Duration::from_secs(253_402_300_799);
-        self.expires_at.map(|time| time.min(last))
+        self.expires_at.map(|time| time.min(timestamp::last()))
     }
 
     /// Returns whether it has expired.
@@ -34,6 +34,8 @@ impl Grant {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

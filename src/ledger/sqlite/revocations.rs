@@ -158,7 +158,7 @@ mod tests {
             let row = params![number as i64, expires_at];
             connection.execute("INSERT INTO revocations VALUES (?, ?)", row).unwrap();
         }
-        let mut step = || remove_expired(&connection, at(10), 4).unwrap();
+        let step = || remove_expired(&connection, at(10), 4).unwrap();
         assert_eq!([step(), step(), step(), step()], [4, 4, 2, 0]);
         let left = "SELECT count(*) FROM revocations";
         let left: i64 = connection.query_row(left, [], |row| row.get(0)).unwrap();

@@ -8,6 +8,7 @@ use rusqlite::{Statement, params};
 use super::attempts::Group;
 use crate::contract::{EndingRecord, OpenedRecord};
 use crate::protocol::classification;
+use crate::vocabulary::timestamp;
 use crate::vocabulary::{
     ConnectionId, ConnectionOpened, Direction, Ending, Fault, Kind, Origin, Outcome,
     RevocationChange, TransportEnd,
@@ -200,8 +201,7 @@ fn died(
 
 /// Formats a time as in the contract, clamped to the years 1970 to 9999.
 pub(super) fn text_of(time: SystemTime) -> String {
-    let last = UNIX_EPOCH + Duration::from_secs(253_402_300_799);
-    humantime::format_rfc3339_millis(time.clamp(UNIX_EPOCH, last)).to_string()
+    humantime::format_rfc3339_millis(time.clamp(UNIX_EPOCH, timestamp::last())).to_string()
 }
 
 /// Formats a minute since 1970 in the same way.

@@ -167,7 +167,7 @@ impl TryFrom<DialerOptions> for Plan {
             subprotocols: dialer.subprotocols,
             settings: Arc::new(settings.bounded()),
             tags: dialer.tags,
-            trust: dialer.ca_file.map_or(Trust::Platform, Trust::file),
+            trust: Trust::of(dialer.ca_file.as_deref()),
             proxy: dialer.proxy,
             proxy_credentials: dialer.proxy_credentials,
             connect_timeout: dialer.connect_timeout,

@@ -5,7 +5,7 @@ use std::time::{Instant, SystemTime};
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION};
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 use tokio::sync::{Semaphore, watch};
@@ -118,6 +118,14 @@ pub(super) fn json(status: StatusCode, record: &impl Serialize) -> Response {
         // Serializing one of our records cannot fail.
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
+}
+
+/// Answers with the record of what was made, and its place.
+pub(super) fn created(place: &str, record: &impl Serialize) -> Response {
+    let mut response = json(StatusCode::CREATED, record);
+    let place = HeaderValue::try_from(place).ok();
+    response.headers_mut().extend(place.map(|place| (LOCATION, place)));
+    response
 }
 
 /// Answers with serialized JSON.

@@ -5,12 +5,11 @@ use std::time::Duration;
 use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
-use http::header::LOCATION;
 use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::access::Caller;
-use super::api::{Api, json, json_text};
-use super::connections::{Found, find};
+use super::api::{Api, created, json, json_text};
+use super::connections::{Found, find, find_live};
 use super::dialers;
 use super::parsing::{Json, Named};
 use super::problem::{Problem, Word};
@@ -77,11 +76,8 @@ pub(super) async fn dial(
         Err(DialError::ShutDown(error)) => return Err(error.into()),
     };
     let status = connection.status();
-    let mut response = json(StatusCode::CREATED, &ConnectionRecord::from(&status));
-    if let Ok(place) = HeaderValue::try_from(format!("/v1/connections/{}", status.id)) {
-        response.headers_mut().insert(LOCATION, place);
-    }
-    Ok(response)
+    let place = format!("/v1/connections/{}", status.id);
+    Ok(created(&place, &ConnectionRecord::from(&status)))
 }
 
 /// Queues a message.
@@ -97,13 +93,7 @@ pub(super) async fn send(
     Json(request): Json<MessageRequest<'static>>,
 ) -> Result<Response, Problem> {
     let message = request.into_message()?;
-    let connection = match find(&api, name).await? {
-        Found::Live(connection) => connection,
-        Found::Ended(_) => {
-            let detail = format!("the connection has ended: see /v1/endings/{}", name.short());
-            return Err(Problem::invalid_state(CloseState::Closed, detail));
-        }
-    };
+    let connection = find_live(&api, name).await?;
     match connection.try_send(message).map_err(|refused| refused.error) {
         Ok(()) => Ok(accepted(&connection)),
         Err(error @ SendError::InvalidState { state }) => {
@@ -133,13 +123,7 @@ pub(super) async fn renew(
     Named(name): Named,
     Json(request): Json<TokenRequest>,
 ) -> Result<Response, Problem> {
-    let connection = match find(&api, name).await? {
-        Found::Live(connection) => connection,
-        Found::Ended(_) => {
-            let detail = format!("the connection has ended: see /v1/endings/{}", name.short());
-            return Err(Problem::invalid_state(CloseState::Closed, detail));
-        }
-    };
+    let connection = find_live(&api, name).await?;
     match api.control.supervisor.renew_token(&connection, &request.token).await {
         Ok(()) => Ok(json(StatusCode::OK, &ConnectionRecord::from(&connection.status()))),
         Err(error) => {

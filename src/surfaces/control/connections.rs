@@ -94,6 +94,20 @@ pub(super) enum Found {
     Ended(Stored),
 }
 
+/// Finds a live connection.
+pub(super) async fn find_live(
+    api: &Api,
+    name: ConnectionName,
+) -> Result<ConnectionHandle, Problem> {
+    match find(api, name).await? {
+        Found::Live(connection) => Ok(connection),
+        Found::Ended(_) => {
+            let detail = format!("the connection has ended: see /v1/endings/{}", name.short());
+            Err(Problem::invalid_state(CloseState::Closed, detail))
+        }
+    }
+}
+
 /// Finds a connection, live or ended.
 pub(super) async fn find(api: &Api, name: ConnectionName) -> Result<Found, Problem> {
     // In this order, since an ending is in the ledger before its connection leaves the registry.

@@ -5,11 +5,10 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use http::header::LOCATION;
-use http::{HeaderValue, StatusCode};
+use http::StatusCode;
 
 use super::access::Caller;
-use super::api::{Api, json};
+use super::api::{Api, created, json};
 use super::problem::{Problem, Word};
 use crate::contract::{DialRequest, DialerRecord, DialersRecord, ProblemRecord};
 use crate::manager::{DialerHandle, DialerOptions, Relay};
@@ -122,11 +121,8 @@ pub(super) fn keep(
         .by(caller.requester());
     let dialer = api.control.supervisor.keep(options)?;
     let status = dialer.status();
-    let mut response = json(StatusCode::CREATED, &DialerRecord::from(&status));
-    if let Ok(place) = HeaderValue::try_from(format!("/v1/dialers/{}", status.name)) {
-        response.headers_mut().insert(LOCATION, place);
-    }
-    Ok(response)
+    let place = format!("/v1/dialers/{}", status.name);
+    Ok(created(&place, &DialerRecord::from(&status)))
 }
 
 /// Returns the relay to the application of a single dial.

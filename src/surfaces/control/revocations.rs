@@ -5,13 +5,12 @@ use std::time::SystemTime;
 use axum::Extension;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use http::header::LOCATION;
-use http::{HeaderValue, StatusCode};
+use http::StatusCode;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::access::Caller;
-use super::api::{Api, json};
+use super::api::{Api, created, json};
 use super::parsing::{self, Json, Parameters};
 use super::problem::{Problem, Word};
 use crate::contract::{ProblemRecord, RevocationPage, RevocationRecord, RevocationRequest};
@@ -52,11 +51,7 @@ pub(super) async fn revoke(
     let Revoked { revocation, closed, .. } = api.control.supervisor.revoke(revoke).await?;
     let closed = Some(closed as u64);
     let record = RevocationRecord { closed, ..RevocationRecord::from(&*revocation) };
-    let mut response = json(StatusCode::CREATED, &record);
-    if let Ok(place) = HeaderValue::try_from(format!("/v1/revocations/{}", revocation.number)) {
-        response.headers_mut().insert(LOCATION, place);
-    }
-    Ok(response)
+    Ok(created(&format!("/v1/revocations/{}", revocation.number), &record))
 }
 
 /// Lists the revocations in force, newest first.

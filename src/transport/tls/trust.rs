@@ -64,6 +64,11 @@ pub enum TlsSetupError {
 }
 
 impl Trust {
+    /// Trusts the authorities in a file, or without one those of this machine.
+    pub fn of(file: Option<&Path>) -> Self {
+        file.map_or(Self::Platform, Self::file)
+    }
+
     /// Trusts the authorities in a PEM file, and no others.
     pub fn file(path: impl Into<PathBuf>) -> Self {
         Self::File(AuthorityFile { path: path.into(), last: Mutex::new(None) })

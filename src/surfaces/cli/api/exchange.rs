@@ -142,7 +142,7 @@ async fn open_tls(
     stream: TcpStream,
 ) -> Result<TlsSocket, Failure> {
     let fail = |why| Failure::Tls { address: address.to_string(), why };
-    let trust = ca_file.as_ref().map_or(Trust::Platform, Trust::file);
+    let trust = Trust::of(ca_file.as_deref());
     let tls = trust.tls().await.map_err(|error| fail(error.to_string()))?;
     match timeout(CONNECT_WITHIN, tls.connect(host, stream)).await {
         Ok(opened) => opened.map_err(|failed| fail(failed.detail)),
