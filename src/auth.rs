@@ -20,7 +20,7 @@ use std::sync::Arc;
 use crate::settings;
 use crate::settings::TokenSource;
 use crate::vocabulary::Secret;
-pub(crate) use answer::{Admitted, Denied};
+pub(crate) use answer::{Admitted, Denied, INVALID_TOKEN};
 pub(crate) use ask::Ask;
 use http::Endpoint;
 use jwt::Jwt;

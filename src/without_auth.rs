@@ -8,7 +8,7 @@ mod ask;
 
 use std::convert::Infallible;
 
-pub(crate) use answer::{Admitted, Denied};
+pub(crate) use answer::{Admitted, Denied, INVALID_TOKEN};
 pub(crate) use ask::Ask;
 
 /// Decides whether clients may connect.

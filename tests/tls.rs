@@ -16,6 +16,7 @@ mod tls {
     mod certificates;
     mod clients;
     mod direct;
+    mod identity;
     mod refusals;
     mod stage;
     mod torture;

@@ -12,6 +12,9 @@ use crate::vocabulary::{Grant, OpenFailure};
 /// The `Retry-After` where it cannot be decided now.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
+/// The `WWW-Authenticate` of a client whose credentials are no longer good.
+pub(crate) const INVALID_TOKEN: &str = "Bearer error=\"invalid_token\"";
+
 /// A client is let in.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct Admitted {

@@ -10,8 +10,7 @@ use crate::auth::{Admitted, Auth, Denied, TakesNoToken};
 use crate::connection::handle::ConnectionHandle;
 use crate::listening::route::Route;
 use crate::node::Node;
-use crate::policy::revocations::Credentials;
-use crate::runtime::wall_clock;
+use crate::node::revoking::ACCESS_REVOKED;
 use crate::vocabulary::CloseState;
 
 /// The admissions of a supervisor; one is removed with the last listener that uses it.
@@ -77,9 +76,8 @@ impl Admissions {
             state => return Err(RenewError::InvalidState(state)),
         }
         let (connection, grant) = (connection.connection(), grant.unwrap_or_default());
-        let credentials = Credentials::new(subject.as_deref(), Some(&grant), wall_clock::now());
-        if node.revocations.refusal(&credentials).is_some() {
-            return Err(RenewError::Refused("access revoked".to_owned()));
+        if node.revocations.refusal(subject.as_deref(), Some(&grant)).is_some() {
+            return Err(RenewError::Refused(ACCESS_REVOKED.to_owned()));
         }
         connection.set_grant(grant);
         // A revocation that was made meanwhile has looked at the old grant.

@@ -19,12 +19,12 @@ use crate::policy::revocations::{Credentials, Revocations, TooManyRevocations, a
 use crate::protocol::closing_handshake::CloseRequest;
 use crate::runtime::wall_clock;
 use crate::vocabulary::{
-    Cause, CloseCode, Record, Requester, Revocation, RevocationChange, RevocationCounts,
+    Cause, CloseCode, Grant, Record, Requester, Revocation, RevocationChange, RevocationCounts,
     RevocationTarget,
 };
 
-/// The reason of the Close that a revoked connection gets.
-const REASON: &str = "access revoked";
+/// What a client reads to which a revocation applies: the reason of its Close, or its refusal.
+pub(crate) const ACCESS_REVOKED: &str = "access revoked";
 
 /// How often to look whether the ledger can be read, while it cannot.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -160,7 +160,11 @@ impl RevocationList {
     /// Closes a connection that is in the registry if a revocation applies to it; returns whether
     /// one does.
     pub(crate) fn close_if_revoked(&self, connection: &Connection) -> bool {
-        let revocation = with_credentials(connection, |credentials| self.find(credentials));
+        if self.state.read().revocations.is_empty() {
+            return false;
+        }
+        let revocation =
+            with_credentials(connection, |credentials| self.find(credentials, wall_clock::now()));
         if let Some(revocation) = &revocation {
             self.close(connection, revocation);
         }
@@ -168,7 +172,7 @@ impl RevocationList {
     }
 
     fn close(&self, connection: &Connection, revocation: &Revocation) -> bool {
-        let frame = connection.own_frame(CloseCode::UNAUTHORIZED, REASON);
+        let frame = connection.own_frame(CloseCode::UNAUTHORIZED, ACCESS_REVOKED);
         let (cause, by) = (Cause::Revoked, revocation.by.clone());
         let closes = connection.close(CloseRequest { frame, cause, by, limit: None });
         if closes {
@@ -177,19 +181,24 @@ impl RevocationList {
         closes
     }
 
-    /// Returns the revocation that applies to a client, which is to be refused.
-    pub(crate) fn refusal(&self, credentials: &Credentials<'_>) -> Option<Arc<Revocation>> {
-        let revocation = self.find(credentials)?;
+    /// Returns the revocation that applies to a client with this subject and grant now, so that it is
+    /// refused.
+    pub(crate) fn refusal(
+        &self,
+        subject: Option<&str>,
+        grant: Option<&Grant>,
+    ) -> Option<Arc<Revocation>> {
+        if self.state.read().revocations.is_empty() {
+            return None;
+        }
+        let now = wall_clock::now();
+        let revocation = self.find(&Credentials::new(subject, grant, now), now)?;
         self.refused.fetch_add(1, Ordering::Relaxed);
         Some(revocation)
     }
 
-    fn find(&self, credentials: &Credentials<'_>) -> Option<Arc<Revocation>> {
-        let state = self.state.read();
-        if state.revocations.is_empty() {
-            return None;
-        }
-        state.revocations.find(credentials, wall_clock::now()).cloned()
+    fn find(&self, credentials: &Credentials<'_>, now: SystemTime) -> Option<Arc<Revocation>> {
+        self.state.read().revocations.find(credentials, now).cloned()
     }
 
     /// Returns the revocation with this number, if it is in force.

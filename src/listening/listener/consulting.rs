@@ -9,6 +9,7 @@ use tokio::time::timeout_at;
 use super::shared::{Decision, Listener};
 use super::under_way::{Stage, UnderWay};
 use super::{RETRY_AFTER, not_admitted};
+use crate::auth::INVALID_TOKEN;
 use crate::listening::route::{Accept, Decide, Destination, Facts, OpeningRequest, Refuse, asked};
 use crate::runtime::wall_clock;
 use crate::transport::any_socket::AnySocket;
@@ -134,7 +135,7 @@ fn note(
 
 fn expired() -> Refuse {
     let text = "the credentials have expired: renew them";
-    Refuse::unauthorized("Bearer error=\"invalid_token\"", text)
+    Refuse::unauthorized(INVALID_TOKEN, text)
 }
 
 fn too_slow(within: Duration) -> Refusal {

@@ -66,8 +66,13 @@ impl Listener {
             Ok(None) => Ok(PlainClient { peer: visitor.peer.clone(), told: None }),
             Err(bad) => Err(bad.to_string()),
         };
-        let proxying =
-            Proxying { node: &self.node, find: &find, hop: visitor.hop(), client_of: &client_of };
+        let proxying = Proxying {
+            node: &self.node,
+            find: &find,
+            hop: visitor.hop(),
+            client_of: &client_of,
+            subject: visitor.subject.as_deref(),
+        };
         let (socket, read) = received.rewind();
         match proxying.serve(socket, read, session).await {
             Served::Closed => None,

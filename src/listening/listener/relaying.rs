@@ -9,6 +9,7 @@ use super::shared::{Decision, Listener, RELAY};
 use super::under_way::{Stage, UnderWay};
 use crate::actor::backend::Backend;
 use crate::node::adoption::{Adoption, Pair};
+use crate::node::revoking::ACCESS_REVOKED;
 use crate::relay::{Identity, Offer, OpenedRelay, Relay, Unopened};
 use crate::transport::any_socket::AnySocket;
 use crate::transport::opening_handshake::{
@@ -55,7 +56,7 @@ impl Listener {
             decision.subject.clone_from(&identity.subject);
             if let Err(refusal) = self.check_revoked(decision) {
                 let facts = received.facts();
-                self.dismiss(opened, relay, Some(facts), &under_way, "access revoked");
+                self.dismiss(opened, relay, Some(facts), &under_way, ACCESS_REVOKED);
                 under_way.refuse(&refusal, None, received.request());
                 return under_way.failed(received.refuse(refusal).await);
             }

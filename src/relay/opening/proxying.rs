@@ -8,27 +8,23 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, StatusCode, Uri, header, request, response};
 
 use super::{Hop, Relay, headers, status_of};
-use crate::auth::{Admitted, Ask, Auth, Denied};
+use crate::auth::{Admitted, Ask, Auth, Denied, INVALID_TOKEN};
 use crate::node::Node;
+use crate::node::revoking::ACCESS_REVOKED;
 use crate::policy::balance::Observation;
-use crate::policy::revocations::Credentials;
 use crate::protocol::forwarded::Seen;
 use crate::protocol::request_framing::Head;
 use crate::relay::applications::{ApplicationLease, NotConnected, PlainConnection};
-use crate::runtime::wall_clock;
 use crate::settings::{HostHeader, PlainHttp};
 use crate::transport::any_socket::AnySocket;
 use crate::transport::http_proxy::{
     self, ClientSession, Forwarding, Rejection, Served, UpstreamConnection,
 };
 use crate::transport::socket::SocketName;
-use crate::vocabulary::{HttpOutcome, OpenFailure};
+use crate::vocabulary::{Grant, HttpOutcome, OpenFailure};
 
 /// The `Retry-After` of requests that this node has no capacity for.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
-
-/// The `WWW-Authenticate` of what was revoked.
-const INVALID_TOKEN: HeaderValue = HeaderValue::from_static("Bearer error=\"invalid_token\"");
 
 impl Relay {
     /// Returns whether plain HTTP with this method is proxied to an application.
@@ -56,6 +52,8 @@ pub(crate) struct Proxying<'a> {
     pub(crate) hop: Hop<'a>,
     /// Says whose request one with these fields is.
     pub(crate) client_of: &'a ClientOf<'a>,
+    /// Who the certificate of the hop was issued to.
+    pub(crate) subject: Option<&'a str>,
 }
 
 /// The relay that a request is forwarded to, and who admits its clients.
@@ -115,7 +113,10 @@ impl Proxying<'_> {
         };
         let Denied { status, failure, challenges, retry_after, text, detail: _ } =
             match auth.admit(ask).await {
-                Ok(admitted) => return self.check_revoked(&admitted),
+                Ok(Admitted { subject, grant, .. }) => {
+                    // Without one, that of the certificate holds.
+                    return self.check_revoked(subject.as_deref().or(self.subject), grant.as_ref());
+                }
                 Err(denied) => denied,
             };
         let outcome = match failure {
@@ -126,14 +127,12 @@ impl Proxying<'_> {
         Err(self.refuse(outcome, rejection))
     }
 
-    fn check_revoked(&self, admitted: &Admitted) -> Result<(), Rejection> {
-        let (subject, grant) = (admitted.subject.as_deref(), admitted.grant.as_ref());
-        let credentials = Credentials::new(subject, grant, wall_clock::now());
-        if self.node.revocations.refusal(&credentials).is_none() {
+    fn check_revoked(&self, subject: Option<&str>, grant: Option<&Grant>) -> Result<(), Rejection> {
+        if self.node.revocations.refusal(subject, grant).is_none() {
             return Ok(());
         }
-        let rejection = Rejection::new(StatusCode::UNAUTHORIZED, "access revoked");
-        let challenges = vec![INVALID_TOKEN];
+        let rejection = Rejection::new(StatusCode::UNAUTHORIZED, ACCESS_REVOKED);
+        let challenges = vec![HeaderValue::from_static(INVALID_TOKEN)];
         Err(self.refuse(HttpOutcome::Unauthorized, Rejection { challenges, ..rejection }))
     }
 
@@ -181,6 +180,9 @@ impl Forwarding for Proxying<'_> {
             let rejection = Rejection::new(StatusCode::TOO_MANY_REQUESTS, text);
             self.refuse(HttpOutcome::RefusedRate, rejection.retry_after(RETRY_AFTER))
         })?;
+        if self.subject.is_some() {
+            self.check_revoked(self.subject, None)?;
+        }
         if let Some(auth) = &route.auth {
             self.authenticate(auth, route.client(self.hop), request).await?;
         }
