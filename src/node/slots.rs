@@ -39,13 +39,16 @@ impl PendingSocket {
     /// The client's network has too many. It stays counted as before.
     pub(crate) fn belongs_to(&mut self, ip: Option<IpAddr>) -> Result<(), NotAdmitted> {
         let mut admission = self.admission.lock();
-        admission.begin_handshake(ip)?;
-        admission.end_handshake(self.ip);
+        admission.move_handshake(self.ip, ip)?;
+        self.end_half_open(&mut admission);
+        (self.ip, self.is_overdue) = (ip, false);
+        Ok(())
+    }
+
+    fn end_half_open(&self, admission: &mut Admission) {
         if let Some(ip) = self.ip.filter(|_| self.is_overdue) {
             admission.end_half_open(ip);
         }
-        (self.ip, self.is_overdue) = (ip, false);
-        Ok(())
     }
 
     /// Records that its request is overdue.
@@ -60,9 +63,7 @@ impl PendingSocket {
 impl Drop for PendingSocket {
     fn drop(&mut self) {
         let mut admission = self.admission.lock();
-        if let Some(ip) = self.ip.filter(|_| self.is_overdue) {
-            admission.end_half_open(ip);
-        }
+        self.end_half_open(&mut admission);
         admission.end_handshake(self.ip);
     }
 }

@@ -52,6 +52,19 @@ impl Admission {
         self.handshakes.begin(&self.limits, self.connections, ip.map(network))
     }
 
+    /// Counts a socket under the address of the client that its proxy has named.
+    ///
+    /// # Errors
+    /// The client's network has too many handshakes under way. It stays counted as before.
+    pub fn move_handshake(
+        &mut self,
+        from: Option<IpAddr>,
+        to: Option<IpAddr>,
+    ) -> Result<(), NotAdmitted> {
+        let (from, to) = (from.map(network), to.map(network));
+        self.handshakes.change_network(&self.limits, self.connections, from, to)
+    }
+
     /// Counts a socket whose request is overdue as half-open, until [`Admission::end_half_open`].
     ///
     /// # Errors

@@ -334,6 +334,19 @@ async fn limits_per_address_count_clients_and_an_ipv6_network_as_one() {
 }
 
 #[tokio::test]
+async fn the_last_socket_that_there_is_room_for_is_served() {
+    let front = Front::open(&[TRUSTED, PROXY, "limits.max_connections=2"], "").await;
+    // 128 more than max_connections have their request read.
+    let mut silent = Vec::new();
+    for _ in 0..129 {
+        silent.push(connect(&front, b"").await);
+    }
+    let peers = pair(&front, &v1("203.0.113.9:5"), "").await;
+    assert_eq!(peers.0.head.status(), 101);
+    drop(silent);
+}
+
+#[tokio::test]
 async fn clients_of_one_balancer_go_to_their_own_applications() {
     let applications = [
         TcpListener::bind("127.0.0.1:0").await.unwrap(),

@@ -26,25 +26,47 @@ impl Handshakes {
         connections: u64,
         network: Option<IpAddr>,
     ) -> Result<(), NotAdmitted> {
-        if limits.max_connections > 0 {
-            let room = (limits.max_connections + BEYOND_LIMIT).saturating_sub(connections);
-            if self.all >= room {
-                // The record names the configured limit, without the extra room.
-                let count = connections.max(limits.max_connections);
-                within("max_connections", limits.max_connections, count)?;
-            }
-            // While there is room enough, a burst from one address is fine: it may be a proxy.
-            let is_crowded = self.all >= room / 2;
-            if let Some(network) = network.filter(|_| is_crowded) {
-                let count = self.by_network.of(network);
-                within("half_open_per_ip", limits.half_open_per_ip, count)?;
-            }
+        if limits.max_connections > 0 && self.all >= room(limits, connections) {
+            // The record names the configured limit, without the extra room.
+            let count = connections.max(limits.max_connections);
+            within("max_connections", limits.max_connections, count)?;
         }
+        self.check_network(limits, connections, network)?;
+        self.add(limits, network);
+        Ok(())
+    }
+
+    /// Counts a socket under another network. There is room for it, because it is counted already.
+    pub(super) fn change_network(
+        &mut self,
+        limits: &AdmissionLimits,
+        connections: u64,
+        from: Option<IpAddr>,
+        to: Option<IpAddr>,
+    ) -> Result<(), NotAdmitted> {
+        self.end(limits, from);
+        let checked = self.check_network(limits, connections, to);
+        self.add(limits, if checked.is_ok() { to } else { from });
+        checked
+    }
+
+    fn check_network(
+        &self,
+        limits: &AdmissionLimits,
+        connections: u64,
+        network: Option<IpAddr>,
+    ) -> Result<(), NotAdmitted> {
+        // While there is room enough, a burst from one address is fine: it may be a proxy.
+        let is_crowded = limits.max_connections > 0 && self.all >= room(limits, connections) / 2;
+        let Some(network) = network.filter(|_| is_crowded) else { return Ok(()) };
+        within("half_open_per_ip", limits.half_open_per_ip, self.by_network.of(network))
+    }
+
+    fn add(&mut self, limits: &AdmissionLimits, network: Option<IpAddr>) {
         self.all += 1;
         if let Some(network) = counted(limits, network) {
             self.by_network.add(network);
         }
-        Ok(())
     }
 
     pub(super) fn begin_half_open(
@@ -72,6 +94,11 @@ impl Handshakes {
     pub(super) fn is_empty(&self) -> bool {
         self.all == 0 && self.by_network.is_empty() && self.half_open.is_empty()
     }
+}
+
+/// Returns how many handshakes may be under way, where `max_connections` is set.
+fn room(limits: &AdmissionLimits, connections: u64) -> u64 {
+    (limits.max_connections + BEYOND_LIMIT).saturating_sub(connections)
 }
 
 /// Returns the network to count by, if a limit needs that.

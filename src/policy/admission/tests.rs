@@ -131,6 +131,27 @@ fn an_attempt_that_is_admitted_counts_once() {
 }
 
 #[test]
+fn a_socket_that_changes_its_address_needs_no_second_place() {
+    let limits = AdmissionLimits { max_connections: 2, half_open_per_ip: 1, ..Default::default() };
+    let mut admission = Admission::new(limits, Instant::now());
+    for _ in 0..130 {
+        admission.begin_handshake(None).unwrap();
+    }
+    assert_eq!(refusal(admission.begin_handshake(None)), "max_connections");
+    admission.move_handshake(None, HERE).unwrap();
+    admission.move_handshake(HERE, HERE).unwrap();
+    // A second one of this network is refused, and counts as before.
+    assert_eq!(refusal(admission.move_handshake(None, HERE)), "half_open_per_ip");
+    admission.move_handshake(None, THERE).unwrap();
+    admission.end_handshake(HERE);
+    admission.end_handshake(THERE);
+    for _ in 0..128 {
+        admission.end_handshake(None);
+    }
+    assert!(admission.handshakes.is_empty());
+}
+
+#[test]
 fn silent_sockets_of_one_host_leave_room_for_others() {
     let limits =
         AdmissionLimits { max_connections: 100, half_open_per_ip: 10, ..Default::default() };
