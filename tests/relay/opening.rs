@@ -19,9 +19,10 @@ use crate::support::tls::{Authority, Flaw};
 async fn what_belongs_to_both_ends_passes_both_ways() {
     let request = "Cookie: a=b\r\nAuthorization: Bearer t\r\nOrigin: https://o.example\r\n\
                    Sec-WebSocket-Protocol: v1, v2\r\nX-Forwarded-For: 10.9.8.7\r\n\
-                   Lastword-Connection-Id: forged\r\nKeep-Alive: 5\r\n";
+                   Lastword-Connection-Id: forged\r\nKeep-Alive: 5\r\n\
+                   Sec-WebSocket-Origin: https://o.example\r\n";
     let answer = "Set-Cookie: s=1\r\nSet-Cookie: t=2\r\nSec-WebSocket-Protocol: v2\r\n\
-                  Keep-Alive: 5\r\n";
+                  Keep-Alive: 5\r\nSec-WebSocket-Origin: null\r\n";
     let mut scene = Scene::between(|_| {}, |_| {}, request, answer).await;
     let asked = &scene.application.head;
     assert_eq!(asked.start_line, "GET /chat?room=7 HTTP/1.1");
@@ -39,12 +40,15 @@ async fn what_belongs_to_both_ends_passes_both_ways() {
     ] {
         assert_eq!(asked.header(name), Some(value), "{name}");
     }
-    assert_eq!(asked.header("keep-alive"), None);
+    // Only the handshake itself writes `Sec-WebSocket-*`.
+    for name in ["keep-alive", "sec-websocket-origin"] {
+        assert_eq!(asked.header(name), None, "{name}");
+        assert_eq!(scene.client.head.header(name), None, "{name}");
+    }
     let id = asked.header("lastword-connection-id").unwrap().to_owned();
     let answered = &scene.client.head;
     assert_eq!(answered.header("sec-websocket-protocol"), Some("v2"));
     assert_eq!(all(answered, "set-cookie"), ["s=1", "t=2"]);
-    assert_eq!(answered.header("keep-alive"), None);
 
     let legs = scene.leave().await;
     assert_eq!(legs.client.id.to_string(), id);

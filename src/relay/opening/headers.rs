@@ -11,6 +11,7 @@ use crate::protocol::forwarded::{
     self, Seen, X_FORWARDED_FOR as FORWARDED_FOR, X_FORWARDED_HOST as FORWARDED_HOST,
     X_FORWARDED_PROTO as FORWARDED_PROTO,
 };
+use crate::protocol::header_names::is_reserved;
 use crate::transport::socket::SocketName;
 use crate::vocabulary::ConnectionId;
 
@@ -213,7 +214,7 @@ pub(super) fn change_plain_answer(answer: &mut HeaderMap) {
     }
 }
 
-/// Returns the fields that are neither hop-by-hop nor part of the opening handshake.
+/// Returns the fields that are neither hop-by-hop nor reserved for the opening handshake.
 fn end_to_end(from: &HeaderMap) -> HeaderMap {
     let named: HashSet<String> = from
         .get_all(header::CONNECTION)
@@ -224,23 +225,12 @@ fn end_to_end(from: &HeaderMap) -> HeaderMap {
         .collect();
     let passes = |name: &HeaderName| {
         let name = name.as_str();
-        !HOP_BY_HOP.contains(&name) && !named.contains(name) && !is_handshake(name)
+        !HOP_BY_HOP.contains(&name) && !named.contains(name) && !is_reserved(name)
     };
     from.iter()
         .filter(|(name, _)| passes(name))
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect()
-}
-
-fn is_handshake(name: &str) -> bool {
-    matches!(
-        name,
-        "sec-websocket-key"
-            | "sec-websocket-accept"
-            | "sec-websocket-protocol"
-            | "sec-websocket-extensions"
-            | "sec-websocket-version"
-    )
 }
 
 /// Appends an entry to a list field, which may not exist yet.
@@ -281,6 +271,7 @@ mod tests {
             ("keep-alive", "5"),
             ("cookie", "a=b"),
             ("sec-websocket-key", "x"),
+            ("sec-websocket-origin", "x"),
             ("authorization", "Bearer t"),
         ]);
         let passed = end_to_end(&from);
