@@ -225,7 +225,15 @@ impl Listener {
         match decided {
             Ok((decision, agreement)) => {
                 let auth = decision.route.auth().map(Arc::clone);
+                let revoked = match decision.subject {
+                    Some(_) => self.check_revoked(&decision),
+                    None => Ok(()),
+                };
                 under_way.stage = Stage::Agreed(decision);
+                if let Err(refusal) = revoked {
+                    self.refuse((refusal, None), received, under_way).await;
+                    return None;
+                }
                 match auth {
                     None => self.serve(received, agreement, under_way).await,
                     Some(auth) => {
@@ -344,9 +352,6 @@ impl Listener {
         let subject = visitor.subject.clone();
         let decision =
             Decision { slot, upstream_slot: None, route, id, subject, tags, grant: None };
-        if decision.subject.is_some() {
-            self.check_revoked(&decision).map_err(|refusal| (refusal, None))?;
-        }
         Ok((decision, agreement.subprotocol(subprotocol)))
     }
 

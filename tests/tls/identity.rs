@@ -96,7 +96,19 @@ async fn a_revoked_certificate_is_closed_and_refused() {
     assert_eq!(refused.headers()["www-authenticate"], "Bearer error=\"invalid_token\"");
     let refused = house.daemon.await_ending(|e| e["kind"] == "open_failed", WAIT).await;
     assert_eq!(refused["open_failure"], "unauthorized");
+    assert_eq!(refused["subject"], "ann");
+    assert_eq!(refused["route"], "a");
     echo_and_close(bob).await;
+}
+
+#[tokio::test]
+async fn a_refused_client_is_recorded_with_its_certificate_s_subject() {
+    let house = House::open("backend={kind=\"echo\"}").await;
+    let refused = house.page(&house.ann).await;
+    assert!(refused.starts_with("HTTP/1.1 426 "), "{refused}");
+    let refused = house.daemon.await_ending(|e| e["kind"] == "open_failed", WAIT).await;
+    assert_eq!(refused["open_failure"], "bad_request");
+    assert_eq!(refused["subject"], "ann");
 }
 
 #[tokio::test]

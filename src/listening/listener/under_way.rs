@@ -37,9 +37,10 @@ pub(super) enum Stage {
         /// The application's `Retry-After`.
         wait: Option<Duration>,
         request: Box<RequestFacts>,
-        /// The route whose application refused it.
+        /// The route, if all checks before the refusal had passed.
         route: Option<Box<Route>>,
         subject: Option<String>,
+        tags: BTreeMap<String, String>,
     },
     /// The connection or a failure record has taken over.
     Over,
@@ -56,72 +57,79 @@ impl<'a> UnderWay<'a> {
 
     /// Records the failure of the attempt.
     pub(super) fn failed(mut self, failed: Box<FailedHandshake>) {
-        let (route, limit, wait, (subject, tags)) = match self.over() {
+        let FailedHandshake { failure, status, transport_end, detail, request } = *failed;
+        let detail = match status {
+            Some(status) => format!("{detail}; answered {status}"),
+            None => detail,
+        };
+        let stage = self.over();
+        self.record(stage, failure, transport_end, detail, request.as_ref());
+    }
+
+    pub(super) fn refuse(&mut self, refusal: &Refusal, limit: Option<Limit>, request: &Request) {
+        let (route, subject, tags) = match self.over() {
             Stage::Agreed(Decision { route, subject, tags, .. }) => {
-                (Some(route), None, None, (subject, tags))
+                (Some(Box::new(route)), subject, tags)
             }
-            Stage::Refused { limit, wait, route, subject, .. } => {
-                (route.map(|route| *route), limit, wait, (subject, BTreeMap::new()))
+            Stage::Undecided | Stage::Refused { .. } | Stage::Over => {
+                (None, self.visitor.subject.clone(), BTreeMap::new())
+            }
+        };
+        let (failure, text, wait) = (refusal.failure, refusal.text.clone(), refusal.wait);
+        let request = Box::new(request.facts());
+        self.stage = Stage::Refused { failure, text, limit, wait, request, route, subject, tags };
+    }
+
+    /// Records the failure of the attempt with what is known of its client at this stage.
+    fn record(
+        &mut self,
+        stage: Stage,
+        failure: OpenFailure,
+        transport_end: TransportEnd,
+        detail: String,
+        request: Option<&RequestFacts>,
+    ) {
+        let (route, limit, wait, subject, tags) = match stage {
+            Stage::Agreed(Decision { route, subject, tags, .. }) => {
+                (Some(route), None, None, subject, tags)
+            }
+            Stage::Refused { limit, wait, route, subject, tags, .. } => {
+                (route.map(|route| *route), limit, wait, subject, tags)
             }
             Stage::Undecided | Stage::Over => {
                 let subject = self.visitor.subject.clone();
-                (None, self.limit.take(), None, (subject, BTreeMap::new()))
+                (None, self.limit.take(), None, subject, BTreeMap::new())
             }
         };
-        let listener = self.listener;
-        let mut origin = listener.origin(self.visitor, failed.request.as_ref(), route.as_ref());
+        let mut origin = self.listener.origin(self.visitor, request, route.as_ref());
         origin.upstream = self.upstream.take();
         (origin.subject, origin.tags) = (subject, tags);
         if origin.upstream.is_some() {
             origin.backend = Some(RELAY.to_owned());
         }
-        listener.node.record_attempt(Attempt {
+        self.listener.node.record_attempt(Attempt {
             origin,
             began: self.visitor.began,
-            failure: failed.failure,
-            transport_end: Some(failed.transport_end),
+            failure,
+            transport_end: Some(transport_end),
             limit,
             wait,
-            detail: match failed.status {
-                Some(status) => format!("{}; answered {status}", failed.detail),
-                None => failed.detail,
-            },
+            detail,
         });
-    }
-
-    pub(super) fn refuse(&mut self, refusal: &Refusal, limit: Option<Limit>, request: &Request) {
-        let (route, subject) = match self.over() {
-            Stage::Agreed(decision) => (Some(Box::new(decision.route)), decision.subject),
-            Stage::Undecided | Stage::Refused { .. } | Stage::Over => (None, None),
-        };
-        let (failure, text, wait) = (refusal.failure, refusal.text.clone(), refusal.wait);
-        let request = Box::new(request.facts());
-        self.stage = Stage::Refused { failure, text, limit, wait, request, route, subject };
     }
 }
 
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
         let stopped = "the listener stopped before the opening handshake was complete".to_owned();
-        let (failure, detail, limit, wait, request) = match self.over() {
+        let stage = self.over();
+        let (failure, detail, request) = match &stage {
             Stage::Over => return,
-            Stage::Undecided | Stage::Agreed(_) => {
-                (OpenFailure::RefusedDraining, stopped, None, None, None)
-            }
-            Stage::Refused { failure, text, limit, wait, request, .. } => {
-                (failure, text, limit, wait, Some(request))
+            Stage::Undecided | Stage::Agreed(_) => (OpenFailure::RefusedDraining, stopped, None),
+            Stage::Refused { failure, text, request, .. } => {
+                (*failure, text.clone(), Some(request.clone()))
             }
         };
-        let mut origin = self.listener.origin(self.visitor, request.as_deref(), None);
-        origin.upstream = self.upstream.take();
-        self.listener.node.record_attempt(Attempt {
-            origin,
-            began: self.visitor.began,
-            failure,
-            transport_end: Some(TransportEnd::Local),
-            limit,
-            wait,
-            detail,
-        });
+        self.record(stage, failure, TransportEnd::Local, detail, request.as_deref());
     }
 }
