@@ -44,7 +44,7 @@ pub use close::Close;
 pub use dialers::{Dialer, DialerBackend, Heartbeat, OpeningStep, Reconnect, Reply, SecretSource};
 pub use keepalive::Keepalive;
 pub use ledger::{FailurePolicy, Ledger, Synchronous};
-pub use limits::{Limits, MemoryLimit, OnFull};
+pub use limits::{Limits, MemoryLimit, OnFull, OnRate};
 pub use origins::OriginPattern;
 pub use overrides::{ConnectionSettings, RouteClose, RouteKeepalive, RouteLimits};
 pub use path_template::PathTemplate;

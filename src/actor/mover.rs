@@ -233,6 +233,7 @@ impl Mover {
             self.stall_detector.next_check(now, waits),
             keepalive.and_then(Keepalive::poll_deadline),
             self.progress.reading.look_deadline(now),
+            self.progress.rates.held_back(now),
             self.expiry_look,
         ];
         self.timer.set(deadlines.into_iter().flatten().min(), now, cx) || acted
@@ -313,7 +314,9 @@ impl Mover {
                 stalled,
             )));
         }
-        if let Some(stalled) = self.progress.reading.backend_stalled(&self.connection, now)
+        let held_back = self.progress.rates.held_back(now).is_some();
+        if let Some(stalled) =
+            self.progress.reading.backend_stalled(&self.connection, held_back, now)
             && !self.reported.inbox_stalled
         {
             self.reported.inbox_stalled = true;

@@ -1,6 +1,7 @@
 //! How far the two streams of a connection are, which changes with every read and write.
 
 mod message_clock;
+mod rates;
 mod reading;
 mod writing;
 
@@ -9,12 +10,12 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::Connection;
-use crate::policy::rate::TokenBucket;
 use crate::protocol::frame_scanner::ScanLimits;
 use crate::protocol::keepalive::{Keepalive, KeepalivePolicy};
 use crate::settings::values::unless_zero;
 use crate::transport::websocket::MessageReader;
 use message_clock::MessageClock;
+pub(crate) use rates::Rates;
 pub(crate) use reading::{Pause, ReadState, Reading};
 pub(crate) use writing::{AfterFlush, WriteFailure, WriteState, Writing};
 
@@ -33,8 +34,8 @@ pub(crate) struct Progress {
     pub(crate) clock: MessageClock,
     /// `None` once the closing handshake has begun, which has deadlines of its own.
     pub(crate) keepalive: Option<Keepalive>,
-    pub(crate) rate: Option<TokenBucket>,
-    /// The peer has sent too many messages: no more are delivered.
+    pub(crate) rates: Rates,
+    /// The peer has sent too much: no more is delivered.
     pub(crate) muted: bool,
 }
 
@@ -61,7 +62,7 @@ impl Progress {
             clock: MessageClock::default(),
             keepalive: (policy != KeepalivePolicy::default())
                 .then(|| Keepalive::new(policy, connection.opened, rand::random())),
-            rate: TokenBucket::per_second(limits.messages_per_second, connection.opened),
+            rates: Rates::new(limits, connection.opened),
             muted: false,
         }
     }

@@ -6,31 +6,26 @@ use std::time::{Duration, Instant};
 #[derive(Debug, Clone)]
 pub struct TokenBucket {
     per_second: u64,
-    /// The tokens in the bucket, in millionths.
-    micros: u64,
+    /// The tokens in the bucket, in millionths; below zero after more was spent than there was.
+    micros: i64,
     filled: Instant,
 }
 
 impl TokenBucket {
-    const TOKEN: u64 = 1_000_000;
+    const TOKEN: i64 = 1_000_000;
+
+    /// How long a wait for tokens is at least: who waits for one byte would be woken for each.
+    const STEP: Duration = Duration::from_millis(50);
 
     /// Makes a full bucket; `None` for 0, which means no limit, and for rates beyond counting.
     pub fn per_second(per_second: u64, now: Instant) -> Option<Self> {
-        let micros = per_second.checked_mul(Self::TOKEN)?;
+        let micros = i64::try_from(per_second).ok()?.checked_mul(Self::TOKEN)?;
         (per_second > 0).then_some(Self { per_second, micros, filled: now })
     }
 
     /// Takes a token, and returns whether there was one.
     pub fn take(&mut self, now: Instant) -> bool {
-        let passed = now.saturating_duration_since(self.filled).min(Duration::from_secs(1));
-        let passed = u64::try_from(passed.as_micros()).unwrap_or(Self::TOKEN);
-        // Each microsecond adds `per_second` millionths. The constructor has checked that a whole
-        // second's worth does not overflow.
-        let fresh = self.per_second * passed;
-        if fresh > 0 {
-            self.micros = (self.micros + fresh).min(self.per_second * Self::TOKEN);
-            self.filled = now;
-        }
+        self.fill(now);
         let enough = self.micros >= Self::TOKEN;
         if enough {
             self.micros -= Self::TOKEN;
@@ -38,7 +33,46 @@ impl TokenBucket {
         enough
     }
 
-    /// Returns whether the bucket is full again, so that it need not be kept.
+    /// Takes tokens for what has happened already, and returns whether there were so many. What was
+    /// missing is owed.
+    pub fn spend(&mut self, tokens: u64, now: Instant) -> bool {
+        self.fill(now);
+        let spent = i64::try_from(tokens).unwrap_or(i64::MAX).saturating_mul(Self::TOKEN);
+        self.micros = self.micros.saturating_sub(spent);
+        self.micros >= 0
+    }
+
+    /// Returns the number of tokens in the bucket.
+    pub fn available(&mut self, now: Instant) -> u64 {
+        self.fill(now);
+        u64::try_from(self.micros / Self::TOKEN).unwrap_or(0)
+    }
+
+    /// Returns until when to wait because the bucket is empty; `None` while there is a token.
+    pub fn wait(&mut self, now: Instant) -> Option<Instant> {
+        self.fill(now);
+        if self.micros >= Self::TOKEN {
+            return None;
+        }
+        let missing = u64::try_from(Self::TOKEN.saturating_sub(self.micros)).unwrap_or(u64::MAX);
+        let wait = Duration::from_micros(missing.div_ceil(self.per_second));
+        Some(now + wait.max(Self::STEP))
+    }
+
+    fn fill(&mut self, now: Instant) {
+        let most = self.per_second as i64 * Self::TOKEN;
+        let passed = now.saturating_duration_since(self.filled);
+        // Each microsecond adds `per_second` millionths.
+        let passed = i64::try_from(passed.as_micros()).unwrap_or(i64::MAX);
+        let fresh = passed.saturating_mul(self.per_second as i64);
+        if fresh > 0 {
+            self.micros = self.micros.saturating_add(fresh).min(most);
+            self.filled = now;
+        }
+    }
+
+    /// Returns whether a bucket from which tokens were only taken is full again, so that it need not
+    /// be kept.
     pub fn is_full(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.filled) >= Duration::from_secs(1)
     }
@@ -59,8 +93,31 @@ mod tests {
     }
 
     #[test]
-    fn nought_is_no_limit_and_the_largest_number_does_not_overflow() {
-        assert!(TokenBucket::per_second(0, Instant::now()).is_none());
-        assert!(TokenBucket::per_second(u64::MAX, Instant::now()).is_none());
+    fn what_was_missing_is_owed() {
+        let start = Instant::now();
+        let mut bucket = TokenBucket::per_second(1000, start).unwrap();
+        assert!(bucket.spend(1000, start));
+        assert_eq!((bucket.available(start), bucket.wait(start)), (0, Some(start + STEP)));
+        assert!(!bucket.spend(500, start));
+        // 500 that are owed, and one to go on with.
+        assert_eq!(bucket.wait(start), Some(start + Duration::from_millis(501)));
+        let later = start + Duration::from_millis(600);
+        assert_eq!((bucket.available(later), bucket.wait(later)), (100, None));
+        // A burst is one second's worth, however long the wait.
+        assert_eq!(bucket.available(start + Duration::from_secs(60)), 1000);
     }
+
+    #[test]
+    fn nought_is_no_limit_and_the_largest_number_does_not_overflow() {
+        let start = Instant::now();
+        assert!(TokenBucket::per_second(0, start).is_none());
+        assert!(TokenBucket::per_second(u64::MAX, start).is_none());
+        let largest = i64::MAX as u64 / TokenBucket::TOKEN as u64;
+        let mut bucket = TokenBucket::per_second(largest, start).unwrap();
+        assert!(!bucket.spend(u64::MAX, start));
+        assert!(bucket.wait(start).is_some());
+        assert_eq!(bucket.available(start + Duration::from_secs(1 << 40)), largest);
+    }
+
+    const STEP: Duration = TokenBucket::STEP;
 }

@@ -147,6 +147,7 @@ impl Relay {
         settings.limits.max_message_size = size;
         settings.limits.max_frame_size = size;
         settings.limits.messages_per_second = 0;
+        settings.limits.bytes_per_second = ByteSize(0);
         settings
     }
 

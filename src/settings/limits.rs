@@ -129,9 +129,22 @@ pub struct Limits {
     /// Bounds the messages received per second on one connection. A fragment, a Ping, and a Pong
     /// that were not asked for count as messages.
     ///
-    /// Unit: messages per second; 0 = no limit. Default: 0. Cost: one counter per connection; a
-    /// peer that exceeds it is closed with 1013 and cause `rate_limited`.
+    /// Unit: messages per second; 0 = no limit. Default: 0. Cost: one counter per connection; what
+    /// becomes of a peer that exceeds it is up to `on_rate`.
     pub messages_per_second: u64,
+    /// Bounds the bytes received per second on one connection, with the headers of frames and
+    /// without those of TLS.
+    ///
+    /// Unit: size per second; 0 = no limit. A second's worth may come at once. Default: 0. Cost: one
+    /// counter and a timer per connection that is over it.
+    pub bytes_per_second: ByteSize,
+    /// Chooses what happens to a peer that exceeds `bytes_per_second` or `messages_per_second`.
+    ///
+    /// One of `slow`, `close`. Default: `slow` for bytes, `close` for messages; where it is set it
+    /// holds for both. Cost: with `slow`, reading waits, so that TCP holds the peer back and its Pings and
+    /// its Close wait behind what it has sent; `close` ends the connection with 1013 and cause
+    /// `rate_limited`.
+    pub on_rate: Option<OnRate>,
 }
 
 impl Default for Limits {
@@ -156,6 +169,8 @@ impl Default for Limits {
             on_full: OnFull::Refuse,
             memory: MemoryLimit::default(),
             messages_per_second: 0,
+            bytes_per_second: ByteSize(0),
+            on_rate: None,
         }
     }
 }
@@ -174,6 +189,17 @@ pub enum OnFull {
     DropOldest,
     /// The message is dropped.
     DropNewest,
+}
+
+/// What happens to a peer that sends more per second than it may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum OnRate {
+    /// Reading waits until it is within the rate again.
+    Slow,
+    /// The connection is closed with 1013.
+    Close,
 }
 
 /// How much memory all that peers and backends make a node hold may take together.

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::close::Close;
 use super::keepalive::Keepalive;
-use super::limits::{Limits, OnFull};
+use super::limits::{Limits, OnFull, OnRate};
 use super::records::Records;
 use super::values::{self, ByteSize};
 
@@ -88,7 +88,7 @@ macro_rules! overrides {
             fn replace_in(&self, section: &mut $section) {
                 $(
                     if let Some(value) = &self.$field {
-                        section.$field = value.clone();
+                        section.$field = value.clone().into();
                     }
                 )+
             }
@@ -111,6 +111,8 @@ overrides! {
         write_timeout: Duration,
         on_full: OnFull,
         messages_per_second: u64,
+        bytes_per_second: ByteSize,
+        on_rate: OnRate,
     }
 }
 

@@ -152,7 +152,7 @@ contract_enum! {
         Backend = "backend",
         /// The other leg of a relay.
         RelayPeer = "relay_peer",
-        /// More than `limits.messages_per_second`.
+        /// More than `limits.messages_per_second` or `limits.bytes_per_second`.
         RateLimited = "rate_limited",
         /// The authentication expired.
         AuthExpired = "auth_expired",

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use lastword::settings::ByteSize;
+use lastword::settings::{ByteSize, OnRate};
 use lastword::vocabulary::{Cause, CloseState, Fault, Kind, Role};
 use lastword::{
     Backend, ConnectionHandle, Handler, HandlerFailure, Incoming, Message, ReceiveError,
@@ -103,6 +103,93 @@ async fn a_rate_that_is_kept_is_not_limited() {
         tokio::time::sleep(Duration::from_millis(1001)).await;
     }
     assert_eq!(connection.state(), CloseState::Open);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_sends_too_many_messages_is_slowed_down() {
+    let supervisor = supervisor().await;
+    let settings = settings(|s| {
+        s.limits.messages_per_second = 5;
+        s.limits.on_rate = Some(OnRate::Slow);
+    });
+    let (connection, mut messages, mut peer) =
+        piped(&supervisor, Role::Server, 4096, settings).await;
+    let began = tokio::time::Instant::now();
+    for n in 0..20 {
+        peer.text(&n.to_string()).await;
+    }
+    for n in 0..20 {
+        assert_eq!(text_of(messages.receive().await), n.to_string());
+    }
+    // Five come at once, and each of the others takes a fifth of a second.
+    let took = began.elapsed();
+    assert!((Duration::from_millis(2800)..Duration::from_millis(3200)).contains(&took), "{took:?}");
+    assert_eq!(connection.state(), CloseState::Open);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_sends_too_many_bytes_is_slowed_down_and_no_wait_for_it_is_blamed() {
+    let supervisor = supervisor().await;
+    let settings = settings(|s| {
+        s.limits.bytes_per_second = ByteSize(1000);
+        s.limits.message_timeout = Duration::from_secs(1);
+        s.limits.inbox_timeout = Duration::from_secs(1);
+        s.keepalive.ping_interval = Duration::from_secs(2);
+        s.keepalive.pong_timeout = Duration::from_secs(1);
+    });
+    let (connection, mut messages, mut peer) =
+        piped(&supervisor, Role::Server, 65536, settings).await;
+    let began = tokio::time::Instant::now();
+    // The first one waits in the inbox, with a backend that takes nothing.
+    peer.text("first").await;
+    peer.text(&"x".repeat(9000)).await;
+    // It answers no Ping, which may be behind all this.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(connection.state(), CloseState::Open);
+    assert_eq!(text_of(messages.receive().await), "first");
+    assert_eq!(text_of(messages.receive().await).len(), 9000);
+    let took = began.elapsed();
+    assert!((Duration::from_millis(7900)..Duration::from_millis(8500)).contains(&took), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn too_many_bytes_are_closed_with_1013_where_that_is_set() {
+    let supervisor = supervisor().await;
+    let settings = settings(|s| {
+        s.limits.bytes_per_second = ByteSize(1000);
+        s.limits.on_rate = Some(OnRate::Close);
+    });
+    let (connection, _messages, mut peer) = piped(&supervisor, Role::Server, 4096, settings).await;
+    peer.text(&"x".repeat(2000)).await;
+    assert_eq!(peer.expect_close().await.0, Some(1013));
+    peer.send(Frame::close(1013, "")).await;
+    drop(peer);
+    let ending = ended(&supervisor, &connection).await;
+    assert_limit(&ending, Kind::Clean, "bytes_per_second");
+    assert_eq!(ending.outcome.cause, Cause::RateLimited);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_is_slowed_down_is_closed_in_time() {
+    let supervisor = supervisor().await;
+    let settings = settings(|s| {
+        s.limits.messages_per_second = 1;
+        s.limits.on_rate = Some(OnRate::Slow);
+        s.close.timeout = Duration::from_secs(5);
+    });
+    let (connection, _messages, mut peer) = piped(&supervisor, Role::Server, 65536, settings).await;
+    for n in 0..100 {
+        peer.text(&n.to_string()).await;
+    }
+    let closing = connection.close(1000, "").unwrap();
+    assert_eq!(peer.expect_close().await.0, Some(1000));
+    peer.send(Frame::close(1000, "")).await;
+    drop(peer);
+    assert!(soon("the close", closing).await.is_clean());
+    let ending = ended(&supervisor, &connection).await;
+    let traffic = ending.traffic.as_ref().unwrap();
+    // Nothing comes after its Close, so what it had sent before is let through.
+    assert_eq!((traffic.messages_in, traffic.discarded_messages), (100, 0));
 }
 
 #[tokio::test]

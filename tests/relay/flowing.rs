@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lastword::settings::ByteSize;
+use lastword::settings::{ByteSize, OnRate};
 use lastword::vocabulary::{Cause, Fault, Kind};
 use lastword::{Message, SendError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -78,6 +78,41 @@ async fn no_frame_of_our_own_goes_into_the_middle_of_another() {
     assert_eq!(scene.application.read_frame(SOON).await.payload, big.payload);
     assert_eq!(scene.application.read_frame(SOON).await.opcode, PONG);
     assert_eq!(scene.application.expect_close(SOON).await, (Some(1012), "moving".into()));
+}
+
+#[tokio::test]
+async fn a_client_that_sends_too_much_waits_and_loses_nothing() {
+    let limits: [fn(&mut lastword::settings::Limits); 2] = [
+        |limits| limits.bytes_per_second = ByteSize(2000),
+        |limits| limits.messages_per_second = 20,
+    ];
+    for limit in limits {
+        let mut scene = Scene::with(
+            |settings| {
+                limit(&mut settings.limits);
+                settings.limits.on_rate = Some(OnRate::Slow);
+            },
+            |_| {},
+        )
+        .await;
+        // Half a second above the rate, in frames that end at any byte.
+        let frames = (0..30_u8).map(|n| Frame::binary(vec![n; 94]));
+        let began = std::time::Instant::now();
+        scene.client.send_frames(frames.clone()).await;
+        for frame in frames {
+            assert_eq!(scene.application.read_frame(SOON).await.payload, frame.payload);
+        }
+        let took = began.elapsed();
+        assert!(took >= Duration::from_millis(400), "{took:?}");
+        // What the application sends is not limited.
+        scene.application.send_frames((0..60).map(|_| Frame::text("x"))).await;
+        for _ in 0..60 {
+            assert_eq!(scene.client.read_frame(SOON).await.payload, b"x");
+        }
+        let legs = scene.leave().await;
+        let traffic = legs.client.traffic.as_ref().unwrap();
+        assert_eq!((traffic.messages_in, traffic.discarded_messages), (30, 0));
+    }
 }
 
 #[tokio::test]

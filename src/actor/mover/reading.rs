@@ -43,12 +43,19 @@ impl Mover {
         scratch::for_reading(|buffer| {
             let waits = self.connection.budget.is_exhausted() && !self.last_bytes;
             let most = if waits { SIP } else { buffer.len() };
+            let most = if self.discards(now) {
+                most
+            } else {
+                most.min(self.progress.rates.most_bytes(now))
+            };
             let mut buf = ReadBuf::new(&mut buffer[..most]);
             match Pin::new(&mut self.transport).poll_read(cx, &mut buf) {
                 Poll::Pending => return false,
                 Poll::Ready(Ok(())) if buf.filled().is_empty() => self.end_reading(LossKind::Fin),
                 Poll::Ready(Ok(())) => {
                     let filled = buf.filled();
+                    let exceeded = self.progress.rates.count_bytes(filled.len(), now);
+                    self.refuse_rate(exceeded);
                     let taken = self.ingest(filled, now);
                     if taken < filled.len() {
                         self.progress.carry = Bytes::copy_from_slice(&filled[taken..]);
@@ -105,10 +112,13 @@ impl Mover {
         room
     }
 
-    fn has_room(&self, now: Instant) -> bool {
+    fn has_room(&mut self, now: Instant) -> bool {
         // What is discarded takes no room.
-        if self.delivery_stopped || self.must_read(now) {
+        if self.discards(now) {
             return true;
+        }
+        if self.progress.rates.held_back(now).is_some() {
+            return false;
         }
         let room = match &self.driver {
             Driver::Echo => self.connection.outbox.has_room(),
@@ -118,6 +128,11 @@ impl Mover {
         };
         let waits = self.connection.budget.is_exhausted() && !self.last_bytes;
         room && (!waits || self.holds_nothing())
+    }
+
+    /// Returns whether reading goes on whatever has room and whatever the peer may send.
+    fn discards(&self, now: Instant) -> bool {
+        self.delivery_stopped || self.must_read(now)
     }
 
     /// Returns whether reading goes on without room: what finds none is discarded.
@@ -190,6 +205,9 @@ impl Mover {
                 Piece::Close(payload) => self.deliver_close(&payload),
                 Piece::Breach(breach) => self.report(Input::Violation(breach)),
             }
+            if self.waits_for_rate(now) {
+                break;
+            }
         }
         self.count_ingested(taken, bytes.len())
     }
@@ -259,17 +277,19 @@ impl Mover {
     /// Counts frames against `messages_per_second`: control frames and fragments cost what messages
     /// do.
     fn take_from_rate(&mut self, frames: u32, now: Instant) {
-        if let Some(rate) = &mut self.progress.rate
-            && !(0..frames).all(|_| rate.take(now))
-        {
-            self.refuse_rate();
-        }
+        let exceeded = self.progress.rates.count_messages(frames, now);
+        self.refuse_rate(exceeded);
     }
 
-    fn refuse_rate(&mut self) {
+    /// Returns whether what was read already has to wait, because the peer has sent too much.
+    fn waits_for_rate(&mut self, now: Instant) -> bool {
+        self.progress.rates.held_back(now).is_some() && !self.discards(now)
+    }
+
+    /// Closes the connection of a peer that exceeds a rate where that is what the limit is for.
+    fn refuse_rate(&mut self, exceeded: Option<Limit>) {
+        let Some(limit) = exceeded else { return };
         if !std::mem::replace(&mut self.progress.muted, true) {
-            let limit = self.connection.settings.limits.messages_per_second;
-            let limit = Limit { name: "messages_per_second", limit, observed: limit + 1 };
             close_for(
                 &self.connection,
                 CloseCode::TRY_AGAIN_LATER,

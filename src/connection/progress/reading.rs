@@ -11,7 +11,7 @@ const LOOK: Duration = Duration::from_millis(250);
 #[derive(Debug, Default)]
 pub(crate) struct Reading {
     pub(crate) state: ReadState,
-    /// Reading has stopped because the backend has no room.
+    /// Reading has stopped because the backend has no room, or the peer has sent too much.
     pub(crate) pause: Option<Pause>,
 }
 
@@ -75,17 +75,19 @@ impl Reading {
         self.state == ReadState::Ignoring
     }
 
-    /// Tells for how long the backend has taken nothing, if that is too long.
+    /// Tells for how long the backend has taken nothing, if that is too long. While reading waits
+    /// because the peer has sent too much, the backend is not to blame.
     ///
     /// Echo has no backend that takes messages: it waits for the peer, which the write timeout bounds.
     pub(crate) fn backend_stalled(
         &mut self,
         connection: &Connection,
+        held_back: bool,
         now: Instant,
     ) -> Option<Duration> {
         let pause = self.pause.as_mut()?;
         let taken = connection.inbox.taken();
-        if taken != pause.taken || connection.inbox.is_empty() {
+        if taken != pause.taken || connection.inbox.is_empty() || held_back {
             *pause = Pause { since: now, taken };
         }
         let stalled = now - pause.since;

@@ -20,7 +20,13 @@ impl Mover {
             && self.progress.reading.state == ReadState::Open
         {
             let rest = &bytes[taken..];
-            let (consumed, piece) = leg.passage.read_frames(rest, self.turn.frames());
+            let discards = self.discards(now);
+            let most = if discards { u32::MAX } else { self.progress.rates.most_messages(now) };
+            let left = self.turn.frames();
+            let mut frames = most.min(*left);
+            *left -= frames;
+            let (consumed, piece) = leg.passage.read_frames(rest, &mut frames);
+            *left += frames;
             taken += consumed;
             self.take_from_rate(leg.passage.fragments(), now);
             self.note_matches(leg, now);
@@ -32,6 +38,9 @@ impl Mover {
                     leg.broken = true;
                     self.report(Input::Violation(breach));
                 }
+            }
+            if self.waits_for_rate(now) && !leg.passage.has_pending() {
+                break;
             }
         }
         taken

@@ -118,6 +118,15 @@ fn because(facts: &Facts<'_>) -> Option<&'static str> {
         }
         Cause::Backend => "because its backend closed it",
         Cause::RelayPeer => "because the other leg of the relay had ended",
+        Cause::RateLimited
+            if facts
+                .record
+                .limit
+                .as_ref()
+                .is_some_and(|limit| limit.name == "bytes_per_second") =>
+        {
+            "because the peer sent too many bytes per second"
+        }
         Cause::RateLimited => "because the peer sent too many messages per second",
         Cause::AuthExpired => "because the peer's authentication had expired",
         Cause::Replaced => "because its subject may have one connection, and another one stays",

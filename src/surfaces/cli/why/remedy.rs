@@ -138,9 +138,12 @@ fn clean(facts: &Facts<'_>) -> String {
         Some(Cause::Backend) => "Nothing: the backend closed it.".to_owned(),
         Some(Cause::RelayPeer) => check_other_leg(facts),
         Some(Cause::RateLimited) => {
-            "If the peer is meant to send that many messages, raise limits.messages_per_second for \
-             the route; otherwise make it send fewer."
-                .to_owned()
+            let limit = limit_name(facts, "messages_per_second");
+            let what = if limit == "bytes_per_second" { "much" } else { "many messages" };
+            format!(
+                "If the peer is meant to send that {what}, raise limits.{limit} for the route; \
+                 otherwise make it send less, or let it wait (limits.on_rate = \"slow\")."
+            )
         }
         Some(Cause::AuthExpired) => {
             "Nothing, if the client reconnects with new credentials by itself. A new token of the same \
