@@ -7,6 +7,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
+use super::header_names::{is_token, is_token_char};
+
 /// `X-Forwarded-For`.
 pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// `X-Forwarded-Host`.
@@ -181,17 +183,13 @@ fn parse(line: &str) -> Result<Vec<Hop>, BadForwarded> {
 
 /// Splits `name=value` or `name="value"` from the beginning of a text.
 fn pair(text: &str) -> Option<(&str, String, &str)> {
-    let is_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
-    let (name, rest) = text.split_once('=')?;
-    if name.is_empty() || !name.chars().all(is_token) {
-        return None;
-    }
+    let (name, rest) = text.split_once('=').filter(|(name, _)| is_token(name))?;
     let Some(quoted) = rest.strip_prefix('"') else {
         // Colons and brackets need quotes, and many leave them out.
         let end = rest.find([',', ';', ' ', '\t']).unwrap_or(rest.len());
         let (value, rest) = rest.split_at(end);
-        let is_value = |c: char| is_token(c) || "[]:/".contains(c);
-        let is_good = !value.is_empty() && value.chars().all(is_value);
+        let is_value = |c| is_token_char(c) || b"[]:/".contains(&c);
+        let is_good = !value.is_empty() && value.bytes().all(is_value);
         return is_good.then(|| (name, value.to_owned(), rest));
     };
     let mut value = String::new();

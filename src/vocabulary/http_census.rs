@@ -19,11 +19,13 @@ pub enum HttpOutcome {
     Unauthorized,
     /// Nobody could say whether the client is admitted.
     AuthUnavailable,
+    /// The request could not be passed on: its body, or what a proxy says of its client, is malformed.
+    BadRequest,
 }
 
 impl HttpOutcome {
     /// Every outcome.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Answered,
         Self::Unreachable,
         Self::Unanswered,
@@ -32,6 +34,7 @@ impl HttpOutcome {
         Self::RefusedDraining,
         Self::Unauthorized,
         Self::AuthUnavailable,
+        Self::BadRequest,
     ];
 
     /// Returns the string that metrics carry.
@@ -45,6 +48,7 @@ impl HttpOutcome {
             Self::RefusedDraining => "refused_draining",
             Self::Unauthorized => "unauthorized",
             Self::AuthUnavailable => "auth_unavailable",
+            Self::BadRequest => "bad_request",
         }
     }
 }

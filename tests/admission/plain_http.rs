@@ -42,7 +42,7 @@ fn proxied(route: &str, url: &str) -> String {
 async fn a_page_needs_a_token_as_a_websocket_does() {
     let keys = KeyFolder::new();
     let setting = proxied(&keys.route(", from = ['header', 'subprotocol']"), &application().await);
-    let daemon = Daemon::start(PROGRAM, &[&setting]).await;
+    let daemon = Daemon::start(PROGRAM, &[&setting, "log.filter='debug'"]).await;
     let refused = get(&daemon, "GET", "").await;
     assert_eq!(refused.head.status(), 401);
     assert!(refused.head.header("www-authenticate").unwrap().starts_with("Bearer"));
@@ -50,6 +50,8 @@ async fn a_page_needs_a_token_as_a_websocket_does() {
     let expired = keys.issuer.token(json!({ "exp": 1 }));
     let refused = get(&daemon, "POST", &format!("Authorization: Bearer {expired}\r\n")).await;
     assert_eq!(refused.head.status(), 401);
+    daemon.await_line(|line| line.contains("was refused: the token has expired"), SOON).await;
+    assert!(!daemon.log().join("\n").contains(&expired));
     let token = keys.issuer.token(json!({}));
     let page = get(&daemon, "GET", &format!("Authorization: Bearer {token}\r\n")).await;
     assert_eq!((page.head.status(), page.body.as_str()), (200, "page"));
@@ -66,11 +68,15 @@ async fn an_endpoint_is_asked_about_each_page() {
     let endpoint = Server::start(Reply::status(200, "")).await;
     let auth = format!("{{ kind = 'http', url = 'http://{}/auth' }}", endpoint.address);
     let setting = proxied(&route(&auth, ""), &application().await);
-    let daemon = Daemon::start(PROGRAM, &[&setting]).await;
+    let daemon = Daemon::start(PROGRAM, &[&setting, "log.filter='debug'"]).await;
     assert_eq!(get(&daemon, "POST", "").await.body, "page");
     assert!(endpoint.requests()[0].to_lowercase().contains("x-original-method: post"));
     endpoint.set(Reply::status(500, ""));
     let refused = get(&daemon, "GET", "").await;
     assert_eq!(refused.head.status(), 503);
     assert!(refused.head.header("retry-after").is_some());
+    assert!(!refused.body.contains("500"), "{}", refused.body);
+    let says_why = |line: &str| line.contains("was refused: auth.url answered 500");
+    let line = daemon.await_line(says_why, SOON).await;
+    assert!(line.contains("127.0.0.1:"), "{line}");
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lastword::settings::{PlainHttp, RelayBackend};
-use lastword::vocabulary::Kind;
+use lastword::vocabulary::{HttpOutcome, Kind};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 
@@ -292,6 +292,8 @@ async fn what_can_be_read_in_two_ways_is_refused_and_never_passed() {
     client.end().await;
     application.end().await;
     assert!(!String::from_utf8_lossy(&application.read).contains("abc"));
+    let census = house.supervisor.http();
+    assert!(census.outcomes.contains(&(HttpOutcome::BadRequest, 1)), "{census:?}");
 }
 
 #[tokio::test]

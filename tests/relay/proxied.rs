@@ -155,6 +155,11 @@ async fn lines_that_can_be_read_in_two_ways_are_refused() {
     }
     let refused = front.daemon.await_endings(2, |e| e["kind"] == "open_failed", SOON).await;
     assert!(refused.iter().all(|ending| ending["open_failure"] == "bad_request"), "{refused:?}");
+    // The plain requests are not recorded, but counted.
+    let metrics = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let metrics = exchange(front.daemon.control(), metrics, SOON).await.body;
+    let counted = r#"lastword_http_requests_total{outcome="bad_request"} 2"#;
+    assert!(metrics.contains(counted), "{metrics}");
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! Plain HTTP on a relay's route: Socket.IO's polling, SignalR's negotiation, the page itself.
 
+use std::fmt::Display;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -111,14 +112,16 @@ impl Proxying<'_> {
             bearers: &[],
             peer,
         };
-        let Denied { status, failure, challenges, retry_after, text, detail: _ } =
+        let Denied { status, failure, challenges, retry_after, text, detail } =
             match auth.admit(ask).await {
                 Ok(Admitted { subject, grant, .. }) => {
                     // Without one, that of the certificate holds.
-                    return self.check_revoked(subject.as_deref().or(self.subject), grant.as_ref());
+                    let subject = subject.as_deref().or(self.subject);
+                    return self.check_revoked(peer, subject, grant.as_ref());
                 }
                 Err(denied) => denied,
             };
+        log_refused(peer, detail.as_ref().unwrap_or(&text));
         let outcome = match failure {
             OpenFailure::AuthUnavailable => HttpOutcome::AuthUnavailable,
             _ => HttpOutcome::Unauthorized,
@@ -127,10 +130,16 @@ impl Proxying<'_> {
         Err(self.refuse(outcome, rejection))
     }
 
-    fn check_revoked(&self, subject: Option<&str>, grant: Option<&Grant>) -> Result<(), Rejection> {
-        if self.node.revocations.refusal(subject, grant).is_none() {
+    fn check_revoked(
+        &self,
+        peer: &SocketName,
+        subject: Option<&str>,
+        grant: Option<&Grant>,
+    ) -> Result<(), Rejection> {
+        let Some(revocation) = self.node.revocations.refusal(subject, grant) else {
             return Ok(());
-        }
+        };
+        log_refused(peer, &revocation);
         let rejection = Rejection::new(StatusCode::UNAUTHORIZED, ACCESS_REVOKED);
         let challenges = vec![HeaderValue::from_static(INVALID_TOKEN)];
         Err(self.refuse(HttpOutcome::Unauthorized, Rejection { challenges, ..rejection }))
@@ -141,6 +150,11 @@ impl Proxying<'_> {
         self.node.plain.count(outcome);
         rejection
     }
+}
+
+/// Logs why a client was refused, which no record says.
+fn log_refused(peer: &SocketName, why: &dyn Display) {
+    tracing::debug!(%peer, "a plain HTTP request was refused: {why}");
 }
 
 impl Forwarding for Proxying<'_> {
@@ -161,8 +175,9 @@ impl Forwarding for Proxying<'_> {
         route: &PlainRoute,
         request: &mut request::Parts,
     ) -> Result<(), Rejection> {
-        let client = (self.client_of)(&request.headers)
-            .map_err(|text| Rejection::new(StatusCode::BAD_REQUEST, text))?;
+        let client = (self.client_of)(&request.headers).map_err(|text| {
+            self.refuse(HttpOutcome::BadRequest, Rejection::new(StatusCode::BAD_REQUEST, text))
+        })?;
         // Nobody has set it before: a request is admitted once.
         let _ = route.client.set(client);
         if self.node.is_draining() {
@@ -180,11 +195,12 @@ impl Forwarding for Proxying<'_> {
             let rejection = Rejection::new(StatusCode::TOO_MANY_REQUESTS, text);
             self.refuse(HttpOutcome::RefusedRate, rejection.retry_after(RETRY_AFTER))
         })?;
+        let peer = route.client(self.hop);
         if self.subject.is_some() {
-            self.check_revoked(self.subject, None)?;
+            self.check_revoked(peer, self.subject, None)?;
         }
         if let Some(auth) = &route.auth {
-            self.authenticate(auth, route.client(self.hop), request).await?;
+            self.authenticate(auth, peer, request).await?;
         }
         let host = match (request.uri.authority(), request.headers.get(header::HOST)) {
             (Some(authority), _) => authority.to_string(),
@@ -239,6 +255,10 @@ impl Forwarding for Proxying<'_> {
         }
         let pool = Arc::clone(&application.pool);
         Ok(UpstreamConnection { connection, pool, lease })
+    }
+
+    fn count(&self, outcome: HttpOutcome) {
+        self.node.plain.count(outcome);
     }
 
     fn answer(&self, lease: &ApplicationLease, answer: &mut response::Parts) {

@@ -14,6 +14,7 @@ use super::answer::{Answer, ForwardedBody, Rejection};
 use super::forwarding::{Forwarding, UpstreamConnection};
 use super::session::ClientSession;
 use super::upload::Upload;
+use crate::vocabulary::HttpOutcome;
 
 /// How long the application may take to answer `Expect: 100-continue` before the body is requested all
 /// the same, because some applications ignore the header and wait for the body.
@@ -113,6 +114,7 @@ async fn send<F: Forwarding>(
         Some(Ok(answer)) => answer,
         Some(Err(mut failed)) => {
             if session.is_malformed() {
+                forwarding.count(HttpOutcome::BadRequest);
                 let text = "the body is not chunked as RFC 9112 section 7.1 requires";
                 return Err(Unanswered::Rejected(Rejection::new(StatusCode::BAD_REQUEST, text)));
             }
@@ -125,6 +127,7 @@ async fn send<F: Forwarding>(
             return Err(Unanswered::Rejected(no_answer()));
         }
         None if session.is_ending() => {
+            forwarding.count(HttpOutcome::RefusedDraining);
             let text = "this server is about to stop: try again";
             let rejection = Rejection::new(StatusCode::SERVICE_UNAVAILABLE, text);
             return Err(Unanswered::Rejected(rejection.retry_after(CONTINUE_TIMEOUT)));

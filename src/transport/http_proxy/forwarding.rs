@@ -7,6 +7,7 @@ use http::{HeaderMap, request, response};
 use super::answer::Rejection;
 use super::application::{AppConnection, ConnectionPool};
 use crate::protocol::request_framing::Head;
+use crate::vocabulary::HttpOutcome;
 
 /// Decides where requests go, and changes requests and answers.
 pub trait Forwarding {
@@ -38,6 +39,9 @@ pub trait Forwarding {
         kept: bool,
         headers: &mut HeaderMap,
     ) -> impl Future<Output = Result<UpstreamConnection<Self::Lease>, Rejection>> + Send;
+
+    /// Counts a request that was rejected on account of its client, or of this end.
+    fn count(&self, outcome: HttpOutcome);
 
     /// Changes the answer for the client.
     fn answer(&self, lease: &Self::Lease, answer: &mut response::Parts);
