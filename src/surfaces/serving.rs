@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{CONNECTION, HeaderValue};
-use http::{Request, Response, StatusCode};
+use http::{Request, Response};
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -27,10 +27,9 @@ use tokio::time::timeout;
 use crate::runtime::tasks::{Panicked, Task};
 use crate::transport::any_socket::AnySocket;
 use crate::transport::bind::{Acceptor, Arrival, Arrivals};
-use crate::transport::opening_handshake::{Refusal, refuse_unread};
+use crate::transport::opening_handshake::refuse_unread;
 use crate::transport::socket::SocketName;
-use crate::transport::tls::{FailedAccept, ServerTls};
-use crate::vocabulary::OpenFailure;
+use crate::transport::tls::{FailedAccept, ServerTls, not_tls};
 use busy_body::Working;
 use slots::{Slot, Slots};
 use stalling::{Owed, Stalling};
@@ -193,8 +192,7 @@ async fn open_tls(socket: AnySocket, tls: Option<Arc<ServerTls>>) -> Option<AnyS
     match tls.accept(socket).await {
         Ok(opened) => Some(AnySocket::of_tls(opened.socket)),
         Err(FailedAccept::PlainHttp(socket)) => {
-            let (status, failure) = (StatusCode::BAD_REQUEST, OpenFailure::Tls);
-            refuse_unread(socket, Refusal::new(status, failure, ServerTls::PLAIN_HTTP)).await;
+            refuse_unread(socket, not_tls()).await;
             None
         }
         Err(FailedAccept::Failed { detail, .. }) => {

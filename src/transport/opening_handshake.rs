@@ -22,6 +22,7 @@ mod waiting;
 
 use bytes::Bytes;
 
+pub(crate) use answer::value_of_retry_after;
 pub use answer::{Agreement, Passed, Refusal};
 pub(in crate::transport) use answer::{lingering_close, retry_after};
 pub use answer_body::AnswerBody;

@@ -16,7 +16,7 @@ mod trust;
 mod words;
 mod x509;
 
-pub use outcome::{FailedAccept, FailedTls, OpenedTls};
+pub use outcome::{FailedAccept, FailedTls, OpenedTls, not_tls};
 pub use server::{CertificateFacts, ServerTls, TlsFileError};
 pub use socket::TlsSocket;
 pub use trust::{AuthorityFile, ClientTls, TlsSetupError, Trust};

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use tokio::net::TcpStream;
 
 use super::socket::Transport;
-pub use outcome::{FailedAccept, FailedTls, OpenedTls};
+pub use outcome::{FailedAccept, FailedTls, OpenedTls, not_tls};
 
 /// Whose certificates a dialled server may show.
 #[derive(Debug, Default)]
@@ -92,9 +92,6 @@ pub enum TlsSocket {}
 pub enum ServerTls {}
 
 impl ServerTls {
-    /// What a client is told that sends plain HTTP to a port with TLS.
-    pub const PLAIN_HTTP: &'static str = "this port speaks TLS";
-
     /// A TLS alert for a client that cannot be served.
     pub const ALERT: [u8; 0] = [];
 

@@ -112,7 +112,7 @@ fn refusal(denied: Denied) -> Refusal {
     let challenges = challenges.into_iter().map(|challenge| (WWW_AUTHENTICATE, challenge));
     let refusal = refusal.with_lines(challenges.collect());
     match retry_after {
-        Some(wait) => refusal.with_retry_after_line(wait),
+        Some(wait) => refusal.retry_after(wait),
         None => refusal,
     }
 }
@@ -122,7 +122,7 @@ fn too_slow(within: Duration) -> Refusal {
     let status = StatusCode::SERVICE_UNAVAILABLE;
     Refusal::new(status, OpenFailure::AuthUnavailable, text)
         .showing("the server is busy: try again in a moment")
-        .with_retry_after_line(RETRY_AFTER)
+        .retry_after(RETRY_AFTER)
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use super::{OVERDUE, not_admitted};
 use crate::node::slots::PendingSocket;
 use crate::transport::any_socket::AnySocket;
 use crate::transport::opening_handshake::{FailedHandshake, Refusal, refuse_unread};
-use crate::transport::tls::{FailedAccept, OpenedTls, ServerTls};
+use crate::transport::tls::{FailedAccept, OpenedTls, ServerTls, not_tls};
 use crate::vocabulary::{OpenFailure, TransportEnd};
 
 impl Listener {
@@ -52,15 +52,14 @@ impl Listener {
         room: &mut Room,
         began: Instant,
     ) -> Option<OpenedTls> {
-        let mut under_way = UnderWay::new(self, visitor);
         if !room.reserve_tls() {
-            under_way.limit = room.refusal();
-            let detail = "limits.memory is used up, so the client was sent an alert and no TLS";
-            // It fits into the buffer of a new socket; if it does not, the peer goes without.
-            let _ = socket.try_write(&ServerTls::ALERT);
-            under_way.failed(local(OpenFailure::RefusedLimit, detail.to_owned()));
+            let text = "limits.memory is used up, so the client was sent an alert and no TLS";
+            let (status, failure) = (StatusCode::SERVICE_UNAVAILABLE, OpenFailure::RefusedLimit);
+            let refused = (Refusal::new(status, failure, text), room.refusal());
+            self.turn_down(AnySocket::Tcp(socket), visitor, refused).await;
             return None;
         }
+        let mut under_way = UnderWay::new(self, visitor);
         let deadline = began + self.timeout;
         let mut accept = pin!(tls.accept(socket));
         let mut opened = timeout_at(deadline.min(began + OVERDUE), accept.as_mut()).await;
@@ -78,10 +77,7 @@ impl Listener {
                 under_way.over();
                 return Some(opened);
             }
-            Ok(Err(FailedAccept::PlainHttp(socket))) => {
-                let (status, failure) = (StatusCode::BAD_REQUEST, OpenFailure::Tls);
-                refuse_unread(socket, Refusal::new(status, failure, ServerTls::PLAIN_HTTP)).await
-            }
+            Ok(Err(FailedAccept::PlainHttp(socket))) => refuse_unread(socket, not_tls()).await,
             Ok(Err(FailedAccept::Failed { failure, detail, transport_end })) => {
                 FailedHandshake::unread(failure, transport_end, detail)
             }

@@ -101,8 +101,8 @@ impl Listener {
         }
     }
 
-    /// Refuses a peer whose request was not read.
-    async fn turn_down(
+    /// Refuses a peer whose request was not read: with an alert, where TLS is due.
+    pub(super) async fn turn_down(
         &self,
         socket: AnySocket,
         visitor: &Visitor,

@@ -14,7 +14,7 @@ use crate::actor::backend::{Backend, with_causes};
 use crate::relay::Relay;
 use crate::runtime::tasks::catch;
 use crate::settings::ConnectionSettings;
-use crate::transport::opening_handshake::{Refusal, Request};
+use crate::transport::opening_handshake::{Refusal, Request, value_of_retry_after};
 use crate::transport::socket::SocketName;
 use crate::vocabulary::OpenFailure;
 
@@ -262,8 +262,7 @@ impl Refuse {
 
     /// Asks the client to wait before it reconnects (`Retry-After`, rounded up to seconds).
     pub fn retry_after(self, wait: Duration) -> Self {
-        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-        let refuse = self.header(RETRY_AFTER, HeaderValue::from(seconds));
+        let refuse = self.header(RETRY_AFTER, value_of_retry_after(wait));
         Self { wait: Some(wait), ..refuse }
     }
 

@@ -13,6 +13,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 
 use super::application::{AppConnection, ConnectionPool};
 use super::session::ClientSession;
+use crate::transport::opening_handshake::value_of_retry_after;
 
 /// An answer to a request that is not forwarded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,7 +22,7 @@ pub struct Rejection {
     pub status: StatusCode,
     /// The reason, in one line.
     pub text: Cow<'static, str>,
-    /// The `Retry-After`, in whole seconds.
+    /// The `Retry-After`.
     pub retry_after: Option<Duration>,
     /// The values of `WWW-Authenticate`.
     pub challenges: Vec<HeaderValue>,
@@ -51,7 +52,7 @@ impl Rejection {
         let plain = HeaderValue::from_static("text/plain; charset=utf-8");
         headers.insert(header::CONTENT_TYPE, plain);
         if let Some(wait) = self.retry_after {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs()));
+            headers.insert(header::RETRY_AFTER, value_of_retry_after(wait));
         }
         response
     }
@@ -149,6 +150,22 @@ impl<L> Drop for Answer<L> {
             && let Some(connection) = forwarded.connection.take()
         {
             connection.keep_in(&forwarded.pool);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_is_rounded_up_to_seconds() {
+        for (wait, due) in [(1, "1"), (1000, "1"), (1001, "2")] {
+            let rejection = Rejection::new(StatusCode::SERVICE_UNAVAILABLE, "later");
+            let rejection = rejection.retry_after(Duration::from_millis(wait));
+            let session = Arc::new(ClientSession::new(Duration::from_secs(1)));
+            let response: Response<Answer<()>> = rejection.into_response(session);
+            assert_eq!(response.headers()[header::RETRY_AFTER], due, "{wait} ms");
         }
     }
 }

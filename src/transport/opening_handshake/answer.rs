@@ -136,11 +136,10 @@ impl Refusal {
         self
     }
 
-    /// Adds `Retry-After`, in whole seconds, rounded up.
+    /// Adds `Retry-After`.
     #[must_use]
     pub fn retry_after(self, wait: Duration) -> Self {
-        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-        self.header("Retry-After", HeaderValue::from(seconds))
+        self.header("Retry-After", value_of_retry_after(wait))
     }
 
     /// Sends the peer this line instead of the text, which is then only recorded.
@@ -170,14 +169,6 @@ impl Refusal {
         self
     }
 
-    /// Adds `Retry-After`, in whole seconds, rounded up, to an answer that shows another line.
-    #[must_use]
-    pub(crate) fn with_retry_after_line(self, wait: Duration) -> Self {
-        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-        let line = [(RETRY_AFTER, HeaderValue::from(seconds))];
-        self.with_lines(line.into_iter().collect())
-    }
-
     /// Encodes the answer, without the rest of a long body. The answer to HEAD has no body, but has its
     /// length.
     pub(super) fn to_bytes(&self, now: SystemTime, to_head: bool) -> Vec<u8> {
@@ -191,6 +182,7 @@ impl Refusal {
                 head.line("Content-Length", length.to_string().as_bytes());
             }
             head.passed(&passed.headers);
+            head.lines(&self.headers);
             let mut bytes = head.end();
             bytes.extend_from_slice(if has_body && !to_head { &passed.body.first } else { &[] });
             return bytes;
@@ -269,6 +261,11 @@ async fn forward<T: Transport>(socket: &mut T, answer: &[u8], mut rest: Rest) ->
 /// transport ended.
 pub(in crate::transport) async fn lingering_close<T: Transport>(socket: T) -> TransportEnd {
     answer_and_linger(socket, &[], StatusCode::OK, None).await.transport_end
+}
+
+/// Returns the value of `Retry-After`: whole seconds, rounded up.
+pub(crate) fn value_of_retry_after(wait: Duration) -> HeaderValue {
+    HeaderValue::from(wait.as_secs() + u64::from(wait.subsec_nanos() > 0))
 }
 
 /// Parses `Retry-After`: seconds, or a date, compared with our own clock.
@@ -357,6 +354,16 @@ mod tests {
             let now = UNIX_EPOCH + Duration::from_secs(seconds);
             assert_eq!(date(now), httpdate::fmt_http_date(now).as_bytes());
         }
+    }
+
+    #[test]
+    fn a_refusal_that_shows_another_line_keeps_its_header_lines() {
+        let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, OpenFailure::Tls, "the reason")
+            .retry_after(Duration::from_millis(1001))
+            .showing("try again");
+        let answer = String::from_utf8(refusal.to_bytes(UNIX_EPOCH, false)).unwrap();
+        assert!(answer.contains("\r\nRetry-After: 2\r\n"), "{answer}");
+        assert!(answer.ends_with("\r\n\r\ntry again\n"), "{answer}");
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! What a TLS handshake comes to, in both roles; also without the feature `tls`.
 
+use http::StatusCode;
 use tokio::net::TcpStream;
 
 use super::TlsSocket;
+use crate::transport::opening_handshake::Refusal;
 use crate::vocabulary::{OpenFailure, TransportEnd};
 
 /// A failed TLS handshake with a dialled server.
@@ -40,4 +42,11 @@ pub enum FailedAccept {
         /// How the transport ended.
         transport_end: TransportEnd,
     },
+}
+
+/// Refuses plain HTTP on a port with TLS: [`FailedAccept::PlainHttp`].
+pub fn not_tls() -> Refusal {
+    let text = "this port speaks TLS, and this is plain HTTP: use wss:// instead of ws://, or \
+                https:// instead of http://";
+    Refusal::new(StatusCode::BAD_REQUEST, OpenFailure::Tls, text)
 }

@@ -17,10 +17,6 @@ use crate::vocabulary::{LONGEST_TAG, OpenFailure, TransportEnd, is_label};
 const LOOK: usize = 8;
 
 impl ServerTls {
-    /// What a client is told that sends plain HTTP to a port with TLS.
-    pub const PLAIN_HTTP: &'static str = "this port speaks TLS, and this is plain HTTP: use wss:// instead of ws://, or https:// \
-         instead of http://";
-
     /// A TLS alert (internal_error) for a client that cannot be served, which needs no handshake.
     pub const ALERT: [u8; 7] = [21, 3, 3, 0, 2, 2, 80];
 
