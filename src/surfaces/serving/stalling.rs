@@ -46,8 +46,10 @@ impl Drop for Owing {
 pub(super) struct Stalling<S> {
     stream: S,
     patience: Duration,
-    /// Runs while a write waits; most never do.
+    /// Runs while a write, a flush or the shutdown waits; most never do.
     deadline: Option<Pin<Box<Sleep>>>,
+    /// The last flush was incomplete.
+    is_held_back: bool,
     owed: Owed,
     /// The peer has ended its side; runs until that is passed on.
     ended: Option<Pin<Box<Sleep>>>,
@@ -55,7 +57,7 @@ pub(super) struct Stalling<S> {
 
 impl<S> Stalling<S> {
     pub(super) fn new(stream: S, patience: Duration, owed: Owed) -> Self {
-        Self { stream, patience, deadline: None, owed, ended: None }
+        Self { stream, patience, deadline: None, is_held_back: false, owed, ended: None }
     }
 
     /// Passes the end of the peer's side on, once nothing is owed or nothing has moved for a while:
@@ -129,21 +131,21 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Stalling<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.stream).poll_flush(cx);
-        if flushed.is_pending() {
-            // TLS holds back what the peer does not read.
-            return self.watch(cx, flushed);
-        }
-        // Where there is nothing to flush, this is no progress.
-        flushed
+        // TLS holds back what the peer does not read. Where nothing is held back, a flush is no progress.
+        let was_held_back = std::mem::replace(&mut self.is_held_back, flushed.is_pending());
+        if self.is_held_back || was_held_back { self.watch(cx, flushed) } else { flushed }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        let shut = Pin::new(&mut self.stream).poll_shutdown(cx);
+        self.watch(cx, shut)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicBool;
+
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
@@ -166,6 +168,62 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         assert_eq!(began.elapsed(), 2 * PATIENCE - Duration::from_secs(1));
         drop(peer);
+    }
+
+    /// A stream that takes all, and flushes only what a test lets it.
+    struct Holding {
+        takes: Arc<AtomicBool>,
+        flushes: Arc<AtomicBool>,
+    }
+
+    impl Holding {
+        fn ready<T>(flag: &AtomicBool, value: T) -> Poll<io::Result<T>> {
+            if flag.load(Ordering::Relaxed) { Poll::Ready(Ok(value)) } else { Poll::Pending }
+        }
+    }
+
+    impl AsyncWrite for Holding {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Self::ready(&self.takes, bytes.len())
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Self::ready(&self.flushes, ())
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Self::ready(&self.flushes, ())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flush_that_is_complete_gives_the_next_write_its_whole_time() {
+        let (takes, flushes) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicBool::new(false)));
+        let stream = Holding { takes: Arc::clone(&takes), flushes: Arc::clone(&flushes) };
+        let mut stalling = Stalling::new(stream, PATIENCE, Owed::default());
+        let nearly = PATIENCE - Duration::from_secs(1);
+        assert!(tokio::time::timeout(nearly, stalling.flush()).await.is_err());
+        flushes.store(true, Ordering::Relaxed);
+        stalling.flush().await.unwrap();
+        takes.store(false, Ordering::Relaxed);
+        let began = Instant::now();
+        assert!(tokio::time::timeout(nearly, stalling.write(&[0])).await.is_err());
+        // There is nothing to flush, so this is no progress.
+        stalling.flush().await.unwrap();
+        let error = stalling.write(&[0]).await.unwrap_err();
+        assert_eq!((error.kind(), began.elapsed()), (io::ErrorKind::TimedOut, PATIENCE));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_shutdown_that_waits_for_the_peer_has_an_end() {
+        let (takes, flushes) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicBool::new(false)));
+        let mut stalling = Stalling::new(Holding { takes, flushes }, PATIENCE, Owed::default());
+        let shut = tokio::time::timeout(2 * PATIENCE, stalling.shutdown()).await;
+        assert_eq!(shut.expect("an end").unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 
     #[tokio::test(start_paused = true)]
