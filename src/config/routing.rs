@@ -48,7 +48,7 @@ pub struct Listener {
     /// Lists the proxies in front that may say who the client is.
     ///
     /// Unit: networks (`10.0.0.0/8`, `fd00::/8`), addresses, or `unix` for a Unix socket. Default:
-    /// none. Cost: none; whoever connects from there is believed.
+    /// none. Cost: none; what they say is believed.
     #[serde(default)]
     pub trusted_proxies: Vec<TrustedProxy>,
 }

@@ -50,6 +50,16 @@ pub enum BadProxyHeader {
 
 use BadProxyHeader::Malformed;
 
+/// What a listener that takes no header answers to one.
+pub const NOT_TAKEN: &str = "this listener takes no PROXY header: set proxy_protocol = true and \
+                             trusted_proxies in it, or turn the header off in the proxy";
+
+/// Returns whether the first bytes of a connection begin a header. Five are enough: neither a request
+/// nor TLS begins in the same way.
+pub fn begins_header(first: &[u8]) -> bool {
+    [V1, V2].iter().any(|magic| first.starts_with(&magic[..5]))
+}
+
 /// Parses what has been read of a header.
 ///
 /// # Errors

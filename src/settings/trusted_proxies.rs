@@ -9,8 +9,8 @@ use serde::de::Deserializer;
 
 use super::values::{self, InvalidValue};
 
-/// An entry of `trusted_proxies`: a network such as `10.0.0.0/8`, an address, or `unix` for whoever
-/// connects to a Unix socket.
+/// An entry of `trusted_proxies`: a network such as `10.0.0.0/8`, an address, or `unix` for every
+/// client of a Unix socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TrustedProxy(Kind);
 

@@ -63,7 +63,7 @@ impl CloseCode {
     pub const TRY_AGAIN_LATER: Self = Self::known(1013);
     /// The peer was idle for too long.
     pub const IDLE: Self = Self::known(3008);
-    /// 3000: the credentials of the peer have expired.
+    /// The credentials of the peer have expired or are revoked.
     pub const UNAUTHORIZED: Self = Self::known(3000);
     /// Another connection of the same subject stays.
     pub const REPLACED: Self = Self::known(4409);

@@ -125,6 +125,6 @@ pub struct RevocationCounts {
     pub in_force: u64,
     /// Connections that were closed.
     pub closed: u64,
-    /// Opening handshakes that were refused.
+    /// Requests that were refused: opening handshakes, plain HTTP and new tokens of open connections.
     pub refused: u64,
 }

@@ -176,7 +176,7 @@ impl std::fmt::Display for Named<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.0.ip() {
             Some(ip) => ip.fmt(f),
-            None => f.write_str("whoever uses this Unix socket (unix)"),
+            None => f.write_str("a client of this Unix socket (unix)"),
         }
     }
 }

@@ -272,7 +272,7 @@ impl Scrape<'_> {
         )?;
         self.counter(
             "lastword_revoked_attempts",
-            "Opening handshakes that were refused because of a revocation.",
+            "Requests that were refused because of a revocation: opening handshakes, plain HTTP and new tokens.",
             refused,
         )
     }

@@ -261,10 +261,16 @@ pub fn check_origin(
     // Anything else may hold a secret, such as credentials before the host.
     let shown = match origin.parse() {
         Ok(OriginPattern::Exact(origin)) => Some(cut(&origin)),
-        Ok(OriginPattern::Null) => Some(origin),
+        Ok(OriginPattern::Null) => Some(origin.clone()),
         Ok(_) | Err(_) => None,
     };
+    let would_pass_in_clear = || origin_allowed(allowed, &PageRequest { over_tls: false, ..page });
     let text = match (&shown, allowed.contains(&OriginPattern::Same)) {
+        (Some(shown), true) if over_tls && would_pass_in_clear() => format!(
+            "the request carries a cookie over TLS and comes from a page of {shown}, which did not \
+             come over TLS: load the page from https://, or set origins = [\"same\", {shown:?}] in the \
+             route"
+        ),
         (Some(shown), true) => format!(
             "the request carries a cookie and comes from a page of {shown}, which is not this host: to \
              allow it, set origins = [\"same\", {shown:?}] in the route"

@@ -53,7 +53,7 @@ impl Handshake {
                 return Poll::Ready(Ok(()));
             }
             match ready!(self.session.poll_handshake_read(&self.tcp, cx)) {
-                Ok(Received::Bytes(_)) => {}
+                Ok(Received::Bytes) => {}
                 Ok(Received::End) => return Poll::Ready(Err(Broken::Ended)),
                 Err(error) => return Poll::Ready(Err(Broken::of(error))),
             }

@@ -45,8 +45,8 @@ pub(super) struct Session {
 /// What became of a read of ciphertext.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Received {
-    /// So many bytes came.
-    Bytes(usize),
+    /// Bytes came.
+    Bytes,
     /// The peer has ended TCP.
     End,
 }
@@ -141,7 +141,7 @@ impl Session {
                     self.tls.read_tls(&mut io::empty())?;
                     Received::End
                 }
-                len => Received::Bytes(len),
+                _ => Received::Bytes,
             };
             self.is_bloated |= ciphertext.len() > SMALL_READ;
             // After close_notify, rustls takes no more.

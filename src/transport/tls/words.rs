@@ -104,8 +104,10 @@ pub(super) fn certificate(problem: &CertificateError, whose: Whose<'_>) -> Strin
         CertificateError::NotValidYet => {
             format!("{begin} is not valid yet: correct the clock here, or wait")
         }
-        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            wrong_name(problem, whose)
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. }
+            if let Whose::Server(host) = whose =>
+        {
+            wrong_name(problem, host)
         }
         CertificateError::UnknownIssuer => match whose {
             Whose::Server(_) => {
@@ -163,11 +165,7 @@ pub(super) fn certificate(problem: &CertificateError, whose: Whose<'_>) -> Strin
     }
 }
 
-fn wrong_name(problem: &CertificateError, whose: Whose<'_>) -> String {
-    let host = match whose {
-        Whose::Server(host) => host,
-        Whose::Client => "this client",
-    };
+fn wrong_name(problem: &CertificateError, host: &str) -> String {
     match problem {
         CertificateError::NotValidForNameContext { presented, .. } if !presented.is_empty() => {
             format!(

@@ -193,6 +193,21 @@ fn an_origin_passes_if_it_is_allowed_or_none_is_sent() {
 }
 
 #[test]
+fn a_page_in_clear_of_the_same_host_is_not_called_another_host() {
+    let refused = |origin: &str| {
+        let mut lines = GOOD.to_vec();
+        lines.extend([("origin", origin), ("cookie", "session=hunter2")]);
+        check_origin(&request(&lines), &[OriginPattern::Same], Some("example.org"), true)
+            .unwrap_err()
+            .text
+    };
+    let text = refused("http://example.org");
+    assert!(text.contains("load the page from https://"), "{text}");
+    assert!(!text.contains("not this host"), "{text}");
+    assert!(refused("http://other.example").contains("not this host"));
+}
+
+#[test]
 fn a_foreign_page_with_a_cookie_is_told_how_to_allow_it() {
     let text = |origin: &str| {
         let mut lines = GOOD.to_vec();

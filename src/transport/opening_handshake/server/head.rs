@@ -23,6 +23,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::{Instant, timeout_at};
 
+use crate::protocol::proxy_header;
 use crate::runtime::scratch::Scratch;
 use crate::transport::opening_handshake::answer::Refusal;
 use crate::transport::opening_handshake::discard_writes::{DiscardWrites, Parts, ReadEnd};
@@ -329,10 +330,9 @@ fn unparsable(opening: &[u8], error: Option<hyper::Error>) -> Refusal {
         "this port speaks plain HTTP, and this is TLS: use ws:// instead of wss://".to_owned()
     } else if opening.starts_with(b"PRI * HTTP/2") {
         "this port speaks HTTP/1.1, and this is HTTP/2: WebSockets need HTTP/1.1".to_owned()
-    } else if opening.starts_with(b"PROXY ") || opening.starts_with(b"\r\n\r\n\0\r\nQUIT\n") {
-        let text = "this listener takes no PROXY header: set proxy_protocol = true and trusted_proxies \
-                    in it, or turn the header off in the proxy";
-        return Refusal::new(StatusCode::FORBIDDEN, OpenFailure::UntrustedProxy, text);
+    } else if proxy_header::begins_header(opening) {
+        let (status, failure) = (StatusCode::FORBIDDEN, OpenFailure::UntrustedProxy);
+        return Refusal::new(status, failure, proxy_header::NOT_TAKEN);
     } else {
         let why = error.map_or_else(|| "it cannot be parsed".to_owned(), |error| error.to_string());
         format!("this port speaks plain HTTP, and this is not a request: {why}")

@@ -4,6 +4,7 @@ use rustls::{AlertDescription, Error, PeerIncompatible, ServerConnection};
 use tokio::net::TcpStream;
 
 use super::ServerTls;
+use crate::protocol::proxy_header::{NOT_TAKEN, begins_header};
 use crate::transport::opening_handshake::lingering_close;
 use crate::transport::shared_tcp::SharedTcp;
 use crate::transport::tls::failure::of_tcp;
@@ -41,9 +42,7 @@ impl ServerTls {
             Opening::Tls => {}
             Opening::Http => return Err(FailedAccept::PlainHttp(socket)),
             Opening::Proxy => {
-                let detail = "this listener takes no PROXY header: set proxy_protocol = true and \
-                              trusted_proxies in it, or turn the header off in the proxy";
-                let (detail, failure) = (detail.to_owned(), OpenFailure::UntrustedProxy);
+                let (detail, failure) = (NOT_TAKEN.to_owned(), OpenFailure::UntrustedProxy);
                 let transport_end = TransportEnd::Local;
                 return Err(FailedAccept::Failed { failure, detail, transport_end });
             }
@@ -115,8 +114,8 @@ impl Opening {
     fn of(first: &[u8]) -> Self {
         match first {
             [] => Self::Nothing,
-            // A TLS record begins with its type (22), a method and the PROXY header with a letter.
-            [b'P', b'R', b'O', b'X', ..] | [b'\r', ..] => Self::Proxy,
+            first if begins_header(first) => Self::Proxy,
+            // A TLS record begins with its type (22), a method with a letter.
             [b'A'..=b'Z', ..] => Self::Http,
             _ => Self::Tls,
         }
