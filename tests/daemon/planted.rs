@@ -6,11 +6,14 @@
 mod places;
 
 use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use super::PROGRAM;
 use super::process::echo;
@@ -120,6 +123,7 @@ async fn no_planted_secret_is_found_in_any_output() {
     dial(&daemon, &mut search).await;
     daemon.await_ending(|ending| ending["dialer"] == "redirected", SOON).await;
     daemon.await_ending(|ending| ending["dialer"] == "behind-a-proxy", SOON).await;
+    renew_and_revoke(&daemon, &token, &mut search).await;
     ask_all(&daemon, &mut search).await;
     refuse_requests(&daemon, &mut search).await;
     rotate_tokens(&daemon, files.path()).await;
@@ -134,6 +138,7 @@ async fn no_planted_secret_is_found_in_any_output() {
     }
     daemon.await_endings(1, |ending| ending["close_code"] == 4000, SOON).await;
     ask_all(&daemon, &mut search).await;
+    follow_events(&daemon, files.path(), &mut search).await;
     daemon.signal("TERM").await;
     assert!(daemon.await_exit(2 * SOON).await.success());
     for (number, line) in daemon.log().into_iter().enumerate() {
@@ -237,6 +242,76 @@ async fn dial(daemon: &Daemon, search: &mut Search) {
     }
 }
 
+/// New tokens for a connection, good and bad, and revocations.
+async fn renew_and_revoke(daemon: &Daemon, token: &str, search: &mut Search) {
+    let connection = async |route: &str| {
+        let target = format!("GET /v1/connections?route={route}");
+        let listed = call(daemon, &target, TOKEN, "").await.body;
+        let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+        listed["connections"][0]["id"].as_str().unwrap().to_owned()
+    };
+    let (member, other) = (connection("members").await, connection("echo").await);
+    let (head, rest) = token.split_once('.').unwrap();
+    let (claims, signature) = rest.split_once('.').unwrap();
+    let renewal = |id: &str| format!("POST /v1/connections/{id}/token");
+    let revocation = "POST /v1/revocations".to_owned();
+    for (line, status, body) in [
+        (renewal(&member), 200, format!(r#"{{"token":"{token}"}}"#)),
+        (renewal(&member), 401, format!(r#"{{"token":"{head}.{claims}.x{signature}"}}"#)),
+        (renewal(&member), 401, format!(r#"{{"token":"{PLANTED}-renewal"}}"#)),
+        (renewal(&member), 400, format!(r#"{{"token":["{PLANTED}-renewals"]}}"#)),
+        (renewal(&member), 400, format!(r#"{{"token":"x","tokens":"{PLANTED}-more"}}"#)),
+        (renewal(&other), 409, format!(r#"{{"token":"{PLANTED}-of-none"}}"#)),
+        (renewal("000000000000"), 404, format!(r#"{{"token":"{PLANTED}-of-nobody"}}"#)),
+        (revocation.clone(), 201, r#"{"subject":"eve"}"#.to_owned()),
+        (revocation.clone(), 201, r#"{"jti":"9f31c2"}"#.to_owned()),
+        (revocation, 400, format!(r#"{{"subject":["{PLANTED}-no-subject"]}}"#)),
+    ] {
+        let Answer { head, body } = call(daemon, &line, TOKEN, &body).await;
+        assert_eq!(head.status(), status, "{line}: {body}");
+        search.look(format!("{status} to {line}"), format!("{head:?}\n{body}"));
+    }
+}
+
+/// All events since the start, as the control API and the command line tell them.
+async fn follow_events(daemon: &Daemon, files: &Path, search: &mut Search) {
+    let host = daemon.control();
+    let mut stream = TcpStream::connect(host).await.unwrap();
+    let request = format!(
+        "GET /v1/events HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {TOKEN}\r\n\
+         Last-Event-ID: 0\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let told = read_beyond(&mut stream, "\"close_code\":4000").await;
+    search.look("GET /v1/events", told);
+    let url = format!("http://{host}");
+    for json in [&[][..], &["--json"]] {
+        let mut command = Command::new(PROGRAM);
+        command.args(["events", "--since-id", "0"]).args(json);
+        command.args(["--control", &url, "--token-file"]).arg(files.join("tokens"));
+        let piped = command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        let mut child = piped.spawn().unwrap();
+        let mut stdout = child.stdout.take().unwrap();
+        search.look("lastword events", read_beyond(&mut stdout, "4000").await);
+        child.kill().await.unwrap();
+        search.look("stderr of lastword events", child.wait_with_output().await.unwrap().stderr);
+    }
+}
+
+/// Reads what comes up to these words, and a moment longer. Dialers that fail make events without end.
+async fn read_beyond(from: &mut (impl AsyncRead + Unpin), words: &str) -> Vec<u8> {
+    let mut read = Vec::new();
+    let until = async {
+        while !read.windows(words.len()).any(|part| part == words.as_bytes()) {
+            assert_ne!(from.read_buf(&mut read).await.unwrap(), 0, "{}", read.escape_ascii());
+        }
+    };
+    timeout(SOON, until).await.unwrap_or_else(|_| panic!("awaited {words:?} in vain"));
+    let more = async { while from.read_buf(&mut read).await.is_ok_and(|more| more > 0) {} };
+    let _ = timeout(Duration::from_millis(500), more).await;
+    read
+}
+
 /// Everything that the control API shows.
 async fn ask_all(daemon: &Daemon, search: &mut Search) {
     let mut targets: Vec<String> = [
@@ -249,6 +324,7 @@ async fn ask_all(daemon: &Daemon, search: &mut Search) {
         "/v1/dialers/made",
         "/v1/backends",
         "/v1/drain",
+        "/v1/revocations",
         "/metrics",
         "/livez",
         "/readyz",
@@ -306,6 +382,7 @@ async fn run_commands(daemon: &Daemon, files: &Path, search: &mut Search) {
         vec!["endings", "--summary"],
         vec!["dialers"],
         vec!["backends"],
+        vec!["revocations"],
         vec!["ls", "--json"],
         vec!["show", ids[ids.len() - 1]],
     ];
