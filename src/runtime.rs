@@ -1,6 +1,7 @@
-//! Helpers on top of tokio: tasks that survive a panic, clocks, files that change, and
+//! Helpers on top of tokio: tasks that survive a panic, clocks, files that are small and change, and
 //! buffers that connections share.
 
+pub(crate) mod read_bounded;
 pub(crate) mod scratch;
 pub(crate) mod tasks;
 pub(crate) mod wall_clock;

@@ -1,7 +1,7 @@
 //! Keys in a file, which is read again when it changes.
 
-use std::fs::{self, File, Metadata};
-use std::io::{self, Read};
+use std::fs::{self, Metadata};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use super::key_set::{KeySet, NoKeys};
 use crate::runtime::now;
+use crate::runtime::read_bounded::{NotRead, read_bounded};
 use crate::runtime::watched_file::{Stamp, is_world_readable};
 use crate::settings::SecretSource;
 
@@ -272,18 +273,14 @@ impl Source {
             Self::Jwks { path, max_size } => (path.clone(), *max_size),
             Self::Memory => return Err(BadKeys::Secret("it is not in a file".to_owned())),
         };
-        let unreadable = |error| BadKeys::Unreadable { path: path.clone(), error };
-        // Opening a pipe would wait for its writer.
-        if !fs::metadata(&path).map_err(unreadable)?.is_file() {
-            return Err(BadKeys::File { path, why: "it is not a regular file".to_owned() });
-        }
-        let file = File::open(&path).map_err(unreadable)?;
-        let facts = file.metadata().map_err(unreadable)?;
-        let mut bytes = Vec::new();
-        file.take(limit + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-        if bytes.len() as u64 > limit {
-            return Err(BadKeys::TooLong { path, limit });
-        }
+        let (bytes, facts) = match read_bounded(&path, limit) {
+            Ok(read) => read,
+            Err(NotRead::Io(error)) => return Err(BadKeys::Unreadable { path, error }),
+            Err(NotRead::TooLarge(limit)) => return Err(BadKeys::TooLong { path, limit }),
+            Err(why @ NotRead::NotAFile) => {
+                return Err(BadKeys::File { path, why: why.to_string() });
+            }
+        };
         let keys = match self {
             Self::Pem(_) => KeySet::from_pem(&bytes),
             Self::Jwks { .. } => KeySet::from_jwks(&bytes),

@@ -222,11 +222,14 @@ fn folder_of(path: &Path) -> Result<(), String> {
 }
 
 fn readable(file: &Path) -> Result<(), String> {
-    match File::open(file).and_then(|file| file.metadata()) {
-        Ok(metadata) if metadata.is_dir() => {
-            Err(format!("{} is a directory: name a file", file.display()))
-        }
-        Ok(_) => Ok(()),
+    // Opening a pipe would wait for its writer.
+    let found = fs::metadata(file).and_then(|facts| match facts.is_file() {
+        true => File::open(file).map(|_| true),
+        false => Ok(false),
+    });
+    match found {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(format!("{} is not a regular file: name one", file.display())),
         Err(error) => Err(format!(
             "{} cannot be read ({error}): name a file that this user can read",
             file.display()

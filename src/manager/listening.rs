@@ -77,7 +77,10 @@ impl ListenOptions {
             #[cfg(feature = "tls")]
             (TlsSource::Files(tls), ListenAddress::Tcp(_)) => {
                 let read = tokio::task::spawn_blocking(move || ServerTls::load(&tls)).await;
-                let tls = read.map_err(|_| TlsFileError::Stopped)??;
+                let tls = read.map_err(|error| match error.is_panic() {
+                    true => TlsFileError::Panicked,
+                    false => TlsFileError::Stopped,
+                })??;
                 for warning in tls.warnings() {
                     tracing::warn!(listener = name, "{warning}");
                 }

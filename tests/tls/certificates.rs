@@ -32,6 +32,10 @@ async fn files_that_cannot_be_used_are_exit_code_2_of_serve_and_check() {
         file
     };
     let missing = authority.folder().join("missing.pem");
+    let pipe = authority.folder().join("pipe.pem");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let large = fs::read_to_string(&cert).unwrap() + &"#".repeat(4 << 20);
+    let large = write("large.pem", &large);
     let not_pem = write("not.pem", "hello\n");
     let empty = write("empty.pem", "");
     let broken = "-----BEGIN CERTIFICATE-----\naGVsbG8=\n-----END CERTIFICATE-----\n";
@@ -44,6 +48,9 @@ async fn files_that_cannot_be_used_are_exit_code_2_of_serve_and_check() {
     for (cert, key, says) in [
         (&missing, &key, vec!["missing.pem cannot be read", "No such file"]),
         (&cert, &missing, vec!["missing.pem cannot be read"]),
+        (&pipe, &key, vec!["pipe.pem cannot be read", "it is not a regular file"]),
+        (&cert, &pipe, vec!["pipe.pem cannot be read"]),
+        (&large, &key, vec!["large.pem cannot be read", "it is larger than 4194304 bytes"]),
         (&not_pem, &key, vec!["not.pem holds no certificate"]),
         (&empty, &key, vec!["empty.pem holds no certificate"]),
         (&broken, &key, vec!["certificate 1 in", "broken.pem cannot be read"]),

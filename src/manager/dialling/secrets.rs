@@ -1,18 +1,19 @@
 //! Reading secrets from their source, for each use, so that they can be replaced at any time.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 
+use crate::runtime::read_bounded::{NotRead, read_bounded};
 use crate::settings::SecretSource;
 use crate::vocabulary::Secret;
 
 /// The longest secret, in bytes: longer than any header field that servers accept.
 const LONGEST: u64 = 64 * 1024;
 
-/// How long reading a file may take, which may be a pipe or on a disk that hangs.
+/// How long reading a file may take, which may be on a disk that hangs.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why a secret could not be read; never contains the secret.
@@ -51,14 +52,18 @@ pub(super) async fn read(source: &SecretSource) -> Result<Secret, SecretError> {
     if secret.expose().is_empty() { Err(SecretError::Empty) } else { Ok(secret) }
 }
 
-async fn read_file(path: &PathBuf) -> Result<Secret, SecretError> {
-    let unreadable = |error| SecretError::Unreadable { path: path.clone(), error };
-    let file = tokio::fs::File::open(path).await.map_err(unreadable)?;
-    let mut text = String::new();
-    file.take(LONGEST + 1).read_to_string(&mut text).await.map_err(unreadable)?;
-    if text.len() as u64 > LONGEST {
-        return Err(SecretError::TooLong(path.clone()));
-    }
+async fn read_file(path: &Path) -> Result<Secret, SecretError> {
+    let owned = || path.to_owned();
+    let unreadable = |error| SecretError::Unreadable { path: owned(), error };
+    let file = owned();
+    let read = tokio::task::spawn_blocking(move || read_bounded(&file, LONGEST)).await;
+    let (bytes, _) = match read.map_err(|error| unreadable(error.into()))? {
+        Ok(read) => read,
+        Err(NotRead::TooLarge(_)) => return Err(SecretError::TooLong(owned())),
+        Err(why) => return Err(unreadable(why.into())),
+    };
+    let not_text = |_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8");
+    let text = String::from_utf8(bytes).map_err(not_text).map_err(unreadable)?;
     Ok(Secret::new(text.trim_end_matches(['\r', '\n'])))
 }
 

@@ -3,13 +3,13 @@
 mod store;
 
 use std::fmt;
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
+use crate::runtime::read_bounded::read_bounded;
 use crate::runtime::watched_file::{WatchedFile, is_world_readable};
 pub use store::TokenStore;
 
@@ -51,7 +51,7 @@ pub(super) enum Scope {
 #[non_exhaustive]
 pub enum TokenFileError {
     /// It cannot be read.
-    #[error("{}: cannot be read: {error}", path.display())]
+    #[error("{}: cannot be read: {error}: name a readable file of tokens", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -83,11 +83,12 @@ impl Tokens {
     /// [`TokenFileError`], with file, line and remedy; never with a token.
     pub fn read(path: &Path) -> Result<Self, TokenFileError> {
         let unreadable = |error| TokenFileError::Unreadable { path: path.to_owned(), error };
-        let mut text = String::new();
         // Before the file is read, so that no change is missed.
         let watched = WatchedFile::new(path);
-        let file = File::open(path).map_err(unreadable)?;
-        file.take(LARGEST_FILE).read_to_string(&mut text).map_err(unreadable)?;
+        let (bytes, facts) =
+            read_bounded(path, LARGEST_FILE).map_err(|why| unreadable(why.into()))?;
+        let not_text = |_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8");
+        let text = String::from_utf8(bytes).map_err(not_text).map_err(unreadable)?;
         let mut tokens: Vec<Arc<Token>> = Vec::new();
         for (index, line) in text.lines().enumerate() {
             let refuse = |why| TokenFileError::Line { path: path.to_owned(), line: index + 1, why };
@@ -100,7 +101,7 @@ impl Tokens {
         if tokens.is_empty() {
             return Err(TokenFileError::Empty { path: path.to_owned() });
         }
-        let is_exposed = fs::metadata(path).is_ok_and(|file| is_world_readable(&file));
+        let is_exposed = is_world_readable(&facts);
         Ok(Self { known: tokens.into(), file: Some(watched), is_exposed })
     }
 
@@ -187,6 +188,8 @@ impl fmt::Debug for Tokens {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn read(text: &str) -> Result<Tokens, TokenFileError> {
@@ -218,6 +221,15 @@ mod tests {
     }
 
     #[test]
+    fn a_large_file_is_refused_and_not_cut() {
+        // The token at its end would be missing.
+        let mut text = "#".repeat(1 << 20) + "\n";
+        text.push_str("ops:0123456789abcdef");
+        let error = read(&format!("a:fedcba9876543210\n{text}")).unwrap_err();
+        assert!(error.to_string().contains("it is larger than 1048576 bytes"), "{error}");
+    }
+
+    #[test]
     fn tokens_have_scopes() {
         let text = "a:read:0123456789abcdef\nb: operate : 123456789abcdef0\nc:23456789abcdef01\n\
                     d:operate:3456789:abcdef012";
@@ -240,7 +252,9 @@ mod tests {
         assert_eq!(bad_line("a:0123456789äbcdef"), 1);
         assert_eq!(bad_line("a:0123456789abcdef\n\nb:0123456789abcdef"), 3);
         assert!(matches!(read("# none\n"), Err(TokenFileError::Empty { .. })));
-        let missing = Tokens::read(Path::new("/nowhere/tokens"));
-        assert!(matches!(missing, Err(TokenFileError::Unreadable { .. })));
+        for path in ["/nowhere/tokens", "/dev/zero", "/"] {
+            let unreadable = Tokens::read(Path::new(path));
+            assert!(matches!(unreadable, Err(TokenFileError::Unreadable { .. })), "{path}");
+        }
     }
 }

@@ -6,17 +6,18 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use rustls::client::{WantsClientCert, WebPkiServerVerifier};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, ConfigBuilder, Error, RootCertStore, WantsVerifier};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, ConfigBuilder, WantsVerifier};
 use rustls_platform_verifier::BuilderVerifierExt;
 use tokio::net::TcpStream;
 
+use super::authorities::{self, LONGEST};
 use super::handshake::{Broken, Handshake};
 use super::outcome::FailedTls;
 use super::pinned::PinnedOrIssued;
 use super::provider::{ALPN, provider};
 use super::socket::TlsSocket;
+use crate::runtime::read_bounded::read_bounded;
 use crate::transport::shared_tcp::SharedTcp;
 use crate::transport::socket::Transport;
 
@@ -89,9 +90,10 @@ impl Trust {
 impl AuthorityFile {
     async fn tls(&self) -> Result<ClientTls, TlsSetupError> {
         let path = || self.path.clone();
-        let pem = tokio::fs::read(&self.path)
-            .await
-            .map_err(|error| TlsSetupError::Unreadable { path: path(), error })?;
+        let file = path();
+        let read = tokio::task::spawn_blocking(move || read_bounded(&file, LONGEST)).await;
+        let read = read.map_err(io::Error::from).and_then(|read| read.map_err(io::Error::from));
+        let (pem, _) = read.map_err(|error| TlsSetupError::Unreadable { path: path(), error })?;
         let mut last = self.last.lock();
         if let Some((read, tls)) = &*last
             && *read == pem
@@ -126,28 +128,13 @@ async fn platform() -> Result<ClientTls, TlsSetupError> {
 }
 
 fn with_authorities(pem: &[u8]) -> Result<ClientTls, String> {
-    let (mut roots, mut pinned) = (RootCertStore::empty(), Vec::new());
-    for certificate in CertificateDer::pem_slice_iter(pem) {
-        let certificate = certificate.map_err(|error| error.to_string())?;
-        roots.add(certificate.clone()).map_err(|error| unreadable_authority(&error))?;
-        pinned.push(certificate);
-    }
-    if roots.is_empty() {
-        return Err("no CERTIFICATE section".to_owned());
-    }
+    let (roots, pinned) = authorities::of_pem(pem)?;
     let issued = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider())
         .build()
         .map_err(|error| error.to_string())?;
     let verifier = Arc::new(PinnedOrIssued { issued, pinned });
     // See `PinnedOrIssued` for why a custom verifier is safe here.
     Ok(ClientTls::of(builder()?.dangerous().with_custom_certificate_verifier(verifier)))
-}
-
-fn unreadable_authority(error: &Error) -> String {
-    match error {
-        Error::InvalidCertificate(_) => "a CERTIFICATE section cannot be read".to_owned(),
-        _ => "a certificate in it cannot be an authority's".to_owned(),
-    }
 }
 
 fn builder() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, String> {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use http::header::HeaderValue;
@@ -14,7 +14,7 @@ use crate::surfaces::cli::failure::Failure;
 const DEFAULT: &str = "http://127.0.0.1:8081";
 
 /// The maximum size of a token file.
-const LONGEST_TOKEN_FILE: u64 = 64 * 1024;
+const LONGEST_TOKEN_FILE: u64 = 1 << 20;
 
 /// The address of the control API.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,8 +112,13 @@ pub(super) fn token(file: Option<&Path>) -> Result<Option<HeaderValue>, Failure>
         Some(path) => {
             let wrap = |error| Failure::File { path: path.to_owned(), error };
             let mut text = String::new();
-            let mut file = File::open(path).map_err(wrap)?.take(LONGEST_TOKEN_FILE);
+            // It may be a pipe: somebody waits in front of this command.
+            let mut file = File::open(path).map_err(wrap)?.take(LONGEST_TOKEN_FILE + 1);
             file.read_to_string(&mut text).map_err(wrap)?;
+            if text.len() as u64 > LONGEST_TOKEN_FILE {
+                let why = format!("it is larger than {LONGEST_TOKEN_FILE} bytes");
+                return Err(wrap(io::Error::new(io::ErrorKind::FileTooLarge, why)));
+            }
             let token = first_token(&text).map(str::to_owned);
             Some(token.ok_or_else(|| {
                 Failure::Usage(format!("{}: this file contains no token", path.display()))

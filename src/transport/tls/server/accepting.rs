@@ -24,7 +24,8 @@ impl ServerTls {
     /// Completes the TLS handshake with a client. The caller bounds the time.
     ///
     /// # Errors
-    /// [`FailedAccept`]. The client was sent an alert that says why, and had a second to read it.
+    /// [`FailedAccept`]. A client whose handshake is at fault was sent an alert, and had time to read it.
+    /// One that does not speak TLS was sent nothing: plain HTTP is still to be answered.
     ///
     /// # Cancel safety
     /// Dropping the future drops the socket.

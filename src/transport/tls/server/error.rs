@@ -9,7 +9,7 @@ use std::time::SystemTime;
 #[non_exhaustive]
 pub enum TlsFileError {
     /// A file cannot be read.
-    #[error("{} cannot be read ({error}): name a file that this user can read", file.display())]
+    #[error("{} cannot be read ({error}): name a PEM file that this user can read", file.display())]
     Unreadable {
         /// The file.
         file: PathBuf,
@@ -93,6 +93,9 @@ pub enum TlsFileError {
     /// TLS of this build has no such version.
     #[error("this build has no TLS of that version: set min_version = \"1.2\"")]
     NoVersion,
+    /// Reading the files panicked.
+    #[error("reading the files of TLS panicked: please report this")]
+    Panicked,
     /// The runtime stops.
     #[error("the runtime stopped before the files of TLS were read")]
     Stopped,

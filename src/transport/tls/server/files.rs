@@ -1,9 +1,8 @@
 //! The files of a listener's TLS: reading them, and making certificates of them.
 
 use std::collections::hash_map::RandomState;
-use std::fs::{self, File};
+use std::fs::Metadata;
 use std::hash::BuildHasher;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -15,13 +14,12 @@ use rustls::sign::CertifiedKey;
 
 use super::choice::ByName;
 use super::error::TlsFileError;
+use crate::runtime::read_bounded::read_bounded;
 use crate::runtime::watched_file::is_world_readable;
 use crate::settings::{CertificateFiles, ClientAuth, Tls};
+use crate::transport::tls::authorities::{self, LONGEST};
 use crate::transport::tls::provider::provider;
 use crate::transport::tls::x509;
-
-/// The size of a file that is read; a chain has some KiB, and a bundle of authorities some 100.
-const LONGEST: u64 = 4 * 1024 * 1024;
 
 /// The contents of the files.
 pub(super) struct Files {
@@ -57,16 +55,14 @@ impl Files {
     /// Reads all files. Blocks.
     pub(super) fn read(settings: &Tls) -> Result<Self, TlsFileError> {
         let pair = |names: &CertificateFiles| {
-            Ok(Pair {
-                cert: read(&names.cert)?,
-                key: read(&names.key)?,
-                key_is_exposed: fs::metadata(&names.key).is_ok_and(|key| is_world_readable(&key)),
-                names: names.clone(),
-            })
+            let (cert, _) = read(&names.cert)?;
+            let (key, facts) = read(&names.key)?;
+            let key_is_exposed = is_world_readable(&facts);
+            Ok(Pair { names: names.clone(), cert, key, key_is_exposed })
         };
         let pairs = settings.certificates().iter().map(pair).collect::<Result<_, _>>()?;
         let authorities = match settings.client_authorities() {
-            Some((file, auth)) => Some((file.clone(), auth, read(file)?)),
+            Some((file, auth)) => Some((file.clone(), auth, read(file)?.0)),
             None => None,
         };
         Ok(Self { pairs, authorities })
@@ -112,15 +108,8 @@ impl Files {
         &self,
     ) -> Result<Option<(RootCertStore, &PathBuf, ClientAuth)>, TlsFileError> {
         let Some((file, auth, pem)) = &self.authorities else { return Ok(None) };
-        let refuse = |why: &str| TlsFileError::NoAuthority { file: file.clone(), why: why.into() };
-        let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(pem) {
-            let certificate = certificate.map_err(|_| refuse("it is not PEM"))?;
-            roots.add(certificate).map_err(|_| refuse("a CERTIFICATE section cannot be read"))?;
-        }
-        if roots.is_empty() {
-            return Err(refuse("no CERTIFICATE section"));
-        }
+        let refuse = |why| TlsFileError::NoAuthority { file: file.clone(), why };
+        let (roots, _) = authorities::of_pem(pem).map_err(refuse)?;
         Ok(Some((roots, file, *auth)))
     }
 }
@@ -191,9 +180,7 @@ fn fits(certified: &CertifiedKey) -> bool {
     )
 }
 
-fn read(file: &Path) -> Result<Vec<u8>, TlsFileError> {
-    let wrap = |error| TlsFileError::Unreadable { file: file.to_owned(), error };
-    let mut contents = Vec::new();
-    File::open(file).map_err(wrap)?.take(LONGEST).read_to_end(&mut contents).map_err(wrap)?;
-    Ok(contents)
+fn read(file: &Path) -> Result<(Vec<u8>, Metadata), TlsFileError> {
+    read_bounded(file, LONGEST)
+        .map_err(|why| TlsFileError::Unreadable { file: file.to_owned(), error: why.into() })
 }
