@@ -368,7 +368,8 @@ fn build_route(
             Route::relay(path, relay.map_err(|error| StartupError::Route { name, error })?)
         }
     };
-    let mut built = built.with_settings(route.settings(sections));
+    let mut built =
+        built.with_settings(route.settings(sections)).with_capacity(route.limits.capacity());
     if let Some(auth) = &route.auth {
         let name = route.name.clone();
         let auth = Auth::new(auth).map_err(|error| StartupError::Auth { name, error })?;

@@ -202,7 +202,8 @@ impl Node {
     }
 
     fn place(&self, ip: Option<IpAddr>) -> ConnectionSlot {
-        ConnectionSlot { admission: Arc::clone(&self.admission), left: Arc::clone(&self.left), ip }
+        let (admission, left) = (Arc::clone(&self.admission), Arc::clone(&self.left));
+        ConnectionSlot { admission, left, ip, route: None }
     }
 
     /// Counts a socket that was accepted and has no slot yet.

@@ -46,7 +46,9 @@ pub use keepalive::Keepalive;
 pub use ledger::{FailurePolicy, Ledger, Synchronous};
 pub use limits::{Limits, MemoryLimit, OnFull, OnRate};
 pub use origins::OriginPattern;
-pub use overrides::{ConnectionSettings, RouteClose, RouteKeepalive, RouteLimits};
+pub use overrides::{
+    ConnectionLimits, ConnectionSettings, RouteClose, RouteKeepalive, RouteLimits,
+};
 pub use path_template::PathTemplate;
 pub use patterns::PathPattern;
 pub use records::{QueryRecording, Records};
@@ -59,6 +61,8 @@ pub use templates::TagTemplate;
 pub use tls::{CertificateFiles, ClientAuth, Tls, TlsVersion};
 pub use trusted_proxies::{Forwarded, Proxies, TrustedProxy};
 pub use values::{ByteSize, InvalidValue, Spread};
+
+pub use crate::policy::admission::RouteCapacity;
 
 // The daemon's own.
 #[doc(hidden)]

@@ -14,6 +14,7 @@ mod transport {
 mod endings {
     mod abrupt;
     mod active;
+    mod capacity;
     mod crowd;
     mod decided_cases;
     mod dialling;

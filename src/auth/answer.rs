@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::StatusCode;
 use http::header::HeaderValue;
 
-use crate::settings::RouteLimits;
+use crate::settings::ConnectionLimits;
 use crate::vocabulary::{Grant, OpenFailure};
 
 /// The `Retry-After` where it cannot be decided now.
@@ -23,7 +23,7 @@ pub(crate) struct Admitted {
     pub(crate) tags: BTreeMap<String, String>,
     pub(crate) grant: Option<Grant>,
     /// Limits in place of the route's.
-    pub(crate) limits: Option<RouteLimits>,
+    pub(crate) limits: Option<ConnectionLimits>,
 }
 
 /// A client is refused.

@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use super::answer::{Admitted, Denied};
 use super::ask::Ask;
 use crate::runtime::wall_clock;
-use crate::settings::{ByteSize, HttpAuth, HttpUrl, RouteLimits};
+use crate::settings::{ByteSize, ConnectionLimits, HttpAuth, HttpUrl};
 use crate::transport::http_get::{HttpAnswer, HttpGet};
 use crate::transport::tls::Trust;
 use crate::vocabulary::timestamp::parse_rfc3339;
@@ -153,7 +153,7 @@ fn read(answer: &HttpAnswer) -> Result<Admitted, String> {
             })?),
             Some(_) => return Err("its expires_at is no text".to_owned()),
         };
-    let limits: Option<RouteLimits> = match take("limits") {
+    let limits: Option<ConnectionLimits> = match take("limits") {
         None => None,
         Some(limits) => {
             Some(serde_json::from_value(limits).map_err(|error| format!("its limits: {error}"))?)
@@ -170,7 +170,7 @@ fn read(answer: &HttpAnswer) -> Result<Admitted, String> {
 }
 
 /// Refuses what the configuration refuses: a wait without an end, and no room at all.
-fn check_limits(limits: &RouteLimits) -> Result<(), String> {
+fn check_limits(limits: &ConnectionLimits) -> Result<(), String> {
     let durations =
         [("inbox_timeout", limits.inbox_timeout), ("write_timeout", limits.write_timeout)];
     let sizes = [

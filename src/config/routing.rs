@@ -155,7 +155,7 @@ impl Route {
     /// Returns what holds for the route's connections: the sections of the configuration, overridden
     /// key by key.
     pub fn settings(&self, sections: &ConnectionSettings) -> ConnectionSettings {
-        sections.overridden(&self.limits, &self.keepalive, &self.close)
+        sections.overridden(self.limits.over(&sections.limits), &self.keepalive, &self.close)
     }
 }
 

@@ -13,7 +13,7 @@ use super::backend::BackendChoice;
 use super::routing::Route;
 use super::schema::{Config, Health};
 use crate::settings::values::{ByteSize, Spread};
-use crate::settings::{ConnectionSettings, Control, Forwarded, Ledger, PathPattern, Tls};
+use crate::settings::{ConnectionSettings, Control, Forwarded, Ledger, PathPattern, Replace, Tls};
 use crate::vocabulary::{InvalidTag, ListenAddress, MAX_TAGS, check_tag_name};
 
 pub(super) use findings::Contradiction;
@@ -155,6 +155,13 @@ fn check_routes(config: &Config, sections: &ConnectionSettings, found: &mut Find
         if let Some(auth) = &route.auth {
             auth::check_auth(&format!("routes[{index}].auth"), auth, found);
         }
+        let is_counted = route.limits.max_connections_per_subject.is_some_and(|most| most > 0);
+        found.ensure(
+            !is_counted || route.replace == Replace::None,
+            ["replace", "limits.max_connections_per_subject"]
+                .map(|key| format!("routes[{index}].{key}")),
+            || Violation::ReplacedAndCounted,
+        );
         check_subprotocols(&format!("routes[{index}]."), &route.subprotocols, found);
         check_settings(&format!("routes[{index}]."), &route.settings(sections), found);
         match &route.backend {
@@ -233,7 +240,7 @@ fn check_ledger(ledger: &Ledger, found: &mut Findings) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::{PathPattern, RouteLimits};
+    use crate::settings::{PathPattern, Replace, RouteLimits};
 
     /// Returns the key and violation of a default configuration after `change`.
     fn found(change: impl FnOnce(&mut Config)) -> Option<(String, Violation)> {
@@ -416,6 +423,18 @@ mod tests {
         let (key, violation) = found(|config| config.routes[0].limits = limits).unwrap();
         assert_eq!(key, "routes[0].limits.max_frame_size");
         assert!(matches!(violation, Violation::FrameAboveMessage { .. }));
+    }
+
+    #[test]
+    fn connections_are_counted_by_routes_and_not_beside_replace() {
+        let limits = RouteLimits { max_connections_per_subject: Some(2), ..RouteLimits::default() };
+        assert_eq!(found(|config| config.routes[0].limits = limits.clone()), None);
+        let (key, violation) = found(|config| {
+            config.routes[0].limits = limits.clone();
+            config.routes[0].replace = Replace::Oldest;
+        })
+        .unwrap();
+        assert_eq!((&*key, violation), ("routes[0].replace", Violation::ReplacedAndCounted));
     }
 
     #[test]

@@ -255,7 +255,14 @@ impl Listener {
         mut under_way: UnderWay<'_>,
     ) {
         let Stage::Agreed(decision) = &mut under_way.stage else { return };
-        match decision.route.target().clone() {
+        let target = decision.route.target().clone();
+        // Code that decides may name another subject.
+        if !matches!(target, Target::Decide(_))
+            && let Err(refused) = self.admit_subject(decision)
+        {
+            return self.refuse(refused, received, under_way).await;
+        }
+        match target {
             // Before the 101, so that a panic in the embedder's code becomes a refusal.
             Target::Backend(make) => match made(|| make()) {
                 Ok(backend) => self.open(backend, received, agreement, under_way).await,
@@ -275,6 +282,14 @@ impl Listener {
             Target::Decide(decide) => {
                 Box::pin(self.consult(&decide, received, agreement, under_way)).await;
             }
+        }
+    }
+
+    /// Counts a client for its subject, which is known for good.
+    fn admit_subject(&self, decision: &mut Decision) -> Result<(), (Refusal, Option<Limit>)> {
+        match &decision.subject {
+            Some(subject) => decision.slot.belongs_to(subject).map_err(not_admitted),
+            None => Ok(()),
         }
     }
 
@@ -333,7 +348,7 @@ impl Listener {
         if self.node.is_draining() {
             return Err((about_to_stop(), None));
         }
-        let slot = self.node.admit(visitor.counted_ip()).map_err(not_admitted)?;
+        let mut slot = self.node.admit(visitor.counted_ip()).map_err(not_admitted)?;
         // Checked again: a drain that began before this slot was taken does not wait for it.
         if self.node.is_draining() {
             return Err((about_to_stop(), None));
@@ -341,6 +356,9 @@ impl Listener {
         let route = self
             .route_of(request.host(), request.path())
             .ok_or_else(|| (no_route(request.path()), None))?;
+        if let Some(slots) = route.slots() {
+            slot.enter(slots).map_err(not_admitted)?;
+        }
         let (agreement, subprotocol) =
             self.agree(request, visitor, route).map_err(|refusal| (refusal, None))?;
         let tags = route.tags_of(request.path(), request.query());
@@ -387,6 +405,10 @@ fn not_admitted(why: NotAdmitted) -> (Refusal, Option<Limit>) {
         }
         "half_open_per_ip" => format!(
             "{} is {}, and as many sockets from this address wait for a request: send it at once",
+            limit.name, limit.limit
+        ),
+        "routes.limits.max_connections_per_subject" => format!(
+            "{} is {}, and that many of this subject are open: close one of them first",
             limit.name, limit.limit
         ),
         _ => format!("{} is {}, and that many are open: try again later", limit.name, limit.limit),

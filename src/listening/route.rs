@@ -9,10 +9,12 @@ use std::sync::Arc;
 
 use crate::actor::backend::Backend;
 use crate::auth::Auth;
+use crate::node::slots::RouteSlots;
 use crate::relay::Relay;
 use crate::settings;
 use crate::settings::{
-    ConnectionSettings, InvalidValue, OriginPattern, PathPattern, Replace, TagTemplate, UnfitTag,
+    ConnectionSettings, InvalidValue, OriginPattern, PathPattern, Replace, RouteCapacity,
+    TagTemplate, UnfitTag,
 };
 pub use deciding::{Accept, OpeningRequest, Refuse};
 pub(crate) use deciding::{Decide, Destination, Facts, asked};
@@ -42,6 +44,8 @@ pub struct Route {
     /// and the application exchange.
     pub inject: bool,
     auth: Option<Arc<Auth>>,
+    /// How many connections it may have, if that is limited.
+    slots: Option<RouteSlots>,
     /// What a second connection of one subject does; by default both stay.
     pub replace: Replace,
     target: Target,
@@ -146,6 +150,7 @@ impl Route {
             tags: BTreeMap::new(),
             inject: false,
             auth: None,
+            slots: None,
             replace: Replace::None,
             target,
         }
@@ -189,6 +194,19 @@ impl Route {
     pub fn with_auth(mut self, auth: Arc<Auth>) -> Self {
         self.auth = Some(auth);
         self
+    }
+
+    /// Limits how many connections it may have. The clones made behind this share the limits.
+    #[must_use]
+    pub fn with_capacity(mut self, capacity: RouteCapacity) -> Self {
+        let is_limited = capacity != RouteCapacity::default();
+        self.slots = is_limited.then(|| RouteSlots::new(capacity));
+        self
+    }
+
+    /// Returns the slots for its connections, if their number is limited.
+    pub(crate) fn slots(&self) -> Option<&RouteSlots> {
+        self.slots.as_ref()
     }
 
     /// Returns who decides whether clients may connect, if they have to be admitted.

@@ -1,4 +1,4 @@
-//! Slots: what `max_connections` counts.
+//! Slots: what `max_connections` counts, of the node and of its routes.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -6,13 +6,66 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::policy::admission::{Admission, NotAdmitted};
+use crate::policy::admission::{Admission, NotAdmitted, RouteAdmission};
+use crate::settings::RouteCapacity;
 
 /// One of the connections that `max_connections` allows; dropping it frees the slot.
 pub(crate) struct ConnectionSlot {
     pub(super) admission: Arc<Mutex<Admission>>,
     pub(super) left: Arc<Notify>,
     pub(super) ip: Option<IpAddr>,
+    /// Its slot in its route.
+    pub(super) route: Option<RouteSlot>,
+}
+
+impl ConnectionSlot {
+    /// Takes a slot of a route as well.
+    ///
+    /// # Errors
+    /// The route has none left for this client.
+    pub(crate) fn enter(&mut self, route: &RouteSlots) -> Result<(), NotAdmitted> {
+        route.0.lock().admit(self.ip)?;
+        self.route =
+            Some(RouteSlot { admission: Arc::clone(&route.0), ip: self.ip, subject: None });
+        Ok(())
+    }
+
+    /// Counts the slot of the route for the subject of the client, once.
+    ///
+    /// # Errors
+    /// The route has no slot left for this subject.
+    pub(crate) fn belongs_to(&mut self, subject: &str) -> Result<(), NotAdmitted> {
+        let Some(slot) = self.route.as_mut().filter(|slot| slot.subject.is_none()) else {
+            return Ok(());
+        };
+        slot.admission.lock().admit_subject(subject)?;
+        slot.subject = Some(subject.to_owned());
+        Ok(())
+    }
+}
+
+/// The slots of a route, which its clones share.
+#[derive(Debug, Clone)]
+pub(crate) struct RouteSlots(Arc<Mutex<RouteAdmission>>);
+
+impl RouteSlots {
+    pub(crate) fn new(capacity: RouteCapacity) -> Self {
+        Self(Arc::new(Mutex::new(RouteAdmission::new(capacity))))
+    }
+}
+
+/// One of the connections that a route allows; dropping it frees the slot.
+#[derive(Debug)]
+pub(super) struct RouteSlot {
+    admission: Arc<Mutex<RouteAdmission>>,
+    ip: Option<IpAddr>,
+    subject: Option<String>,
+}
+
+impl Drop for RouteSlot {
+    fn drop(&mut self) {
+        self.admission.lock().release(self.ip, self.subject.as_deref());
+    }
 }
 
 impl Drop for ConnectionSlot {

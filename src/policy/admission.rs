@@ -3,12 +3,14 @@
 mod by_network;
 mod handshakes;
 mod limits;
+mod of_route;
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Instant;
 
 use super::rate::TokenBucket;
-pub use limits::{AdmissionLimits, NotAdmitted};
+pub use limits::{AdmissionLimits, NotAdmitted, RouteCapacity};
+pub use of_route::RouteAdmission;
 
 use by_network::{Counts, Rates};
 use handshakes::Handshakes;
@@ -93,7 +95,7 @@ impl Admission {
         within("max_connections", limits.max_connections, self.connections)?;
         let counted = network.filter(|_| limits.max_connections_per_ip > 0);
         if let Some(network) = counted {
-            let count = self.connections_by_ip.of(network);
+            let count = self.connections_by_ip.of(&network);
             within("max_connections_per_ip", limits.max_connections_per_ip, count)?;
         }
         // The network's own rate first, so that one that is too fast does not use up the node's.
@@ -131,7 +133,7 @@ impl Admission {
     pub fn release(&mut self, ip: Option<IpAddr>) {
         self.connections = self.connections.saturating_sub(1);
         if let Some(ip) = ip.filter(|_| self.limits.max_connections_per_ip > 0) {
-            self.connections_by_ip.subtract(network(ip));
+            self.connections_by_ip.subtract(&network(ip));
         }
     }
 }

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserializer};
 
-use super::overrides::{ConnectionSettings, RouteClose, RouteKeepalive, RouteLimits};
+use super::overrides::{ConnectionLimits, ConnectionSettings, RouteClose, RouteKeepalive};
 use super::relay::{OnClientLost, RelayBackend, UpstreamUrl, relay_keys, some_close_code};
 use super::values::{self, ByteSize};
 use crate::vocabulary::{CloseCode, Secret};
@@ -132,7 +132,7 @@ pub struct Dialer {
     /// Overrides single keys of `[limits]`; unless it is set here, `max_message_size` is 16MiB, and
     /// none with a relay backend.
     #[serde(default)]
-    pub limits: RouteLimits,
+    pub limits: ConnectionLimits,
     /// Overrides single keys of `[keepalive]`.
     #[serde(default)]
     pub keepalive: RouteKeepalive,
@@ -164,7 +164,7 @@ impl Dialer {
             reconnect: Reconnect::default(),
             rotate_after: Duration::ZERO,
             stale_after: Duration::ZERO,
-            limits: RouteLimits::default(),
+            limits: ConnectionLimits::default(),
             keepalive: RouteKeepalive::default(),
             close: RouteClose::default(),
         }
@@ -175,12 +175,12 @@ impl Dialer {
     pub fn settings(&self, sections: &ConnectionSettings) -> ConnectionSettings {
         let feed = match &self.backend {
             DialerBackend::Relay(_) => self.limits.passing(),
-            DialerBackend::Echo | DialerBackend::None => RouteLimits {
+            DialerBackend::Echo | DialerBackend::None => ConnectionLimits {
                 max_message_size: Some(self.limits.max_message_size.unwrap_or(FEED_MESSAGE)),
                 ..self.limits.clone()
             },
         };
-        sections.overridden(&feed, &self.keepalive, &self.close)
+        sections.overridden(feed.over(&sections.limits), &self.keepalive, &self.close)
     }
 }
 

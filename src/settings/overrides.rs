@@ -9,6 +9,7 @@ use super::keepalive::Keepalive;
 use super::limits::{Limits, OnFull, OnRate};
 use super::records::Records;
 use super::values::{self, ByteSize};
+use crate::policy::admission::RouteCapacity;
 
 /// What holds for one connection from its opening to its end; a reload does not change it.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -47,15 +48,16 @@ impl ConnectionSettings {
         self
     }
 
-    /// Returns these settings with what a route or a dialer sets in place of what they had.
+    /// Returns these settings with these limits, and with what a route or a dialer sets in place of
+    /// what they had.
     pub fn overridden(
         &self,
-        limits: &RouteLimits,
+        limits: Limits,
         keepalive: &RouteKeepalive,
         close: &RouteClose,
     ) -> Self {
         Self {
-            limits: limits.over(&self.limits),
+            limits,
             keepalive: keepalive.over(&self.keepalive),
             close: close.over(&self.close),
             records: self.records.clone(),
@@ -70,6 +72,7 @@ macro_rules! overrides {
         pub struct $name:ident over $section:ident {
             $( $(#[$inner:meta])* $field:ident: $type:ty ),+ $(,)?
         }
+        $( and { $( $(#[$own_doc:meta])* $own:ident: $own_type:ty ),* $(,)? } )?
     ) => {
         $(#[$outer])*
         #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
@@ -82,6 +85,7 @@ macro_rules! overrides {
                 $(#[$inner])*
                 pub $field: Option<$type>,
             )+
+            $( $( $(#[$own_doc])* pub $own: Option<$own_type>, )* )?
         }
 
         impl $name {
@@ -96,23 +100,79 @@ macro_rules! overrides {
     };
 }
 
-overrides! {
-    /// The limits that a route may set for its connections; the others hold for the whole node.
-    pub struct RouteLimits over Limits {
-        #[serde(deserialize_with = "values::some_duration")]
-        message_timeout: Duration,
-        max_message_size: ByteSize,
-        max_frame_size: ByteSize,
-        inbox_bytes: ByteSize,
-        #[serde(deserialize_with = "values::some_duration")]
-        inbox_timeout: Duration,
-        outbox_bytes: ByteSize,
-        #[serde(deserialize_with = "values::some_duration")]
-        write_timeout: Duration,
-        on_full: OnFull,
-        messages_per_second: u64,
-        bytes_per_second: ByteSize,
-        on_rate: OnRate,
+/// Defines overrides of the limits that hold for one connection, with keys of their own beside them.
+macro_rules! limits {
+    ($(#[$outer:meta])* pub struct $name:ident { $($own:tt)* }) => {
+        overrides! {
+            $(#[$outer])*
+            pub struct $name over Limits {
+                #[serde(deserialize_with = "values::some_duration")]
+                message_timeout: Duration,
+                max_message_size: ByteSize,
+                max_frame_size: ByteSize,
+                inbox_bytes: ByteSize,
+                #[serde(deserialize_with = "values::some_duration")]
+                inbox_timeout: Duration,
+                outbox_bytes: ByteSize,
+                #[serde(deserialize_with = "values::some_duration")]
+                write_timeout: Duration,
+                on_full: OnFull,
+                messages_per_second: u64,
+                bytes_per_second: ByteSize,
+                on_rate: OnRate,
+            }
+            and { $($own)* }
+        }
+
+        impl $name {
+            /// Returns what holds where messages are passed on and none is held: their size is limited
+            /// only by what is set here.
+            #[must_use]
+            pub(crate) fn passing(&self) -> Self {
+                let mut limits = self.clone();
+                if limits.max_message_size.is_none() {
+                    limits.max_message_size = Some(ByteSize::MAX);
+                    limits.max_frame_size = Some(limits.max_frame_size.unwrap_or(ByteSize::MAX));
+                }
+                limits
+            }
+
+            /// Returns the section with what is set here in place of what it had.
+            ///
+            /// `max_frame_size` follows `max_message_size` unless it is set here: a global frame limit
+            /// that was equal stays equal, a smaller one stays unless the new message limit is smaller
+            /// yet.
+            pub fn over(&self, section: &Limits) -> Limits {
+                let mut limits = section.clone();
+                self.replace_in(&mut limits);
+                if self.max_message_size.is_some() && self.max_frame_size.is_none() {
+                    limits.max_frame_size = if section.max_frame_size == section.max_message_size {
+                        limits.max_message_size
+                    } else {
+                        limits.max_frame_size.min(limits.max_message_size)
+                    };
+                }
+                limits
+            }
+        }
+    };
+}
+
+limits! {
+    /// The limits that may be set for a single connection, such as that of a dialer.
+    pub struct ConnectionLimits {}
+}
+
+limits! {
+    /// The limits that a route may set: for each of its connections, and for their number. The others
+    /// hold for the whole node.
+    pub struct RouteLimits {
+        /// Bounds the open connections of the route. See [`RouteCapacity::max_connections`].
+        max_connections: u64,
+        /// The same, from one IP address.
+        max_connections_per_ip: u64,
+        /// The same, of one subject.
+        max_connections_per_subject: u64,
     }
 }
 
@@ -142,33 +202,13 @@ overrides! {
 }
 
 impl RouteLimits {
-    /// Returns what holds where messages are passed on and none is held: their size is limited only
-    /// by what is set here.
-    #[must_use]
-    pub(crate) fn passing(&self) -> Self {
-        let mut limits = self.clone();
-        if limits.max_message_size.is_none() {
-            limits.max_message_size = Some(ByteSize::MAX);
-            limits.max_frame_size = Some(limits.max_frame_size.unwrap_or(ByteSize::MAX));
+    /// Returns how many connections the route may have.
+    pub fn capacity(&self) -> RouteCapacity {
+        RouteCapacity {
+            max_connections: self.max_connections.unwrap_or(0),
+            max_connections_per_ip: self.max_connections_per_ip.unwrap_or(0),
+            max_connections_per_subject: self.max_connections_per_subject.unwrap_or(0),
         }
-        limits
-    }
-
-    /// Returns the section with what the route sets in place of what it had.
-    ///
-    /// `max_frame_size` follows `max_message_size` unless the route sets it: a global frame limit
-    /// that was equal stays equal, a smaller one stays unless the new message limit is smaller yet.
-    pub fn over(&self, section: &Limits) -> Limits {
-        let mut limits = section.clone();
-        self.replace_in(&mut limits);
-        if self.max_message_size.is_some() && self.max_frame_size.is_none() {
-            limits.max_frame_size = if section.max_frame_size == section.max_message_size {
-                limits.max_message_size
-            } else {
-                limits.max_frame_size.min(limits.max_message_size)
-            };
-        }
-        limits
     }
 }
 

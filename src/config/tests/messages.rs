@@ -24,8 +24,8 @@ fn a_message_names_file_line_key_and_remedy() {
             "x.toml:2: close.colour: unknown key; known here: timeout, linger, reason_id",
         ),
         (
-            "[[routes]]\nname = 'a'\npath = '/a'\nbackend = { kind = 'echo' }\nlimits = { max_connections = 5 }",
-            "x.toml:5: routes[0].limits.max_connections: unknown key; it holds for the whole node: set it in [limits]",
+            "[[routes]]\nname = 'a'\npath = '/a'\nbackend = { kind = 'echo' }\nlimits = { half_open_per_ip = 5 }",
+            "x.toml:5: routes[0].limits.half_open_per_ip: unknown key; it holds for the whole node: set it in [limits]",
         ),
         (
             "[close]\ntimeout = 5",

@@ -75,6 +75,9 @@ pub enum Violation {
     /// A key would change nothing.
     #[error("is for relay backends only, and this one takes messages anyway: remove it")]
     InjectWithoutRelay,
+    /// `replace` lets a subject have one connection.
+    #[error("`replace` lets a subject have one connection: set only one of the two")]
+    ReplacedAndCounted,
     /// An upstream could not be dialled.
     #[error(
         "the URL cannot be dialled: {0}; write ws://host:port/path or wss://host/path, and credentials in `headers`"

@@ -82,6 +82,7 @@ impl Listener {
             return Err((expired().into_refusal(), None));
         }
         self.check_revoked(decision).map_err(|refusal| (refusal, None))?;
+        self.admit_subject(decision)?;
         if let Destination::Relay(relay) = &destination {
             decision.upstream_slot = Some(self.node.admit_leg().map_err(not_admitted)?);
             decision.route.pass_on(Arc::clone(relay));

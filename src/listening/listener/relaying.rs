@@ -17,6 +17,9 @@ use crate::transport::opening_handshake::{
 };
 use crate::vocabulary::{Direction, OpenFailure, Origin, Role};
 
+/// What an application is told whose client has too many connections.
+const TOO_MANY: &str = "too many connections of this subject";
+
 impl Listener {
     /// Answers 101 once the application has answered 101, and hands both legs to the node.
     pub(super) async fn relay(
@@ -54,10 +57,15 @@ impl Listener {
             && identity.subject.is_some()
         {
             decision.subject.clone_from(&identity.subject);
-            if let Err(refusal) = self.check_revoked(decision) {
+            let revoked = self.check_revoked(decision).map_err(|refusal| (refusal, None));
+            let admitted = match revoked {
+                Ok(()) => self.admit_subject(decision).map_err(|refused| (refused, TOO_MANY)),
+                Err(refused) => Err((refused, ACCESS_REVOKED)),
+            };
+            if let Err(((refusal, limit), reason)) = admitted {
                 let facts = received.facts();
-                self.dismiss(opened, relay, Some(facts), &under_way, ACCESS_REVOKED);
-                under_way.refuse(&refusal, None, received.request());
+                self.dismiss(opened, relay, Some(facts), &under_way, reason);
+                under_way.refuse(&refusal, limit, received.request());
                 return under_way.failed(received.refuse(refusal).await);
             }
         }

@@ -1,30 +1,44 @@
-//! Counts and rates by client network. Counts are dropped at zero and rates once their bucket is
-//! full again, without ever searching a map.
+//! Counts and rates, by client network as a rule. Counts are dropped at zero and rates once their
+//! bucket is full again, without ever searching a map.
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use crate::policy::rate::TokenBucket;
 
 /// The counts that are above zero.
-#[derive(Debug, Default)]
-pub(super) struct Counts(HashMap<IpAddr, u64>);
+#[derive(Debug)]
+pub(super) struct Counts<K = IpAddr>(HashMap<K, u64>);
 
-impl Counts {
-    pub(super) fn of(&self, network: IpAddr) -> u64 {
-        self.0.get(&network).copied().unwrap_or(0)
+impl<K> Default for Counts<K> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
+impl<K: Hash + Eq> Counts<K> {
+    pub(super) fn of<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> u64
+    where
+        K: Borrow<Q>,
+    {
+        self.0.get(key).copied().unwrap_or(0)
     }
 
-    pub(super) fn add(&mut self, network: IpAddr) {
-        *self.0.entry(network).or_default() += 1;
+    pub(super) fn add(&mut self, key: K) {
+        *self.0.entry(key).or_default() += 1;
     }
 
-    pub(super) fn subtract(&mut self, network: IpAddr) {
-        if let Some(count) = self.0.get_mut(&network) {
+    pub(super) fn subtract<Q: Hash + Eq + ?Sized>(&mut self, key: &Q)
+    where
+        K: Borrow<Q>,
+    {
+        if let Some(count) = self.0.get_mut(key) {
             *count = count.saturating_sub(1);
             if *count == 0 {
-                self.0.remove(&network);
+                self.0.remove(key);
             }
         }
     }

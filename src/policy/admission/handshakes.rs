@@ -59,7 +59,7 @@ impl Handshakes {
         // While there is room enough, a burst from one address is fine: it may be a proxy.
         let is_crowded = limits.max_connections > 0 && self.all >= room(limits, connections) / 2;
         let Some(network) = network.filter(|_| is_crowded) else { return Ok(()) };
-        within("half_open_per_ip", limits.half_open_per_ip, self.by_network.of(network))
+        within("half_open_per_ip", limits.half_open_per_ip, self.by_network.of(&network))
     }
 
     fn add(&mut self, limits: &AdmissionLimits, network: Option<IpAddr>) {
@@ -74,19 +74,19 @@ impl Handshakes {
         limits: &AdmissionLimits,
         network: IpAddr,
     ) -> Result<(), NotAdmitted> {
-        within("half_open_per_ip", limits.half_open_per_ip, self.half_open.of(network))?;
+        within("half_open_per_ip", limits.half_open_per_ip, self.half_open.of(&network))?;
         self.half_open.add(network);
         Ok(())
     }
 
     pub(super) fn end_half_open(&mut self, network: IpAddr) {
-        self.half_open.subtract(network);
+        self.half_open.subtract(&network);
     }
 
     pub(super) fn end(&mut self, limits: &AdmissionLimits, network: Option<IpAddr>) {
         self.all = self.all.saturating_sub(1);
         if let Some(network) = counted(limits, network) {
-            self.by_network.subtract(network);
+            self.by_network.subtract(&network);
         }
     }
 

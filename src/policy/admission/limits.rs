@@ -22,6 +22,21 @@ pub struct AdmissionLimits {
     pub http_requests_per_second: u64,
 }
 
+/// How many connections a route may have, beside the limits of the node.
+///
+/// The clients' connections count, not those to applications. 0 means no limit, and is the default
+/// of each. Beyond a limit handshakes get 503.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct RouteCapacity {
+    /// Bounds the open connections of the route, on all listeners.
+    pub max_connections: u64,
+    /// Bounds those from one IP address; an IPv6 network (/64) counts as one.
+    pub max_connections_per_ip: u64,
+    /// Bounds those of one subject. It is of no use with `replace`, by which a
+    /// subject has one.
+    pub max_connections_per_subject: u64,
+}
+
 /// Why a connection was not admitted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotAdmitted {

@@ -112,7 +112,10 @@ fn refused_limit(facts: &Facts<'_>) -> String {
              limit (LimitNOFILE= of the unit)."
                 .to_owned()
         }
-        other => format!("If this many are meant to be open, raise limits.{other}."),
+        other => match other.strip_prefix("routes.") {
+            Some(key) => format!("If this many are meant to be open, raise {key} of the route."),
+            None => format!("If this many are meant to be open, raise limits.{other}."),
+        },
     }
 }
 
