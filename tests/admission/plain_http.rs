@@ -4,7 +4,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use super::stage::{KeyFolder, PROGRAM, Reply, Server, metrics, route};
+use super::stage::{KeyFolder, PROGRAM, Reply, Server, route};
 use crate::support::SOON;
 use crate::support::daemon::Daemon;
 use crate::support::http::{Answer, exchange};
@@ -55,7 +55,7 @@ async fn a_page_needs_a_token_as_a_websocket_does() {
     let token = keys.issuer.token(json!({}));
     let page = get(&daemon, "GET", &format!("Authorization: Bearer {token}\r\n")).await;
     assert_eq!((page.head.status(), page.body.as_str()), (200, "page"));
-    let exposed = metrics(&daemon).await;
+    let exposed = daemon.metrics().await;
     assert!(
         exposed.contains("lastword_http_requests_total{outcome=\"unauthorized\"} 2"),
         "{exposed}"

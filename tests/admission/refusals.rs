@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::stage::{Issuer, KeyFolder, PLANTED, PROGRAM, Reply, Server, call, in_seconds, metrics};
+use super::stage::{Issuer, KeyFolder, PLANTED, PROGRAM, Reply, Server, call, in_seconds};
 use crate::support::SOON;
 use crate::support::daemon::Daemon;
 use crate::support::http::{exchange, upgrade_request};
@@ -182,17 +182,11 @@ async fn each_refusal_has_its_status_word_metric_and_sentence_and_repeats_no_sec
         assert_eq!(ending["fault"], fault, "{what}");
         said.push_str(&format!("{answer:?}{ending}"));
     }
-    let exposed = metrics(&daemon).await;
     for failure in ["unauthorized", "auth_unavailable"] {
-        let count: u64 = exposed
-            .lines()
-            .filter(|line| line.starts_with("lastword_open_failed_total"))
-            .filter(|line| line.contains(&format!("failure=\"{failure}\"")))
-            .map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap())
-            .sum();
         let expected = rows.iter().filter(|row| row.failure == failure).count();
-        assert_eq!(count, expected as u64, "{exposed}");
+        assert_eq!(daemon.count_refused(failure).await, expected as u64, "{failure}");
     }
+    let exposed = daemon.metrics().await;
     let (_, endings) = call(&daemon, "GET", "/v1/endings?limit=1000", "").await;
     said.push_str(&format!("{endings}{exposed}{}", daemon.log().join("\n")));
     assert!(!said.contains(PLANTED), "{said}");

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use super::stage::{KeyFolder, PROGRAM, call, in_seconds, metrics};
+use super::stage::{KeyFolder, PROGRAM, call, in_seconds};
 use crate::support::SOON;
 use crate::support::daemon::Daemon;
 use crate::support::http::{Answer, exchange, upgrade_request};
@@ -64,7 +64,7 @@ async fn one_token_is_closed_and_refused_and_the_others_of_its_subject_stay() {
     assert_eq!((&attempt["subject"], &attempt["route"]), (&json!("ann"), &json!("a")));
     let detail = attempt["detail"].as_str().unwrap();
     assert!(detail.contains("the token is revoked (revocation 1)"), "{detail}");
-    let scraped = metrics(&daemon).await;
+    let scraped = daemon.metrics().await;
     for line in [
         "lastword_revocations 1",
         "lastword_revoked_connections_total 2",

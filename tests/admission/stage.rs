@@ -188,12 +188,6 @@ pub async fn call(daemon: &Daemon, method: &str, path: &str, body: &str) -> (u16
     (head.status(), serde_json::from_str(&body).unwrap_or(Value::Null))
 }
 
-/// The text of all metrics.
-pub async fn metrics(daemon: &Daemon) -> String {
-    let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-    exchange(daemon.control(), request, SOON).await.body
-}
-
 /// Waits until a condition holds.
 pub async fn eventually(what: &str, condition: impl Fn() -> bool) {
     let waiting = async {

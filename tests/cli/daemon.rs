@@ -3,12 +3,14 @@
 use std::process::Stdio;
 
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::{PROGRAM, Ran, lastword, ran};
 use crate::support::SOON;
 use crate::support::daemon::Daemon;
+use crate::support::http::{exchange, upgrade_request};
 use crate::support::raw_peer::RawPeer;
 
 /// Runs a command that asks this daemon.
@@ -98,6 +100,42 @@ async fn a_connection_is_listed_shown_told_and_closed() {
     assert_eq!(ran.code, Some(1), "{ran:?}");
     assert_eq!(ask(&daemon, &["send", &id, "too late"]).await.code, Some(1));
     assert_eq!(ask(&daemon, &["why", "nobody"]).await.code, Some(1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_proxy_of_a_client_is_shown_and_told() {
+    let settings = [
+        r#"listeners[0].trusted_proxies=["127.0.0.1"]"#,
+        "listeners[0].proxy_protocol=true",
+        r#"routes=[{name="echo",path="/echo",backend={kind="echo"}}]"#,
+    ];
+    let daemon = Daemon::start(PROGRAM, &settings).await;
+    let header = "PROXY TCP4 203.0.113.9 10.0.0.5 51342 443\r\n";
+    let mut stream = TcpStream::connect(daemon.listener()).await.unwrap();
+    let via = stream.local_addr().unwrap();
+    stream.write_all(header.as_bytes()).await.unwrap();
+    let peer = RawPeer::upgrade(stream, "/echo", "", &[]).await;
+    let id = only_one(&daemon).await;
+    let shown = told(&daemon, &["show", &id]).await;
+    let value = |name: &str| {
+        shown.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim().to_owned()
+    };
+    assert_eq!(value("via"), via.to_string(), "{shown}");
+    assert_eq!(value("peer"), "203.0.113.9:51342", "{shown}");
+    peer.reset();
+    daemon.await_ending(|ending| ending["kind"] == "connection_reset", SOON).await;
+    let story = told(&daemon, &["why", &id]).await;
+    let by = format!("by 203.0.113.9:51342 through the proxy {via}");
+    assert!(story.contains(&by), "{story}");
+
+    let request = format!("{header}{}", upgrade_request("a", "/nowhere", ""));
+    let answer = exchange(daemon.listener(), request, SOON).await;
+    assert_eq!(answer.head.status(), 404);
+    let refused = daemon.await_ending(|e| e["open_failure"] == "no_route", SOON).await;
+    let id = refused["id"].as_str().unwrap();
+    let story = told(&daemon, &["why", &id[id.len() - 12..]]).await;
+    let by = format!("203.0.113.9:51342 through the proxy {}", refused["via"].as_str().unwrap());
+    assert!(story.contains(&by), "{story}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

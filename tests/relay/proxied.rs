@@ -156,8 +156,7 @@ async fn lines_that_can_be_read_in_two_ways_are_refused() {
     let refused = front.daemon.await_endings(2, |e| e["kind"] == "open_failed", SOON).await;
     assert!(refused.iter().all(|ending| ending["open_failure"] == "bad_request"), "{refused:?}");
     // The plain requests are not recorded, but counted.
-    let metrics = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-    let metrics = exchange(front.daemon.control(), metrics, SOON).await.body;
+    let metrics = front.daemon.metrics().await;
     let counted = r#"lastword_http_requests_total{outcome="bad_request"} 2"#;
     assert!(metrics.contains(counted), "{metrics}");
 }
@@ -274,6 +273,7 @@ async fn only_trusted_proxies_may_send_a_proxy_header() {
         (&"untrusted_proxy".into(), &"never".into())
     );
     assert!(refused["peer"].as_str().unwrap().starts_with("127.0.0.1:"), "{refused}");
+    assert_eq!(front.daemon.count_refused("untrusted_proxy").await, 1);
 
     // A listener that takes none trusts no proxy.
     let front = Front::open(&[TRUSTED, FORWARDED], "").await;
@@ -401,6 +401,13 @@ async fn a_page_is_compared_with_the_host_that_a_trusted_proxy_names() {
         let answer = exchange(front.address(), request, SOON).await;
         assert_eq!(answer.head.status(), 403, "{answer:?}");
     }
+    let refused = front.daemon.await_endings(2, |e| e["kind"] == "open_failed", SOON).await;
+    for refused in refused {
+        assert_eq!(refused["open_failure"], "refused_origin");
+        assert_eq!(refused["peer"], "203.0.113.9");
+        assert!(refused["via"].as_str().unwrap().starts_with("127.0.0.1:"), "{refused}");
+    }
+    assert_eq!(front.daemon.count_refused("refused_origin").await, 2);
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::SOON;
+use super::http::exchange;
 
 /// How long the daemon may take to be ready.
 const READY_WITHIN: Duration = Duration::from_secs(20);
@@ -139,6 +140,20 @@ impl Daemon {
     /// Every record in the log so far: endings, and attempts that never opened.
     pub fn endings(&self) -> Vec<Value> {
         self.log.lines.lock().unwrap().iter().filter_map(|line| ending(line)).collect()
+    }
+
+    /// The text of all metrics.
+    pub async fn metrics(&self) -> String {
+        let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        exchange(self.control(), request, SOON).await.body
+    }
+
+    /// How many attempts of any route were refused with this failure, as the metrics have it.
+    pub async fn count_refused(&self, failure: &str) -> u64 {
+        let failure = format!("lastword_open_failed_total{{failure=\"{failure}\"");
+        let metrics = self.metrics().await;
+        let counts = metrics.lines().filter(|line| line.starts_with(&failure));
+        counts.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
     }
 
     /// Every line of the log so far.

@@ -66,11 +66,6 @@ impl House {
         let answer = exchange(self.daemon.control(), post, WAIT).await;
         assert_eq!(answer.head.status(), 201, "{answer:?}");
     }
-
-    async fn metrics(&self) -> String {
-        let get = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-        exchange(self.daemon.control(), get, WAIT).await.body
-    }
 }
 
 /// Waits for a Close; returns its code and reason.
@@ -136,7 +131,7 @@ async fn plain_http_with_a_revoked_certificate_is_refused() {
     let challenge = "www-authenticate: bearer error=\"invalid_token\"";
     assert!(refused.to_ascii_lowercase().contains(challenge), "{refused}");
     assert!(house.page(&house.bob).await.ends_with("page"));
-    let metrics = house.metrics().await;
+    let metrics = house.daemon.metrics().await;
     for line in [
         "lastword_http_requests_total{outcome=\"unauthorized\"} 1",
         "lastword_revoked_attempts_total 1",

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rcgen::SanType;
 use rustls::version::{TLS12, TLS13};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -20,6 +21,61 @@ async fn plain_http_gets_a_plain_400_that_says_so() {
     let (failure, detail) = stage.failure().await;
     assert_eq!(failure, "tls");
     assert!(detail.contains("this is plain HTTP") && detail.ends_with("answered 400"), "{detail}");
+    assert_eq!(stage.daemon.count_refused("tls").await, 1);
+}
+
+#[tokio::test]
+async fn a_proxy_header_that_is_not_taken_is_recorded_as_that() {
+    let stage = Stage::open("", &[]).await;
+    for header in [&b"PROXY TCP4 203.0.113.9 10.0.0.5 5 443\r\n"[..], V2_LOCAL] {
+        let mut peer = TcpStream::connect(stage.daemon.listener()).await.unwrap();
+        peer.write_all(&[header, &client_hello(&stage)].concat()).await.unwrap();
+        let mut answer = Vec::new();
+        let _ = soon(peer.read_to_end(&mut answer)).await;
+        assert!(answer.is_empty(), "{}", answer.escape_ascii());
+    }
+    let failed = |ending: &serde_json::Value| ending["kind"] == "open_failed";
+    for refused in stage.daemon.await_endings(2, failed, WAIT).await {
+        assert_eq!(refused["open_failure"], "untrusted_proxy");
+        let detail = refused["detail"].as_str().unwrap();
+        assert!(detail.contains("set proxy_protocol = true and trusted_proxies"), "{detail}");
+        assert!(refused["peer"].as_str().unwrap().starts_with("127.0.0.1:"), "{refused}");
+    }
+    assert_eq!(stage.daemon.count_refused("untrusted_proxy").await, 2);
+}
+
+#[tokio::test]
+async fn a_client_that_there_is_no_place_for_gets_an_alert() {
+    let settings = ["limits.max_connections=1", "limits.half_open_per_ip=0"];
+    let stage = Stage::open("", &settings).await;
+    // 128 more than max_connections are heard.
+    let mut silent = Vec::new();
+    for _ in 0..129 {
+        silent.push(TcpStream::connect(stage.daemon.listener()).await.unwrap());
+    }
+    assert_is_turned_away(&stage, "max_connections", "was sent without a handshake").await;
+}
+
+#[tokio::test]
+async fn a_client_that_there_is_no_memory_for_gets_an_alert() {
+    // TLS takes 24 KiB, and attempts may have a quarter.
+    let stage = Stage::open("", &["limits.memory='64KiB'"]).await;
+    assert_is_turned_away(&stage, "memory", "limits.memory is used up").await;
+}
+
+/// Asserts that a client gets an alert, and that the record names this limit.
+async fn assert_is_turned_away(stage: &Stage, limit: &str, says: &str) {
+    let mut peer = TcpStream::connect(stage.daemon.listener()).await.unwrap();
+    let mut answer = Vec::new();
+    let _ = soon(peer.read_to_end(&mut answer)).await;
+    // internal_error
+    assert_eq!(answer, [21, 3, 3, 0, 2, 2, 80]);
+    let failed = |ending: &serde_json::Value| ending["kind"] == "open_failed";
+    let refused = stage.daemon.await_ending(failed, WAIT).await;
+    assert_eq!(refused["open_failure"], "refused_limit");
+    assert_eq!(refused["limit"]["name"], limit);
+    assert!(refused["detail"].as_str().unwrap().contains(says), "{refused}");
+    assert_eq!(stage.daemon.count_refused("refused_limit").await, 1);
 }
 
 #[tokio::test]
@@ -63,6 +119,7 @@ async fn clients_without_a_good_certificate_are_refused() {
         ("none", "client_auth demands one"),
         ("another authority's", "not signed by an authority in client_ca"),
         ("an expired one", "the client's certificate expired at 2020-01-01"),
+        ("one of a long name", "the name in the client's certificate cannot be recorded"),
     ] {
         for version in [&TLS12, &TLS13] {
             let authority = crate::support::tls::Authority::new();
@@ -73,6 +130,10 @@ async fn clients_without_a_good_certificate_are_refused() {
             let files = match shown {
                 "none" => None,
                 "another authority's" => Some(other.issue("client", &["ann"])),
+                "one of a long name" => Some(authority.issue_with("client", &[], |params| {
+                    let long = format!("spiffe://example.org/{}", "x".repeat(300));
+                    params.subject_alt_names = vec![SanType::URI(long.try_into().unwrap())];
+                })),
                 _ => Some(authority.issue_with("client", &["ann"], |params| {
                     params.not_before = rcgen::date_time_ymd(2019, 1, 1);
                     params.not_after = rcgen::date_time_ymd(2020, 1, 1);
@@ -194,6 +255,9 @@ async fn half_open_handshakes_of_one_address_are_bounded() {
     super::stage::echo_and_close(stage.websocket(stage.client()).await).await;
     drop(peers);
 }
+
+/// A PROXY header of version 2 by which a balancer speaks for itself.
+const V2_LOCAL: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x20\x00\x00\x00";
 
 /// The first flight of a client.
 fn client_hello(stage: &Stage) -> Vec<u8> {

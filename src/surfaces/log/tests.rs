@@ -97,8 +97,14 @@ fn an_ending_is_one_sentence_in_text() {
         };
         dialled.origin = origin.into();
         endings.log(&dialled);
+        let mut proxied = attempt();
+        let via = Some("10.0.0.5:40000".to_owned());
+        proxied.origin = Origin { via, ..Origin::clone(&proxied.origin) }.into();
+        endings.log(&proxied);
     });
-    assert_eq!(lines.len(), 3);
+    assert_eq!(lines.len(), 4);
+    let proxied = " peer=203.0.113.9:51342 via=10.0.0.5:40000 route=chat";
+    assert!(lines[3].ends_with(proxied), "{}", lines[3]);
     assert!(lines[2].ends_with(" peer=203.0.113.9:51342 dialer=feed"), "{}", lines[2]);
     assert_eq!(
         untimed(&lines[0]),

@@ -38,14 +38,13 @@ fn directions(failure: OpenFailure) -> &'static [Direction] {
         | OpenFailure::BadRequest
         | OpenFailure::BackendRefused
         | OpenFailure::BackendUnreachable => &[Direction::Inbound],
-        OpenFailure::HandshakeTimeout | OpenFailure::PeerGone => {
+        OpenFailure::HandshakeTimeout | OpenFailure::PeerGone | OpenFailure::Tls => {
             &[Direction::Inbound, Direction::Outbound]
         }
         OpenFailure::Dns
         | OpenFailure::ConnectRefused
         | OpenFailure::ConnectTimeout
         | OpenFailure::PortsExhausted
-        | OpenFailure::Tls
         | OpenFailure::UpgradeRejected { .. } => &[Direction::Outbound],
     }
 }
