@@ -395,6 +395,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    #[expect(clippy::await_holding_lock, reason = "the disk hangs while the test waits")]
     async fn a_disk_that_hangs_holds_up_one_thread_and_one_client() {
         let (_folder, path) = folder_with("public.pem", Issuer::p256().public_pem());
         let file = Arc::new(KeyFile::pem(&path, &[]).unwrap());

@@ -22,6 +22,8 @@ pub struct Admission {
     limits: AdmissionLimits,
     connections: u64,
     rate: Option<TokenBucket>,
+    /// What each network may take of the reserve of `rate`.
+    shares_by_ip: Rates,
     connections_by_ip: Counts,
     rates_by_ip: Rates,
     handshakes: Handshakes,
@@ -34,6 +36,7 @@ impl Admission {
             limits,
             connections: 0,
             rate: TokenBucket::per_second(limits.handshakes_per_second, now),
+            shares_by_ip: Rates::new(reserve(&limits), now),
             connections_by_ip: Counts::default(),
             rates_by_ip: Rates::new(limits.accept_rate_per_ip, now),
             handshakes: Handshakes::default(),
@@ -102,7 +105,7 @@ impl Admission {
         if network.is_some_and(|network| !self.rates_by_ip.take(network, now)) {
             return Err(too_fast("accept_rate_per_ip", limits.accept_rate_per_ip));
         }
-        if self.rate.as_mut().is_some_and(|rate| !rate.take(now)) {
+        if !self.take_from_rate(network, now) {
             return Err(too_fast("handshakes_per_second", limits.handshakes_per_second));
         }
         if let Some(network) = counted {
@@ -110,6 +113,15 @@ impl Admission {
         }
         self.connections += 1;
         Ok(())
+    }
+
+    /// Takes a token of the node's rate. One that takes more than its share leaves the reserve to the
+    /// others, so that a flood from one network is what waits for new tokens.
+    fn take_from_rate(&mut self, network: Option<IpAddr>, now: Instant) -> bool {
+        let Some(rate) = &mut self.rate else { return true };
+        let has_share = network.is_none_or(|network| self.shares_by_ip.take(network, now));
+        let reserve = if has_share { 0 } else { reserve(&self.limits) };
+        rate.available(now) > reserve && rate.take(now)
     }
 
     /// Admits the connection to the application of a client that was admitted: only
@@ -136,6 +148,11 @@ impl Admission {
             self.connections_by_ip.subtract(&network(ip));
         }
     }
+}
+
+/// Returns how many tokens of `handshakes_per_second` are kept for networks that take few: an eighth.
+fn reserve(limits: &AdmissionLimits) -> u64 {
+    limits.handshakes_per_second / 8
 }
 
 /// Returns what counts as one address: an IPv4 address, or an IPv6 /64.

@@ -34,8 +34,10 @@ pub struct Limits {
     pub half_open_per_ip: u64,
     /// Bounds the opening handshakes that begin per second, over all listeners.
     ///
-    /// Unit: handshakes per second; 0 = no limit. Default: 1000. Cost: after a mass disconnect
-    /// clients come back at this rate at most; beyond it they get 429.
+    /// Unit: handshakes per second; 0 = no limit. Default: 1000. A second's worth may begin at once, of
+    /// which an eighth is kept for addresses that take little, so that a flood from one address keeps
+    /// no others out. Cost: after a mass disconnect clients come back at this rate at most; beyond it
+    /// they get 429.
     pub handshakes_per_second: u64,
     /// Bounds the dials that begin per second, over all dialers, evenly spaced; single dials are not counted.
     ///

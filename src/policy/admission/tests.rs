@@ -198,3 +198,33 @@ fn those_that_come_with_others_and_those_that_were_dialled_take_places() {
     }
     admission.admit(now, HERE).unwrap();
 }
+
+#[test]
+fn a_flood_from_one_network_leaves_the_others_their_handshakes() {
+    let start = Instant::now();
+    let limits = AdmissionLimits { handshakes_per_second: 80, ..Default::default() };
+    let mut admission = Admission::new(limits, start);
+    let (mut flood, mut others) = (0, 0);
+    for ms in 0..5000 {
+        let now = start + Duration::from_millis(ms);
+        flood += u32::from(admission.admit(now, HERE).is_ok());
+        if ms % 125 == 0 {
+            admission.admit(now, THERE).unwrap_or_else(|why| panic!("{why:?} at {ms} ms"));
+            others += 1;
+        }
+    }
+    assert_eq!(others, 40);
+    // The rest is the flood's: a burst, and then what comes anew.
+    assert!((420..=440).contains(&flood), "{flood}");
+}
+
+#[test]
+fn a_network_that_is_alone_has_the_whole_rate() {
+    let start = Instant::now();
+    let limits = AdmissionLimits { handshakes_per_second: 80, ..Default::default() };
+    let mut admission = Admission::new(limits, start);
+    let admitted = (0..10_000)
+        .filter(|ms| admission.admit(start + Duration::from_millis(*ms), HERE).is_ok())
+        .count();
+    assert!((860..=880).contains(&admitted), "{admitted}");
+}
