@@ -23,20 +23,15 @@ pub(super) fn check_auth(prefix: &str, auth: &Auth, found: &mut Findings) {
 fn check_jwt(prefix: &str, jwt: &JwtAuth, found: &mut Findings) {
     let key = |key: &str| [format!("{prefix}.{key}")];
     let has_secret = matches!(jwt.keys, JwtKeys::Secret(_));
-    for (at, algorithm) in jwt.algorithms.iter().enumerate() {
+    for algorithm in &jwt.algorithms {
         // With HS256 the published key would be the secret (RFC 8725 section 2.1).
         found.ensure(algorithm.is_symmetric() == has_secret, key("algorithms"), || {
             Violation::AlgorithmOfOtherKeys { algorithm: *algorithm, has_secret }
         });
-        let before = jwt.algorithms[..at].contains(algorithm);
-        found.ensure(!before, key("algorithms"), || Violation::ListedTwice(algorithm.to_string()));
     }
+    found.ensure_distinct(&jwt.algorithms, |_| format!("{prefix}.algorithms"));
     found.ensure(!jwt.from.is_empty(), key("from"), || Violation::NoTokenSource);
-    for (at, source) in jwt.from.iter().enumerate() {
-        found.ensure(!jwt.from[..at].contains(source), key("from"), || {
-            Violation::ListedTwice(source.to_string())
-        });
-    }
+    found.ensure_distinct(&jwt.from, |_| format!("{prefix}.from"));
     found.ensure(!jwt.subject.is_empty(), key("subject"), || Violation::NoClaim);
     found.ensure(jwt.tags.len() <= MAX_TAGS, key("tags"), || {
         Violation::Tag(InvalidTag::TooMany(jwt.tags.len()))
@@ -67,9 +62,8 @@ fn check_http(prefix: &str, http: &HttpAuth, found: &mut Findings) {
         found.ensure(passes, key(&format!("pass_headers[{at}]")), || {
             Violation::HeaderNotPassed(name.to_string())
         });
-        let before = http.pass_headers[..at].contains(name);
-        found.ensure(!before, key("pass_headers"), || Violation::ListedTwice(name.to_string()));
     }
+    found.ensure_distinct(&http.pass_headers, |_| format!("{prefix}.pass_headers"));
 }
 
 #[cfg(test)]

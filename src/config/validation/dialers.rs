@@ -109,12 +109,12 @@ fn check_texts(prefix: &str, dialer: &Dialer, findings: &mut Findings) {
             most,
         });
     }
+    let key = |at| format!("{prefix}reply[{at}].when");
     for (at, reply) in dialer.reply.iter().enumerate() {
-        let key = || [format!("{prefix}reply[{at}].when")];
-        findings.ensure(!reply.when.is_empty(), key(), || Violation::EmptyWhen);
-        let before = dialer.reply[..at].iter().any(|other| other.when == reply.when);
-        findings.ensure(!before, key(), || Violation::ListedTwice(reply.when.clone()));
+        findings.ensure(!reply.when.is_empty(), [key(at)], || Violation::EmptyWhen);
     }
+    let texts: Vec<&str> = dialer.reply.iter().map(|reply| &*reply.when).collect();
+    findings.ensure_distinct(&texts, key);
 }
 
 #[cfg(test)]

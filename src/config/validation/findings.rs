@@ -260,6 +260,20 @@ impl Findings {
         holds
     }
 
+    /// Adds a contradiction for each entry of a list that is in it before. `key` makes the key of the entry
+    /// at an index.
+    pub(super) fn ensure_distinct<T: PartialEq + ToString>(
+        &mut self,
+        listed: &[T],
+        key: impl Fn(usize) -> String,
+    ) {
+        for (at, entry) in listed.iter().enumerate() {
+            self.ensure(!listed[..at].contains(entry), [key(at)], || {
+                Violation::ListedTwice(entry.to_string())
+            });
+        }
+    }
+
     pub(super) fn add<K: Into<String>>(
         &mut self,
         keys: impl IntoIterator<Item = K>,

@@ -6,13 +6,10 @@ use crate::settings::values::ByteSize;
 use crate::settings::{Close, ConnectionSettings, Keepalive, Limits, RelayBackend};
 
 pub(super) fn check_relay(key: &str, relay: &RelayBackend, found: &mut Findings) {
-    let urls = || [format!("{key}.urls")];
-    found.ensure(!relay.urls.is_empty(), urls(), || Violation::NoApplication);
-    for (index, url) in relay.urls.iter().enumerate() {
-        // Its failures would be counted apart, and it would be drained by halves.
-        let twice = || Violation::ListedTwice(url.to_string());
-        found.ensure(!relay.urls[..index].contains(url), urls(), twice);
-    }
+    let urls = [format!("{key}.urls")];
+    found.ensure(!relay.urls.is_empty(), urls, || Violation::NoApplication);
+    // Its failures would be counted apart, and it would be drained by halves.
+    found.ensure_distinct(&relay.urls, |_| format!("{key}.urls"));
     for (name, duration) in [
         ("connect_timeout", relay.connect_timeout),
         ("response_timeout", relay.response_timeout),
@@ -32,15 +29,13 @@ pub(super) fn check_relay(key: &str, relay: &RelayBackend, found: &mut Findings)
 }
 
 pub(super) fn check_subprotocols(prefix: &str, subprotocols: &[String], found: &mut Findings) {
+    let key = |at| format!("{prefix}subprotocols[{at}]");
     for (at, subprotocol) in subprotocols.iter().enumerate() {
-        let key = [format!("{prefix}subprotocols[{at}]")];
-        found.ensure(is_token(subprotocol), key.clone(), || {
+        found.ensure(is_token(subprotocol), [key(at)], || {
             Violation::Subprotocol(subprotocol.clone())
         });
-        found.ensure(!subprotocols[..at].contains(subprotocol), key, || {
-            Violation::ListedTwice(subprotocol.clone())
-        });
     }
+    found.ensure_distinct(subprotocols, key);
 }
 
 /// Checks what holds for one connection: the sections, or those of a route.
