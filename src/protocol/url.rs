@@ -19,7 +19,13 @@ pub enum Scheme {
 impl Scheme {
     const ALL: [Self; 4] = [Self::Ws, Self::Wss, Self::Http, Self::Https];
 
-    const fn name(self) -> &'static str {
+    /// Returns the scheme with this name, in any case.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| name.eq_ignore_ascii_case(known.name()))
+    }
+
+    /// Returns the name.
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Ws => "ws",
             Self::Wss => "wss",
@@ -33,7 +39,8 @@ impl Scheme {
         matches!(self, Self::Wss | Self::Https)
     }
 
-    const fn default_port(self) -> u16 {
+    /// Returns the port of URLs that name none.
+    pub const fn default_port(self) -> u16 {
         if self.is_secure() { 443 } else { 80 }
     }
 }
@@ -84,8 +91,8 @@ impl Url {
         }
         let uri: Uri = text.parse().map_err(|_| UrlProblem::Malformed)?;
         let name = uri.scheme_str().ok_or(UrlProblem::Scheme)?;
-        let known = Scheme::ALL.into_iter().find(|known| name.eq_ignore_ascii_case(known.name()));
-        let scheme = known.filter(|known| allowed.contains(known)).ok_or(UrlProblem::Scheme)?;
+        let known = Scheme::named(name).filter(|known| allowed.contains(known));
+        let scheme = known.ok_or(UrlProblem::Scheme)?;
         let authority = uri.authority().ok_or(UrlProblem::NoHost)?;
         if authority.as_str().contains('@') {
             return Err(UrlProblem::Credentials);

@@ -8,6 +8,7 @@ use serde::de::Deserializer;
 
 use super::patterns::{is_host, split_port};
 use super::values::{self, InvalidValue};
+use crate::protocol::url::Scheme;
 
 /// An entry of a route's `origins`.
 ///
@@ -75,23 +76,16 @@ impl OriginPattern {
 /// Over TLS a page of `http` is another one: anybody on its path may have changed it.
 fn is_of_host(origin: &str, host: &str, over_tls: bool) -> bool {
     let Some((scheme, authority)) = origin.split_once("://") else { return false };
-    let is = |names: [&str; 2]| names.iter().any(|name| scheme.eq_ignore_ascii_case(name));
-    let default_port = match () {
-        () if is(["https", "wss"]) => "443",
-        () if is(["http", "ws"]) && !over_tls => "80",
-        () => return false,
-    };
+    let scheme = Scheme::named(scheme).filter(|scheme| scheme.is_secure() || !over_tls);
+    let Some(scheme) = scheme else { return false };
+    let default_port = scheme.default_port().to_string();
     let parts = |authority| {
         let (name, port) = split_port(authority);
-        (name, port.filter(|port| !port.is_empty()).unwrap_or(default_port))
+        (name, port.filter(|port| !port.is_empty()).unwrap_or(&default_port))
     };
     let ((theirs, their_port), (ours, our_port)) = (parts(authority), parts(host));
     theirs.eq_ignore_ascii_case(ours) && their_port == our_port
 }
-
-/// The ports that browsers leave out of an origin.
-const DEFAULT_PORTS: [(&str, &str); 4] =
-    [("http", ":80"), ("https", ":443"), ("ws", ":80"), ("wss", ":443")];
 
 impl FromStr for OriginPattern {
     type Err = InvalidValue;
@@ -112,15 +106,11 @@ impl FromStr for OriginPattern {
         if !scheme_is_valid || !port_is_valid || !is_host(host) {
             return Err(invalid());
         }
-        let mut origin = text.to_ascii_lowercase();
-        for (scheme, port) in DEFAULT_PORTS {
-            if origin.split_once("://").is_some_and(|(written, _)| written == scheme)
-                && origin.ends_with(port)
-            {
-                origin.truncate(origin.len() - port.len());
-            }
-        }
-        Ok(Self::Exact(origin))
+        // Browsers leave it out of an origin.
+        let default_port =
+            Scheme::named(scheme).map(|scheme| format!(":{}", scheme.default_port()));
+        let origin = default_port.and_then(|port| text.strip_suffix(&port)).unwrap_or(text);
+        Ok(Self::Exact(origin.to_ascii_lowercase()))
     }
 }
 
