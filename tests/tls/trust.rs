@@ -90,8 +90,12 @@ async fn the_command_line_reaches_a_control_api_with_tls() {
     let trusted = run(&[&url, "--ca-file", &ca_file]).await;
     assert!(trusted.status.success(), "{trusted:?}");
     for (arguments, code, says) in [
-        (vec![&*url], 3, "name the authority's PEM file as ca_file"),
-        (vec![&*url, "--ca-file", "/nonexistent/ca.pem"], 3, "/nonexistent/ca.pem"),
+        (vec![&*url], 3, "name the authority's PEM file as --ca-file"),
+        (
+            vec![&*url, "--ca-file", "/nonexistent/ca.pem"],
+            3,
+            "--ca-file /nonexistent/ca.pem cannot",
+        ),
         (vec!["http://localhost:PORT"], 3, "use wss:// instead of ws://"),
     ] {
         let arguments: Vec<String> =

@@ -19,23 +19,19 @@ const LONGEST_TOKEN_FILE: u64 = 1 << 20;
 /// The address of the control API.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Address {
-    /// At a host and port, below a path that may be empty.
-    Tcp { tls: Option<Authorities>, host: String, port: u16, prefix: String },
+    /// At a host and port, below a path that may be empty. The authorities whose certificates the daemon may
+    /// show with `https` are those in a file, or the machine's.
+    Tcp { url: Url, ca_file: Option<PathBuf> },
     /// At a Unix socket.
     Unix(PathBuf),
 }
-
-/// The authorities whose certificates the daemon may show: those in a file, or the machine's.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Authorities(pub(super) Option<PathBuf>);
 
 impl Address {
     /// Returns the `Host` header.
     pub(super) fn host(&self) -> String {
         match self {
-            Self::Tcp { tls: None, host, port: 80, .. }
-            | Self::Tcp { tls: Some(_), host, port: 443, .. } => host.clone(),
-            Self::Tcp { host, port, .. } => format!("{host}:{port}"),
+            Self::Tcp { url, .. } if url.port() == url.scheme().default_port() => host_name(url),
+            Self::Tcp { url, .. } => format!("{}:{}", host_name(url), url.port()),
             Self::Unix(_) => "localhost".to_owned(),
         }
     }
@@ -43,7 +39,7 @@ impl Address {
     /// Returns the prefix of every path.
     pub(super) fn prefix(&self) -> &str {
         match self {
-            Self::Tcp { prefix, .. } => prefix,
+            Self::Tcp { url, .. } => url.target().path().trim_end_matches('/'),
             Self::Unix(_) => "",
         }
     }
@@ -52,12 +48,20 @@ impl Address {
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tcp { tls, host, port, prefix } => {
-                let scheme = if tls.is_some() { "https" } else { "http" };
-                write!(f, "{scheme}://{host}:{port}{prefix}")
+            Self::Tcp { url, .. } => {
+                let (scheme, host) = (url.scheme().name(), host_name(url));
+                write!(f, "{scheme}://{host}:{}{}", url.port(), self.prefix())
             }
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
+    }
+}
+
+/// Returns the host, an IPv6 address in brackets.
+fn host_name(url: &Url) -> String {
+    match url.host() {
+        host if host.contains(':') => format!("[{host}]"),
+        host => host.to_owned(),
     }
 }
 
@@ -99,11 +103,7 @@ fn parse(given: &str, ca_file: Option<PathBuf>) -> Result<Address, Failure> {
     if url.target().query().is_some() {
         return Err(refuse("it must not have a query"));
     }
-    let (host, port) = (url.host(), url.port());
-    let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
-    let prefix = url.target().path().trim_end_matches('/').to_owned();
-    let tls = (url.scheme() == Scheme::Https).then_some(Authorities(ca_file));
-    Ok(Address::Tcp { tls, host, port, prefix })
+    Ok(Address::Tcp { url, ca_file })
 }
 
 /// Returns the credentials for the token in this file, or in `LASTWORD_TOKEN`.
@@ -154,40 +154,30 @@ fn credentials(token: &str) -> Result<HeaderValue, Failure> {
 mod tests {
     use super::*;
 
-    fn tcp(host: &str, port: u16, prefix: &str) -> Address {
-        Address::Tcp { tls: None, host: host.to_owned(), port, prefix: prefix.to_owned() }
-    }
-
     fn parse(given: &str) -> Result<Address, Failure> {
         super::parse(given, None)
     }
 
     #[test]
     fn https_has_a_port_and_authorities_of_its_own() {
-        let ca_file = Some(PathBuf::from("ca.pem"));
-        let address = super::parse("https://ops.example/x", ca_file.clone()).unwrap();
-        let expected = Address::Tcp {
-            tls: Some(Authorities(ca_file)),
-            host: "ops.example".to_owned(),
-            port: 443,
-            prefix: "/x".to_owned(),
-        };
-        assert_eq!(address, expected);
-        assert_eq!(address.host(), "ops.example");
+        let address = super::parse("https://ops.example/x", Some("ca.pem".into())).unwrap();
+        assert!(matches!(&address, Address::Tcp { ca_file: Some(_), .. }));
+        assert_eq!((&*address.host(), address.prefix()), ("ops.example", "/x"));
         assert_eq!(address.to_string(), "https://ops.example:443/x");
     }
 
     #[test]
     fn addresses_are_read_as_people_write_them() {
-        for (given, address) in [
-            ("http://127.0.0.1:8081", tcp("127.0.0.1", 8081, "")),
-            ("http://[::1]:8081/", tcp("[::1]", 8081, "")),
-            ("http://ops.example", tcp("ops.example", 80, "")),
-            ("http://ops.example:80/lastword/", tcp("ops.example", 80, "/lastword")),
-            ("unix:/run/lastword.sock", Address::Unix("/run/lastword.sock".into())),
-            ("unix:///run/lastword.sock", Address::Unix("/run/lastword.sock".into())),
+        for (given, shown, host) in [
+            ("http://127.0.0.1:8081", "http://127.0.0.1:8081", "127.0.0.1:8081"),
+            ("http://[::1]:8081/", "http://[::1]:8081", "[::1]:8081"),
+            ("http://ops.example", "http://ops.example:80", "ops.example"),
+            ("http://ops.example:80/lastword/", "http://ops.example:80/lastword", "ops.example"),
+            ("unix:/run/lastword.sock", "unix:/run/lastword.sock", "localhost"),
+            ("unix:///run/lastword.sock", "unix:/run/lastword.sock", "localhost"),
         ] {
-            assert_eq!(parse(given).unwrap(), address, "{given}");
+            let address = parse(given).unwrap();
+            assert_eq!((address.to_string().as_str(), address.host().as_str()), (shown, host));
         }
     }
 

@@ -1,7 +1,5 @@
 //! HTTP over one connection per request, with hyper.
 
-use std::future::Future;
-use std::io;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -10,14 +8,16 @@ use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::UnixStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::address::{Address, Authorities};
+use super::address::Address;
 use crate::surfaces::cli::failure::Failure;
-use crate::transport::tls::{TlsSocket, Trust};
+use crate::transport::connect::{self, ConnectFacts, ConnectOptions, FailedConnect};
+use crate::transport::socket::Transport;
+use crate::transport::tls::Trust;
+use crate::vocabulary::OpenFailure;
 
 /// How long connecting may take.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -114,64 +114,7 @@ async fn begin(
     within: Duration,
     tasks: &mut JoinSet<()>,
 ) -> Result<Response<Incoming>, Failure> {
-    match address {
-        Address::Tcp { tls, host, port, .. } => {
-            let host = host.trim_start_matches('[').trim_end_matches(']');
-            let stream = connect(address, TcpStream::connect((host, *port))).await?;
-            // Without it small requests are only slower.
-            let _ = stream.set_nodelay(true);
-            match tls {
-                None => send(address, stream, request, within, tasks).await,
-                Some(authorities) => {
-                    let stream = open_tls(address, authorities, host, stream).await?;
-                    send(address, stream, request, within, tasks).await
-                }
-            }
-        }
-        Address::Unix(path) => {
-            let stream = connect(address, UnixStream::connect(path)).await?;
-            send(address, stream, request, within, tasks).await
-        }
-    }
-}
-
-async fn open_tls(
-    address: &Address,
-    Authorities(ca_file): &Authorities,
-    host: &str,
-    stream: TcpStream,
-) -> Result<TlsSocket, Failure> {
-    let fail = |why| Failure::Tls { address: address.to_string(), why };
-    let trust = Trust::of(ca_file.as_deref());
-    let tls = trust.tls().await.map_err(|error| fail(error.to_string()))?;
-    match timeout(CONNECT_WITHIN, tls.connect(host, stream)).await {
-        Ok(opened) => opened.map_err(|failed| fail(failed.detail)),
-        Err(_) => Err(fail(format!("no TLS within {CONNECT_WITHIN:?}"))),
-    }
-}
-
-async fn connect<S>(
-    address: &Address,
-    connecting: impl Future<Output = io::Result<S>>,
-) -> Result<S, Failure> {
-    let unreachable = |why| Failure::Unreachable { address: address.to_string(), why };
-    match timeout(CONNECT_WITHIN, connecting).await {
-        Ok(Ok(stream)) => Ok(stream),
-        Ok(Err(error)) => Err(unreachable(error.to_string())),
-        Err(_) => Err(unreachable(format!("no connection within {CONNECT_WITHIN:?}"))),
-    }
-}
-
-async fn send<S>(
-    address: &Address,
-    stream: S,
-    request: Request<Full<Bytes>>,
-    within: Duration,
-    tasks: &mut JoinSet<()>,
-) -> Result<Response<Incoming>, Failure>
-where
-    S: AsyncRead + AsyncWrite + Unpin + std::marker::Send + 'static,
-{
+    let stream = connect(address).await?;
     let asked = async {
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         tasks.spawn(async move {
@@ -194,6 +137,44 @@ where
     }
 }
 
+async fn connect(address: &Address) -> Result<Box<dyn Transport>, Failure> {
+    let unreachable = |why| Failure::Unreachable { address: address.to_string(), why };
+    match address {
+        Address::Tcp { url, ca_file } => {
+            let options = ConnectOptions {
+                url,
+                trust: &Trust::of(ca_file.as_deref()),
+                proxy: None,
+                source: None,
+                connect_timeout: CONNECT_WITHIN,
+                handshake_timeout: CONNECT_WITHIN,
+            };
+            let connected = connect::connect(options, &mut ConnectFacts::default()).await;
+            connected.map_err(|FailedConnect { failure, detail, .. }| {
+                let is_tls = matches!(failure, OpenFailure::Tls | OpenFailure::HandshakeTimeout);
+                match is_tls {
+                    true => Failure::Tls { address: address.to_string(), why: as_typed(&detail) },
+                    false => unreachable(detail),
+                }
+            })
+        }
+        Address::Unix(path) => match timeout(CONNECT_WITHIN, UnixStream::connect(path)).await {
+            Ok(Ok(stream)) => Ok(Box::new(stream)),
+            Ok(Err(error)) => Err(unreachable(error.to_string())),
+            Err(_) => Err(unreachable(format!("no connection within {CONNECT_WITHIN:?}"))),
+        },
+    }
+}
+
+/// Names the argument where a sentence names the key of the configuration.
+fn as_typed(detail: &str) -> String {
+    let words = detail.split(' ').map(|word| match word.strip_prefix("ca_file") {
+        Some(rest) if rest.chars().all(|char| ",:;".contains(char)) => format!("--ca-file{rest}"),
+        Some(_) | None => word.to_owned(),
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
 async fn read(address: &Address, body: Incoming, within: Duration) -> Result<Bytes, Failure> {
     match timeout(within, Limited::new(body, LONGEST_ANSWER).collect()).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
@@ -206,5 +187,22 @@ async fn read(address: &Address, body: Incoming, within: Duration) -> Result<Byt
             Err(Failure::Lost { address: address.to_string(), what })
         }
         Err(_) => Err(Failure::Slow { address: address.to_string(), within }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sentences_name_what_was_typed() {
+        for (said, typed) in [
+            ("ca_file /a/ca_file cannot be read", "--ca-file /a/ca_file cannot be read"),
+            ("name its PEM file as ca_file; else not", "name its PEM file as --ca-file; else not"),
+            ("name the PEM file as ca_file", "name the PEM file as --ca-file"),
+            ("ca_files", "ca_files"),
+        ] {
+            assert_eq!(as_typed(said), typed);
+        }
     }
 }
