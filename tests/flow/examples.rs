@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lastword::vocabulary::Kind;
+use lastword::vocabulary::{CloseFrame, Kind};
 use lastword::{Backend, DialerOptions, Incoming, Receiver, Route, Supervisor};
 
 use super::stage::{soon, supervisor};
@@ -10,6 +10,9 @@ use super::stage::{soon, supervisor};
 #[path = "../../examples/chat_room.rs"]
 #[allow(dead_code)]
 mod chat_room;
+#[path = "../../examples/close_output.rs"]
+#[allow(dead_code)]
+mod close_output;
 #[path = "../../examples/feed_client.rs"]
 #[allow(dead_code)]
 mod feed_client;
@@ -91,4 +94,18 @@ async fn the_ends_of_dotnet_read_as_they_are_described() {
     let supervisor = supervisor().await;
     let url = serve(&supervisor, from_dotnet::routes().unwrap()).await;
     soon("the tour", from_dotnet::tour(&supervisor, &format!("{url}/"))).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_comes_after_the_output_was_closed_is_received() {
+    let supervisor = supervisor().await;
+    let url = serve(&supervisor, vec![Route::echo("/*").unwrap()]).await;
+    let said = close_output::say_and_listen(&supervisor, &url);
+    let (received, ending) = soon("the ending", said).await.unwrap();
+    assert_eq!(received, ["message 1", "message 2", "message 3"]);
+    assert_eq!(ending.outcome.kind, Kind::Clean, "{ending}");
+    let closes = (&ending.outcome.close_sent, &ending.outcome.close_received);
+    let (Some(sent), Some(answer)) = closes else { panic!("{ending}") };
+    assert_eq!(sent, &CloseFrame::new(Some(1000), "that was all").unwrap());
+    assert_eq!(answer.code, Some(1000));
 }
