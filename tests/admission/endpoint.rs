@@ -89,6 +89,29 @@ async fn an_expiry_that_has_passed_or_cannot_be_read_admits_nobody() {
 }
 
 #[tokio::test]
+async fn an_admission_that_is_slower_than_the_opening_handshake_may_be_is_given_up() {
+    let server = Server::start(Reply::Silence).await;
+    let address = server.address;
+    for auth in [
+        format!("{{ kind = 'http', url = 'http://{address}/auth', timeout = '30s' }}"),
+        format!("{{ kind = 'jwt', jwks_url = 'http://{address}/keys', jwks_timeout = '30s' }}"),
+    ] {
+        let limit = "limits.handshake_timeout='500ms'";
+        let daemon = Daemon::start(PROGRAM, &[&route(&auth, ""), limit]).await;
+        let token = super::stage::Issuer::new().token(json!({}));
+        let bearer = format!("Authorization: Bearer {token}\r\n");
+        let began = std::time::Instant::now();
+        let refused = exchange(daemon.listener(), upgrade_request("a", "/", &bearer), SOON).await;
+        assert_eq!(refused.head.status(), 503, "{auth}");
+        assert!(refused.head.header("retry-after").is_some(), "{auth}");
+        assert!(began.elapsed() >= Duration::from_millis(400), "it did not wait");
+        let ending = daemon.await_ending(|_| true, SOON).await;
+        assert_eq!(ending["open_failure"], "auth_unavailable", "{ending}");
+        assert!(ending["detail"].as_str().unwrap().contains("500ms"), "{ending}");
+    }
+}
+
+#[tokio::test]
 async fn an_endpoint_without_a_path_is_asked_for_the_clients() {
     let server = Server::start(Reply::status(204, "")).await;
     let daemon = Daemon::start(PROGRAM, &[&auth(&server, "", ", pass_headers = []")]).await;

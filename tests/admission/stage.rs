@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -21,16 +21,41 @@ pub const PROGRAM: &str = env!("CARGO_BIN_EXE_lastword");
 /// It must not stand in anything that the daemon says.
 pub const PLANTED: &str = "hunter2";
 
-/// An issuer with a P-256 key.
+/// An issuer with a key of its own.
 pub struct Issuer {
     private: String,
     public: String,
+    algorithm: Algorithm,
 }
 
 impl Issuer {
+    /// With a P-256 key.
     pub fn new() -> Self {
-        let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
-        Self { private: pair.serialize_pem(), public: pair.public_key_pem() }
+        Self::of(Algorithm::ES256)
+    }
+
+    /// With a key for `RS256`, `ES256` or `EdDSA`.
+    pub fn of(algorithm: Algorithm) -> Self {
+        let pair = match algorithm {
+            Algorithm::RS256 => {
+                rcgen::KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048)
+            }
+            Algorithm::ES256 => rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256),
+            Algorithm::EdDSA => rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519),
+            other => panic!("no key for {other:?}"),
+        };
+        let pair = pair.unwrap();
+        Self { private: pair.serialize_pem(), public: pair.public_key_pem(), algorithm }
+    }
+
+    fn key(&self) -> EncodingKey {
+        let pem = self.private.as_bytes();
+        let key = match self.algorithm {
+            Algorithm::RS256 => EncodingKey::from_rsa_pem(pem),
+            Algorithm::ES256 => EncodingKey::from_ec_pem(pem),
+            _ => EncodingKey::from_ed_pem(pem),
+        };
+        key.unwrap()
     }
 
     pub fn public_pem(&self) -> &str {
@@ -45,17 +70,26 @@ impl Issuer {
     pub fn token_of(&self, kid: Option<&str>, claims: Value) -> String {
         let mut all = json!({ "sub": "ann", "exp": in_seconds(60), "secret": PLANTED });
         all.as_object_mut().unwrap().extend(claims.as_object().unwrap().clone());
-        let header = Header { kid: kid.map(str::to_owned), ..Header::new(Algorithm::ES256) };
-        let key = EncodingKey::from_ec_pem(self.private.as_bytes()).unwrap();
-        jsonwebtoken::encode(&header, &all, &key).unwrap()
+        let header = Header { kid: kid.map(str::to_owned), ..Header::new(self.algorithm) };
+        jsonwebtoken::encode(&header, &all, &self.key()).unwrap()
+    }
+
+    pub fn jwk(&self, kid: &str) -> Value {
+        let pem = self.public.as_bytes();
+        let key = match self.algorithm {
+            Algorithm::RS256 => DecodingKey::from_rsa_pem(pem),
+            Algorithm::ES256 => DecodingKey::from_ec_pem(pem),
+            _ => DecodingKey::from_ed_pem(pem),
+        };
+        let algorithm = Some(self.algorithm);
+        let jwk = jsonwebtoken::jwk::Jwk::from_decoding_key(&key.unwrap(), algorithm).unwrap();
+        let mut jwk = serde_json::to_value(jwk).unwrap();
+        jwk["kid"] = kid.into();
+        jwk
     }
 
     pub fn jwks(&self, kid: &str) -> String {
-        let key = EncodingKey::from_ec_pem(self.private.as_bytes()).unwrap();
-        let jwk = jsonwebtoken::jwk::Jwk::from_encoding_key(&key, Algorithm::ES256).unwrap();
-        let mut jwk = serde_json::to_value(jwk).unwrap();
-        jwk["kid"] = kid.into();
-        json!({ "keys": [jwk] }).to_string()
+        json!({ "keys": [self.jwk(kid)] }).to_string()
     }
 }
 

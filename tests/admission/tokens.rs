@@ -1,10 +1,12 @@
 //! A token lets a client in from each place, and stands nowhere afterwards.
 
+use jsonwebtoken::Algorithm;
 use serde_json::{Value, json};
 
-use super::stage::{KeyFolder, PROGRAM, call};
+use super::stage::{Issuer, KeyFolder, PROGRAM, call};
 use crate::support::SOON;
 use crate::support::daemon::Daemon;
+use crate::support::http::{exchange, upgrade_request};
 use crate::support::raw_peer::RawPeer;
 
 #[tokio::test]
@@ -46,8 +48,7 @@ async fn a_token_lets_in_from_each_place_and_stands_nowhere_afterwards() {
 }
 
 #[tokio::test]
-async fn every_algorithm_of_a_secret_and_a_key_works_in_the_built_program() {
-    // The library of tokens panics at its first use where no provider of cryptography is chosen.
+async fn a_shared_secret_works_in_the_built_program_and_a_warning_names_its_file() {
     let keys = KeyFolder::new();
     let secret = "0123456789abcdef0123456789abcdef";
     let file = keys.write("secret", &format!("{secret}\n"));
@@ -64,4 +65,31 @@ async fn every_algorithm_of_a_secret_and_a_key_works_in_the_built_program() {
     let mut peer = RawPeer::connect_with(daemon.listener(), "/", &header, &[]).await;
     peer.text("hello").await;
     peer.expect_text("hello").await;
+}
+
+#[tokio::test]
+async fn keys_of_each_kind_check_tokens_in_the_built_program() {
+    // The library of tokens panics at its first use where no provider of cryptography is chosen.
+    let issuers = [Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA].map(Issuer::of);
+    let keys = KeyFolder::new();
+    let set: Vec<_> = issuers.iter().zip(["a", "b", "c"]).map(|(it, id)| it.jwk(id)).collect();
+    let set = keys.write("jwks.json", &json!({ "keys": set }).to_string());
+    let of_set = format!("{{ kind = 'jwt', jwks_file = '{}' }}", set.display());
+    let of_set = Daemon::start(PROGRAM, &[&super::stage::route(&of_set, "")]).await;
+    for (issuer, id) in issuers.iter().zip(["a", "b", "c"]) {
+        let file = keys.write("key.pem", issuer.public_pem());
+        let of_file = format!("{{ kind = 'jwt', key_file = '{}' }}", file.display());
+        let of_file = Daemon::start(PROGRAM, &[&super::stage::route(&of_file, "")]).await;
+        let token = issuer.token_of(Some(id), json!({}));
+        let cut = &token[..token.len() - 8];
+        for daemon in [&of_file, &of_set] {
+            let bearer = |token: &str| format!("Authorization: Bearer {token}\r\n");
+            let mut peer =
+                RawPeer::connect_with(daemon.listener(), "/", &bearer(&token), &[]).await;
+            peer.text("hello").await;
+            peer.expect_text("hello").await;
+            let request = upgrade_request("a", "/", &bearer(cut));
+            assert_eq!(exchange(daemon.listener(), request, SOON).await.head.status(), 401);
+        }
+    }
 }
