@@ -9,6 +9,7 @@ use rcgen::date_time_ymd;
 
 use super::stage::{PROGRAM, Stage, WAIT, echo_and_close, tls};
 use crate::support::daemon::{Daemon, command};
+use crate::support::http::exchange;
 use crate::support::tls::Authority;
 
 /// The arguments that start with this certificate.
@@ -127,6 +128,11 @@ async fn new_certificates_are_shown_without_a_restart_and_bad_ones_are_refused()
     let refused = daemon.await_line(|line| line.contains("new certificates were refused"), within);
     let line = refused.await;
     assert!(line.contains("own-key.pem does not belong to the certificate"), "{line}");
+    let get = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let metrics = exchange(daemon.control(), get, WAIT).await.body;
+    let series = "lastword_tls_reload_failed_total{listener=\"public\"} ";
+    let failed = metrics.lines().find_map(|line| line.strip_prefix(series)).unwrap();
+    assert!(failed.parse::<u64>().unwrap() > 0, "{metrics}");
     echo_and_close(stage.websocket(stage.client()).await).await;
 
     // Both files of another name.
@@ -137,4 +143,47 @@ async fn new_certificates_are_shown_without_a_restart_and_bad_ones_are_refused()
     stage.tls(stage.client()).await.unwrap_err();
     // Who was there has noticed nothing.
     echo_and_close(open).await;
+}
+
+#[tokio::test]
+async fn files_of_the_control_api_the_probes_and_the_authorities_of_clients_are_followed() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let (cert, key) = authority.issue("own", &["localhost"]);
+    let client_ca = authority.folder().join("clients.pem");
+    fs::copy(authority.file(), &client_ca).unwrap();
+    let keys = format!("cert={cert:?},key={key:?}");
+    let settings = [
+        format!("listeners[0].tls={{{keys},client_ca={client_ca:?}}}"),
+        format!("control.tls={{{keys}}}"),
+        format!("health.tls={{{keys}}}"),
+        r#"health.listen="127.0.0.1:0""#.to_owned(),
+    ];
+    let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
+    let daemon = Daemon::start(PROGRAM, &settings).await;
+    // Both trust the server; their certificates are of two authorities.
+    let shown = [authority.issue("ann", &["ann"]), other.issue("bob", &["bob"])];
+    let is_let_in = async |who: usize, name: &'static str| {
+        let config = authority.client(Some(&shown[who]), rustls::ALL_VERSIONS);
+        let Ok(stream) = tls(daemon.listener(), config, name).await else { return false };
+        // With TLS 1.3 the client is done before its certificate is judged.
+        tokio_tungstenite::client_async("ws://localhost/echo", stream).await.is_ok()
+    };
+    assert!(is_let_in(0, "localhost").await && !is_let_in(1, "localhost").await);
+
+    authority.issue("own", &["renewed.example"]);
+    fs::copy(other.file(), &client_ca).unwrap();
+    let within = Duration::from_secs(30);
+    for listener in ["public", "control", "health"] {
+        let is_new = |line: &str| {
+            line.contains("new certificates are used")
+                && line.contains(&format!("\"listener\":\"{listener}\""))
+        };
+        daemon.await_line(is_new, within).await;
+    }
+    for words in ["control", "health"] {
+        let config = || authority.client(None, rustls::ALL_VERSIONS);
+        tls(daemon.address(words), config(), "renewed.example").await.unwrap();
+        tls(daemon.address(words), config(), "localhost").await.unwrap_err();
+    }
+    assert!(is_let_in(1, "renewed.example").await && !is_let_in(0, "renewed.example").await);
 }
