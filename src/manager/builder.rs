@@ -190,7 +190,10 @@ impl Builder {
         });
         let restoring = (!revocations.restore(&*ledger)).then(|| {
             let revocations = Arc::clone(&revocations);
-            Owned::spawn(async move { revocations.restore_late(&*ledger).await })
+            Owned::spawn(async move {
+                let mut task = Task::new("recorded revocations");
+                task.keep(|| revocations.restore_late(&*ledger)).await;
+            })
         });
         let (admission, records) = (self.admission, self.records);
         let node =

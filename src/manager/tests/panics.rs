@@ -1,12 +1,16 @@
 //! A long-lived task panics: it is restarted with the state that it had.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::bench::{Bench, soon};
+use crate::ledger::{Committed, Entry, Health, InMemory, Ledger, RecordedRevocations};
 use crate::listening::route::Route;
+use crate::manager::{Revoke, Supervisor};
 use crate::relay::Relay;
 use crate::runtime::tasks::panic_points;
 use crate::settings::RelayBackend;
@@ -29,6 +33,46 @@ async fn a_listener_that_panics_goes_on_accepting() {
         soon("an answer", socket.read_to_string(&mut answer)).await.unwrap();
         assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
     }
+}
+
+/// A ledger that cannot be read at first, then panics, and then is read.
+struct Mined {
+    entries: InMemory,
+    asked: AtomicU32,
+}
+
+impl Ledger for Mined {
+    fn append(&self, entry: Entry, committed: &Arc<dyn Committed>) {
+        self.entries.append(entry, committed);
+    }
+
+    fn health(&self) -> Health {
+        self.entries.health()
+    }
+
+    fn lag(&self) -> Duration {
+        self.entries.lag()
+    }
+
+    fn revocations(&self) -> Option<RecordedRevocations> {
+        match self.asked.fetch_add(1, Ordering::Relaxed) {
+            0 => None,
+            1 => panic!("a test asked for it"),
+            _ => self.entries.revocations(),
+        }
+    }
+}
+
+#[tokio::test]
+async fn revocations_are_read_although_the_ledger_panics() {
+    let ledger = Arc::new(Mined { entries: InMemory::new(10), asked: AtomicU32::new(0) });
+    let supervisor = Supervisor::builder().ledger(ledger).start().await.unwrap();
+    soon("the revocations", async {
+        while supervisor.revoke(Revoke::subject("ann")).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -112,9 +112,14 @@ impl ServerTls {
         loop {
             sleep(LOOK_INTERVAL).await;
             let this = Arc::clone(&self);
-            // An error means that the look panicked: the next one may not.
-            if let Ok(looked) = spawn_blocking(move || this.look_again()).await {
-                self.tell(listener, looked, &mut told);
+            match spawn_blocking(move || this.look_again()).await {
+                Ok(looked) => self.tell(listener, looked, &mut told),
+                // The next look may not panic.
+                Err(panic) => tracing::error!(
+                    listener,
+                    %panic,
+                    "a look at the certificates panicked: please report this"
+                ),
             }
         }
     }
