@@ -79,6 +79,8 @@ pub struct OpenedRecord<'a> {
     /// Details from its opening handshake.
     #[serde(flatten)]
     pub origin: OriginRecord<'a>,
+    /// The id of the other leg of a relay.
+    pub relay_peer: Option<Cow<'a, str>>,
     /// What this end dialled.
     pub upstream: Option<UpstreamRecord<'a>>,
     /// When it opened.
@@ -176,6 +178,7 @@ impl<'a> From<&'a ConnectionOpened> for OpenedRecord<'a> {
             node: (&*opened.node).into(),
             version: Ending::VERSION.into(),
             origin: (&*opened.origin).into(),
+            relay_peer: opened.relay_peer.map(|id| id.to_string().into()),
             upstream: opened.origin.upstream.as_ref().map(UpstreamRecord::from),
             opened_at: opened.opened_at,
         }
@@ -196,6 +199,7 @@ mod tests {
             id,
             node: "a1".into(),
             origin: Arc::new(Origin::new(Direction::Inbound)),
+            relay_peer: None,
             opened_at: SystemTime::UNIX_EPOCH,
         }));
         let (state, cause, at) =

@@ -80,6 +80,7 @@ impl Publisher {
             id: connection.id,
             node: Arc::clone(&connection.node),
             origin: Arc::clone(&connection.origin),
+            relay_peer: connection.relay_peer.get().copied(),
             opened_at: connection.opened_at,
         };
         self.append(Entry::Opened(Arc::new(opened)));

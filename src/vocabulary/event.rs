@@ -90,6 +90,8 @@ pub struct ConnectionOpened {
     pub node: Arc<str>,
     /// Where it came from.
     pub origin: Arc<Origin>,
+    /// The other leg of a relay.
+    pub relay_peer: Option<ConnectionId>,
     /// When it opened.
     pub opened_at: SystemTime,
 }

@@ -155,8 +155,8 @@ impl Leftover {
         let direction = if outbound { Direction::Outbound } else { Direction::Inbound };
         let template = died(direction, opened_at, ended_at, now);
         let mut ending = EndingRecord::from(&template);
-        if let Some(OpenedRecord { node, version, origin, upstream, .. }) = opened {
-            ending = EndingRecord { node, version, origin, upstream, ..ending };
+        if let Some(OpenedRecord { node, version, origin, relay_peer, upstream, .. }) = opened {
+            ending = EndingRecord { node, version, origin, relay_peer, upstream, ..ending };
         }
         ending.id = self.id.as_str().into();
         insert_ending(statement, sequence, &ending)

@@ -234,7 +234,14 @@ fn origin(peer: &str) -> Origin {
 fn opened(id: ConnectionId) -> Entry {
     let origin = Arc::new(origin("203.0.113.9:51342"));
     let opened_at = SystemTime::now();
-    Entry::Opened(Arc::new(ConnectionOpened { id, node: "a1".into(), origin, opened_at }))
+    let relay_peer = None;
+    Entry::Opened(Arc::new(ConnectionOpened {
+        id,
+        node: "a1".into(),
+        origin,
+        relay_peer,
+        opened_at,
+    }))
 }
 
 fn outcome(kind: Kind) -> Outcome {

@@ -58,6 +58,29 @@ fn what_was_open_has_died_once() {
 }
 
 #[test]
+fn legs_of_a_relay_that_died_name_each_other() {
+    let bench = Bench::new();
+    let ledger = bench.open();
+    let (client, application) = (ConnectionId::new(), ConnectionId::new());
+    let legs = [(client, application), (application, client)];
+    let leg = |(id, other)| {
+        let Entry::Opened(opened) = opened(id) else { unreachable!("it is one") };
+        let opened = ConnectionOpened { relay_peer: Some(other), ..(*opened).clone() };
+        Entry::Opened(Arc::new(opened))
+    };
+    bench.store(&ledger, legs.map(leg).into());
+    let died = bench.after_death();
+    let (recovered, _) = died.recover();
+    let page = recovered.endings(&EndingFilter { limit: 10, ..EndingFilter::default() }).unwrap();
+    let found = page.endings.iter().map(|ending| read(&ending.json));
+    let found: Vec<_> = found.map(|it| (it["id"].clone(), it["relay_peer"].clone())).collect();
+    for (id, other) in legs {
+        assert!(found.contains(&(id.to_string().into(), other.to_string().into())), "{found:?}");
+    }
+    recovered.close();
+}
+
+#[test]
 fn a_process_that_stopped_in_order_left_nothing() {
     let bench = Bench::new();
     let ledger = bench.open();
