@@ -10,7 +10,8 @@ use utoipa::ToSchema;
 use super::{fractional_millis, millis, plain_json, rfc3339_millis};
 use crate::policy::masking;
 use crate::vocabulary::{
-    CloseFrame, Ending, Limit, OpenFailure, Origin, ReceivedClose, Retry, TcpFacts, Upstream,
+    CloseFrame, Direction, Ending, Limit, OpenFailure, Origin, ReceivedClose, Retry, TcpFacts,
+    Upstream,
 };
 
 /// Mirrors [`Ending`] in the JSON of the contract, section 2.
@@ -209,7 +210,7 @@ impl<'a> From<&'a Ending> for EndingRecord<'a> {
             open_ms: millis(ending.open_for),
             kind: outcome.kind.as_str().into(),
             open_failure: open_failure.map(|failure| failure.as_str().into()),
-            status: open_failure.and_then(http_status),
+            status: open_failure.and_then(|failure| http_status(failure, &ending.origin)),
             fault: outcome.fault.as_str().into(),
             cause: outcome.cause.as_str().into(),
             first_close: outcome.first_close.as_str().into(),
@@ -304,9 +305,13 @@ fn text(text: &Option<String>) -> Option<Cow<'_, str>> {
     text.as_deref().map(Cow::Borrowed)
 }
 
-fn http_status(failure: OpenFailure) -> Option<u16> {
+fn http_status(failure: OpenFailure, origin: &Origin) -> Option<u16> {
     match failure {
         OpenFailure::UpgradeRejected { status } => Some(status),
+        // What a client's route dialled is the application that refused.
+        OpenFailure::BackendRefused if origin.direction == Direction::Inbound => {
+            origin.upstream.as_ref().and_then(|upstream| upstream.status)
+        }
         OpenFailure::RefusedLimit
         | OpenFailure::RefusedRate
         | OpenFailure::RefusedDraining

@@ -239,6 +239,23 @@ fn a_rejected_upgrade_carries_its_status() {
 }
 
 #[test]
+fn a_refusal_by_the_application_carries_its_status() {
+    let mut ending = attempt(OpenFailure::BackendRefused);
+    assert_eq!(json(&ending)["status"], serde_json::Value::Null, "it was not asked");
+    let upstream = Upstream {
+        number: None,
+        url: "ws://127.0.0.1:3000".to_owned(),
+        addr: None,
+        connect: None,
+        status: Some(503),
+    };
+    let mut origin = Origin::new(Direction::Inbound);
+    origin.upstream = Some(upstream);
+    ending.origin = origin.into();
+    assert_eq!(json(&ending)["status"], 503);
+}
+
+#[test]
 fn a_connection_without_a_close_is_1006_and_an_attempt_has_no_code() {
     let mut ending = full();
     ending.outcome.close_received = None;
