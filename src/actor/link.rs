@@ -62,11 +62,17 @@ impl Link {
     }
 
     /// Passes the peer's Close on: as a Close of its own, or as the answer that the other side
-    /// waits for.
-    pub(crate) fn pass_close(&self, frame: CloseFrame) {
+    /// waits for. `is_answer`: the peer answered a Close of ours.
+    pub(crate) fn pass_close(&self, frame: CloseFrame, is_answer: bool) {
         // Nothing follows it here: a message that it cut short will not end.
         self.other.outbox.end_passing();
-        let request = CloseRequest { frame, cause: Cause::RelayPeer, by: None, limit: None };
+        let request = CloseRequest {
+            frame,
+            cause: Cause::RelayPeer,
+            by: None,
+            limit: None,
+            passes_answer: is_answer,
+        };
         if !self.other.close(request) {
             self.other.mover.wake();
         }

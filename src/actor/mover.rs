@@ -442,7 +442,13 @@ impl Timer {
 /// Closes for a reason of our own.
 fn close_for(connection: &Connection, code: CloseCode, reason: &str, cause: Cause, limit: Limit) {
     let frame = connection.own_frame(code, reason);
-    connection.close(CloseRequest { frame, cause, by: None, limit: Some(limit) });
+    connection.close(CloseRequest {
+        frame,
+        cause,
+        by: None,
+        limit: Some(limit),
+        passes_answer: false,
+    });
 }
 
 fn limit_of(name: &'static str, limit: Duration, observed: Duration) -> Limit {

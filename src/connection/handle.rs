@@ -273,7 +273,7 @@ impl ConnectionHandle {
     ///
     /// Returns `false` if a close was accepted before, or the connection is at its end.
     pub fn close_with(&self, frame: CloseFrame, cause: Cause, by: Option<Requester>) -> bool {
-        self.connection.close(CloseRequest { frame, cause, by, limit: None })
+        self.connection.close(CloseRequest { frame, cause, by, limit: None, passes_answer: false })
     }
 
     /// Returns whether something waits on this end, so that reading may have paused for its sake.
@@ -292,7 +292,7 @@ impl ConnectionHandle {
         limit: Option<Limit>,
     ) -> bool {
         let frame = self.connection.own_frame(code, reason);
-        self.connection.close(CloseRequest { frame, cause, by: None, limit })
+        self.connection.close(CloseRequest { frame, cause, by: None, limit, passes_answer: false })
     }
 
     /// Drops the connection at once: no Close is sent, TCP is reset.

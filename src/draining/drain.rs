@@ -174,7 +174,13 @@ impl Draining<'_> {
         let options = &self.job.options;
         let frame = connection.own_frame(options.code, options.reason.as_str());
         let by = Some(self.job.requester());
-        connection.close(CloseRequest { frame, cause: Cause::Drain, by, limit: None });
+        connection.close(CloseRequest {
+            frame,
+            cause: Cause::Drain,
+            by,
+            limit: None,
+            passes_answer: false,
+        });
     }
 
     /// Aborts each connection that is left, once.

@@ -174,7 +174,8 @@ impl RevocationList {
     fn close(&self, connection: &Connection, revocation: &Revocation) -> bool {
         let frame = connection.own_frame(CloseCode::UNAUTHORIZED, ACCESS_REVOKED);
         let (cause, by) = (Cause::Revoked, revocation.by.clone());
-        let closes = connection.close(CloseRequest { frame, cause, by, limit: None });
+        let closes =
+            connection.close(CloseRequest { frame, cause, by, limit: None, passes_answer: false });
         if closes {
             self.closed.fetch_add(1, Ordering::Relaxed);
         }

@@ -268,7 +268,13 @@ impl Supervising {
         let revoked = self.revocations.close_if_revoked(&connection);
         if !revoked && let Some(goes) = self.registry.replace(&connection, replace) {
             let frame = goes.own_frame(CloseCode::REPLACED, "replaced");
-            goes.close(CloseRequest { frame, cause: Cause::Replaced, by: None, limit: None });
+            goes.close(CloseRequest {
+                frame,
+                cause: Cause::Replaced,
+                by: None,
+                limit: None,
+                passes_answer: false,
+            });
         }
         match Decider::spawn_linked(None, Decider, start, myself.get_cell()).await {
             Ok((actor, _task)) => {

@@ -226,13 +226,14 @@ impl ClosingHandshake {
     }
 
     fn handle_close_accepted(&mut self, now: Instant, request: CloseRequest) {
-        let CloseRequest { frame, cause, by, limit } = request;
+        let CloseRequest { frame, cause, by, limit, passes_answer } = request;
         if !self.evidence.close_accepted(frame) {
             return;
         }
         let is_first_cause = self.evidence.note_cause(cause);
         if is_first_cause {
             self.evidence.note_limit(limit);
+            self.evidence.note_passed_answer(passes_answer);
         }
         match self.phase {
             // Section 7.1.2, _Start the WebSocket Closing Handshake_.

@@ -121,6 +121,23 @@ async fn a_leg_that_is_closed_here_takes_the_other_with_it() {
 }
 
 #[tokio::test]
+async fn an_application_that_answers_an_operators_close_is_not_at_fault() {
+    let mut scene = Scene::open().await;
+    let (_, application) = scene.legs().await;
+    let frame = CloseFrame::coded(CloseCode::SERVICE_RESTART, "moving");
+    application.close_with(frame, Cause::Api, None);
+    assert_eq!(scene.application.expect_close(SOON).await, (Some(1012), "moving".into()));
+    scene.application.close(1012, "moving").await;
+    assert_eq!(scene.client.expect_close(SOON).await, (Some(1012), "moving".into()));
+    scene.client.close(1012, "moving").await;
+    scene.part().await;
+    scene.endings().await.assert(
+        (Kind::Clean, Cause::RelayPeer, Fault::None),
+        (Kind::Clean, Cause::Api, Fault::Operator),
+    );
+}
+
+#[tokio::test]
 async fn while_a_closing_handshake_runs_out_what_finds_no_room_is_discarded() {
     const LIMIT: u64 = 64 * 1024;
     let mut scene = Scene::with(

@@ -29,6 +29,12 @@ impl Mover {
         }
         let frame = self.connection.own_frame(CloseCode::UNAUTHORIZED, "token expired");
         let cause = Cause::AuthExpired;
-        self.connection.close(CloseRequest { frame, cause, by: None, limit: None })
+        self.connection.close(CloseRequest {
+            frame,
+            cause,
+            by: None,
+            limit: None,
+            passes_answer: false,
+        })
     }
 }

@@ -15,7 +15,13 @@ fn frame(code: CloseCode) -> CloseFrame {
 }
 
 fn request() -> CloseRequest {
-    CloseRequest { frame: frame(CloseCode::NORMAL), cause: Cause::Api, by: None, limit: None }
+    CloseRequest {
+        frame: frame(CloseCode::NORMAL),
+        cause: Cause::Api,
+        by: None,
+        limit: None,
+        passes_answer: false,
+    }
 }
 
 /// Writes what waits; returns it, and whether our Close was in it.

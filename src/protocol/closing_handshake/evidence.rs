@@ -24,6 +24,8 @@ pub(super) struct Evidence {
     half_end: Option<TransportEnd>,
     /// The loss of the other leg of a relay fixed the kind.
     relay_lost: bool,
+    /// Our Close passes on what the application answered to another Close of this end.
+    passed_answer: bool,
 }
 
 /// What fixed the kind of the ending, and what a person should know about it.
@@ -57,6 +59,7 @@ impl Default for Evidence {
             theirs: None,
             half_end: None,
             relay_lost: false,
+            passed_answer: false,
         }
     }
 }
@@ -125,6 +128,11 @@ impl Evidence {
             self.cause = cause;
         }
         first
+    }
+
+    /// Keeps that the reason to close is an answer of the application.
+    pub(super) fn note_passed_answer(&mut self, passed_answer: bool) {
+        self.passed_answer = passed_answer;
     }
 
     /// Keeps who asked.
@@ -261,6 +269,10 @@ impl Evidence {
         classification::judge(&mut outcome, direction(role));
         if self.relay_lost && outcome.kind == Kind::Aborted {
             // Whatever this end was doing, this end did not want it dropped.
+            outcome.fault = Fault::None;
+        }
+        if self.passed_answer && outcome.kind == Kind::Clean {
+            // The code is that of the Close which was answered.
             outcome.fault = Fault::None;
         }
         outcome

@@ -119,7 +119,8 @@ fn payload(code: u16, reason: &[u8]) -> Box<[u8]> {
 
 /// A close was accepted, for this cause.
 fn close(code: u16, cause: Cause) -> Step {
-    let request = CloseRequest { frame: frame(code), cause, by: None, limit: None };
+    let request =
+        CloseRequest { frame: frame(code), cause, by: None, limit: None, passes_answer: false };
     Step::Tell(Input::CloseAccepted(request))
 }
 

@@ -123,6 +123,9 @@ pub struct CloseRequest {
     pub by: Option<Requester>,
     /// The limit that was hit, if one is the reason.
     pub limit: Option<Limit>,
+    /// It passes on what the application answered to a Close of this end: the application did not
+    /// close of its own will.
+    pub passes_answer: bool,
 }
 
 /// Something that is to be done.

@@ -72,7 +72,8 @@ impl Mover {
             ControlOpcode::Close => {
                 let close = self.take_close(frame.payload());
                 if let Some(close) = close.filter(|_| !leg.broken) {
-                    leg.link.pass_close(close.in_kind());
+                    // The answer to the peer's Close is queued only when the other side has answered.
+                    leg.link.pass_close(close.in_kind(), self.connection.outbox.has_close());
                 }
             }
         }
