@@ -1,0 +1,245 @@
+//! What is due of both legs of a relay: the contract, and `lastword::guide::relay` where that is silent.
+
+use serde_json::json;
+
+use super::single::{Ours, answered, breaks, sent};
+use super::{
+    Due, by_api, close, code, died, inbound, loss, outbound, outcome, read, sum, transport_end,
+    with_place,
+};
+use crate::truth::draw::is_caught;
+use crate::truth::journal::Deeds;
+use crate::truth::plan::{
+    Answer, BLOCK, Curtain, Leg, Place, Said, Script, Standing, Tale, Tcp, Turn, Words,
+};
+use crate::truth::record::{Is, Wanted};
+
+/// What is admissible on each leg.
+struct Both {
+    client: Vec<Wanted>,
+    application: Vec<Wanted>,
+}
+
+pub fn of(
+    script: &Script,
+    deeds: &Deeds,
+    client_tls: bool,
+    application_tls: bool,
+    tale: &Tale,
+) -> Vec<Due> {
+    let mut both = turn(script, deeds, &tale.turn);
+    if is_caught(script.number) {
+        both.client.push(died());
+        both.application.push(died());
+    }
+    let client = both.client.into_iter().map(|wanted| {
+        let wanted = inbound(passed(wanted, &tale.talk), script, deeds, "client", client_tls);
+        wanted
+            .with("route", script.route())
+            .with("backend", "relay")
+            .with("tags", json!({"mark": script.mark}))
+            .with("upstream", Is::Known)
+            .with("relay_peer", Is::Known)
+    });
+    let application = both.application.into_iter().map(|wanted| {
+        let leg = "application";
+        let wanted = outbound(passed(wanted, &tale.talk), script, deeds, leg, application_tls);
+        wanted.with("backend", "relay").with("upstream", Is::Known).with("relay_peer", Is::Known)
+    });
+    let due = |leg, direction: &str, alternatives| Due {
+        leg,
+        known_by: vec![("direction", direction.into()), ("path", script.path().into())],
+        attempt: false,
+        alternatives,
+    };
+    vec![
+        due("client", "inbound", client.collect()),
+        due("application", "outbound", application.collect()),
+    ]
+}
+
+/// Each message has passed both ways, and was read on both ends.
+fn passed(wanted: Wanted, talk: &[Said]) -> Wanted {
+    if wanted.is("kind", "process_died") {
+        return wanted;
+    }
+    let (messages, bytes) = sum(talk);
+    wanted
+        .with("messages_in", messages)
+        .with("bytes_in", bytes)
+        .with("messages_out", messages)
+        .with("bytes_out", bytes)
+}
+
+fn pair(leg: Leg, one: Vec<Wanted>, other: Vec<Wanted>) -> Both {
+    match leg {
+        Leg::Client => Both { client: one, application: other },
+        Leg::Application => Both { client: other, application: one },
+    }
+}
+
+fn name(leg: Leg) -> &'static str {
+    match leg {
+        Leg::Client => "client",
+        Leg::Application => "application",
+    }
+}
+
+fn turn(script: &Script, deeds: &Deeds, turn: &Turn) -> Both {
+    match turn {
+        Turn::Closes(leg, words, answer, tcp) => {
+            let closed = closer(deeds, *leg, words, answer, *tcp);
+            // A Close passes with its code and reason.
+            let passed = close(words).into();
+            // A leg that closes for the application has the application's fault, if it is one.
+            let fault = match (leg, code(&close(words))) {
+                (Leg::Application, 1011..=1014) => "backend",
+                _ => "none",
+            };
+            let ours = Ours { cause: "relay_peer", fault, sent: passed, place: &Place::Between };
+            let other = leg.other();
+            pair(*leg, closed, answered(deeds, name(other), other.side(), &ours, answer))
+        }
+        Turn::Impatient(leg, words) => {
+            let reset = outcome(
+                "",
+                ["connection_reset", "peer", "peer", "peer", "close_received", "reset"],
+            )
+            .with("close_received", close(words));
+            let ours = Ours::new("relay_peer", "none", close(words).into());
+            let other = leg.other();
+            let answer = Answer::Echo(Tcp::Fin);
+            pair(*leg, vec![reset], answered(deeds, name(other), other.side(), &ours, &answer))
+        }
+        Turn::Cross(by_client, by_application) => Both {
+            client: crossed(deeds, Leg::Client, by_client, by_application),
+            application: crossed(deeds, Leg::Application, by_application, by_client),
+        },
+        Turn::Lost(leg, place, tcp, answer) => {
+            let (kind, fault) = loss(*tcp);
+            let lost = outcome("", [kind, fault, "none", "none", "open", transport_end(*tcp)]);
+            let lost = with_place(lost, place, leg.side(), *tcp);
+            pair(*leg, vec![lost], told(deeds, leg.other(), 1012, answer))
+        }
+        Turn::Breaks(leg, breach, words, tcp) => {
+            let broken = breaks(deeds, name(*leg), *breach, words, *tcp);
+            pair(*leg, broken, told(deeds, leg.other(), 1011, &Answer::Echo(Tcp::Fin)))
+        }
+        Turn::ApiCloses(leg, words, tcp) => {
+            let ours = Ours::new("api", "operator", close(words).into());
+            let answer = Answer::Echo(*tcp);
+            let one = answered(deeds, name(*leg), leg.side(), &ours, &answer);
+            let one = one.into_iter().map(|wanted| wanted.with("by", by_api())).collect();
+            // It gets the Close of its other end, which is the same one.
+            let ours = Ours::new("relay_peer", "none", close(words).into());
+            let other = leg.other();
+            pair(*leg, one, answered(deeds, name(other), other.side(), &ours, &answer))
+        }
+        Turn::Aborted(leg) => {
+            let one = outcome("", ["aborted", "operator", "api", "none", "open", "local"]);
+            let other = told(deeds, leg.other(), 1012, &Answer::Echo(Tcp::Fin));
+            pair(*leg, vec![one.with("by", by_api())], other)
+        }
+        Turn::Curtain(standing, answer) => curtain(script, deeds, *standing, answer),
+    }
+}
+
+/// The leg whose peer closes first: it gets the answer of the other side, or one in kind.
+fn closer(deeds: &Deeds, leg: Leg, words: &Words, answer: &Answer, tcp: Tcp) -> Vec<Wanted> {
+    let due = match answer {
+        Answer::Other(words, _) => close(words),
+        // The same one, or what is due to a peer whose other side did not answer.
+        _ => close(words),
+    };
+    let end = transport_end(tcp);
+    let wanted = outcome("", ["clean", "none", "peer", "peer", "closed", end])
+        .with("close_sent", sent(deeds, name(leg), code(&due)))
+        .with("close_received", close(words));
+    vec![wanted]
+}
+
+fn crossed(deeds: &Deeds, leg: Leg, own: &Words, others: &Words) -> Vec<Wanted> {
+    let whole = |wanted: Wanted| {
+        wanted
+            .with("close_sent", sent(deeds, name(leg), code(&close(others))))
+            .with("close_received", close(own))
+            .with("fault", Is::OneOf(vec!["none".into(), "backend".into()]))
+    };
+    let ours = "the other side's passed before its own was read";
+    vec![
+        whole(outcome(
+            "its own was read first",
+            ["clean", "none", "peer", "peer", "closed", "fin"],
+        )),
+        whole(outcome(ours, ["clean", "none", "relay_peer", "local", "closed", "fin"])),
+        whole(outcome(
+            "its own was read while the other side's was queued",
+            ["clean", "none", "relay_peer", "peer", "closed", "fin"],
+        )),
+    ]
+}
+
+/// An application whose client was lost is reset; the record has no fault.
+fn dropped() -> Wanted {
+    outcome("", ["aborted", "none", "relay_peer", "none", "open", "local"])
+}
+
+/// The leg of the side that is left over.
+fn told(deeds: &Deeds, leg: Leg, due: u64, answer: &Answer) -> Vec<Wanted> {
+    if leg == Leg::Application {
+        return vec![dropped()];
+    }
+    // The trigger fixes the kind: the loss of the application, whatever the client does then.
+    let backend = |state, end| {
+        outcome("", ["backend_failed", "backend", "relay_peer", "local", state, end])
+            .with("close_sent", sent(deeds, "client", due))
+    };
+    match answer {
+        Answer::Echo(tcp) => {
+            let received = read(deeds, "client");
+            vec![backend("closed", transport_end(*tcp)).with("close_received", received)]
+        }
+        Answer::Lost(tcp) => vec![backend("close_sent", transport_end(*tcp))],
+        other => unreachable!("{other:?} is not drawn"),
+    }
+}
+
+fn curtain(script: &Script, deeds: &Deeds, standing: Standing, answer: &Answer) -> Both {
+    let curtain = Curtain::of(script.number / BLOCK);
+    let kind = match curtain {
+        Curtain::Killed => return Both { client: vec![died()], application: vec![died()] },
+        Curtain::Drained => "drain_deadline",
+        Curtain::Forced => "aborted",
+    };
+    assert_eq!(standing, Standing::Open, "drawn for kills only");
+    let by_signal = "signal:TERM";
+    let leg = |leg: Leg| -> Vec<Wanted> {
+        let name = name(leg);
+        let close_sent = sent(deeds, name, 1012);
+        match answer {
+            Answer::Echo(_) => {
+                let whole = |wanted: Wanted| {
+                    wanted
+                        .with("close_sent", close_sent.clone())
+                        .with("close_received", read(deeds, name))
+                };
+                let passed = "the other side's answer came before this leg was asked";
+                vec![
+                    whole(outcome("", ["clean", "operator", "drain", "local", "closed", "fin"]))
+                        .with("by", by_signal),
+                    whole(outcome(
+                        passed,
+                        ["clean", "none", "relay_peer", "local", "closed", "fin"],
+                    )),
+                ]
+            }
+            _ => {
+                let wanted =
+                    outcome("", [kind, "operator", "drain", "local", "close_sent", "local"]);
+                let wanted = wanted.with("close_sent", close_sent);
+                vec![wanted.with("by", by_signal).with("limit", Is::Anything)]
+            }
+        }
+    };
+    Both { client: leg(Leg::Client), application: leg(Leg::Application) }
+}
