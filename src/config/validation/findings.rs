@@ -76,7 +76,9 @@ pub enum Violation {
     #[error("is for relay backends only, and this one takes messages anyway: remove it")]
     InjectWithoutRelay,
     /// `replace` lets a subject have one connection.
-    #[error("`replace` lets a subject have one connection: set only one of the two")]
+    #[error(
+        "`replace` lets a subject have one connection: remove it, or limits.max_connections_per_subject"
+    )]
     ReplacedAndCounted,
     /// An upstream could not be dialled.
     #[error(

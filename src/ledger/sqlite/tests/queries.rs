@@ -195,3 +195,33 @@ fn times_that_cannot_be_written_are_cut_off() {
     };
     assert_eq!(both.sqlite.endings(&filter).unwrap().endings.len(), 6);
 }
+
+/// Whatever a damaged or foreign file has in its rows, a query answers or says what is wrong.
+#[test]
+fn rows_of_any_content_are_answered_or_refused() {
+    let contents = ["NULL", "'{'", "x'ff00fe'", "1.5e300"];
+    for content in contents {
+        for column in ["id", "ended_at", "kind", "fault", "cause", "close_code", "peer", "record"] {
+            let both = Both::new(mixed());
+            let Both { bench, sqlite, .. } = &both;
+            let file = Connection::open(bench.path()).unwrap();
+            // What a column may not hold cannot be damaged so.
+            let damage = format!("UPDATE OR IGNORE endings SET {column} = {content}");
+            if file.execute_batch(&damage).is_err() {
+                continue;
+            }
+            let filter = EndingFilter { limit: 100, ..EndingFilter::default() };
+            match sqlite.endings(&filter) {
+                Ok(page) => assert_eq!(page.endings.len(), 6, "{column} = {content}"),
+                Err(error) => assert!(error.0.contains("ledger"), "{column} = {content}: {error}"),
+            }
+            for answer in [
+                sqlite.summary(None, None, Property::Kind).map(drop),
+                sqlite.after(0, 100).map(drop),
+            ] {
+                let problem = answer.err().map(|error| error.0);
+                assert!(problem.is_none_or(|why| why.contains("ledger")), "{column} = {content}");
+            }
+        }
+    }
+}

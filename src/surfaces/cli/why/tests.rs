@@ -1,5 +1,6 @@
 //! The explanations of all endings in the contract, word by word.
 
+mod altered;
 mod attempts;
 mod cases;
 mod decided;
