@@ -68,6 +68,8 @@
 //! | a connection expires | `src/actor/mover/expiring.rs` |
 //! | a revocation is applied | `src/node/revoking.rs`, what it applies to `src/policy/revocations.rs` |
 //! | which connection of a subject stays | `src/node/subjects.rs` |
+//! | a peer that sends too much waits | `src/connection/progress/rates.rs`, `src/actor/mover/reading.rs` |
+//! | a route is full | `src/policy/admission/of_route.rs`, `src/node/slots.rs` |
 //! | bytes are limited | `src/connection/outbox.rs`, `src/connection/inbox.rs`, `src/connection/budget.rs` |
 //! | the next dial is planned | `src/policy/reconnect.rs` |
 //! | a drain is paced | `src/policy/drain.rs` |
