@@ -80,6 +80,8 @@ pub(super) struct Follower {
     chunk: String,
     /// The last id written, or the one that the reader resumed from.
     last: u64,
+    /// Whether it has been told that the ledger no longer has all that it missed.
+    is_expired: bool,
     /// Whether it fell behind, and has been notified.
     cut: bool,
     stop: watch::Receiver<bool>,
@@ -129,8 +131,20 @@ impl Follower {
         };
         let (last, stop) = (last.unwrap_or(0), api.stop.clone());
         let tokens = api.control.tokens.subscribe();
-        let cut = false;
-        Self { api, caller, tokens, wanted, stage, chunk, last, cut, stop, client, _place: place }
+        Self {
+            api,
+            caller,
+            tokens,
+            wanted,
+            stage,
+            chunk,
+            last,
+            is_expired: false,
+            cut: false,
+            stop,
+            client,
+            _place: place,
+        }
     }
 
     /// Returns the next chunk; `None` at the end. Reads nothing more until the chunk is taken.
@@ -235,7 +249,8 @@ impl Follower {
 
     /// Writes past endings, up to this number.
     fn write_page(&mut self, page: Replay, end: Option<u64>) {
-        if page.gap {
+        // Once is enough: what was removed may lie behind many pages.
+        if page.gap && !std::mem::replace(&mut self.is_expired, true) {
             write_gap(&mut self.chunk, None, EXPIRED);
         }
         for Stored { sequence, attempt, json } in page.endings {
@@ -360,6 +375,19 @@ mod tests {
         }
         stop.send_replace(true);
         assert_eq!(follower.next().await, None);
+    }
+
+    #[tokio::test]
+    async fn a_history_with_gaps_is_reported_once() {
+        let (mut follower, _stop) = follower().await;
+        follower.chunk.clear();
+        for sequence in [7, 9] {
+            let stored = Stored { sequence, attempt: false, json: "{}".to_owned() };
+            follower.write_page(Replay { endings: vec![stored], gap: true }, None);
+        }
+        let words: Vec<&str> =
+            follower.chunk.lines().filter_map(|line| line.strip_prefix("event: ")).collect();
+        assert_eq!(words, ["gap", "ended", "ended"]);
     }
 
     #[test]
