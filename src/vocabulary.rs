@@ -43,6 +43,7 @@ mod http_census;
 mod identity;
 mod listen_address;
 mod message;
+mod network;
 mod open_failure;
 mod origin;
 mod revocation;
@@ -68,6 +69,9 @@ pub(crate) use identity::{BuildIdHasher, IdMap, IdSet};
 pub use identity::{ConnectionId, ConnectionName, InvalidId, InvalidName};
 pub use listen_address::{InvalidListenAddress, ListenAddress};
 pub use message::{Message, Text};
+#[cfg(feature = "ledger-sqlite")]
+pub(crate) use network::ip_of;
+pub(crate) use network::{Network, network_of};
 pub use open_failure::OpenFailure;
 pub use origin::{Direction, Origin, Role, Upstream};
 pub use revocation::{Revocation, RevocationChange, RevocationCounts, RevocationTarget};

@@ -5,10 +5,11 @@ mod handshakes;
 mod limits;
 mod of_route;
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::Instant;
 
 use super::rate::TokenBucket;
+use crate::vocabulary::network_of;
 pub use limits::{AdmissionLimits, NotAdmitted, RouteCapacity};
 pub use of_route::RouteAdmission;
 
@@ -54,7 +55,7 @@ impl Admission {
     /// # Errors
     /// Too many handshakes are under way. Nothing is counted.
     pub fn begin_handshake(&mut self, ip: Option<IpAddr>) -> Result<(), NotAdmitted> {
-        self.handshakes.begin(&self.limits, self.connections, ip.map(network))
+        self.handshakes.begin(&self.limits, self.connections, ip.map(network_of))
     }
 
     /// Counts a socket under the address of the client that its proxy has named.
@@ -66,7 +67,7 @@ impl Admission {
         from: Option<IpAddr>,
         to: Option<IpAddr>,
     ) -> Result<(), NotAdmitted> {
-        let (from, to) = (from.map(network), to.map(network));
+        let (from, to) = (from.map(network_of), to.map(network_of));
         self.handshakes.change_network(&self.limits, self.connections, from, to)
     }
 
@@ -75,17 +76,17 @@ impl Admission {
     /// # Errors
     /// Its network has too many half-open sockets. Nothing is counted.
     pub fn begin_half_open(&mut self, ip: IpAddr) -> Result<(), NotAdmitted> {
-        self.handshakes.begin_half_open(&self.limits, network(ip))
+        self.handshakes.begin_half_open(&self.limits, network_of(ip))
     }
 
     /// Ends the half-open count of a socket: its request has arrived, or the socket is gone.
     pub fn end_half_open(&mut self, ip: IpAddr) {
-        self.handshakes.end_half_open(network(ip));
+        self.handshakes.end_half_open(network_of(ip));
     }
 
     /// Ends the handshake count of a socket: it was admitted or refused, or is gone.
     pub fn end_handshake(&mut self, ip: Option<IpAddr>) {
-        self.handshakes.end(&self.limits, ip.map(network));
+        self.handshakes.end(&self.limits, ip.map(network_of));
     }
 
     /// Admits a connection. [`Admission::release`] must be called once for each.
@@ -94,7 +95,7 @@ impl Admission {
     /// Limits are checked before rates, in the order of the contract. Nothing is counted.
     pub fn admit(&mut self, now: Instant, ip: Option<IpAddr>) -> Result<(), NotAdmitted> {
         let limits = self.limits;
-        let network = ip.map(network);
+        let network = ip.map(network_of);
         within("max_connections", limits.max_connections, self.connections)?;
         let counted = network.filter(|_| limits.max_connections_per_ip > 0);
         if let Some(network) = counted {
@@ -145,7 +146,7 @@ impl Admission {
     pub fn release(&mut self, ip: Option<IpAddr>) {
         self.connections = self.connections.saturating_sub(1);
         if let Some(ip) = ip.filter(|_| self.limits.max_connections_per_ip > 0) {
-            self.connections_by_ip.subtract(&network(ip));
+            self.connections_by_ip.subtract(&network_of(ip));
         }
     }
 }
@@ -153,14 +154,6 @@ impl Admission {
 /// Returns how many tokens of `handshakes_per_second` are kept for networks that take few: an eighth.
 fn reserve(limits: &AdmissionLimits) -> u64 {
     limits.handshakes_per_second / 8
-}
-
-/// Returns what counts as one address: an IPv4 address, or an IPv6 /64.
-fn network(ip: IpAddr) -> IpAddr {
-    match ip.to_canonical() {
-        ip @ IpAddr::V4(_) => ip,
-        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << 64)).into(),
-    }
 }
 
 #[cfg(test)]

@@ -38,7 +38,7 @@ pub struct Ledger {
     /// endings are logged whole and counted), `refuse` turns new connections away.
     pub on_failure: FailurePolicy,
     /// Bounds the recorded attempts per listener; beyond it they are counted per failure, network
-    /// and minute.
+    /// and minute. One network gets at most half of it while others come, too.
     ///
     /// Unit: per second. Default: 50. Cost: disk, about 1.5 KiB per attempt.
     pub open_failed_per_second: u64,

@@ -43,6 +43,9 @@ pub struct Origin {
     pub peer: Option<String>,
     /// The proxy in front through which it came, if that is not the peer.
     pub via: Option<String>,
+    /// The client on whose behalf this end dialled: its peer, as above. It is not in the record, where
+    /// `relay_peer` names the client's connection.
+    pub client: Option<String>,
     /// This end's address.
     pub local_addr: Option<String>,
     /// The TLS version.
@@ -76,6 +79,7 @@ impl Origin {
             backend: None,
             peer: None,
             via: None,
+            client: None,
             local_addr: None,
             tls: None,
             host: None,
@@ -91,10 +95,20 @@ impl Origin {
 
     /// Returns the approximate memory it occupies, in bytes.
     pub(crate) fn held_bytes(&self) -> usize {
-        let Self { path, user_agent, host, peer, via, local_addr, subject, traceparent, .. } = self;
-        let subprotocol = &self.subprotocol;
-        let texts =
-            [path, user_agent, host, peer, via, local_addr, subject, traceparent, subprotocol];
+        let Self { path, user_agent, host, peer, via, client, local_addr, .. } = self;
+        let Self { subject, traceparent, subprotocol, .. } = self;
+        let texts = [
+            path,
+            user_agent,
+            host,
+            peer,
+            via,
+            client,
+            local_addr,
+            subject,
+            traceparent,
+            subprotocol,
+        ];
         let texts = texts.into_iter().flatten().map(|text| text.len() + 16).sum::<usize>();
         let tags = self.tags.iter().map(|(key, value)| key.len() + value.len() + 64).sum::<usize>();
         size_of::<Self>() + texts + tags

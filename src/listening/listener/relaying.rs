@@ -180,7 +180,7 @@ impl Listener {
     }
 }
 
-/// Returns the origin of the application's leg, with the fields that both legs share.
+/// Returns the origin of the application's leg, with the fields that both legs share, and the client.
 fn origin_of_leg(client: &Origin, opened: &OpenedRelay) -> Origin {
     let mut theirs = Origin::new(Direction::Outbound);
     for (to, from) in [
@@ -188,6 +188,7 @@ fn origin_of_leg(client: &Origin, opened: &OpenedRelay) -> Origin {
         (&mut theirs.backend, &client.backend),
         (&mut theirs.host, &client.host),
         (&mut theirs.path, &client.path),
+        (&mut theirs.client, &client.peer),
         (&mut theirs.traceparent, &client.traceparent),
     ] {
         to.clone_from(from);

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::by_network::Counts;
 use super::limits::{NotAdmitted, RouteCapacity, within};
-use super::network;
+use crate::vocabulary::network_of;
 
 /// Counts the connections of a route, and says which may be admitted.
 #[derive(Debug, Default)]
@@ -61,7 +61,7 @@ impl RouteAdmission {
     }
 
     fn counted(&self, ip: Option<IpAddr>) -> Option<IpAddr> {
-        ip.filter(|_| self.capacity.max_connections_per_ip > 0).map(network)
+        ip.filter(|_| self.capacity.max_connections_per_ip > 0).map(network_of)
     }
 }
 

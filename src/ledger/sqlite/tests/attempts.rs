@@ -79,3 +79,21 @@ fn a_flood_evicts_no_ending() {
     assert!(bench.number("SELECT count(*) FROM attempts") > 20);
     assert!(ledger.after(1, 10).unwrap().gap, "attempts are gone");
 }
+
+#[test]
+fn a_flood_from_one_address_leaves_half_of_the_rate_to_others() {
+    let mut bench = Bench::new();
+    bench.options.open_failed_per_second = 20;
+    let ledger = bench.open();
+    bench.store(&ledger, vec![attempt("203.0.113.9:1")]);
+    let flooded: Vec<Entry> = (0..300).map(|_| attempt("198.51.100.66:1")).collect();
+    let mut entries = flooded.clone();
+    entries.extend((0..5).map(|number| attempt(&peer(number))));
+    entries.extend(flooded);
+    let records = bench.store(&ledger, entries);
+    let of_others = &records[300..305];
+    assert!(of_others.iter().all(|record| matches!(record, Record::Durable(_))), "{of_others:?}");
+    let count = "SELECT count(*) FROM attempts WHERE peer LIKE '198.51.100.66:%'";
+    // All fall into one second, or two.
+    assert!((10..=20).contains(&bench.number(count)));
+}
