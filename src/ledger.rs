@@ -6,6 +6,7 @@ mod in_memory;
 #[cfg(feature = "contract")]
 mod peer_filter;
 mod revocation_table;
+mod shares;
 #[cfg(feature = "ledger-sqlite")]
 mod sqlite;
 

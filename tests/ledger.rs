@@ -11,6 +11,7 @@ mod ledger {
     mod killing;
     mod ledger_file;
     mod revoking;
+    mod sharing;
     mod starting;
 
     /// The program under test.

@@ -1,20 +1,25 @@
 //! A ledger that keeps the newest endings in memory only.
 
+mod networks;
 #[cfg(feature = "contract")]
 mod queries;
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use self::networks::Networks;
 use super::revocation_table::RevocationTable;
+use super::shares::GivesWay;
 use super::{Committed, Entry, Health, Ledger, RecordedRevocations};
-use crate::vocabulary::{ConnectionId, Ending, Record, RevocationChange};
+use crate::vocabulary::{ConnectionId, Ending, Network, Record, RevocationChange};
 
-/// Keeps up to a number of the newest endings, and all revocations, in memory until the process
-/// ends.
+/// Keeps up to a number of endings, and all revocations, in memory until the process ends.
+///
+/// The oldest endings give way: those of the network with the most while it has more than a quarter,
+/// else the oldest of all.
 #[derive(Debug)]
 pub struct InMemory {
     capacity: usize,
@@ -27,9 +32,11 @@ pub struct InMemory {
 struct Kept {
     /// The number of entries committed so far.
     sequence: u64,
-    /// The sequence number of the last evicted ending.
+    /// The highest sequence number of an ending that gave way.
     dropped: u64,
-    endings: VecDeque<(u64, Arc<Ending>)>,
+    /// By sequence number.
+    endings: BTreeMap<u64, Arc<Ending>>,
+    networks: Networks,
     revocations: RevocationTable,
 }
 
@@ -41,14 +48,13 @@ impl InMemory {
 
     /// Returns the endings that are kept, newest first.
     pub fn kept(&self) -> Vec<Arc<Ending>> {
-        self.kept.lock().endings.iter().rev().map(|(_, ending)| Arc::clone(ending)).collect()
+        self.kept.lock().endings.values().rev().map(Arc::clone).collect()
     }
 
     /// Returns the ending of a connection, if it is still kept.
     pub fn find(&self, id: ConnectionId) -> Option<Arc<Ending>> {
         let kept = self.kept.lock();
-        let (_, ending) = kept.endings.iter().rev().find(|(_, ending)| ending.id == id)?;
-        Some(Arc::clone(ending))
+        kept.endings.values().rev().find(|ending| ending.id == id).map(Arc::clone)
     }
 
     fn keep(&self, entry: &Entry) -> Record {
@@ -69,14 +75,32 @@ impl InMemory {
         kept.sequence += 1;
         let sequence = kept.sequence;
         if let Some(ending) = ending {
-            if kept.endings.len() >= self.capacity {
-                kept.dropped = kept.endings.pop_front().map_or(sequence, |(oldest, _)| oldest);
-            }
-            if self.capacity > 0 {
-                kept.endings.push_back((sequence, Arc::clone(ending)));
+            kept.endings.insert(sequence, Arc::clone(ending));
+            kept.networks.add(Network::of(&ending.origin), sequence);
+            if kept.endings.len() > self.capacity {
+                kept.give_way(self.capacity);
             }
         }
         Record::Durable(sequence)
+    }
+}
+
+impl Kept {
+    /// Removes an ending; there is at least one.
+    fn give_way(&mut self, capacity: usize) {
+        let network = match GivesWay::choose(self.networks.largest(), capacity as u64) {
+            GivesWay::Network(network, _) => Some(network),
+            GivesWay::Oldest => {
+                let oldest = self.endings.first_key_value();
+                oldest.map(|(_, ending)| Network::of(&ending.origin))
+            }
+        };
+        // The oldest of all is also the oldest of its network.
+        let given_up = network.and_then(|network| self.networks.remove_oldest(network));
+        if let Some(sequence) = given_up {
+            self.endings.remove(&sequence);
+            self.dropped = self.dropped.max(sequence);
+        }
     }
 }
 

@@ -13,6 +13,7 @@ mod checkpoint;
 mod commit_queue;
 mod db_file;
 mod marks;
+mod networks;
 mod queries;
 mod reader;
 mod retention;

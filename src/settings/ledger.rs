@@ -22,7 +22,8 @@ pub struct Ledger {
     /// Unit: duration, above zero. Default: 7d. Cost: disk, about 1.5 KiB per ending.
     #[serde(deserialize_with = "values::duration")]
     pub retention: Duration,
-    /// Bounds the store; the oldest endings give way. Attempts have a tenth of it to themselves.
+    /// Bounds the store; the oldest endings give way, first those of a network that takes more than a
+    /// quarter. Attempts have a tenth of it to themselves.
     ///
     /// Unit: size, at least 4MiB. Default: 1GiB. Cost: disk; queries by what has no index read all
     /// of it.

@@ -1,6 +1,7 @@
 //! Questions about the endings that are kept.
 
 use std::collections::HashMap;
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -25,7 +26,7 @@ impl Archive for InMemory {
             .endings
             .iter()
             .rev()
-            .filter(|(sequence, _)| filter.before.is_none_or(|before| *sequence < before))
+            .filter(|(sequence, _)| filter.before.is_none_or(|before| **sequence < before))
             .filter(|(_, ending)| matches(ending, filter));
         let endings: Vec<Stored> = found.by_ref().take(filter.limit).map(stored).collect();
         let next = found.next().and(endings.last()).map(|last| last.sequence);
@@ -41,7 +42,7 @@ impl Archive for InMemory {
         let period = EndingFilter { since, until, ..EndingFilter::default() };
         let mut counted: HashMap<Option<String>, u64> = HashMap::new();
         let kept = self.kept.lock();
-        for (_, ending) in kept.endings.iter().filter(|(_, ending)| matches(ending, &period)) {
+        for ending in kept.endings.values().filter(|ending| matches(ending, &period)) {
             *counted.entry(value_of(ending, by)).or_default() += 1;
         }
         let total = counted.values().sum();
@@ -54,7 +55,7 @@ impl Archive for InMemory {
 
     fn after(&self, sequence: u64, limit: usize) -> Result<Replay, QueryError> {
         let kept = self.kept.lock();
-        let newer = kept.endings.iter().filter(|(committed, _)| *committed > sequence);
+        let newer = kept.endings.range((Bound::Excluded(sequence), Bound::Unbounded));
         Ok(Replay {
             endings: newer.take(limit).map(stored).collect(),
             gap: sequence < kept.dropped || sequence > kept.sequence,
@@ -62,7 +63,7 @@ impl Archive for InMemory {
     }
 }
 
-fn stored((sequence, ending): &(u64, Arc<Ending>)) -> Stored {
+fn stored((sequence, ending): (&u64, &Arc<Ending>)) -> Stored {
     Stored {
         sequence: *sequence,
         attempt: ending.outcome.kind.open_failure().is_some(),

@@ -1,13 +1,15 @@
-//! Removes rows by age and by each table's share of the space.
+//! Removes rows by age, by each table's share of the space, and by each network's share of that.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rusqlite::{OptionalExtension, Transaction, TransactionBehavior};
 
+use super::networks;
 use super::revocations;
-use super::rows::text_of;
+use super::rows::{number, text_of};
 use super::store::Store;
 use super::store_error::StoreError;
+use crate::ledger::shares::GivesWay;
 
 /// The number of rows removed in one step: a few milliseconds.
 const STEP: u64 = 500;
@@ -17,6 +19,9 @@ const COUNT_BYTES: u64 = 400;
 
 /// The maximum size of a row of revocations, including its index.
 const REVOCATION_BYTES: u64 = 700;
+
+/// The number of networks whose endings are counted.
+const MOST_NETWORKS: i64 = 10_000;
 
 /// How long endings are kept, and how much space they may take.
 #[derive(Debug, Clone, Copy)]
@@ -39,6 +44,11 @@ impl Bounds {
     fn of_endings(self) -> u64 {
         self.max_size - self.of_attempts() - self.of_counts()
     }
+
+    /// The table of networks takes only a small part of a small ledger, too.
+    fn networks(self) -> i64 {
+        MOST_NETWORKS.min(number(self.of_endings() / 4096))
+    }
 }
 
 /// The bytes in use per table.
@@ -54,6 +64,7 @@ impl Store {
     pub(super) fn retain(&mut self, bounds: Bounds, revocations: u64) -> Result<bool, StoreError> {
         let now = SystemTime::now();
         let expired = revocations::remove_expired(&self.connection, now, STEP)?;
+        networks::limit(&self.connection, bounds.networks())?;
         let oldest = text_of(now.checked_sub(bounds.retention).unwrap_or(UNIX_EPOCH));
         let usage = self.usage(revocations)?;
         let first = |table: &str| {
@@ -77,8 +88,10 @@ impl Store {
         }
         let step = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut removed = 0;
-        if old_ending || endings > 0 {
-            removed += remove(&step, "endings", &oldest, endings)?;
+        if old_ending {
+            removed += remove(&step, "endings", &oldest, 0)?;
+        } else if endings > 0 {
+            removed += make_room(&step, &oldest, endings, bounds.of_endings())?;
         }
         if old_attempt || attempts > 0 {
             removed += remove(&step, "attempts", &oldest, attempts)?;
@@ -115,12 +128,33 @@ impl Store {
     }
 }
 
+/// Removes endings of about so many bytes, or of as many as the network that takes most has beyond its
+/// share of the space; returns 0 if there is nothing more to remove.
+fn make_room(
+    step: &Transaction<'_>,
+    oldest: &str,
+    bytes: u64,
+    space: u64,
+) -> rusqlite::Result<u64> {
+    match GivesWay::choose(networks::largest(step)?, space) {
+        GivesWay::Network(network, excess) => {
+            networks::remove_oldest(step, &network, number(bytes.min(excess)), number(STEP))?;
+            Ok(1)
+        }
+        GivesWay::Oldest => remove(step, "endings", oldest, bytes),
+    }
+}
+
 /// Removes rows from the beginning of a table: those older than `oldest`, and about `bytes` more.
 fn remove(step: &Transaction<'_>, table: &str, oldest: &str, bytes: u64) -> rusqlite::Result<u64> {
     let is_attempts = table == "attempts";
-    let size = if is_attempts { "size" } else { "octet_length(record) + 300" };
+    // Rows of older versions have neither a size nor a network.
+    let columns = match is_attempts {
+        true => "size, NULL",
+        false => "coalesce(size, octet_length(record) + 300), network",
+    };
     let mut read = step.prepare_cached(&format!(
-        "SELECT sequence, ended_at, {size} FROM {table} ORDER BY sequence LIMIT ?"
+        "SELECT sequence, ended_at, {columns} FROM {table} ORDER BY sequence LIMIT ?"
     ))?;
     let mut rows = read.query([STEP as i64])?;
     let (mut last, mut freed, mut count) = (None, 0, 0);
@@ -133,6 +167,9 @@ fn remove(step: &Transaction<'_>, table: &str, oldest: &str, bytes: u64) -> rusq
         freed += size.max(0) as u64;
         count += 1;
         last = Some(sequence);
+        if let Some(network) = row.get::<_, Option<String>>(3)? {
+            networks::subtract(step, &network, sequence, size)?;
+        }
     }
     let Some(last) = last else { return Ok(0) };
     step.prepare_cached(&format!("DELETE FROM {table} WHERE sequence <= ?"))?.execute([last])?;

@@ -6,11 +6,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rusqlite::{Statement, params};
 
 use super::attempts::Group;
-use crate::contract::{EndingRecord, OpenedRecord};
+use super::networks::Sizes;
+use crate::contract::{EndingRecord, OpenedRecord, OriginRecord};
 use crate::protocol::classification;
 use crate::vocabulary::timestamp;
 use crate::vocabulary::{
-    ConnectionId, ConnectionOpened, Direction, Ending, Fault, Kind, Origin, Outcome,
+    ConnectionId, ConnectionOpened, Direction, Ending, Fault, Kind, Network, Origin, Outcome,
     RevocationChange, TransportEnd,
 };
 
@@ -43,7 +44,7 @@ pub(super) struct EndingRow {
 
 impl OpenRow {
     pub(super) const INSERT: &str = "INSERT INTO open_connections \
-         (sequence, run, id, opened_at, record) VALUES (?, ?, ?, ?, ?)";
+         (sequence, run, id, opened_at, record, network) VALUES (?, ?, ?, ?, ?, ?)";
 
     pub(super) fn insert(&self, statement: &mut Statement<'_>, run: i64) -> rusqlite::Result<()> {
         let record = OpenedRecord::from(&*self.opened);
@@ -53,7 +54,8 @@ impl OpenRow {
             run,
             record.id,
             opened_at,
-            record.to_json()
+            record.to_json(),
+            Network::of(&self.opened.origin).to_string(),
         ])?;
         Ok(())
     }
@@ -62,14 +64,21 @@ impl OpenRow {
 impl EndingRow {
     pub(super) const INSERT_ENDING: &str = "INSERT INTO endings \
          (sequence, id, ended_at, kind, fault, cause, close_code, route, subject, peer, path, \
-         user_agent, record) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+         user_agent, record, network, size) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 
     pub(super) const INSERT_ATTEMPT: &str = "INSERT INTO attempts \
          (sequence, id, ended_at, open_failure, fault, cause, route, subject, peer, path, \
          user_agent, size, record) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 
-    pub(super) fn insert_ending(&self, statement: &mut Statement<'_>) -> rusqlite::Result<()> {
-        insert_ending(statement, self.sequence, &EndingRecord::from(&*self.ending))
+    /// Inserts the ending, and counts it for its network.
+    pub(super) fn insert_ending(
+        &self,
+        statement: &mut Statement<'_>,
+        sizes: &mut Sizes,
+    ) -> rusqlite::Result<()> {
+        let network = Network::of(&self.ending.origin).to_string();
+        let record = EndingRecord::from(&*self.ending);
+        insert_ending(statement, self.sequence, &record, Some(network), sizes)
     }
 
     /// Inserts the attempt; returns an upper bound of the row's size, including indexes and its
@@ -78,14 +87,8 @@ impl EndingRow {
         let record = EndingRecord::from(&*self.ending);
         let json = record.to_json();
         let origin = &record.origin;
-        let texts =
-            [&origin.route, &origin.subject, &origin.peer, &origin.path, &origin.user_agent]
-                .into_iter()
-                .flatten()
-                .map(|text| text.len())
-                .sum::<usize>();
         // At worst a third of each page is empty: two rows of 1.4 KiB in 4 KiB.
-        let size = (json.len() + texts + 300) * 3 / 2;
+        let size = size_of_row(&record, &json) * 3 / 2;
         statement.execute(params![
             number(self.sequence),
             record.id,
@@ -109,10 +112,14 @@ fn insert_ending(
     statement: &mut Statement<'_>,
     sequence: u64,
     record: &EndingRecord<'_>,
+    network: Option<String>,
+    sizes: &mut Sizes,
 ) -> rusqlite::Result<()> {
     let origin = &record.origin;
+    let json = record.to_json();
+    let (sequence, size) = (number(sequence), size_of_row(record, &json) as i64);
     statement.execute(params![
-        number(sequence),
+        sequence,
         record.id,
         text_of(record.ended_at),
         record.kind,
@@ -124,9 +131,21 @@ fn insert_ending(
         origin.peer,
         origin.path,
         origin.user_agent,
-        record.to_json(),
+        json,
+        network,
+        size,
     ])?;
+    if let Some(network) = network {
+        sizes.add(network, sequence, size);
+    }
     Ok(())
+}
+
+/// Estimates the size of a row, including its indexes.
+fn size_of_row(record: &EndingRecord<'_>, json: &str) -> usize {
+    let OriginRecord { route, subject, peer, path, user_agent, .. } = &record.origin;
+    let texts = [route, subject, peer, path, user_agent];
+    json.len() + texts.into_iter().flatten().map(|text| text.len()).sum::<usize>() + 300
 }
 
 /// The row of a connection that was open when its process died.
@@ -134,16 +153,19 @@ pub(super) struct Leftover {
     pub(super) id: String,
     pub(super) opened_at: String,
     pub(super) record: String,
+    /// `None` in a row of an older version.
+    pub(super) network: Option<String>,
 }
 
 impl Leftover {
-    /// Writes its ending, which lies somewhere between `alive_at` and `now`.
+    /// Writes its ending, which lies somewhere between `alive_at` and `now`, and counts it for its
+    /// network.
     pub(super) fn insert_ending(
         &self,
         statement: &mut Statement<'_>,
         sequence: u64,
-        alive_at: SystemTime,
-        now: SystemTime,
+        (alive_at, now): (SystemTime, SystemTime),
+        sizes: &mut Sizes,
     ) -> rusqlite::Result<()> {
         let opened = OpenedRecord::from_json(&self.record).ok();
         let opened_at =
@@ -159,7 +181,7 @@ impl Leftover {
             ending = EndingRecord { node, version, origin, relay_peer, upstream, ..ending };
         }
         ending.id = self.id.as_str().into();
-        insert_ending(statement, sequence, &ending)
+        insert_ending(statement, sequence, &ending, self.network.clone(), sizes)
     }
 }
 

@@ -9,7 +9,7 @@ pub(super) const APPLICATION: i32 = 0x6c73_7477;
 
 /// One migration per version; the first turns an empty file into version 1. Never edit a released
 /// step; a change is a new step.
-pub(super) const STEPS: &[&str] = &[VERSION_1, VERSION_2];
+pub(super) const STEPS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3];
 
 const VERSION_1: &str = "
 -- One row: what holds for the whole ledger.
@@ -100,6 +100,23 @@ CREATE INDEX revocations_by_expires_at ON revocations (expires_at) WHERE expires
 
 -- The highest number of a revocation that was ever assigned.
 ALTER TABLE ledger ADD COLUMN last_revocation INTEGER NOT NULL DEFAULT 0;
+";
+
+const VERSION_3: &str = "
+-- The network that an ending is counted for, and its size. Both are null in rows of older versions,
+-- and no row is rewritten here.
+ALTER TABLE endings ADD COLUMN network TEXT;
+ALTER TABLE endings ADD COLUMN size INTEGER;
+
+-- The network that the ending will be counted for.
+ALTER TABLE open_connections ADD COLUMN network TEXT;
+
+-- What the endings of the networks take, as far as they are counted.
+CREATE TABLE networks (
+    network TEXT PRIMARY KEY,
+    bytes INTEGER NOT NULL,         -- the size of its endings from this number on
+    first INTEGER NOT NULL
+) WITHOUT ROWID;
 ";
 
 /// Migrates a file to the version of the last step, each step in its own transaction.

@@ -13,6 +13,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
 
 use super::checkpoint::Checkpointer;
 use super::db_file::DbFile;
+use super::networks::Sizes;
 use super::revocations;
 use super::rows::{EndingRow, Leftover, OpenRow, Plan, number, text_of, text_of_minute, time_of};
 use super::schema::{STEPS, migrate};
@@ -172,10 +173,12 @@ impl Store {
             }
         }
         if !plan.endings.is_empty() {
+            let mut sizes = Sizes::default();
             let mut insert = transaction.prepare_cached(EndingRow::INSERT_ENDING)?;
             for row in &plan.endings {
-                row.insert_ending(&mut insert)?;
+                row.insert_ending(&mut insert, &mut sizes)?;
             }
+            sizes.add_to(&transaction)?;
         }
         if !plan.closed.is_empty() {
             let mut delete =
@@ -254,8 +257,10 @@ impl Store {
         let leap = if closed || *sequence > 0 { 0 } else { SEQUENCE_GAP };
         *sequence = (stored + leap).max(*sequence);
         {
-            let mut rows = transaction
-                .prepare("SELECT sequence, run, id, opened_at, record FROM open_connections")?;
+            let mut rows = transaction.prepare(
+                "SELECT sequence, run, id, opened_at, record, network FROM open_connections",
+            )?;
+            let mut sizes = Sizes::default();
             let mut insert = transaction.prepare_cached(EndingRow::INSERT_ENDING)?;
             let mut delete =
                 transaction.prepare_cached("DELETE FROM open_connections WHERE sequence = ?")?;
@@ -267,8 +272,8 @@ impl Store {
                 let leftover = if row.get::<_, i64>(1)? == self.run {
                     None
                 } else {
-                    let (opened_at, record) = (row.get(3)?, row.get(4)?);
-                    Some(Leftover { id: id.clone(), opened_at, record })
+                    let (opened_at, record, network) = (row.get(3)?, row.get(4)?, row.get(5)?);
+                    Some(Leftover { id: id.clone(), opened_at, record, network })
                 };
                 found.push((row.get(0)?, leftover, id));
             }
@@ -282,7 +287,8 @@ impl Store {
                 }
                 if let Some(leftover) = leftover {
                     *sequence += 1;
-                    leftover.insert_ending(&mut insert, *sequence, time_of(&alive_at), now)?;
+                    let died = (time_of(&alive_at), now);
+                    leftover.insert_ending(&mut insert, *sequence, died, &mut sizes)?;
                     delete.execute([row])?;
                     done.died += 1;
                     continue;
@@ -296,6 +302,7 @@ impl Store {
                     }
                 }
             }
+            sizes.add_to(&transaction)?;
             let placed: IdSet = done.rows.iter().map(|(id, _)| *id).collect();
             let mut insert = transaction.prepare_cached(OpenRow::INSERT)?;
             for (id, Open { opened, .. }) in open.iter().filter(|(id, _)| !placed.contains(id)) {

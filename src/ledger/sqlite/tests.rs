@@ -10,6 +10,7 @@ mod reporting;
 mod retention;
 mod revocations;
 mod schema;
+mod shares;
 mod speed;
 
 use std::fmt;
