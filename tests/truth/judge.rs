@@ -184,10 +184,10 @@ fn wrong(record: &Value, due: &Due, deeds: &Deeds) -> Option<String> {
     let mut wrong = contradictions(record);
     let (from, to) = deeds.between;
     // Clocks of the same machine; what is written down is rounded.
-    if let (Some(opened), true) = (time(record, "opened_at"), to > 0) {
-        if opened + 100 < from {
-            wrong.push(format!("opened_at is before the script began, at {from}"));
-        }
+    if let (Some(opened), true) = (time(record, "opened_at"), to > 0)
+        && opened + 100 < from
+    {
+        wrong.push(format!("opened_at is before the script began, at {from}"));
     }
     let nearest = due
         .alternatives

@@ -99,7 +99,7 @@ fn ways(script: &Script, deeds: &Deeds, side: Side, story: &Story) -> Vec<Wanted
         };
         let wanted = counts(wanted, (messages + more, bytes + 4 * more), (out, out_bytes))
             .with("discarded_messages", 0);
-        match story.awaited && more == 0 || side == Side::Server && more == 0 {
+        match more == 0 && (story.awaited || side == Side::Server) {
             true => wanted,
             // Echoes may come too late behind a Close, or for a peer that has gone.
             false => wanted
