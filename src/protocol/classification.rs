@@ -183,13 +183,16 @@ fn retry_by_codes(outcome: &Outcome, direction: Direction) -> Option<Retry> {
     let sent = outcome.close_sent.as_ref().and_then(CloseFrame::code).map(CloseCode::get);
     let received = received.filter(|_| !(passed_on && received == sent));
     let sent = sent.filter(|_| !passed_on);
-    [received, sent].into_iter().flatten().find_map(|code| match code {
+    let has = |codes: fn(u16) -> bool| [received, sent].into_iter().flatten().any(codes);
+    // Either code counts, and what forbids more goes before what forbids less.
+    if has(|code| matches!(code, 1002 | 1003 | 1007..=1010)) {
         // RFC 6455 section 7.4.1: the next connection would break the same rule.
-        1002 | 1003 | 1007..=1010 => Some(Retry::Never),
-        3000 => Some(Retry::Reauthenticate),
-        1013 => Some(LATER),
-        _ => None,
-    })
+        Some(Retry::Never)
+    } else if has(|code| code == 3000) {
+        Some(Retry::Reauthenticate)
+    } else {
+        has(|code| code == 1013).then_some(LATER)
+    }
 }
 
 /// Returns whether a client closed with 1000 or 1001 on its own, and so has no reason to reconnect.

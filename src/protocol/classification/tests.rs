@@ -187,6 +187,25 @@ fn codes_that_forbid_a_return_do_so_sent_or_received() {
 }
 
 #[test]
+fn of_two_codes_the_one_that_forbids_more_counts() {
+    for (ours, theirs, due) in [
+        (1009, 1013, Advice::Never),
+        (1013, 1009, Advice::Never),
+        (1008, 3000, Advice::Never),
+        (3000, 1013, Advice::Reauthenticate),
+        (1013, 4000, Advice::Backoff),
+    ] {
+        let outcome = Outcome {
+            cause: Cause::Api,
+            close_sent: sent(ours, ""),
+            close_received: Some(received(theirs, "")),
+            ..outcome()
+        };
+        assert_eq!(advice(outcome, Direction::Inbound), due, "{ours} and {theirs}");
+    }
+}
+
+#[test]
 fn a_client_that_left_of_its_own_will_is_not_called_back_and_a_server_is_sought_again() {
     for code in [1000, 1001] {
         let left = Outcome { close_received: Some(received(code, "")), ..outcome() };
