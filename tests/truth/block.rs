@@ -124,6 +124,7 @@ fn stays(script: &Script) -> bool {
     match &script.plot {
         Plot::Single { story, .. } => matches!(story.way, Way::Curtain(..)),
         Plot::Relayed { tale, .. } => matches!(tale.turn, Turn::Curtain(..)),
+        Plot::Kept { .. } => false,
         Plot::Attempt(attempt) => *attempt == Attempt::Late,
     }
 }

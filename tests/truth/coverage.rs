@@ -65,9 +65,10 @@ const WORDS: [(&str, &[&str]); 6] = [
             "slow_consumer",
             "keepalive",
             "violation",
+            "rotated",
             "none",
             // Not `embedder` and `backend`: they are the library's.
-            // Not `stale` and `rotated`: dialers are not played yet (tests/dialers).
+            // Not `stale`: only a dialer of the configuration has `stale_after` (tests/dialers).
         ],
     ),
     ("state", &["open", "close_sent", "close_received", "closed"]),

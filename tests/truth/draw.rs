@@ -2,8 +2,8 @@
 
 use super::dice::Dice;
 use super::plan::{
-    Answer, Attempt, BLOCK, Begun, Breach, CAUGHT, Curtain, Leg, Pace, Place, Plot, Role, Route,
-    Said, Script, Standing, Story, Tale, Tcp, Timed, Turn, Way, Words,
+    Answer, Attempt, BLOCK, Begun, Breach, CAUGHT, Curtain, Kept, Leg, Pace, Place, Plot, Role,
+    Route, Said, Script, Standing, Story, Tale, Tcp, Timed, Turn, Way, Words,
 };
 
 /// The script of a number.
@@ -41,11 +41,12 @@ enum Family {
     RelayApi,
     RelayAborted,
     RelayCurtain,
+    Kept,
     Attempt,
 }
 
 /// How often each family comes in a turn of the wheel.
-const WHEEL: [(Family, usize); 22] = {
+const WHEEL: [(Family, usize); 23] = {
     use Family::*;
     [
         (Closes, 6),
@@ -69,6 +70,7 @@ const WHEEL: [(Family, usize); 22] = {
         (RelayApi, 3),
         (RelayAborted, 1),
         (RelayCurtain, 3),
+        (Kept, 4),
         (Attempt, 8),
     ]
 };
@@ -114,12 +116,15 @@ impl Draw {
         let drawn = family((self.number % BLOCK) as usize);
         let waits = [Family::Curtain, Family::RelayCurtain, Family::Drained];
         let family = match drawn {
+            // The deadlines of dialers are those of the daemon.
+            Family::Kept if Pace::of_dials(self.block) != Pace::Patient => Family::RelayLost,
             // It would not come to that.
             family if is_caught(self.number) && waits.contains(&family) => Family::Lost,
             family => family,
         };
         match family {
             Family::Attempt => self.attempt(),
+            Family::Kept => self.kept(),
             Family::RelayCloses
             | Family::RelayImpatient
             | Family::RelayCross
@@ -217,6 +222,10 @@ impl Draw {
     fn relayed(&mut self, family: Family) -> Plot {
         let client_tls = self.dice.chance(30);
         let application_tls = self.dice.chance(30);
+        let alone = [Family::RelayCurtain, Family::RelayImpatient].contains(&family);
+        // The deadlines of dials are those of the daemon.
+        let patient = Pace::of_dials(self.block) == Pace::Patient;
+        let fed = patient && !alone && self.dice.chance(40);
         let leg = self.dice.pick(&[Leg::Client, Leg::Application]);
         let tls_of = |leg| if leg == Leg::Client { client_tls } else { application_tls };
         let turn = match family {
@@ -224,7 +233,7 @@ impl Draw {
                 let answer = match self.dice.within(0..10) {
                     0..5 => Answer::Echo(Tcp::Fin),
                     5..7 => Answer::Other(self.neutral(), Tcp::Fin),
-                    7 => Answer::Silent,
+                    7 if !fed => Answer::Silent,
                     _ => Answer::Lost(self.loss(tls_of(leg.other()))),
                 };
                 let words = match (leg, self.dice.chance(15)) {
@@ -242,7 +251,8 @@ impl Draw {
                     Answer::Lost(Tcp::Fin),
                     Answer::Lost(Tcp::Reset),
                 ]);
-                let role = if leg == Leg::Client { Role::Inbound } else { Role::Dialled };
+                let inbound = leg == Leg::Client && !fed;
+                let role = if inbound { Role::Inbound } else { Role::Dialled };
                 Turn::Lost(leg, self.place(role), self.loss(tls_of(leg)), answer)
             }
             Family::RelayBreaks => {
@@ -278,7 +288,18 @@ impl Draw {
             _ => Pace::Patient,
         };
         let tale = Tale { talk: self.talk(), turn };
-        Plot::Relayed { client_tls, application_tls, pace, tale }
+        Plot::Relayed { fed, client_tls, application_tls, pace, tale }
+    }
+
+    fn kept(&mut self) -> Plot {
+        let tls = self.dice.chance(30);
+        let kept = match self.dice.within(0..4) {
+            0 => Kept::Rotated(self.farewell(tls)),
+            1 => Kept::Lost(self.loss(tls)),
+            2 => Kept::Closes(self.neutral()),
+            _ => Kept::Refused(self.dice.pick(&[500, 502, 503])),
+        };
+        Plot::Kept { tls, kept }
     }
 
     fn attempt(&mut self) -> Plot {

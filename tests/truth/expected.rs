@@ -2,6 +2,7 @@
 //! `lastword::guide::endings`) and from what the peers saw, and from nothing that lastword computes.
 
 mod attempts;
+mod kept;
 mod relayed;
 mod single;
 
@@ -36,9 +37,10 @@ impl Due {
 pub fn of(script: &Script, deeds: &Deeds) -> Vec<Due> {
     match &script.plot {
         Plot::Single { role, tls, story, .. } => single::of(script, deeds, *role, *tls, story),
-        Plot::Relayed { client_tls, application_tls, tale, .. } => {
-            relayed::of(script, deeds, *client_tls, *application_tls, tale)
+        Plot::Relayed { fed, client_tls, application_tls, tale, .. } => {
+            relayed::of(script, deeds, *fed, (*client_tls, *application_tls), tale)
         }
+        Plot::Kept { tls, kept } => kept::of(script, deeds, *tls, kept),
         Plot::Attempt(attempt) => attempts::of(script, deeds, *attempt),
     }
 }

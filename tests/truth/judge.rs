@@ -119,7 +119,7 @@ pub fn judge(evidence: &Evidence<'_>) -> Verdict {
 /// By what records are known to be of a script: its mark, and its addresses.
 fn names(script: &Script) -> Vec<(String, u64)> {
     let address = |second| address_of(script.number, second).ip().to_string();
-    let names = [script.mark.clone(), address(false), address(true)];
+    let names = [script.mark.clone(), script.application_mark(), address(false), address(true)];
     names.map(|name| (name, script.number)).into()
 }
 
@@ -145,12 +145,15 @@ fn judge_script(
         left = rest;
         match own[..] {
             [] => {
-                let direction = match due.leg {
-                    "application" => "outbound",
-                    _ if due.known_by.contains(&("direction", "outbound".into())) => "outbound",
+                let known = |field| {
+                    let known = due.known_by.iter().find(|(name, _)| *name == field);
+                    known.and_then(|(_, value)| value.as_str()).unwrap_or_default()
+                };
+                let direction = match known("direction") {
+                    "outbound" => "outbound",
                     _ => "inbound",
                 };
-                let path = if due.leg == "second" { script.second_path() } else { script.path() };
+                let path = known("path").to_owned();
                 // A connection whose opening was not published may be lost with the daemon.
                 if !caught || !due.attempt && published.contains(&(path, direction)) {
                     found.push((Fault::Missing, format!("no record of the leg {}", due.leg)));

@@ -15,11 +15,26 @@ impl Script {
                 (Timed::Expiry, _) => format!("/expiry/{mark}/expiry"),
                 (timed, _) => format!("/{}/{mark}", timed.word()),
             },
+            Plot::Relayed { fed: true, .. } => self.dialled_path(),
             Plot::Relayed { application_tls, pace, .. } => {
                 format!("/relay-{}-{}/{mark}", pace.word(), scheme(*application_tls))
             }
+            Plot::Kept { .. } => self.dialled_path(),
             Plot::Attempt(attempt) => self.path_of(*attempt),
         }
+    }
+
+    /// Of the application's leg.
+    pub fn application_path(&self) -> String {
+        match &self.plot {
+            Plot::Relayed { fed: true, .. } => format!("/fed/{}", self.application_mark()),
+            _ => self.path(),
+        }
+    }
+
+    /// The mark of an application that is asked by its own path.
+    pub fn application_mark(&self) -> String {
+        format!("{}a", self.mark)
     }
 
     /// Of its second connection, where it has one.
@@ -68,7 +83,9 @@ impl Script {
     /// The route that its inbound connection takes.
     pub fn route(&self) -> Option<String> {
         match &self.plot {
-            Plot::Single { role: Role::Dialled, .. } => None,
+            Plot::Single { role: Role::Dialled, .. }
+            | Plot::Relayed { fed: true, .. }
+            | Plot::Kept { .. } => None,
             _ => self.path().split('/').nth(1).map(str::to_owned),
         }
     }

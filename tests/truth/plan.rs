@@ -74,8 +74,10 @@ pub struct Script {
 pub enum Plot {
     /// One connection.
     Single { role: Role, tls: bool, route: Route, story: Story },
-    /// A client, a relay and an application.
-    Relayed { client_tls: bool, application_tls: bool, pace: Pace, tale: Tale },
+    /// A client, a relay and an application; `fed`: a feed that was dialled, in place of the client.
+    Relayed { fed: bool, client_tls: bool, application_tls: bool, pace: Pace, tale: Tale },
+    /// A dialer, the connections that it makes one behind the other, and its end.
+    Kept { tls: bool, kept: Kept },
     /// An opening handshake that fails.
     Attempt(Attempt),
 }
@@ -404,10 +406,10 @@ pub enum Leg {
 }
 
 impl Leg {
-    pub fn side(self) -> Side {
+    pub fn side(self, fed: bool) -> Side {
         match self {
-            Self::Client => Side::Client,
-            Self::Application => Side::Server,
+            Self::Client if !fed => Side::Client,
+            Self::Client | Self::Application => Side::Server,
         }
     }
 
@@ -432,6 +434,17 @@ pub enum Turn {
     ApiCloses(Leg, Words, Tcp),
     Aborted(Leg),
     Curtain(Standing, Answer),
+}
+
+/// What happens to the first connection of a dialer. The second one is closed as the dialer is removed.
+#[derive(Debug, Clone)]
+pub enum Kept {
+    /// Once the second one is open.
+    Rotated(Answer),
+    Lost(Tcp),
+    Closes(Words),
+    /// It is refused with this status, and never opens.
+    Refused(u16),
 }
 
 /// Openings that fail.

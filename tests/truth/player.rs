@@ -1,6 +1,7 @@
 //! Plays scripts.
 
 mod attempts;
+mod kept;
 mod relayed;
 mod single;
 
@@ -33,7 +34,10 @@ impl Play {
             Plot::Single { role, tls, route, story } => {
                 single::play(&self, *role, *tls, *route, story).await
             }
-            Plot::Relayed { client_tls, tale, .. } => relayed::play(&self, *client_tls, tale).await,
+            Plot::Relayed { fed, client_tls, application_tls, tale, .. } => {
+                relayed::play(&self, *fed, *client_tls, *application_tls, tale).await
+            }
+            Plot::Kept { tls, kept } => kept::play(&self, *tls, kept).await,
             Plot::Attempt(attempt) => attempts::play(&self, *attempt).await,
         }
     }
@@ -106,12 +110,15 @@ impl Play {
     }
 
     async fn dial(&self, tls: bool, status: u16) -> Played {
+        self.dial_url(&self.server_url(tls), status).await
+    }
+
+    fn server_url(&self, tls: bool) -> String {
         let world = &self.stage.world;
-        let url = match tls {
+        match tls {
             true => format!("wss://localhost:{}", world.tls.port()),
             false => format!("ws://{}", world.plain),
-        };
-        self.dial_url(&url, status).await
+        }
     }
 
     /// Dials the path of this script there; the API has to answer with this status.

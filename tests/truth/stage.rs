@@ -239,6 +239,7 @@ close.timeout = "{timeout}"
 close.linger = "{linger}"
 keepalive.ping_interval = "0s"
 limits.handshakes_per_second = 0
+limits.dials_per_second = 10000
 limits.handshake_timeout = "4s"
 limits.max_connections_per_ip = 1
 limits.max_frame_size = {LARGEST_FRAME}

@@ -20,41 +20,45 @@ struct Both {
     application: Vec<Wanted>,
 }
 
-pub fn of(
-    script: &Script,
-    deeds: &Deeds,
-    client_tls: bool,
-    application_tls: bool,
-    tale: &Tale,
-) -> Vec<Due> {
-    let mut both = turn(script, deeds, &tale.turn);
+/// `tls`: of the client and of the application.
+pub fn of(script: &Script, deeds: &Deeds, fed: bool, tls: (bool, bool), tale: &Tale) -> Vec<Due> {
+    let mut both = turn(script, deeds, fed, &tale.turn);
     if is_caught(script.number) {
         both.client.push(died());
         both.application.push(died());
     }
+    let tags = json!({"mark": script.mark});
     let client = both.client.into_iter().map(|wanted| {
-        let wanted = inbound(passed(wanted, &tale.talk), script, deeds, "client", client_tls);
+        let wanted = passed(wanted, &tale.talk);
+        let wanted = match fed {
+            false => inbound(wanted, script, deeds, "client", tls.0),
+            true => outbound(wanted, script, deeds, "client", tls.0),
+        };
         wanted
             .with("route", script.route())
             .with("backend", "relay")
-            .with("tags", json!({"mark": script.mark}))
+            .with("tags", tags.clone())
             .with("upstream", Is::Known)
             .with("relay_peer", Is::Known)
     });
     let application = both.application.into_iter().map(|wanted| {
-        let leg = "application";
-        let wanted = outbound(passed(wanted, &tale.talk), script, deeds, leg, application_tls);
-        wanted.with("backend", "relay").with("upstream", Is::Known).with("relay_peer", Is::Known)
+        let wanted = passed(wanted, &tale.talk);
+        outbound(wanted, script, deeds, "application", tls.1)
+            .with("path", script.application_path())
+            .with("backend", "relay")
+            .with("upstream", Is::Known)
+            .with("relay_peer", Is::Known)
     });
-    let due = |leg, direction: &str, alternatives| Due {
+    let due = |leg, direction: &str, path: String, alternatives| Due {
         leg,
-        known_by: vec![("direction", direction.into()), ("path", script.path().into())],
+        known_by: vec![("direction", direction.into()), ("path", path.into())],
         attempt: false,
         alternatives,
     };
+    let direction = if fed { "outbound" } else { "inbound" };
     vec![
-        due("client", "inbound", client.collect()),
-        due("application", "outbound", application.collect()),
+        due("client", direction, script.path(), client.collect()),
+        due("application", "outbound", script.application_path(), application.collect()),
     ]
 }
 
@@ -85,7 +89,9 @@ fn name(leg: Leg) -> &'static str {
     }
 }
 
-fn turn(script: &Script, deeds: &Deeds, turn: &Turn) -> Both {
+fn turn(script: &Script, deeds: &Deeds, fed: bool, turn: &Turn) -> Both {
+    // The code that tells a client, or a feed, of the loss of its application.
+    let on_lost = if fed { 1001 } else { 1012 };
     match turn {
         Turn::Closes(leg, words, answer, tcp) => {
             let closed = closer(deeds, *leg, words, answer, *tcp);
@@ -98,7 +104,7 @@ fn turn(script: &Script, deeds: &Deeds, turn: &Turn) -> Both {
             };
             let ours = Ours { cause: "relay_peer", fault, sent: passed, place: &Place::Between };
             let other = leg.other();
-            pair(*leg, closed, answered(deeds, name(other), other.side(), &ours, answer))
+            pair(*leg, closed, answered(deeds, name(other), other.side(fed), &ours, answer))
         }
         Turn::Impatient(leg, words) => {
             let reset = outcome(
@@ -109,7 +115,7 @@ fn turn(script: &Script, deeds: &Deeds, turn: &Turn) -> Both {
             let ours = Ours::new("relay_peer", "none", close(words).into());
             let other = leg.other();
             let answer = Answer::Echo(Tcp::Fin);
-            pair(*leg, vec![reset], answered(deeds, name(other), other.side(), &ours, &answer))
+            pair(*leg, vec![reset], answered(deeds, name(other), other.side(fed), &ours, &answer))
         }
         Turn::Cross(by_client, by_application) => Both {
             client: crossed(deeds, Leg::Client, by_client, by_application),
@@ -118,8 +124,8 @@ fn turn(script: &Script, deeds: &Deeds, turn: &Turn) -> Both {
         Turn::Lost(leg, place, tcp, answer) => {
             let (kind, fault) = loss(*tcp);
             let lost = outcome("", [kind, fault, "none", "none", "open", transport_end(*tcp)]);
-            let lost = with_place(lost, place, leg.side(), *tcp);
-            pair(*leg, vec![lost], told(deeds, leg.other(), 1012, answer))
+            let lost = with_place(lost, place, leg.side(fed), *tcp);
+            pair(*leg, vec![lost], told(deeds, leg.other(), on_lost, answer))
         }
         Turn::Breaks(leg, breach, words, tcp) => {
             let broken = breaks(deeds, name(*leg), *breach, words, *tcp);
@@ -128,16 +134,16 @@ fn turn(script: &Script, deeds: &Deeds, turn: &Turn) -> Both {
         Turn::ApiCloses(leg, words, tcp) => {
             let ours = Ours::new("api", "operator", close(words).into());
             let answer = Answer::Echo(*tcp);
-            let one = answered(deeds, name(*leg), leg.side(), &ours, &answer);
+            let one = answered(deeds, name(*leg), leg.side(fed), &ours, &answer);
             let one = one.into_iter().map(|wanted| wanted.with("by", by_api())).collect();
             // It gets the Close of its other end, which is the same one.
             let ours = Ours::new("relay_peer", "none", close(words).into());
             let other = leg.other();
-            pair(*leg, one, answered(deeds, name(other), other.side(), &ours, &answer))
+            pair(*leg, one, answered(deeds, name(other), other.side(fed), &ours, &answer))
         }
         Turn::Aborted(leg) => {
             let one = outcome("", ["aborted", "operator", "api", "none", "open", "local"]);
-            let other = told(deeds, leg.other(), 1012, &Answer::Echo(Tcp::Fin));
+            let other = told(deeds, leg.other(), on_lost, &Answer::Echo(Tcp::Fin));
             pair(*leg, vec![one.with("by", by_api())], other)
         }
         Turn::Curtain(standing, answer) => curtain(script, deeds, *standing, answer),

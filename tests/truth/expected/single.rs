@@ -71,7 +71,7 @@ fn second(script: &Script, deeds: &Deeds) -> Due {
     alternatives.push(wanted);
     Due {
         leg: "second",
-        known_by: vec![("path", script.second_path().into())],
+        known_by: vec![("direction", "inbound".into()), ("path", script.second_path().into())],
         attempt: false,
         alternatives,
     }

@@ -1,7 +1,8 @@
 //! Plays scripts of a client, a relay and an application.
 
+use serde_json::json;
+
 use super::{Play, leave, respond};
-use crate::support::frame::Side;
 use crate::truth::peer::{Peer, Played};
 use crate::truth::plan::{Answer, Leg, Place, Standing, Tale, Tcp, Turn, Words};
 
@@ -20,25 +21,41 @@ impl Legs {
     }
 }
 
-pub async fn play(play: &Play, client_tls: bool, tale: &Tale) -> Played {
-    let path = play.script.path();
+pub async fn play(
+    play: &Play,
+    fed: bool,
+    client_tls: bool,
+    application_tls: bool,
+    tale: &Tale,
+) -> Played {
+    let path = |leg| match leg {
+        Leg::Client => play.script.path(),
+        Leg::Application => play.script.application_path(),
+    };
+    let direction = |leg| match leg {
+        Leg::Client if !fed => "inbound",
+        Leg::Client | Leg::Application => "outbound",
+    };
     let id = match &tale.turn {
         Turn::ApiCloses(leg, ..) | Turn::Aborted(leg) => {
-            Some(play.stage.id_of(&path, direction(*leg)))
+            Some(play.stage.id_of(&path(*leg), direction(*leg)))
         }
         _ => None,
     };
     let published = match &tale.turn {
-        Turn::Curtain(..) => {
-            [Leg::Client, Leg::Application].map(|leg| Some(play.stage.id_of(&path, direction(leg))))
-        }
+        Turn::Curtain(..) => [Leg::Client, Leg::Application]
+            .map(|leg| Some(play.stage.id_of(&path(leg), direction(leg)))),
         _ => [None, None],
     };
-    let came = play.stage.world.expect(&play.script.mark);
-    let (client, application) = tokio::try_join!(
-        play.client("client", client_tls, &path),
-        play.server(came, "application")
-    )?;
+    let (client, application) = match fed {
+        false => {
+            let came = play.stage.world.expect(&play.script.mark);
+            let client = play.script.path();
+            let client = play.client("client", client_tls, &client);
+            tokio::try_join!(client, play.server(came, "application"))?
+        }
+        true => feed(play, client_tls, application_tls).await?,
+    };
     let mut legs = Legs { client, application };
     for said in &tale.talk {
         let Legs { client, application } = &mut legs;
@@ -57,11 +74,23 @@ pub async fn play(play: &Play, client_tls: bool, tale: &Tale) -> Played {
     act(play, legs, id, &tale.turn).await
 }
 
-fn direction(leg: Leg) -> &'static str {
-    match leg {
-        Leg::Client => "inbound",
-        Leg::Application => "outbound",
-    }
+/// Has the API dial a feed, and pass it on to an application.
+async fn feed(play: &Play, feed_tls: bool, application_tls: bool) -> Played<(Peer, Peer)> {
+    let (script, world) = (&play.script, &play.stage.world);
+    let (feed, application) =
+        (world.expect(&script.mark), world.expect(&script.application_mark()));
+    let url = format!("{}{}", play.server_url(feed_tls), script.path());
+    let to = format!("{}{}", play.server_url(application_tls), script.application_path());
+    play.pen("api").does(&format!("dials {url} for {to}"));
+    let backend = json!({"kind": "relay", "url": to});
+    let body = json!({"url": url, "tags": {"mark": script.mark}, "backend": backend});
+    let line = "POST /v1/connections".to_owned();
+    let (_, feed, application) = tokio::try_join!(
+        play.stage.ask(201, line, Some(body.to_string())),
+        play.server(feed, "client"),
+        play.server(application, "application"),
+    )?;
+    Ok((feed, application))
 }
 
 async fn act(play: &Play, legs: Legs, id: String, turn: &Turn) -> Played {
@@ -107,7 +136,7 @@ async fn act(play: &Play, legs: Legs, id: String, turn: &Turn) -> Played {
                 let bytes = place.bytes(one.side);
                 one.send(&bytes).await?;
             }
-            let (lost, told) = tokio::join!(one.end(*tcp), told(other, answer));
+            let (lost, told) = tokio::join!(one.end(*tcp), told(leg.other(), other, answer));
             lost.and(told)
         }
         Turn::Breaks(leg, breach, words, tcp) => {
@@ -123,7 +152,7 @@ async fn act(play: &Play, legs: Legs, id: String, turn: &Turn) -> Played {
                 one.end(*tcp).await
             };
             let answer = Answer::Echo(Tcp::Fin);
-            let (broken, told) = tokio::join!(breaks, told(other, &answer));
+            let (broken, told) = tokio::join!(breaks, told(leg.other(), other, &answer));
             broken.and(told)
         }
         Turn::ApiCloses(leg, words, tcp) => {
@@ -136,8 +165,11 @@ async fn act(play: &Play, legs: Legs, id: String, turn: &Turn) -> Played {
         Turn::Aborted(leg) => {
             let (mut one, other) = legs.from(*leg);
             let answer = Answer::Echo(Tcp::Fin);
-            let (aborted, one, other) =
-                tokio::join!(play.api_aborts(&id), one.hear_end(), told(other, &answer));
+            let (aborted, one, other) = tokio::join!(
+                play.api_aborts(&id),
+                one.hear_end(),
+                told(leg.other(), other, &answer)
+            );
             aborted.and(one.map(drop)).and(other)
         }
         Turn::Curtain(standing, answer) => curtain(play, legs, *standing, answer).await,
@@ -145,10 +177,10 @@ async fn act(play: &Play, legs: Legs, id: String, turn: &Turn) -> Played {
 }
 
 /// The side that is told of the other one's loss: an application is reset, a client is closed.
-async fn told(mut peer: Peer, answer: &Answer) -> Played {
-    match peer.side {
-        Side::Server => peer.hear_end().await.map(drop),
-        Side::Client => respond(peer, answer).await,
+async fn told(leg: Leg, mut peer: Peer, answer: &Answer) -> Played {
+    match leg {
+        Leg::Application => peer.hear_end().await.map(drop),
+        Leg::Client => respond(peer, answer).await,
     }
 }
 
