@@ -109,7 +109,7 @@ impl Supervisor {
     /// durable ledger keeps it across restarts, the one in memory for its own lifetime.
     ///
     /// ```
-    /// use std::time::SystemTime;
+    /// use std::time::{Duration, SystemTime};
     /// use lastword::{Accept, Backend, OpeningRequest, Revoke, Route, Supervisor};
     ///
     /// # #[tokio::main(flavor = "current_thread")]
