@@ -47,7 +47,7 @@ fn closing_handshake(c: &mut Criterion) {
                 cause: Cause::Embedder,
                 by: None,
                 limit: None,
-                passes_answer: false,
+                backend_closed: false,
             };
             handshake.handle_input(now, Input::CloseAccepted(request), &mut actions);
             handshake.handle_input(now, Input::CloseFlushed, &mut actions);

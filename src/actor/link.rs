@@ -71,7 +71,7 @@ impl Link {
             cause: Cause::RelayPeer,
             by: None,
             limit: None,
-            passes_answer: is_answer,
+            backend_closed: self.side == Side::Application && !is_answer,
         };
         if !self.other.close(request) {
             self.other.mover.wake();

@@ -447,7 +447,7 @@ fn close_for(connection: &Connection, code: CloseCode, reason: &str, cause: Caus
         cause,
         by: None,
         limit: Some(limit),
-        passes_answer: false,
+        backend_closed: false,
     });
 }
 

@@ -179,7 +179,7 @@ impl Draining<'_> {
             cause: Cause::Drain,
             by,
             limit: None,
-            passes_answer: false,
+            backend_closed: false,
         });
     }
 

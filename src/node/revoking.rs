@@ -175,7 +175,7 @@ impl RevocationList {
         let frame = connection.own_frame(CloseCode::UNAUTHORIZED, ACCESS_REVOKED);
         let (cause, by) = (Cause::Revoked, revocation.by.clone());
         let closes =
-            connection.close(CloseRequest { frame, cause, by, limit: None, passes_answer: false });
+            connection.close(CloseRequest { frame, cause, by, limit: None, backend_closed: false });
         if closes {
             self.closed.fetch_add(1, Ordering::Relaxed);
         }

@@ -273,7 +273,7 @@ impl Supervising {
                 cause: Cause::Replaced,
                 by: None,
                 limit: None,
-                passes_answer: false,
+                backend_closed: false,
             });
         }
         match Decider::spawn_linked(None, Decider, start, myself.get_cell()).await {

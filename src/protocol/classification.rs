@@ -21,7 +21,7 @@ pub use loss::{Loss, LossKind};
 
 /// Completes an outcome: sets its fault and advice, and turns `detail` into a whole sentence.
 pub fn judge(outcome: &mut Outcome, direction: Direction) {
-    outcome.fault = fault(outcome, direction);
+    outcome.fault = fault(outcome);
     outcome.retry = retry(outcome, direction);
     outcome.detail = sentence(outcome);
 }
@@ -35,9 +35,18 @@ pub fn judge_refusal(outcome: &mut Outcome, status: u16) {
     outcome.retry = retry_attempt(OpenFailure::UpgradeRejected { status });
 }
 
-fn fault(outcome: &Outcome, direction: Direction) -> Fault {
+/// Judges a leg of a relay that closed because the application did, of its own will: it is at fault if
+/// its code says so.
+pub fn judge_backend_close(outcome: &mut Outcome) {
+    let clean = outcome.kind == Kind::Clean && outcome.cause == Cause::RelayPeer;
+    if clean && blames_backend(outcome) {
+        outcome.fault = Fault::Backend;
+    }
+}
+
+fn fault(outcome: &Outcome) -> Fault {
     match outcome.kind {
-        Kind::Clean => clean_fault(outcome, direction),
+        Kind::Clean => clean_fault(outcome),
         // A relay leg that was dropped because the other leg was lost was not aborted on request.
         Kind::Aborted if outcome.cause == Cause::RelayPeer => Fault::None,
         Kind::ClosedPrematurely
@@ -57,17 +66,15 @@ fn fault(outcome: &Outcome, direction: Direction) -> Fault {
     }
 }
 
-fn clean_fault(outcome: &Outcome, direction: Direction) -> Fault {
+/// Whether the code that was sent, for the backend, is one by which a server fails.
+fn blames_backend(outcome: &Outcome) -> bool {
     let sent = outcome.close_sent.as_ref().and_then(CloseFrame::code).map(CloseCode::get);
+    matches!(sent, Some(1011..=1014))
+}
+
+fn clean_fault(outcome: &Outcome) -> Fault {
     match outcome.cause {
-        Cause::Backend if matches!(sent, Some(1011..=1014)) => Fault::Backend,
-        // The client's application closed with this code. A code that a client sent, and that was
-        // passed on to the application, makes no one at fault.
-        Cause::RelayPeer
-            if direction == Direction::Inbound && matches!(sent, Some(1011..=1014)) =>
-        {
-            Fault::Backend
-        }
+        Cause::Backend if blames_backend(outcome) => Fault::Backend,
         Cause::Api | Cause::Embedder | Cause::Drain | Cause::Revoked => Fault::Operator,
         Cause::Backend
         | Cause::Peer
@@ -131,8 +138,7 @@ pub fn with_retry_after(retry: Retry, wait: Duration) -> Retry {
 fn retry(outcome: &Outcome, direction: Direction) -> Retry {
     retry_by_kind(outcome.kind)
         .or_else(|| retry_by_cause(outcome.cause))
-        .or_else(|| retry_by_codes(outcome, direction))
-        .unwrap_or_else(|| if peer_left(outcome, direction) { Retry::Never } else { SOON })
+        .unwrap_or_else(|| retry_by_codes(outcome, direction))
 }
 
 fn retry_by_kind(kind: Kind) -> Option<Retry> {
@@ -176,7 +182,7 @@ fn retry_by_cause(cause: Cause) -> Option<Retry> {
     }
 }
 
-fn retry_by_codes(outcome: &Outcome, direction: Direction) -> Option<Retry> {
+fn retry_by_codes(outcome: &Outcome, direction: Direction) -> Retry {
     // The code of a relay's other leg, and its echo, say nothing about the server that was dialled.
     let passed_on = direction == Direction::Outbound && outcome.cause == Cause::RelayPeer;
     let received = outcome.close_received.as_ref().and_then(|close| close.code);
@@ -187,11 +193,15 @@ fn retry_by_codes(outcome: &Outcome, direction: Direction) -> Option<Retry> {
     // Either code counts, and what forbids more goes before what forbids less.
     if has(|code| matches!(code, 1002 | 1003 | 1007..=1010)) {
         // RFC 6455 section 7.4.1: the next connection would break the same rule.
-        Some(Retry::Never)
+        Retry::Never
     } else if has(|code| code == 3000) {
-        Some(Retry::Reauthenticate)
+        Retry::Reauthenticate
+    } else if peer_left(outcome, direction) {
+        Retry::Never
+    } else if has(|code| code == 1013) {
+        LATER
     } else {
-        has(|code| code == 1013).then_some(LATER)
+        SOON
     }
 }
 

@@ -226,14 +226,14 @@ impl ClosingHandshake {
     }
 
     fn handle_close_accepted(&mut self, now: Instant, request: CloseRequest) {
-        let CloseRequest { frame, cause, by, limit, passes_answer } = request;
+        let CloseRequest { frame, cause, by, limit, backend_closed } = request;
         if !self.evidence.close_accepted(frame) {
             return;
         }
         let is_first_cause = self.evidence.note_cause(cause);
         if is_first_cause {
             self.evidence.note_limit(limit);
-            self.evidence.note_passed_answer(passes_answer);
+            self.evidence.note_backend_closed(backend_closed);
         }
         match self.phase {
             // Section 7.1.2, _Start the WebSocket Closing Handshake_.

@@ -34,7 +34,7 @@ impl Mover {
             cause,
             by: None,
             limit: None,
-            passes_answer: false,
+            backend_closed: false,
         })
     }
 }

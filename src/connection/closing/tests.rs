@@ -20,7 +20,7 @@ fn request() -> CloseRequest {
         cause: Cause::Api,
         by: None,
         limit: None,
-        passes_answer: false,
+        backend_closed: false,
     }
 }
 

@@ -326,7 +326,7 @@ async fn end(n: usize, handle: &ConnectionHandle, mut peer: Peer) {
             cause: Cause::Api,
             by: None,
             limit: None,
-            passes_answer: false,
+            backend_closed: false,
         })),
         5 => peer.close().await,
         6 => peer.send_raw(&[0xff; 20]).await,

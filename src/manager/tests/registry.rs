@@ -191,7 +191,7 @@ fn a_subject_keeps_one_connection_and_no_trace_of_those_that_ended() {
         cause: Cause::Embedder,
         by: None,
         limit: None,
-        passes_answer: false,
+        backend_closed: false,
     });
     let (fourth, goes) = open(Replace::Newest);
     assert_eq!(goes, None);

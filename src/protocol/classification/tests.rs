@@ -139,11 +139,16 @@ fn a_clean_end_is_the_operators_if_asked_and_the_backends_if_it_failed() {
         for code in [1000, 1010, 1011, 1012, 1013, 1014, 3000] {
             let due = match cause {
                 Cause::Api | Cause::Embedder | Cause::Drain | Cause::Revoked => Fault::Operator,
-                Cause::Backend | Cause::RelayPeer if matches!(code, 1011..=1014) => Fault::Backend,
+                Cause::Backend if matches!(code, 1011..=1014) => Fault::Backend,
                 _ => Fault::None,
             };
             let outcome = Outcome { cause, close_sent: sent(code, ""), ..outcome() };
-            assert_eq!(judged(outcome, Direction::Inbound).fault, due, "{cause} {code}");
+            let mut judged = judged(outcome, Direction::Inbound);
+            assert_eq!(judged.fault, due, "{cause} {code}");
+            judge_backend_close(&mut judged);
+            let closed = cause == Cause::RelayPeer && matches!(code, 1011..=1014);
+            let due = if closed { Fault::Backend } else { due };
+            assert_eq!(judged.fault, due, "{cause} {code}");
         }
     }
 }
@@ -211,6 +216,9 @@ fn a_client_that_left_of_its_own_will_is_not_called_back_and_a_server_is_sought_
         let left = Outcome { close_received: Some(received(code, "")), ..outcome() };
         assert_eq!(advice(left.clone(), Direction::Inbound), Advice::Never);
         assert_eq!(advice(left.clone(), Direction::Outbound), Advice::Backoff);
+        // Nor is it if the application asks it to come later.
+        let later = Outcome { close_sent: sent(1013, ""), ..left.clone() };
+        assert_eq!(advice(later, Direction::Inbound), Advice::Never);
         // An echo of ours is not its own will.
         let asked = Outcome { cause: Cause::Drain, ..left };
         assert_eq!(advice(asked, Direction::Inbound), Advice::Backoff);

@@ -24,8 +24,8 @@ pub(super) struct Evidence {
     half_end: Option<TransportEnd>,
     /// The loss of the other leg of a relay fixed the kind.
     relay_lost: bool,
-    /// Our Close passes on what the application answered to another Close of this end.
-    passed_answer: bool,
+    /// This end closes because the application behind the relay closed.
+    backend_closed: bool,
 }
 
 /// What fixed the kind of the ending, and what a person should know about it.
@@ -59,7 +59,7 @@ impl Default for Evidence {
             theirs: None,
             half_end: None,
             relay_lost: false,
-            passed_answer: false,
+            backend_closed: false,
         }
     }
 }
@@ -130,9 +130,9 @@ impl Evidence {
         first
     }
 
-    /// Keeps that the reason to close is an answer of the application.
-    pub(super) fn note_passed_answer(&mut self, passed_answer: bool) {
-        self.passed_answer = passed_answer;
+    /// Keeps whether the reason to close is that the application closed.
+    pub(super) fn note_backend_closed(&mut self, backend_closed: bool) {
+        self.backend_closed = backend_closed;
     }
 
     /// Keeps who asked.
@@ -271,9 +271,8 @@ impl Evidence {
             // Whatever this end was doing, this end did not want it dropped.
             outcome.fault = Fault::None;
         }
-        if self.passed_answer && outcome.kind == Kind::Clean {
-            // The code is that of the Close which was answered.
-            outcome.fault = Fault::None;
+        if self.backend_closed {
+            classification::judge_backend_close(&mut outcome);
         }
         outcome
     }

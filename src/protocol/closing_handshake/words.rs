@@ -123,9 +123,9 @@ pub struct CloseRequest {
     pub by: Option<Requester>,
     /// The limit that was hit, if one is the reason.
     pub limit: Option<Limit>,
-    /// It passes on what the application answered to a Close of this end: the application did not
-    /// close of its own will.
-    pub passes_answer: bool,
+    /// It passes on a Close of the application behind the relay, which closed of its own will: its
+    /// answer to a Close of this end is none.
+    pub backend_closed: bool,
 }
 
 /// Something that is to be done.

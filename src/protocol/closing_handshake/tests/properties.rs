@@ -91,7 +91,7 @@ fn any_input() -> impl Strategy<Value = Input> {
         cause,
         by: None,
         limit: None,
-        passes_answer: false,
+        backend_closed: false,
     });
     prop_oneof![
         6 => any_fact(),

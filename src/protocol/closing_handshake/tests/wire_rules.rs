@@ -333,7 +333,7 @@ fn who_asked_and_which_limit_are_recorded() {
         cause: Cause::MaxAge,
         by: by.clone(),
         limit: limit.clone(),
-        passes_answer: false,
+        backend_closed: false,
     };
     let sim = run(&[Tell(Input::CloseAccepted(request)), left(), peer(1001), fin()]);
     assert_eq!((&sim.outcome().by, &sim.outcome().limit), (&by, &limit));
