@@ -128,7 +128,7 @@ impl Stage {
         self.grown.notify_waiters();
     }
 
-    /// One more peer has read the Close of the end.
+    /// One more peer has read the Close of the end, and has answered it if it does.
     pub fn was_asked(&self) {
         self.asked.fetch_add(1, Ordering::SeqCst);
         self.grown.notify_waiters();

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::single::{Ours, answered, breaks, sent};
+use super::single::{Ours, answered, breaks, fin_before, sent};
 use super::{
     Due, by_api, close, code, died, inbound, loss, outbound, outcome, read, sum, transport_end,
     with_place,
@@ -107,15 +107,22 @@ fn turn(script: &Script, deeds: &Deeds, fed: bool, turn: &Turn) -> Both {
             pair(*leg, closed, answered(deeds, name(other), other.side(fed), &ours, answer))
         }
         Turn::Impatient(leg, words) => {
-            let reset = outcome(
-                "",
-                ["connection_reset", "peer", "peer", "peer", "close_received", "reset"],
-            )
-            .with("close_received", close(words));
+            let received = close(words);
+            let end = ["connection_reset", "peer", "peer", "peer", "close_received", "reset"];
+            let reset = outcome("RST came before the answer had left", end)
+                .with("close_received", received.clone());
+            let end = ["clean", "none", "peer", "peer", "closed", "reset"];
+            let answered_first = outcome("the answer of the other side had left before RST", end)
+                .with("close_sent", received.clone())
+                .with("close_received", received);
             let ours = Ours::new("relay_peer", "none", close(words).into());
             let other = leg.other();
             let answer = Answer::Echo(Tcp::Fin);
-            pair(*leg, vec![reset], answered(deeds, name(other), other.side(fed), &ours, &answer))
+            pair(
+                *leg,
+                vec![reset, answered_first],
+                answered(deeds, name(other), other.side(fed), &ours, &answer),
+            )
         }
         Turn::Cross(by_client, by_application) => Both {
             client: crossed(deeds, Leg::Client, by_client, by_application),
@@ -226,6 +233,7 @@ fn curtain(script: &Script, deeds: &Deeds, standing: Standing, answer: &Answer) 
             Answer::Echo(_) => {
                 let whole = |wanted: Wanted| {
                     wanted
+                        .with("transport_end", fin_before(curtain))
                         .with("close_sent", close_sent.clone())
                         .with("close_received", read(deeds, name))
                 };

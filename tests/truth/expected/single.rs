@@ -402,6 +402,7 @@ fn curtain(script: &Script, deeds: &Deeds, standing: Standing, answer: &Answer) 
     match (standing, answer) {
         (Standing::Open, Answer::Echo(_)) => {
             outcome("", ["clean", "operator", "drain", "local", "closed", "fin"])
+                .with("transport_end", fin_before(curtain))
                 .with("close_sent", sent(deeds, "peer", 1012))
                 .with("close_received", read(deeds, "peer"))
                 .with("by", by_signal)
@@ -416,5 +417,13 @@ fn curtain(script: &Script, deeds: &Deeds, standing: Standing, answer: &Answer) 
             .with("close_sent", json!({"code": 1000, "reason": "bye"}))
             .with("by", Is::OneOf(vec![by_api().into(), by_signal.into()]))
             .with("limit", Is::Anything),
+    }
+}
+
+/// FIN behind both Closes: where the daemon is forced, that may come between the last Close and FIN.
+pub fn fin_before(curtain: Curtain) -> Is {
+    match curtain {
+        Curtain::Forced => Is::OneOf(vec!["fin".into(), "local".into()]),
+        Curtain::Drained | Curtain::Killed => "fin".into(),
     }
 }

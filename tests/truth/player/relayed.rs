@@ -197,15 +197,17 @@ async fn curtain(play: &Play, mut legs: Legs, standing: Standing, answer: &Answe
     }
     let answers = async |mut peer: Peer| {
         let close = peer.hear_close().await?;
-        play.stage.was_asked();
         match answer {
             Answer::Silent => {
+                play.stage.was_asked();
                 peer.pen.does("does not answer");
                 peer.hear_end().await.map(drop)
             }
             _ => {
                 peer.frames("the same Close", &[close]).await?;
-                leave(peer, Tcp::Fin).await
+                leave(peer, Tcp::Fin).await?;
+                play.stage.was_asked();
+                Ok(())
             }
         }
     };

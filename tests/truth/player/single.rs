@@ -20,7 +20,12 @@ pub async fn play(play: &Play, role: Role, tls: bool, route: Route, story: &Stor
         || matches!(
             story.way,
             // Those that stay are known to have been published.
-            Way::ApiCloses(..) | Way::Cross(..) | Way::Aborted(_) | Way::Curtain(..)
+            Way::ApiCloses(..)
+                | Way::Cross(..)
+                | Way::Aborted(_)
+                | Way::Curtain(..)
+                // A drain closes those that are open when it begins.
+                | Way::Drained(_)
         );
     let direction = match role {
         Role::Inbound => "inbound",
@@ -135,10 +140,7 @@ async fn act(play: &Play, mut peer: Peer, id: String, story: &Story) -> Played {
             let (aborted, ended) = tokio::join!(play.api_aborts(&id), peer.hear_end());
             aborted.and(ended.map(drop))
         }
-        Way::Drained(answer) => {
-            let (drained, responded) = tokio::join!(drain(play), respond(peer, answer));
-            drained.and(responded)
-        }
+        Way::Drained(answer) => tokio::try_join!(drain(play), respond(peer, answer)).map(drop),
         Way::RunsOut(answer) => {
             if play.script.path().starts_with("/rate/") {
                 peer.frames("60 messages at once", &vec![Frame::text("more"); 60]).await?;
@@ -178,15 +180,17 @@ async fn curtain(play: &Play, mut peer: Peer, standing: Standing, answer: &Answe
         return peer.hear_end().await.map(drop);
     }
     let close = peer.hear_close().await?;
-    play.stage.was_asked();
     match answer {
         Answer::Silent => {
+            play.stage.was_asked();
             peer.pen.does("does not answer");
             peer.hear_end().await.map(drop)
         }
         _ => {
             peer.frames("the same Close", &[close]).await?;
-            leave(peer, Tcp::Fin).await
+            leave(peer, Tcp::Fin).await?;
+            play.stage.was_asked();
+            Ok(())
         }
     }
 }
@@ -211,7 +215,6 @@ async fn drain(play: &Play) -> Played {
         "select": {"tag": format!("mark:{}", play.script.mark)}, "within": "30s", "spread": "0s",
     });
     let line = "POST /v1/drain".to_owned();
-    // The connection may not be registered yet when its 101 has come.
     let answer = play.stage.ask(202, line, Some(body.to_string())).await?;
     let mut drain = answer.json();
     play.pen("api").fact("drain", drain["id"].clone());
