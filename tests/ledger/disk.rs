@@ -1,72 +1,13 @@
 //! Disks that are full, read-only or busy, under a daemon that goes on.
 
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use serde_json::Value;
 
 use super::ledger_file::{Client, LedgerFile, come_and_go, ids, until};
 use crate::support::SOON;
 use crate::support::daemon::Daemon;
-
-/// A file system of its own, gone with the test.
-struct Volume(tempfile::TempDir);
-
-impl Volume {
-    /// Mounts one; says why if it cannot, which takes root.
-    #[allow(clippy::print_stderr, reason = "the output of the test says what it skipped")]
-    fn mount(size: &str) -> Option<Self> {
-        let folder = tempfile::tempdir().unwrap();
-        let options = format!("size={size}");
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &options, "lastword-test"])
-            .arg(folder.path())
-            .output();
-        match mounted {
-            Ok(output) if output.status.success() => Some(Self(folder)),
-            Ok(output) => {
-                let why = String::from_utf8_lossy(&output.stderr).into_owned();
-                eprintln!("SKIP: a tmpfs cannot be mounted: {}", why.trim());
-                None
-            }
-            Err(error) => {
-                eprintln!("SKIP: a tmpfs cannot be mounted: {error}");
-                None
-            }
-        }
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-
-    fn remount(&self, options: &str) {
-        let options = format!("remount,{options}");
-        let status = Command::new("mount").args(["-o", &options]).arg(self.path()).status();
-        assert!(status.unwrap().success(), "{options}");
-    }
-
-    /// Takes all the room there is.
-    fn fill(&self) -> PathBuf {
-        let filler = self.path().join("filler");
-        let mut file = std::fs::File::create(&filler).unwrap();
-        let mut size = 64 * 1024;
-        while size > 0 {
-            // Ever smaller pieces, until not one byte fits.
-            if std::io::Write::write(&mut file, &vec![0; size]).is_err() {
-                size /= 2;
-            }
-        }
-        filler
-    }
-}
-
-impl Drop for Volume {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("--lazy").arg(self.path()).status();
-    }
-}
+use crate::support::volume::Volume;
 
 fn is_lost(event: &Value) -> bool {
     event["event"] == "ended" && event["recorded"] == false

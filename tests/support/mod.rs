@@ -12,6 +12,7 @@ pub mod frame;
 pub mod http;
 pub mod raw_peer;
 pub mod tls;
+pub mod volume;
 pub mod wire;
 
 use std::time::Duration;
