@@ -194,7 +194,10 @@ impl Draw {
             Family::Breaks => {
                 let breach = self.breach();
                 let answers = breach.leaves_frames() && self.dice.chance(40);
-                Way::Breaks(breach, answers.then(|| self.neutral()), self.tcp(tls))
+                let answer = answers.then(|| self.neutral());
+                // Where linger is short, an answer might come too late.
+                let tcp = if answer.is_some() { self.loss(tls) } else { self.tcp(tls) };
+                Way::Breaks(breach, answer, tcp)
             }
             Family::ApiCloses => Way::ApiCloses(self.coded(), self.answer(tls)),
             Family::Cross => Way::Cross(self.neutral(), self.neutral()),

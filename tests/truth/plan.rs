@@ -51,7 +51,7 @@ impl Pace {
     pub fn close(self) -> (&'static str, &'static str) {
         match self {
             Self::Patient => ("60s", "30s"),
-            Self::Hasty => ("400ms", "300ms"),
+            Self::Hasty => ("2s", "2s"),
             Self::Curt => ("60s", "300ms"),
         }
     }

@@ -179,7 +179,7 @@ async fn ask(socket: TcpStream) -> Result<(), ()> {
         let target = head.split(' ').nth(1).unwrap_or_default();
         let parts: Vec<&str> = target.split('/').collect();
         let [.., mark, verdict] = parts[..] else { return Err(()) };
-        let soon = SystemTime::now() + Duration::from_millis(1500);
+        let soon = SystemTime::now() + Duration::from_millis(2500);
         let expires = humantime::format_rfc3339_millis(soon).to_string();
         let (status, body) = match verdict {
             "401" => ("401 Unauthorized", String::new()),
