@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -29,7 +30,8 @@ pub struct Stage {
     pub plain: SocketAddr,
     pub tls: SocketAddr,
     pub proxied: SocketAddr,
-    pub api: Client,
+    api: Client,
+    control: SocketAddr,
     /// One drain at a time.
     pub draining: tokio::sync::Mutex<()>,
     /// Ids by path and direction, for those who asked before.
@@ -61,6 +63,7 @@ impl Stage {
             tls: daemon.address("listener tls"),
             proxied: daemon.address("listener proxied"),
             api,
+            control: daemon.control(),
             draining: tokio::sync::Mutex::new(()),
             opened: Mutex::default(),
             curtain: watch::Sender::new(false),
@@ -102,15 +105,32 @@ impl Stage {
         Id(receiver)
     }
 
-    /// Calls the control API.
+    /// Calls the control API. A daemon that is killed does not answer, which is an error here.
     pub async fn call(&self, line: String, body: Option<String>) -> Played<Answer> {
-        let api = self.api.clone();
-        // A daemon that is killed does not answer, and the client panics then.
-        let called = tokio::spawn(async move {
-            let body = body.as_deref().map(|body| ("application/json", body));
-            api.send(&line, body).await
-        });
-        called.await.map_err(|_| "the control API did not answer".to_owned())
+        let body = body.unwrap_or_default();
+        let request = format!(
+            "{line} HTTP/1.1\r\nHost: localhost\r\n{}Content-Type: application/json\r\n\
+             Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            self.api.headers,
+            body.len(),
+        );
+        let exchange = async {
+            let mut stream = TcpStream::connect(self.control).await?;
+            stream.write_all(request.as_bytes()).await?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await?;
+            Ok::<_, std::io::Error>(answer)
+        };
+        let answer = tokio::time::timeout(PATIENCE, exchange).await;
+        let answer = answer.map_err(|_| format!("{line}: no answer in time"))?;
+        let answer = answer.map_err(|error| format!("{line}: {error}"))?;
+        let status = answer.get(9..12).and_then(|status| status.parse().ok());
+        match (status, answer.split_once("\r\n\r\n")) {
+            (Some(status), Some((head, body))) => {
+                Ok(Answer { status, head: head.to_owned(), body: body.to_owned() })
+            }
+            _ => Err(format!("{line} was answered with {answer:?}")),
+        }
     }
 
     /// Calls it, and expects this status.

@@ -352,6 +352,13 @@ fn cross(deeds: &Deeds, ours: &Words, theirs: &Words) -> Vec<Wanted> {
         .with("fault", operator),
         whole(
             outcome(
+                "the API asked between the peer's Close and the answer, and so chose the answer",
+                ["clean", "none", "peer", "peer", "closed", "fin"],
+            ),
+            ours,
+        ),
+        whole(
+            outcome(
                 "the peer's was read before the API asked",
                 ["clean", "none", "peer", "peer", "closed", "fin"],
             ),
