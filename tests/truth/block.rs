@@ -11,7 +11,8 @@ use tokio::task::JoinSet;
 
 use super::dice::Dice;
 use super::draw::{self, is_caught};
-use super::journal::Journal;
+use super::expected;
+use super::journal::{Deeds, Journal};
 use super::judge::{Evidence, Fault, Finding, Verdict, judge};
 use super::peer::{PATIENCE, Played};
 use super::plan::{Attempt, BLOCK, Curtain, Plot, Script, Standing, Story, Tale, Turn, Way};
@@ -45,6 +46,10 @@ pub async fn play(
     }
     stage.until_settled(first.len()).await;
     findings.extend(imbalance(&stage).await);
+    // What has ended is to be on the disk before the daemon is killed; what is missing is found there.
+    let over = first.iter().filter(|script| !stays(script));
+    let records = over.map(|script| expected::of(script, &Deeds::default()).len()).sum();
+    stage.until_recorded(records).await;
 
     for script in &caught {
         // What they cannot do any more is no fault.

@@ -172,7 +172,12 @@ impl Draw {
             _ => Place::Between,
         };
         let talk = if timed.is_some() { Vec::new() } else { self.talk() };
-        let reset = matches!(way, Way::Lost(Tcp::Reset) | Way::ClosesAndLeaves(_, Tcp::Reset));
+        // RST overtakes what has not been read.
+        let reset = match &way {
+            Way::Lost(Tcp::Reset) | Way::ClosesAndLeaves(_, Tcp::Reset) => true,
+            Way::ApiCloses(_, answer) => ends_with(answer) == Some(Tcp::Reset),
+            _ => false,
+        };
         let awaited = bare || reset || !self.dice.chance(30);
         let pushed = if bare || !self.dice.chance(8) { 0 } else { self.dice.within(1..4) };
         let story = Story { talk, awaited, pushed, place, way };
@@ -470,15 +475,24 @@ impl Draw {
 fn pace(way: &Way) -> Pace {
     match way {
         Way::Closes(_, Tcp::Stays) | Way::Breaks(_, _, Tcp::Stays) => Pace::Curt,
-        Way::ApiCloses(_, answer) => match answer {
-            Answer::Silent => Pace::Hasty,
-            Answer::Echo(Tcp::Stays)
-            | Answer::Other(_, Tcp::Stays)
-            | Answer::Late(_, Tcp::Stays)
-            | Answer::Breach(_, Tcp::Stays)
-            | Answer::Illegal(_, Tcp::Stays) => Pace::Curt,
-            _ => Pace::Patient,
+        Way::ApiCloses(_, answer) => match ends_with(answer) {
+            None => Pace::Hasty,
+            Some(Tcp::Stays) => Pace::Curt,
+            Some(_) => Pace::Patient,
         },
         _ => Pace::Patient,
+    }
+}
+
+/// How a peer that answers in this way ends TCP, if it does.
+fn ends_with(answer: &Answer) -> Option<Tcp> {
+    match answer {
+        Answer::Silent => None,
+        Answer::Echo(tcp)
+        | Answer::Other(_, tcp)
+        | Answer::Late(_, tcp)
+        | Answer::Lost(tcp)
+        | Answer::Breach(_, tcp)
+        | Answer::Illegal(_, tcp) => Some(*tcp),
     }
 }

@@ -42,6 +42,8 @@ pub struct Stage {
     settled: Mutex<HashSet<u64>>,
     /// Those of them that saw the Close of the end.
     asked: AtomicUsize,
+    /// Endings and failed attempts that were published, which are durable then.
+    recorded: AtomicUsize,
     grown: Notify,
 }
 
@@ -55,7 +57,7 @@ impl Stage {
     ) -> (Arc<Self>, Daemon, JoinHandle<()>) {
         let daemon = start(world, folder, block).await;
         let api = api(&daemon);
-        let mut events = api.follow("?types=opened").await;
+        let mut events = api.follow("?types=opened,ended,open_failed").await;
         let stage = Arc::new(Self {
             world: Arc::clone(world),
             journal,
@@ -70,13 +72,18 @@ impl Stage {
             published: Mutex::default(),
             settled: Mutex::default(),
             asked: AtomicUsize::new(0),
+            recorded: AtomicUsize::new(0),
             grown: Notify::new(),
         });
         let follower = {
             let stage = Arc::clone(&stage);
             tokio::spawn(async move {
                 while let Some(told) = events.next_block().await {
-                    stage.publish(&told.data["connection"]);
+                    match told.word.as_str() {
+                        "opened" => stage.publish(&told.data["connection"]),
+                        "ended" | "open_failed" => stage.count(&stage.recorded),
+                        _ => {}
+                    }
                 }
                 // Nothing more will be published: those who wait are told so.
                 stage.opened.lock().expect("the lock").clear();
@@ -150,7 +157,11 @@ impl Stage {
 
     /// One more peer has read the Close of the end, and has answered it if it does.
     pub fn was_asked(&self) {
-        self.asked.fetch_add(1, Ordering::SeqCst);
+        self.count(&self.asked);
+    }
+
+    fn count(&self, counted: &AtomicUsize) {
+        counted.fetch_add(1, Ordering::SeqCst);
         self.grown.notify_waiters();
     }
 
@@ -164,8 +175,17 @@ impl Stage {
 
     /// Returns whether so many have in time.
     pub async fn until_asked(&self, count: usize) -> bool {
-        let asked = self.until(|| self.asked.load(Ordering::SeqCst) >= count);
-        tokio::time::timeout(PATIENCE, asked).await.is_ok()
+        self.until_counted(&self.asked, count).await
+    }
+
+    /// Returns whether so many records were published in time.
+    pub async fn until_recorded(&self, count: usize) -> bool {
+        self.until_counted(&self.recorded, count).await
+    }
+
+    async fn until_counted(&self, counted: &AtomicUsize, count: usize) -> bool {
+        let enough = self.until(|| counted.load(Ordering::SeqCst) >= count);
+        tokio::time::timeout(PATIENCE, enough).await.is_ok()
     }
 
     async fn until(&self, holds: impl Fn() -> bool) {
