@@ -4,6 +4,7 @@
 //! - [`ServerTls`]: listeners, and the certificates that they show.
 //! - [`TlsSocket`]: what both make of a TCP socket.
 
+mod appetite;
 mod authorities;
 mod failure;
 mod handshake;

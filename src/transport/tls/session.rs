@@ -10,7 +10,9 @@ use std::task::{Context, Poll, ready};
 use rustls::{Connection, Error, ProtocolVersion};
 use tokio::io::ReadBuf;
 
+use super::appetite::Appetite;
 use super::words;
+use crate::runtime;
 use crate::runtime::scratch::Scratch;
 use crate::transport::shared_tcp::SharedTcp;
 
@@ -40,6 +42,7 @@ pub(super) struct Session {
     broken: Option<Error>,
     /// The receive buffer of rustls is larger than it needs to be while nothing comes.
     is_bloated: bool,
+    appetite: Appetite,
 }
 
 /// What became of a read of ciphertext.
@@ -53,7 +56,7 @@ pub(super) enum Received {
 
 impl Session {
     pub(super) fn new(tls: Connection) -> Self {
-        Self { tls, broken: None, is_bloated: false }
+        Self { tls, broken: None, is_bloated: false, appetite: Appetite::new() }
     }
 
     pub(super) fn tls(&self) -> &Connection {
@@ -93,8 +96,13 @@ impl Session {
             }
             // Plaintext is shorter than its ciphertext, so that it fits, but for a record that was
             // begun before.
-            let most = buf.remaining();
-            match self.poll_receive(tcp, cx, most, |session| drop(session.drain(buf))) {
+            let most = buf.remaining().min(self.appetite.most());
+            let began = runtime::now();
+            let received = self.poll_receive(tcp, cx, most, |session| drop(session.drain(buf)));
+            if received.is_ready() {
+                self.appetite.digest(runtime::now().saturating_duration_since(began));
+            }
+            match received {
                 Poll::Pending => {
                     self.shrink();
                     return Poll::Pending;
