@@ -4,13 +4,13 @@
 //! - [`ServerTls`]: listeners, and the certificates that they show.
 //! - [`TlsSocket`]: what both make of a TCP socket.
 
-mod appetite;
 mod authorities;
 mod failure;
 mod handshake;
 mod outcome;
 mod pinned;
 mod provider;
+mod read_size;
 mod server;
 mod session;
 mod socket;

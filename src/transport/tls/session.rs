@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 use rustls::{Connection, Error, ProtocolVersion};
 use tokio::io::ReadBuf;
 
-use super::appetite::Appetite;
+use super::read_size::ReadSize;
 use super::words;
 use crate::runtime;
 use crate::runtime::scratch::Scratch;
@@ -42,7 +42,7 @@ pub(super) struct Session {
     broken: Option<Error>,
     /// The receive buffer of rustls is larger than it needs to be while nothing comes.
     is_bloated: bool,
-    appetite: Appetite,
+    read_size: ReadSize,
 }
 
 /// What became of a read of ciphertext.
@@ -56,7 +56,7 @@ pub(super) enum Received {
 
 impl Session {
     pub(super) fn new(tls: Connection) -> Self {
-        Self { tls, broken: None, is_bloated: false, appetite: Appetite::new() }
+        Self { tls, broken: None, is_bloated: false, read_size: ReadSize::new() }
     }
 
     pub(super) fn tls(&self) -> &Connection {
@@ -96,11 +96,11 @@ impl Session {
             }
             // Plaintext is shorter than its ciphertext, so that it fits, but for a record that was
             // begun before.
-            let most = buf.remaining().min(self.appetite.most());
+            let most = buf.remaining().min(self.read_size.most());
             let began = runtime::now();
             let received = self.poll_receive(tcp, cx, most, |session| drop(session.drain(buf)));
             if received.is_ready() {
-                self.appetite.digest(runtime::now().saturating_duration_since(began));
+                self.read_size.adapt(runtime::now().saturating_duration_since(began));
             }
             match received {
                 Poll::Pending => {

@@ -18,13 +18,13 @@ const SMALLER: usize = 8;
 /// By how much it is larger after any other, in bytes.
 const LARGER: usize = 2 * 1024;
 
-/// What a connection may read at a time.
+/// How much a connection may read at a time.
 #[derive(Debug)]
-pub(super) struct Appetite {
+pub(super) struct ReadSize {
     most: u32,
 }
 
-impl Appetite {
+impl ReadSize {
     pub(super) fn new() -> Self {
         Self { most: MOST as u32 }
     }
@@ -34,8 +34,8 @@ impl Appetite {
         self.most as usize
     }
 
-    /// Takes note of how long it took to read and to decrypt.
-    pub(super) fn digest(&mut self, took: Duration) {
+    /// Adapts to how long it took to read and to decrypt.
+    pub(super) fn adapt(&mut self, took: Duration) {
         let most = match took > LONG {
             true => (self.most() / SMALLER).max(LEAST),
             false => (self.most() + LARGER).min(MOST),
@@ -52,30 +52,30 @@ mod tests {
     const COSTLY: Duration = Duration::from_nanos(300);
     const CHEAP: Duration = Duration::from_nanos(1);
 
-    fn read(appetite: &mut Appetite, byte: Duration) -> Duration {
-        let took = byte * appetite.most() as u32;
-        appetite.digest(took);
+    fn read(read_size: &mut ReadSize, byte: Duration) -> Duration {
+        let took = byte * read_size.most() as u32;
+        read_size.adapt(took);
         took
     }
 
     #[test]
     fn a_peer_whose_bytes_are_costly_soon_has_little_time_at_once() {
-        let mut appetite = Appetite::new();
-        assert!(read(&mut appetite, COSTLY) > Duration::from_millis(15));
-        assert!(read(&mut appetite, COSTLY) < Duration::from_millis(3));
+        let mut read_size = ReadSize::new();
+        assert!(read(&mut read_size, COSTLY) > Duration::from_millis(15));
+        assert!(read(&mut read_size, COSTLY) < Duration::from_millis(3));
         for _ in 0..1000 {
-            assert!(read(&mut appetite, COSTLY) < 2 * LONG);
+            assert!(read(&mut read_size, COSTLY) < 2 * LONG);
         }
     }
 
     #[test]
     fn a_peer_that_was_interrupted_once_soon_reads_much_again() {
-        let mut appetite = Appetite::new();
-        appetite.digest(Duration::from_millis(10));
-        assert!(appetite.most() < MOST);
+        let mut read_size = ReadSize::new();
+        read_size.adapt(Duration::from_millis(10));
+        assert!(read_size.most() < MOST);
         for _ in 0..MOST / LARGER {
-            read(&mut appetite, CHEAP);
+            read(&mut read_size, CHEAP);
         }
-        assert_eq!(appetite.most(), MOST);
+        assert_eq!(read_size.most(), MOST);
     }
 }
