@@ -1,7 +1,10 @@
 //! Answers to requests, and the lingering close of refused peers.
 
 use std::cell::Cell;
+use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
+use std::task::{Poll, ready};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -10,12 +13,13 @@ use http::header::{
     UPGRADE,
 };
 use http::{HeaderMap, StatusCode};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, timeout_at};
 
 use super::answer_body::{AnswerBody, Rest};
 use super::names::{ACCEPT, AcceptKey, PROTOCOL, Subprotocol};
 use crate::protocol::classification::LossKind;
+use crate::runtime::scratch::Scratch;
 use crate::transport::socket::Transport;
 use crate::vocabulary::{OpenFailure, TransportEnd};
 
@@ -24,6 +28,14 @@ const LINGER: Duration = Duration::from_secs(1);
 
 /// How many bytes a refused peer may still send in that time.
 const LINGER_BYTES: usize = 256 * 1024;
+
+/// How many of them are read at a time.
+const DISCARD: usize = 16 * 1024;
+
+thread_local! {
+    /// Many peers may be refused at once: they share it.
+    static DISCARDED: Scratch = Scratch::new(DISCARD);
+}
 
 /// A 101 answer, which opens the connection.
 #[derive(Debug, Clone)]
@@ -229,11 +241,9 @@ pub(super) async fn answer_and_linger<T: Transport>(
             answered = Some(status.as_u16());
         }
         socket.shutdown().await?;
-        // A small buffer, because many peers may be refused at once.
-        let mut discarded = vec![0; 512];
         let mut drained = 0;
         while drained < LINGER_BYTES {
-            match socket.read(&mut discarded).await? {
+            match discard(&mut socket).await? {
                 0 => return Ok(TransportEnd::Fin),
                 read => drained += read,
             }
@@ -246,6 +256,18 @@ pub(super) async fn answer_and_linger<T: Transport>(
         Err(_) => TransportEnd::Timeout,
     };
     Lingered { status: answered, transport_end }
+}
+
+/// Reads and forgets; returns how many bytes came.
+async fn discard<T: Transport>(socket: &mut T) -> io::Result<usize> {
+    poll_fn(|cx| {
+        Scratch::lend(&DISCARDED, |buffer| {
+            let mut read = ReadBuf::new(buffer);
+            ready!(Pin::new(&mut *socket).poll_read(cx, &mut read))?;
+            Poll::Ready(Ok(read.filled().len()))
+        })
+    })
+    .await
 }
 
 /// Forwards a long answer.
