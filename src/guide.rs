@@ -15,6 +15,7 @@
 //! | [`metrics`] | Prometheus, and the accounting identity |
 //! | [`stopping`] | signals, drains, systemd |
 //! | [`security`] | doors and who could come through them, tokens, TLS, web pages, masking, hostile peers |
+//! | [`under_attack`] | each attack and fault, and what it did to memory and to others |
 //! | [`library`] | embedding the supervisor in a program |
 //! | [`benchmarks`] | what was measured, and beside what |
 //! | [`tests`] | how all of this is tested |
@@ -40,6 +41,8 @@ macro_rules! page {
         /// [revocation]: crate::guide::revocation
         /// [security]: crate::guide::security
         /// [stopping]: crate::guide::stopping
+        /// [tests]: crate::guide::tests
+        /// [under_attack]: crate::guide::under_attack
         ///
         #[doc = $text]
         pub mod $name {}
@@ -103,6 +106,10 @@ page!(
 page!(
     /// Tokens, web pages, masking, hostile peers.
     security, include_str!("guide/security.md")
+);
+page!(
+    /// Each attack and fault, and what it did to memory and to others.
+    under_attack, include_str!("guide/under_attack.md")
 );
 page!(
     /// Embedding the supervisor in a program.
