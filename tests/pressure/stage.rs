@@ -21,7 +21,7 @@ const EACH: u64 = if cfg!(debug_assertions) { 24 * 1024 } else { 14 * 1024 };
 
 /// How much more than before may be left, and when. Caches of the ledger and holes in the heap stay, and do
 /// not grow from attack to attack. What the kernel has of a flood is read behind it.
-const LEFT: u64 = 16 * MIB;
+const LEFT: u64 = if cfg!(debug_assertions) { 24 * MIB } else { 16 * MIB };
 const BACK_WITHIN: Duration = Duration::from_secs(40);
 
 /// When the memory behind the attack is read.

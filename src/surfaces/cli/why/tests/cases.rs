@@ -3,7 +3,7 @@
 use super::Case;
 use super::decided::{Row, record, record_of};
 use crate::contract::{EndingRecord, UpstreamRecord};
-use crate::vocabulary::{Cause, CloseState, Direction, FirstClose, Kind, TransportEnd};
+use crate::vocabulary::{Cause, CloseState, Direction, Fault, FirstClose, Kind, TransportEnd};
 
 /// This end closed and the peer answered in kind.
 fn closed_here(cause: Cause, code: u16, reason: &'static str) -> EndingRecord<'static> {
@@ -209,6 +209,8 @@ fn rate_limited() -> EndingRecord<'static> {
 
 fn relay_leg() -> EndingRecord<'static> {
     let mut ending = closed_here(Cause::RelayPeer, 1012, "backend gone");
+    // Its link knows that the application closed, of its own will.
+    ending.fault = Fault::Backend.as_str().into();
     ending.origin.backend = Some("relay".into());
     ending.relay_peer = Some("01982b7e-4f6a-7c3d-9e21-5b8f0a6d4c18".into());
     ending.upstream = Some(UpstreamRecord {
