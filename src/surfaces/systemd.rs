@@ -43,6 +43,16 @@ impl Notifier {
         self.notify(&[NotifyState::Status(&line)]);
     }
 
+    /// Notifies that the configuration is being read again; [`Notifier::ready`] ends it.
+    ///
+    /// A unit of type `notify-reload` requires the time, which must be later than that of the signal.
+    pub fn reloading(&self) {
+        // The monotonic clock of Linux can always be read.
+        let now = NotifyState::monotonic_usec_now().ok();
+        let states: Vec<_> = [NotifyState::Reloading].into_iter().chain(now).collect();
+        self.notify(&states);
+    }
+
     /// Notifies that the daemon has begun to stop.
     pub fn stopping(&self) {
         self.notify(&[NotifyState::Stopping]);
@@ -97,6 +107,11 @@ mod tests {
         assert_eq!(received(manager), "READY=1\n");
         notifier.status("draining\nREADY=1: 3 left");
         assert_eq!(received(manager), "STATUS=draining READY=1: 3 left\n");
+        notifier.reloading();
+        let reloading = received(manager);
+        let micros = reloading.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").unwrap();
+        let micros: i128 = micros.strip_suffix('\n').unwrap().parse().unwrap();
+        assert!(micros > 0, "{reloading}");
         notifier.stopping();
         assert_eq!(received(manager), "STOPPING=1\n");
         notifier.extend_timeout(Duration::from_secs(2 * 3600));
