@@ -1,0 +1,134 @@
+"""The life of the service as systemd leads it."""
+
+from pathlib import Path
+
+import harness.installing as installing
+from harness.player import Player
+
+HERE = Path(__file__).resolve().parent
+DEPLOY = installing.ROOT / "deploy/systemd"
+UNIT = "lastword.service"
+URL = "ws://127.0.0.1:8080/echo"
+CONFIGURATION = """
+[[listeners]]
+name = "public"
+listen = "127.0.0.1:8080"
+
+[[routes]]
+name = "echo"
+path = "/echo"
+backend = { kind = "echo" }
+
+[limits]
+handshakes_per_second = 0
+half_open_per_ip = 0
+
+[drain]
+within = "8s"
+spread = "2s"
+"""
+CROWD = []  # the command of crowd.py, once it is installed
+
+
+def prepare():
+    """Installs the clients."""
+    requirements = HERE.parent / "interop/requirements.txt"
+    python = installing.python_venv(installing.TARGET / "interop/venv", requirements)
+    CROWD[:] = [python, HERE / "crowd.py"]
+
+
+def crowd(machine, scenario):
+    """Starts clients, and waits until they are connected."""
+    player = Player(machine.beside(*CROWD), URL, scenario)
+    if not player.await_connected():
+        raise AssertionError(player.outcome()[1])
+    return player
+
+
+def outcome(player):
+    summary, faults = player.outcome()
+    if faults:
+        raise AssertionError("; ".join(faults))
+    return summary
+
+
+def expect(what, due, got):
+    if got != due:
+        raise AssertionError(f"{what}: {due!r} is due, got {got!r}")
+
+
+def install(machine, *units, configuration=CONFIGURATION):
+    """Installs the units, as an administrator would without a package."""
+    for unit in units:
+        machine.write(f"/etc/systemd/system/{unit}", (DEPLOY / unit).read_text(encoding="utf-8"))
+    machine.write("/etc/lastword/lastword.toml", configuration)
+    machine.systemctl("daemon-reload")
+
+
+def starts(machine):
+    """`systemctl start` returns once clients can connect, and the unit says what it does."""
+    install(machine, UNIT)
+    machine.systemctl("start", UNIT)
+    expect("clients", {"opened": 20}, outcome(crowd(machine, "knock:20:1")))
+    expect("state", "running", machine.show(UNIT, "SubState"))
+    machine.await_property(UNIT, "StatusText", lambda text: "0 open" in text or "ready" in text)
+    expect("lines of an error", "-- No entries --\n", errors(machine))
+
+
+def is_hardened(machine):
+    """`systemd-analyze` finds nothing wrong with the units, and an exposure of at most 1.5."""
+    install(machine, UNIT)
+    said = machine.run("systemd-analyze", "verify", f"/etc/systemd/system/{UNIT}")
+    expect("systemd-analyze verify", "", said)
+    machine.run("systemd-analyze", "security", "--threshold=15", UNIT)
+
+
+def stops(machine):
+    """A stop drains: each of 300 clients gets a Close, and the unit ends well."""
+    install(machine, UNIT)
+    machine.systemctl("start", UNIT)
+    clients = crowd(machine, "hold:300")
+    machine.systemctl("stop", UNIT)
+    expect("closes", {"1012 service restart": 300}, outcome(clients))
+    expect("result", "success", machine.show(UNIT, "Result"))
+    expect("exit code", "0", machine.show(UNIT, "ExecMainStatus"))
+
+
+def is_killed(machine):
+    """SIGKILL: systemd restarts it, and the ledger has the connections that died."""
+    install(machine, UNIT)
+    machine.systemctl("start", UNIT)
+    clients = crowd(machine, "hold:20")
+    machine.systemctl("kill", "--signal=KILL", UNIT)
+    machine.await_property(UNIT, "NRestarts", lambda number: number == "1")
+    machine.await_property(UNIT, "SubState", lambda state: state == "running")
+    expect("closes", {"1006": 20}, outcome(clients))
+    died = machine.run("lastword", "endings", "--kind", "process_died", "--json")
+    expect("endings", 20, died.count('"process_died"'))
+    expect("clients", {"opened": 20}, outcome(crowd(machine, "knock:20:1")))
+
+
+def has_bad_configuration(machine):
+    """A bad configuration is told, and not tried again and again."""
+    install(machine, UNIT, configuration="[limits]\nmax_connexions = 5\n")
+    machine.systemctl("start", UNIT, due=1)
+    expect("state", "failed", machine.show(UNIT, "ActiveState"))
+    expect("exit code", "2", machine.show(UNIT, "ExecMainStatus"))
+    expect("restarts", "0", machine.show(UNIT, "NRestarts"))
+    said = machine.journal(UNIT)
+    if "max_connexions" not in said:
+        raise AssertionError(f"the journal does not name the key: {said}")
+
+
+def errors(machine):
+    """What the service logged as an error."""
+    return machine.run("journalctl", "--no-pager", f"--unit={UNIT}", "--priority=err", due=None)
+
+
+SCENARIOS = {
+    "starts": starts,
+    "hardened": is_hardened,
+    "stops": stops,
+    "killed": is_killed,
+    "misconfigured": has_bad_configuration,
+}
