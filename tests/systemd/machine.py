@@ -9,7 +9,12 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 NAMESPACES = ["--mount", "--uts", "--ipc", "--net", "--cgroup", "--pid"]
-ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "TERM": "dumb"}
+ENVIRONMENT = {
+    "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+    "HOME": "/root",
+    "LC_ALL": "C.UTF-8",
+    "TERM": "dumb",
+}
 
 
 class Refused(Exception):
@@ -132,8 +137,6 @@ def refusal():
     """Why no machine can be booted here, or nothing."""
     if os.geteuid() != 0:
         return "a systemd in namespaces of its own needs root"
-    if not Path("/lib/systemd/systemd").exists():
-        return "systemd is missing: install the package systemd"
     for program in ("unshare", "nsenter", "pivot_root"):
         if not shutil.which(program):
             return f"{program} is missing: install the package util-linux"

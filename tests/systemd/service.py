@@ -30,8 +30,13 @@ spread = "2s"
 CROWD = []  # the command of crowd.py, once it is installed
 
 
-def prepare():
-    """Installs the clients."""
+def prepare(program):
+    """Installs the clients, and says what the machine has beside the host's files."""
+    prepare_clients()
+    return {"/usr/bin/lastword": program}
+
+
+def prepare_clients():
     requirements = HERE.parent / "interop/requirements.txt"
     python = installing.python_venv(installing.TARGET / "interop/venv", requirements)
     CROWD[:] = [python, HERE / "crowd.py"]
