@@ -12,8 +12,10 @@ use std::process::ExitCode;
 use socket2::{Domain, Socket, Type};
 
 use super::certificates::Certificates;
+use super::console::{print_error, print_line};
+use super::control;
+use super::exit_code::BAD_USAGE;
 use super::ledger::ledger_path as configured_path;
-use super::{BAD_USAGE, control, print_error, print_line};
 use crate::auth::{Auth, BadKeys};
 use crate::config::{BackendChoice, Config, ConfigError, Loaded, Sources, load_all};
 use crate::ledger::Sqlite;

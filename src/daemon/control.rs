@@ -30,7 +30,7 @@ pub(super) fn serve(
     supervisor: &Supervisor,
     ledger: &DaemonLedger,
     (tokens, tls): (TokenStore, Option<Arc<ServerTls>>),
-    servers: &mut Servers,
+    servers: &Servers,
 ) -> Result<(), BindError> {
     let Some(address) = &config.control.listen else { return Ok(()) };
     let acceptor = bind::bind(address)?;

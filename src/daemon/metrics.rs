@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use super::doors::Doors;
+use super::certificates::Certificates;
 use super::ledger::DaemonLedger;
 use super::resources::Resources;
 use crate::config::Config;
 use crate::ledger::Health;
 use crate::manager::Supervisor;
+use crate::surfaces::control::TokenStore;
 use crate::surfaces::metrics::{DrainFacts, LedgerFacts, Metrics, MetricsSources, Observations};
 use crate::vocabulary::DrainPhase;
 
@@ -20,12 +21,12 @@ pub(super) fn scrape(
     resources: &Resources,
     supervisor: &Supervisor,
     ledger: &DaemonLedger,
-    doors: &Doors,
+    (tokens, certificates): (&TokenStore, &Certificates),
     observations: Arc<Observations>,
 ) -> Scrape {
     let [counted, relaying, passing, asked, revoking, draining] =
         [(); 6].map(|()| supervisor.clone());
-    let tokens = doors.tokens.clone();
+    let tokens = tokens.clone();
     // Final once the ledger is open.
     let recovered = ledger.recovered();
     let metrics = Metrics::new(
@@ -40,7 +41,7 @@ pub(super) fn scrape(
             revocations: Box::new(move || revoking.revocation_counts()),
             drain: Box::new(move || drain_facts(&draining)),
             token_file_failed: Box::new(move || tokens.failed()),
-            tls: Box::new(doors.certificates.metrics()),
+            tls: Box::new(certificates.metrics()),
         },
     );
     Arc::new(move || metrics.render())

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -33,7 +34,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The running servers; dropping this ends them at once.
 pub(super) struct Servers {
-    running: Vec<Server>,
+    running: Mutex<Vec<Server>>,
     probes: Probes,
     stop: watch::Sender<bool>,
 }
@@ -47,7 +48,7 @@ struct Server {
 
 impl Servers {
     pub(super) fn new(probes: Probes) -> Self {
-        Self { running: Vec::new(), probes, stop: watch::Sender::new(false) }
+        Self { running: Mutex::default(), probes, stop: watch::Sender::new(false) }
     }
 
     pub(super) fn probes(&self) -> Probes {
@@ -56,7 +57,7 @@ impl Servers {
 
     /// Runs a server until [`Servers::stop`].
     pub(super) fn spawn<F: Future<Output = ()> + Send + 'static>(
-        &mut self,
+        &self,
         name: &'static str,
         door: Door,
         serve: impl FnOnce(Door, watch::Receiver<bool>) -> F,
@@ -65,12 +66,12 @@ impl Servers {
         let Ok(address) = door.acceptor.local_addr() else { return };
         let scheme = if door.tls.is_some() { "https" } else { "http" };
         let task = tokio::spawn(serve(door, self.stop.subscribe()));
-        self.running.push(Server { name, scheme, address, task });
+        self.running.lock().push(Server { name, scheme, address, task });
     }
 
     /// Serves the probes on the address in `[health]`, if one is set.
     pub(super) fn serve_health(
-        &mut self,
+        &self,
         config: &Config,
         tls: Option<Arc<ServerTls>>,
     ) -> Result<(), BindError> {
@@ -84,17 +85,18 @@ impl Servers {
     }
 
     /// Returns their names, schemes and addresses, in the order in which they were started.
-    pub(super) fn addresses(
-        &self,
-    ) -> impl Iterator<Item = (&'static str, &'static str, &ListenAddress)> {
-        self.running.iter().map(|server| (server.name, server.scheme, &server.address))
+    pub(super) fn addresses(&self) -> Vec<(&'static str, &'static str, ListenAddress)> {
+        let running = self.running.lock();
+        let address = |server: &Server| (server.name, server.scheme, server.address.clone());
+        running.iter().map(address).collect()
     }
 
     /// Stops the servers; waits briefly for requests in progress.
-    pub(super) async fn stop(mut self) {
+    pub(super) async fn stop(&self) {
         self.stop.send_replace(true);
+        let mut running = std::mem::take(&mut *self.running.lock());
         let finished = async {
-            for server in &mut self.running {
+            for server in &mut running {
                 // An error means that the server panicked and has stopped, too.
                 let _ = (&mut server.task).await;
             }
