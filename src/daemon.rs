@@ -1,6 +1,7 @@
 //! The daemon: starts from the configuration, runs until a signal, drains, and returns the exit
 //! code.
 
+mod activation;
 mod certificates;
 mod check;
 mod console;
@@ -30,6 +31,7 @@ use crate::manager::{Accounting, DrainOptions};
 use crate::runtime::tasks::{Task, catch};
 use crate::surfaces::log::{self, Format};
 use crate::surfaces::systemd::Notifier;
+use crate::transport::inherited;
 use crate::vocabulary::Requester;
 pub use check::check;
 use console::print_error;
@@ -59,6 +61,8 @@ pub fn serve(sources: &Sources) -> ExitCode {
 
 fn start_and_run(sources: &Sources) -> Result<u8, StartupError> {
     heap::fix_malloc_thresholds();
+    // Before the first thread, like the tuning of the heap.
+    inherited::claim();
     let loaded = load(sources).map_err(StartupError::Config)?;
     let config = &loaded.config;
     let format = match config.log.format {
@@ -72,6 +76,7 @@ fn start_and_run(sources: &Sources) -> Result<u8, StartupError> {
     for (listener, warning) in loaded.certificates.warnings() {
         warn!(listener, "{warning}");
     }
+    activation::warn_of_unused(config);
     let ledger = DaemonLedger::open(&config.ledger)?;
     let resources = Resources::claim(config);
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -13,7 +13,8 @@
 //! | [`revocation`] | closing and refusing a subject or a token; one connection per subject |
 //! | [`ledger`] | where endings are kept, and what happens when something fails |
 //! | [`metrics`] | Prometheus, and the accounting identity |
-//! | [`stopping`] | signals, drains, systemd |
+//! | [`stopping`] | signals, drains |
+//! | [`service`] | systemd and containers: restarts without a refused connection, hardening |
 //! | [`security`] | doors and who could come through them, tokens, TLS, web pages, masking, hostile peers |
 //! | [`under_attack`] | each attack and fault, and what it did to memory and to others |
 //! | [`library`] | embedding the supervisor in a program |
@@ -40,6 +41,7 @@ macro_rules! page {
         /// [relay]: crate::guide::relay
         /// [revocation]: crate::guide::revocation
         /// [security]: crate::guide::security
+        /// [service]: crate::guide::service
         /// [stopping]: crate::guide::stopping
         /// [tests]: crate::guide::tests
         /// [under_attack]: crate::guide::under_attack
@@ -100,8 +102,12 @@ page!(
     metrics, include_str!("guide/metrics.md")
 );
 page!(
-    /// Signals, drains, systemd.
+    /// Signals, drains.
     stopping, include_str!("guide/stopping.md")
+);
+page!(
+    /// systemd and containers: restarts without a refused connection, hardening.
+    service, include_str!("guide/service.md")
 );
 page!(
     /// Tokens, web pages, masking, hostile peers.

@@ -74,6 +74,7 @@
 //! | the next dial is planned | `src/policy/reconnect.rs` |
 //! | a drain is paced | `src/policy/drain.rs` |
 //! | a signal is handled | `src/daemon/signals.rs` |
+//! | a socket of systemd is taken | `src/transport/inherited.rs`, left to the next process in `src/listening/listener/handle.rs` |
 //!
 //! # Invariants
 //!

@@ -13,6 +13,7 @@ pub mod http_get;
 pub mod http_probe;
 pub mod http_proxy;
 pub mod idle_pool;
+pub mod inherited;
 mod io_end;
 pub mod opening_handshake;
 pub mod proxy;

@@ -7,6 +7,7 @@ mod support;
 
 /// One file per question.
 mod daemon {
+    mod activation;
     mod checking;
     mod dialling;
     mod fairness;
@@ -15,6 +16,7 @@ mod daemon {
     mod plain;
     mod planted;
     mod process;
+    mod restarting;
     mod secrets;
     mod soak;
     mod starting;

@@ -18,16 +18,11 @@ pub(super) struct Refusal {
 }
 
 const NOT_IN_THIS_VERSION: &[Refusal] = &[
-    row("listeners[].listen", is_systemd, "socket activation is"),
     unsettled("routes[].backend", is_webhook, "the webhook backend is"),
     unsettled("routes[].backend", is_nats, "the NATS backend is"),
     unsettled("dialers[].backend", is_webhook, "the webhook backend is"),
     unsettled("dialers[].backend", is_nats, "the NATS backend is"),
 ];
-
-const fn row(key: &'static str, applies: fn(&Value) -> bool, what: &'static str) -> Refusal {
-    Refusal { key, applies, what, unsettled: false }
-}
 
 const fn unsettled(key: &'static str, applies: fn(&Value) -> bool, what: &'static str) -> Refusal {
     Refusal { key, applies, what, unsettled: true }
@@ -77,10 +72,6 @@ fn collect(
         _ if each => {}
         _ => collect(entry, rest, path, visit),
     }
-}
-
-fn is_systemd(value: &Value) -> bool {
-    matches!(&value.kind, ValueKind::String(text) if text.starts_with("systemd:"))
 }
 
 fn is_webhook(backend: &Value) -> bool {

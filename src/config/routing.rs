@@ -24,7 +24,7 @@ pub struct Listener {
     /// Sets the address.
     ///
     /// Unit: `127.0.0.1:8080`, `[::]:8080` or `unix:/run/lastword.sock`; port 0 lets the kernel
-    /// choose. Required. Cost: one listening socket.
+    /// choose; `systemd:NAME` takes the socket of that `FileDescriptorName`. Required. Cost: one listening socket.
     pub listen: ListenAddress,
     /// Serves the clients over TLS (`wss://`), with this certificate.
     ///

@@ -105,7 +105,7 @@ fn host_name() -> Option<String> {
 pub struct Health {
     /// Sets the address of the probes.
     ///
-    /// Unit: address (`127.0.0.1:9090`, `unix:/run/lastword/health.sock`); "" = off. Default: "".
+    /// Unit: address (`127.0.0.1:9090`, `unix:/run/lastword/health.sock`, `systemd:NAME`); "" = off. Default: "".
     /// Cost: one listening socket; every client that reaches it can read the metrics.
     #[serde(deserialize_with = "values::unless_empty")]
     pub listen: Option<ListenAddress>,

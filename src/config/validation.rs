@@ -135,8 +135,8 @@ fn collide(a: &ListenAddress, b: &ListenAddress) -> bool {
             a.port() != 0 && a.port() == b.port() && overlap
         }
         (ListenAddress::Unix(a), ListenAddress::Unix(b)) => a == b,
-        (ListenAddress::Tcp(_), ListenAddress::Unix(_))
-        | (ListenAddress::Unix(_), ListenAddress::Tcp(_)) => false,
+        (ListenAddress::Systemd(a), ListenAddress::Systemd(b)) => a == b,
+        (ListenAddress::Tcp(_) | ListenAddress::Unix(_) | ListenAddress::Systemd(_), _) => false,
     }
 }
 
@@ -199,7 +199,8 @@ fn check_control(control: &Control, health: &Health, found: &mut Findings) {
     if let (Some(listen), None) = (&control.listen, &control.token_file) {
         let protected = match listen {
             ListenAddress::Tcp(address) => address.ip().to_canonical().is_loopback(),
-            ListenAddress::Unix(_) => true,
+            // The daemon checks the address of a socket that it is passed.
+            ListenAddress::Unix(_) | ListenAddress::Systemd(_) => true,
         };
         let keys = ["control.token_file", "control.listen"];
         found.ensure(protected, keys, || Violation::NoToken(listen.clone()));

@@ -264,6 +264,8 @@ fn address(address: &ListenAddress) -> Result<(), String> {
             }
             Err(_) => folder_of(path),
         },
+        // It is passed to the daemon only.
+        ListenAddress::Systemd(_) => Ok(()),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Reads the configuration with the files of tokens and certificates that it names.
 
+use super::activation;
 use super::certificates::Certificates;
 use super::control;
 use crate::config::{Config, ConfigError, Sources, load_all};
@@ -19,14 +20,15 @@ pub(super) struct Loaded {
 pub(super) fn load(sources: &Sources) -> Result<Loaded, Vec<ConfigError>> {
     let loaded = load_all(sources)?;
     let certificates = Certificates::read(&loaded);
+    let sockets = activation::unusable(&loaded);
     match (control::read_tokens(&loaded.config.control), certificates) {
-        (Ok(tokens), Ok(certificates)) => {
+        (Ok(tokens), Ok(certificates)) if sockets.is_empty() => {
             Ok(Loaded { config: loaded.config, tokens, certificates })
         }
         (tokens, certificates) => {
             let tokens = tokens.err().map(|error| loaded.unusable(control::TOKEN_FILE, error));
             let certificates = certificates.err().unwrap_or_default();
-            Err(certificates.into_iter().chain(tokens).collect())
+            Err(sockets.into_iter().chain(certificates).chain(tokens).collect())
         }
     }
 }

@@ -82,12 +82,15 @@ impl Running {
                 ListenAddress::Unix(path) => {
                     print_line(&format!("listener {} ws+unix:{}", listener.name(), path.display()));
                 }
+                // A socket that was passed has its real address here.
+                ListenAddress::Systemd(_) => {}
             }
         }
         for (name, scheme, address) in self.servers.addresses() {
             match address {
                 ListenAddress::Tcp(address) => print_line(&format!("{name} {scheme}://{address}")),
                 ListenAddress::Unix(path) => print_line(&format!("{name} unix:{}", path.display())),
+                ListenAddress::Systemd(_) => {}
             }
         }
         print_line("ready");

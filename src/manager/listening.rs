@@ -75,7 +75,7 @@ impl ListenOptions {
             #[cfg(feature = "tls")]
             (_, ListenAddress::Unix(_)) => Err(TlsFileError::UnixSocket.into()),
             #[cfg(feature = "tls")]
-            (TlsSource::Files(tls), ListenAddress::Tcp(_)) => {
+            (TlsSource::Files(tls), ListenAddress::Tcp(_) | ListenAddress::Systemd(_)) => {
                 let read = tokio::task::spawn_blocking(move || ServerTls::load(&tls)).await;
                 let tls = read.map_err(|error| match error.is_panic() {
                     true => TlsFileError::Panicked,

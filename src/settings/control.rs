@@ -16,7 +16,7 @@ use crate::vocabulary::ListenAddress;
 pub struct Control {
     /// Sets the address.
     ///
-    /// Unit: address (`127.0.0.1:8081`, `unix:/run/lastword/control.sock`); "" = off. Default:
+    /// Unit: address (`127.0.0.1:8081`, `unix:/run/lastword/control.sock`, `systemd:NAME`); "" = off. Default:
     /// `127.0.0.1:8081`. Cost: one listening socket; beyond loopback and Unix sockets `token_file`
     /// is required.
     #[serde(deserialize_with = "values::unless_empty")]

@@ -10,6 +10,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
 
 use super::any_socket::AnySocket;
+use super::inherited::{self, NotPassed};
 use super::socket::SocketName;
 use crate::vocabulary::ListenAddress;
 
@@ -45,6 +46,9 @@ pub enum BindError {
     /// The file at the path is not a socket.
     #[error("the file at {0} is not a socket: remove it, or choose another path")]
     NotASocket(ListenAddress),
+    /// The service manager passed no such socket.
+    #[error(transparent)]
+    NotPassed(#[from] NotPassed),
     /// Anything else.
     #[error("cannot listen on {address}: {error}")]
     Other {
@@ -71,21 +75,41 @@ impl BindError {
 /// Listens on an address. Must be called in the context of a tokio runtime.
 ///
 /// A stale Unix socket is removed first, and the new one has mode 0660 before the first peer can
-/// connect.
+/// connect. A socket of the service manager is used as it is: its address, mode and backlog are the
+/// manager's.
 ///
 /// # Errors
 ///
 /// [`BindError`]; no socket file is left behind.
 pub fn bind(address: &ListenAddress) -> Result<Acceptor, BindError> {
     match address {
-        ListenAddress::Tcp(addr) => {
-            bind_tcp(*addr).map(Acceptor::Tcp).map_err(|error| BindError::new(address, error))
-        }
+        ListenAddress::Tcp(addr) => bind_tcp(*addr)
+            .map(|listener| Acceptor::Tcp { listener, inherited: false })
+            .map_err(|error| BindError::new(address, error)),
         ListenAddress::Unix(path) => {
             remove_stale_socket(address, path)?;
             bind_unix(path)
                 .map(|(listener, file)| Acceptor::Unix { listener, file: Some(file) })
                 .map_err(|error| BindError::new(address, error))
+        }
+        ListenAddress::Systemd(name) => {
+            adopt(inherited::find(name)?).map_err(|error| BindError::new(address, error))
+        }
+    }
+}
+
+/// Accepts on a socket of the service manager, which listens already.
+fn adopt(socket: Socket) -> io::Result<Acceptor> {
+    socket.set_nonblocking(true)?;
+    match socket.domain()? {
+        Domain::UNIX => {
+            let listener = UnixListener::from_std(socket.into())?;
+            Ok(Acceptor::Unix { listener, file: None })
+        }
+        _ => {
+            socket.set_tcp_nodelay(true)?;
+            let listener = TcpListener::from_std(socket.into())?;
+            Ok(Acceptor::Tcp { listener, inherited: true })
         }
     }
 }
@@ -94,12 +118,18 @@ pub fn bind(address: &ListenAddress) -> Result<Acceptor, BindError> {
 #[derive(Debug)]
 pub enum Acceptor {
     /// TCP.
-    Tcp(TcpListener),
+    Tcp {
+        /// The socket.
+        listener: TcpListener,
+        /// Whether the service manager passed it.
+        inherited: bool,
+    },
     /// A Unix stream socket.
     Unix {
         /// The socket.
         listener: UnixListener,
-        /// Its file, if it is to be removed on drop.
+        /// Its file, which is removed on drop; the service manager removes that of a socket that
+        /// it passed.
         file: Option<SocketFile>,
     },
 }
@@ -116,7 +146,7 @@ impl Acceptor {
     /// Cancel safe: no connection is lost.
     pub async fn accept(&self) -> io::Result<(AnySocket, SocketName)> {
         match self {
-            Self::Tcp(listener) => {
+            Self::Tcp { listener, inherited: _ } => {
                 let (socket, peer) = listener.accept().await?;
                 if !INHERITS_NODELAY {
                     // It fails only on a socket that has already ended, which the next read reports.
@@ -138,12 +168,44 @@ impl Acceptor {
     /// As getsockname(2).
     pub fn local_addr(&self) -> io::Result<ListenAddress> {
         match self {
-            Self::Tcp(listener) => listener.local_addr().map(ListenAddress::Tcp),
+            Self::Tcp { listener, inherited: _ } => listener.local_addr().map(ListenAddress::Tcp),
             Self::Unix { listener, file: _ } => {
-                let addr = listener.local_addr()?;
-                Ok(ListenAddress::Unix(addr.as_pathname().unwrap_or(Path::new("")).to_owned()))
+                Ok(ListenAddress::Unix(path_of(&listener.local_addr()?)))
             }
         }
+    }
+
+    /// Returns whether the service manager passed the socket. What waits in its backlog when this
+    /// process ends is then accepted by the next one.
+    pub fn is_inherited(&self) -> bool {
+        match self {
+            Self::Tcp { listener: _, inherited } => *inherited,
+            Self::Unix { listener: _, file } => file.is_none(),
+        }
+    }
+}
+
+/// Returns the address of a socket that the service manager passed under this name.
+///
+/// # Errors
+///
+/// There is no such socket that can be listened on.
+pub fn passed_address(name: &str) -> Result<ListenAddress, NotPassed> {
+    let address = inherited::find(name)?.local_addr();
+    let address = address.map_err(|error| NotPassed::Other { name: name.to_owned(), error })?;
+    Ok(match (address.as_socket(), address.as_unix()) {
+        (Some(address), _) => ListenAddress::Tcp(address),
+        (None, Some(address)) => ListenAddress::Unix(path_of(&address.into())),
+        (None, None) => ListenAddress::Unix(PathBuf::new()),
+    })
+}
+
+/// Returns the path of a Unix socket; one in the abstract namespace is written with an `@`.
+fn path_of(address: &tokio::net::unix::SocketAddr) -> PathBuf {
+    match (address.as_pathname(), address.as_abstract_name()) {
+        (Some(path), _) => path.to_owned(),
+        (None, Some(name)) => format!("@{}", String::from_utf8_lossy(name)).into(),
+        (None, None) => PathBuf::new(),
     }
 }
 
@@ -249,10 +311,12 @@ mod tests {
 
     #[test]
     fn addresses_are_parsed_and_written() {
-        for text in ["127.0.0.1:8080", "[::]:8080", "unix:/run/x.sock"] {
+        for text in ["127.0.0.1:8080", "[::]:8080", "unix:/run/x.sock", "systemd:public"] {
             assert_eq!(address(text).to_string(), text);
         }
-        for text in ["8080", "localhost:80", "unix:", "unix:x.sock", "127.0.0.1", ""] {
+        let none = ["8080", "localhost:80", "unix:", "unix:x.sock", "127.0.0.1", ""];
+        let unnamed = ["systemd:", "systemd:a:b", "systemd:a\n", "systemd:ü"];
+        for text in none.into_iter().chain(unnamed) {
             assert!(text.parse::<ListenAddress>().is_err(), "{text}");
         }
     }

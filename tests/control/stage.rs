@@ -69,6 +69,7 @@ impl House {
         let (control, client) = match acceptor.local_addr().unwrap() {
             ListenAddress::Tcp(control) => (control, Client::new(control)),
             ListenAddress::Unix(path) => (listener, Client::new(&*path)),
+            ListenAddress::Systemd(name) => panic!("{name} is not a real address"),
         };
         let (stop, stopped) = watch::channel(false);
         let serving = tokio::spawn(async move {

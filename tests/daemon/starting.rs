@@ -244,7 +244,14 @@ fn bad_configurations(directory: &TempDir) -> Vec<(Vec<String>, Vec<&'static str
             ),
             vec!["tls.toml:4", "listeners[0].tls", "c cannot be read"],
         ),
-        (set(r#"listeners[0].listen="systemd:public""#), vec!["not in this version"]),
+        (
+            set(r#"listeners[0].listen="systemd:a:b""#),
+            vec!["listeners[0].listen", "name of a socket", "FileDescriptorName="],
+        ),
+        (
+            set(r#"listeners=[{name="a",listen="systemd:x"},{name="b",listen="systemd:x"}]"#),
+            vec!["listeners[1].listen", "systemd:x", "listeners[0].listen"],
+        ),
         (
             set("listeners[0].proxy_protocol=true"),
             vec!["listeners[0].proxy_protocol", "trusted_proxies", "10.0.0.0/8"],

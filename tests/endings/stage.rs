@@ -271,7 +271,7 @@ impl House {
         let listener = supervisor.listen("public", &anywhere, routes).await.unwrap();
         let address = match listener.address() {
             ListenAddress::Tcp(address) => *address,
-            ListenAddress::Unix(path) => panic!("listens on {}", path.display()),
+            other => panic!("listens on {other}"),
         };
         Self { supervisor, endings, address }
     }

@@ -16,7 +16,7 @@ use super::stage::{soon, supervisor};
 fn port(address: &ListenAddress) -> SocketAddr {
     match address {
         ListenAddress::Tcp(address) => *address,
-        ListenAddress::Unix(path) => panic!("{path:?}"),
+        other => panic!("listens on {other}"),
     }
 }
 

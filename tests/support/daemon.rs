@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
@@ -273,6 +274,26 @@ pub fn command_with_descriptors(
     let arguments: Vec<&str> =
         ["-c", &script, program].into_iter().chain(arguments.iter().copied()).collect();
     command_line("sh".as_ref(), &arguments)
+}
+
+/// Does the same as [`command`], and passes a listening socket under each of these names, as the
+/// service manager does.
+pub fn command_with_socket(
+    socket: impl Into<OwnedFd>,
+    names: &[&str],
+    program: impl AsRef<Path>,
+    arguments: &[&str],
+) -> Command {
+    // A child inherits only its standard streams, so the socket comes by way of stdin.
+    let passed: String = (3..).zip(names).map(|(fd, _)| format!("{fd}<&0 ")).collect();
+    let script = format!(r#"exec {passed} </dev/null; export LISTEN_PID=$$; exec "$0" "$@""#);
+    let program = program.as_ref().to_str().expect("a path in UTF-8");
+    let arguments: Vec<&str> =
+        ["-c", &script, program].into_iter().chain(arguments.iter().copied()).collect();
+    let mut command = command_line("sh".as_ref(), &arguments);
+    command.env("LISTEN_FDS", names.len().to_string()).env("LISTEN_FDNAMES", names.join(":"));
+    command.stdin(Stdio::from(socket.into()));
+    command
 }
 
 fn command_line(program: &OsStr, arguments: &[&str]) -> Command {

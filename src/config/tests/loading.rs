@@ -214,7 +214,6 @@ fn what_is_not_built_is_refused_by_name() {
     let route = "[[routes]]\nname = 'a'\npath = '/a'\n";
     let dialer = "[[dialers]]\nname = 'a'\nurl = 'ws://x'\n";
     for (text, key) in [
-        ("[[listeners]]\nname='a'\nlisten='systemd:a'".into(), "listeners[0].listen"),
         (format!("{route}backend = {{ kind = 'webhook', url = 'x' }}"), "routes[0].backend"),
         (format!("{route}backend = {{ kind = 'nats', subject = 'x' }}"), "routes[0].backend"),
         (format!("{dialer}backend = {{ kind = 'webhook', url = 'x' }}"), "dialers[0].backend"),
@@ -225,7 +224,7 @@ fn what_is_not_built_is_refused_by_name() {
             error => panic!("{text}: {error}"),
         }
     }
-    let error = load_set(&["listeners[0].listen=systemd:a"]).unwrap_err();
+    let error = load_set(&["routes[0].backend={kind='nats'}"]).unwrap_err();
     assert!(matches!(error, ConfigError::NotInThisVersion { .. }), "{error}");
     load_text(&format!("dialers = []\n{listener}proxy_protocol = false\ntrusted_proxies = []"))
         .unwrap();

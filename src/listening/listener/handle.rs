@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::shared::Listener;
-use crate::node::ShutDown;
+use crate::node::{NotAccepting, ShutDown};
 use crate::transport::bind::{Arrivals, BindError};
 #[cfg(feature = "tls")]
 use crate::transport::tls::TlsFileError;
@@ -146,13 +146,31 @@ async fn run(
 ) {
     let mut attempts = JoinSet::new();
     let listener = Arc::new(listener);
+    let inherited = arrivals.is_inherited();
     let accepting = Arc::clone(&listener).run(arrivals, &mut attempts);
-    tokio::select! {
-        () = accepting => {}
+    let leaves_backlog = tokio::select! {
+        () = accepting => false,
         never = follow_certificates(&listener) => match never {},
-        _ = stop_wanted(&mut stopped) => {}
+        () = stop_wanted(&mut stopped) => false,
+        () = node_stops(&listener), if inherited => true,
+    };
+    if leaves_backlog {
+        // Its socket was dropped, not shut down: the next process accepts what waits in the backlog.
+        let joining = async { while attempts.join_next().await.is_some() {} };
+        tokio::select! {
+            () = joining => {}
+            () = stop_wanted(&mut stopped) => {}
+        }
     }
     attempts.shutdown().await;
+}
+
+/// Waits until the node is about to end.
+async fn node_stops(listener: &Listener) {
+    let mut draining = listener.node.draining();
+    if draining.wait_for(|why| *why == Some(NotAccepting::Stopping)).await.is_err() {
+        std::future::pending::<()>().await;
+    }
 }
 
 /// Follows the files of a listener's certificates.

@@ -80,7 +80,7 @@ impl Shared {
         let own = match listen {
             Some(ListenAddress::Tcp(address)) if address.is_ipv6() => format!("[{}]", address.ip()),
             Some(ListenAddress::Tcp(address)) => address.ip().to_string(),
-            Some(ListenAddress::Unix(_)) | None => String::new(),
+            Some(ListenAddress::Unix(_) | ListenAddress::Systemd(_)) | None => String::new(),
         };
         let hosts = ["localhost", "127.0.0.1", "[::1]", &own];
         let hosts = hosts.iter().filter_map(|host| host.parse().ok()).collect();

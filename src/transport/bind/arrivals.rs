@@ -128,7 +128,8 @@ impl Arrivals {
             Ok(ListenAddress::Tcp(addr)) if !addr.ip().is_unspecified() => {
                 Some(SocketName::tcp(addr))
             }
-            Ok(ListenAddress::Tcp(_) | ListenAddress::Unix(_)) | Err(_) => None,
+            Ok(ListenAddress::Tcp(_) | ListenAddress::Unix(_) | ListenAddress::Systemd(_))
+            | Err(_) => None,
         };
         let (reserve, pause_until, outage) = (Reserve::take(), None, None);
         Self { acceptor, local, reserve, pause_until, outage, answer: ANSWER }
@@ -236,6 +237,11 @@ impl Arrivals {
                 "accepting connections again"
             );
         }
+    }
+
+    /// Returns whether the listening socket is the service manager's.
+    pub fn is_inherited(&self) -> bool {
+        self.acceptor.is_inherited()
     }
 
     /// Returns the address of the listening socket, as text.
