@@ -10,7 +10,8 @@ pub(crate) fn last() -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(LAST_SECOND)
 }
 
-/// Parses a time with `Z` or an offset (RFC 3339 section 5.6).
+/// Parses a time with `Z` or an offset (RFC 3339 section 5.6). One that an offset carries out of what
+/// can be written in UTC is none.
 pub(crate) fn parse_rfc3339(text: &str) -> Option<SystemTime> {
     if let Ok(time) = humantime::parse_rfc3339(text) {
         return Some(time);
@@ -27,11 +28,12 @@ pub(crate) fn parse_rfc3339(text: &str) -> Option<SystemTime> {
     };
     let minutes = number(hours, 23)? * 60 + number(minutes, 59)?;
     let ahead = Duration::from_secs(minutes * 60);
-    match sign {
+    let time = match sign {
         "+" => local.checked_sub(ahead),
         "-" => local.checked_add(ahead),
         _ => None,
-    }
+    };
+    time.filter(|time| (UNIX_EPOCH..last() + Duration::from_secs(1)).contains(time))
 }
 
 #[cfg(test)]
@@ -63,10 +65,13 @@ mod tests {
             "2026-11-22T14:00:00++2:00",
             "2026-11-22T14:00:00 02:00",
             "2026-11-22T14:00:00Z+02:00",
+            "9999-12-31T23:59:59-01:00",
+            "1970-01-01T00:00:00+01:00",
             "üüüüüü",
         ] {
             assert_eq!(parse_rfc3339(wrong), None, "{wrong}");
         }
         assert_eq!(parse_rfc3339("9999-12-31T23:59:59Z"), Some(last()));
+        assert_eq!(parse_rfc3339("9999-12-31T23:59:59+00:00"), Some(last()));
     }
 }
