@@ -70,10 +70,10 @@ pub fn read(
     Ok(Seen { client, proto: proto.map(|proto| proto.to_ascii_lowercase()), host })
 }
 
-/// Returns the first entry of a list, which the proxy next to the client wrote.
+/// Returns the first entry of a list, which the proxy next to the client wrote; `None` if it is not
+/// ASCII.
 pub fn first_entry(headers: &HeaderMap, name: HeaderName) -> Option<String> {
-    let list = joined(headers.get_all(name).iter())?;
-    let first = list.split(',').next()?.trim();
+    let first = headers.get(name)?.to_str().ok()?.split(',').next()?.trim();
     (!first.is_empty()).then(|| first.to_owned())
 }
 

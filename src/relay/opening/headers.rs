@@ -54,9 +54,6 @@ pub(super) fn of_request(
     id: Option<ConnectionId>,
 ) -> HeaderMap {
     let mut headers = without_our_names(end_to_end(request), hop.told.is_some());
-    for name in [header::HOST, header::CONTENT_LENGTH, CONNECTION_ID, SUBJECT, TAGS] {
-        headers.remove(name);
-    }
     complete_lists(&mut headers);
     // The entries of proxies in front stay before ours.
     let (of, plain) = match hop.peer.ip() {
@@ -168,7 +165,7 @@ pub(super) fn of_refusal(answer: &HeaderMap, with_body: bool) -> HeaderMap {
 /// Returns the fields of an application's answer that the answer to the client does not set itself.
 pub(super) fn of_answer(answer: &HeaderMap) -> HeaderMap {
     let mut headers = end_to_end(answer);
-    for name in [header::CONTENT_LENGTH, header::DATE, SUBJECT, TAGS] {
+    for name in [header::DATE, SUBJECT, TAGS] {
         headers.remove(name);
     }
     headers
@@ -258,7 +255,9 @@ mod tests {
     fn map(lines: &[(&'static str, &'static str)]) -> HeaderMap {
         lines
             .iter()
-            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+            .map(|(name, value)| {
+                (HeaderName::from_static(name), HeaderValue::from_bytes(value.as_bytes()).unwrap())
+            })
             .collect()
     }
 
@@ -320,6 +319,9 @@ mod tests {
         }
         let headers = passed(&[("forwarded", "for=203.0.113.9;proto=\"a b\"")], true);
         assert_eq!(headers[FORWARDED_PROTO], "http");
+        let headers = passed(&[("x-forwarded-host", "b\u{fc}cher.example")], true);
+        assert_eq!(headers[FORWARDED_HOST], "inner:80");
+        assert_eq!(headers[header::FORWARDED], "for=10.0.0.1;host=\"inner:80\";proto=http");
         let headers = passed(&[], true);
         assert_eq!(headers[FORWARDED_PROTO], "http");
         assert_eq!(headers[FORWARDED_HOST], "inner:80");
