@@ -10,8 +10,7 @@ use utoipa::ToSchema;
 use super::{fractional_millis, millis, plain_json, rfc3339_millis};
 use crate::policy::masking;
 use crate::vocabulary::{
-    CloseFrame, Direction, Ending, Limit, OpenFailure, Origin, ReceivedClose, Retry, TcpFacts,
-    Upstream,
+    CloseFrame, Ending, Limit, OpenFailure, Origin, ReceivedClose, Retry, TcpFacts, Upstream,
 };
 
 /// Mirrors [`Ending`] in the JSON of the contract, section 2.
@@ -308,10 +307,7 @@ fn text(text: &Option<String>) -> Option<Cow<'_, str>> {
 fn http_status(failure: OpenFailure, origin: &Origin) -> Option<u16> {
     match failure {
         OpenFailure::UpgradeRejected { status } => Some(status),
-        // What a client's route dialled is the application that refused.
-        OpenFailure::BackendRefused if origin.direction == Direction::Inbound => {
-            origin.upstream.as_ref().and_then(|upstream| upstream.status)
-        }
+        OpenFailure::BackendRefused => origin.refused_with(),
         OpenFailure::RefusedLimit
         | OpenFailure::RefusedRate
         | OpenFailure::RefusedDraining
@@ -328,7 +324,6 @@ fn http_status(failure: OpenFailure, origin: &Origin) -> Option<u16> {
         | OpenFailure::ConnectTimeout
         | OpenFailure::PortsExhausted
         | OpenFailure::Tls
-        | OpenFailure::BackendRefused
         | OpenFailure::BackendUnreachable => None,
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use super::commits::Publisher;
 use crate::protocol::classification;
 use crate::vocabulary::{
-    ConnectionId, Direction, Ending, Kind, Limit, OpenFailure, Origin, Outcome, TransportEnd,
+    ConnectionId, Ending, Kind, Limit, OpenFailure, Origin, Outcome, TransportEnd,
 };
 
 /// An attempt that never became a connection.
@@ -52,10 +52,7 @@ impl Recorder {
         let mut outcome =
             Outcome { transport_end, limit, detail, ..Outcome::of(Kind::OpenFailed(failure)) };
         classification::judge(&mut outcome, origin.direction);
-        let answered = origin.upstream.as_ref().and_then(|upstream| upstream.status);
-        if let (OpenFailure::BackendRefused, Direction::Inbound, Some(status)) =
-            (failure, origin.direction, answered)
-        {
+        if let (OpenFailure::BackendRefused, Some(status)) = (failure, origin.refused_with()) {
             classification::judge_refusal(&mut outcome, status);
         }
         if let Some(wait) = wait {

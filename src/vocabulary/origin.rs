@@ -69,6 +69,14 @@ pub struct Origin {
 }
 
 impl Origin {
+    /// Returns the HTTP status with which an application refused the client that it was asked about;
+    /// `None` if its 101 could not be used.
+    pub(crate) fn refused_with(&self) -> Option<u16> {
+        let status = self.upstream.as_ref()?.status?;
+        // What a client's route dialled is the application.
+        (self.direction == Direction::Inbound && status != 101).then_some(status)
+    }
+
     /// Makes an origin with only the direction known.
     pub fn new(direction: Direction) -> Self {
         Self {

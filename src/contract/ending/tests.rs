@@ -251,8 +251,11 @@ fn a_refusal_by_the_application_carries_its_status() {
     };
     let mut origin = Origin::new(Direction::Inbound);
     origin.upstream = Some(upstream);
-    ending.origin = origin.into();
+    ending.origin = origin.clone().into();
     assert_eq!(json(&ending)["status"], 503);
+    origin.upstream.as_mut().unwrap().status = Some(101);
+    ending.origin = origin.into();
+    assert_eq!(json(&ending)["status"], serde_json::Value::Null, "its 101 could not be used");
 }
 
 #[test]
