@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 /// The most, and the least, that is read at a time, in bytes.
-const MOST: usize = 64 * 1024;
+pub(super) const MOST: usize = 64 * 1024;
 const LEAST: usize = 1024;
 
 /// A read that took longer to decrypt was too large.
@@ -34,13 +34,15 @@ impl ReadSize {
         self.most as usize
     }
 
-    /// Adapts to how long it took to read and to decrypt.
-    pub(super) fn adapt(&mut self, took: Duration) {
-        let most = match took > LONG {
+    /// Adapts to how long it took to read and to decrypt; returns whether that was too long.
+    pub(super) fn adapt(&mut self, took: Duration) -> bool {
+        let was_long = took > LONG;
+        let most = match was_long {
             true => (self.most() / SMALLER).max(LEAST),
             false => (self.most() + LARGER).min(MOST),
         };
         self.most = most as u32;
+        was_long
     }
 }
 
@@ -71,7 +73,7 @@ mod tests {
     #[test]
     fn a_peer_that_was_interrupted_once_soon_reads_much_again() {
         let mut read_size = ReadSize::new();
-        read_size.adapt(Duration::from_millis(10));
+        assert!(read_size.adapt(Duration::from_millis(10)));
         assert!(read_size.most() < MOST);
         for _ in 0..MOST / LARGER {
             read(&mut read_size, CHEAP);

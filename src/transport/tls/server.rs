@@ -47,7 +47,6 @@ pub struct ServerTls {
 }
 
 /// What was logged of a listener's certificates.
-#[derive(Default)]
 struct Told {
     /// The problem that was logged last.
     problem: Option<String>,
@@ -115,11 +114,13 @@ impl ServerTls {
             match spawn_blocking(move || this.look_again()).await {
                 Ok(looked) => self.tell(listener, looked, &mut told),
                 // The next look may not panic.
-                Err(panic) => tracing::error!(
+                Err(panic) if panic.is_panic() => tracing::error!(
                     listener,
                     %panic,
                     "a look at the certificates panicked: please report this"
                 ),
+                // The runtime is shutting down.
+                Err(_) => {}
             }
         }
     }

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 use rustls::{Connection, Error, ProtocolVersion};
 use tokio::io::ReadBuf;
 
-use super::read_size::ReadSize;
+use super::read_size::{self, ReadSize};
 use super::words;
 use crate::runtime;
 use crate::runtime::scratch::Scratch;
@@ -20,9 +20,6 @@ use crate::transport::shared_tcp::SharedTcp;
 /// encrypted only once the kernel has taken the last, so that the outbox knows how much is queued.
 const RECORD: usize = 16 * 1024;
 
-/// How much ciphertext is read at a time.
-const READ: usize = 64 * 1024;
-
 /// During the handshake no more than this is read at a time: rustls keeps the plaintext that follows the
 /// handshake, and no more of it than 16 KiB.
 const HANDSHAKE_READ: usize = 8 * 1024;
@@ -31,7 +28,7 @@ const HANDSHAKE_READ: usize = 8 * 1024;
 const SMALL_READ: usize = 4096;
 
 thread_local! {
-    static SCRATCH: Scratch = Scratch::new(READ);
+    static SCRATCH: Scratch = Scratch::new(read_size::MOST);
 }
 
 /// A TLS session.
@@ -98,19 +95,21 @@ impl Session {
             // begun before.
             let most = buf.remaining().min(self.read_size.most());
             let began = runtime::now();
-            let received = self.poll_receive(tcp, cx, most, |session| drop(session.drain(buf)));
-            if received.is_ready() {
-                self.read_size.adapt(runtime::now().saturating_duration_since(began));
-            }
-            match received {
+            match self.poll_receive(tcp, cx, most, |session| drop(session.drain(buf))) {
                 Poll::Pending => {
                     self.shrink();
                     return Poll::Pending;
                 }
                 Poll::Ready(received) => received?,
             };
+            let was_long = self.read_size.adapt(runtime::now().saturating_duration_since(began));
             if buf.filled().len() > before {
                 return Poll::Ready(Ok(()));
+            }
+            if was_long {
+                // Others have their turn, however many records without plaintext follow.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
             }
         }
     }

@@ -17,7 +17,7 @@ use super::outcome::FailedTls;
 use super::pinned::PinnedOrIssued;
 use super::provider::{ALPN, provider};
 use super::socket::TlsSocket;
-use crate::runtime::read_bounded::read_bounded;
+use crate::runtime::read_bounded::read_in_background;
 use crate::transport::shared_tcp::SharedTcp;
 use crate::transport::socket::Transport;
 
@@ -90,10 +90,9 @@ impl Trust {
 impl AuthorityFile {
     async fn tls(&self) -> Result<ClientTls, TlsSetupError> {
         let path = || self.path.clone();
-        let file = path();
-        let read = tokio::task::spawn_blocking(move || read_bounded(&file, LONGEST)).await;
-        let read = read.map_err(io::Error::from).and_then(|read| read.map_err(io::Error::from));
-        let (pem, _) = read.map_err(|error| TlsSetupError::Unreadable { path: path(), error })?;
+        let (pem, _) = read_in_background(&self.path, LONGEST)
+            .await
+            .map_err(|why| TlsSetupError::Unreadable { path: path(), error: why.into() })?;
         let mut last = self.last.lock();
         if let Some((read, tls)) = &*last
             && *read == pem
