@@ -42,13 +42,7 @@ fn closing_handshake(c: &mut Criterion) {
         let mut actions = Vec::new();
         b.iter(|| {
             let mut handshake = ClosingHandshake::new(Role::Server, policy.clone());
-            let request = CloseRequest {
-                frame: CloseFrame::Empty,
-                cause: Cause::Embedder,
-                by: None,
-                limit: None,
-                backend_closed: false,
-            };
+            let request = CloseRequest::new(CloseFrame::Empty, Cause::Embedder);
             handshake.handle_input(now, Input::CloseAccepted(request), &mut actions);
             handshake.handle_input(now, Input::CloseFlushed, &mut actions);
             let (close, breach) = read_close(b"");

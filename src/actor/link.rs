@@ -67,11 +67,8 @@ impl Link {
         // Nothing follows it here: a message that it cut short will not end.
         self.other.outbox.end_passing();
         let request = CloseRequest {
-            frame,
-            cause: Cause::RelayPeer,
-            by: None,
-            limit: None,
             backend_closed: self.side == Side::Application && !is_answer,
+            ..CloseRequest::new(frame, Cause::RelayPeer)
         };
         if !self.other.close(request) {
             self.other.mover.wake();

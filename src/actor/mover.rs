@@ -442,13 +442,7 @@ impl Timer {
 /// Closes for a reason of our own.
 fn close_for(connection: &Connection, code: CloseCode, reason: &str, cause: Cause, limit: Limit) {
     let frame = connection.own_frame(code, reason);
-    connection.close(CloseRequest {
-        frame,
-        cause,
-        by: None,
-        limit: Some(limit),
-        backend_closed: false,
-    });
+    connection.close(CloseRequest { limit: Some(limit), ..CloseRequest::new(frame, cause) });
 }
 
 fn limit_of(name: &'static str, limit: Duration, observed: Duration) -> Limit {

@@ -273,7 +273,7 @@ impl ConnectionHandle {
     ///
     /// Returns `false` if a close was accepted before, or the connection is at its end.
     pub fn close_with(&self, frame: CloseFrame, cause: Cause, by: Option<Requester>) -> bool {
-        self.connection.close(CloseRequest { frame, cause, by, limit: None, backend_closed: false })
+        self.connection.close(CloseRequest { by, ..CloseRequest::new(frame, cause) })
     }
 
     /// Returns whether something waits on this end, so that reading may have paused for its sake.
@@ -292,7 +292,7 @@ impl ConnectionHandle {
         limit: Option<Limit>,
     ) -> bool {
         let frame = self.connection.own_frame(code, reason);
-        self.connection.close(CloseRequest { frame, cause, by: None, limit, backend_closed: false })
+        self.connection.close(CloseRequest { limit, ..CloseRequest::new(frame, cause) })
     }
 
     /// Drops the connection at once: no Close is sent, TCP is reset.

@@ -174,13 +174,7 @@ impl Draining<'_> {
         let options = &self.job.options;
         let frame = connection.own_frame(options.code, options.reason.as_str());
         let by = Some(self.job.requester());
-        connection.close(CloseRequest {
-            frame,
-            cause: Cause::Drain,
-            by,
-            limit: None,
-            backend_closed: false,
-        });
+        connection.close(CloseRequest { by, ..CloseRequest::new(frame, Cause::Drain) });
     }
 
     /// Aborts each connection that is left, once.

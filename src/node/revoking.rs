@@ -160,11 +160,9 @@ impl RevocationList {
     /// Closes a connection that is in the registry if a revocation applies to it; returns whether
     /// one does.
     pub(crate) fn close_if_revoked(&self, connection: &Connection) -> bool {
-        if self.state.read().revocations.is_empty() {
-            return false;
-        }
-        let revocation =
-            with_credentials(connection, |credentials| self.find(credentials, wall_clock::now()));
+        let now = wall_clock::now;
+        let revocation = self
+            .look(|list| with_credentials(connection, |whose| list.find(whose, now()).cloned()));
         if let Some(revocation) = &revocation {
             self.close(connection, revocation);
         }
@@ -174,8 +172,7 @@ impl RevocationList {
     fn close(&self, connection: &Connection, revocation: &Revocation) -> bool {
         let frame = connection.own_frame(CloseCode::UNAUTHORIZED, ACCESS_REVOKED);
         let (cause, by) = (Cause::Revoked, revocation.by.clone());
-        let closes =
-            connection.close(CloseRequest { frame, cause, by, limit: None, backend_closed: false });
+        let closes = connection.close(CloseRequest { by, ..CloseRequest::new(frame, cause) });
         if closes {
             self.closed.fetch_add(1, Ordering::Relaxed);
         }
@@ -189,17 +186,21 @@ impl RevocationList {
         subject: Option<&str>,
         grant: Option<&Grant>,
     ) -> Option<Arc<Revocation>> {
-        if self.state.read().revocations.is_empty() {
-            return None;
-        }
-        let now = wall_clock::now();
-        let revocation = self.find(&Credentials::new(subject, grant, now), now)?;
+        let revocation = self.look(|list| {
+            let now = wall_clock::now();
+            list.find(&Credentials::new(subject, grant, now), now).cloned()
+        })?;
         self.refused.fetch_add(1, Ordering::Relaxed);
         Some(revocation)
     }
 
-    fn find(&self, credentials: &Credentials<'_>, now: SystemTime) -> Option<Arc<Revocation>> {
-        self.state.read().revocations.find(credentials, now).cloned()
+    /// Looks for a revocation, if there are any: as a rule there are none, and nothing else is read.
+    fn look(
+        &self,
+        find: impl FnOnce(&Revocations) -> Option<Arc<Revocation>>,
+    ) -> Option<Arc<Revocation>> {
+        let state = self.state.read();
+        if state.revocations.is_empty() { None } else { find(&state.revocations) }
     }
 
     /// Returns the revocation with this number, if it is in force.

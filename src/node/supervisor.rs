@@ -268,13 +268,7 @@ impl Supervising {
         let revoked = self.revocations.close_if_revoked(&connection);
         if !revoked && let Some(goes) = self.registry.replace(&connection, replace) {
             let frame = goes.own_frame(CloseCode::REPLACED, "replaced");
-            goes.close(CloseRequest {
-                frame,
-                cause: Cause::Replaced,
-                by: None,
-                limit: None,
-                backend_closed: false,
-            });
+            goes.close(CloseRequest::new(frame, Cause::Replaced));
         }
         match Decider::spawn_linked(None, Decider, start, myself.get_cell()).await {
             Ok((actor, _task)) => {

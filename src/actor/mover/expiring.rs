@@ -29,12 +29,6 @@ impl Mover {
         }
         let frame = self.connection.own_frame(CloseCode::UNAUTHORIZED, "token expired");
         let cause = Cause::AuthExpired;
-        self.connection.close(CloseRequest {
-            frame,
-            cause,
-            by: None,
-            limit: None,
-            backend_closed: false,
-        })
+        self.connection.close(CloseRequest::new(frame, cause))
     }
 }

@@ -15,13 +15,7 @@ fn frame(code: CloseCode) -> CloseFrame {
 }
 
 fn request() -> CloseRequest {
-    CloseRequest {
-        frame: frame(CloseCode::NORMAL),
-        cause: Cause::Api,
-        by: None,
-        limit: None,
-        backend_closed: false,
-    }
+    CloseRequest::new(frame(CloseCode::NORMAL), Cause::Api)
 }
 
 /// Writes what waits; returns it, and whether our Close was in it.

@@ -321,13 +321,9 @@ async fn end(n: usize, handle: &ConnectionHandle, mut peer: Peer) {
         1 => actor(handle).cast(ConnectionMessage::Panic).unwrap(),
         2 => handle.abort(),
         3 => drop(handle.close(1000, "").unwrap()),
-        4 => drop(handle.connection().close(CloseRequest {
-            frame: CloseFrame::Empty,
-            cause: Cause::Api,
-            by: None,
-            limit: None,
-            backend_closed: false,
-        })),
+        4 => {
+            handle.connection().close(CloseRequest::new(CloseFrame::Empty, Cause::Api));
+        }
         5 => peer.close().await,
         6 => peer.send_raw(&[0xff; 20]).await,
         _ => {}

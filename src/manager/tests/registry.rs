@@ -186,13 +186,7 @@ fn a_subject_keeps_one_connection_and_no_trace_of_those_that_ended() {
     assert!(!registry.has_no_subjects());
     // One that closes keeps no other out.
     let frame = second.own_frame(CloseCode::NORMAL, "bye");
-    second.close(CloseRequest {
-        frame,
-        cause: Cause::Embedder,
-        by: None,
-        limit: None,
-        backend_closed: false,
-    });
+    second.close(CloseRequest::new(frame, Cause::Embedder));
     let (fourth, goes) = open(Replace::Newest);
     assert_eq!(goes, None);
     registry.remove(&ending_of(&second)).unwrap();

@@ -119,8 +119,7 @@ fn payload(code: u16, reason: &[u8]) -> Box<[u8]> {
 
 /// A close was accepted, for this cause.
 fn close(code: u16, cause: Cause) -> Step {
-    let request =
-        CloseRequest { frame: frame(code), cause, by: None, limit: None, backend_closed: false };
+    let request = CloseRequest::new(frame(code), cause);
     Step::Tell(Input::CloseAccepted(request))
 }
 

@@ -128,6 +128,13 @@ pub struct CloseRequest {
     pub backend_closed: bool,
 }
 
+impl CloseRequest {
+    /// Asks for a Close for this reason: nobody is named, and no limit was hit.
+    pub fn new(frame: CloseFrame, cause: Cause) -> Self {
+        Self { frame, cause, by: None, limit: None, backend_closed: false }
+    }
+}
+
 /// Something that is to be done.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {

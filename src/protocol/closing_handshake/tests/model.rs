@@ -117,8 +117,7 @@ impl World {
 
     fn accept(&mut self, frame: CloseFrame, cause: Cause) {
         self.outbox.close = Some(frame.clone());
-        let request = CloseRequest { frame, cause, by: None, limit: None, backend_closed: false };
-        self.tell(Input::CloseAccepted(request));
+        self.tell(Input::CloseAccepted(CloseRequest::new(frame, cause)));
     }
 
     fn flush(&mut self) {

@@ -86,13 +86,8 @@ fn any_relay_loss() -> impl Strategy<Value = Input> {
 
 /// Anything at all, also what no outbox would ever tell.
 fn any_input() -> impl Strategy<Value = Input> {
-    let request = (any_frame(), any_cause()).prop_map(|(frame, cause)| CloseRequest {
-        frame,
-        cause,
-        by: None,
-        limit: None,
-        backend_closed: false,
-    });
+    let request =
+        (any_frame(), any_cause()).prop_map(|(frame, cause)| CloseRequest::new(frame, cause));
     prop_oneof![
         6 => any_fact(),
         2 => request.prop_map(Input::CloseAccepted),

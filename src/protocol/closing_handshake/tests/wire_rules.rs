@@ -329,11 +329,9 @@ fn who_asked_and_which_limit_are_recorded() {
     let by = Some(Requester::Api("ops".into()));
     let limit = Some(limit("max_age", 5, 6));
     let request = CloseRequest {
-        frame: frame(1001),
-        cause: Cause::MaxAge,
         by: by.clone(),
         limit: limit.clone(),
-        backend_closed: false,
+        ..CloseRequest::new(frame(1001), Cause::MaxAge)
     };
     let sim = run(&[Tell(Input::CloseAccepted(request)), left(), peer(1001), fin()]);
     assert_eq!((&sim.outcome().by, &sim.outcome().limit), (&by, &limit));
