@@ -69,7 +69,7 @@ pub(crate) use identity::{BuildIdHasher, IdMap, IdSet};
 pub use identity::{ConnectionId, ConnectionName, InvalidId, InvalidName};
 pub use listen_address::{InvalidListenAddress, ListenAddress};
 pub use message::{Message, Text};
-#[cfg(feature = "ledger-sqlite")]
+#[cfg(any(feature = "ledger-sqlite", feature = "control"))]
 pub(crate) use network::ip_of;
 pub(crate) use network::{Network, network_of};
 pub use open_failure::OpenFailure;

@@ -1,6 +1,6 @@
 //! Keys in a file, which is read again when it changes.
 
-use std::fs::{self, Metadata};
+use std::fs::Metadata;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -204,7 +204,7 @@ impl KeyFile {
     fn news(&self) -> Option<News> {
         let path = self.source.path()?;
         let _reading = self.reading.lock();
-        let stamp = stamp_of(path);
+        let stamp = Stamp::at(path);
         if stamp.is_some() && self.state.lock().seen == stamp {
             return None;
         }
@@ -225,7 +225,7 @@ impl KeyFile {
     pub(super) fn reload(&self) -> Result<(), BadKeys> {
         let Some(path) = self.source.path() else { return Ok(()) };
         let _reading = self.reading.lock();
-        self.read_again(stamp_of(path))
+        self.read_again(Stamp::at(path))
     }
 
     fn read_again(&self, stamp: Option<Stamp>) -> Result<(), BadKeys> {
@@ -298,10 +298,6 @@ impl Source {
     }
 }
 
-fn stamp_of(path: &Path) -> Option<Stamp> {
-    fs::metadata(path).ok().map(|facts| Stamp::of(&facts))
-}
-
 /// Removes the line end that editors append.
 fn without_line_end(bytes: &[u8]) -> &[u8] {
     let end = bytes.iter().rposition(|byte| !matches!(byte, b'\r' | b'\n'));
@@ -310,6 +306,8 @@ fn without_line_end(bytes: &[u8]) -> &[u8] {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use tempfile::TempDir;
 
     use super::*;

@@ -2,7 +2,7 @@
 //! addresses that it names. It changes nothing, and may run beside a daemon that uses the same
 //! configuration.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::FileTypeExt;
@@ -20,6 +20,7 @@ use crate::auth::{Auth, BadKeys};
 use crate::config::{BackendChoice, Config, ConfigError, Loaded, Sources, load_all};
 use crate::ledger::Sqlite;
 use crate::policy::masking::{self, Masking};
+use crate::runtime::read_bounded::{NotRead, open_regular};
 use crate::settings::{self, DialerBackend, JwtKeys, RelayBackend, SecretSource, UpstreamUrl};
 use crate::vocabulary::ListenAddress;
 
@@ -224,19 +225,15 @@ fn folder_of(path: &Path) -> Result<(), String> {
 }
 
 fn readable(file: &Path) -> Result<(), String> {
-    // Opening a pipe would wait for its writer.
-    let found = fs::metadata(file).and_then(|facts| match facts.is_file() {
-        true => File::open(file).map(|_| true),
-        false => Ok(false),
-    });
-    match found {
-        Ok(true) => Ok(()),
-        Ok(false) => Err(format!("{} is not a regular file: name one", file.display())),
-        Err(error) => Err(format!(
-            "{} cannot be read ({error}): name a file that this user can read",
-            file.display()
-        )),
-    }
+    open_regular(file).map(drop).map_err(|why| match why {
+        NotRead::NotAFile => format!("{} is not a regular file: name one", file.display()),
+        why => {
+            format!(
+                "{} cannot be read ({why}): name a file that this user can read",
+                file.display()
+            )
+        }
+    })
 }
 
 /// Checks that the daemon could listen there. An address in use may be the running daemon's.

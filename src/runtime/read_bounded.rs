@@ -1,4 +1,4 @@
-//! Reading a whole file that should be small.
+//! Reading the whole of what should be small.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
@@ -34,18 +34,52 @@ impl From<NotRead> for io::Error {
 /// # Errors
 /// [`NotRead`].
 pub(crate) fn read_bounded(path: &Path, limit: u64) -> Result<(Vec<u8>, Metadata), NotRead> {
-    // Opening a pipe would wait for its writer.
-    if !fs::metadata(path)?.is_file() {
-        return Err(NotRead::NotAFile);
-    }
-    let file = File::open(path)?;
+    let file = open_regular(path)?;
     let facts = file.metadata()?;
+    Ok((read_at_most(file, limit)?, facts))
+}
+
+/// Does the same on a thread that may block.
+pub(crate) async fn read_in_background(
+    path: &Path,
+    limit: u64,
+) -> Result<(Vec<u8>, Metadata), NotRead> {
+    let path = path.to_owned();
+    let read = tokio::task::spawn_blocking(move || read_bounded(&path, limit)).await;
+    read.map_err(io::Error::from)?
+}
+
+/// Opens a file, and nothing else: opening a pipe would wait for its writer.
+///
+/// # Errors
+/// [`NotRead`].
+pub(crate) fn open_regular(path: &Path) -> Result<File, NotRead> {
+    match fs::metadata(path)?.is_file() {
+        true => Ok(File::open(path)?),
+        false => Err(NotRead::NotAFile),
+    }
+}
+
+/// Reads all that comes, of at most `limit` bytes.
+///
+/// # Errors
+/// [`NotRead`].
+pub(crate) fn read_at_most(reader: impl Read, limit: u64) -> Result<Vec<u8>, NotRead> {
     let mut bytes = Vec::new();
-    file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+    reader.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
     match bytes.len() as u64 > limit {
         true => Err(NotRead::TooLarge(limit)),
-        false => Ok((bytes, facts)),
+        false => Ok(bytes),
     }
+}
+
+/// Takes what was read as text.
+///
+/// # Errors
+/// It is not UTF-8.
+pub(crate) fn text(bytes: Vec<u8>) -> io::Result<String> {
+    let not_text = |_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8");
+    String::from_utf8(bytes).map_err(not_text)
 }
 
 #[cfg(test)]

@@ -24,6 +24,12 @@ impl Stamp {
         let times = [file.mtime(), file.mtime_nsec(), file.ctime(), file.ctime_nsec()];
         Self(file.dev(), file.ino(), file.size(), times)
     }
+
+    /// Returns that of the file at a path, if there is one. Follows links, so that switching a link to
+    /// another file is a change.
+    pub(crate) fn at(path: &Path) -> Option<Self> {
+        fs::metadata(path).ok().map(|file| Self::of(&file))
+    }
 }
 
 /// Returns whether everybody on this machine can read a file.
@@ -34,7 +40,7 @@ pub(crate) fn is_world_readable(file: &Metadata) -> bool {
 impl WatchedFile {
     /// Watches a file from its present state, which the caller reads next.
     pub(crate) fn new(path: &Path) -> Self {
-        let now = stamp(path);
+        let now = Stamp::at(path);
         Self { path: path.to_owned(), known: now, seen: now }
     }
 
@@ -48,7 +54,7 @@ impl WatchedFile {
     /// A state counts once it is seen by two looks in a row: whoever writes the file may not have
     /// finished at the first. This blocks as long as the file system does.
     pub(crate) fn has_changed(&mut self) -> bool {
-        let now = stamp(&self.path);
+        let now = Stamp::at(&self.path);
         let at_rest = now == self.seen;
         self.seen = now;
         let changed = at_rest && now != self.known;
@@ -57,11 +63,6 @@ impl WatchedFile {
         }
         changed
     }
-}
-
-fn stamp(path: &Path) -> Option<Stamp> {
-    // Follows links, so that switching a link to another file is a change.
-    fs::metadata(path).ok().map(|file| Stamp::of(&file))
 }
 
 #[cfg(test)]

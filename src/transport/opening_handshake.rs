@@ -22,6 +22,16 @@ mod waiting;
 
 use bytes::Bytes;
 
+use crate::runtime::scratch::Scratch;
+
+/// How many bytes are read at a time.
+const READ_SIZE: usize = 16 * 1024;
+
+thread_local! {
+    /// Requests, and what refused peers still send, are read into one buffer, however many come at once.
+    static READ: Scratch = Scratch::new(READ_SIZE);
+}
+
 pub(crate) use answer::value_of_retry_after;
 pub use answer::{Agreement, Passed, Refusal};
 pub(in crate::transport) use answer::{lingering_close, retry_after};

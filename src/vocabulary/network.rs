@@ -48,7 +48,7 @@ pub(crate) fn network_of(ip: IpAddr) -> IpAddr {
     }
 }
 
-/// Parses the address of a peer as it is recorded, with a port or without.
+/// Parses an address with a port or without: `10.0.0.5:8081`, `10.0.0.5`, `[::1]:8081` or `[::1]`.
 pub(crate) fn ip_of(peer: &str) -> Option<IpAddr> {
     if let Ok(address) = peer.parse::<SocketAddr>() {
         return Some(address.ip().to_canonical());
@@ -88,5 +88,17 @@ mod tests {
         assert_eq!(Network::of(&dialled(Some("203.0.113.9:5"))).to_string(), "203.0.113.9");
         assert_eq!(Network::of(&dialled(Some("unix:/run/x.sock"))), Network::Local);
         assert_eq!(Network::of(&dialled(None)), Network::Dialled);
+    }
+
+    #[test]
+    fn an_address_is_read_with_a_port_and_without() {
+        let ip = |text: &str| Some(text.parse::<IpAddr>().unwrap());
+        assert_eq!(ip_of("10.0.0.5:8081"), ip("10.0.0.5"));
+        assert_eq!(ip_of("10.0.0.5"), ip("10.0.0.5"));
+        assert_eq!(ip_of("[::1]:8081"), ip("::1"));
+        assert_eq!(ip_of("[::1]"), ip("::1"));
+        for name in ["example.org", "10.0.0.5.example.org", "10.0.0.5:x", ""] {
+            assert_eq!(ip_of(name), None, "{name}");
+        }
     }
 }

@@ -295,10 +295,7 @@ impl Keeper {
             Next::Dialling { attempt, unwanted } => {
                 let advised = self.advise(&ending);
                 self.last = Some(Arc::clone(&ending));
-                let gives_up = match (&unwanted, advised) {
-                    (None, Err(why)) => Some(why),
-                    (Some(_), _) | (None, Ok(_)) => None,
-                };
+                let gives_up = advised.err().filter(|_| unwanted.is_none());
                 let unwanted = unwanted.or_else(|| gives_up.clone().map(Rest::GivenUp));
                 self.next = Next::Dialling { attempt, unwanted };
                 if let Some(why) = gives_up {

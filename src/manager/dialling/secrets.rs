@@ -1,12 +1,11 @@
 //! Reading secrets from their source, for each use, so that they can be replaced at any time.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::time::timeout;
 
-use crate::runtime::read_bounded::{NotRead, read_bounded};
+use crate::runtime::read_bounded::{NotRead, read_in_background, text};
 use crate::settings::SecretSource;
 use crate::vocabulary::Secret;
 
@@ -55,15 +54,11 @@ pub(super) async fn read(source: &SecretSource) -> Result<Secret, SecretError> {
 async fn read_file(path: &Path) -> Result<Secret, SecretError> {
     let owned = || path.to_owned();
     let unreadable = |error| SecretError::Unreadable { path: owned(), error };
-    let file = owned();
-    let read = tokio::task::spawn_blocking(move || read_bounded(&file, LONGEST)).await;
-    let (bytes, _) = match read.map_err(|error| unreadable(error.into()))? {
-        Ok(read) => read,
-        Err(NotRead::TooLarge(_)) => return Err(SecretError::TooLong(owned())),
-        Err(why) => return Err(unreadable(why.into())),
-    };
-    let not_text = |_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8");
-    let text = String::from_utf8(bytes).map_err(not_text).map_err(unreadable)?;
+    let (bytes, _) = read_in_background(path, LONGEST).await.map_err(|why| match why {
+        NotRead::TooLarge(_) => SecretError::TooLong(owned()),
+        why => unreadable(why.into()),
+    })?;
+    let text = text(bytes).map_err(unreadable)?;
     Ok(Secret::new(text.trim_end_matches(['\r', '\n'])))
 }
 

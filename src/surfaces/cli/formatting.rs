@@ -170,14 +170,18 @@ pub struct Moment(pub SystemTime);
 #[error("{0:?} is no time: write how long ago, such as 1h, or a time such as 2026-03-01T12:00:00Z")]
 pub struct InvalidMoment(String);
 
+/// Parses a time as people write it: as RFC 3339, or with less of it.
+pub(super) fn instant(text: &str) -> Result<SystemTime, humantime::TimestampError> {
+    parse_rfc3339(text).map_or_else(|| humantime::parse_rfc3339_weak(text), Ok)
+}
+
 impl Moment {
     fn parse(text: &str, now: SystemTime) -> Result<Self, InvalidMoment> {
         let refuse = || InvalidMoment(text.to_owned());
         if text == "now" {
             return Ok(Self(now));
         }
-        let time = parse_rfc3339(text).or_else(|| humantime::parse_rfc3339_weak(text).ok());
-        if let Some(time) = time {
+        if let Ok(time) = instant(text) {
             return Ok(Self(time));
         }
         let ago = humantime::parse_duration(text).map_err(|_| refuse())?;

@@ -1,7 +1,7 @@
 //! `send` and `broadcast`: messages into connections.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 
 use base64::Engine;
@@ -15,6 +15,7 @@ use super::exit::{DONE, FAILED};
 use super::failure::Failure;
 use super::formatting::{count, short_id};
 use crate::contract::BroadcastRecord;
+use crate::runtime::read_bounded::{NotRead, read_at_most};
 
 /// The maximum size of a message from a file, in bytes.
 const LONGEST: u64 = 16 * 1024 * 1024;
@@ -76,18 +77,17 @@ fn payload(payload: &Payload) -> Result<Option<(String, Value)>, Failure> {
 
 fn bytes(path: &Path) -> Result<Vec<u8>, Failure> {
     let wrap = |error| Failure::File { path: path.to_owned(), error };
-    let mut bytes = Vec::new();
-    let read = if path == Path::new("-") {
-        io::stdin().lock().take(LONGEST + 1).read_to_end(&mut bytes)
-    } else {
-        File::open(path).map_err(wrap)?.take(LONGEST + 1).read_to_end(&mut bytes)
+    let read = match path == Path::new("-") {
+        true => read_at_most(io::stdin().lock(), LONGEST),
+        false => read_at_most(File::open(path).map_err(wrap)?, LONGEST),
     };
-    read.map_err(wrap)?;
-    if bytes.len() as u64 > LONGEST {
-        let path = path.display();
-        return Err(Failure::Usage(format!("{path}: the message has more than {LONGEST} bytes")));
-    }
-    Ok(bytes)
+    read.map_err(|why| match why {
+        NotRead::TooLarge(_) => {
+            let path = path.display();
+            Failure::Usage(format!("{path}: the message has more than {LONGEST} bytes"))
+        }
+        why => wrap(why.into()),
+    })
 }
 
 #[cfg(test)]

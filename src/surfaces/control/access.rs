@@ -18,7 +18,7 @@ use super::problem::{PROBLEM_JSON, Problem, Word};
 use super::tokens::{Scope, Token, Tokens};
 use crate::surfaces::serving::Client;
 use crate::transport::socket::SocketName;
-use crate::vocabulary::Requester;
+use crate::vocabulary::{Requester, ip_of};
 
 /// Who sends a request.
 #[derive(Clone)]
@@ -184,15 +184,6 @@ impl Site<'_> {
     }
 }
 
-/// Parses `10.0.0.5:8081`, `10.0.0.5`, `[::1]:8081` or `[::1]`.
-fn ip_of(host: &str) -> Option<IpAddr> {
-    if let Ok(address) = host.parse::<std::net::SocketAddr>() {
-        return Some(address.ip().to_canonical());
-    }
-    let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
-    bare.parse::<IpAddr>().ok().map(|ip| ip.to_canonical())
-}
-
 /// Turns the router's own 405 into a problem; keeps its `Allow`.
 fn explain(mut response: Response, method: &Method, path: &str) -> Response {
     let plain = |response: &Response| {
@@ -207,21 +198,4 @@ fn explain(mut response: Response, method: &Method, path: &str) -> Response {
         return explained;
     }
     response
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_is_read_from_a_host() {
-        let ip = |text: &str| Some(text.parse::<IpAddr>().unwrap());
-        assert_eq!(ip_of("10.0.0.5:8081"), ip("10.0.0.5"));
-        assert_eq!(ip_of("10.0.0.5"), ip("10.0.0.5"));
-        assert_eq!(ip_of("[::1]:8081"), ip("::1"));
-        assert_eq!(ip_of("[::1]"), ip("::1"));
-        for name in ["example.org", "10.0.0.5.example.org", "10.0.0.5:x", ""] {
-            assert_eq!(ip_of(name), None, "{name}");
-        }
-    }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
-use crate::runtime::read_bounded::read_bounded;
+use crate::runtime::read_bounded::{read_bounded, text};
 use crate::runtime::watched_file::{WatchedFile, is_world_readable};
 pub use store::TokenStore;
 
@@ -87,8 +87,7 @@ impl Tokens {
         let watched = WatchedFile::new(path);
         let (bytes, facts) =
             read_bounded(path, LARGEST_FILE).map_err(|why| unreadable(why.into()))?;
-        let not_text = |_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8");
-        let text = String::from_utf8(bytes).map_err(not_text).map_err(unreadable)?;
+        let text = text(bytes).map_err(unreadable)?;
         let mut tokens: Vec<Arc<Token>> = Vec::new();
         for (index, line) in text.lines().enumerate() {
             let refuse = |why| TokenFileError::Line { path: path.to_owned(), line: index + 1, why };

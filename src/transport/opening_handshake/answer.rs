@@ -16,6 +16,7 @@ use http::{HeaderMap, StatusCode};
 use tokio::io::{AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, timeout_at};
 
+use super::READ;
 use super::answer_body::{AnswerBody, Rest};
 use super::names::{ACCEPT, AcceptKey, PROTOCOL, Subprotocol};
 use crate::protocol::classification::LossKind;
@@ -28,14 +29,6 @@ const LINGER: Duration = Duration::from_secs(1);
 
 /// How many bytes a refused peer may still send in that time.
 const LINGER_BYTES: usize = 256 * 1024;
-
-/// How many of them are read at a time.
-const DISCARD: usize = 16 * 1024;
-
-thread_local! {
-    /// Many peers may be refused at once: they share it.
-    static DISCARDED: Scratch = Scratch::new(DISCARD);
-}
 
 /// A 101 answer, which opens the connection.
 #[derive(Debug, Clone)]
@@ -261,7 +254,7 @@ pub(super) async fn answer_and_linger<T: Transport>(
 /// Reads and forgets; returns how many bytes came.
 async fn discard<T: Transport>(socket: &mut T) -> io::Result<usize> {
     poll_fn(|cx| {
-        Scratch::lend(&DISCARDED, |buffer| {
+        Scratch::lend(&READ, |buffer| {
             let mut read = ReadBuf::new(buffer);
             ready!(Pin::new(&mut *socket).poll_read(cx, &mut read))?;
             Poll::Ready(Ok(read.filled().len()))

@@ -2,12 +2,12 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use http::header::HeaderValue;
 
 use crate::protocol::url::{Scheme, Url, UrlProblem};
+use crate::runtime::read_bounded::{read_at_most, text};
 use crate::surfaces::cli::failure::Failure;
 
 /// The default address of the control API.
@@ -111,14 +111,10 @@ pub(super) fn token(file: Option<&Path>) -> Result<Option<HeaderValue>, Failure>
     let token = match file {
         Some(path) => {
             let wrap = |error| Failure::File { path: path.to_owned(), error };
-            let mut text = String::new();
             // It may be a pipe: somebody waits in front of this command.
-            let mut file = File::open(path).map_err(wrap)?.take(LONGEST_TOKEN_FILE + 1);
-            file.read_to_string(&mut text).map_err(wrap)?;
-            if text.len() as u64 > LONGEST_TOKEN_FILE {
-                let why = format!("it is larger than {LONGEST_TOKEN_FILE} bytes");
-                return Err(wrap(io::Error::new(io::ErrorKind::FileTooLarge, why)));
-            }
+            let file = File::open(path).map_err(wrap)?;
+            let bytes = read_at_most(file, LONGEST_TOKEN_FILE).map_err(|why| wrap(why.into()))?;
+            let text = text(bytes).map_err(wrap)?;
             let token = first_token(&text).map(str::to_owned);
             Some(token.ok_or_else(|| {
                 Failure::Usage(format!("{}: this file contains no token", path.display()))

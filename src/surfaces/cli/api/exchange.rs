@@ -168,11 +168,10 @@ async fn connect(address: &Address) -> Result<Box<dyn Transport>, Failure> {
 
 /// Names the argument where a sentence names the key of the configuration.
 fn as_typed(detail: &str) -> String {
-    let words = detail.split(' ').map(|word| match word.strip_prefix("ca_file") {
-        Some(rest) if rest.chars().all(|char| ",:;".contains(char)) => format!("--ca-file{rest}"),
-        Some(_) | None => word.to_owned(),
-    });
-    words.collect::<Vec<_>>().join(" ")
+    match detail.strip_prefix("ca_file ") {
+        Some(rest) => format!("--ca-file {rest}"),
+        None => detail.replace(" as ca_file", " as --ca-file"),
+    }
 }
 
 async fn read(address: &Address, body: Incoming, within: Duration) -> Result<Bytes, Failure> {
@@ -198,6 +197,7 @@ mod tests {
     fn sentences_name_what_was_typed() {
         for (said, typed) in [
             ("ca_file /a/ca_file cannot be read", "--ca-file /a/ca_file cannot be read"),
+            ("ca_file ca_file cannot be read", "--ca-file ca_file cannot be read"),
             ("name its PEM file as ca_file; else not", "name its PEM file as --ca-file; else not"),
             ("name the PEM file as ca_file", "name the PEM file as --ca-file"),
             ("ca_files", "ca_files"),

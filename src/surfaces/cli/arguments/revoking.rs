@@ -5,8 +5,7 @@ use std::time::{Duration, SystemTime};
 use clap::{ArgGroup, Args};
 
 use super::{Control, duration};
-use crate::surfaces::cli::formatting::Moment;
-use crate::vocabulary::timestamp::parse_rfc3339;
+use crate::surfaces::cli::formatting::{self, Moment};
 
 /// `lastword revoke`
 #[derive(Debug, Args)]
@@ -71,10 +70,7 @@ pub struct Revocations {
 }
 
 fn instant(text: &str) -> Result<SystemTime, String> {
-    if let Some(time) = parse_rfc3339(text) {
-        return Ok(time);
-    }
-    humantime::parse_rfc3339_weak(text).map_err(|error| {
+    formatting::instant(text).map_err(|error| {
         format!("{error}: write a time such as 2026-03-01T12:00:00Z, or use --for")
     })
 }

@@ -1,6 +1,6 @@
 //! Describes who closed, the Close frames, and the end of TCP.
 
-use super::facts::{Facts, frame};
+use super::facts::{Facts, frame, limit_name};
 use crate::contract::CloseRecord;
 use crate::surfaces::cli::formatting::lasting;
 use crate::vocabulary::{Cause, CloseState, Fault, FirstClose, Kind, TransportEnd};
@@ -106,9 +106,7 @@ fn because(facts: &Facts<'_>) -> Option<&'static str> {
         Cause::Api => "because of a request to the control API",
         Cause::Embedder => "because the embedding program requested it",
         Cause::Drain => "because of a drain",
-        Cause::IdleTimeout
-            if facts.record.limit.as_ref().is_some_and(|limit| limit.name == "message_timeout") =>
-        {
+        Cause::IdleTimeout if limit_name(facts, "") == "message_timeout" => {
             "because the peer took too long to send the rest of a message"
         }
         Cause::IdleTimeout => "because no message had been sent or received for too long",
@@ -118,13 +116,7 @@ fn because(facts: &Facts<'_>) -> Option<&'static str> {
         }
         Cause::Backend => "because its backend closed it",
         Cause::RelayPeer => "because the other leg of the relay had ended",
-        Cause::RateLimited
-            if facts
-                .record
-                .limit
-                .as_ref()
-                .is_some_and(|limit| limit.name == "bytes_per_second") =>
-        {
+        Cause::RateLimited if limit_name(facts, "") == "bytes_per_second" => {
             "because the peer sent too many bytes per second"
         }
         Cause::RateLimited => "because the peer sent too many messages per second",

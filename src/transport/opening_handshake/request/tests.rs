@@ -192,30 +192,26 @@ fn an_origin_passes_if_it_is_allowed_or_none_is_sent() {
     assert!(check(&request(&two)).is_err());
 }
 
+/// Returns what is told about a page with a cookie that is not of this host.
+fn told_of_page(origin: &str, over_tls: bool) -> String {
+    let mut lines = GOOD.to_vec();
+    lines.extend([("origin", origin), ("cookie", "session=hunter2")]);
+    let checked =
+        check_origin(&request(&lines), &[OriginPattern::Same], Some("example.org"), over_tls);
+    checked.unwrap_err().text
+}
+
 #[test]
 fn a_page_in_clear_of_the_same_host_is_not_called_another_host() {
-    let refused = |origin: &str| {
-        let mut lines = GOOD.to_vec();
-        lines.extend([("origin", origin), ("cookie", "session=hunter2")]);
-        check_origin(&request(&lines), &[OriginPattern::Same], Some("example.org"), true)
-            .unwrap_err()
-            .text
-    };
-    let text = refused("http://example.org");
+    let text = told_of_page("http://example.org", true);
     assert!(text.contains("load the page from https://"), "{text}");
     assert!(!text.contains("not this host"), "{text}");
-    assert!(refused("http://other.example").contains("not this host"));
+    assert!(told_of_page("http://other.example", true).contains("not this host"));
 }
 
 #[test]
 fn a_foreign_page_with_a_cookie_is_told_how_to_allow_it() {
-    let text = |origin: &str| {
-        let mut lines = GOOD.to_vec();
-        lines.extend([("origin", origin), ("cookie", "session=hunter2")]);
-        check_origin(&request(&lines), &[OriginPattern::Same], Some("example.org"), false)
-            .unwrap_err()
-            .text
-    };
+    let text = |origin: &str| told_of_page(origin, false);
     let told = text("https://Evil.example");
     assert!(
         told.ends_with("set origins = [\"same\", \"https://evil.example\"] in the route"),

@@ -27,6 +27,7 @@ use crate::protocol::proxy_header;
 use crate::runtime::scratch::Scratch;
 use crate::transport::opening_handshake::answer::Refusal;
 use crate::transport::opening_handshake::discard_writes::{DiscardWrites, Parts, ReadEnd};
+use crate::transport::opening_handshake::{READ, READ_SIZE};
 use crate::transport::socket::Transport;
 use crate::vocabulary::{OpenFailure, TransportEnd};
 
@@ -51,18 +52,11 @@ impl Default for HandshakeLimits {
     }
 }
 
-/// How many bytes are read at a time.
-const READ: usize = 16 * 1024;
-
 /// hyper panics with a smaller buffer.
 const HYPER_MIN_BUFFER: usize = 8192;
 
 /// The `Retry-After` of a refusal for lack of memory.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
-
-thread_local! {
-    static SCRATCH: Scratch = Scratch::new(READ);
-}
 
 /// The budget to which the memory of a head is charged.
 pub trait HeadRoom: Send {
@@ -165,7 +159,7 @@ fn poll_read<T: Transport>(
     received: &mut Vec<u8>,
     room: &mut impl HeadRoom,
 ) -> Poll<Result<Option<End>, NoRoom>> {
-    Scratch::lend(&SCRATCH, |buffer| {
+    Scratch::lend(&READ, |buffer| {
         let mut buf = ReadBuf::new(buffer);
         match Pin::new(socket).poll_read(cx, &mut buf) {
             Poll::Pending => return Poll::Pending,
@@ -179,7 +173,7 @@ fn poll_read<T: Transport>(
         let needed = received.len() + read.len();
         if needed > received.capacity() {
             // A head received at once takes no more than its size; a slow one doubles its capacity.
-            let capacity = needed.max((2 * received.capacity()).min(READ));
+            let capacity = needed.max((2 * received.capacity()).min(READ_SIZE));
             if !room.grow(capacity) {
                 return Poll::Ready(Err(NoRoom));
             }
