@@ -225,10 +225,7 @@ impl Listener {
         match decided {
             Ok((decision, agreement)) => {
                 let auth = decision.route.auth().map(Arc::clone);
-                let revoked = match decision.subject {
-                    Some(_) => self.check_revoked(&decision),
-                    None => Ok(()),
-                };
+                let revoked = self.check_revoked(&decision);
                 under_way.stage = Stage::Agreed(decision);
                 if let Err(refusal) = revoked {
                     self.refuse((refusal, None), received, under_way).await;

@@ -30,16 +30,18 @@ impl ConnectionSlot {
         Ok(())
     }
 
-    /// Counts the slot of the route for the subject of the client, once.
+    /// Counts the slot of the route for the subject of the client, if these are limited. To be called
+    /// once.
     ///
     /// # Errors
     /// The route has no slot left for this subject.
     pub(crate) fn belongs_to(&mut self, subject: &str) -> Result<(), NotAdmitted> {
-        let Some(slot) = self.route.as_mut().filter(|slot| slot.subject.is_none()) else {
-            return Ok(());
-        };
-        slot.admission.lock().admit_subject(subject)?;
-        slot.subject = Some(subject.to_owned());
+        let Some(slot) = &mut self.route else { return Ok(()) };
+        let mut admission = slot.admission.lock();
+        if admission.counts_subjects() {
+            admission.admit_subject(subject)?;
+            slot.subject = Some(subject.to_owned());
+        }
         Ok(())
     }
 }

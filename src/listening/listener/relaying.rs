@@ -46,8 +46,7 @@ impl Listener {
                 let facts = received.facts();
                 self.dismiss(opened, relay, Some(facts), &under_way, &unusable);
                 let refusal = unusable_identity(unusable);
-                under_way.refuse(&refusal, None, received.request());
-                return under_way.failed(received.refuse(refusal).await);
+                return self.refuse((refusal, None), received, under_way).await;
             }
         };
         // A subject that was authenticated is not the application's to change: expiry and revocation
@@ -57,16 +56,14 @@ impl Listener {
             && identity.subject.is_some()
         {
             decision.subject.clone_from(&identity.subject);
-            let revoked = self.check_revoked(decision).map_err(|refusal| (refusal, None));
-            let admitted = match revoked {
-                Ok(()) => self.admit_subject(decision).map_err(|refused| (refused, TOO_MANY)),
-                Err(refused) => Err((refused, ACCESS_REVOKED)),
+            let refused = match self.check_revoked(decision) {
+                Err(refusal) => Some(((refusal, None), ACCESS_REVOKED)),
+                Ok(()) => self.admit_subject(decision).err().map(|refused| (refused, TOO_MANY)),
             };
-            if let Err(((refusal, limit), reason)) = admitted {
+            if let Some((refused, reason)) = refused {
                 let facts = received.facts();
                 self.dismiss(opened, relay, Some(facts), &under_way, reason);
-                under_way.refuse(&refusal, limit, received.request());
-                return under_way.failed(received.refuse(refusal).await);
+                return self.refuse(refused, received, under_way).await;
             }
         }
         // The time that the application took is not charged to the client.

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::SystemTime;
 
 use crate::protocol::forwarded::Seen;
+use crate::protocol::url::Scheme;
 use crate::relay::Hop;
 use crate::transport::opening_handshake::Request;
 use crate::transport::socket::SocketName;
@@ -62,7 +63,8 @@ impl Visitor {
     /// Returns whether the client uses TLS, as far as is known.
     pub(super) fn over_tls(&self) -> bool {
         let proto = self.told.as_ref().and_then(|told| told.proto.as_deref());
-        proto.map_or(self.tls.is_some(), |proto| ["https", "wss"].contains(&proto))
+        proto
+            .map_or(self.tls.is_some(), |proto| Scheme::named(proto).is_some_and(Scheme::is_secure))
     }
 
     /// Returns the hop that its requests come over.

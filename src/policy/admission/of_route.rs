@@ -37,6 +37,11 @@ impl RouteAdmission {
         Ok(())
     }
 
+    /// Returns whether connections are counted for their subjects.
+    pub fn counts_subjects(&self) -> bool {
+        self.capacity.max_connections_per_subject > 0
+    }
+
     /// Counts a connection that was admitted for its subject, too.
     ///
     /// # Errors

@@ -196,9 +196,7 @@ impl Forwarding for Proxying<'_> {
             self.refuse(HttpOutcome::RefusedRate, rejection.retry_after(RETRY_AFTER))
         })?;
         let peer = route.client(self.hop);
-        if self.subject.is_some() {
-            self.check_revoked(peer, self.subject, None)?;
-        }
+        self.check_revoked(peer, self.subject, None)?;
         if let Some(auth) = &route.auth {
             self.authenticate(auth, peer, request).await?;
         }
