@@ -29,6 +29,19 @@ fn what_the_api_returned_is_passed_on_byte_for_byte() {
 }
 
 #[test]
+fn a_quiet_status_says_by_its_exit_code_whether_the_daemon_answers() {
+    let quiet = ["status", "--quiet"];
+    let ran = Fake::new([Reply::ok(status())]).run(&quiet);
+    assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr.as_str()), (Some(0), "", ""));
+    let refused = Fake::new([Reply::Problem(401, "unauthorized", "who are you?")]).run(&quiet);
+    assert_eq!((refused.code, refused.stdout.as_str()), (Some(1), ""), "{refused:?}");
+    let other = Fake::new([Reply::ok("{}")]).run(&quiet);
+    assert_ne!(other.code, Some(0), "{other:?}");
+    let both = Fake::new([Reply::ok(status())]).run(&["status", "--quiet", "--json"]);
+    assert_eq!(both.code, Some(2), "{both:?}");
+}
+
+#[test]
 fn a_listing_follows_its_pages_as_far_as_it_should() {
     let first = page("connections", &[connection("5b8f0a6d4c17")], Some("a/b"));
     let last = page("connections", &[connection("5b8f0a6d4c18")], None);

@@ -407,6 +407,9 @@ pub struct Events {
 /// `lastword status`
 #[derive(Debug, Args)]
 pub struct Status {
+    /// Print nothing: the exit code says whether the daemon answers, for health checks
+    #[arg(long, short, conflicts_with = "json")]
+    pub quiet: bool,
     /// The control API.
     #[command(flatten)]
     pub control: Control,

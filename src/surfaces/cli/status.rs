@@ -4,6 +4,7 @@ use super::api::Daemon;
 use super::arguments::Status;
 use super::console::Console;
 use super::draining;
+use super::exit::DONE;
 use super::failure::Failure;
 use super::formatting::{count, lasting, safe, utc};
 use super::table::draw_pairs;
@@ -13,6 +14,10 @@ use crate::contract::StatusRecord;
 pub(super) async fn status(status: &Status, console: &mut Console) -> Result<u8, Failure> {
     let daemon = Daemon::of(&status.control)?;
     let answer = daemon.get("/v1/status").await?;
+    if status.quiet {
+        let _: StatusRecord<'_> = answer.read()?;
+        return Ok(DONE);
+    }
     console.show(&answer, |look| Ok(draw_pairs(&whole(&answer.read()?), look)))
 }
 
