@@ -12,14 +12,15 @@ import time
 class Daemon:
     """A running daemon with JSON logs and an empty state directory; use it with `with`.
 
-    `relay` is the URL of an application to stand in front of.
+    `relay` is the URL of an application to stand in front of, `configuration` a file.
     """
 
     READY_WITHIN = 30
 
-    def __init__(self, program, *settings, relay=None):
+    def __init__(self, program, *settings, relay=None, configuration=None):
         self.state = tempfile.TemporaryDirectory(prefix="lastword-")
         arguments = [str(program), "serve", *(["--relay", relay] if relay else [])]
+        arguments += ["--config", str(configuration)] if configuration else []
         ours = ["listeners[0].listen", "control.listen"]
         ours = [f'{key}="127.0.0.1:0"' for key in ours] + ['log.format="json"']
         for setting in [*ours, *settings]:

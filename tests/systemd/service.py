@@ -125,6 +125,24 @@ def has_bad_configuration(machine):
         raise AssertionError(f"the journal does not name the key: {said}")
 
 
+def runs_without_systemd(machine):
+    """deploy/plain/run, under any other supervisor: another user, and SIGTERM drains."""
+    script = installing.ROOT / "deploy/plain/run"
+    machine.write("/srv/run", script.read_text(encoding="utf-8"))
+    machine.write("/etc/lastword/lastword.toml", CONFIGURATION)
+    machine.run("useradd", "--system", "--home-dir", "/var/lib/lastword", "lastword")
+    unit = "plain.service"  # only to have a parent that tells how it ended
+    machine.run("systemd-run", f"--unit={unit}", "--remain-after-exit", "sh", "/srv/run")
+    machine.run("sh", "-c", "until lastword status --quiet 2>/dev/null; do sleep 0.1; done")
+    pid = machine.show(unit, "MainPID")
+    expect("user", "lastword", machine.run("ps", "-o", "user=", "-p", pid).strip())
+    clients = crowd(machine, "hold:20")
+    machine.run("kill", "-TERM", pid)
+    expect("closes", {"1012 service restart": 20}, outcome(clients))
+    machine.await_property(unit, "SubState", lambda state: state == "exited")
+    expect("exit code", "0", machine.show(unit, "ExecMainStatus"))
+
+
 def errors(machine):
     """What the service logged as an error."""
     return machine.run("journalctl", "--no-pager", f"--unit={UNIT}", "--priority=err", due=None)
@@ -136,4 +154,5 @@ SCENARIOS = {
     "stops": stops,
     "killed": is_killed,
     "misconfigured": has_bad_configuration,
+    "without-systemd": runs_without_systemd,
 }
