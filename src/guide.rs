@@ -13,6 +13,7 @@
 //! | [`revocation`] | closing and refusing a subject or a token; one connection per subject |
 //! | [`ledger`] | where endings are kept, and what happens when something fails |
 //! | [`metrics`] | Prometheus, and the accounting identity |
+//! | [`production`] | from a fresh Debian to a service that is hardened and observed; balancers; sizing |
 //! | [`stopping`] | signals, drains |
 //! | [`service`] | systemd and containers: restarts without a refused connection, hardening |
 //! | [`security`] | doors and who could come through them, tokens, TLS, web pages, masking, hostile peers |
@@ -31,6 +32,7 @@ macro_rules! page {
         $(#[$summary])*
         ///
         /// [admission]: crate::guide::admission
+        /// [benchmarks]: crate::guide::benchmarks
         /// [commands]: crate::guide::commands
         /// [configuration]: crate::guide::configuration
         /// [control_api]: crate::guide::control_api
@@ -38,6 +40,7 @@ macro_rules! page {
         /// [ledger]: crate::guide::ledger
         /// [library]: crate::guide::library
         /// [metrics]: crate::guide::metrics
+        /// [production]: crate::guide::production
         /// [relay]: crate::guide::relay
         /// [revocation]: crate::guide::revocation
         /// [security]: crate::guide::security
@@ -100,6 +103,10 @@ page!(
 page!(
     /// Prometheus, and the accounting identity.
     metrics, include_str!("guide/metrics.md")
+);
+page!(
+    /// From a fresh Debian to a service that is hardened and observed; balancers; sizing.
+    production, include_str!("guide/production.md")
 );
 page!(
     /// Signals, drains.
