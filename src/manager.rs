@@ -413,7 +413,7 @@ impl Supervisor {
     pub fn start_drain(&self, options: DrainOptions) -> Result<Arc<DrainProgress>, DrainUnderWay> {
         let job = self.inner.drains.begin(options)?;
         let prepared = drain::prepare(&self.inner.node, Arc::clone(&job));
-        let progress = job.progress(&self.inner.node.registry);
+        let progress = job.progress(&self.inner.node);
         let (node, drains) = (Arc::clone(&self.inner.node), Arc::clone(&self.inner.drains));
         let mut drainer = self.inner.drainer.lock();
         // The previous drain is over, or this one would not have begun.
@@ -470,7 +470,7 @@ impl Supervisor {
 
     /// Returns the progress of the running drain, or of the last one.
     pub fn drain_progress(&self) -> Option<Arc<DrainProgress>> {
-        self.inner.drains.progress(&self.inner.node.registry).map(Arc::new)
+        self.inner.drains.progress(&self.inner.node).map(Arc::new)
     }
 
     /// Cancels the running drain: no further connection is closed, but those that were sent a Close

@@ -21,6 +21,7 @@ mod daemon {
     mod soak;
     mod starting;
     mod stopping;
+    mod stopping_http;
     mod suspended;
 
     /// The program under test.

@@ -46,6 +46,9 @@ pub struct DrainRecord<'a> {
     pub left: u64,
     /// The connections that are still open, by the state of their closing handshake.
     pub stragglers: StragglersRecord,
+    /// Plain HTTP clients that a drain of all connections waits for; they are not in `total`.
+    #[serde(default)]
+    pub http_left: u64,
 }
 
 /// A selection of connections; null fields select nothing in particular.
@@ -60,6 +63,8 @@ pub struct SelectorRecord<'a> {
     pub tag: Option<Cow<'a, str>>,
     /// The application behind a relay, by its URL as recorded.
     pub upstream: Option<Cow<'a, str>>,
+    /// The application behind a relay, by its number in the route, from 0: recorded URLs may be equal.
+    pub upstream_number: Option<u64>,
 }
 
 /// The connections that are still open, by the state of their closing handshake.
@@ -94,6 +99,7 @@ impl<'a> From<&'a DrainProgress> for DrainRecord<'a> {
             cut: drain.cut as u64,
             left: drain.left.total() as u64,
             stragglers: drain.left.into(),
+            http_left: drain.http_left,
         }
     }
 }
@@ -106,6 +112,7 @@ impl<'a> From<&'a Selector> for SelectorRecord<'a> {
             subject: selector.subject.as_deref().map(Cow::Borrowed),
             tag: tag.map(|(name, value)| format!("{name}:{value}").into()),
             upstream: selector.upstream.as_deref().map(Cow::Borrowed),
+            upstream_number: selector.upstream_number.map(|number| number as u64),
         }
     }
 }

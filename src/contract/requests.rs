@@ -175,7 +175,10 @@ impl SelectorRecord<'_> {
             subject: owned(&self.subject),
             tag,
             upstream: owned(&self.upstream),
-            upstream_number: None,
+            // A number beyond what memory can hold is that of no application.
+            upstream_number: self
+                .upstream_number
+                .map(|number| usize::try_from(number).unwrap_or(usize::MAX)),
         })
     }
 }

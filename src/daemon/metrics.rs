@@ -59,6 +59,7 @@ fn drain_facts(supervisor: &Supervisor) -> DrainFacts {
     let running = supervisor
         .drain_progress()
         .filter(|progress| progress.phase == DrainPhase::Running)
-        .map_or(0, |progress| progress.left.total());
-    DrainFacts { draining: supervisor.is_draining(), left: running }
+        .map_or((0, 0), |progress| (progress.left.total(), progress.http_left));
+    let (left, http_left) = running;
+    DrainFacts { draining: supervisor.is_draining(), left, http_left }
 }

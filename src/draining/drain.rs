@@ -223,7 +223,7 @@ impl Draining<'_> {
 
     fn report_progress(&mut self) {
         self.reported_at = now();
-        let progress = self.job.progress(&self.node.registry);
+        let progress = self.job.progress(self.node);
         self.node.publisher.announce(Event::Drain(Arc::new(progress)));
     }
 }

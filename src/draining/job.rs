@@ -111,11 +111,12 @@ impl Job {
     }
 
     /// Returns the progress.
-    pub(crate) fn progress(&self, registry: &Registry) -> DrainProgress {
+    pub(crate) fn progress(&self, node: &Node) -> DrainProgress {
         let report = self.report();
         let mut left = Stragglers::default();
         let mut tally = self.tally.lock();
-        tally.look(registry).iter().for_each(|connection| left.count(connection.state()));
+        tally.look(&node.registry).iter().for_each(|connection| left.count(connection.state()));
+        let waits = tally.phase == DrainPhase::Running && self.options.select.is_all();
         DrainProgress {
             id: Arc::clone(&self.id),
             phase: tally.phase,
@@ -132,6 +133,7 @@ impl Job {
             closed: tally.total - left.total(),
             cut: report.cut,
             left,
+            http_left: if waits { node.plain.present() } else { 0 },
         }
     }
 
@@ -162,7 +164,7 @@ impl Drop for CancelledIfDropped<'_> {
     fn drop(&mut self) {
         if self.job.phase() == DrainPhase::Running {
             self.jobs.end(self.node, self.job, DrainPhase::Cancelled);
-            let progress = self.job.progress(&self.node.registry);
+            let progress = self.job.progress(self.node);
             self.node.publisher.announce(Event::Drain(Arc::new(progress)));
         }
     }
@@ -226,11 +228,11 @@ impl Jobs {
         if refuses {
             node.accept_after_drain();
         }
-        Some(job.progress(&node.registry))
+        Some(job.progress(node))
     }
 
-    pub(crate) fn progress(&self, registry: &Registry) -> Option<DrainProgress> {
+    pub(crate) fn progress(&self, node: &Node) -> Option<DrainProgress> {
         let job = self.current.lock().clone()?;
-        Some(job.progress(registry))
+        Some(job.progress(node))
     }
 }

@@ -64,6 +64,8 @@ pub struct DrainFacts {
     pub draining: bool,
     /// Connections that the drain has yet to see end; 0 when none runs.
     pub left: usize,
+    /// Plain HTTP clients that the drain has yet to see end; 0 when none runs.
+    pub http_left: u64,
 }
 
 /// What is known of the certificates of a listener, of `control` or of `health`.

@@ -132,6 +132,10 @@ where
                 return Poll::Ready(ended);
             }
             if session.is_cut() {
+                // A client that waits for an answer gets 503 first.
+                if session.expire() {
+                    continue;
+                }
                 return Poll::Ready(Ended::TimedOut);
             }
             if session.is_ending() && !is_ending {

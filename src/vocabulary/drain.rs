@@ -51,6 +51,8 @@ pub struct DrainProgress {
     pub cut: usize,
     /// Connections that are left, by the state of their closing handshake.
     pub left: Stragglers,
+    /// Plain HTTP clients that a running drain of all connections waits for.
+    pub http_left: u64,
 }
 
 /// The connections that a drain has left, by the state of their closing handshake.

@@ -23,6 +23,40 @@ async fn relaying(house: &House) -> ([TcpListener; 2], ListenerHandle) {
     (apps, listening)
 }
 
+/// Two applications that differ in a masked query only.
+#[tokio::test]
+async fn one_of_two_with_the_same_recorded_url_is_selected_by_its_number() {
+    let house = House::new().await;
+    let app = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = app.local_addr().unwrap();
+    let urls = ["1", "2"].map(|k| format!("ws://{address}/?k={k}").parse().unwrap());
+    let relay = Relay::new(RelayBackend::of_all(urls.to_vec())).unwrap();
+    let mut route = Route::relay("/*".parse().unwrap(), relay);
+    route.name = "apps".to_owned();
+    let listening = house.supervisor.listen("apps", &free(), vec![route]).await.unwrap();
+    let lastword::vocabulary::ListenAddress::Tcp(address) = *listening.address() else { panic!() };
+    let (mut first, _app) = tokio::join!(RawPeer::connect(address, "/"), RawPeer::accept(&app));
+    let (mut second, _app) = tokio::join!(RawPeer::connect(address, "/"), RawPeer::accept(&app));
+
+    let filter = "/v1/connections?route=apps&upstream_number=1";
+    let listed = house.client.get(filter).await.expect(200);
+    assert_eq!(listed["connections"].as_array().unwrap().len(), 1, "{listed}");
+    let select = r#"{"select":{"route":"apps","upstream_number":1},"within":"9s"}"#;
+    let drain = house.client.post("/v1/drain", select).await.expect(202);
+    assert_eq!((&drain["total"], &drain["select"]["upstream_number"]), (&1.into(), &1.into()));
+    assert_eq!(second.expect_close(SOON).await.0, Some(1012));
+    first.expect_silence().await;
+    house.client.delete("/v1/drain").await.expect(200);
+
+    // Resuming one does not cancel the drain of the other.
+    let drain = house.client.post("/v1/backends/apps/0/drain", "{}").await.expect(202);
+    assert!(!drain.to_string().contains("k=1"), "{drain}");
+    house.client.delete("/v1/backends/apps/1/drain").await.expect(200);
+    assert_eq!(house.client.get("/v1/drain").await.expect(200)["phase"], "running");
+    house.client.delete("/v1/backends/apps/0/drain").await.expect(200);
+    assert_eq!(house.client.get("/v1/drain").await.expect(200)["phase"], "cancelled");
+}
+
 #[tokio::test]
 async fn an_application_is_listed_drained_and_resumed() {
     let house = House::new().await;

@@ -170,6 +170,9 @@ async fn what_is_under_way_ends_with_the_drain_and_not_after_it() {
     let within = Duration::from_millis(700);
     let took = shut_down(&house, within).await;
     assert!(took >= within && took < within + Duration::from_millis(700), "{took:?}");
+    let head = poll.head().await;
+    assert!(head.starts_with("HTTP/1.1 503 ") && head.contains("Retry-After"), "{head}");
+    poll.until("\n").await;
     poll.end().await;
 }
 

@@ -285,10 +285,14 @@ fn left(drain: &DrainRecord<'_>) -> String {
     ];
     let some = stragglers.into_iter().filter(|(count, _)| *count > 0);
     let some: Vec<String> = some.map(|(count, what)| format!("{count} {what}")).collect();
-    if some.is_empty() {
+    let connections = if some.is_empty() {
         format!("{} left", drain.left)
     } else {
         format!("{} left ({})", drain.left, some.join(", "))
+    };
+    match drain.http_left {
+        0 => connections,
+        clients => format!("{connections}, and {}", count(clients, "plain HTTP client")),
     }
 }
 
@@ -346,6 +350,8 @@ mod tests {
             "running: 3 of 10 closed; 7 left (4 not closed yet, 2 not answered yet, 1 ending \
              TCP), 12 s of 1 min"
         );
+        drain.http_left = 2;
+        assert!(progress(&drain).contains("1 ending TCP), and 2 plain HTTP clients, 12 s"));
         drain = samples::drain("finished");
         drain.left = 0;
         drain.stragglers = Default::default();

@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use crate::contract::SelectorRecord;
 
-/// A selection of connections: `all`, or `route=chat,subject=ann,tag=room:7,upstream=ws://app`.
+/// A selection of connections: `all`, or `route=chat,subject=ann,tag=room:7,upstream=ws://app`,
+/// `route=chat,upstream_number=1`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Selected {
     /// The route.
@@ -16,6 +17,8 @@ pub struct Selected {
     pub tag: Option<Tag>,
     /// The URL of the application behind a relay.
     pub upstream: Option<String>,
+    /// The number of that application in its route.
+    pub upstream_number: Option<u32>,
 }
 
 /// A tag: its name and value.
@@ -32,8 +35,8 @@ pub struct Tag {
 pub enum InvalidSelector {
     /// A part is not a valid pair of name and value.
     #[error(
-        "{0:?} is not a selector: write all, or route=NAME, subject=NAME, tag=NAME:VALUE and \
-         upstream=URL, joined by commas"
+        "{0:?} is not a selector: write all, or route=NAME, subject=NAME, tag=NAME:VALUE, \
+         upstream=URL and upstream_number=N, joined by commas"
     )]
     Part(String),
     /// A name occurs twice.
@@ -44,22 +47,27 @@ pub enum InvalidSelector {
     Tag(String),
 }
 
+/// The part that is a number.
+const NUMBER: &str = "upstream_number";
+
 impl Selected {
     /// Returns the selector as pairs of a query.
-    pub fn query(&self) -> [(&'static str, Option<String>); 4] {
+    pub fn query(&self) -> [(&'static str, Option<String>); 5] {
         [
             ("route", self.route.clone()),
             ("subject", self.subject.clone()),
             ("tag", self.tag.as_ref().map(Tag::to_contract)),
             ("upstream", self.upstream.clone()),
+            (NUMBER, self.upstream_number.map(|number| number.to_string())),
         ]
     }
 
     /// Returns the selector as a JSON object.
     pub fn to_json(&self) -> serde_json::Value {
-        let parts = self.query().into_iter();
-        let given = parts.filter_map(|(name, value)| Some((name.to_owned(), value?.into())));
-        serde_json::Value::Object(given.collect())
+        let texts = self.query().into_iter().filter(|(name, _)| *name != NUMBER);
+        let texts = texts.filter_map(|(name, value)| Some((name.to_owned(), value?.into())));
+        let number = self.upstream_number.map(|number| (NUMBER.to_owned(), number.into()));
+        serde_json::Value::Object(texts.chain(number).collect())
     }
 
     /// Formats a selector as on the command line.
@@ -69,6 +77,7 @@ impl Selected {
             ("subject", select.subject.as_deref()),
             ("tag", select.tag.as_deref()),
             ("upstream", select.upstream.as_deref()),
+            (NUMBER, select.upstream_number.map(|number| number.to_string()).as_deref()),
         ])
     }
 }
@@ -80,7 +89,7 @@ impl fmt::Display for Selected {
     }
 }
 
-fn join(parts: [(&str, Option<&str>); 4]) -> String {
+fn join(parts: [(&str, Option<&str>); 5]) -> String {
     let given = parts.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", value?)));
     let given: Vec<String> = given.collect();
     if given.is_empty() { "all".to_owned() } else { given.join(",") }
@@ -113,6 +122,11 @@ impl FromStr for Selected {
                 }
                 Some(("upstream", url)) if !url.is_empty() => {
                     once(selected.upstream.replace(url.to_owned()).is_some(), "upstream")?;
+                }
+                Some((NUMBER, number)) => {
+                    let number = number.parse();
+                    let number = number.map_err(|_| InvalidSelector::Part(part.to_owned()))?;
+                    once(selected.upstream_number.replace(number).is_some(), NUMBER)?;
                 }
                 Some(("tag", tag)) => once(selected.tag.replace(tag.parse()?).is_some(), "tag")?,
                 Some(_) | None => return Err(InvalidSelector::Part(part.to_owned())),
@@ -157,8 +171,17 @@ mod tests {
     #[test]
     fn what_selects_nothing_is_refused() {
         // An empty or misspelt selector must never mean all connections.
-        for wrong in ["", "ALL", "route=", "subject=", "route=a,", "all,route=a", "rout=a", "chat"]
-        {
+        for wrong in [
+            "",
+            "ALL",
+            "route=",
+            "subject=",
+            "route=a,",
+            "all,route=a",
+            "rout=a",
+            "chat",
+            "upstream_number=x",
+        ] {
             assert!(matches!(parse(wrong), Err(InvalidSelector::Part(_))), "{wrong}");
         }
         assert_eq!(parse("route=a,route=b"), Err(InvalidSelector::Twice("route")));
@@ -172,10 +195,13 @@ mod tests {
         let select = SelectorRecord {
             route: Some("chat".into()),
             upstream: None,
+            upstream_number: Some(1),
             subject: None,
             tag: Some("room:7".into()),
         };
-        assert_eq!(Selected::describe(&select), "route=chat,tag=room:7");
+        assert_eq!(Selected::describe(&select), "route=chat,tag=room:7,upstream_number=1");
+        let read = parse(&Selected::describe(&select)).unwrap();
+        assert_eq!(serde_json::from_value::<SelectorRecord<'_>>(read.to_json()).unwrap(), select);
         assert_eq!(Selected::describe(&SelectorRecord::default()), "all");
     }
 }

@@ -14,7 +14,7 @@ use crate::contract::{
     BackendRecord, BackendsRecord, DrainRecord, DrainRequest, ProblemRecord, SelectorRecord,
 };
 use crate::manager::{DrainBackendError, NoBackend};
-use crate::vocabulary::{BackendStatus, DrainPhase};
+use crate::vocabulary::{BackendStatus, DrainPhase, Selector};
 
 /// Lists the applications, by route.
 #[utoipa::path(get, path = "/v1/backends", tag = "backends", responses(
@@ -71,17 +71,18 @@ pub(super) async fn resume(
     let backends = supervisor.backends();
     let mut of_it = backends.iter().filter(|at| at.route == route && at.number == number);
     let status = of_it.next().ok_or_else(|| Problem::from(NoBackend::NoRoute(route.clone())))?;
-    if supervisor.drain_progress().is_some_and(|drain| {
-        let select = &drain.select;
-        drain.phase == DrainPhase::Running && is_of(status, &select.route, &select.upstream)
-    }) {
+    if supervisor
+        .drain_progress()
+        .is_some_and(|drain| drain.phase == DrainPhase::Running && is_of(status, &drain.select))
+    {
         supervisor.cancel_drain();
     }
     Ok(json(StatusCode::OK, &BackendRecord::from(status)))
 }
 
-fn is_of(status: &BackendStatus, route: &Option<String>, upstream: &Option<String>) -> bool {
-    route.as_ref() == Some(&status.route) && upstream.as_ref() == Some(&status.url)
+/// Returns whether a drain is that of this application; two may have the same URL as it is recorded.
+fn is_of(status: &BackendStatus, select: &Selector) -> bool {
+    select.route.as_ref() == Some(&status.route) && select.upstream_number == Some(status.number)
 }
 
 fn parse(number: &str) -> Result<usize, Problem> {

@@ -35,6 +35,8 @@ pub(super) struct Filter {
     tag: Option<String>,
     /// Those relayed to this application, by its URL as recorded.
     upstream: Option<String>,
+    /// Those relayed to the application with this number in its route, from 0.
+    upstream_number: Option<u64>,
     /// The maximum number, from 1 to 1000; 100 by default.
     limit: Option<u32>,
     /// The `next` of the previous page.
@@ -138,17 +140,17 @@ struct Wanted {
 
 impl Wanted {
     fn read(filter: Filter) -> Result<Self, Problem> {
-        let Filter { route, state, direction, subject, path, tag, upstream, limit: _, cursor } =
-            filter;
+        let Filter { state, direction, path, cursor, .. } = filter;
         let state = parsing::word("state", state.as_deref(), CloseState::ALL, CloseState::as_str)?;
         let direction =
             parsing::word("direction", direction.as_deref(), Direction::ALL, Direction::as_str)?;
         let after = parsing::cursor(cursor)?;
         let select = SelectorRecord {
-            route: route.map(Into::into),
-            subject: subject.map(Into::into),
-            tag: tag.map(Into::into),
-            upstream: upstream.map(Into::into),
+            route: filter.route.map(Into::into),
+            subject: filter.subject.map(Into::into),
+            tag: filter.tag.map(Into::into),
+            upstream: filter.upstream.map(Into::into),
+            upstream_number: filter.upstream_number,
         };
         Ok(Self { select: select.selector()?, state, direction, path, after })
     }

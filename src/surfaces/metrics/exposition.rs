@@ -278,7 +278,7 @@ impl Scrape<'_> {
     }
 
     fn drain(&mut self, facts: DrainFacts) -> fmt::Result {
-        let DrainFacts { draining, left } = facts;
+        let DrainFacts { draining, left, http_left } = facts;
         self.gauge(
             "lastword_draining",
             "1 while new connections are refused because of a drain, else 0.",
@@ -288,6 +288,11 @@ impl Scrape<'_> {
             "lastword_drain_left",
             "Connections that the drain has yet to see end; 0 when none runs.",
             left as u64,
+        )?;
+        self.gauge(
+            "lastword_drain_http_left",
+            "Plain HTTP clients that the drain has yet to see end; 0 when none runs.",
+            http_left,
         )
     }
 

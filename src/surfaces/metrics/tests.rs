@@ -40,7 +40,7 @@ fn sources() -> MetricsSources {
             recovered: 3,
         }),
         revocations: Box::new(|| RevocationCounts { in_force: 5, closed: 6, refused: 8 }),
-        drain: Box::new(|| DrainFacts { draining: true, left: 7 }),
+        drain: Box::new(|| DrainFacts { draining: true, left: 7, http_left: 2 }),
         token_file_failed: Box::new(|| 2),
         tls: Box::new(|| {
             vec![TlsFacts {

@@ -74,6 +74,7 @@ fn a_census_is_told_as_it_is() {
         ("lastword_revoked_attempts_total", 8.0),
         ("lastword_draining", 1.0),
         ("lastword_drain_left", 7.0),
+        ("lastword_drain_http_left", 2.0),
         ("lastword_http_connections", 2.0),
         ("lastword_max_connections", 19_744.0),
     ] {
