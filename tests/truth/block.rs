@@ -13,13 +13,16 @@ use super::dice::Dice;
 use super::draw::{self, is_caught};
 use super::expected;
 use super::journal::{Deeds, Journal};
-use super::judge::{Evidence, Fault, Finding, Verdict, judge};
+use super::judge::{Evidence, Fault, Finding, Verdict, again, judge};
 use super::peer::{PATIENCE, Played};
 use super::plan::{Attempt, BLOCK, Curtain, Plot, Script, Standing, Story, Tale, Turn, Way};
 use super::player::Play;
 use super::stage::{Stage, api, start};
 use super::world::World;
 use crate::support::daemon::Daemon;
+
+/// For a whole script, which may wait until all others of its block are over.
+const WHOLE: Duration = Duration::from_secs(900);
 
 /// Plays these scripts, all of one block.
 pub async fn play(
@@ -65,7 +68,7 @@ pub async fn play(
     while let Some(played) = plays.join_next().await {
         let (number, played) = played.unwrap_or_else(|panic| (u64::MAX, Err(panic.to_string())));
         if let Err(what) = played {
-            let again = format!("TRUTH_SEED={seed} TRUTH_ONLY={number} cargo test --test truth");
+            let again = again(seed, number);
             let what = format!("script {number} could not be played: {what}\n  again: {again}");
             findings.push(Finding { fault: Fault::Unplayed, what });
         }
@@ -99,7 +102,10 @@ async fn one(stage: Arc<Stage>, script: Script, room: Arc<Semaphore>) -> (u64, P
     let stays = stays(&script);
     let permit = room.acquire_owned().await.expect("it stays open");
     let play = Play { stage: Arc::clone(&stage), script };
-    let mut played = tokio::spawn(play.whole());
+    let mut played = tokio::spawn(async move {
+        let played = tokio::time::timeout(WHOLE, play.whole()).await;
+        played.unwrap_or_else(|_| Err(format!("it was not over after {WHOLE:?}")))
+    });
     if stays {
         // It makes room for others once it is in its place.
         let placed = async {
@@ -210,6 +216,15 @@ async fn endings(daemon: &Daemon) -> Vec<Value> {
             None => return all,
         }
     }
+}
+
+/// One script, with another that sees the drain begin if it waits for that.
+pub fn alone(seed: u64, number: u64) -> Vec<Script> {
+    let script = draw::script(seed, number);
+    let waits = matches!(script.plot, Plot::Attempt(Attempt::Late));
+    let block = scripts(seed, number / BLOCK, u64::MAX);
+    let witness = block.into_iter().find(|other| waits && closes_at_the_end(other) > 0);
+    [script].into_iter().chain(witness).collect()
 }
 
 /// The scripts of a block.

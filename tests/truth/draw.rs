@@ -116,8 +116,12 @@ impl Draw {
         let drawn = family((self.number % BLOCK) as usize);
         let waits = [Family::Curtain, Family::RelayCurtain, Family::Drained];
         let family = match drawn {
-            // The deadlines of dialers are those of the daemon.
-            Family::Kept if Pace::of_dials(self.block) != Pace::Patient => Family::RelayLost,
+            // The deadlines of dialers are those of the daemon, and a kill may meet either connection.
+            Family::Kept
+                if Pace::of_dials(self.block) != Pace::Patient || is_caught(self.number) =>
+            {
+                Family::RelayLost
+            }
             // It would not come to that.
             family if is_caught(self.number) && waits.contains(&family) => Family::Lost,
             family => family,

@@ -207,11 +207,17 @@ fn wrong(record: &Value, due: &Due, deeds: &Deeds) -> Option<String> {
     })
 }
 
+/// The command that plays one script again.
+pub fn again(seed: u64, number: u64) -> String {
+    format!("TRUTH_SEED={seed} TRUTH_ONLY={number} cargo test --test truth -- --nocapture")
+}
+
 fn story(seed: u64, script: &Script, deeds: &Deeds, what: &str, records: &[&Value]) -> String {
     let records: Vec<String> = records.iter().map(|record| format!("  {record}")).collect();
     format!(
         "script {number} of block {block}: {what}\n  planned: {plot:?}\n  done:\n    {done}\n\
-         records:\n{records}\n  again: TRUTH_SEED={seed} TRUTH_ONLY={number} cargo test --test truth -- --nocapture",
+         records:\n{records}\n  again: {again}",
+        again = again(seed, script.number),
         number = script.number,
         block = script.number / BLOCK,
         plot = script.plot,

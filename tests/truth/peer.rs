@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::journal::Pen;
 use super::plan::{Tcp, Words};
-use crate::support::frame::{CLOSE, CONTINUATION, Frame, PONG, Side, TEXT, take_frame};
+use crate::support::frame::{CLOSE, CONTINUATION, Frame, Masking, PONG, Side, TEXT, take_frame};
 use crate::support::raw_peer::End;
 use crate::support::wire::Wire;
 
@@ -147,7 +147,15 @@ impl Peer {
     async fn hear(&mut self) -> Played<Heard> {
         loop {
             if let Some(frame) = take_frame(&mut self.buffer) {
-                return Ok(Heard::Frame(frame));
+                // RFC 6455 section 5.1.
+                let due = matches!(
+                    (self.side, frame.masking),
+                    (Side::Client, Masking::Plain) | (Side::Server, Masking::Key(_))
+                );
+                return match due {
+                    true => Ok(Heard::Frame(frame)),
+                    false => Err(format!("it was masked as its sender may not: {frame:?}")),
+                };
             }
             let read = timeout(PATIENCE, self.wire.read_buf(&mut self.buffer)).await;
             match read.map_err(|_| format!("awaited something for {PATIENCE:?}"))? {

@@ -1,13 +1,13 @@
 //! Runs: the short one of every `cargo test`, a single script, and the long one.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use futures_util::{StreamExt, stream};
 
-use super::block::{play, scripts};
+use super::block::{alone, play, scripts};
 use super::coverage::never_seen;
-use super::draw;
 use super::judge::Verdict;
 use super::plan::BLOCK;
 use super::world::World;
@@ -28,16 +28,17 @@ fn setting(name: &str) -> Option<u64> {
 async fn every_ending_is_recorded_once_and_as_it_was() {
     let seed = setting("TRUTH_SEED").unwrap_or(SEED);
     let world = World::new().await;
-    let folder = folder();
     if let Some(number) = setting("TRUTH_ONLY") {
-        let script = draw::script(seed, number);
-        println!("{script:#?}");
-        let verdict = play(&world, seed, number / BLOCK, vec![script], CROWD, &folder).await;
-        report(seed, &verdict);
+        let scripts = alone(seed, number);
+        println!("{scripts:#?}");
+        let folder = folder(seed);
+        let verdict = play(&world, seed, number / BLOCK, scripts, CROWD, &folder).await;
+        report(seed, &verdict, &folder);
         return;
     }
-    let verdict = blocks(&world, seed, SHORT, CROWD, 2).await;
-    report(seed, &verdict);
+    let folder = folder(seed);
+    let verdict = blocks(&world, seed, SHORT, 2, &folder).await;
+    report(seed, &verdict, &folder);
     let missed = never_seen(&verdict.seen);
     assert!(missed.is_empty(), "no script of seed {seed} produced {missed:?}");
 }
@@ -52,8 +53,9 @@ async fn the_long_run() {
     // Most of the time goes by in waits: as many blocks at once keep two cores busy.
     let at_once = setting("TRUTH_BLOCKS").unwrap_or(12) as usize;
     let world = World::new().await;
-    let verdict = blocks(&world, seed, count, CROWD, at_once).await;
-    report(seed, &verdict);
+    let folder = folder(seed);
+    let verdict = blocks(&world, seed, count, at_once, &folder).await;
+    report(seed, &verdict, &folder);
 }
 
 /// Plays all blocks, some at a time.
@@ -61,18 +63,17 @@ async fn blocks(
     world: &Arc<World>,
     seed: u64,
     count: u64,
-    crowd: usize,
     at_once: usize,
+    folder: &Path,
 ) -> Verdict {
-    let folder = folder();
     let began = Instant::now();
     println!("seed {seed}, {count} scripts, in {}", folder.display());
     let mut all = Verdict::default();
     let mut played = stream::iter(0..count.div_ceil(BLOCK))
         .map(|block| {
-            let (world, folder) = (Arc::clone(world), folder.clone());
+            let (world, folder) = (Arc::clone(world), folder.to_owned());
             let scripts = scripts(seed, block, count);
-            tokio::spawn(async move { play(&world, seed, block, scripts, crowd, &folder).await })
+            tokio::spawn(async move { play(&world, seed, block, scripts, CROWD, &folder).await })
         })
         .buffer_unordered(at_once);
     while let Some(verdict) = played.next().await {
@@ -91,18 +92,24 @@ async fn blocks(
     all
 }
 
-/// Where journals are kept, until their block was found right.
-fn folder() -> std::path::PathBuf {
-    let target = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("truth");
-    std::fs::create_dir_all(&target).expect("a folder for the journals");
-    target
+/// Where the journals of this run are kept, until their block was found right.
+fn folder(seed: u64) -> PathBuf {
+    let run = format!("{seed}-{}", std::process::id());
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("truth").join(run);
+    std::fs::create_dir_all(&folder).expect("a folder for the journals");
+    folder
 }
 
-fn report(seed: u64, verdict: &Verdict) {
+fn report(seed: u64, verdict: &Verdict, folder: &Path) {
     println!("seed {seed}\n{verdict}");
     let all: Vec<&str> = verdict.findings.iter().map(|it| it.what.as_str()).collect();
-    let file = folder().join("findings");
+    if all.is_empty() {
+        // Nobody will want to look into it.
+        let _ = std::fs::remove_dir_all(folder);
+        return;
+    }
+    let file = folder.join("findings");
     std::fs::write(&file, all.join("\n\n")).expect("write the findings");
     let shown = all[..all.len().min(20)].join("\n\n");
-    assert!(all.is_empty(), "seed {seed}: {verdict}\nall are in {}\n\n{shown}", file.display());
+    panic!("seed {seed}: {verdict}\nall are in {}\n\n{shown}", file.display());
 }
