@@ -47,9 +47,4 @@ mod pressure {
     fn duration() -> Duration {
         size(Duration::from_millis(700), Duration::from_secs(8))
     }
-
-    /// Says that an attack could not be run here, and why.
-    fn skip(attack: &str, why: &str) {
-        println!("SKIP {attack}: {why}");
-    }
 }

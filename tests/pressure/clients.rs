@@ -8,6 +8,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::support::frame::{Frame, Side};
 use crate::support::http::upgrade_request;
 
 /// So many clients come from one address: no limit per address is what is tried here.
@@ -33,6 +34,14 @@ pub(super) async fn connect(to: SocketAddr, client: usize) -> Option<TcpStream> 
 /// Opens a WebSocket at the echo.
 pub(super) async fn open(to: SocketAddr, client: usize) -> Option<TcpStream> {
     upgrade(connect(to, client).await?, "/echo").await
+}
+
+/// Opens, closes in order and goes.
+pub(super) async fn come_and_go(to: SocketAddr, client: usize) -> Option<()> {
+    let mut stream = open(to, client).await?;
+    stream.write_all(&Frame::close(1000, "bye").encode(Side::Client)).await.ok()?;
+    let mut rest = Vec::new();
+    timeout(PATIENCE, stream.read_to_end(&mut rest)).await.ok()?.ok().map(drop)
 }
 
 /// Connects such that client and kernel hold little of what is not read.

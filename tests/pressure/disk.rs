@@ -7,28 +7,18 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
 use super::account::thousands;
-use super::clients::open;
+use super::clients::come_and_go;
 use super::stage::{Setup, Stage};
-use super::{MIB, duration, size, skip};
-use crate::support::SOON;
+use super::{MIB, duration, size};
 use crate::support::daemon::Daemon;
-use crate::support::frame::{Frame, Side};
 use crate::support::volume::Volume;
+use crate::support::{SOON, skip};
 
 /// What memory may wait for the disk (`ledger.queue_bytes`), beside what is always allowed.
 const QUEUE: u64 = 16 * MIB;
-
-/// A client that comes, closes in order and goes.
-async fn come_and_go(to: SocketAddr, client: usize) -> Option<()> {
-    let mut stream = open(to, client).await?;
-    stream.write_all(&Frame::close(1000, "bye").encode(Side::Client)).await.ok()?;
-    let mut rest = Vec::new();
-    stream.read_to_end(&mut rest).await.ok().map(drop)
-}
 
 /// Clients come and go until the time is over; returns how many did.
 async fn traffic(to: SocketAddr, lasts: Duration) -> u64 {
@@ -118,8 +108,9 @@ async fn faulty(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn full() {
-    let Some(volume) = Volume::mount("64m") else {
-        return skip("the ledger's disk is full", "a tmpfs cannot be mounted");
+    let volume = match Volume::mount("64m") {
+        Ok(volume) => volume,
+        Err(why) => return skip("the ledger's disk is full", &why),
     };
     let ledger = volume.path().join("ledger.db");
     let stage = Stage::start(setup(&ledger)).await;
@@ -130,8 +121,9 @@ async fn full() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn read_only() {
-    let Some(volume) = Volume::mount("64m") else {
-        return skip("the ledger's disk is read-only", "a tmpfs cannot be mounted");
+    let volume = match Volume::mount("64m") {
+        Ok(volume) => volume,
+        Err(why) => return skip("the ledger's disk is read-only", &why),
     };
     let ledger = volume.path().join("ledger.db");
     // Files that are open for writing keep it from becoming read-only: it is so from the start.

@@ -10,14 +10,15 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use super::account::thousands;
 use super::clients::{PATIENCE, upgrade};
+use super::size;
 use super::stage::{Setup, Stage};
-use super::{size, skip};
-use crate::support::SOON;
 use crate::support::daemon::Daemon;
 use crate::support::http::exchange;
+use crate::support::{SOON, skip};
 
 const ATTACK: &str = "clients cut off without FIN or RST";
 
@@ -39,7 +40,8 @@ async fn cut_off() {
     }
     let probe =
         "ip link set lo up && ip link add lw0 type veth peer name lw1 && command -v nsenter";
-    let may = Command::new("unshare").args(["-n", "sh", "-c", probe]).output().await;
+    let may = Command::new("unshare").args(["-n", "sh", "-c", probe]).output();
+    let may = timeout(SOON, may).await.unwrap_or_else(|late| Err(late.into()));
     if !may.as_ref().is_ok_and(|output| output.status.success()) {
         return skip(ATTACK, &format!("no network namespace with a veth pair: {may:?}"));
     }
@@ -49,9 +51,8 @@ async fn cut_off() {
         .args(["--exact", "pressure::network::cut_off", "--nocapture"])
         .env(INSIDE, "1")
         .kill_on_drop(true)
-        .output()
-        .await
-        .unwrap();
+        .output();
+    let ran = timeout(24 * SOON, ran).await.expect("the test in its namespace is over").unwrap();
     let Output { status, stdout, stderr } = ran;
     let stdout = String::from_utf8_lossy(&stdout);
     for line in stdout.lines().filter(|line| line.starts_with("| ") || line.starts_with("  ")) {
@@ -104,7 +105,7 @@ async fn visit(pid: u32, address: SocketAddr, path: &str) -> Child {
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let here = tokio::time::timeout(PATIENCE, async {
+    let here = timeout(PATIENCE, async {
         while let Some(line) = lines.next_line().await.unwrap() {
             if line.ends_with("all here") {
                 return;

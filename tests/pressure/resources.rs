@@ -8,17 +8,16 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::account::{Stored, thousands};
-use super::clients::{connect, crowd, open};
+use super::clients::{come_and_go, connect, crowd};
 use super::stage::{Setup, Stage};
-use super::{MIB, duration, is_long, size, skip};
-use crate::support::SOON;
+use super::{MIB, duration, is_long, size};
 use crate::support::daemon::Daemon;
-use crate::support::frame::{Frame, Side};
+use crate::support::{SOON, skip};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_descriptors() {
@@ -43,15 +42,12 @@ async fn no_descriptors() {
 const LOG: u64 = 2 * 16 * MIB;
 
 /// Has so many clients come and go; each has its Close answered.
-async fn come_and_go(daemon: &Daemon, clients: usize) {
+async fn all_come_and_go(daemon: &Daemon, clients: usize) {
     let (to, mut comers) = (daemon.listener(), JoinSet::new());
     for comer in 0..32 {
         comers.spawn(async move {
             for _ in 0..clients / 32 {
-                let mut stream = open(to, comer).await.expect("let in");
-                stream.write_all(&Frame::close(1000, "").encode(Side::Client)).await.unwrap();
-                let mut rest = Vec::new();
-                stream.read_to_end(&mut rest).await.unwrap();
+                come_and_go(to, comer).await.expect("let in, and closed");
             }
         });
     }
@@ -82,7 +78,7 @@ async fn a_stderr_that_nobody_reads() {
     let stage = Stage::start(setup).await;
     let ledger = stage.ledger();
     let run = async |daemon: &Daemon| {
-        come_and_go(daemon, comers()).await;
+        all_come_and_go(daemon, comers()).await;
         are_stored(&ledger).await;
         // It is read at last, up to what is said of the lines that were lost.
         let (mut text, mut buffer) = (Vec::new(), vec![0; 65_536]);
@@ -136,7 +132,7 @@ async fn a_journal_that_hangs() {
     let stage = Stage::start(Setup { prelude, beside, all_is_kept: false, ..usual }).await;
     let ledger = stage.ledger();
     let run = async |daemon: &Daemon| {
-        come_and_go(daemon, comers()).await;
+        all_come_and_go(daemon, comers()).await;
         are_stored(&ledger).await;
         let count = thousands(comers() as u64);
         format!("{count} clients come and go meanwhile; all endings are in the ledger")

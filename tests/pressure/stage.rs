@@ -155,7 +155,8 @@ impl Watch {
         run: impl AsyncFnOnce(&Daemon) -> String,
     ) -> Account {
         let Self { stage, attack, bystander } = self;
-        let Stage { mut daemon, setup, memory, cgroup } = stage;
+        // The cgroup is dropped last: it can be removed only when the daemon is gone.
+        let Stage { cgroup, mut daemon, setup, memory } = stage;
         let pid = daemon.pid();
         let before = resident(pid).expect("the daemon runs");
         forget_the_peak(pid);

@@ -1,6 +1,8 @@
 //! A daemon that was stopped for a while, and one whose clock jumps.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -9,20 +11,29 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use super::account::thousands;
-use super::clients::{gather, open};
+use super::clients::{connect, gather, upgrade};
+use super::size;
 use super::stage::{Setup, Stage};
-use super::{size, skip};
 use crate::support::daemon::Daemon;
 use crate::support::frame::{CLOSE, Frame, Masking, PING, Side, take_frame};
+use crate::support::skip;
 
 /// Answers Pings, and a Close at last.
-pub(super) async fn live(mut stream: TcpStream) {
+pub(super) async fn live(stream: TcpStream) {
+    live_and_count(stream, &AtomicUsize::new(0)).await;
+}
+
+/// Does the same, and counts the Pings.
+async fn live_and_count(mut stream: TcpStream, pings: &AtomicUsize) {
     let mut buffer = Vec::new();
     while let Ok(1..) = stream.read_buf(&mut buffer).await {
         while let Some(frame) = take_frame(&mut buffer) {
             let is_close = frame.opcode == CLOSE;
             let answer = match frame.opcode {
-                PING => Frame::pong(frame.payload),
+                PING => {
+                    pings.fetch_add(1, Ordering::Relaxed);
+                    Frame::pong(frame.payload)
+                }
                 CLOSE => frame,
                 _ => continue,
             };
@@ -50,9 +61,7 @@ async fn stopped_for_a_while() {
     let stage = Stage::start(Setup { patience, ..Setup::with(&[&routes]) }).await;
     let to = stage.address();
     let mut here = JoinSet::new();
-    let arrive = move |client| async move {
-        super::clients::upgrade(super::clients::connect(to, client).await?, "/alive").await
-    };
+    let arrive = move |client| async move { upgrade(connect(to, client).await?, "/alive").await };
     for stream in gather(clients, arrive).await {
         here.spawn(live(stream));
     }
@@ -104,14 +113,21 @@ async fn a_clock_that_jumps() {
     let run = async |daemon: &Daemon| {
         let to = daemon.listener();
         let mut here = JoinSet::new();
+        let pings = Arc::new(AtomicUsize::new(0));
         for (n, offset) in ["+0", "+3600", "-3600", "+0"].into_iter().enumerate() {
             std::fs::write(&clock, offset).unwrap();
-            let arrive = move |client| open(to, n * clients + client);
+            let arrive = move |client| async move {
+                upgrade(connect(to, n * clients + client).await?, "/alive").await
+            };
             for stream in gather(clients, arrive).await {
-                here.spawn(live(stream));
+                let pings = Arc::clone(&pings);
+                here.spawn(async move { live_and_count(stream, &pings).await });
             }
-            tokio::time::sleep(size(Duration::from_millis(300), Duration::from_secs(3))).await;
+            let before = pings.load(Ordering::Relaxed);
+            tokio::time::sleep(size(Duration::from_millis(700), Duration::from_secs(3))).await;
             assert_eq!(daemon.endings(), [] as [Value; 0], "at {offset}");
+            let came = pings.load(Ordering::Relaxed) - before;
+            assert!(came >= clients, "at {offset}: {came} Pings");
         }
         here.shutdown().await;
         let gone = |ending: &Value| ending["kind"] == "closed_prematurely";

@@ -10,13 +10,14 @@ pub struct Volume {
 }
 
 impl Volume {
-    /// Mounts one in memory; says why if it cannot, which takes root.
-    #[allow(clippy::print_stderr, reason = "the output of the test says what it skipped")]
-    pub fn mount(size: &str) -> Option<Self> {
+    /// Mounts one in memory.
+    ///
+    /// # Errors
+    /// Why this machine or this user cannot: it takes root.
+    pub fn mount(size: &str) -> Result<Self, String> {
         let options = format!("size={size}");
         Self::mount_with(&["-t", "tmpfs", "-o", &options, "lastword-test"])
-            .inspect_err(|why| eprintln!("SKIP: a tmpfs cannot be mounted: {why}"))
-            .ok()
+            .map_err(|why| format!("a tmpfs cannot be mounted: {why}"))
     }
 
     /// Mounts one that can be frozen: writes to it hang then.
@@ -53,8 +54,13 @@ impl Volume {
     }
 
     pub fn thaw(&self) {
-        if self.frozen.replace(false) {
-            run("fsfreeze", &["-u", &self.path().display().to_string()]).unwrap();
+        self.try_to_thaw().unwrap();
+    }
+
+    fn try_to_thaw(&self) -> Result<(), String> {
+        match self.frozen.replace(false) {
+            true => run("fsfreeze", &["-u", &self.path().display().to_string()]),
+            false => Ok(()),
         }
     }
 
@@ -75,7 +81,8 @@ impl Volume {
 
 impl Drop for Volume {
     fn drop(&mut self) {
-        self.thaw();
+        // A test that fails already says why.
+        let _ = self.try_to_thaw();
         let _ = Command::new("umount").arg("--lazy").arg(self.path()).status();
     }
 }
