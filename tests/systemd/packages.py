@@ -3,7 +3,16 @@
 import shutil
 
 import harness.installing as installing
-from service import CONFIGURATION, UNIT, crowd, errors, expect, outcome, prepare_clients
+from service import (
+    ACTIVATED,
+    SOCKET,
+    UNIT,
+    crowd,
+    errors,
+    expect,
+    outcome,
+    prepare_clients,
+)
 
 OUTPUT = installing.TARGET / "systemd-tests"
 FILES = ["find", "/etc", "/usr", "/var", "/run", "-xdev", "-name", "*lastword*"]
@@ -11,24 +20,28 @@ OLD, NEW = "/srv/old.deb", "/srv/new.deb"
 
 
 def prepare(program):
-    """Builds the package of this program twice, as two versions."""
+    """Builds the package of this program, and makes a newer version of it."""
     prepare_clients()
     installing.program("dh", ["debhelper"])
     installing.program("dpkg-buildpackage", ["dpkg-dev"])
     shutil.rmtree(OUTPUT, ignore_errors=True)
-    mounts = {}
-    for target, version in ((OLD, "0.0.1"), (NEW, "0.0.2")):
-        output = OUTPUT / version
-        build = [installing.ROOT / "deploy/debian/build", "--draft", "--program", program]
-        installing.run(*build, "--version", version, "--output", output)
-        mounts[target] = next(output.glob("*.deb"))
-    return mounts
+    build = [installing.ROOT / "deploy/debian/build", "--draft", "--program", program]
+    installing.run(*build, "--version", "0.0.1", "--output", OUTPUT)
+    old, tree, new = next(OUTPUT.glob("*.deb")), OUTPUT / "tree", OUTPUT / "new.deb"
+    installing.run("dpkg-deb", "--raw-extract", old, tree)
+    control = tree / "DEBIAN/control"
+    control.write_text(control.read_text(encoding="utf-8").replace("0.0.1-1", "0.0.2-1"))
+    installing.run("dpkg-deb", "--root-owner-group", "-Znone", "--build", tree, new)
+    shutil.rmtree(tree)
+    return {OLD: old, NEW: new}
 
 
 def is_installed(machine):
-    """After the installation nothing runs; `systemctl enable --now` starts the service."""
-    machine.run("dpkg", "--install", OLD)
-    expect("state", "inactive", machine.show(UNIT, "ActiveState"))
+    """After it is installed, or upgraded, nothing runs; `systemctl enable --now` starts the service."""
+    for package in (OLD, NEW):
+        machine.run("dpkg", "--install", package)
+        for unit in (UNIT, SOCKET):
+            expect(f"state of {unit}", "inactive", machine.show(unit, "ActiveState"))
     expect("enabled", "disabled\n", machine.systemctl("is-enabled", UNIT, due=1))
     machine.run("lastword", "check")
     for page in ("lastword.1", "lastword-why.1", "lastword.toml.5"):
@@ -42,34 +55,33 @@ def is_installed(machine):
 
 
 def is_upgraded(machine):
-    """An upgrade restarts the service, each of 1,000 clients gets a Close, and settings stay."""
-    start(machine)
-    clients = crowd(machine, "hold:1000")
-    before = machine.show(UNIT, "MainPID")
+    """An upgrade with the socket unit: each of 1,000 clients gets a Close, and none that comes is refused."""
+    start(machine, ACTIVATED)
+    clients, coming = crowd(machine, "hold:1000"), crowd(machine, "knock:20:12")
+    before = machine.show(UNIT, "MainPID"), machine.show(SOCKET, "ActiveEnterTimestampMonotonic")
     machine.run("dpkg", "--install", NEW, within=120)
     expect("closes", {"1012 service restart": 1000}, outcome(clients))
+    seen = outcome(coming)
+    if seen.keys() - {"opened", "503"}:
+        raise AssertionError(f"clients that were refused or reset: {seen}")
     expect("state", "running", machine.show(UNIT, "SubState"))
-    if machine.show(UNIT, "MainPID") == before:
+    if machine.show(UNIT, "MainPID") == before[0]:
         raise AssertionError("the service was not restarted")
-    expect("settings", CONFIGURATION, machine.run("cat", "/etc/lastword/lastword.toml"))
+    expect("socket", before[1], machine.show(SOCKET, "ActiveEnterTimestampMonotonic"))
+    expect("settings", ACTIVATED, machine.run("cat", "/etc/lastword/lastword.toml"))
     expect("clients", {"opened": 20}, outcome(crowd(machine, "knock:20:1")))
-
-
-def is_upgraded_while_stopped(machine):
-    """An upgrade starts nothing that did not run."""
-    machine.run("dpkg", "--install", OLD)
-    machine.run("dpkg", "--install", NEW)
-    expect("state", "inactive", machine.show(UNIT, "ActiveState"))
 
 
 def is_removed(machine):
     """Removed: the service is drained, the state stays. Purged: nothing stays."""
     before = machine.run(*FILES)
-    start(machine)
-    machine.systemctl("enable", UNIT)
+    start(machine, ACTIVATED)
+    machine.systemctl("enable", UNIT, SOCKET)
     clients = crowd(machine, "hold:20")
     machine.run("dpkg", "--remove", "lastword")
     expect("closes", {"1012 service restart": 20}, outcome(clients))
+    for unit in (UNIT, SOCKET):
+        expect(f"state of {unit}", "inactive", machine.show(unit, "ActiveState"))
     machine.run("test", "-s", "/var/lib/lastword/ledger.db")
     machine.run("test", "-s", "/etc/lastword/lastword.toml")
     expect("program", "", machine.run("sh", "-c", "command -v lastword", due=127))
@@ -78,16 +90,15 @@ def is_removed(machine):
     expect("files", before, machine.run(*FILES))
 
 
-def start(machine):
-    """Installs the old version, with our settings, and starts it."""
+def start(machine, configuration):
+    """Installs the old version, with our settings, and starts it with its socket."""
     machine.run("dpkg", "--install", OLD)
-    machine.write("/etc/lastword/lastword.toml", CONFIGURATION)
-    machine.systemctl("start", UNIT)
+    machine.write("/etc/lastword/lastword.toml", configuration)
+    machine.systemctl("start", SOCKET, UNIT)
 
 
 SCENARIOS = {
     "installed": is_installed,
     "upgraded": is_upgraded,
-    "upgraded-while-stopped": is_upgraded_while_stopped,
     "removed": is_removed,
 }

@@ -27,6 +27,8 @@ half_open_per_ip = 0
 within = "8s"
 spread = "2s"
 """
+ACTIVATED = CONFIGURATION.replace("127.0.0.1:8080", "systemd:public")
+SOCKET = "lastword.socket"
 CROWD = []  # the command of crowd.py, once it is installed
 
 
@@ -82,8 +84,9 @@ def starts(machine):
 
 def is_hardened(machine):
     """`systemd-analyze` finds nothing wrong with the units, and an exposure of at most 1.5."""
-    install(machine, UNIT)
-    said = machine.run("systemd-analyze", "verify", f"/etc/systemd/system/{UNIT}")
+    install(machine, UNIT, SOCKET)
+    files = [f"/etc/systemd/system/{unit}" for unit in (UNIT, SOCKET)]
+    said = machine.run("systemd-analyze", "verify", *files)
     expect("systemd-analyze verify", "", said)
     machine.run("systemd-analyze", "security", "--threshold=15", UNIT)
 
@@ -111,6 +114,39 @@ def is_killed(machine):
     died = machine.run("lastword", "endings", "--kind", "process_died", "--json")
     expect("endings", 20, died.count('"process_died"'))
     expect("clients", {"opened": 20}, outcome(crowd(machine, "knock:20:1")))
+
+
+def is_activated(machine):
+    """The first client starts the service, and the socket outlives it."""
+    install(machine, UNIT, SOCKET, configuration=ACTIVATED)
+    machine.systemctl("start", SOCKET)
+    expect("state", "inactive", machine.show(UNIT, "ActiveState"))
+    expect("clients", {"opened": 20}, outcome(crowd(machine, "knock:20:1")))
+    expect("state", "active", machine.show(UNIT, "ActiveState"))
+
+
+def is_killed_with_its_socket(machine):
+    """SIGKILL while clients come: the socket is kept, and none of them is refused or reset."""
+    install(machine, UNIT, SOCKET, configuration=ACTIVATED)
+    machine.systemctl("start", SOCKET, UNIT)
+    clients = crowd(machine, "hold:20")
+    machine.systemctl("kill", "--signal=KILL", UNIT)
+    expect("closes", {"1006": 20}, outcome(clients))
+    # They come while there is no process, and are served by the next one.
+    expect("clients", {"opened": 100}, outcome(crowd(machine, "knock:100:1")))
+    expect("restarts", "1", machine.show(UNIT, "NRestarts"))
+
+
+def is_restarted_with_its_socket(machine):
+    """A restart while clients come: none of them is refused, reset or turned away."""
+    install(machine, UNIT, SOCKET, configuration=ACTIVATED)
+    machine.systemctl("start", SOCKET, UNIT)
+    held, coming = crowd(machine, "hold:50"), crowd(machine, "knock:50:8")
+    machine.systemctl("restart", UNIT)
+    expect("closes", {"1012 service restart": 50}, outcome(held))
+    seen = outcome(coming)
+    if seen.keys() - {"opened", "503"} or seen.get("opened", 0) < 300:
+        raise AssertionError(f"clients that were refused or reset: {seen}")
 
 
 def has_bad_configuration(machine):
@@ -153,6 +189,9 @@ SCENARIOS = {
     "hardened": is_hardened,
     "stops": stops,
     "killed": is_killed,
+    "activated": is_activated,
+    "killed-with-socket": is_killed_with_its_socket,
+    "restarted-with-socket": is_restarted_with_its_socket,
     "misconfigured": has_bad_configuration,
     "without-systemd": runs_without_systemd,
 }
