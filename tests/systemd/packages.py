@@ -1,6 +1,7 @@
 """The life of the Debian package: installed, upgraded, removed, purged."""
 
 import shutil
+import tempfile
 
 import harness.installing as installing
 from service import (
@@ -90,6 +91,49 @@ def is_removed(machine):
     expect("files", before, machine.run(*FILES))
 
 
+def is_followed(machine):
+    """The guide's page about production, followed: TLS, tokens, the socket on port 443, probes."""
+    page = (installing.ROOT / "src/guide/production.md").read_text(encoding="utf-8")
+    machine.run("dpkg", "--install", OLD)
+    # What the page takes for granted: a certificate, and an application.
+    certify = "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=a -addext subjectAltName=IP:127.0.0.1"
+    machine.run("sh", "-c", f"{certify} -keyout /root/key.pem -out /root/fullchain.pem")
+    echo = ["serve", "--set", 'listeners[0].listen="127.0.0.1:3000"', "--set", 'control.listen=""']
+    transient = ["systemd-run", "--property=Type=notify", "--property=DynamicUser=yes", "lastword"]
+    machine.run(*transient, *echo, "--set", 'ledger.path=""')
+
+    configuration = page.split("```toml\n", 1)[1].split("```", 1)[0]
+    configuration = configuration.replace("0.0.0.0:8443", "systemd:public")
+    machine.write("/etc/lastword/lastword.toml", configuration)
+    for line in page.split("## Check, and start")[0].splitlines():
+        if line.startswith(("# install ", "# echo ")):
+            machine.run("sh", "-c", f"cd /root && {line.removeprefix('# ')}")
+    address = "[Socket]\nListenStream=\nListenStream=443\n"
+    machine.write(f"/etc/systemd/system/{SOCKET}.d/override.conf", address)
+    machine.systemctl("daemon-reload")
+    machine.run("lastword", "check")
+    machine.systemctl("enable", "--now", SOCKET)
+    machine.systemctl("enable", "--now", UNIT)
+
+    token = ["--token-file", "/etc/lastword/tokens"]
+    machine.run("lastword", "status", "--quiet", *token)
+    machine.run("lastword", "status", "--quiet", due=1)
+    with tempfile.NamedTemporaryFile(suffix=".pem", mode="w") as certificate:
+        certificate.write(machine.run("cat", "/root/fullchain.pem"))
+        certificate.flush()
+        trusting = ["env", f"SSL_CERT_FILE={certificate.name}"]
+        clients = crowd(machine, "knock:20:1", "wss://127.0.0.1/echo", trusting)
+        expect("clients", {"opened": 20}, outcome(clients))
+    for target, due in (("readyz", "ready"), ("metrics", "lastword_endings_total")):
+        said = machine.run("curl", "-sS", f"http://127.0.0.1:9090/{target}")
+        if due not in said:
+            raise AssertionError(f"/{target} does not say {due}: {said[:300]}")
+    ended = machine.run("lastword", "endings", "--route", "application", "--kind", "clean", *token)
+    # Both legs of each client.
+    expect("endings", 40, sum("clean" in line for line in ended.splitlines()))
+    expect("lines of an error", "-- No entries --\n", errors(machine))
+
+
 def start(machine, configuration):
     """Installs the old version, with our settings, and starts it with its socket."""
     machine.run("dpkg", "--install", OLD)
@@ -101,4 +145,5 @@ SCENARIOS = {
     "installed": is_installed,
     "upgraded": is_upgraded,
     "removed": is_removed,
+    "guide": is_followed,
 }

@@ -44,9 +44,9 @@ def prepare_clients():
     CROWD[:] = [python, HERE / "crowd.py"]
 
 
-def crowd(machine, scenario):
+def crowd(machine, scenario, url=URL, environment=()):
     """Starts clients, and waits until they are connected."""
-    player = Player(machine.beside(*CROWD), URL, scenario)
+    player = Player(machine.beside(*environment, *CROWD), url, scenario)
     if not player.await_connected():
         raise AssertionError(player.outcome()[1])
     return player
