@@ -11,6 +11,7 @@ mod failure;
 mod heap;
 mod ledger;
 mod loading;
+mod manager_status;
 mod metrics;
 mod observing;
 mod resources;
@@ -19,6 +20,7 @@ mod running;
 mod servers;
 mod signals;
 mod stopping;
+mod watchdog;
 
 use std::process::ExitCode;
 use std::sync::mpsc;
@@ -39,11 +41,13 @@ use exit_code::{FAILED, SUCCESS};
 use failure::StartupError;
 use ledger::DaemonLedger;
 use loading::load;
+use manager_status::Starting;
 use resources::Resources;
 use running::Running;
 use servers::Phase;
 use signals::Signals;
 use stopping::final_accounting;
+use watchdog::Watchdog;
 
 /// How long the process waits at its end for the last endings to be logged.
 const LOG_TIMEOUT: Duration = Duration::from_secs(2);
@@ -77,6 +81,7 @@ fn start_and_run(sources: &Sources) -> Result<u8, StartupError> {
         warn!(listener, "{warning}");
     }
     activation::warn_of_unused(config);
+    let starting = Starting::begin();
     let ledger = DaemonLedger::open(&config.ledger)?;
     let resources = Resources::claim(config);
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -90,6 +95,7 @@ fn start_and_run(sources: &Sources) -> Result<u8, StartupError> {
         let signals = Signals::install().map_err(StartupError::Runtime)?;
         let running =
             Running::start(loaded, &resources, &ledger, ending_log, observer_alive).await?;
+        drop(starting);
         Ok(run(running, signals, &resources, &ledger).await)
     };
     let code = runtime.block_on(catch(running)).unwrap_or_else(|panic| {
@@ -120,11 +126,13 @@ async fn run(
     notifier.ready();
     notifier.status("ready");
     running.log_ready(resources, ledger);
+    let _watchdog = Watchdog::start(supervisor);
 
     let mut trimming = Task::new("trim");
     let signal = tokio::select! {
         signal = signals.stop() => signal,
         never = trimming.keep(|| heap::trim_when_idle(supervisor)) => match never {},
+        never = manager_status::keep(&notifier, supervisor) => match never {},
         // The supervisor has logged why. The service manager restarts the whole process.
         () = supervisor.gone() => {
             running.servers.stop().await;

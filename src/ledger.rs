@@ -11,7 +11,7 @@ mod shares;
 mod sqlite;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 #[cfg(feature = "contract")]
 pub use archive::{
@@ -77,6 +77,12 @@ pub trait Ledger: Send + Sync + 'static {
 
     /// Returns for how long the oldest entry that is not yet durable has been waiting.
     fn lag(&self) -> Duration;
+
+    /// Returns when the thread that stores entries, or reports them while a disk hangs, last took its
+    /// turn, which it does every second. `None` if there is no such thread.
+    fn turned(&self) -> Option<Instant> {
+        None
+    }
 
     /// Returns the revocations that are recorded, for a supervisor that starts; `None` until they
     /// can be read. By default there are none.

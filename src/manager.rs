@@ -27,6 +27,7 @@ mod builder;
 mod dialers;
 mod dialling;
 mod listening;
+mod living;
 mod relays;
 mod revoking;
 mod streams;

@@ -4,6 +4,7 @@ pub mod admission;
 pub mod balance;
 pub mod drain;
 pub mod expiry;
+pub mod liveness;
 pub mod log_throttle;
 pub mod masking;
 pub mod rate;

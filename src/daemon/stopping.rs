@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tracing::{error, info};
 
+use super::manager_status;
 use crate::manager::{Accounting, DrainOptions, DrainReport, Supervisor};
 use crate::policy::drain::Pace;
 use crate::settings::{Drain, Spread};
@@ -34,15 +35,7 @@ pub(super) async fn drain(
         tokio::select! {
             report = &mut work => return report,
             _ = tick.tick() => {
-                let left = match supervisor.accounting().open {
-                    1 => "draining: 1 connection left".to_owned(),
-                    open => format!("draining: {open} connections left"),
-                };
-                notifier.status(&match supervisor.http().connections {
-                    0 => left,
-                    1 => format!("{left}, and 1 plain HTTP client"),
-                    clients => format!("{left}, and {clients} plain HTTP clients"),
-                });
+                notifier.status(&manager_status::draining(supervisor));
                 // Extend the timeout every second: a drain may take longer than TimeoutStopSec.
                 notifier.extend_timeout(Duration::from_secs(10));
             }

@@ -32,7 +32,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use self::checkpoint::Checkpointer;
 use self::commit_queue::{CommitQueue, Waiting};
@@ -271,6 +271,10 @@ impl Ledger for Sqlite {
 
     fn lag(&self) -> Duration {
         self.shared.commits.lag()
+    }
+
+    fn turned(&self) -> Option<Instant> {
+        Some(self.shared.commits.turned())
     }
 
     fn revocations(&self) -> Option<RecordedRevocations> {

@@ -6,6 +6,7 @@ mod handle;
 mod plain;
 mod preparing;
 mod proxied;
+mod pulse;
 mod relaying;
 mod revoking;
 mod room;
@@ -41,6 +42,8 @@ use crate::transport::tls::ServerTls;
 use crate::vocabulary::{ConnectionId, Limit, OpenFailure, Role, TransportEnd};
 pub(crate) use handle::Listeners;
 pub use handle::{ListenError, ListenerHandle};
+pub(crate) use pulse::ListenerLife;
+use pulse::Pulse;
 use room::Room;
 use shared::Decision;
 pub(crate) use shared::Listener;
@@ -57,10 +60,15 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 impl Listener {
     /// Accepts for as long as it is polled. The socket, its backlog and the attempts under way
     /// outlive a panic.
-    async fn run(self: Arc<Self>, mut arrivals: Arrivals, attempts: &mut JoinSet<()>) {
+    async fn run(
+        self: Arc<Self>,
+        mut arrivals: Arrivals,
+        attempts: &mut JoinSet<()>,
+        pulse: &Pulse,
+    ) {
         let mut task = Task::new(format!("listener {}", self.name));
         loop {
-            let accepting = self.accept(&mut arrivals, attempts);
+            let accepting = self.accept(&mut arrivals, attempts, pulse);
             let Err(Panicked { wait, .. }) = task.run(accepting).await;
             tokio::time::sleep(wait).await;
         }
@@ -70,6 +78,7 @@ impl Listener {
         self: &Arc<Self>,
         arrivals: &mut Arrivals,
         attempts: &mut JoinSet<()>,
+        pulse: &Pulse,
     ) -> Infallible {
         loop {
             tokio::select! {
@@ -101,6 +110,7 @@ impl Listener {
                     }
                 },
                 Some(_done) = attempts.join_next() => {}
+                () = pulse.asked() => pulse.answer(),
             }
             #[cfg(test)]
             crate::runtime::tasks::panic_points::reach(&self.name);

@@ -23,6 +23,8 @@ pub(crate) enum SupervisorMessage {
     Dismiss(Box<Adoption>, Unclaimed, CloseFrame),
     /// Take over both legs of a relay.
     AdoptPair(Box<Pair>, Unclaimed),
+    /// Answer, to prove that it lives.
+    Ping(oneshot::Sender<()>),
     /// Take over no more, abort what is open, then stop.
     Stop,
 }

@@ -107,6 +107,10 @@ impl Actor for SupervisorActor {
                 unclaimed.claim();
                 supervising.adopt_pair(*pair, myself).await;
             }
+            SupervisorMessage::Ping(answer) => {
+                // Whoever asked may have given up waiting.
+                let _ = answer.send(());
+            }
             SupervisorMessage::Stop => {
                 supervising.stopping = true;
                 supervising.abort_all();

@@ -1,4 +1,5 @@
-//! Notifications to the service manager: ready, status, stopping, and extensions of its timeout.
+//! Notifications to the service manager: ready, status, stopping, keep-alives, and extensions of its
+//! timeout.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -66,6 +67,11 @@ impl Notifier {
         self.notify(&[NotifyState::Custom(&format!("EXTEND_TIMEOUT_USEC={micros}"))]);
     }
 
+    /// Sends a keep-alive to the watchdog of the service manager.
+    pub fn keep_alive(&self) {
+        self.notify(&[NotifyState::Watchdog]);
+    }
+
     fn notify(&self, states: &[NotifyState<'_>]) {
         let Some(socket) = &self.socket else { return };
         if let Err(error) = send(socket, states)
@@ -75,6 +81,12 @@ impl Notifier {
             tracing::warn!(%error, %socket, "the service manager cannot be notified");
         }
     }
+}
+
+/// Returns the time within which the service manager expects each keep-alive of this process
+/// (`WATCHDOG_USEC`, `WATCHDOG_PID`); `None` if it expects none.
+pub fn watchdog_timeout() -> Option<Duration> {
+    sd_notify::watchdog_enabled().filter(|timeout| !timeout.is_zero())
 }
 
 /// Sends one datagram, as `sd_notify::notify` does; that one takes no abstract sockets and looks

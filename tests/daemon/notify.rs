@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::UnixDatagram;
 use tokio::time::timeout;
@@ -111,6 +111,41 @@ async fn ready_is_said_once_every_listener_accepts() {
 }
 
 #[tokio::test]
+async fn keep_alives_come_while_it_lives_and_drains_and_only_if_they_are_meant_for_it() {
+    let manager = Manager::new();
+    let mut command = manager.start(&["drain.within=\"2s\""]);
+    command.env("WATCHDOG_USEC", "800000").env_remove("WATCHDOG_PID");
+    let mut daemon = Daemon::start_command(command).await;
+    let _silent = RawPeer::connect(daemon.listener(), "/echo").await;
+    let began = Instant::now();
+    let mut said = Vec::new();
+    while began.elapsed() < Duration::from_secs(3) {
+        said.push(manager.next().await);
+        if began.elapsed() > Duration::from_secs(1) && !said.contains(&"STOPPING=1".to_owned()) {
+            daemon.signal("TERM").await;
+            while said.last().unwrap() != "STOPPING=1" {
+                said.push(manager.next().await);
+            }
+        }
+    }
+    let stopped = said.iter().position(|word| word == "STOPPING=1").unwrap();
+    let alive = |words: &[String]| words.iter().filter(|word| *word == "WATCHDOG=1").count();
+    assert!(alive(&said[..stopped]) >= 2 && alive(&said[stopped..]) >= 2, "{said:?}");
+    assert_eq!(daemon.await_exit(SOON).await.code(), Some(0));
+
+    let other = Manager::new();
+    let mut command = other.start(&[]);
+    command.env("WATCHDOG_USEC", "100000").env("WATCHDOG_PID", "1");
+    let _daemon = Daemon::start_command(command).await;
+    assert_eq!(
+        (other.next().await.as_str(), other.next().await.as_str()),
+        ("READY=1", "STATUS=ready")
+    );
+    let more = timeout(Duration::from_millis(500), other.socket.recv(&mut [0; 64])).await;
+    assert!(more.is_err(), "the keep-alives are another process's");
+}
+
+#[tokio::test]
 async fn without_a_manager_that_listens_nothing_is_amiss() {
     let manager = Manager::new();
     let mut command = manager.start(&[]);
@@ -154,6 +189,7 @@ fn the_unit_fits_the_daemon() {
     for (key, value) in [
         ("Type", "notify"),
         ("NotifyAccess", "main"),
+        ("WatchdogSec", "30s"),
         ("Restart", "on-failure"),
         ("RestartPreventExitStatus", "2"),
         ("StateDirectory", "lastword"),

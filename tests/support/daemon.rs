@@ -300,7 +300,9 @@ fn command_line(program: &OsStr, arguments: &[&str]) -> Command {
     let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
         let name_of_ours = name.to_str().is_some_and(|name| name.starts_with("LASTWORD"));
-        if name_of_ours || name == "NOTIFY_SOCKET" {
+        let of_a_manager =
+            ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"].iter().any(|it| name == *it);
+        if name_of_ours || of_a_manager {
             command.env_remove(name);
         }
     }

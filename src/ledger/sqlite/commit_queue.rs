@@ -112,6 +112,20 @@ struct State {
     reporting: bool,
     closing: bool,
     writer_gone: bool,
+    /// When the writer, and the watchdog, last took their turns.
+    turns: Turns,
+}
+
+struct Turns {
+    writer: Instant,
+    watchdog: Instant,
+}
+
+impl Default for Turns {
+    fn default() -> Self {
+        let now = Instant::now();
+        Self { writer: now, watchdog: now }
+    }
 }
 
 impl CommitQueue {
@@ -162,6 +176,7 @@ impl CommitQueue {
         let mut state = self.state.lock();
         loop {
             let now = Instant::now();
+            state.turns.writer = now;
             let until = if let Some(oldest) = state.queue.front() {
                 let due = last.map_or(now, |last| oldest.since.max(last + GATHER));
                 let full = state.blocked > 0 || state.queue.len() >= MOST_AT_ONCE;
@@ -207,6 +222,16 @@ impl CommitQueue {
         self.space.notify_all();
     }
 
+    /// Returns when the one that reports last took its turn: the writer, unless the watchdog has taken
+    /// over from one that waits for the disk.
+    pub(super) fn turned(&self) -> Instant {
+        let state = self.state.lock();
+        match state.taken_over && !state.writer_gone {
+            true => state.turns.watchdog.max(state.turns.writer),
+            false => state.turns.writer,
+        }
+    }
+
     /// Waits until the watchdog has work.
     pub(super) fn watch(&self) -> WatchdogTask {
         // Frequent enough to be punctual, rare enough to cost nothing.
@@ -214,6 +239,7 @@ impl CommitQueue {
         let mut state = self.state.lock();
         loop {
             let over = state.blocked > 0;
+            state.turns.watchdog = Instant::now();
             if state.taken_over {
                 // A writer that panicked leaves its batch behind.
                 let left = state.writer_gone.then(|| state.on_disk.take()).flatten();

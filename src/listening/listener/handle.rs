@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::pulse::{ListenerLife, Pulse, Pulses};
 use super::shared::Listener;
 use crate::node::{NotAccepting, ShutDown};
 use crate::transport::bind::{Arrivals, BindError};
@@ -99,6 +100,7 @@ pub(crate) struct Listeners {
 #[derive(Default)]
 struct Tasks {
     running: JoinSet<()>,
+    pulses: Pulses,
     /// No further listener may start.
     closed: bool,
 }
@@ -121,8 +123,14 @@ impl Listeners {
         let stopped = stop.subscribe();
         let (sender, over) = watch::channel(());
         let (name, has_tls) = (listener.name.clone(), listener.tls.is_some());
-        tasks.running.spawn(run(listener, arrivals, stopped, sender));
+        let pulse = tasks.pulses.add(&name);
+        tasks.running.spawn(run(listener, arrivals, pulse, stopped, sender));
         Ok(ListenerHandle { shared: Arc::new(Shared { name, address, has_tls, stop, over }) })
+    }
+
+    /// Asks each listener to take its turn, and returns when each last did.
+    pub(crate) fn ask(&self) -> Vec<ListenerLife> {
+        self.tasks.lock().pulses.ask()
     }
 
     /// Stops all listeners; none can be started afterwards.
@@ -130,6 +138,7 @@ impl Listeners {
         let mut running = {
             let mut tasks = self.tasks.lock();
             tasks.closed = true;
+            tasks.pulses.clear();
             std::mem::take(&mut tasks.running)
         };
         running.shutdown().await;
@@ -140,6 +149,7 @@ impl Listeners {
 async fn run(
     listener: Listener,
     arrivals: Arrivals,
+    pulse: Arc<Pulse>,
     mut stopped: watch::Receiver<bool>,
     // Dropped last, when the address is free and the attempts are recorded.
     _over: watch::Sender<()>,
@@ -147,13 +157,14 @@ async fn run(
     let mut attempts = JoinSet::new();
     let listener = Arc::new(listener);
     let inherited = arrivals.is_inherited();
-    let accepting = Arc::clone(&listener).run(arrivals, &mut attempts);
+    let accepting = Arc::clone(&listener).run(arrivals, &mut attempts, &pulse);
     let leaves_backlog = tokio::select! {
         () = accepting => false,
         never = follow_certificates(&listener) => match never {},
         () = stop_wanted(&mut stopped) => false,
         () = node_stops(&listener), if inherited => true,
     };
+    pulse.stop();
     if leaves_backlog {
         // Its socket was dropped, not shut down: the next process accepts what waits in the backlog.
         let joining = async { while attempts.join_next().await.is_some() {} };
