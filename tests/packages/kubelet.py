@@ -19,7 +19,8 @@ import websockets
 import yaml
 from websockets.asyncio.client import connect
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests"))
 
 from harness.daemon import Daemon  # noqa: E402
 
@@ -59,7 +60,10 @@ def names(kinds, pod):
     labels = kinds["Deployment"]["spec"]["template"]["metadata"]["labels"]
     ports = {port["name"] for port in pod["containers"][0]["ports"]}
     mounted = {mount["name"] for mount in pod["containers"][0]["volumeMounts"]}
-    faults = []
+    version = tomllib.loads((ROOT / "Cargo.toml").read_text(encoding="utf-8"))["package"]["version"]
+    image, faults = pod["containers"][0]["image"], []
+    if image != f"lastword:{version}":
+        faults.append(f"the image is {image}, and the version {version}")
     for what, selector in (
         ("Deployment", kinds["Deployment"]["spec"]["selector"]["matchLabels"]),
         ("Service", kinds["Service"]["spec"]["selector"]),

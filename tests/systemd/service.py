@@ -1,5 +1,6 @@
 """The life of the service as systemd leads it."""
 
+import time
 from pathlib import Path
 
 import harness.installing as installing
@@ -137,6 +138,25 @@ def is_killed_with_its_socket(machine):
     expect("restarts", "1", machine.show(UNIT, "NRestarts"))
 
 
+def is_hung(machine):
+    """A process that hangs (SIGSTOP) is killed by the watchdog and restarted; its socket is kept."""
+    install(machine, UNIT, SOCKET, configuration=ACTIVATED)
+    # The unit's own patience is longer than a test has.
+    machine.write(f"/etc/systemd/system/{UNIT}.d/soon.conf", "[Service]\nWatchdogSec=2s\n")
+    machine.systemctl("daemon-reload")
+    machine.systemctl("start", SOCKET, UNIT)
+    clients = crowd(machine, "hold:20")
+    # While it is well, it says so.
+    time.sleep(4)
+    expect("restarts", "0", machine.show(UNIT, "NRestarts"))
+    machine.systemctl("kill", "--signal=STOP", UNIT)
+    expect("clients", {"opened": 20}, outcome(crowd(machine, "knock:20:1")))
+    expect("restarts", "1", machine.show(UNIT, "NRestarts"))
+    expect("closes", {"1006": 20}, outcome(clients))
+    if "Watchdog timeout" not in (said := machine.journal(UNIT, 50)):
+        raise AssertionError(f"it was not the watchdog: {said}")
+
+
 def is_restarted_with_its_socket(machine):
     """A restart while clients come: none of them is refused, reset or turned away."""
     install(machine, UNIT, SOCKET, configuration=ACTIVATED)
@@ -191,6 +211,7 @@ SCENARIOS = {
     "killed": is_killed,
     "activated": is_activated,
     "killed-with-socket": is_killed_with_its_socket,
+    "hung": is_hung,
     "restarted-with-socket": is_restarted_with_its_socket,
     "misconfigured": has_bad_configuration,
     "without-systemd": runs_without_systemd,
