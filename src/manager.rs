@@ -362,13 +362,15 @@ impl Supervisor {
         self.inner.node.plain.census()
     }
 
-    /// Samples the memory that connections and attempts use, and resets the peak.
+    /// Samples the memory that connections and attempts use, and resets the peak. What is resident is
+    /// for the program to say.
     pub(crate) fn look_at_memory(&self) -> Sample {
         Sample {
             open: self.accounting().open,
             charged: self.inner.budget.used(),
             peak: self.inner.budget.take_peak(),
             attempts: self.inner.budget.attempted(),
+            resident: 0,
         }
     }
 

@@ -1,6 +1,7 @@
 //! Tunes glibc's malloc, and returns freed memory to the system.
 //!
-//! glibc keeps freed memory below the top of its heaps, which after a burst is nearly all of it.
+//! glibc keeps freed memory below the top of its heaps, which after a burst is nearly all of it; and
+//! while much is freed and taken again, such holes grow beyond what `limits.memory` counts.
 #![allow(
     unsafe_code,
     reason = "malloc_trim and mallopt are C functions; they take numbers and no pointer"
@@ -10,7 +11,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::manager::Supervisor;
-use crate::policy::trimming::Trimming;
+use crate::policy::trimming::{Sample, Trimming};
+use crate::surfaces::metrics::resident_bytes;
 
 /// How often to check whether to trim.
 const LOOK: Duration = Duration::from_secs(1);
@@ -22,11 +24,17 @@ pub(super) async fn trim_when_idle(supervisor: &Supervisor) -> std::convert::Inf
     let mut looks = tokio::time::interval(LOOK);
     loop {
         looks.tick().await;
-        if trimming.is_due(supervisor.look_at_memory()) {
+        let sample = Sample { resident: resident(), ..supervisor.look_at_memory() };
+        if trimming.is_due(sample) {
             // Trimming large heaps takes milliseconds, too long for a worker thread.
             let _ = tokio::task::spawn_blocking(trim).await;
+            trimming.returned(sample.resident.saturating_sub(resident()));
         }
     }
+}
+
+fn resident() -> u64 {
+    resident_bytes().unwrap_or(0)
 }
 
 /// Blocks of at least this size are mapped separately, and unmapped when they are freed. Bytes.
@@ -99,12 +107,6 @@ fn trim() {}
 mod tests {
     use super::*;
 
-    fn resident_kib() -> u64 {
-        let status = std::fs::read_to_string("/proc/self/status").unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        line.trim().strip_suffix("kB").unwrap().trim().parse().unwrap()
-    }
-
     #[test]
     #[cfg(target_env = "gnu")]
     fn freed_memory_goes_back_to_the_system() {
@@ -112,15 +114,15 @@ mod tests {
         // itself, as open connections do. Half of it is far more than other tests hold meanwhile.
         let mut blocks: Vec<Option<Box<[u8; 2048]>>> =
             (0..80_000).map(|_| Some(Box::new([1; 2048]))).collect();
-        let full = resident_kib();
+        let full = resident();
         for (n, block) in blocks.iter_mut().enumerate() {
             if n % 1000 != 0 {
                 *block = None;
             }
         }
         trim();
-        let left = resident_kib();
+        let left = resident();
         drop(blocks);
-        assert!(full - left > 80 * 1024, "{full} KiB before, {left} KiB after");
+        assert!(full - left > 80 << 20, "{full} bytes before, {left} after");
     }
 }

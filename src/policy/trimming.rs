@@ -19,6 +19,13 @@ const MIN_APART: u32 = 3;
 /// A trim that was put off this many times is done even while connections come and go.
 const MAX_PUT_OFF: u32 = 15;
 
+/// So much resident memory beside what is used is returned at once; for a large heap it is an eighth of
+/// what is used. Bytes.
+const MIN_HOLES: u64 = 24 << 20;
+
+/// A trim for that reason which returns less was in vain.
+const MIN_RETURNED: u64 = 4 << 20;
+
 /// One sample of what connections and attempts use.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Sample {
@@ -30,6 +37,8 @@ pub struct Sample {
     pub peak: u64,
     /// Attempts begun since the process started.
     pub attempts: u64,
+    /// The resident memory of the process; 0 if that is not known.
+    pub resident: u64,
 }
 
 /// Decides from samples when a trim is worthwhile.
@@ -46,17 +55,24 @@ pub struct Trimming {
     since: u32,
     /// Samples at which a trim was due and put off.
     put_off: u32,
+    /// Trims in a row that returned little, although much was resident.
+    in_vain: u32,
 }
 
 impl Trimming {
     /// Returns whether to trim now: much was freed since the peak, and connections have stopped
-    /// leaving, so that a storm is followed by one trim and not interrupted by many.
+    /// leaving, so that a storm is followed by one trim and not interrupted by many. It is not put off
+    /// when the process holds much more than is used.
     pub fn is_due(&mut self, sample: Sample) -> bool {
         let used = sample.open * CONNECTION + sample.charged;
         self.peak = self.peak.max(used).max(sample.open * CONNECTION + sample.peak);
         self.since = self.since.saturating_add(1);
         let is_busy = used < self.last || sample.attempts - self.last_attempts > STORM;
         (self.last, self.last_attempts) = (used, sample.attempts);
+        if self.has_holes(used, sample.resident) {
+            self.restart(used, sample.attempts);
+            return true;
+        }
         let freed = self.peak - used >= MIN_FREED.max(used / 16);
         let due = freed || sample.attempts - self.trimmed_attempts >= ATTEMPTS;
         if !due {
@@ -67,15 +83,25 @@ impl Trimming {
             self.put_off += 1;
             return false;
         }
-        let last = (self.last, self.last_attempts);
-        *self = Self {
-            peak: used,
-            last: last.0,
-            last_attempts: last.1,
-            trimmed_attempts: sample.attempts,
-            ..Self::default()
-        };
+        self.restart(used, sample.attempts);
         true
+    }
+
+    /// Returns whether much more is resident than is used, and a trim may change that: after trims in
+    /// vain it waits twice as long each time.
+    fn has_holes(&self, used: u64, resident: u64) -> bool {
+        let holes = resident.saturating_sub(used);
+        holes >= MIN_HOLES.max(used / 8) && self.since >> self.in_vain.min(31) > 0
+    }
+
+    fn restart(&mut self, used: u64, attempts: u64) {
+        (self.peak, self.trimmed_attempts) = (used, attempts);
+        (self.since, self.put_off) = (0, 0);
+    }
+
+    /// Learns how many bytes the last trim returned to the system.
+    pub fn returned(&mut self, bytes: u64) {
+        self.in_vain = if bytes < MIN_RETURNED { self.in_vain.saturating_add(1) } else { 0 };
     }
 }
 
@@ -142,5 +168,37 @@ mod tests {
         let flood = (0..120).map(|n| Sample { attempts: n * 5000, ..Sample::default() });
         let trims = count(&trims(flood));
         assert!((5..=8).contains(&trims), "{trims}");
+    }
+
+    #[test]
+    fn holes_are_returned_at_once_even_amid_a_storm() {
+        let mut trimming = Trimming::default();
+        let storm = |n: u64| Sample {
+            charged: 30 * MIB,
+            attempts: 5000 * n,
+            resident: (30 + 24) * MIB,
+            ..Sample::default()
+        };
+        for n in 0..10 {
+            assert!(trimming.is_due(storm(n)), "{n}");
+            trimming.returned(10 * MIB);
+        }
+        assert!(!trimming.is_due(Sample { resident: 53 * MIB, ..storm(10) }));
+        let large = Sample { charged: 800 * MIB, resident: 890 * MIB, ..storm(11) };
+        assert!(!trimming.is_due(large), "less than an eighth");
+    }
+
+    #[test]
+    fn what_a_trim_does_not_return_is_tried_ever_less_often() {
+        let mut trimming = Trimming::default();
+        let base = Sample { resident: 100 * MIB, ..Sample::default() };
+        let mut trims = Vec::new();
+        for n in 1..=600 {
+            if trimming.is_due(base) {
+                trims.push(n);
+                trimming.returned(0);
+            }
+        }
+        assert_eq!(trims, [1, 3, 7, 15, 31, 63, 127, 255, 511]);
     }
 }

@@ -19,6 +19,7 @@ use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
 
 pub use observations::Observations;
+pub(crate) use process::resident_bytes;
 
 use crate::vocabulary::{BackendStatus, Census, HttpCensus, RevocationCounts};
 

@@ -15,9 +15,6 @@ use crate::support::daemon::{Daemon, command};
 /// their way to ledger and log, and what its heap cannot give back amid an attack.
 const BESIDE: u64 = 48 * MIB;
 
-/// The part of `limits.memory` that holes in the heap may take beside it, while much is freed and taken.
-const HOLES: u64 = 8;
-
 /// What each connection or attempt takes beside that, in bytes; a build without optimisation needs
 /// more.
 const EACH: u64 = if cfg!(debug_assertions) { 24 * 1024 } else { 14 * 1024 };
@@ -203,7 +200,7 @@ impl Watch {
                 Err(why) => format!("in no cgroup: {why}"),
             },
         );
-        let allowed = memory + memory / HOLES + setup.beside + clients * EACH;
+        let allowed = memory + setup.beside + clients * EACH;
         assert!(worst <= allowed, "{attack}: {worst} bytes at worst, {allowed} allowed");
         assert!(left <= kept, "{attack}: {before} bytes before, {left} after {back:?}");
         assert!(slowest < setup.patience, "{attack}: an echo took {slowest:?}");

@@ -22,7 +22,8 @@ impl ProcessFacts {
     }
 }
 
-fn resident_bytes() -> Option<u64> {
+/// Returns the resident memory of this process; `None` where /proc does not say.
+pub(crate) fn resident_bytes() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
