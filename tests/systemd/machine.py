@@ -117,8 +117,12 @@ class Machine:
         return int(children[0]) if children else None
 
     def _booted(self):
-        # While it boots, PID 1 is still the script.
-        if "systemd" not in Path(f"/proc/{self.pid}/comm").read_text(encoding="ascii"):
+        # Until it has made its root, PID 1 is still the script.
+        try:
+            name = Path(f"/proc/{self.pid}/comm").read_text(encoding="ascii")
+        except OSError:
+            return False
+        if "systemd" not in name:
             return False
         return self.run("systemctl", "is-active", "machine.target", due=None) == "active\n"
 
@@ -128,7 +132,7 @@ class Machine:
             if self.unshare.poll() is not None:
                 raise Refused(f"it ended before {what}: {self.unshare.stdout.read()[-1000:].strip()}")
             if time.monotonic() > deadline:
-                raise Refused(f"awaited {what} for {self.READY_WITHIN} s in vain")
+                raise TimeoutError(f"awaited {what} for {self.READY_WITHIN} s in vain")
             time.sleep(0.02)
         return found
 
@@ -153,7 +157,11 @@ def refusal():
         remove_cgroup(make_cgroup())
     except (OSError, Refused) as why:
         return f"no cgroup can be made for it: {why}"
-    return None
+    try:
+        with Machine():
+            return None
+    except Refused as why:
+        return f"no machine can be booted here: {why}"
 
 
 def make_cgroup():
