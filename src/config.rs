@@ -26,4 +26,5 @@ pub use error::{ConfigError, Place, Remedy};
 pub use loading::{Loaded, Sources, load, load_all};
 pub use routing::{Listener, Route};
 pub use schema::{Config, Health, Log, LogFormat, Node};
+pub(crate) use validation::collide;
 pub use validation::{Violation, parse_filter};

@@ -12,6 +12,7 @@ mod drain;
 mod ending;
 mod event;
 pub mod plain_json;
+mod reload;
 mod requests;
 mod revocation;
 mod rfc3339_millis;
@@ -31,6 +32,7 @@ pub use dialling::{DialBackend, DialReconnect, DialReplies, DialSteps, DialedRec
 pub use drain::{DrainRecord, SelectorRecord, StragglersRecord};
 pub use ending::{CloseRecord, EndingRecord, LimitRecord, OriginRecord, TcpRecord, UpstreamRecord};
 pub use event::{EventRecord, OpenedRecord};
+pub use reload::{LastReloadRecord, ReloadRecord, ReloadedListenersRecord};
 pub use requests::{
     BroadcastRequest, CloseRequest, DialRequest, DrainRequest, MessageRequest, RequestError,
     TokenRequest,

@@ -9,11 +9,14 @@ mod control;
 mod exit_code;
 mod failure;
 mod heap;
+mod leaving;
 mod ledger;
 mod loading;
 mod manager_status;
 mod metrics;
 mod observing;
+mod plan;
+mod reloading;
 mod resources;
 mod routes;
 mod running;
@@ -23,15 +26,17 @@ mod stopping;
 mod watchdog;
 
 use std::process::ExitCode;
-use std::sync::mpsc;
+use std::sync::mpsc as blocking;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
 use crate::config::{LogFormat, Sources};
 use crate::manager::{Accounting, DrainOptions};
 use crate::runtime::tasks::{Task, catch};
 use crate::surfaces::log::{self, Format};
+use crate::surfaces::reloads::{ReloadRequest, Reloads};
 use crate::surfaces::systemd::Notifier;
 use crate::transport::inherited;
 use crate::vocabulary::Requester;
@@ -43,7 +48,7 @@ use ledger::DaemonLedger;
 use loading::load;
 use manager_status::Starting;
 use resources::Resources;
-use running::Running;
+use running::{Logging, Running};
 use servers::Phase;
 use signals::Signals;
 use stopping::final_accounting;
@@ -76,7 +81,7 @@ fn start_and_run(sources: &Sources) -> Result<u8, StartupError> {
         Some(LogFormat::Journald) => Format::Journald,
     };
     // Dropped last: it writes the lines that are still queued.
-    let (ending_log, _lines) = log::install(format, &config.log.filter)?;
+    let (ending_log, _lines, filter) = log::install(format, &config.log.filter)?;
     for (listener, warning) in loaded.certificates.warnings() {
         warn!(listener, "{warning}");
     }
@@ -89,14 +94,15 @@ fn start_and_run(sources: &Sources) -> Result<u8, StartupError> {
         .on_thread_start(heap::on_thread_start)
         .build()
         .map_err(StartupError::Runtime)?;
-    let (observer_alive, observer_done) = mpsc::channel();
+    let (observer_alive, observer_done) = blocking::channel();
     let running = async {
         // From here on a signal means an orderly stop, even before the daemon is ready.
-        let signals = Signals::install().map_err(StartupError::Runtime)?;
-        let running =
-            Running::start(loaded, &resources, &ledger, ending_log, observer_alive).await?;
+        let (reloads, requests) = Reloads::new();
+        let signals = Signals::install(reloads.clone()).map_err(StartupError::Runtime)?;
+        let logging = Logging { ending_log, filter, observer_alive };
+        let running = Running::start(sources, loaded, resources, &ledger, logging, reloads).await?;
         drop(starting);
-        Ok(run(running, signals, &resources, &ledger).await)
+        Ok(run(running, signals, requests, &ledger).await)
     };
     let code = runtime.block_on(catch(running)).unwrap_or_else(|panic| {
         error!(panic, "the daemon panicked and stops: please report this");
@@ -113,24 +119,25 @@ fn start_and_run(sources: &Sources) -> Result<u8, StartupError> {
 
 /// Runs until a signal; returns the exit code.
 async fn run(
-    running: Running,
+    mut running: Running,
     mut signals: Signals,
-    resources: &Resources,
+    mut requests: mpsc::Receiver<ReloadRequest>,
     ledger: &DaemonLedger,
 ) -> u8 {
     let notifier = Notifier::from_env();
-    let supervisor = &running.supervisor;
+    let supervisor = &running.supervisor.clone();
     // Before "ready" is printed: its reader may probe at once.
     running.enter(Phase::Running);
     running.print_ready();
     notifier.ready();
     notifier.status("ready");
-    running.log_ready(resources, ledger);
+    running.log_ready(ledger);
     let _watchdog = Watchdog::start(supervisor);
 
     let mut trimming = Task::new("trim");
     let signal = tokio::select! {
         signal = signals.stop() => signal,
+        never = running.serve_reloads(&mut requests, &notifier) => match never {},
         never = trimming.keep(|| heap::trim_when_idle(supervisor)) => match never {},
         never = manager_status::keep(&notifier, supervisor) => match never {},
         // The supervisor has logged why. The service manager restarts the whole process.
@@ -142,7 +149,7 @@ async fn run(
     };
     running.enter(Phase::Stopping);
     notifier.stopping();
-    let settings = &running.config.drain;
+    let settings = &running.config().drain;
     let report = tokio::select! {
         report = stopping::drain(settings, supervisor, &notifier, signal) => report,
         second = signals.stop() => {

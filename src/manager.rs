@@ -31,12 +31,13 @@ mod living;
 mod relays;
 mod revoking;
 mod streams;
+mod tuning;
 
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -76,8 +77,7 @@ use crate::node::broadcast::send_to_all;
 use crate::policy::trimming::Sample;
 use crate::protocol::closing_handshake::{Input, ReplyPolicy};
 use crate::runtime::tasks::Owned;
-use crate::transport::bind::{self, Arrivals};
-use crate::transport::tls::ServerTls;
+use crate::transport::bind::{self, Acceptor, BindError};
 use crate::vocabulary::{
     BackendStatus, Cause, Census, ConnectionId, ConnectionName, DialerStatus, DrainProgress,
     HttpCensus, ListenAddress, Message, Origin, Requester, Secret, Selector,
@@ -105,8 +105,6 @@ pub struct Supervisor {
 /// The state that the clones of a supervisor and its dials share.
 struct Inner {
     node: Arc<Node>,
-    handshake_timeout: Duration,
-    max_connections: u64,
     drains: Arc<Jobs>,
     /// The drain that runs in the background.
     drainer: Mutex<JoinSet<DrainReport>>,
@@ -149,38 +147,81 @@ impl Supervisor {
         routes: Vec<Route>,
     ) -> Result<ListenerHandle, ListenError> {
         let tls = options.resolve_tls(name, address).await?;
+        let options = options.loaded_tls(tls);
+        self.serve(name, || bind::bind(address), options, routes)
+    }
+
+    /// Listens as [`Supervisor::listen_with`] does on what `bind` binds, with certificates that were
+    /// read already.
+    pub(crate) fn serve(
+        &self,
+        name: &str,
+        bind: impl FnOnce() -> Result<Acceptor, BindError>,
+        options: ListenOptions,
+        routes: Vec<Route>,
+    ) -> Result<ListenerHandle, ListenError> {
+        let (tls, proxies) = options.loaded();
         let entered = routes.clone();
-        let token_parameters = routes.iter().filter_map(Route::auth);
-        let token_parameters = token_parameters.flat_map(|auth| auth.query_parameters());
-        let token_parameters = token_parameters.map(str::to_owned).collect();
-        let listener = Listener {
+        let mut listener = Listener {
             name: name.to_owned(),
             node: Arc::clone(&self.inner.node),
-            routes,
-            timeout: self.inner.handshake_timeout,
-            records: self.inner.node.records.clone(),
-            max_connections: self.inner.max_connections,
+            routes: [].into(),
             budget: Arc::clone(&self.inner.budget),
             tls,
-            token_parameters,
-            proxies: options.proxies,
+            token_parameters: Vec::new(),
+            proxies,
+            latest: Weak::new(),
         };
-        let has_tls = listener.tls.is_some();
-        let handle = self.inner.listeners.start(listener, || {
-            let acceptor = bind::bind(address)?;
-            let address = acceptor.local_addr().unwrap_or_else(|_| address.clone());
-            let arrivals = Arrivals::new(acceptor);
-            let arrivals = match has_tls {
-                true => arrivals.refusing_with(&ServerTls::ALERT),
-                false => arrivals,
-            };
-            Ok((arrivals, address))
-        })?;
-        for route in &entered {
+        listener.set_routes(routes);
+        let handle = self.inner.listeners.start(listener, bind)?;
+        self.enter(&entered);
+        Ok(handle)
+    }
+
+    /// Makes the relays and admissions of routes known by their names.
+    fn enter(&self, routes: &[Route]) {
+        for route in routes {
             self.inner.relays.enter(route);
             self.inner.admissions.enter(route);
         }
-        Ok(handle)
+    }
+
+    /// Replaces the routes of a listener, for what opens from now on: each opening handshake under way
+    /// keeps the routes that it began with, and open connections keep their settings.
+    ///
+    /// A route replaces the one of the same name where routes are named, as in
+    /// [`Supervisor::drain_backend`].
+    pub fn set_routes(&self, listener: &ListenerHandle, routes: Vec<Route>) {
+        self.enter(&routes);
+        listener.change(|listener| listener.set_routes(routes));
+    }
+
+    /// Replaces the routes of a listener, its certificates and the proxies in front of it in one step.
+    pub(crate) fn change_listener(
+        &self,
+        listener: &ListenerHandle,
+        options: ListenOptions,
+        routes: Vec<Route>,
+    ) {
+        self.enter(&routes);
+        let (tls, proxies) = options.loaded();
+        listener.change(|listener| {
+            listener.set_routes(routes);
+            (listener.tls, listener.proxies) = (tls, proxies);
+        });
+    }
+
+    /// Changes the options of a dialer; with `renew` its connection is replaced by one that has them,
+    /// else they hold for those that come next. Returns `false` if there is no dialer of this name.
+    ///
+    /// # Errors
+    /// The URL, or that of the application, is invalid.
+    pub(crate) fn change_dialer(
+        &self,
+        options: DialerOptions,
+        renew: bool,
+    ) -> Result<bool, KeepError> {
+        self.dialers.change(options, renew)
     }
 
     /// Adopts a connection whose opening handshake is complete, and serves it with a backend.

@@ -19,8 +19,9 @@ pub(crate) mod supervisor;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use ractor::ActorRef;
 use tokio::sync::{Notify, oneshot, watch};
 
@@ -43,8 +44,7 @@ pub(crate) struct Node {
     pub(crate) publisher: Arc<Publisher>,
     pub(crate) revocations: Arc<RevocationList>,
     pub(crate) admission: Arc<Mutex<Admission>>,
-    /// What of a request is recorded where nothing else is said.
-    pub(crate) records: Records,
+    settings: RwLock<Arc<NodeSettings>>,
     pub(crate) supervisor: ActorRef<SupervisorMessage>,
     recorder: Arc<Recorder>,
     /// Clients whose requests are passed on as plain HTTP.
@@ -55,6 +55,16 @@ pub(crate) struct Node {
     left: Arc<Notify>,
     /// It was shut down, or is about to be: nothing new begins.
     shut: AtomicBool,
+}
+
+/// The settings of a node that may change while it runs.
+#[derive(Debug, Clone)]
+pub(crate) struct NodeSettings {
+    pub(crate) limits: AdmissionLimits,
+    /// The time limit of opening handshakes.
+    pub(crate) handshake_timeout: Duration,
+    /// What of a request is recorded where nothing else is said.
+    pub(crate) records: Records,
 }
 
 /// The limit that a ledger is which cannot store.
@@ -85,10 +95,10 @@ impl Node {
         registry: Arc<Registry>,
         publisher: Arc<Publisher>,
         revocations: Arc<RevocationList>,
-        limits: AdmissionLimits,
-        records: Records,
+        settings: NodeSettings,
         supervisor: ActorRef<SupervisorMessage>,
     ) -> Self {
+        let limits = settings.limits;
         let admission = Arc::new(Mutex::new(Admission::new(limits, crate::runtime::now())));
         let closed = watch::Sender::new(None);
         let left = Arc::default();
@@ -102,7 +112,7 @@ impl Node {
             publisher,
             revocations,
             admission,
-            records,
+            settings: RwLock::new(Arc::new(settings)),
             supervisor,
             recorder,
             plain,
@@ -110,6 +120,23 @@ impl Node {
             left,
             shut,
         }
+    }
+
+    /// Returns the settings that hold now.
+    pub(crate) fn settings(&self) -> Arc<NodeSettings> {
+        Arc::clone(&self.settings.read())
+    }
+
+    /// Changes the settings for what begins from now on.
+    pub(crate) fn change_settings(&self, change: impl FnOnce(&mut NodeSettings)) {
+        let mut settings = self.settings.write();
+        let mut changed = (**settings).clone();
+        change(&mut changed);
+        if changed.limits != settings.limits {
+            self.admission.lock().set_limits(changed.limits, crate::runtime::now());
+            self.plain.set_limits(changed.limits);
+        }
+        *settings = Arc::new(changed);
     }
 
     /// Hands a connection to the supervisor.

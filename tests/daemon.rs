@@ -16,6 +16,7 @@ mod daemon {
     mod plain;
     mod planted;
     mod process;
+    mod reloading;
     mod restarting;
     mod secrets;
     mod soak;

@@ -126,7 +126,7 @@ fn check_proxies(config: &Config, found: &mut Findings) {
 }
 
 /// Returns whether two addresses cannot both be bound; port 0 is a new port each time.
-fn collide(a: &ListenAddress, b: &ListenAddress) -> bool {
+pub(crate) fn collide(a: &ListenAddress, b: &ListenAddress) -> bool {
     match (a, b) {
         (ListenAddress::Tcp(a), ListenAddress::Tcp(b)) => {
             let overlap = a.ip() == b.ip()

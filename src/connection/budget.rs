@@ -11,7 +11,7 @@ const SHARE_OF_ATTEMPTS: u64 = 4;
 /// What all connections and attempts together may hold, in bytes.
 #[derive(Debug)]
 pub(crate) struct MemoryBudget {
-    limit: u64,
+    limit: AtomicU64,
     used: AtomicU64,
     /// Of that, by attempts.
     attempts: AtomicU64,
@@ -28,7 +28,7 @@ impl MemoryBudget {
     /// Makes a budget of this many bytes.
     pub(crate) fn new(limit: u64) -> Self {
         Self {
-            limit,
+            limit: AtomicU64::new(limit),
             used: AtomicU64::new(0),
             attempts: AtomicU64::new(0),
             attempted: AtomicU64::new(0),
@@ -39,8 +39,16 @@ impl MemoryBudget {
     }
 
     /// Returns what may be held, in bytes.
-    pub(crate) const fn limit(&self) -> u64 {
-        self.limit
+    pub(crate) fn limit(&self) -> u64 {
+        self.limit.load(Ordering::Relaxed)
+    }
+
+    /// Sets what may be held from now on, in bytes.
+    pub(crate) fn set_limit(&self, limit: u64) {
+        self.limit.store(limit, Ordering::Relaxed);
+        if self.is_exhausted() {
+            self.press();
+        }
     }
 
     /// Returns what is held, in bytes.
@@ -50,12 +58,12 @@ impl MemoryBudget {
 
     /// Returns whether nothing more should be taken in.
     pub(crate) fn is_exhausted(&self) -> bool {
-        self.used() >= self.limit
+        self.used() >= self.limit()
     }
 
     /// Returns whether it is used up but for a part that a message may not fit into.
     pub(crate) fn is_nearly_exhausted(&self) -> bool {
-        self.used() >= self.limit / 8 * 7
+        self.used() >= self.limit() / 8 * 7
     }
 
     /// Returns the most that was used since the last call.
@@ -79,7 +87,7 @@ impl MemoryBudget {
     pub(crate) fn try_charge(&self, bytes: u64) -> bool {
         let before = self.used.fetch_add(bytes, Ordering::Relaxed);
         let after = before.saturating_add(bytes);
-        let fits = after <= self.limit;
+        let fits = after <= self.limit();
         if fits {
             self.note_peak(after);
         } else {
@@ -97,7 +105,7 @@ impl MemoryBudget {
     pub(crate) fn try_charge_attempt(&self, bytes: u64) -> bool {
         let attempts = self.attempts.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
         let used = self.used.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
-        let fits = attempts <= self.limit / SHARE_OF_ATTEMPTS && used <= self.limit;
+        let fits = attempts <= self.limit() / SHARE_OF_ATTEMPTS && used <= self.limit();
         match fits {
             true => self.note_peak(used),
             false => self.release_attempt(bytes),
@@ -117,7 +125,7 @@ impl MemoryBudget {
         if bytes > 0 {
             let after = self.used.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
             self.note_peak(after);
-            if after >= self.limit {
+            if after >= self.limit() {
                 self.press();
             }
         }

@@ -34,6 +34,9 @@ pub struct StatusRecord<'a> {
     pub ledger: LedgerRecord<'a>,
     /// The running drain, or the last one.
     pub drain: Option<super::DrainRecord<'a>>,
+    /// The last reload of the configuration; null if there was none.
+    #[serde(default)]
+    pub last_reload: Option<super::LastReloadRecord<'a>>,
 }
 
 /// The accounting identity.

@@ -1,4 +1,4 @@
-//! Starts the control API.
+//! Serves the control API.
 
 use std::sync::Arc;
 
@@ -8,9 +8,12 @@ use crate::config::Config;
 use crate::manager::Supervisor;
 use crate::settings;
 use crate::settings::Dialer;
-use crate::surfaces::control::{self, Control, TokenFileError, TokenStore, Tokens};
+use crate::surfaces::control::{
+    self, Control, ControlSettings, LiveSettings, Started, TokenFileError, TokenStore, Tokens,
+};
+use crate::surfaces::reloads::Reloads;
 use crate::surfaces::serving::Door;
-use crate::transport::bind::{self, BindError};
+use crate::transport::bind::Acceptor;
 use crate::transport::tls::ServerTls;
 
 /// The key of the file that [`read_tokens`] reads.
@@ -24,28 +27,41 @@ pub(super) fn read_tokens(control: &settings::Control) -> Result<Tokens, TokenFi
     }
 }
 
-/// Serves the control API, if it has an address.
-pub(super) fn serve(
-    config: &Config,
-    supervisor: &Supervisor,
-    ledger: &DaemonLedger,
-    (tokens, tls): (TokenStore, Option<Arc<ServerTls>>),
-    servers: &Servers,
-) -> Result<(), BindError> {
-    let Some(address) = &config.control.listen else { return Ok(()) };
-    let acceptor = bind::bind(address)?;
-    let control = Control {
-        supervisor: supervisor.clone(),
-        archive: ledger.archive(),
-        ledger: ledger.figures(),
-        probes: servers.probes(),
-        tokens,
-        settings: config.control.clone(),
+/// Returns what the control API takes from a configuration.
+pub(super) fn settings(config: &Config) -> ControlSettings {
+    ControlSettings {
+        control: config.control.clone(),
         drain: config.drain.clone(),
         // A connection dialled over the API has the settings of a dialer's.
         dialled: Dialer::new("", "").settings(&config.settings()),
-    };
-    let door = Door { name: "control", acceptor, tls };
-    servers.spawn("control", door, |door, stop| control::serve(door, control, stop));
-    Ok(())
+    }
+}
+
+/// What the control API is served with.
+#[derive(Clone)]
+pub(super) struct Serving {
+    pub(super) supervisor: Supervisor,
+    pub(super) ledger: DaemonLedger,
+    pub(super) tokens: TokenStore,
+    pub(super) settings: LiveSettings,
+    pub(super) reloads: Reloads,
+    pub(super) started: Started,
+}
+
+impl Serving {
+    /// Serves the control API, in place of the server before.
+    pub(super) fn serve(&self, acceptor: Acceptor, tls: Option<Arc<ServerTls>>, servers: &Servers) {
+        let control = Control {
+            supervisor: self.supervisor.clone(),
+            archive: self.ledger.archive(),
+            ledger: self.ledger.figures(),
+            probes: servers.probes(),
+            tokens: self.tokens.clone(),
+            settings: self.settings.clone(),
+            reloads: self.reloads.clone(),
+            started: self.started,
+        };
+        let door = Door { name: "control", acceptor: Arc::new(acceptor), tls };
+        servers.spawn(door, |door, stop| control::serve(door, control, stop));
+    }
 }

@@ -38,6 +38,14 @@ pub(super) enum StartupError {
 }
 
 impl StartupError {
+    /// Returns everything wrong, a sentence for each.
+    pub(super) fn sentences(&self) -> Vec<String> {
+        match self {
+            Self::Config(errors) => errors.iter().map(ToString::to_string).collect(),
+            error => vec![error.to_string()],
+        }
+    }
+
     /// Returns the exit code of a process that does not start for this reason.
     pub(super) fn exit_code(&self) -> u8 {
         match self {

@@ -51,6 +51,14 @@ impl DaemonLedger {
         Ok(Self::Durable(ledger))
     }
 
+    /// Changes how long endings are kept, and how much space they take.
+    pub(super) fn set_bounds(&self, config: &settings::Ledger) {
+        match self {
+            Self::Durable(ledger) => ledger.set_bounds(config.retention, config.max_size),
+            Self::InMemory(_) => {}
+        }
+    }
+
     /// Returns the side that writes.
     pub(super) fn writer(&self) -> Arc<dyn Ledger> {
         match self {

@@ -18,6 +18,7 @@ const FEW: u64 = 768;
 const LEAST_HTTP: u64 = 32;
 
 /// The resources that the daemon may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Resources {
     /// The maximum number of connections, as configured or as the descriptors allow.
     pub(super) max_connections: u64,

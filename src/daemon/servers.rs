@@ -1,6 +1,7 @@
 //! The HTTP servers beside the listeners: the control API and `[health]`.
 
-use std::sync::Arc;
+use std::io;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -8,13 +9,13 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::metrics::Scrape;
-use crate::config::Config;
-use crate::ledger::Health;
+use crate::config::Health;
+use crate::ledger;
 use crate::manager::Supervisor;
 use crate::surfaces::health;
 use crate::surfaces::probes::{Probes, Readiness};
 use crate::surfaces::serving::Door;
-use crate::transport::bind::{self, BindError};
+use crate::transport::bind::Acceptor;
 use crate::transport::tls::ServerTls;
 use crate::vocabulary::ListenAddress;
 
@@ -36,52 +37,70 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 pub(super) struct Servers {
     running: Mutex<Vec<Server>>,
     probes: Probes,
-    stop: watch::Sender<bool>,
 }
 
 struct Server {
     name: &'static str,
     scheme: &'static str,
     address: ListenAddress,
+    acceptor: Weak<Acceptor>,
+    stop: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
 
 impl Servers {
     pub(super) fn new(probes: Probes) -> Self {
-        Self { running: Mutex::default(), probes, stop: watch::Sender::new(false) }
+        Self { running: Mutex::default(), probes }
     }
 
     pub(super) fn probes(&self) -> Probes {
         self.probes.clone()
     }
 
-    /// Runs a server until [`Servers::stop`].
+    /// Runs a server until [`Servers::stop`], in place of one of the same name.
     pub(super) fn spawn<F: Future<Output = ()> + Send + 'static>(
         &self,
-        name: &'static str,
         door: Door,
         serve: impl FnOnce(Door, watch::Receiver<bool>) -> F,
     ) {
         // `local_addr` never fails for a listening socket.
         let Ok(address) = door.acceptor.local_addr() else { return };
+        let (name, acceptor) = (door.name, Arc::downgrade(&door.acceptor));
         let scheme = if door.tls.is_some() { "https" } else { "http" };
-        let task = tokio::spawn(serve(door, self.stop.subscribe()));
-        self.running.lock().push(Server { name, scheme, address, task });
+        let stop = watch::Sender::new(false);
+        let task = tokio::spawn(serve(door, stop.subscribe()));
+        self.end(name);
+        self.running.lock().push(Server { name, scheme, address, acceptor, stop, task });
     }
 
-    /// Serves the probes on the address in `[health]`, if one is set.
+    /// Ends the server of this name, which finishes what is under way within a second.
+    pub(super) fn end(&self, name: &str) {
+        let mut running = self.running.lock();
+        running.retain(|server| !server.task.is_finished());
+        for server in running.iter().filter(|server| server.name == name) {
+            server.stop.send_replace(true);
+        }
+    }
+
+    /// Returns the socket of the server of this name for another that is to take its place; `None` if
+    /// there is no such server.
+    pub(super) fn share_socket(&self, name: &str) -> Option<io::Result<Acceptor>> {
+        let running = self.running.lock();
+        // The latest, if an earlier one still finishes.
+        let server = running.iter().rfind(|server| server.name == name)?;
+        Some(server.acceptor.upgrade()?.try_clone())
+    }
+
+    /// Serves the probes at the address of `[health]`.
     pub(super) fn serve_health(
         &self,
-        config: &Config,
+        acceptor: Acceptor,
         tls: Option<Arc<ServerTls>>,
-    ) -> Result<(), BindError> {
-        let Some(address) = &config.health.listen else { return Ok(()) };
-        let acceptor = bind::bind(address)?;
-        let probes = self.probes();
-        let timeout = config.health.header_timeout;
-        let door = Door { name: "health", acceptor, tls };
-        self.spawn("health", door, |door, stop| health::serve(door, probes, timeout, stop));
-        Ok(())
+        settings: &Health,
+    ) {
+        let (probes, timeout) = (self.probes(), settings.header_timeout);
+        let door = Door { name: "health", acceptor: Arc::new(acceptor), tls };
+        self.spawn(door, |door, stop| health::serve(door, probes, timeout, stop));
     }
 
     /// Returns their names, schemes and addresses, in the order in which they were started.
@@ -93,8 +112,10 @@ impl Servers {
 
     /// Stops the servers; waits briefly for requests in progress.
     pub(super) async fn stop(&self) {
-        self.stop.send_replace(true);
         let mut running = std::mem::take(&mut *self.running.lock());
+        for server in &running {
+            server.stop.send_replace(true);
+        }
         let finished = async {
             for server in &mut running {
                 // An error means that the server panicked and has stopped, too.
@@ -124,11 +145,11 @@ pub(super) fn probes(
             (Phase::Starting, _) => Readiness::Starting,
             (Phase::Stopping, _) => Readiness::Draining,
             (Phase::Running, _) if supervisor.is_draining() => Readiness::Draining,
-            (Phase::Running, Health::Good) => Readiness::Ready,
-            (Phase::Running, Health::Failing { problem, refuse: true }) => {
+            (Phase::Running, ledger::Health::Good) => Readiness::Ready,
+            (Phase::Running, ledger::Health::Failing { problem, refuse: true }) => {
                 Readiness::Failing { problem }
             }
-            (Phase::Running, Health::Failing { problem, refuse: false }) => {
+            (Phase::Running, ledger::Health::Failing { problem, refuse: false }) => {
                 Readiness::Degraded { problem }
             }
         }

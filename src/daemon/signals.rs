@@ -3,23 +3,28 @@
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing::{info, warn};
+use tracing::info;
+
+use crate::surfaces::reloads::Reloads;
+use crate::vocabulary::Requester;
 
 /// The signals that the daemon handles.
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hang_up: Signal,
+    reloads: Reloads,
     /// Signals that would end the process by default and have no meaning yet.
     ignored: [(&'static str, Signal); 3],
 }
 
 impl Signals {
-    pub(super) fn install() -> io::Result<Self> {
+    pub(super) fn install(reloads: Reloads) -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hang_up: signal(SignalKind::hangup())?,
+            reloads,
             ignored: [
                 ("USR1", signal(SignalKind::user_defined1())?),
                 ("USR2", signal(SignalKind::user_defined2())?),
@@ -28,7 +33,7 @@ impl Signals {
         })
     }
 
-    /// Waits for a stop signal and returns its name. Cancel safe.
+    /// Waits for a stop signal and returns its name; SIGHUP requests a reload meanwhile. Cancel safe.
     pub(super) async fn stop(&mut self) -> &'static str {
         loop {
             let [usr1, usr2, alarm] = &mut self.ignored;
@@ -36,7 +41,7 @@ impl Signals {
                 _ = self.terminate.recv() => return "TERM",
                 _ = self.interrupt.recv() => return "INT",
                 _ = self.hang_up.recv() => {
-                    warn!("SIGHUP was ignored: reloading the configuration is not in this version; restart instead");
+                    self.reloads.request(Requester::Signal("HUP"));
                     continue;
                 }
                 _ = usr1.1.recv() => usr1.0,

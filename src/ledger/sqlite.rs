@@ -113,6 +113,12 @@ impl Sqlite {
         DbFile::open(path).and_then(|db_file| db_file.check_intact()).is_ok()
     }
 
+    /// Changes how long endings are kept, and the maximum size of the file. What exceeds them is removed
+    /// in the course of the next minutes.
+    pub fn set_bounds(&self, retention: Duration, max_size: ByteSize) {
+        *self.shared.bounds.lock() = Bounds { retention, max_size: max_size.0 };
+    }
+
     /// Opens a ledger, and creates it if it does not exist.
     ///
     /// A file that cannot be used is an error if `on_failure` is `refuse`. Otherwise the ledger

@@ -1,5 +1,6 @@
 //! A listener: accepts sockets, answers opening handshakes, and hands connections to the node.
 
+mod accepting;
 mod admitting;
 mod consulting;
 mod handle;
@@ -14,7 +15,6 @@ mod shared;
 mod under_way;
 mod visitor;
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -31,19 +31,17 @@ use crate::node::attempt::Attempt;
 use crate::node::slots::PendingSocket;
 use crate::policy::admission::NotAdmitted;
 use crate::policy::masking;
-use crate::runtime::tasks::{Panicked, Task};
 use crate::transport::any_socket::AnySocket;
-use crate::transport::bind::{Arrival, Arrivals};
 use crate::transport::opening_handshake::{
     self, Accepted, Agreement, HandshakeLimits, Received, Refusal, Request, Subprotocol,
     check_method, check_origin, check_upgrade, choose_subprotocol,
 };
+use crate::transport::socket::SocketName;
 use crate::transport::tls::ServerTls;
 use crate::vocabulary::{ConnectionId, Limit, OpenFailure, Role, TransportEnd};
 pub(crate) use handle::Listeners;
 pub use handle::{ListenError, ListenerHandle};
 pub(crate) use pulse::ListenerLife;
-use pulse::Pulse;
 use room::Room;
 use shared::Decision;
 pub(crate) use shared::Listener;
@@ -58,63 +56,28 @@ const OVERDUE: Duration = Duration::from_millis(250);
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 impl Listener {
-    /// Accepts for as long as it is polled. The socket, its backlog and the attempts under way
-    /// outlive a panic.
-    async fn run(
-        self: Arc<Self>,
-        mut arrivals: Arrivals,
-        attempts: &mut JoinSet<()>,
-        pulse: &Pulse,
-    ) {
-        let mut task = Task::new(format!("listener {}", self.name));
-        loop {
-            let accepting = self.accept(&mut arrivals, attempts, pulse);
-            let Err(Panicked { wait, .. }) = task.run(accepting).await;
-            tokio::time::sleep(wait).await;
+    /// Begins an attempt, or turns the socket away.
+    fn begin(self: Arc<Self>, socket: AnySocket, visitor: Visitor, attempts: &mut JoinSet<()>) {
+        match self.node.arrive(visitor.counted_ip()) {
+            Ok(arrived) => match Room::take(&self.budget) {
+                Some(room) => {
+                    // Boxed: the future is large, and short-lived.
+                    attempts.spawn(Box::pin(self.attempt(socket, visitor, arrived, room)));
+                }
+                None => {
+                    let limit = Room::limit_of(&self.budget);
+                    self.turn_away(socket, visitor, limit);
+                }
+            },
+            Err(why) => self.turn_away(socket, visitor, why.limit),
         }
     }
 
-    async fn accept(
-        self: &Arc<Self>,
-        arrivals: &mut Arrivals,
-        attempts: &mut JoinSet<()>,
-        pulse: &Pulse,
-    ) -> Infallible {
-        loop {
-            tokio::select! {
-                arrival = arrivals.next() => match arrival {
-                    Arrival::Socket { socket, peer } => {
-                        let local = arrivals.local_addr(&socket);
-                        let visitor = self.visitor(peer, local);
-                        match self.node.arrive(visitor.counted_ip()) {
-                            Ok(arrived) => match Room::take(&self.budget) {
-                                Some(room) => {
-                                    let attempt =
-                                        Arc::clone(self).attempt(socket, visitor, arrived, room);
-                                    // Boxed: the future is large, and short-lived.
-                                    attempts.spawn(Box::pin(attempt));
-                                }
-                                None => {
-                                    let limit = Room::limit_of(&self.budget);
-                                    self.turn_away(socket, visitor, limit);
-                                }
-                            },
-                            Err(why) => self.turn_away(socket, visitor, why.limit),
-                        }
-                    }
-                    Arrival::RefusedForDescriptors { peer } => {
-                        let visitor = Visitor::new(peer, None);
-                        let (limit, observed) = (self.max_connections, self.node.present());
-                        let limit = Limit { name: "max_connections", limit, observed };
-                        self.record_turned_away(visitor, limit, "out of file descriptors");
-                    }
-                },
-                Some(_done) = attempts.join_next() => {}
-                () = pulse.asked() => pulse.answer(),
-            }
-            #[cfg(test)]
-            crate::runtime::tasks::panic_points::reach(&self.name);
-        }
+    fn out_of_descriptors(&self, peer: SocketName) {
+        let visitor = Visitor::new(peer, None);
+        let (limit, observed) = (self.node.settings().limits.max_connections, self.node.present());
+        let limit = Limit { name: "max_connections", limit, observed };
+        self.record_turned_away(visitor, limit, "out of file descriptors");
     }
 
     fn turn_away(&self, socket: AnySocket, visitor: Visitor, limit: Limit) {
@@ -164,7 +127,8 @@ impl Listener {
         // A WebSocket request may follow plain HTTP on the same connection.
         while let Some((socket, read)) = next.take() {
             visitor.began = SystemTime::now();
-            let arrived = match self.node.arrive(visitor.counted_ip()) {
+            let latest = self.latest();
+            let arrived = match latest.node.arrive(visitor.counted_ip()) {
                 Ok(arrived) => arrived,
                 Err(why) => return self.turn_away(socket, visitor, why.limit),
             };
@@ -172,14 +136,14 @@ impl Listener {
                 return self.turn_away(socket, visitor, Room::limit_of(&self.budget));
             };
             let began = Instant::now();
-            next = self.attempt_once(socket, read, &visitor, arrived, room, began).await;
+            next = latest.attempt_once(socket, read, &visitor, arrived, room, began).await;
         }
     }
 
     /// Serves one request, which begins with `read` and has been awaited since `began`. After plain
     /// HTTP, returns the socket and the bytes of the next request.
     async fn attempt_once(
-        &self,
+        self: &Arc<Self>,
         socket: AnySocket,
         read: Bytes,
         visitor: &Visitor,
@@ -187,7 +151,7 @@ impl Listener {
         mut room: Room,
         began: Instant,
     ) -> Option<(AnySocket, Bytes)> {
-        let limits = HandshakeLimits { timeout: self.timeout, ..HandshakeLimits::default() };
+        let limits = HandshakeLimits { timeout: self.timeout(), ..HandshakeLimits::default() };
         let named: Visitor;
         let mut under_way = UnderWay::new(self, visitor);
         let overdue = || {

@@ -44,7 +44,7 @@ pub struct Route {
     /// and the application exchange.
     pub inject: bool,
     auth: Option<Arc<Auth>>,
-    /// How many connections it may have, if that is limited.
+    /// Counts its connections, if their number may be limited.
     slots: Option<RouteSlots>,
     /// What a second connection of one subject does; by default both stay.
     pub replace: Replace,
@@ -199,12 +199,24 @@ impl Route {
     /// Limits how many connections it may have. The clones made behind this share the limits.
     #[must_use]
     pub fn with_capacity(mut self, capacity: RouteCapacity) -> Self {
-        let is_limited = capacity != RouteCapacity::default();
-        self.slots = is_limited.then(|| RouteSlots::new(capacity));
+        self.slots = Some(RouteSlots::new(capacity));
         self
     }
 
-    /// Returns the slots for its connections, if their number is limited.
+    /// Takes the place of another route of this name: its connections count here, and applications
+    /// that both have keep their state.
+    pub(crate) fn succeed(&mut self, other: &Self) {
+        if let (Some(own), Some(slots)) = (&self.slots, &other.slots) {
+            self.slots = Some(slots.with_capacity(own.capacity()));
+        }
+        if let (Target::Relay(own), Target::Relay(relay)) = (&self.target, &other.target)
+            && !Arc::ptr_eq(own, relay)
+        {
+            self.target = Target::Relay(own.succeeding(relay));
+        }
+    }
+
+    /// Returns the slots for its connections, if their number may be limited.
     pub(crate) fn slots(&self) -> Option<&RouteSlots> {
         self.slots.as_ref()
     }

@@ -15,13 +15,13 @@ use super::{Inner, Supervisor};
 use crate::connection::budget::MemoryBudget;
 use crate::ledger::{InMemory, Ledger};
 use crate::listening::listener::Listeners;
-use crate::node::Node;
 use crate::node::commits::Publisher;
 use crate::node::endings::EndingReaders;
 use crate::node::registry::Registry;
 use crate::node::relief::relieve;
 use crate::node::revoking::RevocationList;
 use crate::node::supervisor::{Supervising, SupervisorActor};
+use crate::node::{Node, NodeSettings};
 use crate::runtime::tasks::{Owned, Task};
 
 use crate::node::endings::BACKLOG as ENDING_BACKLOG;
@@ -195,13 +195,14 @@ impl Builder {
                 task.keep(|| revocations.restore_late(&*ledger)).await;
             })
         });
-        let (admission, records) = (self.admission, self.records);
-        let node =
-            Node::new(name, registry, publisher, revocations, admission, records, supervisor);
+        let settings = NodeSettings {
+            limits: self.admission,
+            handshake_timeout: self.handshake_timeout,
+            records: self.records,
+        };
+        let node = Node::new(name, registry, publisher, revocations, settings, supervisor);
         let inner = Inner {
             node: Arc::new(node),
-            handshake_timeout: self.handshake_timeout,
-            max_connections: self.admission.max_connections,
             drains: Arc::default(),
             drainer: Mutex::default(),
             budget,

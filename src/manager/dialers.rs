@@ -18,7 +18,6 @@ use tokio::task::JoinSet;
 
 use crate::connection::handle::ConnectionHandle;
 use crate::node::{Node, ShutDown};
-use crate::policy::reconnect::DialBudget;
 use crate::transport::dial::InvalidUrl;
 use crate::vocabulary::{DialerPhase, DialerStatus, Requester};
 use keeper::Keeper;
@@ -58,8 +57,12 @@ pub enum KeepError {
 
 impl Dialers {
     pub(super) fn new(dials_per_second: u64) -> Self {
-        let budget = tokio::sync::Mutex::new(DialBudget::per_second(dials_per_second));
-        Self { kept: Mutex::default(), tasks: Mutex::default(), gate: Arc::new(Gate { budget }) }
+        let gate = Arc::new(Gate::new(dials_per_second));
+        Self { kept: Mutex::default(), tasks: Mutex::default(), gate }
+    }
+
+    pub(super) fn set_rate(&self, dials_per_second: u64) {
+        self.gate.set_rate(dials_per_second);
     }
 
     pub(super) fn keep(
@@ -96,6 +99,7 @@ impl Dialers {
         let shared = Arc::new(Shared {
             status: watch::Sender::new(status),
             connection: Mutex::default(),
+            plan: Mutex::new(Arc::clone(&plan)),
             requests: watch::Sender::default(),
             over: watch::Sender::default(),
         });
@@ -110,6 +114,22 @@ impl Dialers {
 
     pub(super) fn get(&self, name: &str) -> Option<DialerHandle> {
         self.kept.lock().get(name).cloned()
+    }
+
+    /// Changes the options of a dialer; with `renew` its connection is replaced, else they hold for
+    /// those that come next. Returns `false` if there is no dialer of this name.
+    pub(super) fn change(&self, options: DialerOptions, renew: bool) -> Result<bool, KeepError> {
+        let mut plan = Plan::try_from(options)?;
+        let kept = self.kept.lock();
+        let Some(dialer) = kept.get(&plan.name) else { return Ok(false) };
+        let mut latest = dialer.shared.plan.lock();
+        plan.renewal = latest.renewal + u64::from(renew);
+        let renewal = plan.renewal;
+        *latest = Arc::new(plan);
+        dialer.shared.requests.send_modify(|requests| {
+            (requests.changes, requests.renewals) = (requests.changes + 1, renewal);
+        });
+        Ok(true)
     }
 
     /// Removes a dialer, which stops dialling and closes its connection; returns `false` if it was

@@ -63,6 +63,17 @@ impl ListenOptions {
         self
     }
 
+    /// Returns the certificates, if they were read already, and the proxies.
+    pub(super) fn loaded(self) -> (Option<Arc<ServerTls>>, Proxies) {
+        let tls = match self.tls {
+            TlsSource::Loaded(tls) => Some(tls),
+            TlsSource::None => None,
+            #[cfg(feature = "tls")]
+            TlsSource::Files(_) => None,
+        };
+        (tls, self.proxies)
+    }
+
     /// Returns the certificates, read from their files if need be.
     pub(super) async fn resolve_tls(
         &mut self,

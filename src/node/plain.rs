@@ -18,11 +18,17 @@ use crate::vocabulary::{HttpCensus, HttpOutcome, Limit};
 #[derive(Debug)]
 pub(crate) struct PlainClients {
     here: Mutex<Here>,
-    requests_per_second: u64,
-    rate: Option<Mutex<TokenBucket>>,
+    rate: Mutex<Rate>,
     outcomes: [AtomicU64; HttpOutcome::ALL.len()],
     /// Told when the last has gone.
     left: Arc<Notify>,
+}
+
+/// The rate of requests.
+#[derive(Debug)]
+struct Rate {
+    per_second: u64,
+    bucket: Option<TokenBucket>,
 }
 
 #[derive(Debug)]
@@ -53,14 +59,8 @@ pub(crate) struct PlainPlace {
 
 impl PlainClients {
     pub(crate) fn new(limits: AdmissionLimits, left: Arc<Notify>) -> Self {
-        let bounds = AdmissionLimits {
-            max_connections: limits.max_http_connections,
-            max_connections_per_ip: limits.max_connections_per_ip,
-            ..AdmissionLimits::default()
-        };
-        let requests_per_second = limits.http_requests_per_second;
         let here = Here {
-            admission: Admission::new(bounds, now()),
+            admission: Admission::new(bounds(limits), now()),
             sessions: Vec::new(),
             free: Vec::new(),
             next: 0,
@@ -68,10 +68,18 @@ impl PlainClients {
         };
         Self {
             here: Mutex::new(here),
-            requests_per_second,
-            rate: TokenBucket::per_second(requests_per_second, now()).map(Mutex::new),
+            rate: Mutex::new(Rate::per_second(limits.http_requests_per_second)),
             outcomes: Default::default(),
             left,
+        }
+    }
+
+    /// Applies other limits from now on. Those who are connected stay.
+    pub(crate) fn set_limits(&self, limits: AdmissionLimits) {
+        self.here.lock().admission.set_limits(bounds(limits), now());
+        let mut rate = self.rate.lock();
+        if rate.per_second != limits.http_requests_per_second {
+            *rate = Rate::per_second(limits.http_requests_per_second);
         }
     }
 
@@ -115,11 +123,11 @@ impl PlainClients {
     /// # Errors
     /// There were too many in this second.
     pub(crate) fn admit(&self) -> Result<(), Limit> {
-        let Some(rate) = &self.rate else { return Ok(()) };
-        if rate.lock().take(now()) {
+        let mut rate = self.rate.lock();
+        if rate.bucket.as_mut().is_none_or(|bucket| bucket.take(now())) {
             return Ok(());
         }
-        let limit = self.requests_per_second;
+        let limit = rate.per_second;
         Err(Limit { name: "http_requests_per_second", limit, observed: limit.saturating_add(1) })
     }
 
@@ -157,6 +165,20 @@ impl PlainClients {
         let mut here = self.here.lock();
         here.phase = phase;
         here.sessions.iter().flatten().for_each(|session| tell(session));
+    }
+}
+
+impl Rate {
+    fn per_second(per_second: u64) -> Self {
+        Self { per_second, bucket: TokenBucket::per_second(per_second, now()) }
+    }
+}
+
+fn bounds(limits: AdmissionLimits) -> AdmissionLimits {
+    AdmissionLimits {
+        max_connections: limits.max_http_connections,
+        max_connections_per_ip: limits.max_connections_per_ip,
+        ..AdmissionLimits::default()
     }
 }
 

@@ -67,6 +67,11 @@ impl RevocationList {
         }
     }
 
+    /// Sets how many revocations may be in force from now on.
+    pub(crate) fn set_limit(&self, limit: usize) {
+        self.state.write().revocations.set_limit(limit);
+    }
+
     /// Takes over the revocations that the ledger has recorded; returns `false` if it cannot be
     /// read yet.
     pub(crate) fn restore(&self, ledger: &dyn Ledger) -> bool {

@@ -54,6 +54,16 @@ impl RouteSlots {
     pub(crate) fn new(capacity: RouteCapacity) -> Self {
         Self(Arc::new(Mutex::new(RouteAdmission::new(capacity))))
     }
+
+    /// Applies another capacity from now on, and returns the slots.
+    pub(crate) fn with_capacity(&self, capacity: RouteCapacity) -> Self {
+        self.0.lock().set_capacity(capacity);
+        self.clone()
+    }
+
+    pub(crate) fn capacity(&self) -> RouteCapacity {
+        self.0.lock().capacity()
+    }
 }
 
 /// One of the connections that a route allows; dropping it frees the slot.

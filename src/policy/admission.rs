@@ -44,6 +44,19 @@ impl Admission {
         }
     }
 
+    /// Applies other limits from now on. What was admitted stays, even if it exceeds them; a rate that
+    /// has changed begins anew.
+    pub fn set_limits(&mut self, limits: AdmissionLimits, now: Instant) {
+        let before = std::mem::replace(&mut self.limits, limits);
+        if before.handshakes_per_second != limits.handshakes_per_second {
+            self.rate = TokenBucket::per_second(limits.handshakes_per_second, now);
+            self.shares_by_ip = Rates::new(reserve(&limits), now);
+        }
+        if before.accept_rate_per_ip != limits.accept_rate_per_ip {
+            self.rates_by_ip = Rates::new(limits.accept_rate_per_ip, now);
+        }
+    }
+
     /// Returns the number of connections, including admitted attempts.
     pub fn connections(&self) -> u64 {
         self.connections
@@ -86,7 +99,7 @@ impl Admission {
 
     /// Ends the handshake count of a socket: it was admitted or refused, or is gone.
     pub fn end_handshake(&mut self, ip: Option<IpAddr>) {
-        self.handshakes.end(&self.limits, ip.map(network_of));
+        self.handshakes.end(ip.map(network_of));
     }
 
     /// Admits a connection. [`Admission::release`] must be called once for each.
@@ -97,8 +110,7 @@ impl Admission {
         let limits = self.limits;
         let network = ip.map(network_of);
         within("max_connections", limits.max_connections, self.connections)?;
-        let counted = network.filter(|_| limits.max_connections_per_ip > 0);
-        if let Some(network) = counted {
+        if let Some(network) = network {
             let count = self.connections_by_ip.of(&network);
             within("max_connections_per_ip", limits.max_connections_per_ip, count)?;
         }
@@ -109,7 +121,8 @@ impl Admission {
         if !self.take_from_rate(network, now) {
             return Err(too_fast("handshakes_per_second", limits.handshakes_per_second));
         }
-        if let Some(network) = counted {
+        // Without a limit, too: one that is set later holds for all that are open.
+        if let Some(network) = network {
             self.connections_by_ip.add(network);
         }
         self.connections += 1;
@@ -145,7 +158,7 @@ impl Admission {
     /// Releases a connection that was admitted from this address.
     pub fn release(&mut self, ip: Option<IpAddr>) {
         self.connections = self.connections.saturating_sub(1);
-        if let Some(ip) = ip.filter(|_| self.limits.max_connections_per_ip > 0) {
+        if let Some(ip) = ip {
             self.connections_by_ip.subtract(&network_of(ip));
         }
     }

@@ -19,6 +19,7 @@ use siphasher::sip::SipHasher13;
 pub use observation::Observation;
 pub use types::{
     Balance, Change, Choice, Ejection, InstanceState, InstanceView, NoApplication, NoInstance,
+    Succession,
 };
 
 /// Longer ejections are cut to ten years, so that deadlines stay within the range of `Instant`.
@@ -62,6 +63,10 @@ struct Instance {
     ejections: u64,
     /// The number of the choice that chose it last; 0 if none did.
     last_choice: u64,
+    /// Ranks it among the others by the address of a client.
+    key: u64,
+    /// It has left the configuration. Its place is free for another once its connections have ended.
+    retired: bool,
     /// Incremented at each ejection and resumption, which outdates observations of older choices.
     generation: u64,
 }
@@ -89,8 +94,51 @@ struct Streak {
 impl Pool {
     /// Starts with all instances in service and healthy. Without `ejection` none is ever ejected.
     pub fn new(len: NonZeroUsize, balance: Balance, ejection: Option<Ejection>) -> Self {
-        let instances = (0..len.get()).map(|_| Instance::default()).collect();
+        let instances = (0..).take(len.get()).map(Instance::new).collect();
         Self { balance, ejection, instances, choices: 0 }
+    }
+
+    /// Does the same with a key for each instance, which ranks it by the address of a client
+    /// ([`Balance::ClientAddress`]); without keys its number does.
+    pub fn with_keys(keys: &[u64], balance: Balance, ejection: Option<Ejection>) -> Self {
+        let instances = keys.iter().copied().map(Instance::new).collect();
+        Self { balance, ejection, instances, choices: 0 }
+    }
+
+    /// Changes to other instances, each of which is new or stays: one that stays keeps its state and
+    /// its connections, and one that is not named is retired, which means that it gets no clients any
+    /// more. Returns the number of each in the pool.
+    pub fn change(
+        &mut self,
+        balance: Balance,
+        ejection: Option<Ejection>,
+        instances: &[Succession],
+    ) -> Vec<usize> {
+        (self.balance, self.ejection) = (balance, ejection);
+        let stays = |n: usize| instances.iter().any(|one| one.stays == Some(n));
+        for (n, instance) in self.instances.iter_mut().enumerate() {
+            if !stays(n) {
+                (instance.state, instance.retired) = (State::Draining, true);
+            } else if ejection.is_none() && matches!(instance.state, State::Ejected { .. }) {
+                instance.state = State::InService(Streak::default());
+            }
+        }
+        instances.iter().map(|one| one.stays.unwrap_or_else(|| self.add(one.key))).collect()
+    }
+
+    /// Adds an instance, in the place of a retired one if that is free.
+    fn add(&mut self, key: u64) -> usize {
+        let is_free = |instance: &Instance| instance.retired && instance.connections == 0;
+        let free = self.instances.iter().position(is_free);
+        let n = free.unwrap_or(self.instances.len());
+        match self.instances.get_mut(n) {
+            Some(instance) => {
+                let generation = instance.generation + 1;
+                *instance = Instance { generation, ..Instance::new(key) };
+            }
+            None => self.instances.push(Instance::new(key)),
+        }
+        n
     }
 
     /// Chooses an instance for a client, leaving out those it has `tried`. [`Pool::release`] must be
@@ -108,16 +156,16 @@ impl Pool {
         tried: &[usize],
     ) -> Result<Choice, NoApplication> {
         let balance = self.balance;
-        let rank = |n: usize, instance: &Instance| match balance {
+        let rank = |instance: &Instance| match balance {
             Balance::RoundRobin => 0,
             Balance::LeastConnections => instance.connections,
-            Balance::ClientAddress => client.map_or(0, |client| affinity(client, n)),
+            Balance::ClientAddress => client.map_or(0, |client| affinity(client, instance.key)),
         };
         let open = self.instances.iter_mut().enumerate().filter(|(_, at)| !at.is_draining());
         // The least recently chosen comes next, which stays fair when instances come and go.
         let best = open
             .filter(|(n, _)| !tried.contains(n))
-            .min_by_key(|(n, at)| (!at.serves(now), rank(*n, at), at.last_choice));
+            .min_by_key(|(_, at)| (!at.serves(now), rank(at), at.last_choice));
         let Some((n, instance)) = best else {
             let all_drain = self.instances.iter().all(Instance::is_draining);
             return Err(match all_drain {
@@ -258,8 +306,8 @@ impl Pool {
     }
 }
 
-impl Default for Instance {
-    fn default() -> Self {
+impl Instance {
+    fn new(key: u64) -> Self {
         Self {
             state: State::InService(Streak::default()),
             healthy: true,
@@ -267,12 +315,12 @@ impl Default for Instance {
             chosen: 0,
             ejections: 0,
             last_choice: 0,
+            key,
+            retired: false,
             generation: 0,
         }
     }
-}
 
-impl Instance {
     fn is_draining(&self) -> bool {
         matches!(self.state, State::Draining)
     }
@@ -373,10 +421,10 @@ impl Streak {
 /// Ranks instances for a client (rendezvous hashing).
 ///
 /// The result is the same in every process and release, so that a rolling upgrade moves no client.
-fn affinity(client: IpAddr, n: usize) -> u64 {
+fn affinity(client: IpAddr, key: u64) -> u64 {
     let mut input = [0; 24];
     input[..16].copy_from_slice(&ipv6_form(client).octets());
-    input[16..].copy_from_slice(&(n as u64).to_le_bytes());
+    input[16..].copy_from_slice(&key.to_le_bytes());
     SipHasher13::new().hash(&input)
 }
 

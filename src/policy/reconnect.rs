@@ -134,6 +134,11 @@ impl DialBudget {
         Self { interval, next: None }
     }
 
+    /// Allows this many dials per second from now on; 0 means no limit.
+    pub fn set_rate(&mut self, dials: u64) {
+        self.interval = Self::per_second(dials).interval;
+    }
+
     /// Takes the slot for one dial.
     ///
     /// # Errors

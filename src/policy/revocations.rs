@@ -65,6 +65,11 @@ impl Revocations {
         }
     }
 
+    /// Sets how many it holds at most from now on. Those beyond stay until they expire.
+    pub fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
+    }
+
     /// Adds the revocations that a ledger has recorded; numbers go on behind `last`. The limit does
     /// not apply: a lower one must not make an earlier revocation void.
     pub fn restore(&mut self, last: u64, recorded: impl IntoIterator<Item = Arc<Revocation>>) {

@@ -1,17 +1,19 @@
 //! The applications behind a relay: which of them gets a client, and how healthy each is.
 
 use std::net::IpAddr;
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use siphasher::sip::SipHasher13;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 
 use crate::node::lease::Lease;
 use crate::policy::balance::{
     Change, Choice, Ejection, InstanceView, NoApplication, NoInstance, Observation, Pool,
+    Succession,
 };
 use crate::policy::log_throttle::LogThrottle;
 use crate::policy::masking::{self, Masking};
@@ -34,7 +36,8 @@ pub(super) struct Applications {
     settings: Arc<RelayBackend>,
     /// Counts dials, to take the source addresses in turn.
     dials: AtomicUsize,
-    pool: Mutex<Pool>,
+    /// Shared with those that these have replaced.
+    pool: Arc<Mutex<Pool>>,
     /// Notified of every change of the pool, and when this is dropped.
     changed: Arc<Notify>,
 }
@@ -44,15 +47,17 @@ pub(super) struct Applications {
 pub(super) struct Application {
     /// Its index in the configuration, from 0.
     number: usize,
+    /// Its number in the pool.
+    instance: usize,
     /// The configured URL.
     pub(super) url: String,
-    pub(super) upstream: Upstream,
+    pub(super) upstream: Arc<Upstream>,
     /// The opening handshakes and requests that it has not answered yet.
-    pending: Semaphore,
+    pending: Arc<Semaphore>,
     /// The idle connections for plain requests.
     pub(super) pool: Arc<ConnectionPool>,
     /// Limits the log message about unanswered plain requests.
-    unanswered_log: Mutex<LogThrottle>,
+    unanswered_log: Arc<Mutex<LogThrottle>>,
 }
 
 /// A client's use of an application, which counts as a connection there until it is dropped.
@@ -96,20 +101,72 @@ impl Applications {
             let trust = Trust::of(settings.ca_file.as_deref());
             Ok(Application {
                 number,
+                instance: number,
                 url: url.as_str().to_owned(),
-                upstream: Upstream::new(url.as_str(), trust)?,
-                pending: Semaphore::new(settings.max_pending as usize),
+                upstream: Arc::new(Upstream::new(url.as_str(), trust)?),
+                pending: Arc::new(Semaphore::new(settings.max_pending as usize)),
                 pool: Arc::default(),
-                unanswered_log: Mutex::new(LogThrottle::new(UNANSWERED_LOG_INTERVAL)),
+                unanswered_log: Arc::new(Mutex::new(LogThrottle::new(UNANSWERED_LOG_INTERVAL))),
             })
         };
         let all =
             settings.urls.iter().enumerate().map(application).collect::<Result<Vec<_>, _>>()?;
-        let len = NonZeroUsize::new(all.len()).ok_or(InvalidUrl::Missing)?;
-        let ejection = NonZeroU32::new(settings.eject_after)
-            .map(|after| Ejection { after, lasting: settings.eject_for });
-        let pool = Mutex::new(Pool::new(len, settings.balance, ejection));
+        if all.is_empty() {
+            return Err(InvalidUrl::Missing);
+        }
+        let pool = Pool::with_keys(&keys(&settings.urls), settings.balance, ejection(&settings));
+        let pool = Arc::new(Mutex::new(pool));
         Ok(Self { all, settings, dials: AtomicUsize::new(0), pool, changed: Arc::default() })
+    }
+
+    /// Returns these applications in place of others. One that is among the others keeps its state,
+    /// its connections and those that are idle; one that is not among these gets no clients any more.
+    pub(super) fn succeeding(&self, others: &Self) -> Self {
+        let settings = Arc::clone(&self.settings);
+        let mut left: Vec<Option<&Application>> = others.all.iter().map(Some).collect();
+        let mut predecessor = |url: &str| {
+            left.iter_mut().find(|other| other.is_some_and(|other| other.url == url))?.take()
+        };
+        let predecessors: Vec<_> = self.all.iter().map(|one| predecessor(&one.url)).collect();
+        let keys = keys(&settings.urls);
+        let successions = predecessors.iter().zip(keys).map(|(other, key)| {
+            let stays = other.map(|other| other.instance);
+            Succession { stays, key }
+        });
+        let successions: Vec<_> = successions.collect();
+        let mut pool = others.pool.lock();
+        let instances = pool.change(settings.balance, ejection(&settings), &successions);
+        if settings.health_path.is_none() {
+            // Nothing would find them healthy again.
+            for n in &instances {
+                let _ = pool.probed(*n, true);
+            }
+        }
+        drop(pool);
+        let all = self.all.iter().zip(predecessors).zip(instances);
+        let before = &others.settings;
+        let all = all.map(|((one, other), instance)| Application {
+            number: one.number,
+            instance,
+            url: one.url.clone(),
+            upstream: Arc::clone(&one.upstream),
+            pending: Arc::clone(match other {
+                Some(other) if before.max_pending == settings.max_pending => &other.pending,
+                Some(_) | None => &one.pending,
+            }),
+            pool: Arc::clone(match other {
+                Some(other) if before.ca_file == settings.ca_file => &other.pool,
+                Some(_) | None => &one.pool,
+            }),
+            unanswered_log: Arc::clone(&other.unwrap_or(one).unanswered_log),
+        });
+        Self {
+            all: all.collect(),
+            settings: Arc::clone(&settings),
+            dials: AtomicUsize::new(others.dials.load(Ordering::Relaxed)),
+            pool: Arc::clone(&others.pool),
+            changed: Arc::clone(&others.changed),
+        }
     }
 
     pub(super) fn all(&self) -> &[Application] {
@@ -121,7 +178,8 @@ impl Applications {
     }
 
     pub(super) fn view(&self) -> Vec<InstanceView> {
-        self.pool.lock().view(now())
+        let instances = self.pool.lock().view(now());
+        self.all.iter().filter_map(|at| instances.get(at.instance).copied()).collect()
     }
 
     /// Connects to an application for a client; if one cannot be reached, tries another.
@@ -242,11 +300,24 @@ impl Applications {
     /// Does the same where the application may not exist; returns whether anything has changed.
     pub(super) fn try_change(
         &self,
-        with: impl FnOnce(&mut Pool) -> Result<Option<Change>, NoInstance>,
+        number: usize,
+        with: impl FnOnce(&mut Pool, usize) -> Result<Option<Change>, NoInstance>,
     ) -> Result<bool, NoInstance> {
-        let change = with(&mut self.pool.lock())?;
+        let instance = self.instance(number)?;
+        let change = with(&mut self.pool.lock(), instance)?;
         change.iter().for_each(|change| self.report_change(change));
         Ok(change.is_some())
+    }
+
+    /// Returns the number in the pool of the application with this number.
+    fn instance(&self, number: usize) -> Result<usize, NoInstance> {
+        let found = self.all.get(number).map(|application| application.instance);
+        found.ok_or(NoInstance { instance: number, len: self.all.len() })
+    }
+
+    /// Returns the application with this number in the pool, unless it was retired.
+    fn of_instance(&self, instance: usize) -> Option<&Application> {
+        self.all.iter().find(|application| application.instance == instance)
     }
 
     /// Returns what is notified when the pool has changed or was dropped.
@@ -265,9 +336,10 @@ impl Applications {
         tried: &[usize],
     ) -> Result<(&Application, ApplicationLease), NoApplication> {
         let choice = self.pool.lock().choose(now(), client, tried)?;
-        let application = self.all.get(choice.instance());
+        let application = self.of_instance(choice.instance());
         let lease = ApplicationLease { applications: Arc::clone(self), choice: Some(choice) };
-        // The pool has one instance for each application, so this finds one.
+        // The pool has one instance for each application; those of a pool that was changed meanwhile
+        // may be others, though.
         application.map(|application| (application, lease)).ok_or(NoApplication::Exhausted)
     }
 
@@ -278,7 +350,7 @@ impl Applications {
 
     fn report_change(&self, change: &Change) {
         self.changed.notify_one();
-        let Some(application) = self.all.get(change.instance()) else { return };
+        let Some(application) = self.of_instance(change.instance()) else { return };
         let url = application.shown_url();
         match change {
             Change::Ejected { observation, failures, .. } => tracing::warn!(
@@ -307,6 +379,23 @@ impl Drop for Applications {
     fn drop(&mut self) {
         self.changed.notify_one();
     }
+}
+
+fn ejection(settings: &RelayBackend) -> Option<Ejection> {
+    NonZeroU32::new(settings.eject_after)
+        .map(|after| Ejection { after, lasting: settings.eject_for })
+}
+
+/// Returns the keys that rank applications by the address of a client. They are made of the URLs, so
+/// that a client stays where it is when others come and go.
+fn keys(urls: &[UpstreamUrl]) -> Vec<u64> {
+    let key = |(n, url): (usize, &UpstreamUrl)| {
+        let same = urls[..n].iter().filter(|other| *other == url).count();
+        let mut bytes = url.as_str().as_bytes().to_vec();
+        bytes.extend((same as u64).to_le_bytes());
+        SipHasher13::new().hash(&bytes)
+    };
+    urls.iter().enumerate().map(key).collect()
 }
 
 impl Application {
@@ -344,7 +433,7 @@ impl ApplicationLease {
 
     /// Returns the application.
     pub(super) fn application(&self) -> Option<&Application> {
-        self.applications.all.get(self.instance()?)
+        self.applications.of_instance(self.instance()?)
     }
 
     fn instance(&self) -> Option<usize> {

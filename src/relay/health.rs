@@ -43,8 +43,8 @@ async fn probe_all(applications: &Arc<Applications>, path: &HealthPath) {
     let probes = applications.all().iter();
     let probes = probes.map(|application| probe(applications, application, path));
     for (n, healthy) in join_all(probes).await.into_iter().enumerate() {
-        // The pool has one instance for each application.
-        applications.change(|pool| pool.probed(n, healthy).ok().flatten());
+        // It may have left the configuration meanwhile.
+        let _ = applications.try_change(n, |pool, n| pool.probed(n, healthy));
     }
 }
 

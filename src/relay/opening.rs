@@ -91,6 +91,14 @@ impl Relay {
         Ok(Arc::new(Self { settings, applications, watcher: OnceLock::new() }))
     }
 
+    /// Returns this relay in place of another: the applications that both have keep their state and
+    /// their connections, and those that only the other has get no clients any more.
+    pub(crate) fn succeeding(&self, other: &Self) -> Arc<Self> {
+        let applications = Arc::new(self.applications.succeeding(&other.applications));
+        let settings = Arc::clone(&self.settings);
+        Arc::new(Self { settings, applications, watcher: OnceLock::new() })
+    }
+
     /// Starts the health task, which runs until the relay is dropped.
     pub(crate) fn watch(&self) {
         self.watcher.get_or_init(|| {
@@ -116,7 +124,7 @@ impl Relay {
     /// # Errors
     /// There is no such application.
     pub(crate) fn drain(&self, n: usize) -> Result<bool, NoInstance> {
-        Ok(!self.applications.try_change(|pool| pool.drain(n))?)
+        Ok(!self.applications.try_change(n, |pool, n| pool.drain(n))?)
     }
 
     /// Sends clients to an application again.
@@ -124,7 +132,7 @@ impl Relay {
     /// # Errors
     /// There is no such application.
     pub(crate) fn resume(&self, n: usize) -> Result<(), NoInstance> {
-        self.applications.try_change(|pool| pool.resume(n)).map(drop)
+        self.applications.try_change(n, |pool, n| pool.resume(n)).map(drop)
     }
 
     pub(crate) fn losses(&self) -> Losses {

@@ -19,6 +19,7 @@ mod listing;
 mod live;
 mod manual;
 mod message;
+mod reloading;
 mod revoking;
 mod selector;
 mod status;
@@ -38,8 +39,8 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 pub use arguments::{
     Abort, Backends, Broadcast, Close, Completion, Control, Dial, Dialer, DialerCommand, Dialers,
-    Drain, Endings, Events, Ls, Man, NamedDialer, Payload, Revocations, Revoke, Send, Show, Status,
-    Why,
+    Drain, Endings, Events, Ls, Man, NamedDialer, Payload, Reload, Revocations, Revoke, Send, Show,
+    Status, Why,
 };
 pub use formatting::{InvalidMoment, Moment};
 pub use selector::{InvalidSelector, Selected, Tag};
@@ -131,6 +132,8 @@ pub enum ClientCommand {
     Abort(Abort),
     /// Close all connections or a selection gradually, and watch the progress
     Drain(Drain),
+    /// Read the configuration again and use it, without touching open connections
+    Reload(Reload),
     /// Revoke a subject or a token: close its connections, and refuse new ones
     Revoke(Revoke),
     /// List the revocations in force
@@ -202,6 +205,7 @@ impl ClientCommand {
             Self::Close(close) => Some(&mut close.control),
             Self::Abort(abort) => Some(&mut abort.control),
             Self::Drain(drain) => Some(&mut drain.control),
+            Self::Reload(reload) => Some(&mut reload.control),
             Self::Revoke(revoke) => Some(&mut revoke.control),
             Self::Revocations(revocations) => Some(&mut revocations.control),
             Self::Backends(backends) => Some(&mut backends.control),
@@ -250,6 +254,7 @@ async fn dispatch(command: ClientCommand, console: &mut Console) -> Result<u8, F
         ClientCommand::Close(close) => closing::close(&close, console).await,
         ClientCommand::Abort(abort) => closing::abort(&abort, console).await,
         ClientCommand::Drain(drain) => draining::drain(&drain, console).await,
+        ClientCommand::Reload(reload) => reloading::reload(&reload, console).await,
         ClientCommand::Revoke(revoke) => revoking::revoke(&revoke, console).await,
         ClientCommand::Revocations(revocations) => revoking::list(&revocations, console).await,
         ClientCommand::Backends(backends) => backends::list(&backends, console).await,

@@ -17,6 +17,7 @@ mod node;
 mod parsing;
 mod problem;
 mod queries;
+mod reload;
 mod revocations;
 mod strangers;
 mod tokens;
@@ -35,7 +36,7 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-pub use api::{Control, LedgerFigures};
+pub use api::{Control, ControlSettings, LedgerFigures, LiveSettings, Started};
 pub use tokens::{TokenFileError, TokenStore, Tokens};
 
 use super::serving::{self, Door, ServingLimits};
@@ -58,7 +59,8 @@ pub fn serve(
 ) -> impl Future<Output = ()> + Send {
     control.tokens.current().warn_if_exposed();
     let tokens = control.tokens.clone();
-    let settings = &control.settings;
+    let current = control.settings.current();
+    let settings = &current.control;
     let limits = ServingLimits {
         max_connections: usize::try_from(settings.max_connections).unwrap_or(usize::MAX),
         header_timeout: settings.header_timeout,
@@ -101,6 +103,7 @@ fn router(api: Api) -> Router {
 fn described() -> OpenApiRouter<Api> {
     OpenApiRouter::with_openapi(description::empty())
         .routes(routes!(node::status))
+        .routes(routes!(reload::reload))
         .routes(routes!(connections::list, commands::dial))
         .routes(routes!(connections::show, commands::abort))
         .routes(routes!(commands::send))

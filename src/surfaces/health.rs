@@ -89,7 +89,7 @@ mod tests {
     }
 
     fn plain(acceptor: Acceptor) -> Door {
-        Door { name: "health", acceptor, tls: None }
+        Door { name: "health", acceptor: acceptor.into(), tls: None }
     }
 
     async fn server() -> Server {

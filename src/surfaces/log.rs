@@ -21,7 +21,8 @@ use tracing_subscriber::Registry;
 use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
-use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::reload;
 
 use crate::contract::EndingRecord;
 use crate::surfaces::terminal::shows_colours;
@@ -84,12 +85,13 @@ pub enum LogError {
 
 /// Sets up the logs of this process, including panic messages.
 ///
-/// Dropping the second value writes the lines that are still queued.
+/// Dropping the second value writes the lines that are still queued. The third changes the filter; what
+/// each line shows stays as it is.
 ///
 /// # Errors
 /// [`LogError`], each with its remedy.
-pub fn install(format: Format, filter: &str) -> Result<(EndingLog, Lines), LogError> {
-    let filter = parse_filter(filter)?;
+pub fn install(format: Format, filter: &str) -> Result<(EndingLog, Lines, LogFilter), LogError> {
+    let (filter, handle) = reload::Layer::new(parse_filter(filter)?);
     let colours = io::stderr().is_terminal() && shows_colours(|name| std::env::var(name).ok());
     let (dispatch, lines) = match format {
         Format::Text => {
@@ -104,8 +106,29 @@ pub fn install(format: Format, filter: &str) -> Result<(EndingLog, Lines), LogEr
     };
     tracing::dispatcher::set_global_default(dispatch).map_err(|_| LogError::AlreadySetUp)?;
     std::panic::set_hook(Box::new(log_panic));
-    Ok((EndingLog { format }, lines))
+    Ok((EndingLog { format }, lines, LogFilter(handle)))
 }
+
+/// Changes what is logged.
+#[derive(Debug, Clone)]
+pub struct LogFilter(reload::Handle<EnvFilter, Registry>);
+
+impl LogFilter {
+    /// Logs by another filter from now on.
+    ///
+    /// # Errors
+    /// [`LogError::Filter`]; the filter stays as it was.
+    pub fn replace(&self, filter: &str) -> Result<(), LogError> {
+        let parsed = parse_filter(filter)?;
+        self.0.reload(parsed).map_err(|error| LogError::Filter {
+            filter: filter.to_owned(),
+            problem: error.to_string(),
+        })
+    }
+}
+
+/// A filter that can be replaced.
+type Filter = reload::Layer<EnvFilter, Registry>;
 
 /// Reads a filter such as `info,ractor=off`.
 ///
@@ -255,7 +278,7 @@ fn own_stderr() -> Result<File, LogError> {
     io::stderr().as_fd().try_clone_to_owned().map(File::from).map_err(LogError::Stderr)
 }
 
-fn to_text(filter: EnvFilter, lines: &Lines, colours: bool) -> Dispatch {
+fn to_text(filter: Filter, lines: &Lines, colours: bool) -> Dispatch {
     // Targets are for those who look for one to filter by; a reader of sentences has no use for
     // them.
     let targets = filter.max_level_hint().is_none_or(|level| level > LevelFilter::INFO);
@@ -267,11 +290,11 @@ fn to_text(filter: EnvFilter, lines: &Lines, colours: bool) -> Dispatch {
     Dispatch::new(Registry::default().with(filter).with(layer))
 }
 
-fn to_json(filter: EnvFilter, lines: &Lines) -> Dispatch {
+fn to_json(filter: Filter, lines: &Lines) -> Dispatch {
     Dispatch::new(Registry::default().with(filter).with(JsonLayer::new(lines)))
 }
 
-fn to_journal(filter: EnvFilter, socket: &str) -> Result<(Dispatch, Lines), LogError> {
+fn to_journal(filter: Filter, socket: &str) -> Result<(Dispatch, Lines), LogError> {
     let journal = Journal::connect(socket).map_err(LogError::Journal)?;
     let lines = Lines::spawn(journal, dropped_as_json).map_err(LogError::Stderr)?;
     let layer = JsonLayer::new(&lines).with_place();

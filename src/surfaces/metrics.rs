@@ -21,14 +21,15 @@ use prometheus_client::registry::Registry;
 pub use observations::Observations;
 pub(crate) use process::resident_bytes;
 
+use crate::surfaces::reloads::ReloadFacts;
 use crate::vocabulary::{BackendStatus, Census, HttpCensus, RevocationCounts};
 
 /// Where the numbers of a scrape come from.
 pub struct MetricsSources {
-    /// The routes of the configuration: their series are there from the first scrape on.
-    pub routes: Vec<String>,
-    /// How many connections there may be; 0: no limit.
-    pub max_connections: u64,
+    /// Names the routes of the configuration: their series are there from the first scrape on.
+    pub routes: Box<dyn Fn() -> Vec<String> + Send + Sync>,
+    /// Says how many connections there may be; 0: no limit.
+    pub max_connections: Box<dyn Fn() -> u64 + Send + Sync>,
     /// Counts all connections.
     pub census: Box<dyn Fn() -> Census + Send + Sync>,
     /// Says how the applications behind relays fare.
@@ -41,6 +42,8 @@ pub struct MetricsSources {
     pub revocations: Box<dyn Fn() -> RevocationCounts + Send + Sync>,
     /// Says how the drain fares.
     pub drain: Box<dyn Fn() -> DrainFacts + Send + Sync>,
+    /// Says what became of reloads.
+    pub reloads: Box<dyn Fn() -> ReloadFacts + Send + Sync>,
     /// Counts changes of the token file that could not be used.
     pub token_file_failed: Box<dyn Fn() -> u64 + Send + Sync>,
     /// Says what is known of certificates.

@@ -40,7 +40,7 @@ pub struct Door {
     /// The name for log lines.
     pub name: &'static str,
     /// The listening socket.
-    pub acceptor: Acceptor,
+    pub acceptor: Arc<Acceptor>,
     /// If set, clients connect over TLS.
     pub tls: Option<Arc<ServerTls>>,
 }
@@ -100,11 +100,8 @@ where
 {
     // Now, so that every descriptor is taken before the daemon says that it is ready.
     let Door { name, acceptor, tls } = door;
-    let arrivals = Arrivals::new(acceptor);
-    let arrivals = match &tls {
-        Some(_) => arrivals.refusing_with(&ServerTls::ALERT),
-        None => arrivals,
-    };
+    let mut arrivals = Arrivals::new(acceptor);
+    arrivals.refuse_with(tls.is_some().then_some(&ServerTls::ALERT));
     async move {
         let serving = serve_arrivals(arrivals, tls.clone(), limits, service, stop);
         match tls {

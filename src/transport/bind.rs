@@ -3,8 +3,10 @@
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
@@ -89,7 +91,7 @@ pub fn bind(address: &ListenAddress) -> Result<Acceptor, BindError> {
         ListenAddress::Unix(path) => {
             remove_stale_socket(address, path)?;
             bind_unix(path)
-                .map(|(listener, file)| Acceptor::Unix { listener, file: Some(file) })
+                .map(|(listener, file)| Acceptor::Unix { listener, file: Some(Arc::new(file)) })
                 .map_err(|error| BindError::new(address, error))
         }
         ListenAddress::Systemd(name) => {
@@ -130,7 +132,7 @@ pub enum Acceptor {
         listener: UnixListener,
         /// Its file, which is removed on drop; the service manager removes that of a socket that
         /// it passed.
-        file: Option<SocketFile>,
+        file: Option<Arc<SocketFile>>,
     },
 }
 
@@ -157,6 +159,27 @@ impl Acceptor {
             Self::Unix { listener, file: _ } => {
                 let (socket, peer) = listener.accept().await?;
                 Ok((AnySocket::Unix(socket), SocketName::unix(&peer)))
+            }
+        }
+    }
+
+    /// Returns another handle of the same socket, whose queue of clients both share.
+    ///
+    /// # Errors
+    ///
+    /// There is no free descriptor.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        match self {
+            Self::Tcp { listener, inherited } => {
+                let socket = listener.as_fd().try_clone_to_owned()?;
+                let listener = TcpListener::from_std(std::net::TcpListener::from(socket))?;
+                Ok(Self::Tcp { listener, inherited: *inherited })
+            }
+            Self::Unix { listener, file } => {
+                let socket = listener.as_fd().try_clone_to_owned()?;
+                let socket = std::os::unix::net::UnixListener::from(socket);
+                let listener = UnixListener::from_std(socket)?;
+                Ok(Self::Unix { listener, file: file.clone() })
             }
         }
     }

@@ -14,7 +14,9 @@ use crate::support::SOON;
 #[tokio::test]
 async fn a_request_for_another_host_is_misdirected() {
     let house = House::with(InMemory::default(), |control| {
-        control.settings.hosts = vec!["lastword.internal".parse().unwrap()];
+        control
+            .settings
+            .change(|live| live.control.hosts = vec!["lastword.internal".parse().unwrap()]);
     })
     .await;
     for host in [
@@ -110,7 +112,7 @@ async fn a_token_that_may_only_read_changes_nothing() {
     let tokens = tokens("dash:read:0123456789abcdef\nops:operate:fedcba9876543210");
     let house = House::with(InMemory::default(), |control| {
         control.tokens = tokens;
-        control.settings.allow_dial = true;
+        control.settings.change(|live| live.control.allow_dial = true);
     })
     .await;
     let (mut peer, id) = house.peer("/echo").await;
@@ -234,8 +236,8 @@ async fn a_unix_socket_is_for_owner_and_group_and_takes_any_host() {
 #[tokio::test]
 async fn a_stuck_client_hinders_no_other_for_long() {
     let house = House::with(InMemory::default(), |control| {
-        control.settings.max_connections = 4;
-        control.settings.header_timeout = Duration::from_millis(300);
+        control.settings.change(|live| live.control.max_connections = 4);
+        control.settings.change(|live| live.control.header_timeout = Duration::from_millis(300));
     })
     .await;
     let mut stuck = Vec::new();

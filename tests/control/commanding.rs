@@ -73,8 +73,10 @@ async fn a_message_that_cannot_be_queued_is_refused_with_the_reason() {
 
 #[tokio::test]
 async fn a_body_that_means_nothing_is_refused_with_the_field() {
-    let house =
-        House::with(InMemory::default(), |control| control.settings.allow_dial = true).await;
+    let house = House::with(InMemory::default(), |control| {
+        control.settings.change(|live| live.control.allow_dial = true)
+    })
+    .await;
     let (_peer, id) = house.peer("/echo").await;
     let (messages, close) = (&*of(&id, "/messages"), &*of(&id, "/close"));
     for (target, body, name) in [
@@ -263,8 +265,10 @@ async fn dialling_has_to_be_allowed() {
 
 #[tokio::test]
 async fn a_dialled_connection_is_one_like_any_other() {
-    let house =
-        House::with(InMemory::default(), |control| control.settings.allow_dial = true).await;
+    let house = House::with(InMemory::default(), |control| {
+        control.settings.change(|live| live.control.allow_dial = true)
+    })
+    .await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("ws://{}/feed?token=hush", listener.local_addr().unwrap());
     for (backend, echoes) in [("echo", true), ("none", false)] {
@@ -315,8 +319,10 @@ async fn a_dialled_connection_is_one_like_any_other() {
 
 #[tokio::test]
 async fn a_dial_that_fails_has_its_record() {
-    let house =
-        House::with(InMemory::default(), |control| control.settings.allow_dial = true).await;
+    let house = House::with(InMemory::default(), |control| {
+        control.settings.change(|live| live.control.allow_dial = true)
+    })
+    .await;
     let gone = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let closed = gone.local_addr().unwrap();
     drop(gone);
@@ -351,8 +357,8 @@ async fn a_drain_is_begun_with_what_was_asked_for() {
 #[tokio::test]
 async fn who_is_slow_to_ask_is_given_up() {
     let house = House::with(InMemory::default(), |control| {
-        control.settings.header_timeout = Duration::from_millis(200);
-        control.settings.body_timeout = Duration::from_millis(200);
+        control.settings.change(|live| live.control.header_timeout = Duration::from_millis(200));
+        control.settings.change(|live| live.control.body_timeout = Duration::from_millis(200));
     })
     .await;
     let half = "POST /v1/broadcast HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\

@@ -36,7 +36,7 @@ async fn crowd(house: &House, count: usize, says: &str) -> Vec<Box<dyn Stream>> 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn idle_connections_give_way_at_once() {
     let house = House::with(InMemory::default(), |control| {
-        control.settings.max_connections = 64;
+        control.settings.change(|live| live.control.max_connections = 64);
     })
     .await;
     let _idle = crowd(&house, 300, "").await;
@@ -48,7 +48,7 @@ async fn idle_connections_give_way_at_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn followers_that_do_not_read_leave_room_for_others() {
     let house = House::with(InMemory::default(), |control| {
-        control.settings.max_connections = 64;
+        control.settings.change(|live| live.control.max_connections = 64);
     })
     .await;
     // Half of them follow, the rest is refused and stays.
@@ -62,7 +62,7 @@ async fn followers_that_do_not_read_leave_room_for_others() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn probes_are_answered_while_every_connection_is_at_work() {
     let house = House::with(InMemory::default(), |control| {
-        control.settings.max_connections = 4;
+        control.settings.change(|live| live.control.max_connections = 4);
     })
     .await;
     let asks = "POST /v1/broadcast HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\

@@ -13,7 +13,10 @@ use crate::support::SOON;
 use crate::support::raw_peer::RawPeer;
 
 async fn house() -> House {
-    House::with(InMemory::default(), |control| control.settings.allow_dial = true).await
+    House::with(InMemory::default(), |control| {
+        control.settings.change(|live| live.control.allow_dial = true)
+    })
+    .await
 }
 
 /// A server that waits to be dialled, and its URL.
@@ -206,7 +209,9 @@ async fn a_dial_can_be_passed_on_to_an_application() {
 #[tokio::test]
 async fn only_so_many_dialers_can_be_made() {
     let house = House::with(InMemory::default(), |control| {
-        (control.settings.allow_dial, control.settings.max_dialers) = (true, 2);
+        control.settings.change(|live| {
+            (live.control.allow_dial, live.control.max_dialers) = (true, 2);
+        });
     })
     .await;
     // One of the configuration does not count.

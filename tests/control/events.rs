@@ -79,8 +79,10 @@ async fn only_the_types_that_are_asked_for_are_told() {
 
 #[tokio::test]
 async fn streams_leave_room_for_everything_else_and_end_with_the_daemon() {
-    let house =
-        House::with(InMemory::default(), |control| control.settings.max_connections = 6).await;
+    let house = House::with(InMemory::default(), |control| {
+        control.settings.change(|live| live.control.max_connections = 6)
+    })
+    .await;
     let mut streams = Vec::new();
     for _ in 0..3 {
         streams.push(house.client.follow("?types=ended").await);
@@ -109,7 +111,7 @@ const FLOOD: usize = 8000;
 #[tokio::test]
 async fn a_reader_that_falls_behind_is_cut_with_a_gap_and_can_resume() {
     let house = House::with(InMemory::new(2 * FLOOD), |control| {
-        control.settings.write_timeout = Duration::from_secs(60);
+        control.settings.change(|live| live.control.write_timeout = Duration::from_secs(60));
     })
     .await;
     let mut slow = house.client.follow_slowly("?types=ended").await;
@@ -146,8 +148,8 @@ async fn a_reader_that_falls_behind_is_cut_with_a_gap_and_can_resume() {
 #[tokio::test]
 async fn a_reader_that_takes_nothing_is_cut_off() {
     let house = House::with(InMemory::default(), |control| {
-        control.settings.write_timeout = Duration::from_millis(300);
-        control.settings.max_connections = 2;
+        control.settings.change(|live| live.control.write_timeout = Duration::from_millis(300));
+        control.settings.change(|live| live.control.max_connections = 2);
     })
     .await;
     let _stuck = house.client.follow_slowly("?types=ended").await;

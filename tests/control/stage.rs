@@ -6,12 +6,15 @@ use std::time::Duration;
 
 use lastword::ledger::InMemory;
 use lastword::settings::{ByteSize, ConnectionSettings};
-use lastword::surfaces::control::{self, Control, LedgerFigures, TokenStore};
+use lastword::surfaces::control::{
+    self, Control, ControlSettings, LedgerFigures, LiveSettings, Started, TokenStore,
+};
 use lastword::surfaces::probes::{Probes, Readiness};
+use lastword::surfaces::reloads::Reloads;
 use lastword::surfaces::serving::Door;
 use lastword::transport::bind::bind;
 use lastword::vocabulary::{ListenAddress, Role};
-use lastword::{Adopt, Backend, ConnectionHandle, Route, Supervisor, settings};
+use lastword::{Adopt, Backend, ConnectionHandle, Route, Supervisor};
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -60,9 +63,12 @@ impl House {
             ledger: Arc::new(|| LedgerFigures { durable: true, unrecorded: 0, recovered: 0 }),
             probes: Probes::new(Arc::new(|| Readiness::Ready), Arc::new(|| "# EOF\n".to_owned())),
             tokens: TokenStore::default(),
-            settings: settings::Control::default(),
-            drain: settings::Drain::default(),
-            dialled: settings(),
+            settings: LiveSettings::new(ControlSettings {
+                dialled: settings(),
+                ..ControlSettings::default()
+            }),
+            reloads: Reloads::new().0,
+            started: Started::now(),
         };
         change(&mut served);
         let acceptor = bind(&address.parse().unwrap()).unwrap();
@@ -74,7 +80,7 @@ impl House {
         let (stop, stopped) = watch::channel(false);
         let serving = tokio::spawn(async move {
             let _listening = listening;
-            let door = Door { name: "control", acceptor, tls: None };
+            let door = Door { name: "control", acceptor: acceptor.into(), tls: None };
             control::serve(door, served, stopped).await;
         });
         Self { supervisor, ledger, control, client, listener, stop, serving }

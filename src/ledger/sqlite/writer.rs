@@ -31,7 +31,7 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(if cfg!(test) { 20 } else
 /// The state shared by the writer, the watchdog and the callers.
 pub(super) struct Shared {
     pub(super) config: StoreConfig,
-    pub(super) bounds: Bounds,
+    pub(super) bounds: Mutex<Bounds>,
     pub(super) commits: CommitQueue,
     pub(super) tracker: Tracker,
     /// Whether new connections are refused while the ledger fails.
@@ -64,7 +64,7 @@ impl Shared {
         Self {
             readers,
             config,
-            bounds,
+            bounds: Mutex::new(bounds),
             commits,
             tracker,
             refuse,
@@ -409,7 +409,7 @@ impl Writer {
     /// Records that the process is alive, stores the counts, and removes old rows.
     fn tick(&mut self) {
         self.tick = Instant::now() + TICK;
-        let bounds = self.shared.bounds;
+        let bounds = *self.shared.bounds.lock();
         let counts = self.shared.tracker.take_counts();
         let plan = Plan { sequence: self.sequence, counts, ..Plan::default() };
         let idle = plan.counts.is_empty() && self.shared.tracker.none_open();

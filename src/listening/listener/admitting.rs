@@ -68,13 +68,13 @@ impl Listener {
                 }
             }
             Ok(Err(denied)) => Some(refusal(denied)),
-            Err(_) => Some(too_slow(self.timeout)),
+            Err(_) => Some(too_slow(self.timeout())),
         };
         if let Some(refusal) = refusal {
             return self.refuse((refusal, None), received, under_way).await;
         }
         // The time that the decision took is not charged to the client.
-        received.extend_deadline(self.timeout);
+        received.extend_deadline(self.timeout());
         self.serve(received, agreement, under_way).await;
     }
 }

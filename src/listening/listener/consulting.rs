@@ -48,14 +48,14 @@ impl Listener {
         };
         let decided = match decided {
             Ok(decided) => decided.map_err(Refuse::into_refusal),
-            Err(_) => Err(too_slow(self.timeout)),
+            Err(_) => Err(too_slow(self.timeout())),
         };
         let Stage::Agreed(decision) = &mut under_way.stage else { return };
         let taken = decided
             .map_err(|refusal| (refusal, None))
             .and_then(|accept| self.take(accept, decision, received.request(), agreement));
         // The time that the code took is not charged to the client.
-        received.extend_deadline(self.timeout);
+        received.extend_deadline(self.timeout());
         match taken {
             Ok((Destination::Backend(backend), agreement)) => {
                 self.open(backend, received, agreement, under_way).await;

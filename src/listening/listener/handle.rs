@@ -2,16 +2,19 @@
 
 use std::convert::Infallible;
 use std::fmt;
-use std::sync::Arc;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::accepting;
 use super::pulse::{ListenerLife, Pulse, Pulses};
-use super::shared::Listener;
+use super::shared::{Latest, Listener};
 use crate::node::{NotAccepting, ShutDown};
-use crate::transport::bind::{Arrivals, BindError};
+use crate::transport::bind::{Acceptor, Arrivals, BindError};
 #[cfg(feature = "tls")]
 use crate::transport::tls::TlsFileError;
 use crate::vocabulary::ListenAddress;
@@ -28,8 +31,10 @@ pub struct ListenerHandle {
 struct Shared {
     name: String,
     address: ListenAddress,
-    has_tls: bool,
-    stop: watch::Sender<bool>,
+    /// The socket, as long as it is accepted from.
+    acceptor: Weak<Acceptor>,
+    latest: Arc<Latest>,
+    stop: watch::Sender<Stop>,
     /// Closed once the listener has stopped.
     over: watch::Receiver<()>,
 }
@@ -63,7 +68,35 @@ impl ListenerHandle {
 
     /// Returns whether its clients connect over TLS.
     pub fn has_tls(&self) -> bool {
-        self.shared.has_tls
+        self.shared.latest.borrow().tls.is_some()
+    }
+
+    /// Stops accepting; opening handshakes under way continue, and so does plain HTTP.
+    ///
+    /// The address is free soon afterwards. [`ListenerHandle::stop`] then aborts what is left.
+    pub fn retire(&self) {
+        self.shared.stop.send_if_modified(|stop| {
+            let accepts = *stop == Stop::No;
+            if accepts {
+                *stop = Stop::Gently;
+            }
+            accepts
+        });
+    }
+
+    /// Returns the socket for another listener that is to take this one's place: no client is refused
+    /// meanwhile. `None` if this one has stopped.
+    pub(crate) fn share_socket(&self) -> Option<io::Result<Acceptor>> {
+        Some(self.shared.acceptor.upgrade()?.try_clone())
+    }
+
+    /// Changes the listener for the sockets that it accepts from now on.
+    pub(crate) fn change(&self, change: impl FnOnce(&mut Listener)) {
+        self.shared.latest.send_modify(|listener| {
+            let mut changed = (**listener).clone();
+            change(&mut changed);
+            *listener = Arc::new(changed);
+        });
     }
 
     /// Stops accepting, and returns once the address is free.
@@ -76,10 +109,21 @@ impl ListenerHandle {
     ///
     /// [`Supervisor::shutdown`]: crate::Supervisor::shutdown
     pub async fn stop(&self) {
-        self.shared.stop.send_replace(true);
+        self.shared.stop.send_replace(Stop::Now);
         // No value is ever sent: this returns when the sender is dropped.
         let _ = self.shared.over.clone().changed().await;
     }
+}
+
+/// Whether a listener accepts, and what becomes of the attempts under way when it stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    /// It accepts.
+    No,
+    /// It has stopped accepting, and ends once no attempt is under way.
+    Gently,
+    /// It aborts the attempts.
+    Now,
 }
 
 impl fmt::Debug for ListenerHandle {
@@ -109,23 +153,35 @@ impl Listeners {
     /// Starts a listener on what `bind` binds, unless the supervisor was shut down.
     pub(crate) fn start(
         &self,
-        listener: Listener,
-        bind: impl FnOnce() -> Result<(Arrivals, ListenAddress), BindError>,
+        mut listener: Listener,
+        bind: impl FnOnce() -> Result<Acceptor, BindError>,
     ) -> Result<ListenerHandle, ListenError> {
         let mut tasks = self.tasks.lock();
         if tasks.closed {
             return Err(ShutDown.into());
         }
-        let (arrivals, address) = bind()?;
+        let acceptor = Arc::new(bind()?);
+        let address = acceptor.local_addr().map_err(|error| {
+            // The kernel knows the address of a socket that listens.
+            BindError::Other { address: ListenAddress::Unix(PathBuf::new()), error }
+        })?;
+        let weak = Arc::downgrade(&acceptor);
+        let arrivals = Arrivals::new(acceptor);
         // Joins the listeners that were stopped.
         while tasks.running.try_join_next().is_some() {}
-        let stop = watch::Sender::new(false);
+        let stop = watch::Sender::new(Stop::No);
         let stopped = stop.subscribe();
         let (sender, over) = watch::channel(());
-        let (name, has_tls) = (listener.name.clone(), listener.tls.is_some());
+        let name = listener.name.clone();
         let pulse = tasks.pulses.add(&name);
-        tasks.running.spawn(run(listener, arrivals, pulse, stopped, sender));
-        Ok(ListenerHandle { shared: Arc::new(Shared { name, address, has_tls, stop, over }) })
+        let latest = Arc::new_cyclic(|latest| {
+            listener.latest = Weak::clone(latest);
+            watch::Sender::new(Arc::new(listener))
+        });
+        tasks.running.spawn(run(Arc::clone(&latest), arrivals, pulse, stopped, sender));
+        Ok(ListenerHandle {
+            shared: Arc::new(Shared { name, address, acceptor: weak, latest, stop, over }),
+        })
     }
 
     /// Asks each listener to take its turn, and returns when each last did.
@@ -147,54 +203,67 @@ impl Listeners {
 
 /// Runs a listener until it is stopped.
 async fn run(
-    listener: Listener,
-    arrivals: Arrivals,
+    latest: Arc<Latest>,
+    mut arrivals: Arrivals,
     pulse: Arc<Pulse>,
-    mut stopped: watch::Receiver<bool>,
+    mut stopped: watch::Receiver<Stop>,
     // Dropped last, when the address is free and the attempts are recorded.
     _over: watch::Sender<()>,
 ) {
     let mut attempts = JoinSet::new();
-    let listener = Arc::new(listener);
     let inherited = arrivals.is_inherited();
-    let accepting = Arc::clone(&listener).run(arrivals, &mut attempts, &pulse);
-    let leaves_backlog = tokio::select! {
-        () = accepting => false,
-        never = follow_certificates(&listener) => match never {},
-        () = stop_wanted(&mut stopped) => false,
-        () = node_stops(&listener), if inherited => true,
-    };
+    tokio::select! {
+        never = accepting::run(&latest, &mut arrivals, &mut attempts, &pulse) => match never {},
+        never = follow_certificates(&latest) => match never {},
+        () = stop_wanted(&mut stopped, Stop::Gently) => {}
+        // Its socket is dropped, not shut down: the next process accepts what waits in the backlog.
+        () = node_stops(&latest), if inherited => {}
+    }
     pulse.stop();
-    if leaves_backlog {
-        // Its socket was dropped, not shut down: the next process accepts what waits in the backlog.
-        let joining = async { while attempts.join_next().await.is_some() {} };
-        tokio::select! {
-            () = joining => {}
-            () = stop_wanted(&mut stopped) => {}
-        }
+    drop(arrivals);
+    tokio::select! {
+        () = async { while attempts.join_next().await.is_some() {} } => {}
+        () = stop_wanted(&mut stopped, Stop::Now) => {}
     }
     attempts.shutdown().await;
 }
 
 /// Waits until the node is about to end.
-async fn node_stops(listener: &Listener) {
-    let mut draining = listener.node.draining();
+async fn node_stops(latest: &Latest) {
+    let mut draining = latest.borrow().node.draining();
     if draining.wait_for(|why| *why == Some(NotAccepting::Stopping)).await.is_err() {
         std::future::pending::<()>().await;
     }
 }
 
-/// Follows the files of a listener's certificates.
-async fn follow_certificates(listener: &Listener) -> Infallible {
-    match &listener.tls {
-        Some(tls) => Arc::clone(tls).follow(&listener.name).await,
-        None => std::future::pending().await,
+/// Follows the files of a listener's certificates, and those that replace them.
+async fn follow_certificates(latest: &Latest) -> Infallible {
+    let mut changes = latest.subscribe();
+    loop {
+        let listener = Arc::clone(&changes.borrow_and_update());
+        let is_other = |now: &Arc<Listener>| match (&now.tls, &listener.tls) {
+            (Some(now), Some(followed)) => !Arc::ptr_eq(now, followed),
+            (None, None) => false,
+            (Some(_), None) | (None, Some(_)) => true,
+        };
+        let following = async {
+            match &listener.tls {
+                Some(tls) => Arc::clone(tls).follow(&listener.name).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            never = following => match never {},
+            // The sender is borrowed, so this cannot fail.
+            _ = changes.wait_for(is_other) => {}
+        }
     }
 }
 
-/// Waits for a stop; dropping all handles does not stop a listener.
-async fn stop_wanted(stopped: &mut watch::Receiver<bool>) {
-    if stopped.wait_for(|stopped| *stopped).await.is_err() {
+/// Waits until a stop of this urgency is wanted; dropping all handles does not stop a listener.
+async fn stop_wanted(stopped: &mut watch::Receiver<Stop>, least: Stop) {
+    let wanted = stopped.wait_for(|stop| *stop == Stop::Now || *stop == least);
+    if wanted.await.is_err() {
         std::future::pending::<()>().await;
     }
 }

@@ -33,7 +33,7 @@ impl Listener {
     /// Proxies the requests of a client, beginning with `received`. If the client then asks for a
     /// WebSocket, returns its socket and the bytes read.
     pub(super) async fn pass_plain(
-        &self,
+        self: &Arc<Self>,
         relay: &Relay,
         received: Received<AnySocket>,
         visitor: &Visitor,
@@ -56,7 +56,9 @@ impl Listener {
             }
         };
         let find = |host: Option<&str>, path: &str| {
-            let route = self.route_of(host, path)?;
+            // A client may stay for long: each of its requests follows the routes of its time.
+            let latest = self.latest();
+            let route = latest.route_of(host, path)?;
             let relay = Arc::clone(route.application()?);
             let auth = route.auth().map(Arc::clone);
             Some(PlainRoute { relay, auth, client: OnceLock::new() })

@@ -29,7 +29,7 @@ impl Listener {
         room: &mut Room,
         began: Instant,
     ) -> Option<AnySocket> {
-        let socket = self.identify(socket, visitor, arrived, began + self.timeout).await?;
+        let socket = self.identify(socket, visitor, arrived, began + self.timeout()).await?;
         let socket = match (&self.tls, socket) {
             (Some(tls), AnySocket::Tcp(socket)) => {
                 // Boxed: the handshake's state is large, and gone once it is complete.
@@ -60,7 +60,7 @@ impl Listener {
             return None;
         }
         let mut under_way = UnderWay::new(self, visitor);
-        let deadline = began + self.timeout;
+        let deadline = began + self.timeout();
         let mut accept = pin!(tls.accept(socket));
         let mut opened = timeout_at(deadline.min(began + OVERDUE), accept.as_mut()).await;
         if opened.is_err() {
@@ -82,7 +82,7 @@ impl Listener {
                 FailedHandshake::unread(failure, transport_end, detail)
             }
             Err(_) => {
-                let timeout = self.timeout;
+                let timeout = self.timeout();
                 let detail = format!("the TLS handshake was not complete within {timeout:?}");
                 local(OpenFailure::HandshakeTimeout, detail)
             }

@@ -78,7 +78,7 @@ impl Listener {
                 return None;
             }
             Err(_) => {
-                let within = self.timeout;
+                let within = self.timeout();
                 let detail = format!("the PROXY header was not complete within {within:?}");
                 let failure = OpenFailure::HandshakeTimeout;
                 self.lost(visitor, failure, TransportEnd::Local, detail);

@@ -67,7 +67,7 @@ impl Listener {
             }
         }
         // The time that the application took is not charged to the client.
-        received.extend_deadline(self.timeout);
+        received.extend_deadline(self.timeout());
         let agreed = received.agree(agreement).await;
         let accepted = match agreed {
             Ok(accepted) => accepted,

@@ -1,8 +1,10 @@
 //! The listener that its attempts share, their client, and the outcome of their checks.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
+
+use tokio::sync::watch;
 
 use super::visitor::Visitor;
 use crate::connection::budget::MemoryBudget;
@@ -10,7 +12,7 @@ use crate::listening::route::Route;
 use crate::node::Node;
 use crate::node::slots::ConnectionSlot;
 use crate::policy::masking;
-use crate::settings::{Proxies, Records};
+use crate::settings::Proxies;
 use crate::transport::opening_handshake::RequestFacts;
 use crate::transport::tls::ServerTls;
 use crate::vocabulary::{ConnectionId, Direction, Grant, Origin};
@@ -18,20 +20,24 @@ use crate::vocabulary::{ConnectionId, Direction, Grant, Origin};
 /// The recorded backend of a relayed connection.
 pub(super) const RELAY: &str = "relay";
 
-/// A listener: its routes and limits.
+/// A listener as it is for the sockets that it accepts now: each attempt keeps the one that it began
+/// with, so that it is not decided by the routes of two configurations.
+#[derive(Clone)]
 pub(crate) struct Listener {
     pub(crate) name: String,
     pub(crate) node: Arc<Node>,
-    pub(crate) routes: Vec<Route>,
-    pub(crate) timeout: Duration,
-    pub(crate) records: Records,
-    pub(crate) max_connections: u64,
+    pub(crate) routes: Arc<[Route]>,
     pub(crate) budget: Arc<MemoryBudget>,
     pub(crate) tls: Option<Arc<ServerTls>>,
     /// The parameters of queries that hold tokens, which are never recorded.
     pub(crate) token_parameters: Vec<String>,
     pub(crate) proxies: Proxies,
+    /// What has replaced this one.
+    pub(crate) latest: Weak<Latest>,
 }
+
+/// The listener as it is now.
+pub(crate) type Latest = watch::Sender<Arc<Listener>>;
 
 /// A request that passed all checks.
 pub(super) struct Decision {
@@ -48,6 +54,25 @@ pub(super) struct Decision {
 }
 
 impl Listener {
+    /// Replaces the routes.
+    pub(crate) fn set_routes(&mut self, routes: Vec<Route>) {
+        let auths = routes.iter().filter_map(Route::auth);
+        let parameters = auths.flat_map(|auth| auth.query_parameters()).map(str::to_owned);
+        self.token_parameters = parameters.collect();
+        self.routes = routes.into();
+    }
+
+    /// Returns the listener as it is now.
+    pub(super) fn latest(self: &Arc<Self>) -> Arc<Self> {
+        let latest = self.latest.upgrade().map(|latest| Arc::clone(&latest.borrow()));
+        latest.unwrap_or_else(|| Arc::clone(self))
+    }
+
+    /// Returns the time limit of opening handshakes.
+    pub(super) fn timeout(&self) -> Duration {
+        self.node.settings().handshake_timeout
+    }
+
     /// Returns the first route that matches.
     pub(super) fn route_of(&self, host: Option<&str>, path: &str) -> Option<&Route> {
         self.routes.iter().find(|route| route.matches(host, path))
@@ -68,7 +93,8 @@ impl Listener {
         origin.subject.clone_from(&visitor.subject);
         origin.route = route.map(|route| route.name.clone());
         if let Some(request) = request {
-            let records = route.map_or(&self.records, |route| &route.settings.records);
+            let settings = self.node.settings();
+            let records = route.map_or(&settings.records, |route| &route.settings.records);
             let target = masking::without_values(&request.target, &self.token_parameters);
             origin.path = Some(records.recorded_path(&target));
             let text = |text: &Option<String>| text.as_deref().map(masking::record_text);

@@ -203,14 +203,17 @@ impl Keeper {
         };
         match (attempted, unwanted) {
             (Attempted::ShutDown, _) => return Going::ShutDown,
-            (Attempted::Opened(connection, _), Some(rest)) => {
+            (Attempted::Opened(connection, ..), Some(rest)) => {
                 self.opened += 1;
                 close(&connection, "not needed", Cause::Embedder, None);
                 self.next = Next::Resting(rest);
             }
-            (Attempted::Opened(connection, watch), None) => {
+            (Attempted::Opened(connection, watch, plan), None) => {
                 self.opened += 1;
-                let live = Live::new(connection, watch, &self.plan, now(), rand::random());
+                let mut live = Live::new(connection, watch, &plan, now(), rand::random());
+                if live.renewal != self.plan.renewal {
+                    live.rotate_at(Some(now()));
+                }
                 self.opened(live);
             }
             (Attempted::Failed(ending), Some(rest)) => {
@@ -219,8 +222,14 @@ impl Keeper {
             }
             (Attempted::Failed(ending), None) => self.failed(ending),
             (Attempted::Cancelled, Some(rest)) => self.next = Next::Resting(rest),
-            // This end is draining, or the dialer was resumed since.
-            (Attempted::Cancelled, None) => self.wait(Duration::ZERO, "this end is draining"),
+            // The dialer was resumed since.
+            (Attempted::Cancelled, None) => self.wait(
+                Duration::ZERO,
+                match self.is_draining() {
+                    true => "this end is draining",
+                    false => "the options were changed",
+                },
+            ),
         }
         Going::On
     }

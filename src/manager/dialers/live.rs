@@ -19,6 +19,8 @@ pub(super) struct Live {
     freshness: Option<Freshness>,
     heartbeat: Option<Heartbeat>,
     rotate_at: Option<Instant>,
+    /// The renewal of the options that it was dialled with.
+    pub(super) renewal: u64,
 }
 
 enum Readiness {
@@ -91,7 +93,8 @@ impl Live {
             heartbeat.map(|(message, every)| Heartbeat { message, every, next: now + every });
         let early = 0.1 * jitter.clamp(0.0, 1.0);
         let rotate_at = plan.rotate_after.map(|age| now + age - age.mul_f64(early));
-        Self { connection, watch, readiness, freshness, heartbeat, rotate_at }
+        let renewal = plan.renewal;
+        Self { connection, watch, readiness, freshness, heartbeat, rotate_at, renewal }
     }
 
     pub(super) fn is_ready(&self) -> bool {

@@ -74,6 +74,11 @@ impl DialerOptions {
         self
     }
 
+    /// Returns whether a dialer can be made of these options.
+    pub(crate) fn check(&self) -> Result<(), InvalidUrl> {
+        Plan::try_from(self.clone()).map(drop)
+    }
+
     /// Sets who starts the dialer, for its status.
     #[must_use]
     pub fn by(mut self, by: Requester) -> Self {
@@ -142,6 +147,8 @@ pub(super) struct Plan {
     pub(super) reconnect: ReconnectPolicy,
     pub(super) rotate_after: Option<Duration>,
     pub(super) stale_after: Option<Duration>,
+    /// How often the dialer was changed so that its connection has to be replaced.
+    pub(super) renewal: u64,
     pub(super) by: Option<Requester>,
 }
 
@@ -191,6 +198,7 @@ impl TryFrom<DialerOptions> for Plan {
             },
             rotate_after: unless_zero(dialer.rotate_after),
             stale_after: unless_zero(dialer.stale_after),
+            renewal: 0,
             by,
         })
     }

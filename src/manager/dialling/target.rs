@@ -90,7 +90,8 @@ impl Target {
 
     /// Returns the URL with secrets masked.
     pub(in crate::manager) fn masked_url(&self, node: &Node) -> String {
-        let records = &node.records;
+        let settings = node.settings();
+        let records = &settings.records;
         records.recorded_url(&self.url)
     }
 
@@ -235,7 +236,7 @@ impl Target {
         subprotocols: &[Subprotocol],
         origin: &mut Origin,
     ) -> Result<Waiting, Failure> {
-        let waiting = relay.await_feed(id, subprotocols.to_vec(), &node.records).await;
+        let waiting = relay.await_feed(id, subprotocols.to_vec(), &node.settings().records).await;
         waiting.map_err(|NotWaiting { failure, upstream, retry_after, detail }| {
             // The application failed; the feed's address is in `host` and `path`.
             if upstream.is_some() {

@@ -32,7 +32,7 @@ impl Handshakes {
             within("max_connections", limits.max_connections, count)?;
         }
         self.check_network(limits, connections, network)?;
-        self.add(limits, network);
+        self.add(network);
         Ok(())
     }
 
@@ -44,9 +44,9 @@ impl Handshakes {
         from: Option<IpAddr>,
         to: Option<IpAddr>,
     ) -> Result<(), NotAdmitted> {
-        self.end(limits, from);
+        self.end(from);
         let checked = self.check_network(limits, connections, to);
-        self.add(limits, if checked.is_ok() { to } else { from });
+        self.add(if checked.is_ok() { to } else { from });
         checked
     }
 
@@ -62,9 +62,10 @@ impl Handshakes {
         within("half_open_per_ip", limits.half_open_per_ip, self.by_network.of(&network))
     }
 
-    fn add(&mut self, limits: &AdmissionLimits, network: Option<IpAddr>) {
+    /// Counts a socket, whatever the limits are: they may change while it waits.
+    fn add(&mut self, network: Option<IpAddr>) {
         self.all += 1;
-        if let Some(network) = counted(limits, network) {
+        if let Some(network) = network {
             self.by_network.add(network);
         }
     }
@@ -83,9 +84,9 @@ impl Handshakes {
         self.half_open.subtract(&network);
     }
 
-    pub(super) fn end(&mut self, limits: &AdmissionLimits, network: Option<IpAddr>) {
+    pub(super) fn end(&mut self, network: Option<IpAddr>) {
         self.all = self.all.saturating_sub(1);
-        if let Some(network) = counted(limits, network) {
+        if let Some(network) = network {
             self.by_network.subtract(&network);
         }
     }
@@ -99,9 +100,4 @@ impl Handshakes {
 /// Returns how many handshakes may be under way, where `max_connections` is set.
 fn room(limits: &AdmissionLimits, connections: u64) -> u64 {
     (limits.max_connections + BEYOND_LIMIT).saturating_sub(connections)
-}
-
-/// Returns the network to count by, if a limit needs that.
-fn counted(limits: &AdmissionLimits, network: Option<IpAddr>) -> Option<IpAddr> {
-    network.filter(|_| limits.half_open_per_ip > 0 && limits.max_connections > 0)
 }

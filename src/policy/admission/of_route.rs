@@ -21,6 +21,16 @@ impl RouteAdmission {
         Self { capacity, ..Self::default() }
     }
 
+    /// Returns the capacity.
+    pub fn capacity(&self) -> RouteCapacity {
+        self.capacity
+    }
+
+    /// Applies another capacity from now on. What was admitted stays.
+    pub fn set_capacity(&mut self, capacity: RouteCapacity) {
+        self.capacity = capacity;
+    }
+
     /// Admits a connection. [`RouteAdmission::release`] must be called once for each.
     ///
     /// # Errors
@@ -28,7 +38,7 @@ impl RouteAdmission {
     pub fn admit(&mut self, ip: Option<IpAddr>) -> Result<(), NotAdmitted> {
         let RouteCapacity { max_connections, max_connections_per_ip, .. } = self.capacity;
         within("routes.limits.max_connections", max_connections, self.connections)?;
-        if let Some(network) = self.counted(ip) {
+        if let Some(network) = ip.map(network_of) {
             let name = "routes.limits.max_connections_per_ip";
             within(name, max_connections_per_ip, self.by_ip.of(&network))?;
             self.by_ip.add(network);
@@ -57,16 +67,12 @@ impl RouteAdmission {
     /// Releases a connection that was admitted from this address, and counted for this subject.
     pub fn release(&mut self, ip: Option<IpAddr>, subject: Option<&str>) {
         self.connections = self.connections.saturating_sub(1);
-        if let Some(network) = self.counted(ip) {
+        if let Some(network) = ip.map(network_of) {
             self.by_ip.subtract(&network);
         }
         if let Some(subject) = subject {
             self.by_subject.subtract(subject);
         }
-    }
-
-    fn counted(&self, ip: Option<IpAddr>) -> Option<IpAddr> {
-        ip.filter(|_| self.capacity.max_connections_per_ip > 0).map(network_of)
     }
 }
 

@@ -49,6 +49,15 @@ pub struct Ejection {
     pub lasting: Duration,
 }
 
+/// An instance of a changed pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Succession {
+    /// Its number in the pool, if it stays; `None` for a new one.
+    pub stays: Option<usize>,
+    /// Ranks a new one by the address of a client.
+    pub key: u64,
+}
+
 /// An instance that was chosen for a client. It counts as a connection until it is released.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "it counts as a connection until it is given to `Pool::release`"]

@@ -91,6 +91,18 @@ pub struct Ls {
     pub control: Control,
 }
 
+/// `lastword reload`
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+The daemon reads its files, its environment and its arguments again, as at the start. If anything is \
+wrong, nothing changes, and the exit code is 1. Open connections keep the settings that they opened \
+with. SIGHUP does the same, without an answer.")]
+pub struct Reload {
+    /// The control API.
+    #[command(flatten)]
+    pub control: Control,
+}
+
 /// `lastword show`
 #[derive(Debug, Args)]
 pub struct Show {

@@ -110,7 +110,10 @@ impl Console {
             // The refusal is printed below in any case.
             let _ = self.print_bytes(body);
         }
-        self.print_note(&format!("lastword: {}", safe(&failure.to_string())));
+        // A refused configuration may have several mistakes, each of which has its line.
+        for line in failure.to_string().lines() {
+            self.print_note(&format!("lastword: {}", safe(line)));
+        }
         code
     }
 }

@@ -7,6 +7,7 @@ use super::draining;
 use super::exit::DONE;
 use super::failure::Failure;
 use super::formatting::{count, lasting, safe, utc};
+use super::reloading;
 use super::table::draw_pairs;
 use crate::contract::StatusRecord;
 
@@ -45,6 +46,9 @@ fn whole(status: &StatusRecord<'_>) -> Vec<(String, String)> {
     ];
     if let Some(drain) = &status.drain {
         pairs.push(("drain", draining::progress(drain)));
+    }
+    if let Some(reload) = &status.last_reload {
+        pairs.push(("last reload", reloading::last(reload)));
     }
     pairs.into_iter().map(|(name, text)| (name.to_owned(), text)).collect()
 }

@@ -165,7 +165,8 @@ impl Site<'_> {
 
     /// Returns whether a host, whatever its port, is one of ours.
     fn is_listed(&self, host: &str) -> bool {
-        self.api.hosts.iter().chain(&self.api.control.settings.hosts).any(|own| own.matches(host))
+        self.api.hosts.iter().any(|own| own.matches(host))
+            || self.api.settings().control.hosts.iter().any(|listed| listed.matches(host))
             // A wildcard listener is reached by every local address.
             || self.local_ip().is_some_and(|ip| ip_of(host) == Some(ip))
     }

@@ -7,6 +7,7 @@ use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION};
 use http::{HeaderValue, StatusCode};
+use parking_lot::RwLock;
 use serde::Serialize;
 use tokio::sync::{Semaphore, watch};
 
@@ -19,6 +20,7 @@ use crate::manager::Supervisor;
 use crate::settings;
 use crate::settings::{ConnectionSettings, HostName};
 use crate::surfaces::probes::Probes;
+use crate::surfaces::reloads::Reloads;
 use crate::vocabulary::ListenAddress;
 
 /// The parts of the daemon that the API shows and controls.
@@ -33,12 +35,61 @@ pub struct Control {
     pub probes: Probes,
     /// The tokens; if there are none, every client that reaches the API may use it.
     pub tokens: TokenStore,
+    /// The settings, which may change while it is served.
+    pub settings: LiveSettings,
+    /// Takes requests to reload the configuration.
+    pub reloads: Reloads,
+    /// When the daemon started.
+    pub started: Started,
+}
+
+/// When the daemon started.
+#[derive(Debug, Clone, Copy)]
+pub struct Started {
+    pub(super) at: SystemTime,
+    pub(super) since: Instant,
+}
+
+impl Started {
+    /// It starts now.
+    pub fn now() -> Self {
+        Self { at: SystemTime::now(), since: Instant::now() }
+    }
+}
+
+/// The settings of the API.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ControlSettings {
     /// The section `[control]`.
-    pub settings: settings::Control,
+    pub control: settings::Control,
     /// The section `[drain]`: the defaults of a drain.
     pub drain: settings::Drain,
     /// The settings of connections that it dials.
     pub dialled: ConnectionSettings,
+}
+
+/// The settings of the API as they are now. Clones share them.
+///
+/// The number of connections and the timeouts of a server, but for that of bodies, stay as they were
+/// when it began to serve.
+#[derive(Debug, Clone, Default)]
+pub struct LiveSettings(Arc<RwLock<Arc<ControlSettings>>>);
+
+impl LiveSettings {
+    /// Makes settings that can be replaced.
+    pub fn new(settings: ControlSettings) -> Self {
+        Self(Arc::new(RwLock::new(Arc::new(settings))))
+    }
+
+    /// Changes the settings for requests that come from now on.
+    pub fn change(&self, change: impl FnOnce(&mut ControlSettings)) {
+        change(Arc::make_mut(&mut self.0.write()));
+    }
+
+    /// Returns the settings that hold now.
+    pub fn current(&self) -> Arc<ControlSettings> {
+        Arc::clone(&self.0.read())
+    }
 }
 
 /// Figures about a ledger.
@@ -58,8 +109,6 @@ pub(super) struct Api(pub(super) Arc<Shared>);
 
 pub(super) struct Shared {
     pub(super) control: Control,
-    pub(super) started_at: SystemTime,
-    pub(super) started: Instant,
     /// The hosts that are always allowed.
     pub(super) hosts: Vec<HostName>,
     pub(super) queries: Queries,
@@ -84,22 +133,28 @@ impl Shared {
         };
         let hosts = ["localhost", "127.0.0.1", "[::1]", &own];
         let hosts = hosts.iter().filter_map(|host| host.parse().ok()).collect();
+        let max_connections = control.settings.current().control.max_connections;
         let places = |part: u32| {
-            let places = usize::try_from((control.settings.max_connections / part).max(1));
+            let places = usize::try_from((max_connections / part).max(1));
             Arc::new(Semaphore::new(places.unwrap_or(usize::MAX >> 3)))
         };
         let (streams, waits) = (places(2), places(4));
         Self {
             queries: Queries::new(Arc::clone(&control.archive)),
             control,
-            started_at: SystemTime::now(),
-            started: Instant::now(),
             hosts,
             strangers: Strangers::default(),
             streams,
             waits,
             stop,
         }
+    }
+}
+
+impl Shared {
+    /// Returns the settings that hold now.
+    pub(super) fn settings(&self) -> Arc<ControlSettings> {
+        self.control.settings.current()
     }
 }
 

@@ -48,7 +48,7 @@ pub(super) async fn drain(
     if request.select != SelectorRecord::default() {
         return Err(Problem::invalid("select: the application is in the path; leave it out"));
     }
-    let options = drains::options(request, &api.control.drain, caller.requester())?;
+    let options = drains::options(request, &api.settings().drain, caller.requester())?;
     let drain = api.control.supervisor.drain_backend(&route, number, options);
     Ok(json(StatusCode::ACCEPTED, &DrainRecord::from(&*drain?)))
 }

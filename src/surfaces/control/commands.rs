@@ -40,7 +40,7 @@ pub(super) async fn dial(
     Extension(caller): Extension<Caller>,
     Json(request): Json<DialRequest<'static>>,
 ) -> Result<Response, Problem> {
-    if !api.control.settings.allow_dial {
+    if !api.settings().control.allow_dial {
         let detail = "dialling is not allowed: set control.allow_dial = true";
         return Err(Problem::new(Word::Forbidden, detail));
     }
@@ -61,7 +61,7 @@ pub(super) async fn dial(
         return Err(Problem::invalid(detail));
     }
     let DialRequest { url, subprotocols, tags, backend, .. } = request;
-    let mut dial = api.control.supervisor.dial(&url).settings(api.control.dialled.clone());
+    let mut dial = api.control.supervisor.dial(&url).settings(api.settings().dialled.clone());
     dial = headers.into_iter().fold(dial, |dial, (name, value)| dial.header(name, value));
     dial = subprotocols.iter().fold(dial, |dial, name| dial.subprotocol(name));
     dial = tags.iter().fold(dial, |dial, (name, value)| dial.tag(name, value));

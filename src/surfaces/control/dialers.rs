@@ -57,7 +57,7 @@ pub(super) async fn remove(
     let status = dialer.status();
     if !matches!(status.by, Some(Requester::Api(_))) {
         let detail = format!(
-            "{name} was not created over the API: remove it from the configuration and restart, or \
+            "{name} was not created over the API: remove it from the configuration and reload, or \
              POST /v1/dialers/{name}/pause"
         );
         return Err(Problem::new(Word::InvalidState, detail));
@@ -74,7 +74,7 @@ pub(super) fn keep(
     caller: &Caller,
     request: DialRequest<'static>,
 ) -> Result<Response, Problem> {
-    let max = api.control.settings.max_dialers;
+    let max = api.settings().control.max_dialers;
     let made = api.control.supervisor.dialers();
     if made.iter().filter(|dialer| dialer.by.is_some()).count() >= max as usize {
         let detail = format!(
@@ -117,7 +117,7 @@ pub(super) fn keep(
     };
     check(&dialer)?;
     let options = DialerOptions::of(dialer, &ConnectionSettings::default())
-        .settings(api.control.dialled.clone())
+        .settings(api.settings().dialled.clone())
         .by(caller.requester());
     let dialer = api.control.supervisor.keep(options)?;
     let status = dialer.status();

@@ -29,7 +29,7 @@ pub(super) async fn start(
     Extension(caller): Extension<Caller>,
     Json(request): Json<DrainRequest<'static>>,
 ) -> Result<Response, Problem> {
-    let options = options(request, &api.control.drain, caller.requester())?;
+    let options = options(request, &api.settings().drain, caller.requester())?;
     let drain = api.control.supervisor.start_drain(options)?;
     Ok(json(StatusCode::ACCEPTED, &DrainRecord::from(&*drain)))
 }

@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 
 use super::api::{Api, json};
+use super::reload;
 use crate::contract::{AccountingRecord, DrainRecord, LedgerRecord, ProblemRecord, StatusRecord};
 use crate::ledger::Health;
 use crate::manager::{Accounting, NotAccepting};
@@ -35,8 +36,9 @@ pub(super) async fn status(State(api): State<Api>) -> Response {
     let record = StatusRecord {
         version: Ending::VERSION.into(),
         node: supervisor.node().into(),
-        started_at: api.started_at,
-        uptime_ms: u64::try_from(api.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        started_at: api.control.started.at,
+        uptime_ms: u64::try_from(api.control.started.since.elapsed().as_millis())
+            .unwrap_or(u64::MAX),
         phase: if supervisor.is_draining() { "draining" } else { "running" }.into(),
         accepting: closed.is_none(),
         accepting_why: closed.map(|why| not_accepting(why, drain.as_deref()).into()),
@@ -48,6 +50,7 @@ pub(super) async fn status(State(api): State<Api>) -> Response {
             recovered: figures.recovered,
         },
         drain: drain.as_deref().map(DrainRecord::from),
+        last_reload: api.control.reloads.facts().last.as_ref().map(reload::last),
     };
     json(StatusCode::OK, &record)
 }

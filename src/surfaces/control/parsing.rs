@@ -53,7 +53,8 @@ impl<T: DeserializeOwned> FromRequest<Api> for Json<T> {
 
     async fn from_request(request: Request<Body>, api: &Api) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
-        let settings = &api.control.settings;
+        let current = api.settings();
+        let settings = &current.control;
         let limit = usize::try_from(settings.max_body.0).unwrap_or(usize::MAX);
         let read = tokio::time::timeout(settings.body_timeout, Limited::new(body, limit).collect());
         let bytes = match read.await {

@@ -25,7 +25,7 @@ impl Write for Written {
 fn logged(format: Format, filter: &str, code: impl FnOnce(EndingLog)) -> Vec<String> {
     let written = Written::default();
     let lines = Lines::spawn(written.clone(), dropped_as_text).unwrap();
-    let filter = parse_filter(filter).unwrap();
+    let (filter, _) = reload::Layer::new(parse_filter(filter).unwrap());
     let dispatch = match format {
         Format::Text => to_text(filter, &lines, false),
         Format::Json => to_json(filter, &lines),
@@ -35,6 +35,10 @@ fn logged(format: Format, filter: &str, code: impl FnOnce(EndingLog)) -> Vec<Str
     drop(lines);
     let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
     text.lines().map(str::to_owned).collect()
+}
+
+fn info() -> Filter {
+    reload::Layer::new(parse_filter("info").unwrap()).0
 }
 
 fn ending(kind: Kind, fault: Fault) -> Ending {
@@ -258,7 +262,7 @@ fn a_filter_that_would_silence_by_mistake_is_refused() {
 
 #[test]
 fn the_journal_is_missed_clearly() {
-    let refused = to_journal(parse_filter("info").unwrap(), "/nonexistent/socket");
+    let refused = to_journal(info(), "/nonexistent/socket");
     assert!(matches!(refused.map(drop), Err(LogError::Journal(_))));
 }
 
@@ -268,8 +272,7 @@ fn a_journald_that_has_stopped_reading_holds_up_nobody_and_the_loss_is_said() {
     let path = folder.path().join("socket");
     let journald = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
     journald.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    let (dispatch, lines) =
-        to_journal(parse_filter("info").unwrap(), path.to_str().unwrap()).unwrap();
+    let (dispatch, lines) = to_journal(info(), path.to_str().unwrap()).unwrap();
     let (done, over) = std::sync::mpsc::channel();
     let logging = std::thread::spawn(move || {
         let log = EndingLog { format: Format::Journald };

@@ -17,6 +17,7 @@ use prometheus_client::registry::Unit;
 
 use super::process::ProcessFacts;
 use super::{DrainFacts, LedgerFacts, Scraped, TlsFacts};
+use crate::surfaces::reloads::ReloadFacts;
 use crate::vocabulary::{
     BackendState, BackendStatus, Cause, Census, CensusLine, CloseState, Direction, Ending, Fault,
     HttpCensus, Kind, OpenByState, RevocationCounts, Verdict,
@@ -26,7 +27,7 @@ impl Collector for Scraped {
     fn encode(&self, encoder: DescriptorEncoder) -> fmt::Result {
         let mut scrape = Scrape(encoder);
         let mut census = (self.sources.census)();
-        add_known_routes(&mut census, &self.sources.routes);
+        add_known_routes(&mut census, &(self.sources.routes)());
         scrape.connections(&census)?;
         scrape.attempts(self)?;
         scrape.histogram(
@@ -51,7 +52,8 @@ impl Collector for Scraped {
             (self.sources.token_file_failed)(),
         )?;
         scrape.tls(&(self.sources.tls)())?;
-        scrape.process(self.sources.max_connections, self.started)
+        scrape.reloads(&(self.sources.reloads)())?;
+        scrape.process((self.sources.max_connections)(), self.started)
     }
 }
 
@@ -293,6 +295,32 @@ impl Scrape<'_> {
             "lastword_drain_http_left",
             "Plain HTTP clients that the drain has yet to see end; 0 when none runs.",
             http_left,
+        )
+    }
+
+    fn reloads(&mut self, facts: &ReloadFacts) -> fmt::Result {
+        let ReloadFacts { succeeded, failed, read_at, last } = facts;
+        self.counter(
+            "lastword_reload",
+            "Reloads after which the new configuration was in use.",
+            *succeeded,
+        )?;
+        self.counter(
+            "lastword_reload_failed",
+            "Reloads that changed nothing, because something was wrong with the configuration.",
+            *failed,
+        )?;
+        let is_current = last.as_ref().is_none_or(|last| last.error.is_none());
+        self.gauge(
+            "lastword_config_last_reload_successful",
+            "1 if the last reload succeeded or there was none, else 0.",
+            u64::from(is_current),
+        )?;
+        let read_at = read_at.duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.seconds(
+            "lastword_config_last_reload_success_timestamp",
+            "When the configuration in use was read, since the Unix epoch.",
+            read_at.as_secs_f64(),
         )
     }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::{DrainFacts, LedgerFacts, Metrics, MetricsSources, Observations, TlsFacts};
+use crate::surfaces::reloads::ReloadFacts;
 use crate::vocabulary::{
     BackendState, BackendStatus, Cause, Census, CensusLine, CloseState, ConnectionId, Direction,
     Ending, Event, Fault, HttpCensus, HttpOutcome, Kind, OpenByState, Origin, Outcome, Published,
@@ -20,8 +21,8 @@ const ODD: &str = r#"a"b\c"#;
 
 fn sources() -> MetricsSources {
     MetricsSources {
-        routes: vec!["chat".to_owned(), "idle".to_owned()],
-        max_connections: 19_744,
+        routes: Box::new(|| vec!["chat".to_owned(), "idle".to_owned()]),
+        max_connections: Box::new(|| 19_744),
         census: Box::new(census),
         backends: Box::new(|| {
             vec![
@@ -41,6 +42,12 @@ fn sources() -> MetricsSources {
         }),
         revocations: Box::new(|| RevocationCounts { in_force: 5, closed: 6, refused: 8 }),
         drain: Box::new(|| DrainFacts { draining: true, left: 7, http_left: 2 }),
+        reloads: Box::new(|| ReloadFacts {
+            succeeded: 3,
+            failed: 1,
+            read_at: SystemTime::UNIX_EPOCH + Duration::from_millis(1500),
+            last: None,
+        }),
         token_file_failed: Box::new(|| 2),
         tls: Box::new(|| {
             vec![TlsFacts {

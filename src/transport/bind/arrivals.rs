@@ -6,6 +6,7 @@
 
 use std::fs::File;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -51,7 +52,7 @@ pub enum Arrival {
 /// The accept loop of one listening socket.
 #[derive(Debug)]
 pub struct Arrivals {
-    acceptor: Acceptor,
+    acceptor: Arc<Acceptor>,
     /// The local address of all connections, unless the socket listens on a wildcard address.
     local: Option<SocketName>,
     reserve: Reserve,
@@ -123,7 +124,8 @@ impl AcceptError {
 
 impl Arrivals {
     /// Starts the accept loop, and takes the reserve descriptor.
-    pub fn new(acceptor: Acceptor) -> Self {
+    pub fn new(acceptor: impl Into<Arc<Acceptor>>) -> Self {
+        let acceptor = acceptor.into();
         let local = match acceptor.local_addr() {
             Ok(ListenAddress::Tcp(addr)) if !addr.ip().is_unspecified() => {
                 Some(SocketName::tcp(addr))
@@ -136,11 +138,9 @@ impl Arrivals {
     }
 
     /// Sets the answer to a peer that is refused for lack of descriptors, for sockets on which plain
-    /// HTTP would not be understood.
-    #[must_use]
-    pub fn refusing_with(mut self, answer: &'static [u8]) -> Self {
-        self.answer = answer;
-        self
+    /// HTTP would not be understood; `None` is 503.
+    pub fn refuse_with(&mut self, answer: Option<&'static [u8]>) {
+        self.answer = answer.unwrap_or(ANSWER);
     }
 
     /// Returns the local address of an accepted socket, with a system call only if necessary.

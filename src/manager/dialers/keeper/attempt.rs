@@ -17,9 +17,9 @@ pub(super) type Attempt = Pin<Box<dyn Future<Output = Attempted> + Send>>;
 
 /// The outcome of an attempt.
 pub(super) enum Attempted {
-    Opened(ConnectionHandle, Option<Arc<Watch>>),
+    Opened(ConnectionHandle, Option<Arc<Watch>>, Arc<Plan>),
     Failed(Arc<Ending>),
-    /// The dialer was paused, or this end began to drain.
+    /// The dialer was paused or has other options, or this end began to drain.
     Cancelled,
     /// The supervisor has ended.
     ShutDown,
@@ -45,11 +45,12 @@ pub(super) async fn attempt(
         gate.pass().await;
         plan.target.connect(&node, &name).await
     };
-    let paused = async { drop(requests.wait_for(|requests| requests.paused).await) };
+    let unwanted = |requests: &Requests| requests.paused || requests.renewals != plan.renewal;
+    let unwanted = async { drop(requests.wait_for(unwanted).await) };
     let drained = async { drop(draining.wait_for(Option::is_some).await) };
     let connected = tokio::select! {
         biased;
-        () = paused => return Attempted::Cancelled,
+        () = unwanted => return Attempted::Cancelled,
         () = drained => return Attempted::Cancelled,
         connected = connect => connected,
     };
@@ -60,7 +61,7 @@ pub(super) async fn attempt(
     let watch = plan.opening.watch();
     let backend = backend.watched(watch.clone());
     match connected.adopt(&node, backend, &plan.opening.first).await {
-        Ok(connection) => Attempted::Opened(connection, watch),
+        Ok(connection) => Attempted::Opened(connection, watch, plan),
         Err(_shut_down) => Attempted::ShutDown,
     }
 }

@@ -54,7 +54,7 @@ impl Keeper {
         let shown = self.shared.status.borrow();
         DialerStatus {
             name: Arc::clone(&shown.name),
-            url: Arc::clone(&shown.url),
+            url: self.plan.target.masked_url(&self.node).into(),
             phase,
             why,
             since: shown.since,

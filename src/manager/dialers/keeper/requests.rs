@@ -1,8 +1,10 @@
 //! Requests to a dialer: to pause, resume, rotate, or be removed.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::{Keeper, Next, Rest, close};
+use crate::policy::reconnect::Reconnect;
 use crate::runtime::now;
 use crate::vocabulary::{Cause, DialerChange, Requester};
 
@@ -11,6 +13,9 @@ impl Keeper {
     pub(super) fn apply_requests(&mut self) {
         let requests = self.requests.borrow_and_update().clone();
         let before = std::mem::replace(&mut self.applied, requests.clone());
+        if requests.changes != before.changes {
+            self.change();
+        }
         if requests.removed && !before.removed {
             self.rest("removed", requests.by.as_ref());
             self.report_change(DialerChange::Removed);
@@ -22,6 +27,31 @@ impl Keeper {
         }
         if requests.rotations != before.rotations {
             self.rotate();
+        }
+    }
+
+    /// Takes over changed options. With a renewal the connection is replaced by one that has them.
+    fn change(&mut self) {
+        let plan = Arc::clone(&self.shared.plan.lock());
+        let renews = plan.renewal != self.plan.renewal;
+        self.plan = plan;
+        if !renews {
+            return;
+        }
+        self.reconnect = Reconnect::new(self.plan.reconnect.clone());
+        let now = now();
+        if let Some(live) = &mut self.current {
+            live.rotate_at(Some(now));
+        }
+        match &mut self.next {
+            Next::Readying(live) => live.rotate_at(Some(now)),
+            Next::Waiting { until, .. } => *until = now,
+            Next::Resting(Rest::GivenUp(_)) => {
+                self.wait(Duration::ZERO, "the options were changed");
+                self.report_change(DialerChange::Resumed);
+            }
+            // A dial with the old options cancels itself.
+            Next::Idle | Next::Dialling { .. } | Next::Resting(Rest::Paused) => {}
         }
     }
 

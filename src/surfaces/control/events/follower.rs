@@ -336,11 +336,10 @@ mod tests {
     use super::*;
     use crate::ledger::InMemory;
     use crate::manager::Supervisor;
-    use crate::settings;
-    use crate::settings::ConnectionSettings;
     use crate::surfaces::control::api::Shared;
-    use crate::surfaces::control::{Control, LedgerFigures, TokenStore};
+    use crate::surfaces::control::{Control, LedgerFigures, LiveSettings, Started, TokenStore};
     use crate::surfaces::probes::{Probes, Readiness};
+    use crate::surfaces::reloads::Reloads;
 
     /// A reader of everything from now on, and what stops it.
     async fn follower() -> (Follower, watch::Sender<bool>) {
@@ -352,9 +351,9 @@ mod tests {
             ledger: Arc::new(|| LedgerFigures { durable: false, unrecorded: 0, recovered: 0 }),
             probes: Probes::new(Arc::new(|| Readiness::Ready), Arc::new(String::new)),
             tokens: TokenStore::default(),
-            settings: settings::Control::default(),
-            drain: settings::Drain::default(),
-            dialled: ConnectionSettings::default(),
+            settings: LiveSettings::default(),
+            reloads: Reloads::new().0,
+            started: Started::now(),
         };
         let (stop, stopped) = watch::channel(false);
         let api = Api(Arc::new(Shared::new(control, None, stopped)));

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::parser::Scraped;
 use super::*;
 use crate::manager::{Adopt, Backend, Supervisor};
+use crate::surfaces::reloads::Reloads;
 use crate::vocabulary::Role;
 
 const EACH: usize = 300;
@@ -20,8 +21,8 @@ async fn node(recovered: u64) -> (Supervisor, Metrics) {
     let metrics = Metrics::new(
         observations,
         MetricsSources {
-            routes: vec!["chat".to_owned()],
-            max_connections: 0,
+            routes: Box::new(|| vec!["chat".to_owned()]),
+            max_connections: Box::new(|| 0),
             census: Box::new(move || counted.census()),
             backends: Box::new(Vec::new),
             http: Box::new({
@@ -31,6 +32,7 @@ async fn node(recovered: u64) -> (Supervisor, Metrics) {
             ledger: Box::new(move || LedgerFacts { recovered, ..LedgerFacts::default() }),
             revocations: Box::new(RevocationCounts::default),
             drain: Box::new(DrainFacts::default),
+            reloads: Box::new(|| Reloads::new().0.facts()),
             token_file_failed: Box::new(|| 0),
             tls: Box::new(Vec::new),
         },
