@@ -8,6 +8,7 @@
 //! | [`relay`] | lastword in front of an application |
 //! | [`dialers`] | outbound connections that are kept alive |
 //! | [`configuration`] | the layers of the configuration, and every key |
+//! | [`reload`] | what a reload changes, and what needs a restart |
 //! | [`commands`] | the command line, and its exit codes |
 //! | [`control_api`] | the HTTP API, and events |
 //! | [`revocation`] | closing and refusing a subject or a token; one connection per subject |
@@ -42,6 +43,7 @@ macro_rules! page {
         /// [metrics]: crate::guide::metrics
         /// [production]: crate::guide::production
         /// [relay]: crate::guide::relay
+        /// [reload]: crate::guide::reload
         /// [revocation]: crate::guide::revocation
         /// [security]: crate::guide::security
         /// [service]: crate::guide::service
@@ -83,6 +85,10 @@ page!(
         include_str!("../config/lastword.toml"),
         "```\n"
     )
+);
+page!(
+    /// What a reload changes, and what needs a restart.
+    reload, include_str!("guide/reload.md")
 );
 page!(
     /// The command line, and its exit codes.

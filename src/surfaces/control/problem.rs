@@ -65,9 +65,7 @@ impl Word {
             Self::TooLarge => ("too_large", 413, "The request is too large"),
             Self::UnsupportedMediaType => ("unsupported_media_type", 415, "The body is not JSON"),
             Self::UnlistedHost => ("unlisted_host", 421, "The host is not allowed"),
-            Self::InvalidConfiguration => {
-                ("invalid_configuration", 422, "The configuration cannot be used")
-            }
+            Self::InvalidConfiguration => ("invalid_configuration", 422, "Nothing was changed"),
             Self::OutboxFull => ("outbox_full", 429, "The outbox is full"),
             Self::TooManyStreams => ("too_many_streams", 503, "There are too many event streams"),
             Self::Busy => ("busy", 503, "All connections to the API are busy"),

@@ -35,7 +35,7 @@ async fn a_listener_comes_and_goes_and_its_connections_live_on() {
     let answer = stage.reload_whole(&two).await.expect(200);
     assert_eq!(answer["listeners"], json!({ "added": ["b"], "removed": [] }));
     assert_eq!(answer["changed"], json!(["listeners.b"]));
-    let b = stage.added("b").await;
+    let b = stage.added("b", 1).await;
     let mut of_a = RawPeer::connect(stage.listener(), "/echo").await;
     let mut of_b = RawPeer::connect(b, "/echo").await;
     // An opening handshake under way goes on, too.
@@ -54,7 +54,7 @@ async fn a_listener_comes_and_goes_and_its_connections_live_on() {
     stage.daemon.await_ending(is_it, SOON).await;
     // It may come back.
     stage.reload_whole(&two).await.expect(200);
-    echo(&mut RawPeer::connect(stage.added("b").await, "/echo").await, "again").await;
+    echo(&mut RawPeer::connect(stage.added("b", 2).await, "/echo").await, "again").await;
 }
 
 #[tokio::test]

@@ -141,16 +141,18 @@ impl Stage {
         }
     }
 
-    /// The address of a listener that a reload has added.
-    pub(super) async fn added(&self, name: &str) -> SocketAddr {
-        let fits = |line: &str| {
-            let line: Value = serde_json::from_str(line).unwrap_or_default();
-            line["message"] == "the listener accepts" && line["listener"] == name
-        };
-        self.daemon.await_line(fits, SOON).await;
-        let events = self.daemon.events("the listener accepts");
-        let latest = events.iter().rfind(|event| event["listener"] == name).unwrap();
-        latest["address"].as_str().unwrap().parse().unwrap()
+    /// The address of a listener that a reload has added for the nth time.
+    pub(super) async fn added(&self, name: &str, times: usize) -> SocketAddr {
+        let deadline = tokio::time::Instant::now() + SOON;
+        loop {
+            let mut events = self.daemon.events("the listener accepts");
+            events.retain(|event| event["listener"] == name);
+            if events.len() >= times {
+                return events[times - 1]["address"].as_str().unwrap().parse().unwrap();
+            }
+            assert!(tokio::time::Instant::now() < deadline, "in vain: {events:?}");
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
     }
 }
 
