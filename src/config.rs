@@ -26,5 +26,7 @@ pub use error::{ConfigError, Place, Remedy};
 pub use loading::{Loaded, Sources, load, load_all};
 pub use routing::{Listener, Route};
 pub use schema::{Config, Health, Log, LogFormat, Node};
+#[cfg(test)]
+pub(crate) use tree::keys_of;
 pub(crate) use validation::collide;
 pub use validation::{Violation, parse_filter};

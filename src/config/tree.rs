@@ -43,7 +43,7 @@ pub(super) fn read<T: for<'de> Deserialize<'de>>(
 }
 
 /// Returns the keys that a section knows.
-pub(super) fn keys_of<T: for<'de> Deserialize<'de>>() -> &'static [&'static str] {
+pub(crate) fn keys_of<T: for<'de> Deserialize<'de>>() -> &'static [&'static str] {
     // No key is empty, so the section answers with those it has.
     let probe = BTreeMap::from([("", 0)]);
     match T::deserialize(de::value::MapDeserializer::new(probe.into_iter())) {

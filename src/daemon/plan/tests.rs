@@ -1,9 +1,7 @@
 //! Which steps a change of the configuration takes, and what needs a restart.
 
-use serde::Deserialize;
-
 use super::*;
-use crate::config::{BackendChoice, Listener, Route, Sources, load};
+use crate::config::{BackendChoice, Listener, Route, Sources, keys_of, load};
 use crate::settings::{Dialer, RelayBackend};
 
 fn listener(name: &str, listen: &str) -> Listener {
@@ -134,64 +132,26 @@ fn each_key_takes_effect_or_needs_a_restart() {
     }
 }
 
-/// Collects the names of the keys of every section that is a table.
 #[test]
 fn each_key_of_the_schema_is_in_the_list() {
-    struct Names(Vec<&'static str>);
-
-    impl<'de> serde::Deserializer<'de> for &mut Names {
-        type Error = serde::de::value::Error;
-
-        fn deserialize_any<V: serde::de::Visitor<'de>>(
-            self,
-            visitor: V,
-        ) -> Result<V::Value, Self::Error> {
-            visitor
-                .visit_map(serde::de::value::MapDeserializer::new(
-                    std::iter::empty::<(&str, &str)>(),
-                ))
-        }
-
-        fn deserialize_struct<V: serde::de::Visitor<'de>>(
-            self,
-            _name: &'static str,
-            fields: &'static [&'static str],
-            visitor: V,
-        ) -> Result<V::Value, Self::Error> {
-            self.0 = fields.to_vec();
-            self.deserialize_any(visitor)
-        }
-
-        serde::forward_to_deserialize_any! {
-            bool i8 i16 i32 i64 u8 u16 u32 u64 f32 f64 char str string bytes byte_buf option unit
-            unit_struct newtype_struct seq tuple tuple_struct map enum identifier ignored_any
-        }
-    }
-
-    fn fields<T: for<'de> Deserialize<'de>>() -> Vec<&'static str> {
-        let mut names = Names(Vec::new());
-        let _ = T::deserialize(&mut names);
-        names.0
-    }
-
-    let sections: &[(&str, Vec<&str>)] = &[
-        ("node", fields::<Node>()),
-        ("limits", fields::<Limits>()),
-        ("keepalive", fields::<Keepalive>()),
-        ("close", fields::<Close>()),
-        ("drain", fields::<Drain>()),
-        ("control", fields::<Control>()),
-        ("health", fields::<Health>()),
-        ("ledger", fields::<Ledger>()),
-        ("records", fields::<Records>()),
-        ("log", fields::<Log>()),
+    let sections: &[(&str, &[&str])] = &[
+        ("node", keys_of::<Node>()),
+        ("limits", keys_of::<Limits>()),
+        ("keepalive", keys_of::<Keepalive>()),
+        ("close", keys_of::<Close>()),
+        ("drain", keys_of::<Drain>()),
+        ("control", keys_of::<Control>()),
+        ("health", keys_of::<Health>()),
+        ("ledger", keys_of::<Ledger>()),
+        ("records", keys_of::<Records>()),
+        ("log", keys_of::<Log>()),
     ];
     let mut all = BTreeSet::new();
     for (section, keys) in sections {
         all.extend(keys.iter().map(|key| format!("{section}.{key}")));
     }
     assert_eq!(all, KEYS.iter().map(|(key, _)| (*key).to_owned()).collect());
-    let tables: BTreeSet<&str> = fields::<Config>().into_iter().collect();
+    let tables: BTreeSet<&str> = keys_of::<Config>().iter().copied().collect();
     let lists = ["listeners", "routes", "dialers"];
     assert_eq!(tables, sections.iter().map(|(name, _)| *name).chain(lists).collect());
 }
