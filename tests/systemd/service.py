@@ -9,7 +9,7 @@ from harness.player import Player
 HERE = Path(__file__).resolve().parent
 DEPLOY = installing.ROOT / "deploy/systemd"
 UNIT = "lastword.service"
-URL = "ws://127.0.0.1:8080/echo"
+URL, OTHER = "ws://127.0.0.1:8080/echo", "ws://127.0.0.1:8080/other"
 CONFIGURATION = """
 [[listeners]]
 name = "public"
@@ -101,6 +101,27 @@ def stops(machine):
     expect("closes", {"1012 service restart": 300}, outcome(clients))
     expect("result", "success", machine.show(UNIT, "Result"))
     expect("exit code", "0", machine.show(UNIT, "ExecMainStatus"))
+
+
+def is_reloaded(machine):
+    """A good configuration holds for new clients, a bad one changes nothing, and both close none."""
+    install(machine, UNIT)
+    machine.systemctl("start", UNIT)
+    clients = crowd(machine, "hold:20")
+    other = '[[routes]]\nname = "other"\npath = "/other"\nbackend = { kind = "echo" }\n'
+    expect("before", {"404": 10}, outcome(crowd(machine, "knock:10:1", OTHER)))
+    machine.write("/etc/lastword/lastword.toml", CONFIGURATION + other)
+    machine.systemctl("reload", UNIT)
+    expect("after", {"opened": 10}, outcome(crowd(machine, "knock:10:1", OTHER)))
+
+    machine.write("/etc/lastword/lastword.toml", CONFIGURATION + "max_connexions = 5\n")
+    machine.systemctl("reload", UNIT, due=1)
+    if "max_connexions" not in (said := machine.journal(UNIT)):
+        raise AssertionError(f"the journal does not name the key: {said}")
+    expect("state", "running", machine.show(UNIT, "SubState"))
+    expect("after a bad one", {"opened": 10}, outcome(crowd(machine, "knock:10:1", OTHER)))
+    machine.systemctl("stop", UNIT)
+    expect("closes", {"1012 service restart": 20}, outcome(clients))
 
 
 def is_killed(machine):
@@ -208,6 +229,7 @@ SCENARIOS = {
     "starts": starts,
     "hardened": is_hardened,
     "stops": stops,
+    "reloaded": is_reloaded,
     "killed": is_killed,
     "activated": is_activated,
     "killed-with-socket": is_killed_with_its_socket,
