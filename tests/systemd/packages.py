@@ -108,6 +108,8 @@ def is_followed(machine):
     for line in page.split("## Check, and start")[0].splitlines():
         if line.startswith(("# install ", "# echo ")):
             machine.run("sh", "-c", f"cd /root && {line.removeprefix('# ')}")
+    change = page.split("# systemctl edit lastword\n", 1)[1].split("```", 1)[0]
+    machine.write(f"/etc/systemd/system/{UNIT}.d/override.conf", change)
     address = "[Socket]\nListenStream=\nListenStream=443\n"
     machine.write(f"/etc/systemd/system/{SOCKET}.d/override.conf", address)
     machine.systemctl("daemon-reload")
@@ -118,6 +120,7 @@ def is_followed(machine):
     token = ["--token-file", "/etc/lastword/tokens"]
     machine.run("lastword", "status", "--quiet", *token)
     machine.run("lastword", "status", "--quiet", due=1)
+    machine.systemctl("reload", UNIT)
     with tempfile.NamedTemporaryFile(suffix=".pem", mode="w") as certificate:
         certificate.write(machine.run("cat", "/root/fullchain.pem"))
         certificate.flush()
