@@ -15,8 +15,10 @@ mod loading;
 mod manager_status;
 mod metrics;
 mod observing;
+mod orphans;
 mod plan;
 mod reloading;
+mod report;
 mod resources;
 mod routes;
 mod running;
@@ -34,7 +36,7 @@ use tracing::{error, info, warn};
 
 use crate::config::{LogFormat, Sources};
 use crate::manager::{Accounting, DrainOptions};
-use crate::runtime::tasks::{Task, catch};
+use crate::runtime::tasks::{Owned, Task, catch};
 use crate::surfaces::log::{self, Format};
 use crate::surfaces::reloads::{ReloadRequest, Reloads};
 use crate::surfaces::systemd::Notifier;
@@ -126,6 +128,8 @@ async fn run(
 ) -> u8 {
     let notifier = Notifier::from_env();
     let supervisor = &running.supervisor.clone();
+    // Until the end, through a drain as well.
+    let _reporting = report::at_signals(supervisor, signals.reloads());
     // Before "ready" is printed: its reader may probe at once.
     running.enter(Phase::Running);
     running.print_ready();
@@ -133,6 +137,7 @@ async fn run(
     notifier.status("ready");
     running.log_ready(ledger);
     let _watchdog = Watchdog::start(supervisor);
+    let _reaping = Owned::spawn(async { match orphans::reap().await {} });
 
     let mut trimming = Task::new("trim");
     let signal = tokio::select! {

@@ -9,6 +9,7 @@ mod support;
 mod daemon {
     mod activation;
     mod checking;
+    mod container;
     mod dialling;
     mod fairness;
     mod hostile;

@@ -1,7 +1,7 @@
 //! Notifications to systemd, and the unit that lastword ships.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use tokio::net::UnixDatagram;
@@ -208,4 +208,72 @@ fn the_unit_fits_the_daemon() {
     assert!(unit["Unit"].iter().any(|(key, _)| key == "Description"));
     // NOTIFY_SOCKET is a Unix socket, and so may listeners be.
     assert!(service["RestrictAddressFamilies"].contains("AF_UNIX"));
+}
+
+/// Runs `systemd-analyze`; `None`, and a line that says so, where it is not installed.
+#[allow(clippy::print_stderr, reason = "the output of the test says what it skipped")]
+fn analyze(arguments: &[&str]) -> Option<std::process::Output> {
+    let ran = std::process::Command::new("systemd-analyze").args(arguments).output();
+    ran.inspect_err(|error| eprintln!("SKIP: systemd-analyze cannot be run: {error}")).ok()
+}
+
+/// Copies the units into a folder, with a program that is there, and drop-ins of this name.
+fn copy_of_units(drop_in: Option<&str>) -> tempfile::TempDir {
+    let units = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/systemd");
+    let folder = tempfile::tempdir().unwrap();
+    for unit in ["lastword.service", "lastword.socket"] {
+        let text = std::fs::read_to_string(units.join(unit)).unwrap();
+        std::fs::write(folder.path().join(unit), text.replace("/usr/bin/lastword", "/bin/true"))
+            .unwrap();
+    }
+    if let Some(name) = drop_in {
+        let below = folder.path().join("lastword.service.d");
+        std::fs::create_dir(&below).unwrap();
+        std::fs::copy(units.join("lastword.service.d").join(name), below.join(name)).unwrap();
+    }
+    folder
+}
+
+#[test]
+fn systemd_knows_every_key_of_the_units_and_finds_them_hardened() {
+    let Some(version) = analyze(&["--version"]) else { return };
+    let version = String::from_utf8_lossy(&version.stdout).into_owned();
+    let version: u32 = version.split_whitespace().nth(1).unwrap().parse().unwrap();
+    for (drop_in, since) in
+        [(None, 0), (Some("credentials.conf"), 0), (Some("notify-reload.conf"), 253)]
+    {
+        if version < since {
+            continue;
+        }
+        let folder = copy_of_units(drop_in);
+        for unit in ["lastword.service", "lastword.socket"] {
+            let unit = folder.path().join(unit).display().to_string();
+            let verified = analyze(&["verify", &unit]).unwrap();
+            // It exits with 0 on keys that it ignores, but it names them.
+            let said = [verified.stdout, verified.stderr].concat();
+            assert_eq!(String::from_utf8_lossy(&said), "", "{unit} with {drop_in:?}");
+        }
+    }
+    let folder = copy_of_units(None);
+    let unit = folder.path().join("lastword.service").display().to_string();
+    let secured = analyze(&["security", "--offline=yes", "--threshold=15", &unit]).unwrap();
+    let said = String::from_utf8_lossy(&secured.stdout);
+    assert!(secured.status.success(), "the exposure is above 1.5:\n{said}");
+}
+
+#[tokio::test]
+async fn sigusr1_logs_a_report() {
+    let daemon = Daemon::start(PROGRAM, &[]).await;
+    let _peer = RawPeer::connect(daemon.listener(), "/echo").await;
+    daemon.signal("USR1").await;
+    for part in [
+        "report: accepting; connections: 1 opened, 1 open",
+        "report: inbound, echo: 1 open",
+        "report: listeners: public",
+        "report: ledger: good",
+        "report: drain: none so far",
+        "report: reload: none so far",
+    ] {
+        daemon.await_line(|line| line.contains(part), SOON).await;
+    }
 }

@@ -270,9 +270,14 @@ pub fn command_with_descriptors(
     arguments: &[&str],
 ) -> Command {
     let script = format!(r#"ulimit -n {descriptors} && exec "$0" "$@""#);
+    command_in_shell(&script, program, arguments)
+}
+
+/// Does the same as [`command`], by a script of the shell that executes `"$0" "$@"`.
+pub fn command_in_shell(script: &str, program: impl AsRef<Path>, arguments: &[&str]) -> Command {
     let program = program.as_ref().to_str().expect("a path in UTF-8");
     let arguments: Vec<&str> =
-        ["-c", &script, program].into_iter().chain(arguments.iter().copied()).collect();
+        ["-c", script, program].into_iter().chain(arguments.iter().copied()).collect();
     command_line("sh".as_ref(), &arguments)
 }
 
@@ -287,10 +292,7 @@ pub fn command_with_socket(
     // A child inherits only its standard streams, so the socket comes by way of stdin.
     let passed: String = (3..).zip(names).map(|(fd, _)| format!("{fd}<&0 ")).collect();
     let script = format!(r#"exec {passed} </dev/null; export LISTEN_PID=$$; exec "$0" "$@""#);
-    let program = program.as_ref().to_str().expect("a path in UTF-8");
-    let arguments: Vec<&str> =
-        ["-c", &script, program].into_iter().chain(arguments.iter().copied()).collect();
-    let mut command = command_line("sh".as_ref(), &arguments);
+    let mut command = command_in_shell(&script, program, arguments);
     command.env("LISTEN_FDS", names.len().to_string()).env("LISTEN_FDNAMES", names.join(":"));
     command.stdin(Stdio::from(socket.into()));
     command

@@ -302,3 +302,50 @@ fn a_journald_that_has_stopped_reading_holds_up_nobody_and_the_loss_is_said() {
     assert!(endings > 0 && missing > 0, "{endings} {missing}");
     drop(lines);
 }
+
+#[test]
+fn an_entry_of_the_journal_has_the_fields_of_its_span_and_of_its_ending() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("socket");
+    let journald = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    journald.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let (dispatch, lines) = to_journal(info(), path.to_str().unwrap()).unwrap();
+    tracing::dispatcher::with_default(&dispatch, || {
+        let span =
+            tracing::info_span!("connection", connection.id = "7", route = "chat", peer = "a");
+        span.in_scope(|| tracing::warn!(n = 3, "within"));
+        EndingLog { format: Format::Journald }.log(&ending(Kind::Clean, Fault::None));
+    });
+    drop(lines);
+    let mut buffer = vec![0; 64 * 1024];
+    let mut next = || {
+        let length = journald.recv(&mut buffer).unwrap();
+        String::from_utf8_lossy(&buffer[..length]).into_owned()
+    };
+    assert_eq!(next(), "", "the first looks whether journald is there");
+    let within = next();
+    for field in [
+        "MESSAGE=within",
+        "PRIORITY=4",
+        "N=3",
+        "CONNECTION_ID=7",
+        "ROUTE=chat",
+        "PEER=a",
+        "CODE_FILE=src/",
+    ] {
+        assert!(within.contains(field), "{field} is not in {within}");
+    }
+    let ended = next();
+    for field in [
+        "EVENT=ended",
+        "KIND=clean",
+        "CAUSE=peer",
+        "FAULT=none",
+        "ROUTE=chat",
+        "PEER=203.0.113.9:51342",
+        "CLOSE_CODE=1000",
+        "CODE_LINE=",
+    ] {
+        assert!(ended.contains(field), "{field} is not in {ended}");
+    }
+}

@@ -1,0 +1,79 @@
+//! The daemon as PID 1, as in a container: signals reach it, and orphans leave no zombies.
+
+use std::process::Command;
+use std::time::Duration;
+
+use super::PROGRAM;
+use super::process::until;
+use crate::support::SOON;
+use crate::support::daemon::{Daemon, command_in_shell};
+use crate::support::raw_peer::RawPeer;
+
+/// Runs a program as PID 1 of its own namespace.
+const NAMESPACE: [&str; 5] = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"];
+
+/// Says why this machine or this user may not make one.
+#[allow(clippy::print_stderr, reason = "the output of the test says what it skipped")]
+fn may_be_pid_1() -> bool {
+    let tried = Command::new(NAMESPACE[0]).args(&NAMESPACE[1..]).arg("true").output();
+    match tried {
+        Ok(output) if output.status.success() => true,
+        Ok(output) => {
+            eprintln!("SKIP: no PID namespace: {}", String::from_utf8_lossy(&output.stderr).trim());
+            false
+        }
+        Err(error) => {
+            eprintln!("SKIP: unshare cannot be run: {error}");
+            false
+        }
+    }
+}
+
+/// The children of a process, and of its other threads.
+fn children(pid: u32) -> Vec<u32> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let children = tasks
+        .filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("children")).ok());
+    let children: Vec<String> = children.collect();
+    children
+        .iter()
+        .flat_map(|list| list.split_whitespace())
+        .map(|pid| pid.parse().unwrap())
+        .collect()
+}
+
+fn send(signal: &str, pid: u32) {
+    let kill = format!("kill -{signal} {pid}");
+    assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+}
+
+#[tokio::test]
+async fn as_pid_1_it_stops_at_a_signal_and_leaves_no_zombies() {
+    if !may_be_pid_1() {
+        return;
+    }
+    for signal in ["TERM", "INT"] {
+        // The orphans: a child of the shell that becomes the daemon, and the child of one that has ended.
+        let script = format!(
+            r#"exec {} sh -c '(sleep 1 &); sleep 1 & exec "$0" "$@"' "$0" "$@""#,
+            NAMESPACE.join(" ")
+        );
+        let settings = [
+            "serve",
+            "--set",
+            r#"listeners[0].listen="127.0.0.1:0""#,
+            "--set",
+            r#"log.format="json""#,
+        ];
+        let mut daemon = Daemon::start_command(command_in_shell(&script, PROGRAM, &settings)).await;
+        let init = children(daemon.pid())[0];
+        assert_eq!(children(init).len(), 2, "the orphans sleep");
+        until("both are reaped", SOON, || children(init).is_empty()).await;
+
+        let mut peer = RawPeer::connect(daemon.listener(), "/echo").await;
+        send(signal, init);
+        assert_eq!(peer.expect_close(SOON).await.0, Some(1012));
+        peer.close(1012, "").await;
+        assert_eq!(daemon.await_exit(SOON + Duration::from_secs(2)).await.code(), Some(0));
+    }
+}
