@@ -11,6 +11,7 @@ from service import (
     crowd,
     errors,
     expect,
+    fetch,
     outcome,
     prepare_clients,
 )
@@ -128,7 +129,7 @@ def is_followed(machine):
         clients = crowd(machine, "knock:20:1", "wss://127.0.0.1/echo", trusting)
         expect("clients", {"opened": 20}, outcome(clients))
     for target, due in (("readyz", "ready"), ("metrics", "lastword_endings_total")):
-        said = machine.run("curl", "-sS", f"http://127.0.0.1:9090/{target}")
+        said, _ = fetch(machine, f"http://127.0.0.1:9090/{target}")
         if due not in said:
             raise AssertionError(f"/{target} does not say {due}: {said[:300]}")
     ended = machine.run("lastword", "endings", "--route", "application", "--kind", "clean", *token)

@@ -1,5 +1,6 @@
 """The life of the service as systemd leads it."""
 
+import subprocess
 import time
 from pathlib import Path
 
@@ -33,6 +34,10 @@ SOCKET = "lastword.socket"
 CROWD = []  # the command of crowd.py, once it is installed
 
 
+class Skipped(Exception):
+    """A scenario cannot be played on this system; the text says why."""
+
+
 def prepare(program):
     """Installs the clients, and says what the machine has beside the host's files."""
     prepare_clients()
@@ -40,6 +45,7 @@ def prepare(program):
 
 
 def prepare_clients():
+    installing.program("curl", ["curl"])
     requirements = HERE.parent / "interop/requirements.txt"
     python = installing.python_venv(installing.TARGET / "interop/venv", requirements)
     CROWD[:] = [python, HERE / "crowd.py"]
@@ -51,6 +57,13 @@ def crowd(machine, scenario, url=URL, environment=()):
     if not player.await_connected():
         raise AssertionError(player.outcome()[1])
     return player
+
+
+def fetch(machine, url):
+    """What is answered to a GET of plain HTTP, and the status."""
+    command = machine.beside("curl", "-sSk", "--max-time", "10", "--write-out", "\n%{http_code}", url)
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    return done.stdout.rsplit("\n", 1)
 
 
 def outcome(player):
@@ -122,6 +135,48 @@ def is_reloaded(machine):
     expect("after a bad one", {"opened": 10}, outcome(crowd(machine, "knock:10:1", OTHER)))
     machine.systemctl("stop", UNIT)
     expect("closes", {"1012 service restart": 20}, outcome(clients))
+
+
+def is_reloaded_by_signal(machine):
+    """Type=notify-reload, from systemd 253: `systemctl reload` sends SIGHUP and waits for the new configuration."""
+    version = int(machine.run("systemctl", "--version").split()[1])
+    if version < 253:
+        raise Skipped(f"systemd {version} does not know Type=notify-reload, 253 does")
+    install(machine, UNIT)
+    drop_in(machine, "notify-reload.conf")
+    machine.systemctl("start", UNIT)
+    expect("type", "notify-reload", machine.show(UNIT, "Type"))
+    clients = crowd(machine, "hold:20")
+    other = '[[routes]]\nname = "other"\npath = "/other"\nbackend = { kind = "echo" }\n'
+    machine.write("/etc/lastword/lastword.toml", CONFIGURATION + other)
+    machine.systemctl("reload", UNIT)
+    expect("after", {"opened": 10}, outcome(crowd(machine, "knock:10:1", OTHER)))
+    machine.systemctl("stop", UNIT)
+    expect("closes", {"1012 service restart": 20}, outcome(clients))
+
+
+def has_credentials(machine):
+    """Keys and tokens that only root can read reach the daemon as credentials of systemd."""
+    folder = "/run/credentials/lastword.service"
+    tls = f'tls = {{ cert = "{folder}/cert", key = "{folder}/key" }}\n[[routes]]'
+    control = f'[control]\ntoken_file = "{folder}/tokens"\n'
+    configuration = CONFIGURATION.replace("[[routes]]", tls, 1) + control
+    install(machine, UNIT, configuration=configuration)
+    drop_in(machine, "credentials.conf")
+    certificate = "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=a -keyout key.pem -out fullchain.pem"
+    tokens = "echo ops:operate:0123456789abcdef > tokens"
+    machine.run("sh", "-c", f"umask 077 && cd /etc/lastword && {certificate} && {tokens}")
+    machine.systemctl("start", UNIT)
+    expect("plain HTTP over TLS", "426", fetch(machine, "https://127.0.0.1:8080/echo")[1])
+    machine.run("lastword", "status", "--quiet", due=1)
+    machine.run("lastword", "status", "--quiet", "--token-file", "/etc/lastword/tokens")
+    expect("lines of an error", "-- No entries --\n", errors(machine))
+
+
+def drop_in(machine, name):
+    text = (DEPLOY / f"{UNIT}.d" / name).read_text(encoding="utf-8")
+    machine.write(f"/etc/systemd/system/{UNIT}.d/{name}", text)
+    machine.systemctl("daemon-reload")
 
 
 def is_killed(machine):
@@ -230,6 +285,8 @@ SCENARIOS = {
     "hardened": is_hardened,
     "stops": stops,
     "reloaded": is_reloaded,
+    "reloaded-by-signal": is_reloaded_by_signal,
+    "credentials": has_credentials,
     "killed": is_killed,
     "activated": is_activated,
     "killed-with-socket": is_killed_with_its_socket,
