@@ -89,6 +89,19 @@ class Container:
         return ["nsenter", f"--target={self.pid}", "--net", "--", *map(str, words)]
 
 
+def orphans(container):
+    """What is left of a process whose parent ended first, and which PID 1 has to reap."""
+    enter = ["nsenter", f"--target={container.pid}", "--pid", "--", "sh", "-c"]
+    subprocess.run([*enter, "sleep 0.3 &"], stdin=subprocess.DEVNULL, check=True)
+    children = Path(f"/proc/{container.pid}/task/{container.pid}/children")
+    deadline = time.monotonic() + 5
+    while left := children.read_text(encoding="ascii").split():
+        if time.monotonic() > deadline:
+            return [f"orphans are left: {left}"]
+        time.sleep(0.05)
+    return []
+
+
 def instruction(name):
     """The words of an instruction of the Containerfile in its last form."""
     text = (DEPLOY / "Containerfile").read_text(encoding="utf-8")
@@ -120,7 +133,7 @@ def check_running(image, crowd):
     words = instruction("ENTRYPOINT") + instruction("CMD")
     with tempfile.TemporaryDirectory(prefix="lastword-state-") as state:
         with Container(image, state, *words) as container:
-            faults = judged(container)
+            faults = judged(container) + orphans(container)
             player = Player(container.beside(*crowd), "ws://127.0.0.1:8080/echo", "hold:20")
             if not player.await_connected():
                 return faults + player.faults()
