@@ -64,11 +64,14 @@ async fn as_pid_1_it_stops_at_a_signal_and_leaves_no_zombies() {
             r#"listeners[0].listen="127.0.0.1:0""#,
             "--set",
             r#"log.format="json""#,
+            "--set",
+            r#"log.filter="info,lastword::daemon::orphans=debug""#,
         ];
         let mut daemon = Daemon::start_command(command_in_shell(&script, PROGRAM, &settings)).await;
+        let reaped = || daemon.events("reaped an orphan").len() == 2;
+        until("both are reaped", 2 * SOON, reaped).await;
         let init = children(daemon.pid())[0];
-        assert_eq!(children(init).len(), 2, "the orphans sleep");
-        until("both are reaped", SOON, || children(init).is_empty()).await;
+        assert!(children(init).is_empty());
 
         let mut peer = RawPeer::connect(daemon.listener(), "/echo").await;
         send(signal, init);

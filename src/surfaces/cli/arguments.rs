@@ -296,7 +296,8 @@ pub struct Drain {
     /// The reason in the Closes, at most 123 bytes [default: drain.reason]
     #[arg(long, value_parser = close_reason)]
     pub reason: Option<CloseReason>,
-    /// Drain only these: all, or route=NAME, subject=NAME, tag=NAME:VALUE, joined by commas
+    /// Drain only these: all, or route=NAME, subject=NAME, tag=NAME:VALUE, upstream=URL and
+    /// upstream_number=N, joined by commas
     #[arg(long, value_name = "SELECTOR")]
     pub select: Option<Selected>,
     /// Drain this application: close its clients and send it no new ones (ROUTE/NUMBER, as in
