@@ -217,6 +217,7 @@ const CALLS: [&str; 31] = [
     "get /v1/dialers/{name}",
     "delete /v1/dialers/{name}",
     "post /v1/dialers/{name}/{command}",
+    "post /v1/reload",
     "post /v1/revocations",
     "get /v1/revocations",
     "get /v1/revocations/{n}",
@@ -248,6 +249,8 @@ async fn the_description_has_every_call_and_every_record() {
     let schemas = &described["components"]["schemas"];
     for record in [
         "StatusRecord",
+        "ReloadRecord",
+        "LastReloadRecord",
         "BackendsRecord",
         "BackendRecord",
         "ConnectionPage",
