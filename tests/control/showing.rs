@@ -193,7 +193,7 @@ async fn dialers_are_listed_paused_resumed_and_rotated() {
 }
 
 /// Every call of CONTRACT section 5, and what backends and dialers need beside it.
-const CALLS: [&str; 31] = [
+const CALLS: [&str; 32] = [
     "get /v1/status",
     "get /v1/connections",
     "post /v1/connections",

@@ -228,3 +228,48 @@ fn a_network_that_is_alone_has_the_whole_rate() {
         .count();
     assert!((860..=880).contains(&admitted), "{admitted}");
 }
+
+#[test]
+fn limits_that_change_count_what_is_open() {
+    let now = Instant::now();
+    let mut admission = Admission::new(AdmissionLimits::default(), now);
+    for ip in [HERE, HERE, THERE] {
+        admission.begin_handshake(ip).unwrap();
+        admission.admit(now, ip).unwrap();
+    }
+    let limits = AdmissionLimits {
+        max_connections: 3,
+        max_connections_per_ip: 1,
+        accept_rate_per_ip: 1,
+        half_open_per_ip: 1,
+        ..Default::default()
+    };
+    admission.set_limits(limits, now);
+    assert_eq!(refusal(admission.admit(now, HERE)), "max_connections");
+    admission.release(HERE);
+    assert_eq!(refusal(admission.admit(now, HERE)), "max_connections_per_ip");
+    admission.release(HERE);
+    admission.admit(now, HERE).unwrap();
+    admission.set_limits(AdmissionLimits { max_connections_per_ip: 0, ..limits }, now);
+    assert_eq!(refusal(admission.admit(now, HERE)), "accept_rate_per_ip");
+    admission.set_limits(AdmissionLimits::default(), now);
+    admission.admit(now, HERE).unwrap();
+    for ip in [HERE, HERE, THERE] {
+        admission.release(ip);
+        admission.end_handshake(ip);
+    }
+    assert!(admission.connections() == 0 && admission.connections_by_ip.is_empty());
+    assert!(admission.handshakes.is_empty());
+}
+
+#[test]
+fn a_rate_that_has_not_changed_goes_on() {
+    let now = Instant::now();
+    let limits = AdmissionLimits { handshakes_per_second: 1, ..Default::default() };
+    let mut admission = Admission::new(limits, now);
+    admission.admit(now, None).unwrap();
+    admission.set_limits(AdmissionLimits { max_connections: 7, ..limits }, now);
+    assert_eq!(refusal(admission.admit(now, None)), "handshakes_per_second");
+    admission.set_limits(AdmissionLimits { handshakes_per_second: 2, ..limits }, now);
+    admission.admit(now, None).unwrap();
+}

@@ -1,5 +1,6 @@
 //! Instances that come, fail, return and drain, without a clock or a socket.
 
+mod changing;
 mod ejecting;
 mod observations;
 mod properties;

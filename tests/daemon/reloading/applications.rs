@@ -111,6 +111,8 @@ async fn dialers_come_and_go_are_renewed_or_left_alone() {
     let stage = Stage::start(&text).await;
     let (mut of_kept, mut of_changed) = (accepted(&kept).await, accepted(&changed).await);
 
+    // A dial under way would be given up for one with the new options.
+    stage.until_ready(2).await;
     let text = dialer("kept", &kept, "")
         + &dialer("changed", &changed, "on_open = [\"hello\"]")
         + &dialer("new", &other, "");
@@ -122,6 +124,7 @@ async fn dialers_come_and_go_are_renewed_or_left_alone() {
     assert_eq!(of_changed.expect_close(SOON).await, (Some(1000), "rotated".to_owned()));
     of_changed.close(1000, "").await;
     let mut of_new = accepted(&other).await;
+    stage.until_ready(3).await;
     is_left_alone(&mut of_kept, &kept).await;
 
     // A limit holds for the next connection.

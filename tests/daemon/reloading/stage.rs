@@ -141,6 +141,20 @@ impl Stage {
         }
     }
 
+    /// Waits until so many dialers are ready.
+    pub(super) async fn until_ready(&self, count: usize) {
+        let deadline = tokio::time::Instant::now() + SOON;
+        loop {
+            let shown = self.get("/v1/dialers").await.expect(200);
+            let ready = |dialer: &&Value| dialer["state"] == "ready" && dialer["rotating"] == false;
+            if shown["dialers"].as_array().unwrap().iter().filter(ready).count() == count {
+                return;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "awaited {count} in vain: {shown}");
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    }
+
     /// The address of a listener that a reload has added for the nth time.
     pub(super) async fn added(&self, name: &str, times: usize) -> SocketAddr {
         let deadline = tokio::time::Instant::now() + SOON;
@@ -199,6 +213,6 @@ pub(super) async fn refused(address: SocketAddr, target: &str) -> u16 {
     exchange(address, request, SOON).await.head.status()
 }
 
-fn arguments(file: &Path) -> [&str; 5] {
+pub(super) fn arguments(file: &Path) -> [&str; 5] {
     ["serve", "--config", file.to_str().unwrap(), "--set", "log.format=\"json\""]
 }
