@@ -91,6 +91,7 @@ fn start_and_run(sources: &Sources) -> Result<u8, StartupError> {
     let starting = Starting::begin();
     let ledger = DaemonLedger::open(&config.ledger)?;
     let resources = Resources::claim(config);
+    resources.log();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .on_thread_start(heap::on_thread_start)

@@ -228,6 +228,9 @@ impl Running {
         supervisor.set_records(config.records.clone());
         supervisor.set_dials_per_second(config.limits.dials_per_second);
         supervisor.set_max_revocations(config.control.max_revocations as usize);
+        if self.resources != resources {
+            resources.log();
+        }
         self.resources = resources;
     }
 

@@ -20,6 +20,8 @@ const LEAST_HTTP: u64 = 32;
 /// The resources that the daemon may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Resources {
+    /// The descriptors that the process may have open.
+    descriptors: u64,
     /// The maximum number of connections, as configured or as the descriptors allow.
     pub(super) max_connections: u64,
     /// The maximum number of plain HTTP clients, likewise.
@@ -57,11 +59,16 @@ impl Resources {
             }
         }
         let memory = memory(limits.memory);
+        Self { descriptors, max_connections, max_http_connections, memory }
+    }
+
+    /// Logs them.
+    pub(super) fn log(&self) {
+        let Self { descriptors, max_connections, max_http_connections, memory } = *self;
         info!(
             descriptors,
             max_connections, max_http_connections, memory, "determined the resource limits"
         );
-        Self { max_connections, max_http_connections, memory }
     }
 }
 
