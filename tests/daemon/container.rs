@@ -5,27 +5,22 @@ use std::time::Duration;
 
 use super::PROGRAM;
 use super::process::until;
-use crate::support::SOON;
 use crate::support::daemon::{Daemon, command_in_shell};
 use crate::support::raw_peer::RawPeer;
+use crate::support::{SOON, skip};
 
 /// Runs a program as PID 1 of its own namespace.
 const NAMESPACE: [&str; 5] = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"];
 
-/// Says why this machine or this user may not make one.
-#[allow(clippy::print_stderr, reason = "the output of the test says what it skipped")]
-fn may_be_pid_1() -> bool {
+/// Checks that this user may make one; else says why not.
+fn may_be_pid_1() -> Result<(), String> {
     let tried = Command::new(NAMESPACE[0]).args(&NAMESPACE[1..]).arg("true").output();
     match tried {
-        Ok(output) if output.status.success() => true,
+        Ok(output) if output.status.success() => Ok(()),
         Ok(output) => {
-            eprintln!("SKIP: no PID namespace: {}", String::from_utf8_lossy(&output.stderr).trim());
-            false
+            Err(format!("no PID namespace: {}", String::from_utf8_lossy(&output.stderr).trim()))
         }
-        Err(error) => {
-            eprintln!("SKIP: unshare cannot be run: {error}");
-            false
-        }
+        Err(error) => Err(format!("unshare cannot be run: {error}")),
     }
 }
 
@@ -49,8 +44,8 @@ fn send(signal: &str, pid: u32) {
 
 #[tokio::test]
 async fn as_pid_1_it_stops_at_a_signal_and_leaves_no_zombies() {
-    if !may_be_pid_1() {
-        return;
+    if let Err(why) = may_be_pid_1() {
+        return skip("the daemon as PID 1", &why);
     }
     for signal in ["TERM", "INT"] {
         // The orphans: a child of the shell that becomes the daemon, and the child of one that has ended.

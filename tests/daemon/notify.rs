@@ -9,9 +9,9 @@ use tokio::time::timeout;
 
 use super::PROGRAM;
 use super::process::{echo, echo_over_unix};
-use crate::support::SOON;
 use crate::support::daemon::{Daemon, command};
 use crate::support::raw_peer::{End, RawPeer};
+use crate::support::{SOON, skip};
 
 /// A service manager that receives the notifications of one daemon.
 struct Manager {
@@ -210,11 +210,33 @@ fn the_unit_fits_the_daemon() {
     assert!(service["RestrictAddressFamilies"].contains("AF_UNIX"));
 }
 
-/// Runs `systemd-analyze`; `None`, and a line that says so, where it is not installed.
-#[allow(clippy::print_stderr, reason = "the output of the test says what it skipped")]
-fn analyze(arguments: &[&str]) -> Option<std::process::Output> {
-    let ran = std::process::Command::new("systemd-analyze").args(arguments).output();
-    ran.inspect_err(|error| eprintln!("SKIP: systemd-analyze cannot be run: {error}")).ok()
+/// Runs `systemd-analyze`.
+fn analyze(arguments: &[&str]) -> std::io::Result<std::process::Output> {
+    std::process::Command::new("systemd-analyze").args(arguments).output()
+}
+
+/// Checks that systemd is installed, in at least this version; else says why a test cannot run.
+fn systemd(since: u32) -> Result<(), String> {
+    let version = analyze(&["--version"])
+        .map_err(|error| format!("systemd-analyze cannot be run: {error}"))?;
+    let version = String::from_utf8_lossy(&version.stdout).into_owned();
+    let version: u32 = version.split_whitespace().nth(1).unwrap().parse().unwrap();
+    match version < since {
+        true => Err(format!("systemd {version} is older than {since}")),
+        false => Ok(()),
+    }
+}
+
+/// systemd knows every key of the units, with a drop-in of this name.
+fn verify(drop_in: Option<&str>) {
+    let folder = copy_of_units(drop_in);
+    for unit in ["lastword.service", "lastword.socket"] {
+        let unit = folder.path().join(unit).display().to_string();
+        let verified = analyze(&["verify", &unit]).unwrap();
+        // It exits with 0 on keys that it ignores, but it names them.
+        let said = [verified.stdout, verified.stderr].concat();
+        assert_eq!(String::from_utf8_lossy(&said), "", "{unit} with {drop_in:?}");
+    }
 }
 
 /// Copies the units into a folder, with a program that is there, and drop-ins of this name.
@@ -236,29 +258,24 @@ fn copy_of_units(drop_in: Option<&str>) -> tempfile::TempDir {
 
 #[test]
 fn systemd_knows_every_key_of_the_units_and_finds_them_hardened() {
-    let Some(version) = analyze(&["--version"]) else { return };
-    let version = String::from_utf8_lossy(&version.stdout).into_owned();
-    let version: u32 = version.split_whitespace().nth(1).unwrap().parse().unwrap();
-    for (drop_in, since) in
-        [(None, 0), (Some("credentials.conf"), 0), (Some("notify-reload.conf"), 253)]
-    {
-        if version < since {
-            continue;
-        }
-        let folder = copy_of_units(drop_in);
-        for unit in ["lastword.service", "lastword.socket"] {
-            let unit = folder.path().join(unit).display().to_string();
-            let verified = analyze(&["verify", &unit]).unwrap();
-            // It exits with 0 on keys that it ignores, but it names them.
-            let said = [verified.stdout, verified.stderr].concat();
-            assert_eq!(String::from_utf8_lossy(&said), "", "{unit} with {drop_in:?}");
-        }
+    if let Err(why) = systemd(0) {
+        return skip("the units", &why);
     }
+    verify(None);
+    verify(Some("credentials.conf"));
     let folder = copy_of_units(None);
     let unit = folder.path().join("lastword.service").display().to_string();
     let secured = analyze(&["security", "--offline=yes", "--threshold=15", &unit]).unwrap();
     let said = String::from_utf8_lossy(&secured.stdout);
     assert!(secured.status.success(), "the exposure is above 1.5:\n{said}");
+}
+
+#[test]
+fn systemd_knows_every_key_of_the_drop_in_for_notify_reload() {
+    if let Err(why) = systemd(253) {
+        return skip("the drop-in notify-reload.conf", &why);
+    }
+    verify(Some("notify-reload.conf"));
 }
 
 #[tokio::test]
