@@ -47,10 +47,13 @@ impl Layer {
     pub(super) fn document(file: Option<&Path>, text: &str) -> Result<Self, ConfigError> {
         let file = file.map(Path::to_path_buf);
         let document = DeTable::parse(text).map_err(|error| ConfigError::Syntax {
-            place: in_document(file.as_ref(), error.span().map_or(1, |at| line(text, at.start))),
+            place: in_document(
+                file.as_ref(),
+                error.span().map_or(1, |at| Lines::of(text).at(at.start)),
+            ),
             why: error.message().replace('\n', ", "),
         })?;
-        let tree = Value::new(Some(&"1".to_owned()), table(text, document.get_ref()));
+        let tree = Value::new(Some(&"1".to_owned()), table(&Lines::of(text), document.get_ref()));
         Ok(Self::Document { file, tree })
     }
 
@@ -79,7 +82,7 @@ impl Layer {
         let value = match DeValue::parse(text) {
             Ok(value) => match value.get_ref() {
                 DeValue::String(_) | DeValue::Array(_) | DeValue::Table(_) => {
-                    located(text, value.get_ref(), 0)
+                    located(&Lines::of(text), value.get_ref(), 0)
                 }
                 _ => raw_text(text),
             },
@@ -275,21 +278,31 @@ fn in_document(file: Option<&PathBuf>, line: usize) -> Place {
     }
 }
 
-fn line(text: &str, offset: usize) -> usize {
-    1 + text.as_bytes()[..offset.min(text.len())].iter().filter(|byte| **byte == b'\n').count()
+/// Where the lines of a text end, so that the line of each value is found without counting from the start.
+struct Lines(Vec<usize>);
+
+impl Lines {
+    fn of(text: &str) -> Self {
+        Self(memchr::memchr_iter(b'\n', text.as_bytes()).collect())
+    }
+
+    /// Returns the number of the line at this offset, from 1.
+    fn at(&self, offset: usize) -> usize {
+        1 + self.0.partition_point(|end| *end < offset)
+    }
 }
 
-fn table(text: &str, table: &DeTable<'_>) -> ValueKind {
+fn table(lines: &Lines, table: &DeTable<'_>) -> ValueKind {
     // The line is the key's: a value may span many.
     let entry = |(key, value): (&toml::Spanned<_>, &toml::Spanned<DeValue<'_>>)| {
         let name: &std::borrow::Cow<'_, str> = key.get_ref();
-        (name.to_string(), located(text, value.get_ref(), key.span().start))
+        (name.to_string(), located(lines, value.get_ref(), key.span().start))
     };
     ValueKind::Table(table.iter().map(entry).collect())
 }
 
 /// Makes a value of TOML, with its line in the place that `config` keeps for the origin.
-fn located(text: &str, value: &DeValue<'_>, offset: usize) -> Value {
+fn located(lines: &Lines, value: &DeValue<'_>, offset: usize) -> Value {
     let kind = match value {
         DeValue::String(text) => ValueKind::String(text.to_string()),
         DeValue::Integer(number) => {
@@ -305,10 +318,10 @@ fn located(text: &str, value: &DeValue<'_>, offset: usize) -> Value {
         DeValue::Array(elements) => ValueKind::Array(
             elements
                 .iter()
-                .map(|element| located(text, element.get_ref(), element.span().start))
+                .map(|element| located(lines, element.get_ref(), element.span().start))
                 .collect(),
         ),
-        DeValue::Table(entries) => table(text, entries),
+        DeValue::Table(entries) => table(lines, entries),
     };
-    Value::new(Some(&line(text, offset).to_string()), kind)
+    Value::new(Some(&lines.at(offset).to_string()), kind)
 }
