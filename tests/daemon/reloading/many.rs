@@ -27,6 +27,8 @@ fn file(turn: usize, routes: usize) -> String {
         )
         .unwrap();
     }
+    // The long form takes longer than the interval of Pings, which the clients do not answer.
+    writeln!(text, "[keepalive]\nping_interval = \"0s\"").unwrap();
     writeln!(text, "[limits]\nhandshakes_per_second = 0\nwrite_timeout = \"{}s\"", 10 + turn % 2)
         .unwrap();
     text
