@@ -28,5 +28,6 @@ pub use routing::{Listener, Route};
 pub use schema::{Config, Health, Log, LogFormat, Node};
 #[cfg(test)]
 pub(crate) use tree::keys_of;
+#[cfg(feature = "daemon")]
 pub(crate) use validation::collide;
 pub use validation::{Violation, parse_filter};
