@@ -91,6 +91,8 @@ async fn reloads_disturb_no_connection() {
     let fits = |ending: &serde_json::Value| ending["kind"] == "clean" && ending["code"] != 1001;
     let endings = stage.daemon.await_endings(connections, fits, SOON).await;
     assert_eq!((endings.len(), stage.daemon.endings().len()), (connections, connections));
-    assert!(grown < 8 * 1024, "the memory grew by {grown} KiB");
+    // Freed configurations leave holes in the heap; 80 that were kept would be more than 100 MiB.
+    let most = if long { 16 * 1024 } else { 8 * 1024 };
+    assert!(grown < most, "the memory grew by {grown} KiB");
     assert!(slowest < Duration::from_secs(1), "{slowest:?}");
 }
