@@ -127,7 +127,7 @@ pub struct Limits {
     /// rest of the machine. Where it stays used up for 100 ms, the connections that hold most are
     /// closed with 1013 and end as `slow_consumer`. Opening handshakes may take a quarter of it;
     /// beyond that, and while it is used up, new ones get 503. Beside it the process takes at most
-    /// 48 MiB, and 14 KiB for each connection or attempt (with TLS some 8 KiB more); while the log
+    /// 64 MiB, and 14 KiB for each connection or attempt (with TLS some 8 KiB more); while the log
     /// hangs 32 MiB more, and while the disk does up to `ledger.queue_bytes`.
     pub memory: MemoryLimit,
     /// Bounds the messages received per second on one connection. A fragment, a Ping, and a Pong

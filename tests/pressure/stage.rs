@@ -13,7 +13,7 @@ use crate::support::daemon::{Daemon, command};
 
 /// What the daemon takes beside `limits.memory`: its code, threads and read buffers, records on
 /// their way to ledger and log, and what its heap cannot give back amid an attack.
-const BESIDE: u64 = 48 * MIB;
+const BESIDE: u64 = 64 * MIB;
 
 /// What each connection or attempt takes beside that, in bytes; a build without optimisation needs
 /// more.
