@@ -153,6 +153,8 @@ async fn run(
             return FAILED;
         }
     };
+    // Who waits for a reload is told that there will be none.
+    drop(requests);
     running.enter(Phase::Stopping);
     notifier.stopping();
     let settings = &running.config().drain;

@@ -204,3 +204,12 @@ async fn the_log_filter_and_what_is_recorded_change() {
     let refused = stage.reload_with("[log]\nfilter = \"inof\"\n").await;
     assert!(refused.expect(422)["detail"].as_str().unwrap().contains("log.filter"));
 }
+
+#[tokio::test]
+async fn a_daemon_that_stops_says_at_once_that_it_reloads_nothing() {
+    let stage = Stage::start("[drain]\ndelay = \"1m\"\n").await;
+    stage.daemon.signal("TERM").await;
+    stage.daemon.await_line(|line| line.contains("the daemon is stopping"), SOON).await;
+    let problem = stage.post("/v1/reload").await.expect(503);
+    assert_eq!(problem["type"], "urn:lastword:stopping");
+}
