@@ -101,7 +101,17 @@ impl Running {
     async fn prepare(&self) -> Result<Prepared, NotReloaded> {
         let (sources, before) = (self.sources.clone(), self.in_use.clone());
         let certificates = self.certificates.clone();
-        let preparing = spawn_blocking(move || prepare(&sources, &before, &certificates));
+        // One thread at most hangs with a disk.
+        let Ok(turn) = Arc::clone(&self.reading).try_lock_owned() else {
+            return Err(NotReloaded(vec![
+                "the files of an earlier reload are still being read: look at the disk that they are on"
+                    .to_owned(),
+            ]));
+        };
+        let preparing = spawn_blocking(move || {
+            let _turn = turn;
+            prepare(&sources, &before, &certificates)
+        });
         match timeout(READ_TIMEOUT, preparing).await {
             Ok(Ok(prepared)) => prepared.map_err(|error| NotReloaded(error.sentences())),
             Ok(Err(panic)) => Err(NotReloaded(vec![format!(

@@ -4,7 +4,7 @@
 use std::sync::{Arc, mpsc};
 
 use parking_lot::RwLock;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tokio::task::JoinSet;
 use tracing::info;
 
@@ -41,6 +41,8 @@ pub(super) struct Running {
     pub(super) servers: Servers,
     pub(super) shown: Arc<RwLock<Shown>>,
     pub(super) log_filter: LogFilter,
+    /// Held while the configuration is read again.
+    pub(super) reading: Arc<Mutex<()>>,
     /// The drains of applications that have left the configuration.
     pub(super) drains: JoinSet<()>,
     phase: watch::Sender<Phase>,
@@ -120,6 +122,7 @@ impl Running {
             servers,
             shown,
             log_filter: filter,
+            reading: Arc::default(),
             drains: JoinSet::new(),
             phase,
         })
