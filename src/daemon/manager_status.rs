@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::ledger::Health;
 use crate::manager::Supervisor;
+use crate::surfaces::cli::count;
 use crate::surfaces::systemd::Notifier;
 
 /// How often the status is looked at; it is sent when it has changed.
@@ -21,6 +22,9 @@ const EXTENSIONS: usize = 180;
 
 /// Keeps the status up to date, for as long as it is polled.
 pub(super) async fn keep(notifier: &Notifier, supervisor: &Supervisor) -> Infallible {
+    if !notifier.has_manager() {
+        return std::future::pending().await;
+    }
     let mut last = "ready".to_owned();
     loop {
         tokio::time::sleep(LOOK).await;
@@ -33,10 +37,10 @@ pub(super) async fn keep(notifier: &Notifier, supervisor: &Supervisor) -> Infall
 }
 
 fn running(supervisor: &Supervisor) -> String {
-    let open = counted(supervisor.accounting().open, "connection");
+    let open = count(supervisor.accounting().open, "connection");
     let plain = match supervisor.http().connections {
         0 => String::new(),
-        clients => format!(", {}", counted(clients, "plain HTTP client")),
+        clients => format!(", {}", count(clients, "plain HTTP client")),
     };
     let draining = if supervisor.is_draining() { ", refusing new ones" } else { "" };
     let ledger = match supervisor.ledger_health() {
@@ -48,15 +52,11 @@ fn running(supervisor: &Supervisor) -> String {
 
 /// Says how many are left while the daemon drains.
 pub(super) fn draining(supervisor: &Supervisor) -> String {
-    let left = counted(supervisor.accounting().open, "connection");
+    let left = count(supervisor.accounting().open, "connection");
     match supervisor.http().connections {
         0 => format!("draining: {left} left"),
-        clients => format!("draining: {left} left, and {}", counted(clients, "plain HTTP client")),
+        clients => format!("draining: {left} left, and {}", count(clients, "plain HTTP client")),
     }
-}
-
-fn counted(number: u64, thing: &str) -> String {
-    if number == 1 { format!("1 {thing}") } else { format!("{number} {thing}s") }
 }
 
 /// Asks for more time until it is dropped: a start that recovers a large ledger may take longer than
@@ -73,6 +73,9 @@ impl Starting {
 
     fn with(notifier: Notifier, every: Duration) -> Self {
         let (asking, ended) = mpsc::channel();
+        if !notifier.has_manager() {
+            return Self { _asking: asking };
+        }
         let ask = move || {
             for _ in 0..EXTENSIONS {
                 if ended.recv_timeout(every) != Err(mpsc::RecvTimeoutError::Timeout) {
@@ -125,6 +128,6 @@ mod tests {
         assert_eq!(draining(&supervisor), "draining: 0 connections left");
         supervisor.refuse_new();
         assert_eq!(running(&supervisor), "0 connections open, refusing new ones");
-        assert_eq!(counted(1, "connection"), "1 connection");
+        assert_eq!(count(1, "connection"), "1 connection");
     }
 }

@@ -6,6 +6,7 @@ use tracing::{info, warn};
 use crate::ledger::Health;
 use crate::manager::Supervisor;
 use crate::runtime::tasks::Owned;
+use crate::surfaces::cli::count;
 use crate::surfaces::reloads::{ReloadFacts, Reloads};
 use crate::vocabulary::{CloseState, DialerStatus};
 
@@ -53,8 +54,8 @@ fn lines(supervisor: &Supervisor) -> Vec<String> {
     let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
     lines.push(format!("report: listeners: {names}"));
     lines.extend(supervisor.dialers().iter().map(dialer));
-    let http = supervisor.http().connections;
-    lines.push(format!("report: plain HTTP: {http} clients"));
+    let http = count(supervisor.http().connections, "client");
+    lines.push(format!("report: plain HTTP: {http}"));
     let mib = |bytes: u64| bytes.div_ceil(1024 * 1024);
     lines.push(format!(
         "report: memory: {} of {} MiB in queues and handshakes",
@@ -70,13 +71,13 @@ fn lines(supervisor: &Supervisor) -> Vec<String> {
     lines.push(match supervisor.drain_progress() {
         None => "report: drain: none so far".to_owned(),
         Some(drain) => format!(
-            "report: drain {}: {}, {} of {} closed, {} left, {} plain HTTP clients left",
+            "report: drain {}: {}, {} of {} closed, {} left, {} left",
             drain.id,
             drain.phase.as_str(),
             drain.closed,
             drain.total,
             drain.left.total(),
-            drain.http_left
+            count(drain.http_left, "plain HTTP client")
         ),
     });
     lines

@@ -42,6 +42,7 @@ pub use arguments::{
     Drain, Endings, Events, Ls, Man, NamedDialer, Payload, Reload, Revocations, Revoke, Send, Show,
     Status, Why,
 };
+pub(crate) use formatting::count;
 pub use formatting::{InvalidMoment, Moment};
 pub use selector::{InvalidSelector, Selected, Tag};
 

@@ -32,6 +32,11 @@ impl Notifier {
         Self { socket, failed: AtomicBool::new(false) }
     }
 
+    /// Returns whether there is a service manager to notify.
+    pub fn has_manager(&self) -> bool {
+        self.socket.is_some()
+    }
+
     /// Notifies that every listener accepts.
     pub fn ready(&self) {
         self.notify(&[NotifyState::Ready]);

@@ -86,7 +86,7 @@ pub(super) fn size(bytes: u64) -> String {
 }
 
 /// Writes a number of things: `1 message`, `9 messages`.
-pub(super) fn count(number: u64, thing: &str) -> String {
+pub(crate) fn count(number: u64, thing: &str) -> String {
     if number == 1 { format!("1 {thing}") } else { format!("{number} {thing}s") }
 }
 
