@@ -142,23 +142,11 @@ impl Running {
     pub(super) fn print_ready(&self) {
         for listener in &self.listeners {
             let scheme = if listener.has_tls() { "wss" } else { "ws" };
-            match listener.address() {
-                ListenAddress::Tcp(address) => {
-                    print_line(&format!("listener {} {scheme}://{address}", listener.name()))
-                }
-                ListenAddress::Unix(path) => {
-                    print_line(&format!("listener {} ws+unix:{}", listener.name(), path.display()));
-                }
-                // A socket that was passed has its real address here.
-                ListenAddress::Systemd(_) => {}
-            }
+            let name = format!("listener {}", listener.name());
+            print_address(&name, scheme, "ws+unix", listener.address());
         }
         for (name, scheme, address) in self.servers.addresses() {
-            match address {
-                ListenAddress::Tcp(address) => print_line(&format!("{name} {scheme}://{address}")),
-                ListenAddress::Unix(path) => print_line(&format!("{name} unix:{}", path.display())),
-                ListenAddress::Systemd(_) => {}
-            }
+            print_address(name, scheme, "unix", &address);
         }
         print_line("ready");
     }
@@ -173,6 +161,18 @@ impl Running {
             version = env!("CARGO_PKG_VERSION"),
             "the daemon is ready"
         );
+    }
+}
+
+/// Prints the address of a socket that listens.
+fn print_address(name: &str, scheme: &str, scheme_of_unix: &str, address: &ListenAddress) {
+    match address {
+        ListenAddress::Tcp(address) => print_line(&format!("{name} {scheme}://{address}")),
+        ListenAddress::Unix(path) => {
+            print_line(&format!("{name} {scheme_of_unix}:{}", path.display()));
+        }
+        // A socket that was passed has its real address here.
+        ListenAddress::Systemd(_) => {}
     }
 }
 
