@@ -197,11 +197,8 @@ fn check_tags(key: &str, route: &Route, found: &mut Findings) {
 
 fn check_control(control: &Control, health: &Health, found: &mut Findings) {
     if let (Some(listen), None) = (&control.listen, &control.token_file) {
-        let protected = match listen {
-            ListenAddress::Tcp(address) => address.ip().to_canonical().is_loopback(),
-            // The daemon checks the address of a socket that it is passed.
-            ListenAddress::Unix(_) | ListenAddress::Systemd(_) => true,
-        };
+        // The daemon checks the address of a socket that it is passed.
+        let protected = matches!(listen, ListenAddress::Systemd(_)) || listen.is_local();
         let keys = ["control.token_file", "control.listen"];
         found.ensure(protected, keys, || Violation::NoToken(listen.clone()));
     }

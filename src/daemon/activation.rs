@@ -47,9 +47,7 @@ pub(super) fn unusable(loaded: &Loaded) -> Vec<ConfigError> {
                  ListenStream="
                     .to_owned()
             }
-            Ok(ListenAddress::Tcp(address))
-                if place.key == "control.listen" && open && !address.ip().to_canonical().is_loopback() =>
-            {
+            Ok(address) if place.key == "control.listen" && open && !address.is_local() => {
                 format!(
                     "{address} is neither loopback nor a Unix socket: set control.token_file, or write \
                      127.0.0.1 in ListenStream="

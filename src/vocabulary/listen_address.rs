@@ -44,6 +44,19 @@ const LONGEST_SOCKET_PATH: usize = 107;
 /// The longest name that systemd accepts (`FDNAME_MAX`).
 const LONGEST_SOCKET_NAME: usize = 255;
 
+impl ListenAddress {
+    /// Returns whether only programs of this machine can reach it. What the service manager passes is not
+    /// known by its name.
+    #[cfg(feature = "schema")]
+    pub(crate) fn is_local(&self) -> bool {
+        match self {
+            Self::Tcp(address) => address.ip().to_canonical().is_loopback(),
+            Self::Unix(_) => true,
+            Self::Systemd(_) => false,
+        }
+    }
+}
+
 impl FromStr for ListenAddress {
     type Err = InvalidListenAddress;
 
