@@ -11,7 +11,7 @@ mod tests;
 mod types;
 
 use std::net::{IpAddr, Ipv6Addr};
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use siphasher::sip::SipHasher13;
@@ -30,12 +30,11 @@ const LONGEST: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
 /// Each choice is reported on and released by the caller:
 ///
 /// ```
-/// use std::num::NonZeroUsize;
 /// use std::time::Instant;
 ///
 /// use lastword::policy::balance::{Balance, Pool, Observation};
 ///
-/// let mut pool = Pool::new(NonZeroUsize::new(2).unwrap(), Balance::RoundRobin, None);
+/// let mut pool = Pool::new(&[0, 1], Balance::RoundRobin, None);
 /// let now = Instant::now();
 /// let first = pool.choose(now, None, &[])?;
 /// pool.report(&first, now, Observation::Unanswered);
@@ -92,15 +91,9 @@ struct Streak {
 }
 
 impl Pool {
-    /// Starts with all instances in service and healthy. Without `ejection` none is ever ejected.
-    pub fn new(len: NonZeroUsize, balance: Balance, ejection: Option<Ejection>) -> Self {
-        let instances = (0..).take(len.get()).map(Instance::new).collect();
-        Self { balance, ejection, instances, choices: 0 }
-    }
-
-    /// Does the same with a key for each instance, which ranks it by the address of a client
-    /// ([`Balance::ClientAddress`]); without keys its number does.
-    pub fn with_keys(keys: &[u64], balance: Balance, ejection: Option<Ejection>) -> Self {
+    /// Starts with an instance for each key, all in service and healthy. A key ranks its instance by the
+    /// address of a client ([`Balance::ClientAddress`]). Without `ejection` none is ever ejected.
+    pub fn new(keys: &[u64], balance: Balance, ejection: Option<Ejection>) -> Self {
         let instances = keys.iter().copied().map(Instance::new).collect();
         Self { balance, ejection, instances, choices: 0 }
     }

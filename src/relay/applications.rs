@@ -114,7 +114,7 @@ impl Applications {
         if all.is_empty() {
             return Err(InvalidUrl::Missing);
         }
-        let pool = Pool::with_keys(&keys(&settings.urls), settings.balance, ejection(&settings));
+        let pool = Pool::new(&keys(&settings.urls), settings.balance, ejection(&settings));
         let pool = Arc::new(Mutex::new(pool));
         Ok(Self { all, settings, dials: AtomicUsize::new(0), pool, changed: Arc::default() })
     }

@@ -16,7 +16,8 @@ fn ejection() -> Ejection {
 }
 
 fn pool(len: usize, balance: Balance) -> Pool {
-    Pool::new(NonZeroUsize::new(len).unwrap(), balance, Some(ejection()))
+    let keys: Vec<u64> = (0..len as u64).collect();
+    Pool::new(&keys, balance, Some(ejection()))
 }
 
 /// Chooses for a client that is in no hurry to leave.

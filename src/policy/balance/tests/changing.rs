@@ -74,7 +74,7 @@ fn without_ejection_the_ejected_return() {
 fn only_the_clients_of_one_that_goes_move() {
     let now = Instant::now();
     let keys = [11, 22, 33, 44];
-    let mut pool = Pool::with_keys(&keys, Balance::ClientAddress, None);
+    let mut pool = Pool::new(&keys, Balance::ClientAddress, None);
     let clients: Vec<IpAddr> = (0..200_u8).map(|n| IpAddr::from([192, 0, 2, n])).collect();
     let place = |pool: &mut Pool, client: &IpAddr| {
         let choice = pool.choose(now, Some(*client), &[]).unwrap();

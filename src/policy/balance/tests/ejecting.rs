@@ -197,7 +197,7 @@ fn one_that_drains_is_held_responsible_for_nothing() {
 #[test]
 fn without_settings_nothing_is_ejected() {
     let now = Instant::now();
-    let mut pool = Pool::new(NonZeroUsize::new(2).unwrap(), Balance::RoundRobin, None);
+    let mut pool = Pool::new(&[0, 1], Balance::RoundRobin, None);
     assert_eq!(show(&mut pool, now, 0, Observation::Unanswered, 50), []);
     assert_eq!((pool.view(now)[0].failures, words(&pool, now)[0]), (50, "serving"));
 }
@@ -206,7 +206,7 @@ fn without_settings_nothing_is_ejected() {
 fn the_longest_ejection_fits_into_the_clock() {
     let now = Instant::now();
     let forever = Ejection { lasting: Duration::MAX, ..ejection() };
-    let mut pool = Pool::new(NonZeroUsize::new(2).unwrap(), Balance::RoundRobin, Some(forever));
+    let mut pool = Pool::new(&[0, 1], Balance::RoundRobin, Some(forever));
     eject(&mut pool, now, 0);
     assert!(pool.poll_deadline() > Some(now + HALF_A_MINUTE));
 }
