@@ -46,14 +46,12 @@ impl Layer {
     /// Parses a document: a file, or the built-in defaults.
     pub(super) fn document(file: Option<&Path>, text: &str) -> Result<Self, ConfigError> {
         let file = file.map(Path::to_path_buf);
+        let lines = Lines::of(text);
         let document = DeTable::parse(text).map_err(|error| ConfigError::Syntax {
-            place: in_document(
-                file.as_ref(),
-                error.span().map_or(1, |at| Lines::of(text).at(at.start)),
-            ),
+            place: in_document(file.as_ref(), error.span().map_or(1, |at| lines.at(at.start))),
             why: error.message().replace('\n', ", "),
         })?;
-        let tree = Value::new(Some(&"1".to_owned()), table(&Lines::of(text), document.get_ref()));
+        let tree = Value::new(Some(&"1".to_owned()), table(&lines, document.get_ref()));
         Ok(Self::Document { file, tree })
     }
 

@@ -99,17 +99,15 @@ async fn ask(supervisor: &Supervisor, liveness: &Mutex<Liveness>, pause: Duratio
             if let Some(turned) = supervisor.ledger_alive() {
                 liveness.prove(LEDGER, turned);
             }
-            let listeners = supervisor.listeners_alive();
-            let part = |name: &str| format!("{LISTENER}{name}");
-            for listener in &listeners {
-                let part = part(&listener.name);
+            let mut present = Vec::new();
+            for listener in supervisor.listeners_alive() {
+                let part = format!("{LISTENER}{}", listener.name);
                 match listener.turned {
                     Some(turned) => liveness.prove(&part, turned),
                     None => liveness.watch(&part, now),
                 }
+                present.push(part);
             }
-            let present: Vec<String> =
-                listeners.iter().map(|listener| part(&listener.name)).collect();
             liveness.retain(LISTENER, &present);
         }
         if timeout(pause, supervisor.answers()).await == Ok(true) {
