@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::PROGRAM;
 use super::process::until;
-use crate::support::daemon::{Daemon, command_in_shell};
+use crate::support::daemon::{Daemon, arguments, command_in_shell};
 use crate::support::raw_peer::RawPeer;
 use crate::support::{SOON, skip};
 
@@ -53,16 +53,9 @@ async fn as_pid_1_it_stops_at_a_signal_and_leaves_no_zombies() {
             r#"exec {} sh -c '(sleep 1 &); sleep 1 & exec "$0" "$@"' "$0" "$@""#,
             NAMESPACE.join(" ")
         );
-        let settings = [
-            "serve",
-            "--set",
-            r#"listeners[0].listen="127.0.0.1:0""#,
-            "--set",
-            r#"log.format="json""#,
-            "--set",
-            r#"log.filter="info,lastword::daemon::orphans=debug""#,
-        ];
-        let mut daemon = Daemon::start_command(command_in_shell(&script, PROGRAM, &settings)).await;
+        let arguments = arguments(&[r#"log.filter="info,lastword::daemon::orphans=debug""#]);
+        let command = command_in_shell(&script, PROGRAM, &arguments);
+        let mut daemon = Daemon::start_command(command).await;
         let reaped = || daemon.events("reaped an orphan").len() == 2;
         until("both are reaped", 2 * SOON, reaped).await;
         let init = children(daemon.pid())[0];

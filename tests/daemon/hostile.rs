@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::PROGRAM;
 use super::process::{Bystander, cpu_time, descriptors, echo, until};
 use crate::support::SOON;
-use crate::support::daemon::{Daemon, command_with_descriptors};
+use crate::support::daemon::{Daemon, arguments, command_with_descriptors};
 use crate::support::http::{Answer, exchange, upgrade_request};
 use crate::support::raw_peer::RawPeer;
 
@@ -390,11 +390,8 @@ async fn answer_before_the_end(address: SocketAddr) -> String {
 
 #[tokio::test]
 async fn more_connections_than_descriptors_are_not_promised() {
-    let listen = r#"listeners[0].listen="127.0.0.1:0""#;
-    let arguments = ["serve", "--set", listen, "--set", r#"log.format="json""#];
-    let wanted = [&arguments[..], &["--set", "limits.max_connections=1000"]].concat();
-    for (arguments, warned) in [(&arguments[..], 0), (&wanted[..], 1)] {
-        let command = command_with_descriptors(300, PROGRAM, arguments);
+    for (settings, warned) in [(&[][..], 0), (&["limits.max_connections=1000"][..], 1)] {
+        let command = command_with_descriptors(300, PROGRAM, &arguments(settings));
         let daemon = Daemon::start_command(command).await;
         daemon.await_line(|line| line.contains(r#""message":"the daemon is ready""#), SOON).await;
         assert_eq!(daemon.events("the daemon is ready")[0]["max_connections"], 44);
@@ -410,15 +407,7 @@ async fn more_connections_than_descriptors_are_not_promised() {
 async fn without_descriptors_it_waits_and_refuses_and_recovers() {
     // 64 descriptors, less what the daemon needs for itself: room for one connection, and some
     // handshakes.
-    let arguments = [
-        "serve",
-        "--set",
-        r#"listeners[0].listen="127.0.0.1:0""#,
-        "--set",
-        r#"log.format="json""#,
-        "--set",
-        r#"limits.handshake_timeout="60s""#,
-    ];
+    let arguments = arguments(&[r#"limits.handshake_timeout="60s""#]);
     let command = command_with_descriptors(64, PROGRAM, &arguments);
     let mut daemon = Daemon::start_command(command).await;
     let pid = daemon.pid();

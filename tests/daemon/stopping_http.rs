@@ -11,7 +11,7 @@ use tokio::time::{sleep, timeout};
 
 use super::PROGRAM;
 use crate::support::SOON;
-use crate::support::daemon::Daemon;
+use crate::support::daemon::{Daemon, arguments};
 use crate::support::http::{exchange, read_request};
 use crate::support::raw_peer::RawPeer;
 
@@ -75,17 +75,7 @@ async fn streams_and_polls_that_never_end_are_ended_within_the_drain() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let relay = format!("ws://{}", listener.local_addr().unwrap());
     let serving = tokio::spawn(application(listener));
-    let arguments = [
-        "serve",
-        "--relay",
-        &relay,
-        "--set",
-        r#"listeners[0].listen="127.0.0.1:0""#,
-        "--set",
-        r#"drain.within="2s""#,
-        "--set",
-        r#"log.format="json""#,
-    ];
+    let arguments = [arguments(&[r#"drain.within="2s""#]), vec!["--relay", &relay]].concat();
     let mut daemon = Daemon::start_with(PROGRAM, &arguments).await;
     let public = daemon.listener();
     let poll = ask(public, "/poll", "").await;

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import harness.installing as installing
+import harness.namespaces as namespaces
 from harness.player import Player
 
 HERE = Path(__file__).resolve().parent
@@ -175,6 +176,4 @@ def refusal():
     """Why no container can be run here, or nothing."""
     if os.geteuid() != 0:
         return "namespaces of its own need root"
-    command = ["unshare", *NAMESPACES, "--fork", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
-    tried = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    return f"namespaces are not permitted here: {tried.stderr.strip()}" if tried.returncode else None
+    return namespaces.refusal(NAMESPACES)

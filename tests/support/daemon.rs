@@ -53,10 +53,7 @@ impl Daemon {
     /// `ready`. `program` is `env!("CARGO_BIN_EXE_lastword")`; each of `settings` is the argument
     /// of one `--set`, and wins over the ones set here.
     pub async fn start(program: impl AsRef<Path>, settings: &[&str]) -> Self {
-        let ours = [r#"listeners[0].listen="127.0.0.1:0""#, r#"log.format="json""#];
-        let mut arguments = vec!["serve"];
-        arguments.extend(ours.iter().chain(settings).flat_map(|setting| ["--set", *setting]));
-        Self::start_with(program, &arguments).await
+        Self::start_with(program, &arguments(settings)).await
     }
 
     /// Starts the program with exactly these arguments, and waits for `ready`.
@@ -261,6 +258,13 @@ impl Daemon {
 /// tests' environment, its control API on a free port, killed on drop, and its output captured.
 pub fn command(program: impl AsRef<Path>, arguments: &[&str]) -> Command {
     command_line(program.as_ref().as_os_str(), arguments)
+}
+
+/// The arguments with which [`Daemon::start`] starts a program with these settings.
+pub fn arguments<'a>(settings: &[&'a str]) -> Vec<&'a str> {
+    let ours = [r#"listeners[0].listen="127.0.0.1:0""#, r#"log.format="json""#];
+    let all = ours.iter().chain(settings).flat_map(|setting| ["--set", *setting]);
+    ["serve"].into_iter().chain(all).collect()
 }
 
 /// Does the same as [`command`], with a limit of descriptors.

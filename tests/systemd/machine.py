@@ -7,6 +7,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import harness.namespaces as namespaces
+
 HERE = Path(__file__).resolve().parent
 NAMESPACES = ["--mount", "--uts", "--ipc", "--net", "--cgroup", "--pid"]
 ENVIRONMENT = {
@@ -144,15 +146,9 @@ def refusal():
     for program in ("unshare", "nsenter", "pivot_root"):
         if not shutil.which(program):
             return f"{program} is missing: install the package util-linux"
-    tried = subprocess.run(
-        ["unshare", *NAMESPACES, "--fork", "mount", "-t", "tmpfs", "tmpfs", "/mnt"],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if tried.returncode:
-        return f"namespaces are not permitted here: {tried.stderr.strip()}"
+    why = namespaces.refusal(NAMESPACES)
+    if why:
+        return why
     try:
         remove_cgroup(make_cgroup())
     except (OSError, Refused) as why:
