@@ -29,6 +29,12 @@ half_open_per_ip = 0
 within = "8s"
 spread = "2s"
 """
+OTHER_ROUTE = """
+[[routes]]
+name = "other"
+path = "/other"
+backend = { kind = "echo" }
+"""
 ACTIVATED = CONFIGURATION.replace("127.0.0.1:8080", "systemd:public")
 SOCKET = "lastword.socket"
 CROWD = []  # the command of crowd.py, once it is installed
@@ -121,9 +127,8 @@ def is_reloaded(machine):
     install(machine, UNIT)
     machine.systemctl("start", UNIT)
     clients = crowd(machine, "hold:20")
-    other = '[[routes]]\nname = "other"\npath = "/other"\nbackend = { kind = "echo" }\n'
     expect("before", {"404": 10}, outcome(crowd(machine, "knock:10:1", OTHER)))
-    machine.write("/etc/lastword/lastword.toml", CONFIGURATION + other)
+    machine.write("/etc/lastword/lastword.toml", CONFIGURATION + OTHER_ROUTE)
     machine.systemctl("reload", UNIT)
     expect("after", {"opened": 10}, outcome(crowd(machine, "knock:10:1", OTHER)))
 
@@ -147,8 +152,7 @@ def is_reloaded_by_signal(machine):
     machine.systemctl("start", UNIT)
     expect("type", "notify-reload", machine.show(UNIT, "Type"))
     clients = crowd(machine, "hold:20")
-    other = '[[routes]]\nname = "other"\npath = "/other"\nbackend = { kind = "echo" }\n'
-    machine.write("/etc/lastword/lastword.toml", CONFIGURATION + other)
+    machine.write("/etc/lastword/lastword.toml", CONFIGURATION + OTHER_ROUTE)
     machine.systemctl("reload", UNIT)
     expect("after", {"opened": 10}, outcome(crowd(machine, "knock:10:1", OTHER)))
     machine.systemctl("stop", UNIT)
