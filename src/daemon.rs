@@ -71,7 +71,7 @@ pub fn serve(sources: &Sources) -> ExitCode {
 }
 
 fn start_and_run(sources: &Sources) -> Result<u8, StartupError> {
-    heap::fix_malloc_thresholds();
+    heap::tune_malloc(resources::address_space());
     // Before the first thread, like the tuning of the heap.
     inherited::claim();
     let loaded = load(sources).map_err(StartupError::Config)?;

@@ -7,6 +7,8 @@
     reason = "malloc_trim and mallopt are C functions; they take numbers and no pointer"
 )]
 
+#[cfg(target_env = "gnu")]
+use std::ffi::c_int;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -39,30 +41,49 @@ fn resident() -> u64 {
 
 /// Blocks of at least this size are mapped separately, and unmapped when they are freed. Bytes.
 #[cfg(target_env = "gnu")]
-const OWN_MAPPING: libc::c_int = 128 * 1024;
+const OWN_MAPPING: c_int = 128 * 1024;
 
 /// The free space at the top of a heap above which it shrinks by itself. With less, heaps shrink
 /// and grow with every few connections. Bytes.
 #[cfg(target_env = "gnu")]
-const FREE_AT_TOP: libc::c_int = 2 * 1024 * 1024;
+const FREE_AT_TOP: c_int = 2 * 1024 * 1024;
 
-/// Keeps large blocks out of the heaps; must be called before any thread is started.
-///
-/// This is glibc's initial setting, but it raises the threshold to the size of each large block that
-/// is freed, up to 32 MiB. Growing messages then leave holes in the heaps that `limits.memory` does
-/// not count: in an attack with half messages, nearly as much again.
+/// The address space that each heap but the first reserves. Bytes.
 #[cfg(target_env = "gnu")]
-pub(super) fn fix_malloc_thresholds() {
+const HEAP: u64 = 64 * 1024 * 1024;
+
+/// Sets glibc's malloc up; must be called before any thread is started.
+///
+/// Large blocks stay out of the heaps. This is glibc's initial setting, but it raises the threshold
+/// to the size of each large block that is freed, up to 32 MiB. Growing messages then leave holes in
+/// the heaps that `limits.memory` does not count: in an attack with half messages, nearly as much
+/// again.
+///
+/// Where the address space is limited, threads share heaps. A heap for each of the first threads, as
+/// glibc has it, would leave no room for anything else below 512 MiB.
+#[cfg(target_env = "gnu")]
+pub(super) fn tune_malloc(address_space: Option<u64>) {
     // SAFETY: `mallopt` only sets numbers, and no other thread allocates yet. If it fails, nothing
     // changes.
     unsafe {
         libc::mallopt(libc::M_MMAP_THRESHOLD, OWN_MAPPING);
         libc::mallopt(libc::M_TRIM_THRESHOLD, FREE_AT_TOP);
+        if let Some(heaps) = address_space.and_then(heaps_within) {
+            libc::mallopt(libc::M_ARENA_MAX, heaps);
+        }
     }
 }
 
 #[cfg(not(target_env = "gnu"))]
-pub(super) fn fix_malloc_thresholds() {}
+pub(super) fn tune_malloc(_address_space: Option<u64>) {}
+
+/// Returns how many heaps may be made, at least one, if that has to be limited: they may reserve a
+/// quarter of the address space.
+#[cfg(target_env = "gnu")]
+fn heaps_within(address_space: u64) -> Option<c_int> {
+    // glibc makes no more than 8 heaps for each core anyway.
+    c_int::try_from((address_space / 4 / HEAP).max(1)).ok()
+}
 
 /// Called by each thread of the runtime as it starts; grows the heaps of the workers.
 pub(super) fn on_thread_start() {
@@ -106,6 +127,15 @@ fn trim() {}
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    #[cfg(target_env = "gnu")]
+    fn heaps_reserve_a_quarter_of_the_address_space() {
+        for (mib, heaps) in [(0, 1), (100, 1), (256, 1), (512, 2), (4096, 16)] {
+            assert_eq!(heaps_within(mib << 20), Some(heaps), "{mib} MiB");
+        }
+        assert_eq!(heaps_within(u64::MAX), None);
+    }
 
     #[test]
     #[cfg(target_env = "gnu")]

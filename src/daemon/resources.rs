@@ -119,10 +119,16 @@ fn memory(limit: MemoryLimit) -> u64 {
         MemoryLimit::Bytes(bytes) => bytes.0,
         MemoryLimit::Percent(percent) => {
             let machine = machine_memory().unwrap_or(1 << 30);
-            let available = cgroup_memory().map_or(machine, |cgroup| cgroup.min(machine));
+            let others = [cgroup_memory(), address_space()];
+            let available = others.into_iter().flatten().fold(machine, u64::min);
             available / 100 * u64::from(percent)
         }
     }
+}
+
+/// The limit of this process's address space (`ulimit -v`, `LimitAS`), in bytes.
+pub(super) fn address_space() -> Option<u64> {
+    getrlimit(Resource::As).current
 }
 
 /// `MemTotal` of /proc/meminfo, in bytes.

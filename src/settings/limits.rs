@@ -122,13 +122,14 @@ pub struct Limits {
     /// Bounds the bytes that all inboxes, outboxes, messages received in part and opening handshakes
     /// take together.
     ///
-    /// Unit: percentage of the cgroup's limit, or of the machine's memory without one, or a size of
-    /// several times `max_message_size`. Default: 60%. Cost: what is left is for connections and the
-    /// rest of the machine. Where it stays used up for 100 ms, the connections that hold most are
-    /// closed with 1013 and end as `slow_consumer`. Opening handshakes may take a quarter of it;
-    /// beyond that, and while it is used up, new ones get 503. Beside it the process takes at most
-    /// 64 MiB, and 14 KiB for each connection or attempt (with TLS some 8 KiB more); while the log
-    /// hangs 32 MiB more, and while the disk does up to `ledger.queue_bytes`.
+    /// Unit: percentage of the least of the machine's memory, the cgroup's limit and that of the
+    /// address space, or a size of several times `max_message_size`. Default: 60%. Cost: what is
+    /// left is for connections and the rest of the machine. Where it stays used up for 100 ms, the
+    /// connections that hold most are closed with 1013 and end as `slow_consumer`. Opening
+    /// handshakes may take a quarter of it; beyond that, and while it is used up, new ones get 503.
+    /// Beside it the process takes at most 64 MiB, and 14 KiB for each connection or attempt (with
+    /// TLS some 8 KiB more); while the log hangs 32 MiB more, and while the disk does up to
+    /// `ledger.queue_bytes`.
     pub memory: MemoryLimit,
     /// Bounds the messages received per second on one connection. A fragment, a Ping, and a Pong
     /// that were not asked for count as messages.
@@ -209,7 +210,8 @@ pub enum OnRate {
 /// How much memory all that peers and backends make a node hold may take together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum MemoryLimit {
-    /// Percent of the cgroup's limit, or of the machine's memory without one; from 1 to 100.
+    /// Percent of the least of the machine's memory, the cgroup's limit and that of the address
+    /// space; from 1 to 100.
     Percent(u8),
     /// A number of bytes.
     Bytes(ByteSize),

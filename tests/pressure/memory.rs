@@ -66,6 +66,8 @@ async fn half_messages_stay_within_an_address_space() {
     let clients = size(15, 1500);
     let prelude = "ulimit -v 524288".to_owned();
     let stage = Stage::start(Setup { prelude, ..Setup::default() }).await;
+    let reserved = stage.address_space();
+    assert!(reserved < 384 * MIB, "{reserved} bytes of it are taken at the start");
     let attack = async |daemon: &_| {
         half_messages(listener(daemon), clients, duration()).await;
         "the same, in an address space of 512 MiB (`ulimit -v`)".to_owned()

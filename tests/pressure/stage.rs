@@ -106,6 +106,11 @@ impl Stage {
         self.daemon.listener()
     }
 
+    /// What the daemon has mapped, whether or not it is resident.
+    pub(super) fn address_space(&self) -> u64 {
+        status(self.daemon.pid(), "VmSize:").expect("the daemon runs")
+    }
+
     pub(super) fn ledger(&self) -> PathBuf {
         self.daemon.state().join("ledger.db")
     }
