@@ -11,11 +11,14 @@ mod dialling;
 mod drain;
 mod ending;
 mod event;
+mod explanation;
 pub mod plain_json;
 mod reload;
 mod requests;
 mod revocation;
 mod rfc3339_millis;
+#[cfg(test)]
+pub(crate) mod samples;
 
 use std::time::Duration;
 
@@ -32,6 +35,9 @@ pub use dialling::{DialBackend, DialReconnect, DialReplies, DialSteps, DialedRec
 pub use drain::{DrainRecord, SelectorRecord, StragglersRecord};
 pub use ending::{CloseRecord, EndingRecord, LimitRecord, OriginRecord, TcpRecord, UpstreamRecord};
 pub use event::{EventRecord, OpenedRecord};
+pub use explanation::{
+    ExplainedConnectionRecord, ExplainedEndingRecord, ExplanationRecord, ParagraphRecord,
+};
 pub use reload::{LastReloadRecord, ReloadRecord, ReloadedListenersRecord};
 pub use requests::{
     BroadcastRequest, CloseRequest, DialRequest, DrainRequest, MessageRequest, RequestError,

@@ -3,8 +3,6 @@
 #[cfg(feature = "contract")]
 mod archive;
 mod in_memory;
-#[cfg(feature = "contract")]
-mod peer_filter;
 mod revocation_table;
 mod shares;
 #[cfg(feature = "ledger-sqlite")]

@@ -40,6 +40,7 @@
 //! | [`settings`] | what holds for a connection, a route, a dialer: typed values |
 //! | `config` | the daemon's schema and its layered loading |
 //! | `contract` | the JSON that users hold on to |
+//! | `explanation` | what `why` tells, in sentences, pure |
 //! | `transport` | sockets, the opening handshake, reading messages (the only place that names tungstenite) |
 //! | `auth` | whether a client may connect: tokens, their keys, an HTTP endpoint |
 //! | [`ledger`] | where endings are kept |
@@ -60,6 +61,7 @@
 //! | a Close is answered | `src/protocol/closing_handshake.rs` decides, `src/actor/mover/acting.rs` acts |
 //! | why nothing follows our Close | `src/connection/closing.rs` |
 //! | an ending is drawn up | `src/connection/ending.rs` |
+//! | an ending is explained | `src/explanation/story.rs`, what to do about it in `src/explanation/remedy.rs` |
 //! | an ending is recorded and published | `src/node/commits.rs` |
 //! | a frame is passed on | `src/actor/mover/reading/passing.rs`, `src/connection/outbox/passing.rs` |
 //! | TLS is opened with a client | `src/listening/listener/preparing.rs`, certificates in `src/transport/tls/server.rs` |
@@ -82,7 +84,7 @@
 //!   ended at every instant ([`Supervisor::accounting`]).
 //! - No frame of any kind follows our Close.
 //! - Every queue is bounded in bytes, every wait has a deadline.
-//! - Nothing in `protocol` and `policy` does I/O, reads a clock or awaits.
+//! - Nothing in `protocol`, `policy` and `explanation` does I/O, reads a clock or awaits.
 //! - No message data passes an actor's mailbox.
 
 // What only the daemon uses lies idle in a smaller build; in the whole one the compiler looks for it.
@@ -124,6 +126,8 @@ mod auth;
 mod auth;
 mod connection;
 mod draining;
+#[cfg(feature = "control")]
+mod explanation;
 mod listening;
 mod node;
 mod relay;

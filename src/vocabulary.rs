@@ -46,6 +46,8 @@ mod message;
 mod network;
 mod open_failure;
 mod origin;
+#[cfg(feature = "contract")]
+mod peer_filter;
 mod revocation;
 mod secret;
 mod selector;
@@ -74,6 +76,10 @@ pub(crate) use network::ip_of;
 pub(crate) use network::{Network, network_of};
 pub use open_failure::OpenFailure;
 pub use origin::{Direction, Origin, Role, Upstream};
+#[cfg(feature = "contract")]
+pub(crate) use peer_filter::PeerFilter;
+#[cfg(feature = "ledger-sqlite")]
+pub(crate) use peer_filter::Spelling;
 pub use revocation::{Revocation, RevocationChange, RevocationCounts, RevocationTarget};
 pub use secret::Secret;
 pub use selector::Selector;

@@ -12,6 +12,7 @@ mod cli {
     mod daemon;
     mod documents;
     mod draining;
+    mod explaining;
     mod fake;
     mod following;
     mod naming;

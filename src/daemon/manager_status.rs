@@ -5,9 +5,9 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use crate::explanation::wording::count;
 use crate::ledger::Health;
 use crate::manager::Supervisor;
-use crate::surfaces::cli::count;
 use crate::surfaces::systemd::Notifier;
 
 /// How often the status is looked at; it is sent when it has changed.

@@ -3,10 +3,10 @@
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
+use crate::explanation::wording::count;
 use crate::ledger::Health;
 use crate::manager::Supervisor;
 use crate::runtime::tasks::Owned;
-use crate::surfaces::cli::count;
 use crate::surfaces::reloads::{ReloadFacts, Reloads};
 use crate::vocabulary::{CloseState, DialerStatus};
 

@@ -14,11 +14,11 @@ mod endings;
 mod events;
 mod exit;
 mod failure;
-mod formatting;
 mod listing;
 mod live;
 mod manual;
 mod message;
+mod moment;
 mod reloading;
 mod revoking;
 mod selector;
@@ -42,8 +42,7 @@ pub use arguments::{
     Drain, Endings, Events, Ls, Man, NamedDialer, Payload, Reload, Revocations, Revoke, Send, Show,
     Status, Why,
 };
-pub(crate) use formatting::count;
-pub use formatting::{InvalidMoment, Moment};
+pub use moment::{InvalidMoment, Moment};
 pub use selector::{InvalidSelector, Selected, Tag};
 
 use console::Console;

@@ -28,7 +28,7 @@ pub(super) async fn told(daemon: &Daemon, arguments: &[&str]) -> String {
 }
 
 /// The last 12 digits of the id of the only connection, once it is there: the peer's 101 comes first.
-async fn only_one(daemon: &Daemon) -> String {
+pub(super) async fn only_one(daemon: &Daemon) -> String {
     let found = async {
         loop {
             let page: Value = serde_json::from_str(&told(daemon, &["ls", "--json"]).await).unwrap();

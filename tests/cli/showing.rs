@@ -13,7 +13,6 @@ fn what_the_api_returned_is_passed_on_byte_for_byte() {
         (&["ls"][..], &live),
         (&["show", "5b8f0a6d4c17"], &one),
         (&["why", "5b8f0a6d4c17"], &ended),
-        (&["why", "203.0.113.9"], &endings),
         (&["endings"], &endings),
         (&["endings", "--summary"], &SUMMARY.to_owned()),
         (&["status"], &status()),
@@ -159,13 +158,30 @@ fn why_tells_how_it_stands_with_one_that_has_not_ended() {
 #[test]
 fn why_tells_the_newest_ending_of_a_peer_and_names_the_earlier_ones() {
     let endings = [ending("5b8f0a6d4c17"), ending("5b8f0a6d4c18"), ending("5b8f0a6d4c19")];
-    let fake = Fake::new([Reply::ok(page("endings", &endings, Some("more")))]);
+    let fake = Fake::new([
+        Reply::ok(page("endings", &endings, Some("more"))),
+        Reply::ok(page("connections", &[], None)),
+    ]);
     let ran = fake.run(&["why", "[2001:db8::1]"]);
-    assert_eq!(fake.lines(), ["GET /v1/endings?peer=%5B2001%3Adb8%3A%3A1%5D&limit=6"]);
+    assert_eq!(
+        fake.lines(),
+        [
+            "GET /v1/endings?peer=%5B2001%3Adb8%3A%3A1%5D&limit=6",
+            "GET /v1/connections?peer=%5B2001%3Adb8%3A%3A1%5D&limit=5"
+        ]
+    );
     assert!(ran.stdout.starts_with("5b8f0a6d4c17 ended "), "{ran:?}");
     let (_, earlier) = ran.stdout.split_once("Before that").expect("earlier ones");
     assert_eq!(earlier.lines().count(), 3, "{earlier}");
     assert!(earlier.contains("5b8f0a6d4c18") && earlier.contains("5b8f0a6d4c19"), "{earlier}");
+
+    let page_of_endings = page("endings", &endings, Some("more"));
+    let live = page("connections", &[connection("5b8f0a6d4c20")], None);
+    let replies = [Reply::ok(&page_of_endings), Reply::ok(&live)];
+    let ran = Fake::new(replies.clone()).run(&["why", "::ffff:203.0.113.9", "--json"]);
+    assert_eq!(ran.stdout, format!("{page_of_endings}\n"), "{ran:?}");
+    let ran = Fake::new(replies).run(&["why", "::ffff:203.0.113.9"]);
+    assert!(ran.stdout.contains("1 connection of ::ffff:203.0.113.9 has not ended"), "{ran:?}");
 }
 
 #[test]

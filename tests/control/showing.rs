@@ -53,7 +53,18 @@ async fn connections_are_listed_page_by_page_and_by_what_they_are() {
     assert_eq!(ids(&list("route=/other").await), [all[1].clone(), all[4].clone()]);
     assert_eq!(ids(&list("path=/echo%3froom=***").await), [all[2].clone()]);
     assert_eq!(ids(&list("path=/echo&direction=inbound").await), [all[0].clone(), all[3].clone()]);
-    for none in ["direction=outbound", "state=close_sent", "subject=ann", "tag=room:7", "route=x"] {
+    let address = peers[1].0.local_addr();
+    assert_eq!(ids(&list(&format!("peer={address}")).await), [all[1].clone()]);
+    assert_eq!(ids(&list(&format!("peer=[::ffff:127.0.0.1]:{}", address.port())).await).len(), 1);
+    assert_eq!(ids(&list("peer=::ffff:127.0.0.1&route=/echo").await).len(), 3);
+    for none in [
+        "direction=outbound",
+        "state=close_sent",
+        "subject=ann",
+        "tag=room:7",
+        "route=x",
+        "peer=::1",
+    ] {
         assert_eq!(ids(&list(none).await), [""; 0], "{none}");
     }
 
@@ -125,6 +136,12 @@ async fn what_is_not_there_is_not_found_and_what_means_nothing_is_named() {
         ("/v1/connections?cursor=x", "cursor"),
         ("/v1/connections?colour=red", "colour"),
         ("/v1/connections?route=a&route=b", "route"),
+        ("/v1/connections/5b8f0a6d4c17?explain=yes", "explain"),
+        ("/v1/connections/5b8f0a6d4c17?explain=", "explain"),
+        ("/v1/connections/5b8f0a6d4c17?colour=red", "colour"),
+        ("/v1/endings/5b8f0a6d4c17?explain=1", "explain"),
+        ("/v1/endings/5b8f0a6d4c17?explain=true&explain=true", "explain"),
+        ("/v1/endings/5b8f0a6d4c17?colour=red", "colour"),
     ] {
         let problem = client.get(target).await.refused(400, "invalid_request");
         let detail = problem["detail"].as_str().unwrap().to_lowercase();

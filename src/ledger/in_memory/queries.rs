@@ -10,8 +10,7 @@ use crate::contract::EndingRecord;
 use crate::ledger::archive::{
     Archive, Count, EndingFilter, EndingPage, Property, QueryError, Replay, Stored, Summary,
 };
-use crate::ledger::peer_filter::PeerFilter;
-use crate::vocabulary::{ConnectionName, Ending};
+use crate::vocabulary::{ConnectionName, Ending, PeerFilter};
 
 impl Archive for InMemory {
     fn ending(&self, name: ConnectionName) -> Result<Option<Stored>, QueryError> {
@@ -21,13 +20,18 @@ impl Archive for InMemory {
     }
 
     fn endings(&self, filter: &EndingFilter) -> Result<EndingPage, QueryError> {
+        let peer = filter.peer.as_deref().map(PeerFilter::parse);
+        let comes_from = |ending: &Ending| {
+            let recorded = ending.origin.peer.as_deref();
+            peer.as_ref().is_none_or(|peer| recorded.is_some_and(|recorded| peer.matches(recorded)))
+        };
         let kept = self.kept.lock();
         let mut found = kept
             .endings
             .iter()
             .rev()
             .filter(|(sequence, _)| filter.before.is_none_or(|before| **sequence < before))
-            .filter(|(_, ending)| matches(ending, filter));
+            .filter(|(_, ending)| matches(ending, filter) && comes_from(ending));
         let endings: Vec<Stored> = found.by_ref().take(filter.limit).map(stored).collect();
         let next = found.next().and(endings.last()).map(|last| last.sequence);
         Ok(EndingPage { endings, next })
@@ -71,8 +75,9 @@ fn stored((sequence, ending): (&u64, &Arc<Ending>)) -> Stored {
     }
 }
 
+/// Returns whether an ending matches a filter, leaving its peer aside.
 fn matches(ending: &Ending, filter: &EndingFilter) -> bool {
-    let EndingFilter { since, until, kind, fault, code, route, subject, peer, path, .. } = filter;
+    let EndingFilter { since, until, kind, fault, code, route, subject, path, .. } = filter;
     let same = |wanted: &Option<String>, has: &Option<String>| wanted.is_none() || wanted == has;
     let origin = &ending.origin;
     since.is_none_or(|since| ending.ended_at >= since)
@@ -83,9 +88,6 @@ fn matches(ending: &Ending, filter: &EndingFilter) -> bool {
         && same(route, &origin.route)
         && same(subject, &origin.subject)
         && same(path, &origin.path)
-        && peer.as_deref().is_none_or(|peer| {
-            origin.peer.as_deref().is_some_and(|recorded| PeerFilter::new(peer).matches(recorded))
-        })
 }
 
 fn value_of(ending: &Ending, by: Property) -> Option<String> {

@@ -7,8 +7,7 @@ use rusqlite::{Connection, Row, params_from_iter};
 
 use super::super::{Count, EndingFilter, EndingPage, Property, Replay, Stored, Summary};
 use super::rows::{number, text_of};
-use crate::ledger::peer_filter::PeerFilter;
-use crate::vocabulary::ConnectionName;
+use crate::vocabulary::{ConnectionName, PeerFilter, Spelling};
 
 /// The maximum number of rows in an answer.
 const MOST: usize = 1000;
@@ -119,22 +118,47 @@ fn conditions(filter: &EndingFilter, table: &str) -> Option<(String, Vec<Value>)
         }
     }
     if let Some(peer) = peer {
-        let PeerFilter { whole, address } = PeerFilter::new(peer);
-        // Any port: the range from "address:" up to, not including, "address;".
-        add(
-            "(peer IN (?, ?) OR (peer >= ? AND peer < ?))",
-            &[
-                whole.into(),
-                address.clone().into(),
-                format!("{address}:").into(),
-                format!("{address};").into(),
-            ],
-        );
+        let (spellings, asked) = of_peer(peer);
+        add(&spellings, &asked);
     }
     if let Some(before) = before {
         add("sequence < ?", &[number(*before).into()]);
     }
     Some((conditions.join(" AND "), values))
+}
+
+/// Returns the condition for a peer and its values. The index on peers serves each part.
+fn of_peer(peer: &str) -> (String, Vec<Value>) {
+    let mut parts = Vec::new();
+    let mut values: Vec<Value> = Vec::new();
+    for spelling in PeerFilter::parse(peer).spellings() {
+        match spelling {
+            Spelling::Exactly(text) => {
+                parts.push("peer = ?");
+                values.push(text.clone().into());
+            }
+            Spelling::Between(start, end) => {
+                values.extend([start.clone(), after_prefix(start)].map(Value::from));
+                if end.is_empty() {
+                    parts.push("(peer >= ? AND peer < ?)");
+                } else {
+                    parts.push("(peer >= ? AND peer < ? AND substr(peer, -length(?)) = ?)");
+                    values.extend([end.clone(), end.clone()].map(Value::from));
+                }
+            }
+        }
+    }
+    (format!("({})", parts.join(" OR ")), values)
+}
+
+/// Returns the end of the range of texts that begin like this, which is itself outside of it.
+fn after_prefix(start: &str) -> String {
+    let mut chars: Vec<char> = start.chars().collect();
+    // A prefix ends with ':' or '%'.
+    if let Some(last) = chars.last_mut() {
+        *last = char::from_u32(u32::from(*last) + 1).unwrap_or(char::MAX);
+    }
+    chars.into_iter().collect()
 }
 
 pub(super) fn summary(

@@ -14,8 +14,8 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::arguments::Control;
 use super::failure::Failure;
-use super::formatting::safe;
 use crate::contract::ProblemRecord;
+use crate::explanation::wording::safe;
 
 use address::Address;
 pub(super) use exchange::Lines;

@@ -14,7 +14,7 @@ use clap_complete::Shell;
 pub use dialers::{Dialer, DialerCommand, Dialers, NamedDialer};
 pub use revoking::{Revocations, Revoke};
 
-use super::formatting::Moment;
+use super::moment::Moment;
 use super::selector::{Selected, Tag};
 use crate::contract::EventRecord;
 use crate::vocabulary::{CloseCode, CloseReason, CloseState, Direction, Fault, IllegalClose, Kind};
@@ -77,6 +77,9 @@ pub struct Ls {
     /// List only connections of this subject
     #[arg(long)]
     pub subject: Option<String>,
+    /// List only connections of this peer's address, with or without its port
+    #[arg(long)]
+    pub peer: Option<String>,
     /// List only connections that requested this path
     #[arg(long)]
     pub path: Option<String>,
@@ -119,8 +122,8 @@ pub struct Show {
 Examples:
   lastword why 5b8f0a6d4c17        the connection whose id ends in these 12 digits
   lastword why ann                 the newest ending of the subject ann, and those before it
-  lastword why 203.0.113.9         the newest ending of a peer, whatever its port
-  lastword why 203.0.113.9:51342   the newest ending of a peer with this port
+  lastword why 203.0.113.9         the newest ending of a peer, whatever its port, and what is open
+  lastword why [2001:db8::9]:51342 the newest ending of a peer with this port
   lastword why ann --json          exactly what the API returned
 
 An argument that could mean several things is taken for an id first, then a peer, then a subject.")]

@@ -9,9 +9,9 @@ use super::arguments::Backends;
 use super::console::{Console, Look};
 use super::exit::DONE;
 use super::failure::Failure;
-use super::formatting::{lasting_short, millis, safe};
 use super::table::{Column, Content, Entry, Listing};
 use crate::contract::{BackendRecord, BackendsRecord};
+use crate::explanation::wording::{lasting_short, millis, safe};
 
 /// Lists the applications.
 pub(super) async fn list(backends: &Backends, console: &mut Console) -> Result<u8, Failure> {

@@ -11,8 +11,8 @@ use super::console::Console;
 use super::endings;
 use super::exit::DONE;
 use super::failure::Failure;
-use super::formatting::{safe, safe_or, short_id};
 use crate::contract::{ConnectionRecord, DialerRecord, EndingRecord};
+use crate::explanation::wording::{safe, safe_or, short_id};
 
 /// How long to wait for a close: longer than any sensible `close.timeout`.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5 * 60);

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::api::Answer;
 use super::exit::DONE;
 use super::failure::Failure;
-use super::formatting::safe;
+use crate::explanation::wording::safe;
 use crate::surfaces::terminal::shows_colours;
 
 /// The properties of the output device.

@@ -10,9 +10,9 @@ use super::arguments::{DialerCommand, Dialers};
 use super::console::{Console, Look};
 use super::exit::DONE;
 use super::failure::Failure;
-use super::formatting::{lasting_short, millis, safe, safe_or, short_id};
 use super::table::{Column, Content, Entry, Listing};
 use crate::contract::{DialerRecord, DialersRecord};
+use crate::explanation::wording::{lasting_short, millis, safe, safe_or, short_id};
 use crate::vocabulary::DialerPhase;
 
 /// Lists the dialers.

@@ -11,11 +11,11 @@ use super::arguments::{BackendName, Drain};
 use super::console::Console;
 use super::exit::{DONE, FAILED};
 use super::failure::Failure;
-use super::formatting::{count, lasting, millis, safe};
 use super::selector::Selected;
 use crate::contract::{
     BackendRecord, BackendsRecord, ConnectionPage, DrainRecord, SelectorRecord, StatusRecord,
 };
+use crate::explanation::wording::{count, lasting, millis, safe};
 
 /// The exit code of an interrupted command, as in shells.
 const INTERRUPTED: u8 = 130;
@@ -330,7 +330,7 @@ fn is_of_all(drain: &DrainRecord<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::surfaces::cli::tests::samples;
+    use crate::contract::samples;
 
     #[test]
     fn a_rate_has_the_time_that_it_needs() {

@@ -8,11 +8,14 @@ use super::api::Daemon;
 use super::arguments::Endings;
 use super::console::{Console, Look};
 use super::failure::Failure;
-use super::formatting::{ago, lasting_short, safe, safe_or, short_id, stamp, utc_seconds};
 use super::listing::Paged;
 use super::live::route_or_dialer;
 use super::table::{Column, Content, Entry, Listing};
 use crate::contract::{EndingPageRecord, EndingRecord};
+use crate::explanation::kind_name;
+use crate::explanation::wording::{
+    ago, lasting_short, safe, safe_or, short_id, stamp, utc_seconds,
+};
 
 /// Lists endings, newest first.
 pub(super) async fn list(endings: &Endings, console: &mut Console) -> Result<u8, Failure> {
@@ -57,7 +60,7 @@ fn table(endings: &[EndingRecord<'_>], look: Look) -> String {
         listing.add(vec![
             short_id(&ending.id).into(),
             utc_seconds(ending.ended_at).into(),
-            Entry::coloured(kind(ending), fault_colour(&ending.fault)),
+            Entry::coloured(kind_name(ending), fault_colour(&ending.fault)),
             ending.close_code.map_or("-".to_owned(), |code| code.to_string()).into(),
             safe(&ending.fault).into(),
             lasting_short(ending.open_ms).into(),
@@ -68,14 +71,6 @@ fn table(endings: &[EndingRecord<'_>], look: Look) -> String {
         ]);
     }
     listing.draw(look)
-}
-
-/// Returns the kind, and for an attempt why it failed.
-pub(super) fn kind(ending: &EndingRecord<'_>) -> String {
-    match &ending.open_failure {
-        Some(failure) => format!("{} ({})", safe(&ending.kind), safe(failure)),
-        None => safe(&ending.kind).into_owned(),
-    }
 }
 
 /// Returns the colour of a fault, by who should look into it.
@@ -93,13 +88,13 @@ pub(super) fn fault_colour(fault: &str) -> Color {
 /// Formats an ending as one line: `5b8f0a6d4c17  3 minutes ago  clean: the peer closed first`.
 pub(super) fn line(ending: &EndingRecord<'_>, now: SystemTime) -> String {
     let id = short_id(&ending.id);
-    format!("{id}  {}  {}: {}", ago(ending.ended_at, now), kind(ending), safe(&ending.detail))
+    format!("{id}  {}  {}: {}", ago(ending.ended_at, now), kind_name(ending), safe(&ending.detail))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::surfaces::cli::tests::samples;
+    use crate::contract::samples;
 
     #[test]
     fn endings_are_listed_in_one_line_each() {

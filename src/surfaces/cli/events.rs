@@ -6,9 +6,10 @@ use super::api::{Daemon, query};
 use super::arguments::Events;
 use super::console::Console;
 use super::failure::Failure;
-use super::formatting::{clock, count, safe, safe_or, short_id};
-use super::{draining, endings, revoking};
+use super::{draining, revoking};
 use crate::contract::{DialerNewsRecord, EndingRecord, EventRecord};
+use crate::explanation::kind_name;
+use crate::explanation::wording::{clock, count, safe, safe_or, short_id};
 
 /// Three times the interval at which a daemon sends comments on an idle stream.
 const SILENCE: Duration = Duration::from_secs(45);
@@ -174,7 +175,7 @@ fn dialer(news: &DialerNewsRecord<'_>) -> String {
 
 fn ended(ending: &EndingRecord<'_>) -> String {
     let id = short_id(&ending.id);
-    format!("{id}  {}: {}", endings::kind(ending), safe(&ending.detail))
+    format!("{id}  {}: {}", kind_name(ending), safe(&ending.detail))
 }
 
 /// `12:00:12.595  open_failed  …`
@@ -185,7 +186,7 @@ fn row(time: &str, word: &str, text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::surfaces::cli::tests::samples;
+    use crate::contract::samples;
 
     fn read_all(stream: &str) -> (Vec<StreamEvent>, Reader) {
         let mut reader = Reader::default();

@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::StatusCode;
 
-use super::formatting::safe;
 use crate::contract::ProblemRecord;
+use crate::explanation::wording::safe;
 
 /// Why a client command failed.
 #[derive(Debug, thiserror::Error)]

@@ -6,11 +6,13 @@ use super::api::{Daemon, path};
 use super::arguments::{Ls, Show};
 use super::console::{Console, Look};
 use super::failure::Failure;
-use super::formatting::{count, lasting, lasting_short, safe, safe_or, short_id, size, utc};
 use super::listing::Paged;
 use super::selector::Tag;
 use super::table::{Column, Content, Entry, Listing, draw_pairs};
 use crate::contract::{ConnectionPage, ConnectionRecord, OriginRecord, UpstreamRecord};
+use crate::explanation::wording::{
+    count, lasting, lasting_short, safe, safe_or, short_id, size, utc,
+};
 
 /// Lists open connections.
 pub(super) async fn ls(ls: &Ls, console: &mut Console) -> Result<u8, Failure> {
@@ -20,6 +22,7 @@ pub(super) async fn ls(ls: &Ls, console: &mut Console) -> Result<u8, Failure> {
         ("state", ls.state.clone()),
         ("direction", ls.direction.clone()),
         ("subject", ls.subject.clone()),
+        ("peer", ls.peer.clone()),
         ("path", ls.path.clone()),
         ("tag", ls.tag.as_ref().map(Tag::to_contract)),
     ];
@@ -197,7 +200,7 @@ fn upstream_line(upstream: &UpstreamRecord<'_>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::surfaces::cli::tests::samples;
+    use crate::contract::samples;
 
     #[test]
     fn a_listing_shows_what_people_look_for() {

@@ -13,8 +13,8 @@ use super::arguments::{Broadcast, Payload, Send};
 use super::console::Console;
 use super::exit::{DONE, FAILED};
 use super::failure::Failure;
-use super::formatting::{count, short_id};
 use crate::contract::BroadcastRecord;
+use crate::explanation::wording::{count, short_id};
 use crate::runtime::read_bounded::{NotRead, read_at_most};
 
 /// The maximum size of a message from a file, in bytes.

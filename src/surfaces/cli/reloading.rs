@@ -6,8 +6,8 @@ use super::api::Daemon;
 use super::arguments::Reload;
 use super::console::Console;
 use super::failure::Failure;
-use super::formatting::{safe, utc};
 use crate::contract::{LastReloadRecord, ReloadRecord};
+use crate::explanation::wording::{safe, utc};
 
 /// Asks for a reload, waits for it, and prints what has changed.
 pub(super) async fn reload(reload: &Reload, console: &mut Console) -> Result<u8, Failure> {

@@ -8,10 +8,10 @@ use super::api::{Daemon, path};
 use super::arguments::{Revocations, Revoke};
 use super::console::{Console, Look};
 use super::failure::Failure;
-use super::formatting::{count, safe, safe_or, stamp, utc_seconds};
 use super::listing::Paged;
 use super::table::{Column, Content, Listing};
 use crate::contract::{RevocationPage, RevocationRecord};
+use crate::explanation::wording::{count, safe, safe_or, stamp, utc_seconds};
 
 /// Makes or deletes a revocation.
 pub(super) async fn revoke(revoke: &Revoke, console: &mut Console) -> Result<u8, Failure> {

@@ -6,10 +6,10 @@ use super::console::Console;
 use super::draining;
 use super::exit::DONE;
 use super::failure::Failure;
-use super::formatting::{count, lasting, safe, utc};
 use super::reloading;
 use super::table::draw_pairs;
 use crate::contract::StatusRecord;
+use crate::explanation::wording::{count, lasting, safe, utc};
 
 /// Shows the state of the daemon.
 pub(super) async fn status(status: &Status, console: &mut Console) -> Result<u8, Failure> {
@@ -84,8 +84,8 @@ fn ledger(status: &StatusRecord<'_>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::contract::samples;
     use crate::surfaces::cli::console::Look;
-    use crate::surfaces::cli::tests::samples;
 
     #[test]
     fn a_daemon_that_fares_well_says_so_in_few_lines() {

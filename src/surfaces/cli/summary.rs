@@ -5,9 +5,9 @@ use super::arguments::Endings;
 use super::console::{Console, Look};
 use super::exit::DONE;
 use super::failure::Failure;
-use super::formatting::{code_name, count, safe, stamp};
 use super::table::{Column, Content, Listing};
 use crate::contract::{CountRecord, SummaryRecord};
+use crate::explanation::wording::{code_name, count, safe, stamp};
 
 /// Counts endings.
 pub(super) async fn summary(endings: &Endings, console: &mut Console) -> Result<u8, Failure> {

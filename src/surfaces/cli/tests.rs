@@ -1,7 +1,5 @@
 //! What the command line takes and refuses.
 
-pub(super) mod samples;
-
 use std::time::Duration;
 
 use clap::CommandFactory;

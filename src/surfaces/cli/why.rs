@@ -1,31 +1,20 @@
 //! `why`: how a connection ended, whose fault it was, and what to do about it.
 
-mod closing;
-mod evidence;
-mod facts;
-mod live_status;
-mod meaning;
-mod remedy;
-mod story;
-#[cfg(test)]
-mod tests;
-
-use std::net::{IpAddr, SocketAddr};
 use std::time::SystemTime;
 
 use super::api::{Answer, Daemon, path, query};
 use super::arguments::Why;
-use super::console::Console;
+use super::console::{Console, Look};
 use super::endings;
 use super::exit::DONE;
 use super::failure::Failure;
-use super::formatting::{count, lasting, safe, short_id};
-use super::table::wrap;
-use crate::contract::{ConnectionPage, ConnectionRecord, EndingPageRecord, EndingRecord};
-use crate::vocabulary::ConnectionName;
-
-use live_status::LiveStatus;
-use story::Story;
+use super::table::{draw_pairs, wrap};
+use crate::contract::{
+    ConnectionPage, ConnectionRecord, EndingPageRecord, EndingRecord, ExplanationRecord,
+};
+use crate::explanation;
+use crate::explanation::wording::{count, lasting, safe, short_id};
+use crate::vocabulary::{ConnectionName, PeerFilter};
 
 /// The newest ending is explained in full; this many earlier ones get one line each.
 const EARLIER: usize = 5;
@@ -42,30 +31,22 @@ pub(super) async fn why(why: &Why, console: &mut Console) -> Result<u8, Failure>
             return show_live(&answer, console);
         }
     }
-    if is_address(word)
-        && let Some((answer, page)) = newest(&daemon, "peer", word).await?
-    {
-        return show_newest(word, &answer, &page, &[], console);
-    }
-    let ended = newest(&daemon, "subject", word).await?;
-    let live = live(&daemon, word).await?;
-    match (ended, live) {
-        (Some((answer, page)), (_, live)) => {
-            show_newest(word, &answer, &page, &live.connections, console)
+    let by: &[&'static str] =
+        if PeerFilter::parse(word).is_address() { &["peer", "subject"] } else { &["subject"] };
+    for by in by {
+        let ended = newest(&daemon, by, word).await?;
+        let (live_answer, live) = live(&daemon, by, word).await?;
+        match ended {
+            Some((answer, page)) => {
+                return show_newest(word, &answer, &page, &live.connections, console);
+            }
+            None if !live.connections.is_empty() => {
+                return show_all_live(word, &live_answer, &live.connections, console);
+            }
+            None => {}
         }
-        (None, (answer, live)) if !live.connections.is_empty() => {
-            show_all_live(word, &answer, &live.connections, console)
-        }
-        (None, _) => Err(Failure::Undone(unknown(word))),
     }
-}
-
-/// Returns whether the text could be a recorded peer.
-fn is_address(word: &str) -> bool {
-    let unbracketed = word.strip_prefix('[').and_then(|word| word.strip_suffix(']'));
-    word.parse::<SocketAddr>().is_ok()
-        || unbracketed.unwrap_or(word).parse::<IpAddr>().is_ok()
-        || word.starts_with("unix:")
+    Err(Failure::Undone(unknown(word)))
 }
 
 async fn newest(
@@ -81,9 +62,10 @@ async fn newest(
 
 async fn live(
     daemon: &Daemon,
-    subject: &str,
+    by: &'static str,
+    word: &str,
 ) -> Result<(Answer, ConnectionPage<'static>), Failure> {
-    let pairs = [("subject", Some(subject.to_owned())), ("limit", Some(EARLIER.to_string()))];
+    let pairs = [(by, Some(word.to_owned())), ("limit", Some(EARLIER.to_string()))];
     let answer = daemon.get(&format!("/v1/connections{}", query(pairs))).await?;
     let page = answer.read()?;
     Ok((answer, page))
@@ -92,14 +74,14 @@ async fn live(
 fn show_ending(answer: &Answer, console: &mut Console) -> Result<u8, Failure> {
     console.show(answer, |look| {
         let ending: EndingRecord<'static> = answer.read()?;
-        Ok(Story::of(&ending, SystemTime::now()).draw(look))
+        Ok(draw(&explanation::of_ending(&ending, SystemTime::now()), look))
     })
 }
 
 fn show_live(answer: &Answer, console: &mut Console) -> Result<u8, Failure> {
     console.show(answer, |look| {
         let connection: ConnectionRecord<'static> = answer.read()?;
-        Ok(LiveStatus::of(&connection).draw(look))
+        Ok(draw(&explanation::of_connection(&connection), look))
     })
 }
 
@@ -114,7 +96,7 @@ fn show_newest(
     let Some((newest, earlier)) = page.endings.split_first() else { return Ok(DONE) };
     console.show(answer, |look| {
         let now = SystemTime::now();
-        let mut text = Story::of(newest, now).draw(look);
+        let mut text = draw(&explanation::of_ending(newest, now), look);
         if !earlier.is_empty() {
             text.push_str(&format!("\n\nBefore that, {} ended like this:", safe(word)));
             for ending in earlier.iter().take(EARLIER) {
@@ -136,13 +118,23 @@ fn show_all_live(
 ) -> Result<u8, Failure> {
     console.show(answer, |look| {
         Ok(match live {
-            [connection] => LiveStatus::of(connection).draw(look),
+            [connection] => draw(&explanation::of_connection(connection), look),
             several => open_now(word, several),
         })
     })
 }
 
-/// Lists the connections of a subject that are still open.
+/// Formats an explanation for the terminal or pipe.
+fn draw(explanation: &ExplanationRecord, look: Look) -> String {
+    let pairs: Vec<(String, String)> = explanation
+        .paragraphs
+        .iter()
+        .map(|paragraph| (paragraph.topic.clone(), paragraph.text.clone()))
+        .collect();
+    format!("{}\n\n{}", wrap(&explanation.headline, look), draw_pairs(&pairs, look))
+}
+
+/// Lists the connections of a subject or peer that are still open.
 fn open_now(word: &str, live: &[ConnectionRecord<'_>]) -> String {
     let number = match live.len() {
         // The request was limited to this many.
@@ -163,4 +155,23 @@ fn unknown(word: &str) -> String {
          recorded endings, `lastword ls` open connections (give at least the last 12 digits of an \
          id)"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::explanation::tests::{all, explained};
+
+    #[test]
+    fn an_explanation_fits_any_terminal() {
+        for (title, ending) in all() {
+            let story = explained(&ending);
+            for width in [40, 80, 200] {
+                let look = Look { width: Some(width), colours: false, unicode: true };
+                let drawn = draw(&story, look);
+                let widest = drawn.lines().map(|line| line.chars().count()).max().unwrap();
+                assert!(widest <= width.min(100), "{title} at {width}:\n{drawn}");
+            }
+        }
+    }
 }

@@ -7,13 +7,16 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::api::{Api, json};
-use super::parsing::{self, Named, Parameters};
+use super::parsing::{self, Explained, Named, Parameters};
 use super::problem::Problem;
-use crate::contract::{ConnectionPage, ConnectionRecord, ProblemRecord, SelectorRecord};
+use crate::contract::{
+    ConnectionPage, ConnectionRecord, ExplainedConnectionRecord, ProblemRecord, SelectorRecord,
+};
+use crate::explanation;
 use crate::ledger::Stored;
 use crate::manager::ConnectionHandle;
 use crate::vocabulary::{
-    CloseState, ConnectionId, ConnectionName, ConnectionStatus, Direction, Selector,
+    CloseState, ConnectionId, ConnectionName, ConnectionStatus, Direction, PeerFilter, Selector,
 };
 
 /// Which connections to list.
@@ -31,6 +34,8 @@ pub(super) struct Filter {
     subject: Option<String>,
     /// Those of this path, as recorded.
     path: Option<String>,
+    /// Those of this peer: an address with or without port.
+    peer: Option<String>,
     /// Those with this tag, as `name:value`.
     tag: Option<String>,
     /// Those relayed to this application, by its URL as recorded.
@@ -72,14 +77,22 @@ pub(super) async fn list(
 /// Shows a live connection.
 #[utoipa::path(get, path = "/v1/connections/{id}", tag = "connections", params(
     ("id" = String, Path, description = "The id, or its last 12 hexadecimal digits"),
+    Explained,
 ), responses(
-    (status = 200, body = ConnectionRecord),
+    (status = 200, body = ExplainedConnectionRecord),
     (status = "4XX", body = ProblemRecord, content_type = "application/problem+json"),
 ))]
-pub(super) async fn show(State(api): State<Api>, Named(name): Named) -> Result<Response, Problem> {
+pub(super) async fn show(
+    State(api): State<Api>,
+    Named(name): Named,
+    Parameters(explained): Parameters<Explained>,
+) -> Result<Response, Problem> {
     match find(&api, name).await? {
         Found::Live(connection) => {
-            Ok(json(StatusCode::OK, &ConnectionRecord::from(&connection.status())))
+            let status = connection.status();
+            let connection = ConnectionRecord::from(&status);
+            let explanation = explained.explain.then(|| explanation::of_connection(&connection));
+            Ok(json(StatusCode::OK, &ExplainedConnectionRecord { connection, explanation }))
         }
         Found::Ended(_) => Err(Problem::not_found(format!(
             "the connection has ended: its ending is at /v1/endings/{}",
@@ -135,15 +148,17 @@ struct Wanted {
     state: Option<CloseState>,
     direction: Option<Direction>,
     path: Option<String>,
+    peer: Option<PeerFilter>,
     after: Option<ConnectionId>,
 }
 
 impl Wanted {
     fn read(filter: Filter) -> Result<Self, Problem> {
-        let Filter { state, direction, path, cursor, .. } = filter;
+        let Filter { state, direction, path, peer, cursor, .. } = filter;
         let state = parsing::word("state", state.as_deref(), CloseState::ALL, CloseState::as_str)?;
         let direction =
             parsing::word("direction", direction.as_deref(), Direction::ALL, Direction::as_str)?;
+        let peer = peer.as_deref().map(PeerFilter::parse);
         let after = parsing::cursor(cursor)?;
         let select = SelectorRecord {
             route: filter.route.map(Into::into),
@@ -152,7 +167,7 @@ impl Wanted {
             upstream: filter.upstream.map(Into::into),
             upstream_number: filter.upstream_number,
         };
-        Ok(Self { select: select.selector()?, state, direction, path, after })
+        Ok(Self { select: select.selector()?, state, direction, path, peer, after })
     }
 
     fn includes(&self, connection: &ConnectionHandle) -> bool {
@@ -161,6 +176,9 @@ impl Wanted {
             && self.select.matches(origin)
             && self.direction.is_none_or(|direction| origin.direction == direction)
             && (self.path.is_none() || self.path == origin.path)
+            && self.peer.as_ref().is_none_or(|peer| {
+                origin.peer.as_deref().is_some_and(|recorded| peer.matches(recorded))
+            })
             && self.state.is_none_or(|state| connection.state() == state)
     }
 }

@@ -9,9 +9,13 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::api::{Api, json, json_text};
-use super::parsing::{self, Named, Parameters};
+use super::parsing::{self, Explained, Named, Parameters};
 use super::problem::{Problem, Word};
-use crate::contract::{CountRecord, EndingPageRecord, EndingRecord, ProblemRecord, SummaryRecord};
+use crate::contract::{
+    CountRecord, EndingPageRecord, EndingRecord, ExplainedEndingRecord, ProblemRecord,
+    SummaryRecord,
+};
+use crate::explanation;
 use crate::ledger::{EndingFilter, Property};
 use crate::vocabulary::{Fault, Kind};
 
@@ -72,24 +76,32 @@ pub(super) async fn list(
     let next = page.next.map(|next| next.to_string());
     let endings = page.endings.iter().map(|stored| &*stored.json);
     let written = EndingPageRecord::of_stored(endings, next.as_deref());
-    let json = written.map_err(|error| {
-        Problem::new(Word::LedgerUnreadable, format!("a stored ending is not JSON: {error}"))
-    })?;
+    let json = written.map_err(|error| unreadable(&error))?;
     Ok(json_text(StatusCode::OK, json))
 }
 
 /// Shows an ending.
 #[utoipa::path(get, path = "/v1/endings/{id}", tag = "endings", params(
     ("id" = String, Path, description = "The id, or its last 12 hexadecimal digits"),
+    Explained,
 ), responses(
-    (status = 200, body = EndingRecord),
+    (status = 200, body = ExplainedEndingRecord),
     (status = "4XX", body = ProblemRecord, content_type = "application/problem+json"),
     (status = 503, body = ProblemRecord, content_type = "application/problem+json"),
 ))]
-pub(super) async fn show(State(api): State<Api>, Named(name): Named) -> Result<Response, Problem> {
+pub(super) async fn show(
+    State(api): State<Api>,
+    Named(name): Named,
+    Parameters(explained): Parameters<Explained>,
+) -> Result<Response, Problem> {
     // Looked up before the ledger is queried, so that a connection that ends meanwhile is found.
     let live = api.control.supervisor.find(name).is_some();
     match api.queries.run(move |archive| archive.ending(name)).await? {
+        Some(stored) if explained.explain => {
+            let json =
+                explain(&stored.json, SystemTime::now()).map_err(|error| unreadable(&error))?;
+            Ok(json_text(StatusCode::OK, json))
+        }
         Some(stored) => Ok(json_text(StatusCode::OK, stored.json)),
         None if live => Err(Problem::not_found(format!(
             "the connection is still open: see /v1/connections/{}",
@@ -121,6 +133,16 @@ pub(super) async fn summary(
     let record =
         SummaryRecord { by: by.as_str().into(), counts: counts.collect(), total: summary.total };
     Ok(json(StatusCode::OK, &record))
+}
+
+/// Returns a stored ending with its explanation.
+fn explain(json: &str, now: SystemTime) -> serde_json::Result<String> {
+    let ending: EndingRecord<'_> = serde_json::from_str(json)?;
+    ExplainedEndingRecord::of_stored(json, &explanation::of_ending(&ending, now))
+}
+
+fn unreadable(error: &serde_json::Error) -> Problem {
+    Problem::new(Word::LedgerUnreadable, format!("a stored ending cannot be read: {error}"))
 }
 
 fn read(filter: Filter, now: SystemTime) -> Result<EndingFilter, Problem> {

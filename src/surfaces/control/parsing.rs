@@ -9,7 +9,9 @@ use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::{HeaderMap, Request};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use utoipa::IntoParams;
 
 use super::api::Api;
 use super::problem::{Problem, Word};
@@ -43,6 +45,17 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Parameters<T> 
             Err(error) => Err(Problem::invalid(error.body_text())),
         }
     }
+}
+
+/// Whether the answer explains the record.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Explained {
+    /// With `true`, the answer also has `explanation`: what `lastword why` tells of it.
+    #[serde(default)]
+    #[param(required = false)]
+    pub(super) explain: bool,
 }
 
 /// A JSON body; an empty body counts as an empty object.

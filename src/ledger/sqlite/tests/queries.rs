@@ -86,6 +86,32 @@ fn both_ledgers_answer_alike() {
 }
 
 #[test]
+fn both_ledgers_find_a_peer_in_every_notation() {
+    let peers = ["10.0.0.1:5", "[::1]:5", "[fe80::1%2]:5", "[fe80::1%3]:5", "unix:/run/x.sock"];
+    let of = |peer: &str| ending(ConnectionId::new(), Kind::Clean, origin(peer));
+    let both = Both::new(peers.iter().map(|peer| Entry::Ended(Arc::new(of(peer)))).collect());
+    for (peer, count) in [
+        ("::ffff:10.0.0.1", 1),
+        ("[::ffff:10.0.0.1]:5", 1),
+        ("[::ffff:10.0.0.1]:55", 0),
+        ("0:0:0:0:0:0:0:1", 1),
+        ("[::1]:5", 1),
+        ("::1%eth0", 1),
+        ("[::1]:6", 0),
+        ("fe80::1", 2),
+        ("FE80::1%2", 1),
+        ("[fe80::1]:5", 2),
+        ("[fe80::1%3]:5", 1),
+        ("[fe80::1]:55", 0),
+        ("unix:/run/x.sock", 1),
+        ("unix:", 0),
+    ] {
+        let filter = EndingFilter { peer: Some(peer.to_owned()), ..EndingFilter::default() };
+        assert_eq!(both.matching(filter), count, "{peer}");
+    }
+}
+
+#[test]
 fn an_ending_is_found_by_its_id_and_its_last_digits() {
     let entries = mixed();
     let both = Both::new(entries.clone());
@@ -159,6 +185,10 @@ fn questions_use_the_indexes() {
     for (condition, index) in [
         ("substr(id, 25) = 'x'", "endings_by_short_id"),
         ("(peer = 'x' OR (peer >= 'x:' AND peer < 'x;'))", "endings_by_peer"),
+        (
+            "(peer = 'x' OR (peer >= 'x%' AND peer < 'x&' AND substr(peer, -length(']:5')) = ']:5'))",
+            "endings_by_peer",
+        ),
         ("1 AND subject = 'x'", "endings_by_subject"),
         (
             "+ended_at >= 'x' AND sequence >= (SELECT min(sequence) FROM endings \

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use clap::{ArgGroup, Args};
 
 use super::{Control, duration};
-use crate::surfaces::cli::formatting::{self, Moment};
+use crate::surfaces::cli::moment::{self, Moment};
 
 /// `lastword revoke`
 #[derive(Debug, Args)]
@@ -70,7 +70,7 @@ pub struct Revocations {
 }
 
 fn instant(text: &str) -> Result<SystemTime, String> {
-    formatting::instant(text).map_err(|error| {
+    moment::instant(text).map_err(|error| {
         format!("{error}: write a time such as 2026-03-01T12:00:00Z, or use --for")
     })
 }

@@ -1,8 +1,8 @@
 //! Describes who closed, the Close frames, and the end of TCP.
 
 use super::facts::{Facts, frame, limit_name};
+use super::wording::lasting;
 use crate::contract::CloseRecord;
-use crate::surfaces::cli::formatting::lasting;
 use crate::vocabulary::{Cause, CloseState, Fault, FirstClose, Kind, TransportEnd};
 
 /// The sentence for a missing Close, with the code that browsers show.

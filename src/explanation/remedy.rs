@@ -3,7 +3,7 @@
 mod attempt;
 
 use super::facts::{Facts, limit_name};
-use crate::surfaces::cli::formatting::{code_name, lasting, short_id, utc};
+use super::wording::{code_name, lasting, short_id, utc};
 use crate::vocabulary::{Advice, Cause, CloseCode, CloseState, Fault, Kind};
 
 /// Says what the operator can do, in one or two sentences.

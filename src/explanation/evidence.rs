@@ -1,8 +1,8 @@
 //! The evidence: messages lost, network figures, the limit that was hit, and who requested the end.
 
 use super::facts::Facts;
+use super::wording::{count, lasting, size};
 use crate::contract::{LimitRecord, TcpRecord};
-use crate::surfaces::cli::formatting::{count, lasting, size};
 use crate::vocabulary::Kind;
 
 /// Describes the messages sent, received and lost; `None` for an attempt.

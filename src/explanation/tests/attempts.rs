@@ -1,10 +1,10 @@
 //! Attempts that never became a connection, one for each failure of the contract.
 
 use super::Case;
+use crate::contract::samples;
 use crate::contract::{EndingRecord, LimitRecord, UpstreamRecord};
+use crate::explanation::facts::open_failures;
 use crate::protocol::classification::judge;
-use crate::surfaces::cli::tests::samples;
-use crate::surfaces::cli::why::facts::open_failures;
 use crate::vocabulary::{Direction, Kind, OpenFailure, Outcome, Retry};
 
 pub(super) fn cases() -> Vec<Case> {

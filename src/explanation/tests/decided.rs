@@ -1,9 +1,9 @@
 //! The decided cases of the contract, section 2, row by row.
 
 use super::Case;
+use crate::contract::samples;
 use crate::contract::{CloseRecord, EndingRecord};
 use crate::protocol::classification::judge;
-use crate::surfaces::cli::tests::samples;
 use crate::vocabulary::{
     Cause, CloseFrame, CloseState, Direction, FirstClose, Kind, Outcome, ReceivedClose, Retry,
     TransportEnd,

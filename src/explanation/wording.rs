@@ -1,15 +1,13 @@
-//! Formats numbers, times and texts for people.
+//! Formats numbers, times and texts for people: every sentence and table uses these.
 
 use std::borrow::Cow;
 use std::fmt::Write;
-use std::str::FromStr;
 use std::time::{Duration, SystemTime};
 
 use crate::policy::masking::is_unprintable;
-use crate::vocabulary::timestamp::parse_rfc3339;
 
 /// Escapes everything in a text that could control a terminal.
-pub(super) fn safe(text: &str) -> Cow<'_, str> {
+pub(crate) fn safe(text: &str) -> Cow<'_, str> {
     if !text.contains(is_unprintable) {
         return Cow::Borrowed(text);
     }
@@ -26,12 +24,12 @@ pub(super) fn safe(text: &str) -> Cow<'_, str> {
 }
 
 /// Returns an optional text escaped for a terminal, or `missing`.
-pub(super) fn safe_or<'a>(text: &'a Option<Cow<'_, str>>, missing: &'a str) -> Cow<'a, str> {
+pub(crate) fn safe_or<'a>(text: &'a Option<Cow<'_, str>>, missing: &'a str) -> Cow<'a, str> {
     text.as_deref().map_or(Cow::Borrowed(missing), safe)
 }
 
 /// Returns the last 12 digits of an id, by which people name it.
-pub(super) fn short_id(id: &str) -> Cow<'_, str> {
+pub(crate) fn short_id(id: &str) -> Cow<'_, str> {
     let id = safe(id);
     match id.char_indices().nth_back(11) {
         Some((at, _)) => Cow::Owned(id[at..].to_owned()),
@@ -40,12 +38,12 @@ pub(super) fn short_id(id: &str) -> Cow<'_, str> {
 }
 
 /// Writes a duration for a sentence: `80 ms`, `12.3 s`, `3 h 12 min`.
-pub(super) fn lasting(millis: u64) -> String {
+pub(crate) fn lasting(millis: u64) -> String {
     parts(millis, [" ms", " s", " min", " h", " d"], " ")
 }
 
 /// Writes a duration for a table: `80ms`, `12.3s`, `3h12m`.
-pub(super) fn lasting_short(millis: u64) -> String {
+pub(crate) fn lasting_short(millis: u64) -> String {
     parts(millis, ["ms", "s", "m", "h", "d"], "")
 }
 
@@ -70,7 +68,7 @@ fn parts(millis: u64, units: [&str; 5], gap: &str) -> String {
 }
 
 /// Writes a number of bytes: `12 bytes`, `1.5 KiB`.
-pub(super) fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     if bytes < 1024 {
         return count(bytes, "byte");
@@ -91,18 +89,18 @@ pub(crate) fn count(number: u64, thing: &str) -> String {
 }
 
 /// Formats a time in UTC to the millisecond: `2026-03-01 12:00:12.595 UTC`.
-pub(super) fn utc(time: SystemTime) -> String {
+pub(crate) fn utc(time: SystemTime) -> String {
     format!("{} {} UTC", date(time), clock(time))
 }
 
 /// Formats a time in UTC to the second: `2026-03-01 12:00:12`.
-pub(super) fn utc_seconds(time: SystemTime) -> String {
+pub(crate) fn utc_seconds(time: SystemTime) -> String {
     let clock = clock(time);
     format!("{} {}", date(time), clock.split('.').next().unwrap_or(&clock))
 }
 
 /// Formats the time of day in UTC to the millisecond: `12:00:12.595`.
-pub(super) fn clock(time: SystemTime) -> String {
+pub(crate) fn clock(time: SystemTime) -> String {
     let stamp = stamp(time);
     stamp.split_once('T').map_or(String::new(), |(_, clock)| clock.trim_end_matches('Z').to_owned())
 }
@@ -113,12 +111,12 @@ fn date(time: SystemTime) -> String {
 }
 
 /// Formats a time as in the contract: RFC 3339, UTC, milliseconds.
-pub(super) fn stamp(time: SystemTime) -> String {
+pub(crate) fn stamp(time: SystemTime) -> String {
     humantime::format_rfc3339_millis(time.max(SystemTime::UNIX_EPOCH)).to_string()
 }
 
 /// Formats how long ago a time was: `3 minutes ago`.
-pub(super) fn ago(time: SystemTime, now: SystemTime) -> String {
+pub(crate) fn ago(time: SystemTime, now: SystemTime) -> String {
     let Ok(passed) = now.duration_since(time) else {
         return "in the future (the clocks differ)".to_owned();
     };
@@ -134,7 +132,7 @@ pub(super) fn ago(time: SystemTime, now: SystemTime) -> String {
 
 /// Names a close code as RFC 6455 section 7.4 and the IANA registry do; codes for free use are named
 /// by who defines them.
-pub(super) const fn code_name(code: u16) -> &'static str {
+pub(crate) const fn code_name(code: u16) -> &'static str {
     match code {
         1000 => "normal closure",
         1001 => "going away",
@@ -161,47 +159,8 @@ pub(super) const fn code_name(code: u16) -> &'static str {
     }
 }
 
-/// A point in time, given as a time or as how long ago.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Moment(pub SystemTime);
-
-/// A text is not a point in time.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no time: write how long ago, such as 1h, or a time such as 2026-03-01T12:00:00Z")]
-pub struct InvalidMoment(String);
-
-/// Parses a time as people write it: as RFC 3339, or with less of it.
-pub(super) fn instant(text: &str) -> Result<SystemTime, humantime::TimestampError> {
-    parse_rfc3339(text).map_or_else(|| humantime::parse_rfc3339_weak(text), Ok)
-}
-
-impl Moment {
-    fn parse(text: &str, now: SystemTime) -> Result<Self, InvalidMoment> {
-        let refuse = || InvalidMoment(text.to_owned());
-        if text == "now" {
-            return Ok(Self(now));
-        }
-        if let Ok(time) = instant(text) {
-            return Ok(Self(time));
-        }
-        let ago = humantime::parse_duration(text).map_err(|_| refuse())?;
-        now.checked_sub(ago)
-            .filter(|time| *time >= SystemTime::UNIX_EPOCH)
-            .map(Self)
-            .ok_or_else(refuse)
-    }
-}
-
-impl FromStr for Moment {
-    type Err = InvalidMoment;
-
-    fn from_str(text: &str) -> Result<Self, InvalidMoment> {
-        Self::parse(text, SystemTime::now())
-    }
-}
-
 /// Returns a duration in whole milliseconds.
-pub(super) fn millis(duration: Duration) -> u64 {
+pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -271,20 +230,6 @@ mod tests {
             ]
         );
         assert!(ago(time, time - Duration::from_secs(9)).starts_with("in the future"));
-    }
-
-    #[test]
-    fn a_moment_is_a_time_or_how_long_ago() {
-        let now = humantime::parse_rfc3339("2026-03-01T12:00:00Z").unwrap();
-        let parse = |text| Moment::parse(text, now).map(|moment| stamp(moment.0));
-        assert_eq!(parse("1h").unwrap(), "2026-03-01T11:00:00.000Z");
-        assert_eq!(parse("2026-02-28T10:00:00Z").unwrap(), "2026-02-28T10:00:00.000Z");
-        assert_eq!(parse("2026-02-28 10:00:00").unwrap(), "2026-02-28T10:00:00.000Z");
-        assert_eq!(parse("2026-02-28T12:00:00+02:00").unwrap(), "2026-02-28T10:00:00.000Z");
-        assert_eq!(parse("now").unwrap(), "2026-03-01T12:00:00.000Z");
-        for wrong in ["", "yesterday", "1000y", "-1h"] {
-            assert_eq!(parse(wrong), Err(InvalidMoment(wrong.to_owned())));
-        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What to do about an attempt that never became a connection.
 
-use crate::surfaces::cli::why::facts::{Facts, limit_name};
+use crate::explanation::facts::{Facts, limit_name};
 use crate::vocabulary::OpenFailure;
 
 pub(super) fn remedy(facts: &Facts<'_>, failure: OpenFailure) -> String {

@@ -1,7 +1,7 @@
 //! An ending with its names parsed, so that every value in the contract has its text.
 
+use super::wording::{code_name, safe};
 use crate::contract::{CloseRecord, EndingRecord};
-use crate::surfaces::cli::formatting::code_name;
 use crate::vocabulary::{
     Advice, Cause, CloseCode, CloseState, Direction, Fault, FirstClose, Kind, OpenFailure,
     TransportEnd,
@@ -74,6 +74,14 @@ pub(super) fn open_failures(status: u16) -> [OpenFailure; OpenFailure::ALL.len()
         OpenFailure::UpgradeRejected { .. } => OpenFailure::UpgradeRejected { status },
         other => other,
     })
+}
+
+/// Returns the kind, and for an attempt why it failed.
+pub(crate) fn kind_name(ending: &EndingRecord<'_>) -> String {
+    match &ending.open_failure {
+        Some(failure) => format!("{} ({})", safe(&ending.kind), safe(failure)),
+        None => safe(&ending.kind).into_owned(),
+    }
 }
 
 /// Writes a Close frame with the name of its code: `1000 (normal closure) "bye"`.

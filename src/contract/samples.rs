@@ -13,7 +13,7 @@ fn read<T: serde::de::DeserializeOwned>(json: &str) -> T {
 }
 
 /// An open connection.
-pub(in crate::surfaces::cli) fn connection() -> ConnectionRecord<'static> {
+pub(crate) fn connection() -> ConnectionRecord<'static> {
     read(&format!(
         r#"{{"id":"01982b7e-4f6a-7c3d-9e21-5b8f0a6d4c17",{ORIGIN},
           "opened_at":"2026-03-01T12:00:00.250Z","open_ms":11520000,"state":"open",
@@ -24,7 +24,7 @@ pub(in crate::surfaces::cli) fn connection() -> ConnectionRecord<'static> {
 }
 
 /// A connection that was dialled and is being closed.
-pub(in crate::surfaces::cli) fn dialled() -> ConnectionRecord<'static> {
+pub(crate) fn dialled() -> ConnectionRecord<'static> {
     let mut dialled = connection();
     dialled.id = "01982b7e-4f6a-7c3d-9e21-5b8f0a6d4c18".into();
     dialled.origin.direction = "outbound".into();
@@ -50,7 +50,7 @@ pub(in crate::surfaces::cli) fn dialled() -> ConnectionRecord<'static> {
 }
 
 /// A connection that has just opened.
-pub(in crate::surfaces::cli) fn opened() -> OpenedRecord<'static> {
+pub(crate) fn opened() -> OpenedRecord<'static> {
     read(&format!(
         r#"{{"id":"01982b7e-4f6a-7c3d-9e21-5b8f0a6d4c17",{ORIGIN},
           "opened_at":"2026-03-01T12:00:00.250Z"}}"#
@@ -58,7 +58,7 @@ pub(in crate::surfaces::cli) fn opened() -> OpenedRecord<'static> {
 }
 
 /// A clean ending.
-pub(in crate::surfaces::cli) fn ending() -> EndingRecord<'static> {
+pub(crate) fn ending() -> EndingRecord<'static> {
     read(&format!(
         r#"{{"id":"01982b7e-4f6a-7c3d-9e21-5b8f0a6d4c17",{ORIGIN},"relay_peer":null,
           "opened_at":"2026-03-01T12:00:00.250Z","ended_at":"2026-03-01T12:00:12.595Z",
@@ -76,7 +76,7 @@ pub(in crate::surfaces::cli) fn ending() -> EndingRecord<'static> {
 }
 
 /// An attempt that failed.
-pub(in crate::surfaces::cli) fn attempt(failure: &'static str) -> EndingRecord<'static> {
+pub(crate) fn attempt(failure: &'static str) -> EndingRecord<'static> {
     let mut attempt = ending();
     attempt.id = "01982b7e-4f6a-7c3d-9e21-5b8f0a6d4c19".into();
     attempt.origin.route = None;
@@ -102,7 +102,7 @@ pub(in crate::surfaces::cli) fn attempt(failure: &'static str) -> EndingRecord<'
 }
 
 /// A drain of ten connections, three of which have ended.
-pub(in crate::surfaces::cli) fn drain(phase: &str) -> DrainRecord<'static> {
+pub(crate) fn drain(phase: &str) -> DrainRecord<'static> {
     read(&format!(
         r#"{{"id":"5b8f0a6d4c20","phase":"{phase}",
           "select":{{"route":null,"subject":null,"tag":null}},"stay":false,"code":1012,
@@ -113,7 +113,7 @@ pub(in crate::surfaces::cli) fn drain(phase: &str) -> DrainRecord<'static> {
 }
 
 /// A daemon that fares well.
-pub(in crate::surfaces::cli) fn status() -> StatusRecord<'static> {
+pub(crate) fn status() -> StatusRecord<'static> {
     read(
         r#"{"version":"0.1.0","node":"a1","started_at":"2026-03-01T12:00:00.250Z",
           "uptime_ms":11520000,"phase":"running",

@@ -1,70 +1,44 @@
 //! The explanation of one ending.
 
-use std::fmt;
 use std::time::SystemTime;
 
-use super::facts::Facts;
+use super::facts::{Facts, kind_name};
+use super::wording::{ago, lasting, safe, short_id, utc};
 use super::{closing, evidence, meaning, remedy};
-use crate::contract::EndingRecord;
-use crate::surfaces::cli::console::Look;
-use crate::surfaces::cli::endings;
-use crate::surfaces::cli::formatting::{ago, lasting, safe, short_id, utc};
-use crate::surfaces::cli::table::{draw_pairs, wrap};
+use crate::contract::{EndingRecord, ExplanationRecord, ParagraphRecord};
 use crate::vocabulary::Kind;
 
-/// The explanation of one ending: a headline, and paragraphs with topics.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Story {
-    headline: String,
-    paragraphs: Vec<(String, String)>,
-}
-
-impl Story {
-    /// Explains an ending as of `now`.
-    pub(super) fn of(ending: &EndingRecord<'_>, now: SystemTime) -> Self {
-        let facts = Facts::of(ending);
-        let id = short_id(&ending.id);
-        let ago = ago(ending.ended_at, now);
-        let headline = if facts.is_attempt() {
-            format!("{id} never opened ({ago}), {}: {}", endings::kind(ending), ending.detail)
-        } else {
-            format!("{id} ended {ago}, {}: {}", endings::kind(ending), ending.detail)
-        };
-        let paragraphs = [
-            ("Meaning", Some(meaning::of(&facts))),
-            (if facts.is_attempt() { "Tried" } else { "Opened" }, Some(opened(&facts))),
-            ("Ended", Some(ended(&facts, now))),
-            ("Closed", closing::who_closed(&facts)),
-            ("TCP", closing::transport(&facts)),
-            ("Requested by", evidence::requested_by(&facts)),
-            ("Limit", evidence::limit(&facts)),
-            ("Messages", evidence::messages(&facts)),
-            ("Network", evidence::network(&facts)),
-            ("Relay", relay(&facts)),
-            ("Fault", Some(meaning::fault(&facts))),
-            ("What to do", Some(remedy::of(&facts))),
-            ("Reconnect", remedy::retry(&facts)),
-        ];
-        let known = paragraphs.into_iter().filter_map(|(topic, text)| Some((topic, text?)));
-        Self {
-            headline: safe(&headline).into_owned(),
-            // Any paragraph may contain text from a peer, so all are escaped here.
-            paragraphs: known
-                .map(|(topic, text)| (topic.to_owned(), safe(&text).into_owned()))
-                .collect(),
-        }
-    }
-
-    /// Formats it for the terminal or pipe.
-    pub(super) fn draw(&self, look: Look) -> String {
-        format!("{}\n\n{}", wrap(&self.headline, look), draw_pairs(&self.paragraphs, look))
-    }
-}
-
-impl fmt::Display for Story {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.draw(Look::PLAIN))
-    }
+/// Explains an ending as of `now`.
+pub(crate) fn explain(ending: &EndingRecord<'_>, now: SystemTime) -> ExplanationRecord {
+    let facts = Facts::of(ending);
+    let id = short_id(&ending.id);
+    let ago = ago(ending.ended_at, now);
+    let kind = kind_name(ending);
+    let headline = if facts.is_attempt() {
+        format!("{id} never opened ({ago}), {kind}: {}", ending.detail)
+    } else {
+        format!("{id} ended {ago}, {kind}: {}", ending.detail)
+    };
+    let paragraphs = [
+        ("Meaning", Some(meaning::of(&facts))),
+        (if facts.is_attempt() { "Tried" } else { "Opened" }, Some(opened(&facts))),
+        ("Ended", Some(ended(&facts, now))),
+        ("Closed", closing::who_closed(&facts)),
+        ("TCP", closing::transport(&facts)),
+        ("Requested by", evidence::requested_by(&facts)),
+        ("Limit", evidence::limit(&facts)),
+        ("Messages", evidence::messages(&facts)),
+        ("Network", evidence::network(&facts)),
+        ("Relay", relay(&facts)),
+        ("Fault", Some(meaning::fault(&facts))),
+        ("What to do", Some(remedy::of(&facts))),
+        ("Reconnect", remedy::retry(&facts)),
+    ];
+    // Any paragraph may contain text from a peer, so all are escaped here.
+    let known = paragraphs.into_iter().filter_map(|(topic, text)| {
+        Some(ParagraphRecord { topic: topic.to_owned(), text: safe(&text?).into_owned() })
+    });
+    ExplanationRecord { headline: safe(&headline).into_owned(), paragraphs: known.collect() }
 }
 
 /// Says when it opened, between whom, and where its messages went.
