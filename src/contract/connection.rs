@@ -87,8 +87,11 @@ impl<'a> From<&'a ConnectionStatus> for ConnectionRecord<'a> {
 /// A page of live connections.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ConnectionPage<'a> {
-    /// The connections, oldest first.
+    /// The connections: oldest first, or as `sort` says.
     pub connections: Vec<ConnectionRecord<'a>>,
     /// The `cursor` of the next page; null at the end.
     pub next: Option<Cow<'a, str>>,
+    /// The number of connections that match, on this page or not.
+    #[serde(default)]
+    pub total: u64,
 }

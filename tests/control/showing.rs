@@ -82,6 +82,52 @@ async fn connections_are_listed_page_by_page_and_by_what_they_are() {
     assert_eq!(paged.concat().iter().collect::<Vec<_>>(), all);
     // A page that is just full is the last one.
     assert_eq!(list("limit=5").await["next"], Value::Null);
+    let later = list(&format!("limit=2&cursor={}", all[1])).await;
+    assert_eq!((later["total"].as_u64(), ids(&later).len()), (Some(5), 2), "all that match count");
+}
+
+#[tokio::test]
+async fn connections_are_sorted_and_searched() {
+    let house = House::new().await;
+    let mut peers = Vec::new();
+    for target in ["/echo", "/other", "/echo?room=7"] {
+        peers.push(house.peer(target).await);
+    }
+    for (peer, texts) in [(0, 1), (2, 3)] {
+        for text in (0..texts).map(|number| format!("{number}")) {
+            peers[peer].0.text(&text).await;
+            peers[peer].0.expect_text(&text).await;
+        }
+    }
+    let all: Vec<String> = peers.iter().map(|(_, id)| id.clone()).collect();
+    let list =
+        async |query: &str| house.client.get(&format!("/v1/connections?{query}")).await.expect(200);
+    let of = |places: &[usize]| places.iter().map(|at| all[*at].clone()).collect::<Vec<_>>();
+    for (sort, places) in [
+        ("opened_at", [0, 1, 2]),
+        ("-opened_at", [2, 1, 0]),
+        ("messages_in", [1, 0, 2]),
+        ("-messages_in", [2, 0, 1]),
+        ("-bytes_out", [2, 0, 1]),
+        // Nothing waits anywhere, so the oldest comes first.
+        ("-queued_bytes", [0, 1, 2]),
+        // The second has never sent a message, so it is last either way.
+        ("last_activity_ms", [2, 0, 1]),
+        ("-last_activity_ms", [0, 2, 1]),
+    ] {
+        assert_eq!(ids(&list(&format!("sort={sort}")).await), of(&places), "{sort}");
+    }
+    let first = list("sort=-messages_in&limit=1").await;
+    assert_eq!((ids(&first), &first["next"]), (of(&[2]), &Value::Null));
+    assert_eq!(first["total"], 3);
+    let newest = list("sort=-opened_at&limit=2").await;
+    let cursor = newest["next"].as_str().unwrap();
+    assert_eq!(ids(&list(&format!("sort=-opened_at&cursor={cursor}")).await), of(&[0]));
+
+    assert_eq!(ids(&list("search=ROOM").await), of(&[2]));
+    assert_eq!(list("search=echo&route=/echo").await["total"], 2);
+    assert_eq!(list("search=nowhere").await["total"], 0);
+    assert_eq!(ids(&list(&format!("search={}", &all[1][24..])).await), of(&[1]));
 }
 
 #[tokio::test]
@@ -135,6 +181,10 @@ async fn what_is_not_there_is_not_found_and_what_means_nothing_is_named() {
         ("/v1/connections?tag=room", "tag"),
         ("/v1/connections?cursor=x", "cursor"),
         ("/v1/connections?colour=red", "colour"),
+        ("/v1/connections?sort=colour", "sort"),
+        ("/v1/connections?sort=", "sort"),
+        ("/v1/connections?search=", "search"),
+        ("/v1/connections?sort=bytes_in&cursor=01982b7e-4f6a-7c3d-9e21-5b8f0a6d4c17", "cursor"),
         ("/v1/connections?route=a&route=b", "route"),
         ("/v1/connections/5b8f0a6d4c17?explain=yes", "explain"),
         ("/v1/connections/5b8f0a6d4c17?explain=", "explain"),

@@ -1,54 +1,23 @@
 //! Lists and shows live connections.
 
+mod listing;
+
 use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
-use serde::Deserialize;
-use utoipa::IntoParams;
 
 use super::api::{Api, json};
-use super::parsing::{self, Explained, Named, Parameters};
+use super::parsing::{Explained, Named, Parameters};
 use super::problem::Problem;
-use crate::contract::{
-    ConnectionPage, ConnectionRecord, ExplainedConnectionRecord, ProblemRecord, SelectorRecord,
-};
+use crate::contract::{ConnectionPage, ConnectionRecord, ExplainedConnectionRecord, ProblemRecord};
 use crate::explanation;
 use crate::ledger::Stored;
 use crate::manager::ConnectionHandle;
-use crate::vocabulary::{
-    CloseState, ConnectionId, ConnectionName, ConnectionStatus, Direction, PeerFilter, Selector,
-};
+use crate::vocabulary::{CloseState, ConnectionName, ConnectionStatus};
 
-/// Which connections to list.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(super) struct Filter {
-    /// Those of this route.
-    route: Option<String>,
-    /// Those in this state: `open`, `close_sent`, `close_received` or `closed`.
-    state: Option<String>,
-    /// Those in this direction: `inbound` or `outbound`.
-    direction: Option<String>,
-    /// Those of this subject.
-    subject: Option<String>,
-    /// Those of this path, as recorded.
-    path: Option<String>,
-    /// Those of this peer: an address with or without port.
-    peer: Option<String>,
-    /// Those with this tag, as `name:value`.
-    tag: Option<String>,
-    /// Those relayed to this application, by its URL as recorded.
-    upstream: Option<String>,
-    /// Those relayed to the application with this number in its route, from 0.
-    upstream_number: Option<u64>,
-    /// The maximum number, from 1 to 1000; 100 by default.
-    limit: Option<u32>,
-    /// The `next` of the previous page.
-    cursor: Option<String>,
-}
+use listing::{Filter, Wanted};
 
-/// Lists live connections, oldest first.
+/// Lists live connections, oldest first unless `sort` says otherwise.
 #[utoipa::path(get, path = "/v1/connections", tag = "connections", params(Filter), responses(
     (status = 200, body = ConnectionPage),
     (status = "4XX", body = ProblemRecord, content_type = "application/problem+json"),
@@ -57,19 +26,14 @@ pub(super) async fn list(
     State(api): State<Api>,
     Parameters(filter): Parameters<Filter>,
 ) -> Result<Response, Problem> {
-    let limit = parsing::limit(filter.limit)?;
     let wanted = Wanted::read(filter)?;
-    let mut found = api.control.supervisor.connections();
-    found.retain(|connection| wanted.includes(connection));
-    // Ids begin with their creation time, so this is the order of opening.
-    found.sort_unstable_by_key(ConnectionHandle::id);
-    let more = found.len() > limit;
-    found.truncate(limit);
-    let statuses: Vec<ConnectionStatus> = found.iter().map(ConnectionHandle::status).collect();
-    let last = found.last().filter(|_| more);
+    let listed = wanted.page(api.control.supervisor.connections()).await;
+    let statuses: Vec<ConnectionStatus> =
+        listed.connections.iter().map(ConnectionHandle::status).collect();
     let page = ConnectionPage {
         connections: statuses.iter().map(ConnectionRecord::from).collect(),
-        next: last.map(|last| last.id().to_string().into()),
+        next: listed.next.map(|next| next.to_string().into()),
+        total: listed.total as u64,
     };
     Ok(json(StatusCode::OK, &page))
 }
@@ -139,46 +103,5 @@ pub(super) async fn find(api: &Api, name: ConnectionName) -> Result<Found, Probl
             "there is no connection {}, neither open nor in the ledger",
             name.short()
         ))),
-    }
-}
-
-/// A validated filter.
-struct Wanted {
-    select: Selector,
-    state: Option<CloseState>,
-    direction: Option<Direction>,
-    path: Option<String>,
-    peer: Option<PeerFilter>,
-    after: Option<ConnectionId>,
-}
-
-impl Wanted {
-    fn read(filter: Filter) -> Result<Self, Problem> {
-        let Filter { state, direction, path, peer, cursor, .. } = filter;
-        let state = parsing::word("state", state.as_deref(), CloseState::ALL, CloseState::as_str)?;
-        let direction =
-            parsing::word("direction", direction.as_deref(), Direction::ALL, Direction::as_str)?;
-        let peer = peer.as_deref().map(PeerFilter::parse);
-        let after = parsing::cursor(cursor)?;
-        let select = SelectorRecord {
-            route: filter.route.map(Into::into),
-            subject: filter.subject.map(Into::into),
-            tag: filter.tag.map(Into::into),
-            upstream: filter.upstream.map(Into::into),
-            upstream_number: filter.upstream_number,
-        };
-        Ok(Self { select: select.selector()?, state, direction, path, peer, after })
-    }
-
-    fn includes(&self, connection: &ConnectionHandle) -> bool {
-        let origin = connection.origin();
-        self.after.is_none_or(|after| connection.id() > after)
-            && self.select.matches(origin)
-            && self.direction.is_none_or(|direction| origin.direction == direction)
-            && (self.path.is_none() || self.path == origin.path)
-            && self.peer.as_ref().is_none_or(|peer| {
-                origin.peer.as_deref().is_some_and(|recorded| peer.matches(recorded))
-            })
-            && self.state.is_none_or(|state| connection.state() == state)
     }
 }
