@@ -23,8 +23,9 @@ pub(crate) mod samples;
 use std::time::Duration;
 
 pub use answers::{
-    AcceptedRecord, AccountingRecord, BroadcastRecord, CountRecord, EndingPageRecord, LedgerRecord,
-    ProblemRecord, StatusRecord, SummaryRecord,
+    AcceptedRecord, AccountingRecord, BroadcastRecord, CallerRecord, CountRecord, EndingPageRecord,
+    LedgerRecord, MemoryRecord, MessagesRecord, OverTimeRecord, OverTimeValue, ProblemRecord,
+    StatusRecord, SummaryRecord,
 };
 pub use backend::{BackendRecord, BackendsRecord};
 pub use connection::{ConnectionPage, ConnectionRecord};

@@ -7,6 +7,8 @@ mod revocation_table;
 mod shares;
 #[cfg(feature = "ledger-sqlite")]
 mod sqlite;
+#[cfg(feature = "contract")]
+mod timeline;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,6 +20,8 @@ pub use archive::{
 pub use in_memory::InMemory;
 #[cfg(feature = "ledger-sqlite")]
 pub use sqlite::{OpenError, Recovery, Sqlite, SqliteOptions};
+#[cfg(feature = "contract")]
+pub use timeline::{Slots, Timeline, TimelineValue};
 
 use crate::vocabulary::{
     Closing, ConnectionOpened, Ending, Event, Record, Revocation, RevocationChange,

@@ -17,6 +17,7 @@ mod control {
     mod endings;
     mod events;
     mod injecting;
+    mod page;
     mod resuming;
     mod revoking;
     mod showing;

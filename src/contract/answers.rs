@@ -37,6 +37,46 @@ pub struct StatusRecord<'a> {
     /// The last reload of the configuration; null if there was none.
     #[serde(default)]
     pub last_reload: Option<super::LastReloadRecord<'a>>,
+    /// The data messages of all connections, open or ended.
+    #[serde(default)]
+    pub messages: Option<MessagesRecord>,
+    /// The memory that `limits.memory` bounds.
+    #[serde(default)]
+    pub memory: Option<MemoryRecord>,
+    /// Who asks, and what they may do.
+    #[serde(default)]
+    pub caller: Option<CallerRecord<'a>>,
+}
+
+/// The data messages of all connections since the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MessagesRecord {
+    /// Those received.
+    #[serde(rename = "in")]
+    pub incoming: u64,
+    /// Those wholly handed to the kernel.
+    #[serde(rename = "out")]
+    pub outgoing: u64,
+}
+
+/// The memory of queues, partly received messages and opening handshakes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MemoryRecord {
+    /// What is used, in bytes.
+    pub used: u64,
+    /// What may be used (`limits.memory`), in bytes.
+    pub limit: u64,
+}
+
+/// Who asks, and what they may do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CallerRecord<'a> {
+    /// The name of the token; null where no token is needed.
+    pub name: Option<Cow<'a, str>>,
+    /// `read` or `operate`.
+    pub scope: Cow<'a, str>,
+    /// Whether they may dial: the scope `operate`, and `control.allow_dial`.
+    pub may_dial: bool,
 }
 
 /// The accounting identity.
@@ -99,6 +139,35 @@ pub struct SummaryRecord<'a> {
     pub counts: Vec<CountRecord<'a>>,
     /// The number of endings in total.
     pub total: u64,
+    /// The counts over time; null unless `slots` was given.
+    #[serde(default)]
+    pub over_time: Option<OverTimeRecord<'a>>,
+}
+
+/// Endings counted in slots of equal length.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct OverTimeRecord<'a> {
+    /// When the first slot begins.
+    #[serde(with = "rfc3339_millis")]
+    #[schema(value_type = String, format = DateTime)]
+    pub since: SystemTime,
+    /// When the period ends; the last slot may reach beyond it.
+    #[serde(with = "rfc3339_millis")]
+    #[schema(value_type = String, format = DateTime)]
+    pub until: SystemTime,
+    /// The length of a slot, in milliseconds.
+    pub step_ms: u64,
+    /// The values, the most frequent first.
+    pub values: Vec<OverTimeValue<'a>>,
+}
+
+/// The number of endings with one value in each slot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct OverTimeValue<'a> {
+    /// The value.
+    pub value: Cow<'a, str>,
+    /// The numbers, in the order of the slots.
+    pub counts: Vec<u64>,
 }
 
 /// The number of endings with one value.

@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use super::{Slots, Timeline};
 use crate::vocabulary::{ConnectionName, Fault};
 
 /// The read side of a ledger. Every call may block on the disk: do not call it from async code.
@@ -29,6 +30,13 @@ pub trait Archive: Send + Sync + 'static {
         until: Option<SystemTime>,
         by: Property,
     ) -> Result<Summary, QueryError>;
+
+    /// Counts endings by one of [`Property::OVER_TIME`] in each slot of a period, including
+    /// attempts that were only counted; these are in the slot in which their minute begins.
+    ///
+    /// # Errors
+    /// [`QueryError`] if the store cannot be read.
+    fn over_time(&self, slots: &Slots, by: Property) -> Result<Timeline, QueryError>;
 
     /// Returns the endings that were committed after `sequence`, oldest first, at most `limit`.
     ///
@@ -106,6 +114,9 @@ impl Property {
     /// Every property, in the order of the contract.
     pub const ALL: [Self; 6] =
         [Self::Kind, Self::Fault, Self::Cause, Self::Code, Self::Route, Self::UserAgent];
+
+    /// Those by which endings are counted over time: their values are a closed set.
+    pub const OVER_TIME: [Self; 3] = [Self::Kind, Self::Fault, Self::Cause];
 
     /// Returns its name in the contract.
     pub const fn as_str(self) -> &'static str {

@@ -14,6 +14,7 @@ mod commit_queue;
 mod db_file;
 mod marks;
 mod networks;
+mod over_time;
 mod queries;
 mod reader;
 mod retention;
@@ -43,7 +44,7 @@ use self::tracker::Tracker;
 use self::writer::{Shared, Writer, watch};
 use super::{
     Archive, Committed, EndingFilter, EndingPage, Entry, Health, Ledger, Property, QueryError,
-    RecordedRevocations, Replay, Stored, Summary,
+    RecordedRevocations, Replay, Slots, Stored, Summary, Timeline,
 };
 use crate::ledger::revocation_table::RevocationTable;
 use crate::settings::{ByteSize, FailurePolicy, Synchronous};
@@ -304,6 +305,10 @@ impl Archive for Sqlite {
         by: Property,
     ) -> Result<Summary, QueryError> {
         self.query(|connection| queries::summary(connection, since, until, by))
+    }
+
+    fn over_time(&self, slots: &Slots, by: Property) -> Result<Timeline, QueryError> {
+        self.query(|connection| over_time::count(connection, slots, by))
     }
 
     fn after(&self, sequence: u64, limit: usize) -> Result<Replay, QueryError> {

@@ -10,6 +10,7 @@ use crate::contract::EndingRecord;
 use crate::ledger::archive::{
     Archive, Count, EndingFilter, EndingPage, Property, QueryError, Replay, Stored, Summary,
 };
+use crate::ledger::timeline::{Counting, Slots, Timeline};
 use crate::vocabulary::{ConnectionName, Ending, PeerFilter};
 
 impl Archive for InMemory {
@@ -55,6 +56,16 @@ impl Archive for InMemory {
         counts.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.value.cmp(&b.value)));
         counts.truncate(1000);
         Ok(Summary { counts, total })
+    }
+
+    fn over_time(&self, slots: &Slots, by: Property) -> Result<Timeline, QueryError> {
+        let mut counting = Counting::new(slots);
+        for ending in self.kept.lock().endings.values() {
+            if let (Some(slot), Some(value)) = (slots.find(ending.ended_at), value_of(ending, by)) {
+                counting.add(slot, &value, 1);
+            }
+        }
+        Ok(counting.finish())
     }
 
     fn after(&self, sequence: u64, limit: usize) -> Result<Replay, QueryError> {

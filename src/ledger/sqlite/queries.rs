@@ -176,8 +176,12 @@ pub(super) fn summary(
         Property::Route => ("route", "route", Some("NULL")),
         Property::UserAgent => ("user_agent", "user_agent", None),
     };
-    // See `conditions` for the plus and the bound on the sequence.
+    let is_indexed = Property::OVER_TIME.contains(&by);
     let period = |table: &str| {
+        if is_indexed {
+            return "ended_at >= ?1 AND ended_at < ?2".to_owned();
+        }
+        // See `conditions` for the plus and the bound on the sequence.
         format!(
             "+ended_at >= ?1 AND +ended_at < ?2 \
              AND sequence >= (SELECT min(sequence) FROM {table} WHERE ended_at >= ?1)"

@@ -9,7 +9,7 @@ pub(super) const APPLICATION: i32 = 0x6c73_7477;
 
 /// One migration per version; the first turns an empty file into version 1. Never edit a released
 /// step; a change is a new step.
-pub(super) const STEPS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3];
+pub(super) const STEPS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3, VERSION_4];
 
 const VERSION_1: &str = "
 -- One row: what holds for the whole ledger.
@@ -117,6 +117,14 @@ CREATE TABLE networks (
     bytes INTEGER NOT NULL,         -- the size of its endings from this number on
     first INTEGER NOT NULL
 ) WITHOUT ROWID;
+";
+
+const VERSION_4: &str = "
+-- Counts by kind, fault and cause over time are read from the indexes alone.
+CREATE INDEX endings_over_time ON endings (ended_at, kind, fault, cause);
+DROP INDEX endings_by_ended_at;
+CREATE INDEX attempts_over_time ON attempts (ended_at, fault, cause);
+DROP INDEX attempts_by_ended_at;
 ";
 
 /// Migrates a file to the version of the last step, each step in its own transaction.

@@ -123,6 +123,7 @@ mod tests {
                 .map(|(value, count)| CountRecord { value: value.map(Into::into), count: *count })
                 .collect(),
             total: counts.iter().map(|(_, count)| count).sum(),
+            over_time: None,
         }
     }
 

@@ -1,6 +1,6 @@
 //! Lists, shows and counts endings.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use axum::extract::State;
 use axum::response::Response;
@@ -12,12 +12,15 @@ use super::api::{Api, json, json_text};
 use super::parsing::{self, Explained, Named, Parameters};
 use super::problem::{Problem, Word};
 use crate::contract::{
-    CountRecord, EndingPageRecord, EndingRecord, ExplainedEndingRecord, ProblemRecord,
-    SummaryRecord,
+    CountRecord, EndingPageRecord, EndingRecord, ExplainedEndingRecord, OverTimeRecord,
+    OverTimeValue, ProblemRecord, SummaryRecord,
 };
 use crate::explanation;
-use crate::ledger::{EndingFilter, Property};
+use crate::ledger::{EndingFilter, Property, Slots};
 use crate::vocabulary::{Fault, Kind};
+
+/// The maximum number of slots of a summary.
+const MOST_SLOTS: u32 = 500;
 
 /// Which endings to list.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -59,6 +62,9 @@ pub(super) struct Counted {
     until: Option<String>,
     /// `kind`, `fault`, `cause`, `code`, `route` or `user_agent`; `kind` by default.
     by: Option<String>,
+    /// How many slots of equal length to divide the period into, from 1 to 500: `over_time` then has
+    /// the counts of each. Only with `since`, and by `kind`, `fault` or `cause`.
+    slots: Option<u32>,
 }
 
 /// Lists endings, newest first, including failed attempts.
@@ -121,17 +127,28 @@ pub(super) async fn summary(
     State(api): State<Api>,
     Parameters(counted): Parameters<Counted>,
 ) -> Result<Response, Problem> {
-    let Counted { since, until, by } = counted;
-    let (since, until) = period(since.as_deref(), until.as_deref(), SystemTime::now())?;
+    let Counted { since, until, by, slots } = counted;
+    let now = SystemTime::now();
+    let (since, until) = period(since.as_deref(), until.as_deref(), now)?;
     let by = parsing::word("by", by.as_deref(), &Property::ALL, Property::as_str)?;
     let by = by.unwrap_or(Property::Kind);
+    if let Some(slots) = slots {
+        // What ends in this very millisecond is included.
+        let until = until.unwrap_or(now + Duration::from_millis(1));
+        let slots = divide(since, until, by, slots)?;
+        return over_time(&api, slots, by).await;
+    }
     let summary = api.queries.run(move |archive| archive.summary(since, until, by)).await?;
     let counts = summary.counts.iter().map(|count| CountRecord {
         value: count.value.as_deref().map(Into::into),
         count: count.count,
     });
-    let record =
-        SummaryRecord { by: by.as_str().into(), counts: counts.collect(), total: summary.total };
+    let record = SummaryRecord {
+        by: by.as_str().into(),
+        counts: counts.collect(),
+        total: summary.total,
+        over_time: None,
+    };
     Ok(json(StatusCode::OK, &record))
 }
 
@@ -143,6 +160,55 @@ fn explain(json: &str, now: SystemTime) -> serde_json::Result<String> {
 
 fn unreadable(error: &serde_json::Error) -> Problem {
     Problem::new(Word::LedgerUnreadable, format!("a stored ending cannot be read: {error}"))
+}
+
+async fn over_time(api: &Api, slots: Slots, by: Property) -> Result<Response, Problem> {
+    let asked = slots.clone();
+    let timeline = api.queries.run(move |archive| archive.over_time(&asked, by)).await?;
+    let counts = timeline
+        .values
+        .iter()
+        .map(|one| CountRecord { value: Some((&*one.value).into()), count: one.total });
+    let values = timeline
+        .values
+        .iter()
+        .map(|one| OverTimeValue { value: (&*one.value).into(), counts: one.counts.clone() });
+    let record = SummaryRecord {
+        by: by.as_str().into(),
+        counts: counts.collect(),
+        total: timeline.values.iter().map(|one| one.total).sum(),
+        over_time: Some(OverTimeRecord {
+            since: slots.since(),
+            until: slots.until(),
+            step_ms: u64::try_from(slots.step().as_millis()).unwrap_or(u64::MAX),
+            values: values.collect(),
+        }),
+    };
+    Ok(json(StatusCode::OK, &record))
+}
+
+fn divide(
+    since: Option<SystemTime>,
+    until: SystemTime,
+    by: Property,
+    slots: u32,
+) -> Result<Slots, Problem> {
+    let Some(since) = since else {
+        return Err(Problem::invalid("slots: give since, too: the period must have a beginning"));
+    };
+    if !Property::OVER_TIME.contains(&by) {
+        let detail = format!(
+            "slots: endings are counted over time by kind, fault or cause, not by {}",
+            by.as_str()
+        );
+        return Err(Problem::invalid(detail));
+    }
+    if !(1..=MOST_SLOTS).contains(&slots) {
+        return Err(Problem::invalid(format!("slots: {slots} is not from 1 to {MOST_SLOTS}")));
+    }
+    Slots::new(since, until, slots as usize).ok_or_else(|| {
+        Problem::invalid("slots: the period is empty: since must be before until, or before now")
+    })
 }
 
 fn read(filter: Filter, now: SystemTime) -> Result<EndingFilter, Problem> {

@@ -1,13 +1,19 @@
 //! The node as a whole: status, probes, and the description of the API.
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 
+use super::access::Caller;
 use super::api::{Api, json};
 use super::reload;
-use crate::contract::{AccountingRecord, DrainRecord, LedgerRecord, ProblemRecord, StatusRecord};
+use super::tokens::Scope;
+use crate::contract::{
+    AccountingRecord, CallerRecord, DrainRecord, LedgerRecord, MemoryRecord, MessagesRecord,
+    ProblemRecord, StatusRecord,
+};
 use crate::ledger::Health;
 use crate::manager::{Accounting, NotAccepting};
 use crate::vocabulary::{DrainPhase, DrainProgress, Ending};
@@ -17,10 +23,14 @@ use crate::vocabulary::{DrainPhase, DrainProgress, Ending};
     (status = 200, body = StatusRecord),
     (status = "4XX", body = ProblemRecord, content_type = "application/problem+json"),
 ))]
-pub(super) async fn status(State(api): State<Api>) -> Response {
+pub(super) async fn status(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+) -> Response {
     let supervisor = &api.control.supervisor;
     let accounting = supervisor.accounting();
     let Accounting { opened, open, ended } = accounting;
+    let census = supervisor.census();
     let figures = (api.control.ledger)();
     let problem = match supervisor.ledger_health() {
         Health::Good => None,
@@ -51,8 +61,26 @@ pub(super) async fn status(State(api): State<Api>) -> Response {
         },
         drain: drain.as_deref().map(DrainRecord::from),
         last_reload: api.control.reloads.facts().last.as_ref().map(reload::last),
+        messages: Some(MessagesRecord {
+            incoming: census.messages_in,
+            outgoing: census.messages_out,
+        }),
+        memory: Some(MemoryRecord { used: census.memory_used, limit: census.memory_limit }),
+        caller: Some(who(&caller, api.settings().control.allow_dial)),
     };
     json(StatusCode::OK, &record)
+}
+
+fn who(caller: &Caller, allow_dial: bool) -> CallerRecord<'_> {
+    let (name, scope) = match caller {
+        Caller::Local => (None, Scope::Operate),
+        Caller::Token(token) => (Some((&*token.name).into()), token.scope),
+    };
+    CallerRecord {
+        name,
+        scope: scope.as_str().into(),
+        may_dial: allow_dial && scope == Scope::Operate,
+    }
 }
 
 /// Returns why new connections are refused, and what makes the daemon accept them again.

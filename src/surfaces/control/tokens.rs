@@ -168,6 +168,14 @@ impl Token {
 }
 
 impl Scope {
+    /// Returns its word in the token file.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Operate => "operate",
+        }
+    }
+
     fn read(word: &str) -> Result<Self, &'static str> {
         match word {
             "read" => Ok(Self::Read),

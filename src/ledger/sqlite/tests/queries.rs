@@ -79,6 +79,13 @@ fn both_ledgers_answer_alike() {
         let summary = |archive: &dyn Archive| archive.summary(None, None, by).unwrap();
         assert_eq!(summary(&*both.sqlite), summary(&both.memory), "{by:?}");
     }
+    let slots = Slots::new(past, future, 60).unwrap();
+    for by in Property::OVER_TIME {
+        let over_time = |archive: &dyn Archive| archive.over_time(&slots, by).unwrap();
+        let found = over_time(&*both.sqlite);
+        assert_eq!(found, over_time(&both.memory), "{by:?}");
+        assert_eq!(found.values.iter().map(|one| one.total).sum::<u64>(), 6, "{by:?}");
+    }
     for sequence in 0..8 {
         let after = |archive: &dyn Archive| archive.after(sequence, 3).unwrap();
         assert_eq!(after(&*both.sqlite), after(&both.memory), "{sequence}");
@@ -162,6 +169,17 @@ fn counted_attempts_are_in_the_summary() {
     assert_eq!(count(Property::Route, None), (7, 8));
     assert_eq!(count(Property::UserAgent, None), (0, 1));
     let hour = Duration::from_secs(3600);
+    let now = SystemTime::now();
+    let slots = Slots::new(now - hour, now + hour, 120).unwrap();
+    for (by, value) in
+        [(Property::Kind, "open_failed"), (Property::Fault, "peer"), (Property::Cause, "none")]
+    {
+        let timeline = ledger.over_time(&slots, by).unwrap();
+        let found = timeline.values.iter().find(|one| one.value == value).unwrap();
+        let filled: Vec<u64> = found.counts.iter().copied().filter(|count| *count > 0).collect();
+        assert_eq!((found.total, filled.iter().sum::<u64>()), (7, 7), "{by:?}");
+        assert!(filled.len() <= 2, "they came within a second: {filled:?}");
+    }
     let later = ledger.summary(Some(SystemTime::now() + hour), None, Property::Kind).unwrap();
     assert_eq!(later, Summary::default());
     let since = Some(SystemTime::now() - hour);
@@ -200,6 +218,50 @@ fn questions_use_the_indexes() {
     }
 }
 
+/// A million endings take some 1.4 GB of rows, which a count over time must not read.
+#[test]
+fn counts_over_time_are_read_from_an_index_alone() {
+    let both = Both::new(mixed());
+    for (table, columns) in
+        [("endings", &["kind", "fault", "cause"][..]), ("attempts", &["fault", "cause"])]
+    {
+        for column in columns {
+            let rows = both.bench.look();
+            let mut query = rows
+                .prepare(&format!(
+                    "EXPLAIN QUERY PLAN SELECT ended_at, {column} FROM {table} \
+                     WHERE ended_at >= 'x' AND ended_at < 'y' ORDER BY ended_at"
+                ))
+                .unwrap();
+            let plan = query.query_map([], |row| row.get::<_, String>(3)).unwrap();
+            let plan: Vec<String> = plan.map(Result::unwrap).collect();
+            let due = format!("USING COVERING INDEX {table}_over_time");
+            assert!(plan.len() == 1 && plan[0].contains(&due), "{table} {column}: {plan:?}");
+        }
+    }
+}
+
+/// Endings lie in the slot in which they ended, to the millisecond.
+#[test]
+fn each_ending_is_counted_in_its_slot() {
+    let began = SystemTime::UNIX_EPOCH + Duration::from_secs(1_790_000_000);
+    let entries: Vec<Entry> = [0_u64, 999, 1000, 1999, 2500, 3000]
+        .into_iter()
+        .map(|millis| {
+            let mut one = ending(ConnectionId::new(), Kind::Clean, origin("10.0.0.1:5"));
+            one.ended_at = began + Duration::from_millis(millis);
+            Entry::Ended(Arc::new(one))
+        })
+        .collect();
+    let both = Both::new(entries);
+    let slots = Slots::new(began, began + Duration::from_secs(3), 3).unwrap();
+    for archive in [&*both.sqlite as &dyn Archive, &both.memory] {
+        let timeline = archive.over_time(&slots, Property::Kind).unwrap();
+        assert_eq!(timeline.values.len(), 1);
+        assert_eq!(timeline.values[0].counts, [2, 2, 1]);
+    }
+}
+
 #[test]
 fn a_question_does_not_wait_for_the_writer() {
     let bench = Bench::new();
@@ -229,6 +291,8 @@ fn times_that_cannot_be_written_are_cut_off() {
 /// Whatever a damaged or foreign file has in its rows, a query answers or says what is wrong.
 #[test]
 fn rows_of_any_content_are_answered_or_refused() {
+    let (now, hour) = (SystemTime::now(), Duration::from_secs(3600));
+    let slots = Slots::new(now - hour, now + hour, 9).unwrap();
     let contents = ["NULL", "'{'", "x'ff00fe'", "1.5e300"];
     for content in contents {
         for column in ["id", "ended_at", "kind", "fault", "cause", "close_code", "peer", "record"] {
@@ -248,6 +312,7 @@ fn rows_of_any_content_are_answered_or_refused() {
             for answer in [
                 sqlite.summary(None, None, Property::Kind).map(drop),
                 sqlite.after(0, 100).map(drop),
+                sqlite.over_time(&slots, Property::Kind).map(drop),
             ] {
                 let problem = answer.err().map(|error| error.0);
                 assert!(problem.is_none_or(|why| why.contains("ledger")), "{column} = {content}");

@@ -88,6 +88,36 @@ fn measure() {
     println!("{} bytes of file per ending", size / total);
 }
 
+#[test]
+#[ignore = "a measurement: run it alone, in a release build, with --nocapture"]
+#[allow(clippy::print_stdout, reason = "it is what the measurement is for")]
+fn measure_counts_over_time() {
+    let bench = Bench::new();
+    drop(bench.open());
+    let file = bench.look();
+    // A week of endings, evenly, of the size that records have.
+    file.execute_batch(
+        "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 1000000)
+         INSERT INTO endings SELECT n, printf('01982b7e-4f6a-7c3d-9e21-%012x', n),
+           strftime('%Y-%m-%dT%H:%M:%fZ', 'now', printf('-%f seconds', (1000000 - n) * 0.6048)),
+           CASE n % 5 WHEN 0 THEN 'connection_reset' ELSE 'clean' END,
+           CASE n % 5 WHEN 0 THEN 'peer' ELSE 'none' END, 'peer', 1000, 'chat', NULL,
+           '203.0.113.9:' || n, '/chat', NULL, printf('{\"detail\":\"%1200s\"}', n), NULL, NULL
+         FROM n;",
+    )
+    .unwrap();
+    drop(file);
+    let ledger = bench.open();
+    let now = SystemTime::now();
+    for (period, seconds) in [("15 min", 900), ("1 h", 3600), ("24 h", 86_400), ("7 d", 604_800)] {
+        let slots = Slots::new(now - Duration::from_secs(seconds), now, 60).unwrap();
+        let began = Instant::now();
+        let timeline = ledger.over_time(&slots, Property::Fault).unwrap();
+        let total: u64 = timeline.values.iter().map(|one| one.total).sum();
+        println!("{period}: {total} endings in {:?}", began.elapsed());
+    }
+}
+
 #[derive(Default)]
 struct Timed {
     appended: Mutex<Vec<Instant>>,

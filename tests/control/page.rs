@@ -1,0 +1,61 @@
+//! What a page needs: who asks, and counts over time.
+
+use lastword::ledger::InMemory;
+use lastword::surfaces::control::{TokenStore, Tokens};
+use serde_json::json;
+
+use super::stage::House;
+
+async fn with_tokens(lines: &str) -> House {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), lines).unwrap();
+    let tokens = TokenStore::new(Tokens::read(file.path()).unwrap());
+    House::with(InMemory::default(), |control| control.tokens = tokens).await
+}
+
+#[tokio::test]
+async fn the_status_says_who_asks_and_what_they_may_do() {
+    let house = House::new().await;
+    let caller = |status: serde_json::Value| status["caller"].clone();
+    let local = caller(house.client.get("/v1/status").await.expect(200));
+    assert_eq!(local, json!({ "name": null, "scope": "operate", "may_dial": false }));
+    let house = with_tokens("dash:read:0123456789abcdef\nops:fedcba9876543210").await;
+    let ask = async |secret: &str| {
+        let client = house.client.with(&format!("Authorization: Bearer {secret}"));
+        client.get("/v1/status").await.expect(200)
+    };
+    let reader = caller(ask("0123456789abcdef").await);
+    assert_eq!(reader, json!({ "name": "dash", "scope": "read", "may_dial": false }));
+    let status = ask("fedcba9876543210").await;
+    assert_eq!(status["caller"]["scope"], "operate");
+    assert_eq!(status["messages"], json!({ "in": 0, "out": 0 }));
+    assert!(status["memory"]["limit"].as_u64().unwrap() > 0, "{status}");
+}
+
+#[tokio::test]
+async fn endings_are_counted_over_time() {
+    let house = House::new().await;
+    for _ in 0..3 {
+        house.ended().await;
+    }
+    let ask = async |query: &str| house.client.get(&format!("/v1/endings/summary?{query}")).await;
+    let counted = ask("by=fault&since=1h&slots=12").await.expect(200);
+    let over_time = &counted["over_time"];
+    assert_eq!((&counted["total"], &over_time["step_ms"]), (&json!(3), &json!(300_001)));
+    let value = &over_time["values"][0];
+    assert_eq!(value["value"], counted["counts"][0]["value"]);
+    let counts = value["counts"].as_array().unwrap();
+    assert_eq!((counts.len(), &counts[11]), (12, &json!(3)), "{counted}");
+    assert_eq!(ask("by=fault&since=1h").await.expect(200)["over_time"], json!(null));
+    for (query, named) in [
+        ("slots=12", "since"),
+        ("since=1h&slots=0", "from 1 to 500"),
+        ("since=1h&slots=501", "from 1 to 500"),
+        ("since=1h&slots=5&by=user_agent", "user_agent"),
+        ("since=1h&until=1h&slots=5", "empty"),
+        ("since=2999-01-01T00:00:00Z&slots=5", "empty"),
+    ] {
+        let problem = ask(query).await.refused(400, "invalid_request");
+        assert!(problem["detail"].as_str().unwrap().contains(named), "{query}: {problem}");
+    }
+}
