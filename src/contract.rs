@@ -13,6 +13,7 @@ mod ending;
 mod event;
 mod explanation;
 pub mod plain_json;
+mod probe;
 mod reload;
 mod requests;
 mod revocation;
@@ -39,6 +40,7 @@ pub use event::{EventRecord, OpenedRecord};
 pub use explanation::{
     ExplainedConnectionRecord, ExplainedEndingRecord, ExplanationRecord, ParagraphRecord,
 };
+pub use probe::{ProbeCaseRecord, ProbeMeasureRecord, ProbeRecord, ProbeSummaryRecord};
 pub use reload::{LastReloadRecord, ReloadRecord, ReloadedListenersRecord};
 pub use requests::{
     BroadcastRequest, CloseRequest, DialRequest, DrainRequest, MessageRequest, RequestError,

@@ -10,6 +10,7 @@
 //! | [`configuration`] | the layers of the configuration, and every key |
 //! | [`reload`] | what a reload changes, and what needs a restart |
 //! | [`commands`] | the command line, and its exit codes |
+//! | [`probe`] | testing how any WebSocket server closes |
 //! | [`control_api`] | the HTTP API, and events |
 //! | [`revocation`] | closing and refusing a subject or a token; one connection per subject |
 //! | [`ledger`] | where endings are kept, and what happens when something fails |
@@ -41,6 +42,7 @@ macro_rules! page {
         /// [ledger]: crate::guide::ledger
         /// [library]: crate::guide::library
         /// [metrics]: crate::guide::metrics
+        /// [probe]: crate::guide::probe
         /// [production]: crate::guide::production
         /// [relay]: crate::guide::relay
         /// [reload]: crate::guide::reload
@@ -93,6 +95,10 @@ page!(
 page!(
     /// The command line, and its exit codes.
     commands, include_str!("guide/commands.md")
+);
+page!(
+    /// Testing how any WebSocket server closes.
+    probe, include_str!("guide/probe.md")
 );
 page!(
     /// The HTTP API, and events.

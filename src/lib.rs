@@ -51,6 +51,7 @@
 //! | `draining` | closing many connections, paced |
 //! | `listening` | clients from their TCP connection until a backend has them |
 //! | `manager` | this library's front: the supervisor, dials and dialers |
+//! | `probe` | how other servers and clients close: cases, and how they are judged |
 //! | `surfaces` | what people and machines see of the daemon; none imports another |
 //! | `daemon` | the composition root |
 //!
@@ -75,6 +76,7 @@
 //! | bytes are limited | `src/connection/outbox.rs`, `src/connection/inbox.rs`, `src/connection/budget.rs` |
 //! | the next dial is planned | `src/policy/reconnect.rs` |
 //! | a drain is paced | `src/policy/drain.rs` |
+//! | a server is probed | `src/probe/running.rs`, its cases in `src/probe/cases.rs` and below |
 //! | a signal is handled | `src/daemon/signals.rs` |
 //! | a socket of systemd is taken | `src/transport/inherited.rs`, left to the next process in `src/listening/listener/handle.rs` |
 //!
@@ -110,6 +112,9 @@ pub mod daemon;
 pub mod manager;
 #[doc(hidden)]
 pub mod policy;
+#[cfg(feature = "daemon")]
+#[doc(hidden)]
+pub mod probe;
 #[doc(hidden)]
 pub mod protocol;
 #[cfg(feature = "control")]

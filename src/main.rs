@@ -13,7 +13,6 @@ fn main() -> ExitCode {
         Command::Check(check) => daemon::check(&sources(check)),
         Command::Client(command) => cli::run(command),
         Command::Top(_) => bad_usage("`top` is not in this version: use `lastword events`"),
-        Command::Probe(_) => bad_usage("`probe` is not in this version"),
     }
 }
 

@@ -8,7 +8,7 @@ pub mod bind;
 pub mod connect;
 pub mod dial;
 pub mod direct_writer;
-mod handshake_key;
+pub(crate) mod handshake_key;
 pub mod http_get;
 pub mod http_probe;
 pub mod http_proxy;

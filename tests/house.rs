@@ -11,7 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the bottom up: a layer may use those before it. `guide` is documentation only, and no layer.
-const LAYERS: [&str; 20] = [
+const LAYERS: [&str; 21] = [
     "vocabulary",
     "protocol",
     "policy",
@@ -30,6 +30,7 @@ const LAYERS: [&str; 20] = [
     "draining",
     "listening",
     "manager",
+    "probe",
     "surfaces",
     "daemon",
 ];

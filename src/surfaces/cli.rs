@@ -19,6 +19,7 @@ mod live;
 mod manual;
 mod message;
 mod moment;
+mod probing;
 mod reloading;
 mod revoking;
 mod selector;
@@ -39,8 +40,8 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 pub use arguments::{
     Abort, Backends, Broadcast, Close, Completion, Control, Dial, Dialer, DialerCommand, Dialers,
-    Drain, Endings, Events, Ls, Man, NamedDialer, Payload, Reload, Revocations, Revoke, Send, Show,
-    Status, Why,
+    Drain, Endings, Events, Ls, Man, NamedDialer, Payload, Probe, Reload, Revocations, Revoke,
+    Send, Show, Status, Why,
 };
 pub use moment::{InvalidMoment, Moment};
 pub use selector::{InvalidSelector, Selected, Tag};
@@ -78,7 +79,7 @@ impl CommandLine {
         let Self { mut command, control } = Self::try_parse_from(arguments)?;
         let own = match &mut command {
             Command::Client(client) => client.control(),
-            Command::Serve(_) | Command::Check(_) | Command::Top(_) | Command::Probe(_) => None,
+            Command::Serve(_) | Command::Check(_) | Command::Top(_) => None,
         };
         match own {
             Some(own) => own.merge_earlier(control),
@@ -106,9 +107,6 @@ pub enum Command {
     /// Watch connections and endings (not in this version)
     #[command(hide = true)]
     Top(Later),
-    /// Test how a server ends connections (not in this version)
-    #[command(hide = true)]
-    Probe(Later),
 }
 
 /// A command that uses the control API of a running daemon, or none at all.
@@ -150,6 +148,8 @@ pub enum ClientCommand {
     Events(Events),
     /// Show the state of the daemon
     Status(Status),
+    /// Test how a WebSocket server closes connections, and whether it keeps to RFC 6455
+    Probe(Probe),
     /// Print a completion script for a shell
     Completion(Completion),
     /// Print the manual page, or write all pages to a directory
@@ -214,7 +214,7 @@ impl ClientCommand {
             Self::Dial(dial) => Some(&mut dial.control),
             Self::Events(events) => Some(&mut events.control),
             Self::Status(status) => Some(&mut status.control),
-            Self::Completion(_) | Self::Man(_) => None,
+            Self::Probe(_) | Self::Completion(_) | Self::Man(_) => None,
         }
     }
 }
@@ -263,6 +263,7 @@ async fn dispatch(command: ClientCommand, console: &mut Console) -> Result<u8, F
         ClientCommand::Dial(dial) => closing::dial(&dial, console).await,
         ClientCommand::Events(events) => events::follow(&events, console).await,
         ClientCommand::Status(status) => status::status(&status, console).await,
+        ClientCommand::Probe(probe) => probing::probe(&probe, console).await,
         ClientCommand::Completion(completion) => {
             manual::completion(&completion, CommandLine::command(), console)
         }

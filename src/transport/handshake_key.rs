@@ -6,12 +6,12 @@
 use tokio_tungstenite::tungstenite::handshake;
 
 /// Makes the `Sec-WebSocket-Key` of a new attempt: 16 random bytes in base64.
-pub(super) fn generate_key() -> String {
+pub(crate) fn generate_key() -> String {
     handshake::client::generate_key()
 }
 
 /// Derives the `Sec-WebSocket-Accept` that answers a `Sec-WebSocket-Key`.
-pub(super) fn derive_accept_key(key: &str) -> String {
+pub(crate) fn derive_accept_key(key: &str) -> String {
     handshake::derive_accept_key(key.as_bytes())
 }
 

@@ -15,6 +15,7 @@ mod server;
 mod session;
 mod socket;
 mod trust;
+mod unverified;
 mod words;
 mod x509;
 

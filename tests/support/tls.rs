@@ -51,6 +51,11 @@ impl Shared {
 
     /// Opens TLS as a server.
     pub async fn accept(&self, socket: TcpStream) -> Wire {
+        self.try_accept(socket).await.expect("TLS with the client")
+    }
+
+    /// Does the same; `None` if the client refuses.
+    pub async fn try_accept(&self, socket: TcpStream) -> Option<Wire> {
         let (cert, key) = &self.files;
         let chain = CertificateDer::pem_file_iter(cert).unwrap().map(Result::unwrap).collect();
         let key = PrivateKeyDer::from_pem_file(key).unwrap();
@@ -62,7 +67,7 @@ impl Shared {
             .with_single_cert(chain, key)
             .unwrap();
         let opened = TlsAcceptor::from(Arc::new(config)).accept(socket).await;
-        Wire::Tls(Box::new(opened.expect("TLS with the client").into()))
+        opened.ok().map(|opened| Wire::Tls(Box::new(opened.into())))
     }
 }
 

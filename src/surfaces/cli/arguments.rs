@@ -1,6 +1,7 @@
 //! The arguments of each client command.
 
 mod dialers;
+mod probing;
 mod revoking;
 
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use clap::{Args, ValueEnum};
 use clap_complete::Shell;
 
 pub use dialers::{Dialer, DialerCommand, Dialers, NamedDialer};
+pub use probing::Probe;
 pub use revoking::{Revocations, Revoke};
 
 use super::moment::Moment;

@@ -32,6 +32,9 @@ pub(super) enum Failure {
         /// What is wrong.
         error: io::Error,
     },
+    /// The server to be probed is not reached.
+    #[error("{0}")]
+    NotReached(String),
     /// No connection could be made.
     #[error(
         "no daemon can be reached at {address} ({why}): is it running (`lastword serve`), and is \
@@ -113,7 +116,8 @@ impl Failure {
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
             Self::Refused { .. } | Self::Undone(_) | Self::Output(_) | Self::Runtime(_) => 1,
             Self::Usage(_) | Self::Address { .. } | Self::File { .. } => 2,
-            Self::Unreachable { .. }
+            Self::NotReached(_)
+            | Self::Unreachable { .. }
             | Self::Tls { .. }
             | Self::Lost { .. }
             | Self::Slow { .. }
@@ -128,6 +132,7 @@ impl Failure {
             Self::Usage(_)
             | Self::Address { .. }
             | Self::File { .. }
+            | Self::NotReached(_)
             | Self::Unreachable { .. }
             | Self::Tls { .. }
             | Self::Lost { .. }

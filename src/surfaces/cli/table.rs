@@ -189,6 +189,16 @@ pub(super) fn wrap(text: &str, look: Look) -> String {
     table.trim_fmt()
 }
 
+/// Colours a word, if the terminal shows colours.
+pub(super) fn painted(word: &str, colour: Color, look: Look) -> String {
+    let mut table = plain(Look { width: None, ..look });
+    table.add_row([Cell::new(word).fg(colour)]);
+    if let Some(column) = table.column_mut(0) {
+        column.set_padding((0, 0));
+    }
+    table.trim_fmt()
+}
+
 fn plain(look: Look) -> Table {
     let mut table = Table::new();
     table.load_style(NOTHING).force_no_tty();

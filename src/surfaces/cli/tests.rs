@@ -66,7 +66,6 @@ fn layers_keep_their_order() {
 #[test]
 fn a_command_of_a_later_version_is_told_apart_from_a_typing_error() {
     assert!(matches!(parse("top"), Ok(Command::Top(_))));
-    assert!(matches!(parse("probe ws://127.0.0.1 --fast"), Ok(Command::Probe(_))));
     let error = refusal("clsoe 5b8f0a6d4c17");
     assert_eq!(error.exit_code(), 2);
     assert!(error.to_string().contains("'close'"), "{error}");

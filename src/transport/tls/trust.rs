@@ -17,6 +17,7 @@ use super::outcome::FailedTls;
 use super::pinned::PinnedOrIssued;
 use super::provider::{ALPN, provider};
 use super::socket::TlsSocket;
+use super::unverified::Unverified;
 use crate::runtime::read_bounded::read_in_background;
 use crate::transport::shared_tcp::SharedTcp;
 use crate::transport::socket::Transport;
@@ -29,6 +30,8 @@ pub enum Trust {
     Platform,
     /// The authorities in a file, and no others.
     File(AuthorityFile),
+    /// No authority: any certificate will do. Only for diagnosis by hand.
+    Anything,
 }
 
 /// A PEM file with CA certificates, which is read again for every dial.
@@ -83,6 +86,7 @@ impl Trust {
         match self {
             Self::Platform => platform().await,
             Self::File(file) => file.tls().await,
+            Self::Anything => unverified().map_err(TlsSetupError::Platform),
         }
     }
 }
@@ -124,6 +128,11 @@ async fn platform() -> Result<ClientTls, TlsSetupError> {
             || tls
         })
         .clone())
+}
+
+fn unverified() -> Result<ClientTls, String> {
+    let verifier = Arc::new(Unverified);
+    Ok(ClientTls::of(builder()?.dangerous().with_custom_certificate_verifier(verifier)))
 }
 
 fn with_authorities(pem: &[u8]) -> Result<ClientTls, String> {
@@ -191,7 +200,8 @@ impl ClientTls {
 
 impl PartialEq for Trust {
     fn eq(&self, other: &Self) -> bool {
-        self.path() == other.path()
+        let accepts_all = |trust: &Self| matches!(trust, Self::Anything);
+        self.path() == other.path() && accepts_all(self) == accepts_all(other)
     }
 }
 
@@ -199,7 +209,7 @@ impl Trust {
     /// Returns the file of authorities, if there is one.
     pub fn path(&self) -> Option<&Path> {
         match self {
-            Self::Platform => None,
+            Self::Platform | Self::Anything => None,
             Self::File(file) => Some(&file.path),
         }
     }

@@ -121,6 +121,22 @@ fn commands() {
 }
 
 #[test]
+fn cases_of_the_probe() {
+    let page = Document::read("src/guide/probe.md");
+    let shown: Vec<Vec<String>> = table(&page, "case");
+    let listed = ran(lastword(&["probe", "--list", "--json"]));
+    let listed: serde_json::Value = serde_json::from_str(&listed.stdout).unwrap();
+    let listed = listed.as_array().unwrap().iter().map(|case| {
+        let [id, mode, rfc, title, sent, expected] =
+            ["id", "mode", "rfc", "title", "sent", "expected"]
+                .map(|key| case[key].as_str().unwrap());
+        let mode = if mode == "--idle" { format!("`{mode}`") } else { mode.to_owned() };
+        vec![format!("`{id}`"), mode, rfc.into(), title.into(), sent.into(), expected.into()]
+    });
+    assert_eq!(shown, listed.collect::<Vec<_>>());
+}
+
+#[test]
 fn exit_codes() {
     let fake = Fake::new([Reply::Problem(409, "invalid_state", "it is closing")]);
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
