@@ -99,8 +99,8 @@ pub(super) fn failed_with<const CODE: u16>(seen: &Seen) -> Judgement {
     let Some((_, close)) = answer(seen) else {
         return match end {
             Some(_) => Judgement::warn(format!(
-                "the server ends TCP without a Close: browsers report 1006, and nobody is told that \
-                 {CODE} is the reason"
+                "the server ends TCP without a Close: browsers report 1006, and the client is not told \
+                 that {CODE} is the reason"
             )),
             None => Judgement::fail(
                 "the server goes on as if nothing had happened: a proxy or a client that reads the bytes \

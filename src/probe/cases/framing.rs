@@ -1,9 +1,10 @@
 //! Frames that no client may send, and the code that they are due (RFC 6455 sections 5.1 to 5.5).
 
-use crate::probe::case::{Case, Exchange};
+use crate::probe::case::{Case, Exchange, Judgement};
 use crate::probe::frame::Frame;
-use crate::probe::judging::failed_with;
+use crate::probe::judging::{answer, failed_with};
 use crate::probe::script::Step;
+use crate::probe::seen::Seen;
 
 /// An exchange with frames that break a rule of framing.
 macro_rules! violation {
@@ -104,18 +105,54 @@ pub(super) const EXCHANGES: &[Exchange] = &[
         "Ping without the FIN bit",
         &[Frame::ping(b"x").unfinished()]
     ),
-    violation!(
-        "frame-length-long",
-        "A length that is not in its shortest form fails the connection",
-        "5.2",
-        "text of 1 byte with a length of 64 bits",
-        &[Frame::text("x").with_long_length()]
+    Exchange::new(
+        &[
+            Step::Test(&[Frame::text("x").with_long_length()]),
+            Step::AwaitClose,
+            Step::AnswerClose,
+            Step::AwaitEnd,
+        ],
+        &[Case::new(
+            "frame-length-long",
+            "A length that is not in its shortest form fails the connection",
+            "5.2",
+        )
+        .sends("text of 1 byte with a length of 64 bits")
+        .due("Close 1002, then the end of TCP")
+        .judged(long_length)],
     ),
-    violation!(
-        "frame-length-top-bit",
-        "A length with its top bit set fails the connection",
-        "5.2",
-        "a header with the length 2^63",
-        &[Frame::binary(0).claiming(1 << 63)]
+    Exchange::new(
+        &[
+            Step::Test(&[Frame::binary(0).claiming(1 << 63)]),
+            Step::AwaitClose,
+            Step::AnswerClose,
+            Step::AwaitEnd,
+        ],
+        &[Case::new(
+            "frame-length-top-bit",
+            "A length with its top bit set fails the connection",
+            "5.2",
+        )
+        .sends("a header with the length 2^63")
+        .due("Close 1002 or 1009, then the end of TCP")
+        .judged(top_bit)],
     ),
 ];
+
+/// The RFC binds the sender, and does not say what a receiver does.
+fn long_length(seen: &Seen) -> Judgement {
+    match (answer(seen), seen.end()) {
+        (None, None) => Judgement::warn(
+            "the server takes what no client may send: a stricter proxy in front of it ends such connections",
+        ),
+        _ => failed_with::<1002>(seen),
+    }
+}
+
+/// It is a violation, and a message that is too big.
+fn top_bit(seen: &Seen) -> Judgement {
+    match answer(seen).and_then(|(_, close)| close.code) {
+        Some(1009) => failed_with::<1009>(seen),
+        Some(_) | None => failed_with::<1002>(seen),
+    }
+}
