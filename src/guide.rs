@@ -12,6 +12,7 @@
 //! | [`commands`] | the command line, and its exit codes |
 //! | [`probe`] | testing how any WebSocket server closes |
 //! | [`control_api`] | the HTTP API, and events |
+//! | [`page`] | the page in the browser: looking, closing, draining |
 //! | [`revocation`] | closing and refusing a subject or a token; one connection per subject |
 //! | [`ledger`] | where endings are kept, and what happens when something fails |
 //! | [`metrics`] | Prometheus, and the accounting identity |
@@ -43,6 +44,7 @@ macro_rules! page {
         /// [library]: crate::guide::library
         /// [metrics]: crate::guide::metrics
         /// [probe]: crate::guide::probe
+        /// [page]: crate::guide::page
         /// [production]: crate::guide::production
         /// [relay]: crate::guide::relay
         /// [reload]: crate::guide::reload
@@ -103,6 +105,10 @@ page!(
 page!(
     /// The HTTP API, and events.
     control_api, include_str!("guide/control_api.md")
+);
+page!(
+    /// The page in the browser: looking, closing, draining.
+    page, include_str!("guide/page.md")
 );
 page!(
     /// Closing and refusing a subject or a token; one connection per subject.

@@ -21,11 +21,13 @@ mod reload;
 mod revocations;
 mod strangers;
 mod tokens;
+mod ui;
 
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::response::Response;
+use axum::routing::get;
 use axum::{Router, middleware};
 use http::{Request, StatusCode, Uri};
 use hyper::body::Incoming;
@@ -92,6 +94,9 @@ pub fn openapi() -> OpenApi {
 fn router(api: Api) -> Router {
     let (router, _) = described().split_for_parts();
     router
+        .route("/ui", get(ui::redirect))
+        .route(ui::PATH, get(ui::page))
+        .route("/ui/{name}", get(ui::file))
         .fallback(
             |uri: Uri| async move { Problem::not_found(format!("there is no {}", uri.path())) },
         )

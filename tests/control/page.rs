@@ -1,4 +1,4 @@
-//! What a page needs: who asks, and counts over time.
+//! What the page `GET /ui/` needs: its files without a token, who asks, and counts over time.
 
 use lastword::ledger::InMemory;
 use lastword::surfaces::control::{TokenStore, Tokens};
@@ -11,6 +11,55 @@ async fn with_tokens(lines: &str) -> House {
     std::fs::write(file.path(), lines).unwrap();
     let tokens = TokenStore::new(Tokens::read(file.path()).unwrap());
     House::with(InMemory::default(), |control| control.tokens = tokens).await
+}
+
+#[tokio::test]
+async fn its_files_need_no_token_and_the_data_does() {
+    let house = with_tokens("ops:0123456789abcdef").await;
+    let page = house.client.get("/ui/").await;
+    assert_eq!(page.status, 200, "{page:?}");
+    assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"));
+    assert!(page.body.starts_with("<!doctype html>"), "{page:?}");
+    for (name, content_type) in [
+        ("main.js", "text/javascript; charset=utf-8"),
+        ("style.css", "text/css; charset=utf-8"),
+        ("icon.svg", "image/svg+xml"),
+    ] {
+        let file = house.client.get(&format!("/ui/{name}")).await;
+        assert_eq!((file.status, file.header("content-type")), (200, Some(content_type)));
+        let policy = file.header("content-security-policy").unwrap();
+        assert!(policy.starts_with("default-src 'none';"), "{policy}");
+        assert!(!policy.contains("unsafe") && !policy.contains('*'), "{policy}");
+        for (name, value) in [
+            ("x-content-type-options", "nosniff"),
+            ("referrer-policy", "no-referrer"),
+            ("cross-origin-opener-policy", "same-origin"),
+            ("cache-control", "no-cache"),
+        ] {
+            assert_eq!(file.header(name), Some(value));
+        }
+        let tag = file.header("etag").unwrap();
+        let again = house.client.with(&format!("If-None-Match: {tag}"));
+        let again = again.get(&format!("/ui/{name}")).await;
+        assert_eq!((again.status, &*again.body), (304, ""), "{again:?}");
+    }
+    let moved = house.client.get("/ui").await;
+    assert_eq!((moved.status, moved.header("location")), (308, Some("/ui/")));
+    house.client.get("/ui/../v1/status").await.refused(404, "not_found");
+    house.client.get("/ui/nothing.js").await.refused(404, "not_found");
+    house.client.post("/ui/", "{}").await.refused(401, "unauthorized");
+    house.client.get("/v1/status").await.refused(401, "unauthorized");
+    let client = house.client.with("Authorization: Bearer 0123456789abcdef");
+    client.post("/ui/", "{}").await.refused(405, "method_not_allowed");
+}
+
+#[tokio::test]
+async fn its_files_are_for_listed_hosts_only() {
+    let house = House::new().await;
+    let client = house.client.with("Host: evil.example");
+    for target in ["/ui", "/ui/", "/ui/main.js"] {
+        client.get(target).await.refused(421, "unlisted_host");
+    }
 }
 
 #[tokio::test]

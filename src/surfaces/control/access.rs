@@ -16,6 +16,7 @@ use http::{HeaderMap, Method, StatusCode, Uri};
 use super::api::Api;
 use super::problem::{PROBLEM_JSON, Problem, Word};
 use super::tokens::{Scope, Token, Tokens};
+use super::ui;
 use crate::surfaces::serving::Client;
 use crate::transport::socket::SocketName;
 use crate::vocabulary::{Requester, ip_of};
@@ -23,7 +24,7 @@ use crate::vocabulary::{Requester, ip_of};
 /// Who sends a request.
 #[derive(Clone)]
 pub(super) enum Caller {
-    /// Anybody, where no token is needed.
+    /// Anyone, where no token is needed.
     Local,
     /// The holder of this token.
     Token(Arc<Token>),
@@ -77,7 +78,8 @@ fn admit(api: &Api, request: &Request) -> Result<Caller, Problem> {
         site.check_origin(headers)?;
     }
     let tokens = api.control.tokens.current();
-    if !tokens.are_required() {
+    let holds_no_data = reads && ui::is_path(request.uri().path());
+    if holds_no_data || !tokens.are_required() {
         return Ok(Caller::Local);
     }
     let secret = bearer(headers);
