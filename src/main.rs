@@ -1,6 +1,5 @@
 //! The `lastword` program: reads its arguments and runs the daemon or a client command.
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use lastword::config::Sources;
@@ -12,7 +11,6 @@ fn main() -> ExitCode {
         Command::Serve(serve) => daemon::serve(&sources(serve)),
         Command::Check(check) => daemon::check(&sources(check)),
         Command::Client(command) => cli::run(command),
-        Command::Top(_) => bad_usage("`top` is not in this version: use `lastword events`"),
     }
 }
 
@@ -21,9 +19,4 @@ fn sources(serve: Serve) -> Sources {
     let Serve { layers, relay, tls_cert, tls_key } = serve;
     let tls = tls_cert.zip(tls_key);
     Sources { relay, tls, ..Sources::of_process(layers.files, layers.set) }
-}
-
-fn bad_usage(problem: &str) -> ExitCode {
-    let _ = writeln!(std::io::stderr(), "lastword: {problem}");
-    ExitCode::from(2)
 }

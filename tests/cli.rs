@@ -20,6 +20,7 @@ mod cli {
     mod records;
     mod revoking;
     mod showing;
+    mod top;
 
     /// The program under test.
     const PROGRAM: &str = env!("CARGO_BIN_EXE_lastword");

@@ -105,7 +105,7 @@ fn no_surface_imports_another() {
 
 #[test]
 fn libraries_are_named_where_they_belong() {
-    let homes: [(&str, &[&str]); 12] = [
+    let homes: [(&str, &[&str]); 13] = [
         ("axum::", &["surfaces/control"]),
         ("jsonwebtoken::", &["auth/"]),
         ("utoipa", &["contract/", "contract.rs", "surfaces/control"]),
@@ -131,6 +131,7 @@ fn libraries_are_named_where_they_belong() {
         ),
         ("clap", &["main.rs", "surfaces/cli"]),
         ("comfy_table", &["surfaces/cli"]),
+        ("ratatui", &["surfaces/cli/top"]),
         ("indicatif", &["surfaces/cli"]),
     ];
     for (path, code) in sources() {

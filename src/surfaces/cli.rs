@@ -26,6 +26,7 @@ mod selector;
 mod status;
 mod summary;
 mod table;
+mod top;
 mod why;
 
 #[cfg(test)]
@@ -41,10 +42,11 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 pub use arguments::{
     Abort, Backends, Broadcast, Close, Completion, Control, Dial, Dialer, DialerCommand, Dialers,
     Drain, Endings, Events, Ls, Man, NamedDialer, Payload, Probe, Reload, Revocations, Revoke,
-    Send, Show, Status, Why,
+    Send, Show, Status, Top, Why,
 };
 pub use moment::{InvalidMoment, Moment};
 pub use selector::{InvalidSelector, Selected, Tag};
+pub use top::Sort;
 
 use console::Console;
 
@@ -79,7 +81,7 @@ impl CommandLine {
         let Self { mut command, control } = Self::try_parse_from(arguments)?;
         let own = match &mut command {
             Command::Client(client) => client.control(),
-            Command::Serve(_) | Command::Check(_) | Command::Top(_) => None,
+            Command::Serve(_) | Command::Check(_) => None,
         };
         match own {
             Some(own) => own.merge_earlier(control),
@@ -104,9 +106,6 @@ pub enum Command {
     /// A client command.
     #[command(flatten)]
     Client(ClientCommand),
-    /// Watch connections and endings (not in this version)
-    #[command(hide = true)]
-    Top(Later),
 }
 
 /// A command that uses the control API of a running daemon, or none at all.
@@ -146,6 +145,8 @@ pub enum ClientCommand {
     Dial(Dial),
     /// Follow events as they happen
     Events(Events),
+    /// Watch connections, rates and endings in the terminal
+    Top(Top),
     /// Show the state of the daemon
     Status(Status),
     /// Test how a WebSocket server closes connections, and whether it keeps to RFC 6455
@@ -184,14 +185,6 @@ pub struct Serve {
     pub tls_key: Option<PathBuf>,
 }
 
-/// The arguments of a command that this version does not have.
-#[derive(Debug, Args)]
-pub struct Later {
-    /// The arguments, which are ignored.
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    pub words: Vec<String>,
-}
-
 impl ClientCommand {
     /// Returns how to reach the daemon, if the command needs it.
     fn control(&mut self) -> Option<&mut Control> {
@@ -213,6 +206,7 @@ impl ClientCommand {
             Self::Dialer(dialer) => Some(dialer.command.control()),
             Self::Dial(dial) => Some(&mut dial.control),
             Self::Events(events) => Some(&mut events.control),
+            Self::Top(top) => Some(&mut top.control),
             Self::Status(status) => Some(&mut status.control),
             Self::Probe(_) | Self::Completion(_) | Self::Man(_) => None,
         }
@@ -262,6 +256,7 @@ async fn dispatch(command: ClientCommand, console: &mut Console) -> Result<u8, F
         ClientCommand::Dialer(dialer) => dialers::command(&dialer.command, console).await,
         ClientCommand::Dial(dial) => closing::dial(&dial, console).await,
         ClientCommand::Events(events) => events::follow(&events, console).await,
+        ClientCommand::Top(top) => top::top(&top, console).await,
         ClientCommand::Status(status) => status::status(&status, console).await,
         ClientCommand::Probe(probe) => probing::probe(&probe, console).await,
         ClientCommand::Completion(completion) => {

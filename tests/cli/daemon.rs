@@ -14,7 +14,7 @@ use crate::support::http::{exchange, upgrade_request};
 use crate::support::raw_peer::RawPeer;
 
 /// Runs a command that asks this daemon.
-async fn ask(daemon: &Daemon, arguments: &[&str]) -> Ran {
+pub(super) async fn ask(daemon: &Daemon, arguments: &[&str]) -> Ran {
     let mut command = lastword(arguments);
     command.env("LASTWORD_CONTROL", format!("http://{}", daemon.control()));
     tokio::task::spawn_blocking(move || ran(command)).await.unwrap()

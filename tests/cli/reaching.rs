@@ -76,8 +76,10 @@ fn bad_usage_is_exit_code_2_and_sends_no_request() {
         (&["endings", "--since", "yesterday"], &["how long ago"]),
         (&["send", "5b8f0a6d4c17", "--binary-file", "/nonexistent/x"], &["/nonexistent/x"]),
         (&["status", "--token-file", "/nonexistent/t"], &["/nonexistent/t"]),
-        (&["top"], &["not in this version"]),
-        (&["probe", "ws://127.0.0.1"], &["not in this version"]),
+        (&["top"], &["top --once"]),
+        (&["top", "--json"], &["lastword ls --json"]),
+        (&["top", "--every", "1ms"], &["200ms"]),
+        (&["top", "--sort", "colour"], &["queued"]),
     ] {
         let ran = fake.run(arguments);
         assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{arguments:?}: {ran:?}");
@@ -157,5 +159,5 @@ fn completions_and_manual_pages_are_made_without_a_daemon() {
     let configuration = fs::read_to_string(pages.join("lastword.toml.5")).unwrap();
     assert!(configuration.contains(".TH lastword.toml 5"), "{configuration}");
     assert!(page.stdout.contains("lastword.toml\\fR(5)"), "{page:?}");
-    assert!(pages.join("lastword.1").exists() && !pages.join("lastword-top.1").exists());
+    assert!(pages.join("lastword.1").exists() && pages.join("lastword-top.1").exists());
 }

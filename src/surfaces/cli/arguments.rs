@@ -3,6 +3,7 @@
 mod dialers;
 mod probing;
 mod revoking;
+mod top;
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -15,6 +16,7 @@ use clap_complete::Shell;
 pub use dialers::{Dialer, DialerCommand, Dialers, NamedDialer};
 pub use probing::Probe;
 pub use revoking::{Revocations, Revoke};
+pub use top::Top;
 
 use super::moment::Moment;
 use super::selector::{Selected, Tag};

@@ -54,7 +54,7 @@ const COLUMNS: [Column; 10] = [
     Column { title: "DETAIL", rank: 8, content: Content::Text },
 ];
 
-fn table(endings: &[EndingRecord<'_>], look: Look) -> String {
+pub(super) fn table(endings: &[EndingRecord<'_>], look: Look) -> String {
     let mut listing = Listing::new(COLUMNS);
     for ending in endings {
         listing.add(vec![

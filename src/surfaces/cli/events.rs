@@ -12,7 +12,7 @@ use crate::explanation::kind_name;
 use crate::explanation::wording::{clock, count, safe, safe_or, short_id};
 
 /// Three times the interval at which a daemon sends comments on an idle stream.
-const SILENCE: Duration = Duration::from_secs(45);
+pub(super) const SILENCE: Duration = Duration::from_secs(45);
 
 /// Prints events until the daemon stops; returns only with a failure.
 pub(super) async fn follow(events: &Events, console: &mut Console) -> Result<u8, Failure> {
@@ -45,14 +45,14 @@ pub(super) async fn follow(events: &Events, console: &mut Console) -> Result<u8,
 
 /// An event of the stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct StreamEvent {
+pub(super) struct StreamEvent {
     name: String,
-    data: String,
+    pub(super) data: String,
 }
 
 /// Reads Server-Sent Events (WHATWG HTML, section 9.2.6) line by line.
 #[derive(Debug, Default)]
-struct Reader {
+pub(super) struct Reader {
     name: String,
     data: Option<String>,
     last_id: Option<String>,
@@ -60,7 +60,7 @@ struct Reader {
 
 impl Reader {
     /// Processes a line; returns the event that it completes.
-    fn read(&mut self, line: &str) -> Option<StreamEvent> {
+    pub(super) fn read(&mut self, line: &str) -> Option<StreamEvent> {
         if line.is_empty() {
             let name = std::mem::take(&mut self.name);
             return self.data.take().map(|data| StreamEvent { name, data });

@@ -68,7 +68,7 @@ const COLUMNS: [Column; 11] = [
     Column { title: "QUEUED", rank: 5, content: Content::Number },
 ];
 
-fn table(connections: &[ConnectionRecord<'_>], look: Look) -> String {
+pub(super) fn table(connections: &[ConnectionRecord<'_>], look: Look) -> String {
     let mut listing = Listing::new(COLUMNS);
     for connection in connections {
         let origin = &connection.origin;
@@ -111,7 +111,7 @@ fn queued(connection: &ConnectionRecord<'_>) -> String {
 }
 
 /// Returns every known property of a connection with its name.
-fn whole(connection: &ConnectionRecord<'_>) -> Vec<(String, String)> {
+pub(super) fn whole(connection: &ConnectionRecord<'_>) -> Vec<(String, String)> {
     let mut pairs = Pairs(Vec::new());
     pairs.add("id", &connection.id);
     pairs.add("state", &connection.state);

@@ -64,8 +64,19 @@ fn layers_keep_their_order() {
 }
 
 #[test]
-fn a_command_of_a_later_version_is_told_apart_from_a_typing_error() {
-    assert!(matches!(parse("top"), Ok(Command::Top(_))));
+fn top_takes_an_order_a_filter_and_an_interval() {
+    let top = |line| match parse(line) {
+        Ok(Command::Client(ClientCommand::Top(top))) => Ok((top.sort, top.reverse, top.every)),
+        other => Err(format!("{other:?}")),
+    };
+    assert_eq!(top("top").unwrap(), (Sort::Opened, false, Duration::from_secs(2)));
+    let sorted = top("top --sort bytes-in --reverse --every 500ms").unwrap();
+    assert_eq!(sorted, (Sort::BytesIn, true, Duration::from_millis(500)));
+    assert!(top("top --sort colour").is_err() && top("top --every 10ms").is_err());
+}
+
+#[test]
+fn a_typing_error_is_told_with_what_was_meant() {
     let error = refusal("clsoe 5b8f0a6d4c17");
     assert_eq!(error.exit_code(), 2);
     assert!(error.to_string().contains("'close'"), "{error}");

@@ -125,7 +125,7 @@ fn show_all_live(
 }
 
 /// Formats an explanation for the terminal or pipe.
-fn draw(explanation: &ExplanationRecord, look: Look) -> String {
+pub(super) fn draw(explanation: &ExplanationRecord, look: Look) -> String {
     let pairs: Vec<(String, String)> = explanation
         .paragraphs
         .iter()
