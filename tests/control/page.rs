@@ -1,10 +1,14 @@
 //! What the page `GET /ui/` needs: its files without a token, who asks, and counts over time.
 
+use std::time::{Duration, Instant};
+
 use lastword::ledger::InMemory;
 use lastword::surfaces::control::{TokenStore, Tokens};
+use lastword::vocabulary::Role;
+use lastword::{Adopt, Backend};
 use serde_json::json;
 
-use super::stage::House;
+use super::stage::{House, settings};
 
 async fn with_tokens(lines: &str) -> House {
     let file = tempfile::NamedTempFile::new().unwrap();
@@ -106,5 +110,35 @@ async fn endings_are_counted_over_time() {
     ] {
         let problem = ask(query).await.refused(400, "invalid_request");
         assert!(problem["detail"].as_str().unwrap().contains(named), "{query}: {problem}");
+    }
+}
+
+/// Measures what the page asks for with 100,000 connections, which take no descriptors here.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement: run it alone, with --nocapture"]
+async fn measure_a_hundred_thousand_connections() {
+    const CONNECTIONS: usize = 100_000;
+    let house = House::new().await;
+    let mut peers = Vec::new();
+    for _ in 0..CONNECTIONS {
+        let (ours, theirs) = tokio::io::duplex(64);
+        let adopt = Adopt { settings: settings(), ..Adopt::new(Role::Server, ours) };
+        house.supervisor.adopt(adopt, Backend::echo()).await.unwrap();
+        peers.push(theirs);
+    }
+    for target in [
+        "/v1/status",
+        "/v1/connections?limit=100",
+        "/v1/connections?limit=100&sort=-messages_in",
+        "/v1/connections?limit=100&search=nothing",
+    ] {
+        let began = Instant::now();
+        house.client.get(target).await.expect(200);
+        println!("{target}: {:?}", began.elapsed());
+    }
+    // Time to look at the page in a browser.
+    if let Ok(seconds) = std::env::var("LASTWORD_TEST_HOLD") {
+        println!("http://{}/ui/", house.control);
+        tokio::time::sleep(Duration::from_secs(seconds.parse().unwrap())).await;
     }
 }

@@ -1,5 +1,6 @@
 // The browser, and what must never happen in it: errors, requests to anybody else, broken policy.
 
+import axe from "axe-core";
 import { chromium } from "playwright-core";
 import { FLAGS } from "./browser_flags.mjs";
 
@@ -82,6 +83,13 @@ export async function until(what, holds, within = 8000) {
 /** Fails the check with what is due. */
 export function due(what, holds, seen = "") {
   if (!holds) throw new Error(`${what} is due${seen === "" ? "" : `, got ${JSON.stringify(seen)}`}`);
+}
+
+/** What the rules of WCAG 2.2 A and AA, and good practice, find wrong. */
+export async function inspect(page) {
+  if (!(await page.evaluate(() => "axe" in window))) await page.evaluate(axe.source);
+  const { violations } = await page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));
+  return violations.map(({ id, nodes }) => `${id}: ${nodes[0].target} ${nodes[0].failureSummary.split("\n").slice(1, 3).join(" ")}`);
 }
 
 export async function shoot(page, name) {

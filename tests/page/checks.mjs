@@ -3,10 +3,10 @@
 import { actions } from "./acting.mjs";
 import { browser, given } from "./browser.mjs";
 import { keys, losses, screens } from "./enduring.mjs";
-import { many, reading, views } from "./looking.mjs";
+import { many, parts, reading, views } from "./looking.mjs";
 
 // The last ones take away the token and the daemon.
-const all = { views, actions, reading, keys, screens, many, losses };
+const all = { parts, views, actions, reading, keys, screens, many, losses };
 if (!given.crowded) delete all.many;
 for (const [name, run] of Object.entries(all)) {
   if (!given.only || given.only === name) await run();

@@ -1,7 +1,6 @@
 // A daemon that goes away and comes back, a token that is withdrawn, keys alone, small and dark screens.
 
-import axe from "axe-core";
-import { api, check, due, enter, given, open, outside, shoot, until, visit } from "./browser.mjs";
+import { api, check, due, enter, given, inspect, open, outside, shoot, until, visit } from "./browser.mjs";
 import { connect } from "./clients.mjs";
 import { VIEWS } from "./looking.mjs";
 
@@ -55,7 +54,6 @@ export async function keys() {
 
 export async function screens() {
   const page = await enter(given.operator);
-  await page.evaluate(axe.source);
   const { json } = await api("/v1/endings?limit=1");
   const client = await connect("/echo", "screens");
   const all = [...VIEWS, [`endings/${json.endings[0].id}`, "Ending"], [`connections/${client.record.id}`, "Connection"]];
@@ -83,12 +81,6 @@ export async function screens() {
   }
   await page.context().close();
   client.socket.terminate();
-}
-
-/** What the rules of WCAG 2.2 A and AA, and good practice, find wrong. */
-async function inspect(page) {
-  const { violations } = await page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));
-  return violations.map(({ id, nodes }) => `${id}: ${nodes[0].target} ${nodes[0].failureSummary.split("\n").slice(1, 3).join(" ")}`);
 }
 
 export async function losses() {

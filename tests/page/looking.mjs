@@ -1,6 +1,6 @@
 // What is seen: signing in, each view, a token that may only read, and many rows.
 
-import { api, check, due, enter, given, open, outside, shoot, until, visit } from "./browser.mjs";
+import { api, check, due, enter, given, inspect, open, outside, shoot, until, visit } from "./browser.mjs";
 import { connect } from "./clients.mjs";
 
 export const VIEWS = [
@@ -27,6 +27,8 @@ export async function views() {
     await page.waitForSelector("dialog .error:not([hidden])");
     due("what is wrong", (await page.textContent("dialog .error")).includes("not valid"));
     await shoot(page, "sign-in");
+    const faults = await inspect(page);
+    due("an accessible form", faults.length === 0, faults);
     await page.fill("#token", given.operator);
     await page.keyboard.press("Enter");
     await page.waitForSelector("h1");
@@ -116,8 +118,54 @@ export async function views() {
     await page.click("#pause");
     await page.waitForSelector(".events .badge >> text=ended");
     await shoot(page, "events");
+    // The stream goes on where it was.
+    await visit(page, "dialers", "Dialers");
+    const [request] = await Promise.all([
+      page.waitForRequest((one) => one.url().endsWith("/v1/events")),
+      visit(page, "events", "Events"),
+    ]);
+    const resumed = await request.headerValue("last-event-id");
+    due("a Last-Event-ID", /^\d+$/.test(resumed), resumed);
+    await page.waitForSelector("text=Live.");
+    due("the events from before", (await page.locator(".events .badge >> text=ended").count()) > 0);
   });
   await page.context().close();
+}
+
+export async function parts() {
+  await check("numbers, times and names as the command writes them", async () => {
+    // The browser looks for an icon of this file.
+    const page = await open({ expects: ["401"] });
+    await page.goto(`${given.control}/ui/style.css`);
+    const wrong = await page.evaluate(async () => {
+      const { ago, lasting, lastingShort, shortId, size, utc } = await import("/ui/formatting.js");
+      const { visible } = await import("/ui/dom.js");
+      const { Parser } = await import("/ui/api.js");
+      const { series } = await import("/ui/chart.js");
+      const stream = ": hello\n\nid: 7\nevent: ended\ndata: {\"a\":\ndata: 1}\n\nretry: 2000\n\nid: 8\ndata: x\n\n";
+      // However the stream is cut, the events are the same.
+      const cut = Array.from(stream, (_, at) => {
+        const parser = new Parser();
+        return JSON.stringify([...parser.read(stream.slice(0, at)), ...parser.read(stream.slice(at))]);
+      });
+      const many = { values: Array.from({ length: 9 }, (_, at) => ({ value: `v${at}`, counts: [9 - at, 1] })) };
+      const drawn = series(many, "kind");
+      const total = (all) => all.flatMap(({ counts }) => counts).reduce((sum, one) => sum + one, 0);
+      return [
+        [lasting(0), "0 ms"], [lasting(12_345), "12.3 s"], [lasting(3_599_999), "59 min 59 s"],
+        [lasting(11_520_000), "3 h 12 min"], [lastingShort(1099), "1s"], [lastingShort(183_600_000), "2d3h"],
+        [size(1), "1 byte"], [size(1023), "1023 bytes"], [size(1536), "1.5 KiB"], [size(2 ** 20 - 1), "1 MiB"],
+        [ago(59_000), "59 seconds ago"], [ago(7_200_000), "2 hours ago"], [ago(90_000_000), "1 day ago"],
+        [utc("2026-03-01T12:00:12.595Z"), "2026-03-01 12:00:12.595 UTC"],
+        [shortId("01982b7e-4f6a-7c3d-9e21-5b8f0a6d4c17"), "5b8f0a6d4c17"],
+        [visible("a\u202eb\u{e0041}\u009b\n\u00fc"), "a\\u{202e}b\\u{e0041}\\u{9b}\\u{a}\u00fc"],
+        [[...new Set(cut)].join(), '[{"id":"7","event":"ended","data":"{\\"a\\":\\n1}"},{"id":"8","data":"x"}]'],
+        [drawn.length, 8], [drawn[7].value, "2 others"], [total(drawn), total(many.values)],
+      ].filter(([seen, wanted]) => seen !== wanted);
+    });
+    due("nothing wrong", wrong.length === 0, wrong);
+    return page;
+  });
 }
 
 /** What may be pressed that changes something: its text ends so, since a question follows. */
@@ -130,7 +178,6 @@ export async function reading() {
     await page.waitForSelector("text=dash (may only read)");
     for (const [view, title] of [...VIEWS, [`connections/${client.record.id}`, "Connection"]]) {
       await visit(page, view, title);
-      await page.waitForTimeout(100);
       due(`nothing that changes in ${view}`, (await changing(page).count()) === 0, await changing(page).allTextContents());
     }
     for (const [method, path] of [

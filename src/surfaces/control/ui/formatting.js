@@ -22,7 +22,7 @@ export function share(part, whole) {
 
 /** Writes a number of bytes: `12 bytes`, `1.5 KiB`. */
 export function size(bytes) {
-  if (bytes < 1024) return count(bytes, "byte");
+  if (bytes < 1024) return `${bytes} byte${bytes === 1 ? "" : "s"}`;
   const units = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
   let value = bytes / 1024;
   let unit = 0;
