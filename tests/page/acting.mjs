@@ -85,7 +85,7 @@ export async function actions() {
     await page.click("dialog button[type=submit]");
     await page.waitForSelector("#drain-cancel");
     await page.waitForSelector("progress:not([hidden])");
-    await until("a part that is closed", async () => /^[1-9]\d* of \d+ closed/.test(await page.textContent(".drain [role=status]")));
+    await until("a part that is closed", async () => /^[1-9]\d* of \d+ closed/.test(await page.textContent(".drain .told")));
     await page.click("#drain-cancel");
     await page.click("dialog button[type=submit]");
     await page.waitForSelector("#drain-start");

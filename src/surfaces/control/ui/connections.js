@@ -2,7 +2,7 @@
 
 import { Refused, change, get } from "./api.js";
 import { ask } from "./dialogs.js";
-import { button, el, fill, pairs, panel, say, setText } from "./dom.js";
+import { button, el, fill, pairs, panel, refresh, say, setText } from "./dom.js";
 import { whole } from "./draining.js";
 import { carried, connectionLink, count, lasting, lastingShort, moment, number, shortId, size, state, utc } from "./formatting.js";
 import { explanation, origin } from "./records.js";
@@ -55,14 +55,19 @@ export function show(context) {
   const pages = new Pages((next) => context.href("/connections", { ...set, ...order, ...(next && { cursor: next }) }));
   const form = filters(FILTERS, set, (chosen) => context.go("/connections", { ...chosen, ...(set.search && { search: set.search }), ...order }));
   const error = el("p", { class: "error", role: "alert", hidden: true });
-  const shown = el("p", { class: "quiet", role: "status" });
+  const shown = el("p", { class: "quiet" });
+  // Told once: it changes all the time.
+  let isTold = !isSelected;
   context.every(5000, async () => {
     const query = new URLSearchParams({ ...context.query, limit: LIMIT });
     try {
       const page = await get(`/v1/connections?${query}`, context.signal);
       table.update(page.connections);
       pages.update(cursor, page.next);
-      setText(shown, isSelected ? `${count(page.total, "connection")} of ${number(context.status.last.accounting.open)} like this.` : `${count(page.total, "connection")} open.`);
+      const found = isSelected ? `${count(page.total, "connection")} of ${number(context.status.last.accounting.open)} like this.` : `${count(page.total, "connection")} open.`;
+      setText(shown, found);
+      if (!isTold) say(found);
+      isTold = true;
       error.hidden = true;
     } catch (refused) {
       if (!(refused instanceof Refused)) throw refused;
@@ -116,8 +121,8 @@ export function showOne(context, id) {
   context.every(2000, async () => {
     try {
       connection = await get(`${path}?explain=true`, context.signal);
-      fill(details, describe(connection));
-      fill(said, explanation(connection.explanation));
+      refresh(details, describe(connection));
+      refresh(said, explanation(connection.explanation));
     } catch (refused) {
       if (!(refused instanceof Refused)) throw refused;
       actions.remove();

@@ -37,6 +37,29 @@ export function fill(element, ...children) {
   element.replaceChildren(...nodes);
 }
 
+/**
+ * Brings the children of an element up to date and keeps those that are the same, so that what is
+ * selected or has the focus stays so. Only for elements that handle no events.
+ */
+export function refresh(element, ...children) {
+  const wanted = el("div", {}, ...children);
+  bring(element, [...wanted.childNodes]);
+}
+
+function bring(element, nodes) {
+  nodes.forEach((fresh, index) => {
+    const shown = element.childNodes[index];
+    if (!shown) {
+      element.append(fresh);
+    } else if (!shown.isEqualNode(fresh)) {
+      const isLike = shown.nodeName === fresh.nodeName && shown.className === fresh.className;
+      if (isLike && shown.childElementCount > 0 && fresh.childElementCount > 0) bring(shown, [...fresh.childNodes]);
+      else shown.replaceWith(fresh);
+    }
+  });
+  while (element.childNodes.length > nodes.length) element.lastChild.remove();
+}
+
 /** Replaces the text of an element if it differs, so that it is announced and selected once. */
 export function setText(element, text) {
   const shown = visible(text);

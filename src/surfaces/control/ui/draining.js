@@ -2,7 +2,7 @@
 
 import { change } from "./api.js";
 import { ask } from "./dialogs.js";
-import { button, el, fill, say } from "./dom.js";
+import { button, el, fill, say, setText } from "./dom.js";
 import { count, lasting, number, rate, utc } from "./formatting.js";
 
 const PACES = [
@@ -81,10 +81,11 @@ export function askDrainOf(backend) {
 /** The panel that shows the drain, and starts and cancels one. */
 export class DrainPanel {
   #progress = el("progress", { "aria-label": "Connections closed" });
-  #text = el("p", { role: "status" });
+  #text = el("p", { class: "told" });
   #facts = el("p", { class: "quiet" });
   #buttons = el("div", { class: "buttons" });
   #offered = "";
+  #phase = null;
 
   constructor({ operates, changed }) {
     this.operates = operates;
@@ -101,8 +102,12 @@ export class DrainPanel {
       this.#progress.value = drain.total - drain.left;
     }
     const text = drain ? this.#say(drain) : "No drain since the start.";
-    if (this.#text.textContent !== text) fill(this.#text, text);
-    fill(this.#facts, drain ? this.#tell(drain) : "");
+    setText(this.#text, text);
+    setText(this.#facts, drain ? this.#tell(drain) : "");
+    // Its progress is not read aloud all the time; its end is.
+    const phase = `${drain?.id} ${drain?.phase}`;
+    if (this.#phase !== null && this.#phase !== phase && !runs) say(text);
+    this.#phase = phase;
     this.#offer(runs ? "cancel" : status.accepting ? "start" : drain?.stay ? "accept" : "start");
   }
 
@@ -130,7 +135,7 @@ export class DrainPanel {
   #tell(drain) {
     const { route, subject, tag, upstream } = drain.select;
     const selected = [route && `route ${route}`, subject && `subject ${subject}`, tag && `tag ${tag}`, upstream && `application ${upstream}`].filter(Boolean);
-    const pace = drain.took_ms > 0 ? `${rate((1000 * drain.asked) / drain.took_ms)} Closes per second so far` : null;
+    const pace = drain.phase === "running" && drain.took_ms > 0 ? `${rate((1000 * drain.asked) / drain.took_ms)} Closes per second so far` : null;
     const time = drain.phase === "running" ? `${lasting(drain.took_ms)} of ${lasting(drain.within_ms)}` : null;
     return [
       selected.length > 0 ? selected.join(", ") : "all connections",

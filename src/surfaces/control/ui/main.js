@@ -87,9 +87,9 @@ function showLost() {
   const notice = document.getElementById("lost");
   notice.hidden = !status.isLost;
   document.body.classList.toggle("stale", status.isLost);
-  if (!status.isLost) return;
-  const since = lastAnswer === 0 ? "" : ` What you see is from ${clock(lastAnswer)} UTC, ${ago(Date.now() - lastAnswer)}.`;
-  setText(notice, `The daemon does not answer.${since} This page goes on trying.`);
+  const since = lastAnswer === 0 ? "" : ` What you see is from ${clock(lastAnswer)} UTC.`;
+  setText(document.getElementById("lost-text"), status.isLost ? `The daemon does not answer, and this page goes on trying.${since}` : "");
+  setText(document.getElementById("lost-ago"), lastAnswer === 0 ? "" : `That was ${ago(Date.now() - lastAnswer)}.`);
 }
 
 let signingIn = null;
