@@ -40,7 +40,10 @@ pub use event::{EventRecord, OpenedRecord};
 pub use explanation::{
     ExplainedConnectionRecord, ExplainedEndingRecord, ExplanationRecord, ParagraphRecord,
 };
-pub use probe::{ProbeCaseRecord, ProbeMeasureRecord, ProbeRecord, ProbeSummaryRecord};
+pub use probe::{
+    ClientCaseRecord, ProbeCaseRecord, ProbeMeasureRecord, ProbeRecord, ProbeSummaryRecord,
+    ProbedClientRecord, ProbedClientsRecord,
+};
 pub use reload::{LastReloadRecord, ReloadRecord, ReloadedListenersRecord};
 pub use requests::{
     BroadcastRequest, CloseRequest, DialRequest, DrainRequest, MessageRequest, RequestError,

@@ -10,6 +10,7 @@
 
 mod case;
 mod cases;
+mod clients;
 mod describing;
 mod frame;
 mod guessing;
@@ -24,6 +25,7 @@ mod target;
 
 pub use case::{Case, Exchange, Judgement, Needs, Verdict};
 pub use cases::{all, find};
+pub use clients::{CLIENT_CASES, ClientCase, Results, ServeOptions, Tested, serve};
 pub use running::{Options, Outcome, Report, run};
 pub use seen::{CloseSeen, End, Event, Seen};
 pub use target::{BadTarget, Target, TargetOptions, Unreachable};

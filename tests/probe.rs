@@ -5,6 +5,8 @@
 
 #[path = "probe/cases.rs"]
 mod cases;
+#[path = "probe/clients.rs"]
+mod clients;
 #[path = "probe/hostile.rs"]
 mod hostile;
 #[path = "probe/program.rs"]

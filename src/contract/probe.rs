@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
-use super::rfc3339_millis;
+use super::{plain_json, rfc3339_millis};
 
 /// The result of a run.
 #[derive(Debug, Serialize)]
@@ -82,4 +82,71 @@ pub struct ProbeSummaryRecord {
     pub fail: u64,
     /// Not judged.
     pub skipped: u64,
+}
+
+/// A case that `lastword probe --listen` serves to clients.
+#[derive(Debug, Serialize)]
+pub struct ClientCaseRecord {
+    /// Its stable id; the case is at `/case/ID`.
+    pub id: &'static str,
+    /// What the server does.
+    pub does: &'static str,
+    /// The section of RFC 6455.
+    pub rfc: &'static str,
+    /// What is due from the client.
+    pub due: &'static str,
+    /// The code that a browser has to report.
+    pub code: u16,
+    /// Whether it has to report a clean close.
+    pub clean: bool,
+    /// Whether the client has to close.
+    pub client_closes: bool,
+}
+
+/// What clients made of the cases.
+#[derive(Debug, Serialize)]
+pub struct ProbedClientsRecord {
+    /// The last result of each User-Agent in each case.
+    pub results: Vec<ProbedClientRecord>,
+}
+
+/// What a client made of a case.
+#[derive(Debug, Serialize)]
+pub struct ProbedClientRecord {
+    /// Its number among all results, from 1.
+    pub number: u64,
+    /// Its User-Agent.
+    pub user_agent: String,
+    /// The case.
+    pub id: &'static str,
+    /// What the server saw, in one line.
+    pub observed: String,
+    /// `pass`, `warn`, `fail` or `skipped`.
+    pub verdict: &'static str,
+    /// What follows from it; null for a pass.
+    pub consequence: Option<String>,
+}
+
+impl ClientCaseRecord {
+    /// Writes cases as JSON.
+    pub fn to_json(cases: &[Self]) -> String {
+        // Nothing in these types fails to be written.
+        plain_json::write(cases).unwrap_or_default()
+    }
+}
+
+impl ProbedClientsRecord {
+    /// Writes the results as JSON.
+    pub fn to_json(&self) -> String {
+        // Nothing in these types fails to be written.
+        plain_json::write(self).unwrap_or_default()
+    }
+}
+
+impl ProbedClientRecord {
+    /// Writes the result as one line of JSON.
+    pub fn to_json(&self) -> String {
+        // Nothing in these types fails to be written.
+        plain_json::write(self).unwrap_or_default()
+    }
 }

@@ -35,7 +35,7 @@ pub(super) enum Step {
     AnswerClose,
     /// Waits this long without reading.
     Wait(Duration),
-    /// Reads for as long as `--idle` says.
+    /// Reads for as long as `--idle` says; of a client, as long as it may take to give up.
     Idle,
     /// Sends FIN.
     Fin,

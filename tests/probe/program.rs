@@ -133,3 +133,31 @@ async fn a_unix_socket_is_probed_at_its_path() {
     assert!(code == 3 && stderr.contains("HTTP 404"), "{stderr}");
     supervisor.shutdown(Default::default()).await;
 }
+
+#[tokio::test]
+async fn listening_tells_each_result_and_ends_with_a_summary() {
+    use std::process::Stdio;
+    use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lastword"));
+    command.args(["probe", "--listen", "127.0.0.1:0"]).kill_on_drop(true);
+    let mut probe = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut note = String::new();
+    BufReader::new(probe.stderr.take().unwrap()).read_line(&mut note).await.unwrap();
+    let address = note.strip_prefix("open http://").unwrap().split('/').next().unwrap();
+    let supervisor = lastword::Supervisor::builder().start().await.unwrap();
+    let url = format!("ws://{address}/case/close-1012");
+    let (_connection, mut messages) = supervisor.dial(&url).receive().await.unwrap();
+    while let Ok(lastword::Incoming::Message(_)) = messages.receive().await {}
+    let mut stdout = BufReader::new(probe.stdout.take().unwrap());
+    let mut line = String::new();
+    stdout.read_line(&mut line).await.unwrap();
+    assert!(line.starts_with("pass     close-1012"), "{line}");
+    let pid = probe.id().unwrap().to_string();
+    Command::new("kill").args(["-INT", &pid]).status().await.unwrap();
+    let mut rest = String::new();
+    stdout.read_to_string(&mut rest).await.unwrap();
+    assert!(rest.contains(": 1 passed, 0 warned, 0 failed"), "{rest}");
+    assert_eq!(probe.wait().await.unwrap().code(), Some(0));
+    supervisor.shutdown(Default::default()).await;
+}

@@ -270,7 +270,7 @@ enum Next {
 }
 
 /// Takes a frame off, legal or not; one that is too long to come is waited for.
-fn take(bytes: &mut Vec<u8>) -> Option<Frame> {
+pub(crate) fn take(bytes: &mut Vec<u8>) -> Option<Frame> {
     let (first, second) = (*bytes.first()?, *bytes.get(1)?);
     let (len, at) = match second & 0x7f {
         126 => (u64::from(u16::from_be_bytes(*bytes.get(2..)?.first_chunk()?)), 4),

@@ -32,6 +32,14 @@ pub(super) enum Failure {
         /// What is wrong.
         error: io::Error,
     },
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address} ({error}): give another address, such as 127.0.0.1:0")]
+    Listen {
+        /// The address.
+        address: std::net::SocketAddr,
+        /// Why.
+        error: io::Error,
+    },
     /// The server to be probed is not reached.
     #[error("{0}")]
     NotReached(String),
@@ -114,7 +122,11 @@ impl Failure {
         match self {
             // The reader has read enough, like `head`.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
-            Self::Refused { .. } | Self::Undone(_) | Self::Output(_) | Self::Runtime(_) => 1,
+            Self::Listen { .. }
+            | Self::Refused { .. }
+            | Self::Undone(_)
+            | Self::Output(_)
+            | Self::Runtime(_) => 1,
             Self::Usage(_) | Self::Address { .. } | Self::File { .. } => 2,
             Self::NotReached(_)
             | Self::Unreachable { .. }
@@ -132,6 +144,7 @@ impl Failure {
             Self::Usage(_)
             | Self::Address { .. }
             | Self::File { .. }
+            | Self::Listen { .. }
             | Self::NotReached(_)
             | Self::Unreachable { .. }
             | Self::Tls { .. }

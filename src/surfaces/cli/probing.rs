@@ -1,21 +1,23 @@
 //! `probe`: tests how a server closes, and prints what was found.
 
 mod junit;
+mod listening;
+mod painting;
 
 use std::fs;
 use std::time::Duration;
 
-use comfy_table::Color;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::arguments::Probe;
 use super::console::{Console, Look};
 use super::exit::{DONE, FAILED};
 use super::failure::Failure;
-use super::table::{Column, Content, Listing, painted};
+use super::table::{Column, Content, Listing};
 use crate::contract::{ProbeCaseRecord, ProbeMeasureRecord, ProbeRecord, ProbeSummaryRecord};
 use crate::explanation::wording::{count, lasting, millis};
 use crate::probe::{self, Options, Outcome, Report, Target, TargetOptions, Verdict};
+use painting::paint;
 
 /// The exit code of an interrupted command, as in shells.
 const INTERRUPTED: u8 = 130;
@@ -24,6 +26,9 @@ const INTERRUPTED: u8 = 130;
 pub(super) async fn probe(probe: &Probe, console: &mut Console) -> Result<u8, Failure> {
     if probe.list {
         return list(probe, console);
+    }
+    if let Some(address) = probe.listen {
+        return listening::listen(address, probe, console).await;
     }
     let options = options(probe)?;
     let target = Target::new(TargetOptions {
@@ -187,22 +192,6 @@ fn text(report: &Report, look: Look) -> String {
 /// Returns the section of an RFC in full.
 fn section(rfc: &str) -> String {
     if rfc.starts_with("RFC") { rfc.to_owned() } else { format!("RFC 6455 {rfc}") }
-}
-
-/// Returns the word of a verdict in seven columns.
-fn paint(verdict: Verdict, look: Look) -> String {
-    let colour = match verdict {
-        Verdict::Pass => Color::Green,
-        Verdict::Warn => Color::Yellow,
-        Verdict::Fail => Color::Red,
-        Verdict::Skipped => Color::DarkGrey,
-    };
-    let word = match verdict {
-        Verdict::Fail => "FAIL",
-        Verdict::Pass | Verdict::Warn | Verdict::Skipped => verdict.as_str(),
-    };
-    let padding = " ".repeat(7 - word.len());
-    painted(word, colour, look) + &padding
 }
 
 fn json(report: &Report) -> Result<String, Failure> {

@@ -1,5 +1,6 @@
 //! The arguments of `lastword probe`.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ Examples:
   lastword probe ws://127.0.0.1:8080/ --idle 90s           when a silent connection is cut
   lastword probe ws://127.0.0.1:8080/ --only close-answer  one case
   lastword probe --list                                    all cases
+  lastword probe --listen 127.0.0.1:9001                   serves cases to clients and browsers
 
 Without --full at most 10 connections are opened one after the other, and no messages are sent. --full sends
 messages too, so it needs a server that sends them back (an echo) or ignores them (a sink).
@@ -23,11 +25,14 @@ messages too, so it needs a server that sends them back (an echo) or ignores the
 The URL is ws://, wss://, http:// or https://, or unix:/path/to.sock, with the path of the request behind
 another colon if one is needed: unix:/path/to.sock:/chat.
 
+With --listen each case is at ws://ADDRESS/case/ID, the results are at http://ADDRESS/report, and Ctrl-C ends it
+with a summary.
+
 The exit code is 0 if no case failed (warnings are none), 1 if one did, 2 for bad usage, and 3 if the server
 cannot be reached.")]
 pub struct Probe {
     /// The server
-    #[arg(required_unless_present = "list")]
+    #[arg(required_unless_present_any = ["list", "listen"])]
     pub url: Option<String>,
     /// Play only what may be tried in production: this is the default
     #[arg(long, conflicts_with = "full")]
@@ -39,8 +44,18 @@ pub struct Probe {
     #[arg(long, value_name = "ID")]
     pub only: Vec<String>,
     /// List the cases, and probe nothing
-    #[arg(long)]
+    #[arg(long, conflicts_with = "listen")]
     pub list: bool,
+    /// Serve cases to clients at this address instead, and report what each client does; a browser that opens
+    /// http://ADDRESS/ tests itself
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        conflicts_with_all = [
+            "url", "safe", "full", "only", "idle", "header", "subprotocol", "insecure", "ca_file", "proxy", "junit",
+        ]
+    )]
+    pub listen: Option<SocketAddr>,
     /// Leave one connection silent for this long, to see whether and how it is cut
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub idle: Option<Duration>,
