@@ -5,6 +5,7 @@
 mod drawing;
 mod figures;
 mod filter;
+mod input;
 mod model;
 mod polling;
 mod screen;
@@ -18,8 +19,8 @@ use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 
 pub use filter::Sort;
 
@@ -29,7 +30,8 @@ use super::console::Console;
 use super::exit::DONE;
 use super::failure::Failure;
 use filter::Wanted;
-use model::{Input, Model, Request};
+use input::{Input, Request};
+use model::Model;
 use screen::Screen;
 
 /// Keys and endings that are not handled yet.
@@ -130,19 +132,24 @@ impl Program {
         let (inputs, mut incoming) = mpsc::channel(PENDING);
         let mut signals = Signals::new()?;
         screen::read_keys(inputs.clone())?;
-        let mut ticks = interval(every);
+        // The first answer is there already.
+        let mut ticks = interval_at(Instant::now() + every, every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             self.screen.draw(&self.model)?;
             let input = tokio::select! {
                 // The sender is here, too, so the channel cannot be closed.
                 Some(input) = incoming.recv() => input,
-                Some(Ok(input)) = self.asked.join_next() => input,
-                Some(Ok(input)) = self.asking.join_next() => {
+                Some(done) = self.asked.join_next() => done.unwrap_or_else(pass_on),
+                Some(done) = self.asking.join_next() => {
                     if std::mem::take(&mut self.is_stale) {
                         self.ask();
                     }
-                    input
+                    done.unwrap_or_else(pass_on)
+                }
+                Some(done) = self.following.join_next() => {
+                    done.unwrap_or_else(pass_on);
+                    continue;
                 }
                 _ = ticks.tick(), if self.asking.is_empty() => {
                     self.ask();
@@ -207,6 +214,15 @@ impl Program {
             let (daemon, inputs) = (Arc::clone(&self.daemon), inputs.clone());
             self.following.spawn(async move { polling::follow(&daemon, inputs).await });
         }
+    }
+}
+
+/// Passes the panic of a task on: the terminal has been given back, so nothing may be drawn any more.
+fn pass_on<T>(error: JoinError) -> T {
+    match error.try_into_panic() {
+        Ok(panic) => std::panic::resume_unwind(panic),
+        // Tasks are cancelled only when nobody waits for them any more.
+        Err(cancelled) => panic!("{cancelled}"),
     }
 }
 

@@ -12,6 +12,9 @@ use crate::explanation::wording::{lasting, safe, short_id, size};
 use crate::surfaces::cli::console::Look;
 use crate::surfaces::cli::{endings, live, table};
 
+/// A sentence at the bottom has at most this many lines.
+const LONGEST_FOOTER: usize = 4;
+
 const KEYS: [(&str, &str); 14] = [
     ("Enter", "show all of a connection; explain an ending"),
     ("w", "explain the connection or the ending (why)"),
@@ -61,7 +64,15 @@ pub(super) fn draw(model: &Model, look: Look, buffer: &mut Buffer) {
         }
     }
     let bold = Style::new().add_modifier(Modifier::BOLD);
-    canvas.put(area.height.saturating_sub(BELOW), &footer(model), bold);
+    let footer = table::wrap(&footer(model), plain);
+    let lines: Vec<&str> = footer.lines().take(LONGEST_FOOTER).collect();
+    // A long sentence covers the last lines of the table.
+    let first =
+        area.height.saturating_sub(BELOW).saturating_sub(lines.len().saturating_sub(1) as u16);
+    let width = usize::from(area.width);
+    for (line, text) in (first..).zip(lines) {
+        canvas.put(line, &format!("{text:width$}"), bold);
+    }
 }
 
 /// Writes one frame as text.

@@ -1,10 +1,11 @@
 //! What `top` knows and shows, pure: input comes in, requests to the daemon and the terminal go out.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::figures::{Figures, Rates};
 use super::filter::Wanted;
+use super::input::{Input, Key, News, Request};
 use super::sheet::Sheet;
 use crate::contract::{ConnectionPage, ConnectionRecord, EndingRecord, StatusRecord};
 
@@ -23,84 +24,14 @@ const MOST: usize = 1000;
 /// Connections are asked for in multiples of this many.
 const STEP: usize = 50;
 
+/// Rates between looks that are less apart would jump.
+const LEAST_APART: Duration = Duration::from_millis(150);
+
 /// The number of endings that are kept.
 const KEPT: usize = 500;
 
 /// The longest filter, in characters.
 const LONGEST_FILTER: usize = 200;
-
-/// A key, or what happened elsewhere.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Input {
-    Key(Key),
-    /// The terminal has this many columns and lines.
-    Resized(u16, u16),
-    /// The daemon answered.
-    News(Box<News>),
-    /// The daemon could not be asked, for this reason.
-    NoNews(String),
-    /// Endings as they came, the oldest first.
-    Ended(Vec<EndingRecord<'static>>),
-    /// What was asked for is shown.
-    Opened(Sheet),
-    /// What happened to a request, in one sentence.
-    Told(String),
-}
-
-/// An answer of the daemon about itself.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct News {
-    pub(super) status: StatusRecord<'static>,
-    pub(super) figures: Figures,
-    /// The list, or why the daemon refused the request for it.
-    pub(super) page: Result<ConnectionPage<'static>, String>,
-    /// The request that it answers.
-    pub(super) wanted: Wanted,
-    pub(super) at: Instant,
-}
-
-/// A key as far as it matters here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Key {
-    Char(char),
-    Up,
-    Down,
-    PageUp,
-    PageDown,
-    Home,
-    End,
-    Enter,
-    Escape,
-    Backspace,
-    /// Ctrl-U.
-    Clear,
-    /// Ctrl-L.
-    Redraw,
-    /// Ctrl-C.
-    Interrupt,
-    /// Ctrl-Z.
-    Suspend,
-}
-
-/// What has to be done.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Request {
-    /// Ask for the list and the figures now.
-    Refresh,
-    /// Show all of one connection.
-    Show(String),
-    /// Explain a connection or an ending.
-    Why(String),
-    /// Close a connection.
-    Close(String),
-    /// Begin or stop to follow endings.
-    Follow(bool),
-    /// Draw everything again.
-    Redraw,
-    /// Give the terminal to the shell until it continues this process.
-    Suspend,
-    Quit,
-}
 
 /// Which table is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -149,7 +80,8 @@ pub(super) struct Model {
     pub(super) notice: Option<String>,
     pub(super) wanted: Wanted,
     selected: [usize; 2],
-    asked_at: Option<Instant>,
+    /// The figures to which the next ones are compared.
+    before: Option<(Figures, Instant)>,
 }
 
 impl Model {
@@ -168,7 +100,7 @@ impl Model {
             notice: None,
             wanted,
             selected: [0, 0],
-            asked_at: None,
+            before: None,
         };
         model.ask_for_enough();
         model
@@ -186,7 +118,7 @@ impl Model {
             Input::NoNews(why) => {
                 self.link = Link::Down(why);
                 self.rates = None;
-                self.asked_at = None;
+                self.before = None;
             }
             Input::Ended(endings) => self.add_endings(endings),
             // What was asked for in the meantime counts, not what comes late.
@@ -234,9 +166,13 @@ impl Model {
 
     fn handle_news(&mut self, news: News) {
         let News { status, figures, page, wanted, at } = news;
-        let before = self.asked_at.map(|before| at.saturating_duration_since(before));
-        self.rates = before.and_then(|passed| Rates::between(&self.figures, &figures, passed));
-        self.asked_at = Some(at);
+        let passed = self.before.as_ref().map(|(_, before)| at.saturating_duration_since(*before));
+        if passed.is_none_or(|passed| passed >= LEAST_APART) {
+            let before = self.before.replace((figures.clone(), at));
+            self.rates = before
+                .zip(passed)
+                .and_then(|((before, _), passed)| Rates::between(&before, &figures, passed));
+        }
         self.figures = figures;
         self.status = Some(status);
         if std::mem::replace(&mut self.link, Link::Up) != Link::Up {

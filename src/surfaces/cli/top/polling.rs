@@ -9,7 +9,7 @@ use tokio::time::sleep_until;
 
 use super::figures::Figures;
 use super::filter::Wanted;
-use super::model::{Input, News};
+use super::input::{Input, News};
 use super::sheet::Sheet;
 use crate::contract::{ConnectionRecord, EndingPageRecord, EndingRecord, EventRecord};
 use crate::explanation;

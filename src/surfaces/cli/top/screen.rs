@@ -18,7 +18,8 @@ use rustix::process::{Signal, getpid, kill_process};
 use tokio::sync::mpsc;
 
 use super::drawing;
-use super::model::{Input, Key, Model};
+use super::input::{Input, Key};
+use super::model::Model;
 use crate::surfaces::cli::console::Look;
 
 /// Whether the terminal is ours, and has to be given back.
@@ -99,6 +100,7 @@ fn give_back() {
 /// Reads keys until the receiver is dropped or the terminal is gone. The thread ends with the process.
 pub(super) fn read_keys(inputs: mpsc::Sender<Input>) -> io::Result<()> {
     let read = move || {
+        let last = LastKey(inputs.clone());
         while let Ok(event) = event::read() {
             let input = match event {
                 Event::Key(key) => key_of(key).map(Input::Key),
@@ -108,14 +110,23 @@ pub(super) fn read_keys(inputs: mpsc::Sender<Input>) -> io::Result<()> {
             if let Some(input) = input
                 && inputs.blocking_send(input).is_err()
             {
-                return;
+                break;
             }
         }
-        // Nobody can press q any more.
-        let _ = inputs.blocking_send(Input::Key(Key::Interrupt));
+        drop(last);
     };
     thread::Builder::new().name("keys".to_owned()).spawn(read)?;
     Ok(())
+}
+
+/// Quits when no keys are read any more, whatever the reason: nobody could press q.
+struct LastKey(mpsc::Sender<Input>);
+
+impl Drop for LastKey {
+    fn drop(&mut self) {
+        // If the receiver is gone, the program has quit already.
+        let _ = self.0.blocking_send(Input::Key(Key::Interrupt));
+    }
 }
 
 fn key_of(event: KeyEvent) -> Option<Key> {

@@ -10,7 +10,8 @@ use ratatui_core::terminal::Terminal;
 use super::drawing;
 use super::figures::Figures;
 use super::filter::{Sort, Wanted};
-use super::model::{Front, Input, Key, Link, Model, News, Request, View};
+use super::input::{Input, Key, News, Request};
+use super::model::{Front, Link, Model, View};
 use super::sheet::Sheet;
 use crate::contract::{ConnectionPage, ConnectionRecord, EndingRecord, samples};
 use crate::explanation;
@@ -121,12 +122,17 @@ fn rates_are_those_between_two_answers() {
     let start = Instant::now();
     let Input::News(first) = news(&model.wanted, vec![], start) else { unreachable!() };
     let mut second = first.clone();
+    // Too early to tell a rate: a key may ask at any time.
+    second.at = start + Duration::from_millis(1);
+    second.figures.opened += 1;
+    model.handle(Input::News(first.clone()));
+    model.handle(Input::News(second.clone()));
+    assert!(text(&model).contains("opened -/s"));
     second.at = start + Duration::from_secs(2);
-    second.figures.opened += 20;
+    second.figures.opened += 19;
     second.figures.messages_in += 3000;
     second.figures.ended = [("none".to_owned(), 10), ("peer".to_owned(), 1)].into();
     second.figures.resident_bytes = Some(120 << 20);
-    model.handle(Input::News(first));
     model.handle(Input::News(second.clone()));
     let shown = text(&model);
     for line in [
@@ -330,6 +336,11 @@ fn a_connection_is_shown_explained_and_closed() {
     assert_eq!(press(&mut model, "cy"), [Request::Close(id(1))]);
     model.handle(Input::Told("5b8f0a6d0001 is closing".to_owned()));
     assert!(text(&model).ends_with("\n5b8f0a6d0001 is closing"));
+    model.handle(Input::Told("a long sentence ".repeat(9) + "ends here"));
+    let shown = text(&model);
+    let told = shown.lines().filter(|line| line.contains("long sentence"));
+    assert_eq!(told.count(), 2, "{shown}");
+    assert!(shown.ends_with("ends here"), "{shown}");
     press(&mut model, "j");
     assert!(text(&model).ends_with("q quit"), "a notice stays until the next key");
     // What comes late opens nothing over something else.
