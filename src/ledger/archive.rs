@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use super::{Slots, Timeline};
-use crate::vocabulary::{ConnectionName, Fault};
+use crate::vocabulary::{Cause, ConnectionName, Fault};
 
 /// The read side of a ledger. Every call may block on the disk: do not call it from async code.
 pub trait Archive: Send + Sync + 'static {
@@ -56,6 +56,8 @@ pub struct EndingFilter {
     pub kind: Option<String>,
     /// Those of this fault.
     pub fault: Option<Fault>,
+    /// Those with this cause.
+    pub cause: Option<Cause>,
     /// Those of this close code.
     pub code: Option<u16>,
     /// Those of this route.

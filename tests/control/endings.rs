@@ -63,7 +63,7 @@ async fn endings_are_found_by_what_they_are_newest_first() {
         "route=/echo".to_owned(),
         "path=/echo".to_owned(),
         format!("peer={address}"),
-        "kind=clean&fault=none&since=1h".to_owned(),
+        "kind=clean&fault=none&cause=peer&since=1h".to_owned(),
     ] {
         assert_eq!(list(&query).await, closed, "{query}");
     }
@@ -125,6 +125,7 @@ async fn filters_that_mean_nothing_are_refused_by_name() {
         ("kind=cleen", "kind"),
         ("kind=", "kind"),
         ("fault=mine", "fault"),
+        ("cause=mine", "cause"),
         ("code=x", "code"),
         ("code=70000", "code"),
         ("since=yesterday", "since"),

@@ -57,6 +57,10 @@ export async function views() {
     await page.click("summary");
     await page.waitForSelector("details table tbody tr");
     await until("a rate", async () => /^\d/.test(await page.textContent(".figures div:nth-child(2) .value")));
+    await page.click("label[for=count-by-cause]");
+    await page.waitForSelector(".legend a >> text=none");
+    due("a link to the endings of a cause", (await page.getAttribute(".legend a:text-is('peer')", "href")).includes("cause=peer"));
+    await page.click("label[for=count-by-kind]");
     await page.click(".legend >> text=closed_prematurely");
     await page.waitForSelector("td >> text=closed_prematurely");
     const kinds = await page.locator("tbody tr td:nth-child(3)").allTextContents();

@@ -88,13 +88,14 @@ fn stored((sequence, ending): (&u64, &Arc<Ending>)) -> Stored {
 
 /// Returns whether an ending matches a filter, leaving its peer aside.
 fn matches(ending: &Ending, filter: &EndingFilter) -> bool {
-    let EndingFilter { since, until, kind, fault, code, route, subject, path, .. } = filter;
+    let EndingFilter { since, until, kind, fault, cause, code, route, subject, path, .. } = filter;
     let same = |wanted: &Option<String>, has: &Option<String>| wanted.is_none() || wanted == has;
     let origin = &ending.origin;
     since.is_none_or(|since| ending.ended_at >= since)
         && until.is_none_or(|until| ending.ended_at < until)
         && kind.as_deref().is_none_or(|kind| ending.outcome.kind.as_str() == kind)
         && fault.is_none_or(|fault| ending.outcome.fault == fault)
+        && cause.is_none_or(|cause| ending.outcome.cause == cause)
         && code.is_none_or(|code| ending.outcome.close_code() == Some(code))
         && same(route, &origin.route)
         && same(subject, &origin.subject)

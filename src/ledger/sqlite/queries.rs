@@ -72,6 +72,7 @@ fn conditions(filter: &EndingFilter, table: &str) -> Option<(String, Vec<Value>)
         until,
         kind,
         fault,
+        cause,
         code,
         route,
         subject,
@@ -111,6 +112,9 @@ fn conditions(filter: &EndingFilter, table: &str) -> Option<(String, Vec<Value>)
     }
     if let Some(fault) = fault {
         add("fault = ?", &[fault.as_str().to_owned().into()]);
+    }
+    if let Some(cause) = cause {
+        add("cause = ?", &[cause.as_str().to_owned().into()]);
     }
     for (column, asked) in [("route", route), ("subject", subject), ("path", path)] {
         if let Some(asked) = asked {

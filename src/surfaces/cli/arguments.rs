@@ -21,7 +21,9 @@ pub use top::Top;
 use super::moment::Moment;
 use super::selector::{Selected, Tag};
 use crate::contract::EventRecord;
-use crate::vocabulary::{CloseCode, CloseReason, CloseState, Direction, Fault, IllegalClose, Kind};
+use crate::vocabulary::{
+    Cause, CloseCode, CloseReason, CloseState, Direction, Fault, IllegalClose, Kind,
+};
 
 /// How to reach the daemon, and how to print its answers.
 #[derive(Debug, Args)]
@@ -155,6 +157,13 @@ pub struct Endings {
     /// List only endings with this fault
     #[arg(long, value_parser = one_of(Fault::ALL.iter().map(|fault| fault.as_str())))]
     pub fault: Option<String>,
+    /// List only endings with this cause
+    #[arg(
+        long,
+        value_parser = one_of(Cause::ALL.iter().map(|cause| cause.as_str())),
+        hide_possible_values = true
+    )]
+    pub cause: Option<String>,
     /// List only endings with this close code, such as 1006
     #[arg(long)]
     pub code: Option<u16>,
@@ -176,7 +185,9 @@ pub struct Endings {
     /// Count them instead of listing them; takes only --since, --until and --by
     #[arg(
         long,
-        conflicts_with_all = ["kind", "fault", "code", "route", "subject", "peer", "path", "limit"]
+        conflicts_with_all = [
+            "kind", "fault", "cause", "code", "route", "subject", "peer", "path", "limit",
+        ]
     )]
     pub summary: bool,
     /// Count by this property

@@ -93,7 +93,7 @@ fn listings_take_their_filters() {
     assert_eq!(ls.control.timeout, Some(std::time::Duration::from_secs(5)));
 
     let line = "endings --since 1h --until 2026-03-01T12:00:00Z --kind path_lost --fault network \
-                --code 1006 --route chat --subject ann --peer 203.0.113.9 --path /chat --limit 0";
+                --cause none --code 1006 --route chat --subject ann --peer 203.0.113.9 --path /chat --limit 0";
     let ClientCommand::Endings(endings) = client(line) else { panic!("not endings") };
     assert_eq!((endings.code, endings.limit, endings.summary), (Some(1006), 0, false));
 
@@ -101,6 +101,7 @@ fn listings_take_their_filters() {
         "ls --state gone",
         "ls --tag room",
         "endings --kind gone",
+        "endings --cause gone",
         "endings --since yesterday",
         "endings --code 99999",
         "endings --by kind",

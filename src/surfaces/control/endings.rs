@@ -17,7 +17,7 @@ use crate::contract::{
 };
 use crate::explanation;
 use crate::ledger::{EndingFilter, Property, Slots};
-use crate::vocabulary::{Fault, Kind};
+use crate::vocabulary::{Cause, Fault, Kind};
 
 /// The maximum number of slots of a summary.
 const MOST_SLOTS: u32 = 500;
@@ -35,6 +35,8 @@ pub(super) struct Filter {
     kind: Option<String>,
     /// Those with this fault.
     fault: Option<String>,
+    /// Those with this cause.
+    cause: Option<String>,
     /// Those with this close code, including 1005 and 1006.
     code: Option<u16>,
     /// Those of this route.
@@ -212,17 +214,31 @@ fn divide(
 }
 
 fn read(filter: Filter, now: SystemTime) -> Result<EndingFilter, Problem> {
-    let Filter { since, until, kind, fault, code, route, subject, peer, path, limit, cursor } =
-        filter;
+    let Filter {
+        since,
+        until,
+        kind,
+        fault,
+        cause,
+        code,
+        route,
+        subject,
+        peer,
+        path,
+        limit,
+        cursor,
+    } = filter;
     let (since, until) = period(since.as_deref(), until.as_deref(), now)?;
     let kinds: Vec<&'static str> = Kind::words().collect();
     let kind = parsing::word("kind", kind.as_deref(), &kinds, |kind| kind)?;
     let fault = parsing::word("fault", fault.as_deref(), Fault::ALL, Fault::as_str)?;
+    let cause = parsing::word("cause", cause.as_deref(), Cause::ALL, Cause::as_str)?;
     Ok(EndingFilter {
         since,
         until,
         kind: kind.map(str::to_owned),
         fault,
+        cause,
         code,
         route,
         subject,

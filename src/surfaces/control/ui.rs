@@ -132,6 +132,7 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::vocabulary::{Cause, Kind};
 
     fn text(asset: &Asset) -> &'static str {
         std::str::from_utf8(asset.content).unwrap()
@@ -219,6 +220,19 @@ mod tests {
             let handlers = [" onclick=", " onload=", " onerror=", " onsubmit="];
             assert!(handlers.iter().all(|on| !text.contains(on)), "{name} has an inline handler");
         }
+    }
+
+    #[test]
+    fn the_words_to_filter_by_are_those_of_the_contract() {
+        let endings = ASSETS.iter().find(|asset| asset.name == "endings.js").unwrap();
+        let words = |list: &str| {
+            let (_, rest) = text(endings).split_once(&format!("const {list} = [")).unwrap();
+            let (listed, _) = rest.split_once(']').unwrap();
+            listed.split('"').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(words("KINDS"), Kind::words().collect::<Vec<_>>());
+        let causes: Vec<&str> = Cause::ALL.iter().map(|cause| cause.as_str()).collect();
+        assert_eq!(words("CAUSES"), causes);
     }
 
     #[test]

@@ -61,6 +61,13 @@ fn both_ledgers_answer_alike() {
     assert_eq!(both.matching(EndingFilter { code: Some(1000), ..all() }), 3);
     assert_eq!(both.matching(EndingFilter { code: Some(1006), ..all() }), 2);
     assert_eq!(both.matching(EndingFilter { fault: Some(Fault::Peer), ..all() }), 3);
+    for cause in [Cause::Peer, Cause::None, Cause::Api] {
+        let by_cause = both.sqlite.summary(None, None, Property::Cause).unwrap();
+        let mut counts = by_cause.counts.iter();
+        let counted = counts.find(|count| count.value.as_deref() == Some(cause.as_str()));
+        let due = counted.map_or(0, |count| usize::try_from(count.count).unwrap());
+        assert_eq!(both.matching(EndingFilter { cause: Some(cause), ..all() }), due, "{cause}");
+    }
     assert_eq!(both.matching(EndingFilter { route: text("chat"), ..all() }), 5);
     assert_eq!(both.matching(EndingFilter { subject: text("ann"), ..all() }), 1);
     let path = text("/chat?room=7&token=***");

@@ -12,6 +12,11 @@ const KINDS = [
   "slow_consumer", "backend_failed", "actor_failed", "aborted", "drain_deadline", "process_died",
   "open_failed",
 ];
+const CAUSES = [
+  "peer", "api", "embedder", "drain", "idle_timeout", "max_age", "backend", "relay_peer",
+  "rate_limited", "auth_expired", "replaced", "revoked", "slow_consumer", "keepalive", "violation",
+  "stale", "rotated", "none",
+];
 const LIMIT = 100;
 
 const FILTERS = [
@@ -19,6 +24,7 @@ const FILTERS = [
   { name: "until", label: "Until", hint: "10m, or a time", size: 14 },
   { name: "kind", label: "Kind", options: KINDS },
   { name: "fault", label: "Fault", options: FAULTS },
+  { name: "cause", label: "Cause", options: CAUSES },
   { name: "code", label: "Code", size: 5 },
   { name: "route", label: "Route" },
   { name: "subject", label: "Subject" },

@@ -25,8 +25,7 @@ export function show(context) {
   const figures = new Figures();
   const accepting = el("div", { class: "notice warning", role: "status", hidden: true });
   const drain = new DrainPanel({ operates: context.operates, changed: () => context.status.refresh() });
-  const link = (by, value) =>
-    by === "cause" ? null : context.href("/endings", { [by]: value, since: chosen.range[0] });
+  const link = (by, value) => context.href("/endings", { [by]: value, since: chosen.range[0] });
   const endingsAt = (since, until) =>
     context.go("/endings", { since: new Date(since).toISOString(), until: new Date(until).toISOString() });
   const chart = new Chart({ endingsAt, link });
