@@ -63,6 +63,8 @@
 //! | why nothing follows our Close | `src/connection/closing.rs` |
 //! | an ending is drawn up | `src/connection/ending.rs` |
 //! | an ending is explained | `src/explanation/story.rs`, what to do about it in `src/explanation/remedy.rs` |
+//! | a peer that a person names is found | `src/vocabulary/peer_filter.rs` |
+//! | `top` takes a key | `src/surfaces/cli/top/model.rs`, and draws in `src/surfaces/cli/top/drawing.rs` |
 //! | an ending is recorded and published | `src/node/commits.rs` |
 //! | a frame is passed on | `src/actor/mover/reading/passing.rs`, `src/connection/outbox/passing.rs` |
 //! | TLS is opened with a client | `src/listening/listener/preparing.rs`, certificates in `src/transport/tls/server.rs` |

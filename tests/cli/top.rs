@@ -41,7 +41,7 @@ impl Terminal {
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
-            .unwrap();
+            .expect("script, of util-linux");
         Self { script, seen: String::new() }
     }
 

@@ -181,7 +181,7 @@ mod tests {
             .env(IN_A_TERMINAL, "1")
             .stdin(std::process::Stdio::null())
             .output()
-            .unwrap();
+            .expect("script, of util-linux");
         let seen = String::from_utf8_lossy(&script.stdout);
         let [enter, leave, show] =
             ["\u{1b}[?1049h", "\u{1b}[?1049l", "\u{1b}[?25h"].map(|sequence| {
