@@ -19,13 +19,23 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use lastword::probe::{self, Options, Report, Target, TargetOptions, Unreachable, Verdict};
-use lastword::{Route, Supervisor};
+use lastword::settings::Tls;
+use lastword::{ListenOptions, Route, Supervisor};
+use support::SOON;
+use support::tls::Shared;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 
 /// How long the probe waits for what is due at once, and what a wrong server never does.
-const WAIT: Duration = Duration::from_millis(250);
+const WAIT: Duration = Duration::from_millis(400);
 
 fn options() -> Options {
     Options { full: true, only: vec![], wait: WAIT, idle: None }
+}
+
+/// The same for a server that does what is due.
+fn patient() -> Options {
+    Options { wait: SOON, ..options() }
 }
 
 fn target(url: String) -> TargetOptions {
@@ -74,8 +84,7 @@ async fn lastword_passes_every_case() {
     let right = Right::start().await;
     let mut told = 0;
     let target = Target::new(target(right.url())).unwrap();
-    let wait = Duration::from_secs(5);
-    let options = Options { idle: Some(Duration::from_millis(100)), wait, ..options() };
+    let options = Options { idle: Some(Duration::from_millis(100)), ..patient() };
     let report = probe::run(&target, &options, |_, _| told += 1).await.unwrap();
     let all = probe::all().flat_map(|exchange| exchange.cases).count();
     assert_eq!((told, report.outcomes.len()), (all, all));
@@ -91,10 +100,54 @@ async fn lastword_passes_every_case() {
 }
 
 #[tokio::test]
+async fn lastword_passes_every_case_over_tls() {
+    let Shared { authority, files: (cert, key) } = Shared::get();
+    let supervisor = Supervisor::builder().start().await.unwrap();
+    let routes = vec![Route::echo("/echo").unwrap()];
+    let tls = ListenOptions::default().tls(Tls::new(cert, key));
+    let address = "127.0.0.1:0".parse().unwrap();
+    let listener = supervisor.listen_with("public", &address, tls, routes).await.unwrap();
+    let address: SocketAddr = listener.address().to_string().parse().unwrap();
+    let url = format!("wss://localhost:{}/echo", address.port());
+    let target = TargetOptions { ca_file: Some(authority.file()), ..target(url) };
+    let report = run(target, &patient()).await.unwrap();
+    assert_eq!(verdict(&report, "tls-close-notify").0, Verdict::Pass);
+    assert_eq!(report.count(Verdict::Pass), report.outcomes.len() as u64, "{:?}", report.outcomes);
+    supervisor.shutdown(Default::default()).await;
+}
+
+#[tokio::test]
+async fn a_proxy_connects_to_the_server() {
+    let right = Right::start().await;
+    let proxy = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let proxied = proxy.local_addr().unwrap();
+    let server = right.address;
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = proxy.accept().await {
+            tokio::spawn(async move {
+                let mut head = [0; 1024];
+                let read = client.read(&mut head).await.unwrap();
+                assert!(head[..read].starts_with(b"CONNECT not.resolved.here:80 HTTP/1.1"));
+                client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+                let mut server = TcpStream::connect(server).await.unwrap();
+                // It ends as the client or the server does.
+                let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+            });
+        }
+    });
+    let proxy = Some(format!("http://{proxied}"));
+    let target = TargetOptions { proxy, ..target("ws://not.resolved.here/echo".to_owned()) };
+    let report = run(target, &Options { full: false, ..patient() }).await.unwrap();
+    assert_eq!(report.count(Verdict::Fail), 0, "{:?}", report.outcomes);
+    assert_eq!(verdict(&report, "close-answer").0, Verdict::Pass);
+    right.stop().await;
+}
+
+#[tokio::test]
 async fn a_safe_run_opens_ten_connections_and_sends_no_message() {
     let right = Right::start().await;
     for idle in [None, Some(Duration::from_millis(50))] {
-        let options = Options { full: false, idle, ..options() };
+        let options = Options { full: false, idle, ..patient() };
         let before = right.supervisor.accounting().opened;
         let report = run(target(right.url()), &options).await.unwrap();
         assert_eq!(report.connections, 10);
@@ -108,7 +161,7 @@ async fn a_safe_run_opens_ten_connections_and_sends_no_message() {
 #[tokio::test]
 async fn one_case_takes_the_connection_that_it_needs() {
     let right = Right::start().await;
-    let options = Options { only: vec!["frame-rsv2".to_owned()], ..options() };
+    let options = Options { only: vec!["frame-rsv2".to_owned()], ..patient() };
     let report = run(target(right.url()), &options).await.unwrap();
     assert_eq!((report.outcomes.len(), report.connections), (1, 2));
     assert_eq!(report.count(Verdict::Pass), 1);

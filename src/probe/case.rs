@@ -143,7 +143,7 @@ impl Case {
     pub fn judge(&self, seen: &Seen) -> Judgement {
         if let Opening::NotConnected(why) = &seen.opening {
             return Judgement::fail(
-                "the server took no more connections after an earlier case: see whether it still runs",
+                "the server did not accept another connection after an earlier case: check whether it still runs",
             )
             .seeing(why.clone());
         }

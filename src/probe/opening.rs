@@ -94,7 +94,7 @@ fn parse(bytes: &[u8], key: &str, after: Duration) -> Parsed {
     Parsed::Whole(Answer { status, headers, accept_is_right, after }, len)
 }
 
-/// Returns the first line of what is no HTTP, as far as it is text.
+/// Returns the first line of an answer that is not HTTP, if it is text.
 fn excerpt(bytes: &[u8]) -> String {
     let start = &bytes[..bytes.len().min(60)];
     match str::from_utf8(start) {

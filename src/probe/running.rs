@@ -21,6 +21,8 @@ use crate::vocabulary::Role;
 
 /// How many exchanges of a full run are played at a time.
 const AT_ONCE: usize = 6;
+/// How much longer than the first time a server may take to close a connection on its own.
+const SETTLE: Duration = Duration::from_millis(50);
 /// How many connections a safe run opens (CONTRACT section 7).
 const SAFE_CONNECTIONS: usize = 10;
 
@@ -96,7 +98,8 @@ pub async fn run(
     mut progress: impl FnMut(&Outcome, usize),
 ) -> Result<Report, Unreachable> {
     let (started_at, began) = (SystemTime::now(), Instant::now());
-    let waits = Waits { answer: options.wait, idle: options.idle.unwrap_or_default() };
+    let idle = options.idle.unwrap_or_default();
+    let waits = Waits { answer: options.wait, idle, settle: Duration::ZERO };
     let wanted =
         |case: &Case| options.only.is_empty() || options.only.iter().any(|id| id == case.id);
     let mut exchanges = cases::all().filter(|exchange| options.full || exchange.safe);
@@ -128,6 +131,7 @@ pub async fn run(
     if let Some(unreachable) = target.unreachable(&seen.opening, options.wait) {
         return Err(unreachable);
     }
+    let waits = Waits { settle: settle(&seen), ..waits };
     report(&mut run, first, Ok(seen));
     let mut echoes = None;
     if rest.iter().any(|exchange| exchange.needs == Needs::Echo)
@@ -219,6 +223,13 @@ fn outcomes<'a>(
             measured: Measured::default(),
         },
     })
+}
+
+/// Returns how long each exchange waits first. A server that closed the first one on its own, as some do
+/// without credentials, does so again, and its Close must not be taken for an answer.
+fn settle(first: &Seen) -> Duration {
+    let ended = first.close().map(|(at, _)| at).or_else(|| first.end().map(|(at, _)| at));
+    ended.filter(|_| first.is_early()).map_or(Duration::ZERO, |at| 2 * at + SETTLE)
 }
 
 async fn carry_out(

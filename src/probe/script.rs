@@ -50,6 +50,8 @@ pub(super) struct Waits {
     pub answer: Duration,
     /// In silence.
     pub idle: Duration,
+    /// Before the first step, for a peer that ends the connection on its own.
+    pub settle: Duration,
 }
 
 /// What this end closes with when the exchange is over early.
@@ -60,9 +62,13 @@ const GAP: Duration = Duration::from_millis(5);
 
 /// Plays the steps. It is over early if the peer ends before what the exchange is about.
 pub(super) async fn play(peer: &mut Peer, steps: &[Step], waits: Waits) {
+    let is_early = |seen: &Seen| seen.tested_at().is_none() && seen.is_early();
+    if !waits.settle.is_zero() {
+        peer.read_until(Instant::now() + waits.settle.min(waits.answer), is_early).await;
+    }
     for step in steps {
         let deadline = Instant::now() + waits.answer;
-        if peer.seen.tested_at().is_none() && peer.seen.is_early() {
+        if is_early(&peer.seen) && !matches!(step, Step::Tested) {
             return peer.send(GOODBYE, deadline, true).await;
         }
         match step {

@@ -87,9 +87,9 @@ pub enum BadTarget {
     /// A header belongs to the opening handshake.
     #[error("the probe sets the header {0} itself: remove it (--subprotocol offers subprotocols)")]
     OurHeader(String),
-    /// A subprotocol is no token.
+    /// A subprotocol is not a token.
     #[error(
-        "{0:?} is no subprotocol: it may have no spaces, commas or separators (RFC 6455 section 4.1)"
+        "{0:?} is not a subprotocol: spaces, commas and other separators are not allowed (RFC 6455 section 4.1)"
     )]
     Subprotocol(String),
 }
@@ -217,7 +217,9 @@ impl Target {
                     }
                     404 | 405 => "check the path of the URL".to_owned(),
                     426 | 200..=299 => "no WebSocket is served at this path".to_owned(),
-                    429 | 503 => "it takes no more connections now: try again later".to_owned(),
+                    429 | 503 => {
+                        "it does not accept more connections now: try again later".to_owned()
+                    }
                     500..=599 => "it, or the application behind it, is failing".to_owned(),
                     _ => "a WebSocket server answers 101".to_owned(),
                 };

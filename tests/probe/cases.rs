@@ -168,3 +168,15 @@ async fn messages_of_the_application_disturb_no_safe_run() {
     }
     assert!(verdict(&report, "close-answer").1.contains("3 messages"));
 }
+
+#[tokio::test]
+async fn a_server_that_closes_by_policy_is_not_blamed() {
+    let address = wrong::start(ClosesByPolicy).await;
+    let options = Options { full: false, ..options() };
+    let report = run(target(format!("ws://{address}/")), &options).await.unwrap();
+    for id in ["ping-pong", "close-answer", "close-empty", "close-1005", "fin-without-close"] {
+        let (verdict, said) = verdict(&report, id);
+        assert_eq!(verdict, Verdict::Skipped, "{id}: {said}");
+    }
+    assert_eq!(verdict(&report, "open-accept").0, Verdict::Pass);
+}

@@ -67,8 +67,7 @@ enum Habit {
 
 use Habit::*;
 
-/// For each case a client that is wrong in it. Only the client itself can tell of a reset, and how long
-/// clients wait is no fault.
+/// For each case a client that is wrong in it. Of a reset, only the client itself can tell.
 const WRONG: &[(&str, Habit, Verdict)] = &[
     ("close-1000", Mute, Verdict::Fail),
     ("close-empty", OtherCode, Verdict::Warn),

@@ -39,6 +39,8 @@ pub(crate) enum Flaw {
     CutsIdle,
     IgnoresFin,
     DiesWithClient,
+    /// It closes every connection with 4001 after a moment, as servers do that want credentials.
+    ClosesByPolicy,
     /// It sends messages of its own, and is right in all else that a safe run looks at.
     Talkative,
 }
@@ -103,6 +105,12 @@ impl Connection {
                 tokio::time::sleep(Duration::from_millis(30)).await;
                 self.frame(Frame::close(1000, "")).await;
                 return self.stay().await;
+            }
+            Flaw::ClosesByPolicy => {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                self.frame(Frame::close(4001, "sign in first")).await;
+                let _ = self.wire.read_buf(&mut self.buffer).await;
+                return true;
             }
             Flaw::Talkative => {
                 for _ in 0..3 {

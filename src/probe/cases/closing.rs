@@ -46,13 +46,13 @@ pub(super) const CONVERSATION: &[Exchange] = &[Exchange::new(
         .due("Pong \"lastword\"")
         .from(Stage::Open)
         .judged(|seen| ponged(seen, b"lastword")),
-        Case::new("pong-unsolicited", "A Pong that nobody asked for is ignored", "5.5.3")
+        Case::new("pong-unsolicited", "An unsolicited Pong is ignored", "5.5.3")
             .sends("Pong, then a Ping")
             .due("a Pong for the Ping, and an open connection")
             .from(Stage::Open)
             .judged(|seen| match seen.has_pong(b"lastword") && !seen.has_pong(b"still there?") {
                 true => Judgement::fail(
-                    "a Pong that nobody asked for ends the conversation: clients that send them as a \
+                    "an unsolicited Pong ends the conversation: clients that send them as a \
                      heartbeat are disconnected",
                 ),
                 false => ponged(seen, b"still there?"),
@@ -288,7 +288,7 @@ fn answered_when_empty(seen: &Seen) -> Judgement {
         None | Some(1000) => answered(seen),
         Some(1005) => answered(seen),
         Some(code) => Judgement::warn(format!(
-            "a client that closes without a code is told {code}, which sounds like a reason"
+            "a client that closes without a code is told {code} instead of 1005"
         )),
     }
 }
@@ -298,7 +298,7 @@ fn closed_once(seen: &Seen) -> Judgement {
         0 => answered(seen),
         1 => Judgement::pass(),
         closes => Judgement::fail(
-            "the server goes on reading after a Close: what follows it is taken for another conversation",
+            "the server goes on reading after a Close: a well-behaved server stops at the first Close",
         )
         .seeing(format!("{closes} Closes")),
     }
@@ -308,7 +308,7 @@ fn no_pong_behind(seen: &Seen) -> Judgement {
     match seen.has_pong(b"too late") {
         false => Judgement::pass(),
         true => Judgement::warn(
-            "the server still answers Pings after the Close, which nobody waits for",
+            "the server goes on answering Pings after the Close, instead of ending the connection",
         ),
     }
 }

@@ -19,7 +19,7 @@ macro_rules! illegal {
     };
 }
 
-/// An exchange with a Close whose code nobody has defined yet.
+/// An exchange with a Close whose code is undefined.
 macro_rules! undefined {
     ($id:literal, $title:literal, $sent:literal, $frames:expr) => {
         Exchange::new(

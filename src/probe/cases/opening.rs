@@ -199,7 +199,7 @@ fn switches(answer: &Answer) -> Judgement {
         101 if lacks("upgrade", "websocket") => "Upgrade: websocket",
         101 if lacks("connection", "upgrade") => "Connection: Upgrade",
         101 => return Judgement::pass(),
-        _ => return Judgement::fail("the server opens no WebSocket"),
+        _ => return Judgement::fail("the server does not open a WebSocket"),
     };
     Judgement::fail(format!(
         "the 101 lacks {lacking}: clients refuse the connection, and browsers report 1006"
@@ -278,27 +278,27 @@ fn version(answer: &Answer) -> Judgement {
     let named = answer.list("sec-websocket-version").any(|version| version == "13");
     match answer.status {
         101 => Judgement::fail(
-            "the server takes a version that it does not speak: old clients get frames that they cannot read",
+            "the server accepts a version that it does not speak: old clients get frames that they cannot read",
         ),
         400..=499 if named => Judgement::pass(),
         400..=499 => Judgement::warn(
             "the refusal does not name version 13, so a client cannot try again with it",
         ),
         _ => Judgement::warn(
-            "the refusal is no 4xx: monitoring takes a wrong request for a fault of the server",
+            "the refusal is not a 4xx: monitoring counts a bad request as a fault of the server",
         ),
     }
 }
 
 /// Refused with a 4xx; to upgrade is a failure where `MUST`, else only a reason to warn.
 fn refused<const MUST: bool>(seen: &Seen) -> Judgement {
-    let sentence = "the server upgrades a request that it must refuse: what is no WebSocket client can be \
-                    made to open one";
+    let sentence = "the server upgrades a request that it must refuse: programs other than WebSocket clients \
+                    can be made to open a connection";
     of_answer(seen, |answer| match answer.status {
         101 if MUST => Judgement::fail(sentence),
         101 => Judgement::warn(sentence),
         500..=599 => Judgement::warn(
-            "a wrong request is answered with 5xx: monitoring takes it for a fault of the server",
+            "a wrong request is answered with 5xx: monitoring counts it as a fault of the server",
         ),
         _ => Judgement::pass(),
     })

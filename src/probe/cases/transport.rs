@@ -34,10 +34,14 @@ pub(super) const EXCHANGES: &[Exchange] = &[
     ),
     Exchange::new(
         &[Step::TestPart(&LONG, 1000), Step::Reset],
-        &[Case::new("reset-inside-frame", "A reset harms nobody else", "7.1.5, 7.2.1")
-            .sends("1000 bytes of a longer frame, then RST, then a new connection")
-            .due("101 for the new connection, and its Close answered")
-            .judged(reopened)],
+        &[Case::new(
+            "reset-inside-frame",
+            "A reset does not affect other connections",
+            "7.1.5, 7.2.1",
+        )
+        .sends("1000 bytes of a longer frame, then RST, then a new connection")
+        .due("101 for the new connection, and its Close answered")
+        .judged(reopened)],
     )
     .reopening(),
 ];
@@ -56,7 +60,7 @@ fn reopened(seen: &Seen) -> Judgement {
     match seen.events.iter().any(|(_, event)| *event == Event::Reopened(true)) {
         true => Judgement::pass(),
         false => Judgement::fail(
-            "one client that is reset disturbs others: see whether the server still runs",
+            "a reset by one client affects others: check whether the server still runs",
         ),
     }
 }

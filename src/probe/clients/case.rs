@@ -79,7 +79,7 @@ impl ClientCase {
 
     /// Judges what was seen of a client.
     pub(super) fn judge(&self, seen: &Seen) -> Judgement {
-        if self.upgrade == Upgrade::Right && seen.is_early() {
+        if self.upgrade == Upgrade::Right && !self.client_closes && seen.is_early() {
             return Judgement::skipped(
                 "the client ended the connection before the case could begin",
             );

@@ -237,7 +237,7 @@ pub const ALL: &[ClientCase] = &[
     .clean(1000),
     ClientCase::new(
         "pong-unsolicited",
-        "sends a Pong that nobody asked for, then closes with 1000",
+        "sends an unsolicited Pong, then closes with 1000",
         "5.5.3",
         sends!(&[Frame::pong(b"unsolicited"), Frame::close(1000, "")]),
     )

@@ -51,7 +51,7 @@ pub(super) fn fails_with<const CODE: u16>(seen: &Seen) -> Judgement {
         (Some(Some(code)), _) if code == CODE => ends(seen),
         (Some(Some(code)), _) if CloseCode::new(code).is_err() => Judgement::fail(format!(
             "the client takes {code} for a code and sends it back, which must never be sent: its page or program is \
-             told a code that nobody has defined"
+             told an undefined code"
         )),
         (Some(Some(code)), _) => Judgement::warn(format!(
             "the client answers with {code} where {CODE} is due: the server looks for the fault elsewhere"
@@ -99,7 +99,7 @@ pub(super) fn leaves(seen: &Seen) -> Judgement {
     match seen.end() {
         Some(_) => Judgement::pass(),
         None => Judgement::fail(
-            "the client does not notice that the server has ended TCP, and waits for good",
+            "the client does not notice that the server has ended TCP, and keeps waiting",
         ),
     }
 }
@@ -151,7 +151,7 @@ pub(super) fn refuses(seen: &Seen) -> Judgement {
         (false, Some(_)) => Judgement::pass(),
         (false, None) => Judgement::fail("the client keeps a connection that it has to refuse"),
         (true, _) => Judgement::fail(
-            "the client uses a connection that it has to refuse: it talks to what may be no WebSocket server",
+            "the client uses a connection that it has to refuse: the server may not be a WebSocket server at all",
         ),
     }
 }

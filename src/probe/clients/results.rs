@@ -150,7 +150,7 @@ mod tests {
         results.add(tested("a", "reset", Judgement::fail("bad")));
         assert!(results.has_failure());
         results.add(tested("a", "reset", Judgement::pass()));
-        results.add(tested("a", "ping", Judgement::warn("so so")));
+        results.add(tested("a", "ping", Judgement::warn("slow")));
         assert!(!results.has_failure());
         assert!(results.to_text().starts_with("a: 1 passed, 1 warned, 0 failed, 0 skipped, "));
         for n in 0..MOST_AGENTS {

@@ -61,7 +61,7 @@ pub async fn serve(
     let room = Arc::new(Semaphore::new(MOST_CONNECTIONS));
     let mut connections = JoinSet::new();
     loop {
-        // It fails only if the semaphore is closed, which nobody does.
+        // It fails only if the semaphore is closed, which never happens.
         let Ok(place) = Arc::clone(&room).acquire_owned().await else { return };
         let socket = match listener.accept().await {
             Ok((socket, _)) => socket,
@@ -144,7 +144,11 @@ impl Server {
         let seen = Seen { opening, ..Seen::default() };
         let received = BytesMut::from(received);
         let mut peer = Peer::new(Role::Server, Some(Box::new(socket)), received, 0, seen);
-        let waits = Waits { answer: self.options.wait, idle: PATIENCE * self.options.wait };
+        let waits = Waits {
+            answer: self.options.wait,
+            idle: PATIENCE * self.options.wait,
+            settle: Duration::ZERO,
+        };
         play(&mut peer, case.steps, waits).await;
         let seen = peer.into_seen();
         let mut judgement = case.judge(&seen);
@@ -152,7 +156,7 @@ impl Server {
         Tested { number: 0, agent, id: case.id, judgement, observed }
     }
 
-    /// Answers a request that is no case.
+    /// Answers a request for something else than a case.
     fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         if request.method() != Method::GET {
             return text(StatusCode::METHOD_NOT_ALLOWED, "only GET is served here\n".to_owned());

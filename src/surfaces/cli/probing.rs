@@ -14,7 +14,9 @@ use super::console::{Console, Look};
 use super::exit::{DONE, FAILED};
 use super::failure::Failure;
 use super::table::{Column, Content, Listing};
-use crate::contract::{ProbeCaseRecord, ProbeMeasureRecord, ProbeRecord, ProbeSummaryRecord};
+use crate::contract::{
+    ProbeCaseRecord, ProbeMeasureRecord, ProbeRecord, ProbeSummaryRecord, plain_json,
+};
 use crate::explanation::wording::{count, lasting, millis};
 use crate::probe::{self, Options, Outcome, Report, Target, TargetOptions, Verdict};
 use painting::paint;
@@ -211,7 +213,7 @@ fn json(report: &Report) -> Result<String, Failure> {
         },
         guess: report.guess.as_deref().map(Into::into),
     };
-    serde_json::to_string(&record).map_err(|error| Failure::Output(error.into()))
+    plain_json::write(&record).map_err(|error| Failure::Output(error.into()))
 }
 
 fn case(outcome: &Outcome) -> ProbeCaseRecord<'_> {

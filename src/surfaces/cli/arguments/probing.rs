@@ -28,7 +28,7 @@ another colon if one is needed: unix:/path/to.sock:/chat.
 With --listen each case is at ws://ADDRESS/case/ID, the results are at http://ADDRESS/report, and Ctrl-C ends it
 with a summary.
 
-The exit code is 0 if no case failed (warnings are none), 1 if one did, 2 for bad usage, and 3 if the server
+The exit code is 0 if no case failed (warnings do not count), 1 if one did, 2 for bad usage, and 3 if the server
 cannot be reached.")]
 pub struct Probe {
     /// The server
