@@ -118,7 +118,7 @@ pub enum ClientCommand {
     /// Explain how a connection ended, whose fault it was, and what to do about it
     Why(Why),
     /// List endings, newest first, or count them
-    Endings(Endings),
+    Endings(Box<Endings>),
     /// Send a message into one connection
     Send(Send),
     /// Send a message into many connections
