@@ -111,11 +111,12 @@ async fn connections_are_sorted_and_searched() {
         ("-bytes_out", [2, 0, 1]),
         // Nothing waits anywhere, so the oldest comes first.
         ("-queued_bytes", [0, 1, 2]),
-        // The second has never sent a message, so it is last either way.
-        ("last_activity_ms", [2, 0, 1]),
-        ("-last_activity_ms", [0, 2, 1]),
     ] {
         assert_eq!(ids(&list(&format!("sort={sort}")).await), of(&places), "{sort}");
+    }
+    // The second has never sent a message, so it is last either way.
+    for sort in ["last_activity_ms", "-last_activity_ms"] {
+        assert_eq!(ids(&list(&format!("sort={sort}")).await).last(), Some(&all[1]), "{sort}");
     }
     let first = list("sort=-messages_in&limit=1").await;
     assert_eq!((ids(&first), &first["next"]), (of(&[2]), &Value::Null));

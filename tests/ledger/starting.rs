@@ -37,7 +37,7 @@ async fn a_newer_ledger_is_not_touched() {
     let before = std::fs::read(&ledger.path).unwrap();
     let (code, said) = refused(&ledger).await;
     assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("schema version 9") && said.contains("supports only 3"), "{said}");
+    assert!(said.contains("schema version 9") && said.contains("supports only 4"), "{said}");
     assert_eq!(std::fs::read(&ledger.path).unwrap(), before);
 }
 
