@@ -20,7 +20,8 @@ export async function views() {
     due("the focus in the field", await page.evaluate(() => document.activeElement.id === "token"));
     await page.keyboard.press("Escape");
     await page.keyboard.press("Escape");
-    due("a dialog that stays", (await page.locator("dialog[open]").count()) === 1);
+    await page.waitForSelector("dialog[open] #token");
+    due("the focus in the field still", await page.evaluate(() => document.activeElement.id === "token"));
     due("nothing of the node", !(await page.textContent("body")).includes("Endings over time"));
     await page.fill("#token", "wrong-0123456789");
     await page.keyboard.press("Enter");

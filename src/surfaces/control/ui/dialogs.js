@@ -117,7 +117,12 @@ export function signIn({ why, attempt }) {
     };
     const dialog = el(
       "dialog",
-      { class: "sign-in", "aria-labelledby": "sign-in", cancel: (event) => event.preventDefault() },
+      {
+        class: "sign-in",
+        "aria-labelledby": "sign-in",
+        keydown: (event) => event.key === "Escape" && event.preventDefault(),
+        cancel: (event) => event.preventDefault(),
+      },
       el(
         "form",
         { submit },
@@ -137,7 +142,7 @@ export function signIn({ why, attempt }) {
         el("div", { class: "buttons" }, go),
       ),
     );
-    // Escape, pressed twice, closes a dialog without asking.
+    // What closes a dialog without asking, such as a gesture to go back.
     dialog.addEventListener("close", () => dialog.isConnected && dialog.showModal());
     document.body.append(dialog);
     dialog.showModal();
