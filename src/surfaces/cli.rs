@@ -150,7 +150,7 @@ pub enum ClientCommand {
     /// Show the state of the daemon
     Status(Status),
     /// Test how a WebSocket server closes connections, and whether it keeps to RFC 6455
-    Probe(Probe),
+    Probe(Box<Probe>),
     /// Print a completion script for a shell
     Completion(Completion),
     /// Print the manual page, or write all pages to a directory

@@ -49,6 +49,8 @@ const WRONG: &[(&str, Flaw, Verdict)] = &[
     ("close-with-fin", NeverAnswersClose, Fail),
     ("close-bytewise", NeverAnswersClose, Fail),
     ("close-inside-message", NeverAnswersClose, Fail),
+    ("close-1001", NeverAnswersClose, Fail),
+    ("close-4000", NeverAnswersClose, Fail),
     ("close-3000", NeverAnswersClose, Fail),
     ("close-1012", NeverAnswersClose, Fail),
     ("close-after-data", GarblesMessages, Warn),

@@ -201,6 +201,20 @@ pub(super) const EXCHANGES: &[Exchange] = &[
         .judged(answered_with::<1001>)],
     ),
     Exchange::new(
+        &[Step::Test(&[Frame::close(1001, "")]), Step::AwaitClose, Step::AwaitEnd],
+        &[Case::new("close-1001", "A Close of a page that is left is answered", "7.4.1")
+            .sends("Close 1001, as browsers do when a page is left")
+            .due("Close 1001")
+            .judged(answered_with::<1001>)],
+    ),
+    Exchange::new(
+        &[Step::Test(&[Frame::close(4000, "")]), Step::AwaitClose, Step::AwaitEnd],
+        &[Case::new("close-4000", "A Close with a code of the application is answered", "7.4.2")
+            .sends("Close 4000")
+            .due("Close 4000")
+            .judged(answered_with::<4000>)],
+    ),
+    Exchange::new(
         &[Step::Test(&[Frame::close(3000, "")]), Step::AwaitClose, Step::AwaitEnd],
         &[Case::new("close-3000", "A Close with a code of a library is answered", "7.4.2")
             .sends("Close 3000")

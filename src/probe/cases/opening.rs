@@ -312,3 +312,85 @@ fn any_case(seen: &Seen) -> Judgement {
         ),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::probe::case::Verdict::{self, Fail, Pass, Warn};
+
+    fn answer(status: u16, headers: &[(&str, &str)]) -> Answer {
+        let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Answer { status, headers: headers.collect(), accept_is_right: false, after: Duration::ZERO }
+    }
+
+    #[test]
+    fn parameters_of_deflate_are_checked() {
+        let judged = |chosen: &str| deflate(&answer(101, &[(EXTENSIONS, chosen)])).verdict;
+        for legal in [
+            "x-other",
+            "permessage-deflate",
+            "permessage-deflate; server_no_context_takeover; client_max_window_bits=15",
+            "permessage-deflate;server_max_window_bits=\"8\"",
+        ] {
+            assert_eq!(judged(legal), Pass, "{legal}");
+        }
+        for illegal in [
+            "permessage-deflate; client_max_window_bits",
+            "permessage-deflate; client_max_window_bits=16",
+            "permessage-deflate; server_max_window_bits=7",
+            "permessage-deflate; server_no_context_takeover=1",
+            "permessage-deflate; server_no_context_takeover; server_no_context_takeover",
+            "permessage-deflate; x",
+        ] {
+            assert_eq!(judged(illegal), Fail, "{illegal}");
+        }
+    }
+
+    #[test]
+    fn one_of_the_offered_subprotocols_is_chosen() {
+        let judged = |offered: &str, chosen: &[&str]| {
+            let mut headers = vec![(OFFERED, offered)];
+            headers.extend(chosen.iter().map(|it| ("sec-websocket-protocol", *it)));
+            subprotocol(&answer(101, &headers)).verdict
+        };
+        assert_eq!(judged("", &[]), Pass);
+        assert_eq!(judged("a, b", &["b"]), Pass);
+        assert_eq!(judged("a, b", &[]), Warn);
+        assert_eq!(judged("a, b", &["c"]), Fail);
+        assert_eq!(judged("a, b", &["a, b"]), Fail);
+        assert_eq!(judged("a, b", &["a", "b"]), Fail);
+    }
+
+    #[test]
+    fn refusals_are_judged_by_their_status() {
+        let seen = |answer: Answer| Seen { opening: Opening::Answered(answer), ..Seen::default() };
+        let refusal = |status: u16| -> [Verdict; 2] {
+            let seen = seen(answer(status, &[]));
+            [refused::<true>(&seen).verdict, refused::<false>(&seen).verdict]
+        };
+        assert_eq!(refusal(101), [Fail, Warn]);
+        assert_eq!([refusal(200), refusal(400), refusal(426)], [[Pass; 2]; 3]);
+        assert_eq!(refusal(500), [Warn; 2]);
+        let named = [("sec-websocket-version", "13, 8")];
+        let judged = |status, headers: &[_]| version(&answer(status, headers)).verdict;
+        assert_eq!([judged(101, &named), judged(426, &named)], [Fail, Pass]);
+        assert_eq!([judged(426, &[]), judged(502, &named)], [Warn; 2]);
+        let silent = Seen { opening: Opening::Silent, ..Seen::default() };
+        assert_eq!(
+            [any_case(&silent).verdict, any_case(&seen(answer(400, &[]))).verdict],
+            [Fail; 2]
+        );
+    }
+
+    #[test]
+    fn an_upgrade_needs_both_headers() {
+        let judged = |headers: &[_]| switches(&answer(101, headers)).verdict;
+        let (upgrade, connection) =
+            (("upgrade", "WebSocket"), ("connection", "keep-alive, Upgrade"));
+        assert_eq!(judged(&[upgrade, connection]), Pass);
+        assert_eq!([judged(&[upgrade]), judged(&[connection]), judged(&[])], [Fail; 3]);
+        assert_eq!(switches(&answer(200, &[upgrade, connection])).verdict, Fail);
+    }
+}
