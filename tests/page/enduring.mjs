@@ -54,9 +54,11 @@ export async function keys() {
 
 export async function screens() {
   const page = await enter(given.operator);
-  const { json } = await api("/v1/endings?limit=1");
+  (await connect("/echo", "screens/ended")).socket.terminate();
+  const ended = async () => (await api("/v1/endings?limit=1")).json.endings[0];
+  const { id } = await until("an ending", ended);
   const client = await connect("/echo", "screens");
-  const all = [...VIEWS, [`endings/${json.endings[0].id}`, "Ending"], [`connections/${client.record.id}`, "Connection"]];
+  const all = [...VIEWS, [`endings/${id}`, "Ending"], [`connections/${client.record.id}`, "Connection"]];
   for (const [colorScheme, width, isInspected] of [["light", 1280, true], ["dark", 1280], ["light", 360], ["dark", 360, true]]) {
     const wanted = isInspected ? "no scrolling sideways, accessible" : "no scrolling sideways";
     await check(`every view, ${colorScheme}, ${width} pixels wide: ${wanted}`, async () => {

@@ -115,7 +115,8 @@ function classOf({ number, rank = 0, wide }) {
 }
 
 function put(cell, content) {
-  const wanted = el("td", {}, content ?? "–");
+  const isMissing = content === null || content === undefined || content === false || content === "";
+  const wanted = el("td", {}, isMissing ? "–" : content);
   const same =
     cell.childNodes.length === wanted.childNodes.length &&
     [...wanted.childNodes].every((node, index) => node.isEqualNode(cell.childNodes[index]));
@@ -148,7 +149,9 @@ export function filters(fields, values, apply) {
     inputs.map(({ row }) => row),
     el("div", { class: "filter buttons" }, el("button", { type: "submit", id: "filter-apply", class: "primary" }, "Filter"), clear),
   );
-  return form;
+  // On a narrow screen they would hide the list.
+  const isOpen = matchMedia("(min-width: 641px)").matches || fields.some(({ name }) => values[name]);
+  return el("details", { class: "filter-box", open: isOpen }, el("summary", {}, "Filters"), form);
 }
 
 /** Links to the pages of a list that the server cuts. */
