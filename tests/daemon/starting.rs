@@ -326,7 +326,7 @@ async fn an_address_in_use_is_named_with_exit_code_1() {
 async fn bad_usage_is_exit_code_2_and_says_what_to_do() {
     for (arguments, words) in [
         (&["serve", "--relay", "http://127.0.0.1:3000"][..], &["--relay", "ws://"][..]),
-        (&["probe", "ws://127.0.0.1"], &["probe", "not in this version"]),
+        (&["probe", "ftp://127.0.0.1"], &["ws://host:port/path"]),
         (&["swerve"], &["swerve", "--help"]),
         (&["serve", "--colour"], &["--colour"]),
         (&["serve", "extra"], &["extra"]),
