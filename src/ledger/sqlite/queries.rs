@@ -1,5 +1,6 @@
 //! The queries of the archive, in SQL.
 
+use std::collections::HashMap;
 use std::time::SystemTime;
 
 use rusqlite::types::Value;
@@ -11,6 +12,12 @@ use crate::vocabulary::{ConnectionName, PeerFilter, Spelling};
 
 /// The maximum number of rows in an answer.
 const MOST: usize = 1000;
+
+/// The memory that the values of a summary may take, in bytes; beyond it, the rarest are forgotten.
+const MOST_BYTES: usize = 16 * 1024 * 1024;
+
+/// What a value takes in memory besides its text, in bytes.
+const PER_VALUE: usize = 64;
 
 const TABLES: [&str; 2] = ["endings", "attempts"];
 
@@ -191,35 +198,77 @@ pub(super) fn summary(
              AND sequence >= (SELECT min(sequence) FROM {table} WHERE ended_at >= ?1)"
         )
     };
-    let mut parts = vec![
-        format!("SELECT {ending} AS value, 1 AS n FROM endings WHERE {}", period("endings")),
-        format!("SELECT {attempt}, 1 FROM attempts WHERE {}", period("attempts")),
+    let mut queries = vec![
+        format!("SELECT CAST({ending} AS TEXT), 1 FROM endings WHERE {}", period("endings")),
+        format!("SELECT CAST({attempt} AS TEXT), 1 FROM attempts WHERE {}", period("attempts")),
     ];
     if let Some(counted) = counted {
         // A minute is included if it overlaps the period.
-        parts.push(format!(
+        queries.push(format!(
             "SELECT {counted}, count FROM counted_attempts \
              WHERE minute >= substr(?1, 1, 16) AND minute < ?2"
         ));
     }
-    let groups = format!(
-        "SELECT CAST(value AS TEXT), sum(n) AS count FROM ({}) GROUP BY value \
-         ORDER BY count DESC, value",
-        parts.join(" UNION ALL ")
-    );
     let since = since.map_or_else(String::new, text_of);
     let until = until.map_or_else(|| "9999-12-31T24".to_owned(), text_of);
-    let mut query = connection.prepare_cached(&groups)?;
-    let mut rows = query.query([since, until])?;
-    let mut summary = Summary::default();
-    while let Some(row) = rows.next()? {
-        let count = row.get::<_, i64>(1)?.max(0) as u64;
-        summary.total += count;
-        if summary.counts.len() < MOST {
-            summary.counts.push(Count { value: row.get(0)?, count });
+    let mut tally = Tally::default();
+    for query in queries {
+        let mut query = connection.prepare_cached(&query)?;
+        let mut rows = query.query([&since, &until])?;
+        while let Some(row) = rows.next()? {
+            let count = row.get::<_, i64>(1)?.max(0) as u64;
+            tally.add(row.get_ref(0)?.as_str_or_null()?, count);
         }
     }
-    Ok(summary)
+    Ok(tally.finish())
+}
+
+/// Counts values as they are read. `GROUP BY` would sort all rows first, in a temporary file or in
+/// memory.
+#[derive(Default)]
+struct Tally {
+    values: HashMap<String, u64>,
+    bytes: usize,
+    without: u64,
+    total: u64,
+}
+
+impl Tally {
+    fn add(&mut self, value: Option<&str>, count: u64) {
+        self.total += count;
+        let Some(value) = value else {
+            self.without += count;
+            return;
+        };
+        if let Some(known) = self.values.get_mut(value) {
+            *known += count;
+            return;
+        }
+        self.values.insert(value.to_owned(), count);
+        self.bytes += value.len() + PER_VALUE;
+        // Clients choose their user agents, so there may be any number of values.
+        let mut rare = 1;
+        while self.bytes > MOST_BYTES {
+            let mut bytes = 0;
+            self.values.retain(|value, count| {
+                let is_kept = *count > rare;
+                bytes += if is_kept { value.len() + PER_VALUE } else { 0 };
+                is_kept
+            });
+            self.bytes = bytes;
+            rare *= 2;
+        }
+    }
+
+    fn finish(self) -> Summary {
+        let values = self.values.into_iter().map(|(value, count)| (Some(value), count));
+        let without = (self.without > 0).then_some((None, self.without));
+        let counts = values.chain(without).map(|(value, count)| Count { value, count });
+        let mut counts: Vec<Count> = counts.collect();
+        counts.sort_unstable_by(|a, b| b.count.cmp(&a.count).then_with(|| a.value.cmp(&b.value)));
+        counts.truncate(MOST);
+        Summary { counts, total: self.total }
+    }
 }
 
 pub(super) fn after(

@@ -95,6 +95,8 @@ impl Readers {
         let connection = Connection::open_with_flags(&self.path, flags)?;
         connection.busy_timeout(Duration::from_secs(1))?;
         connection.pragma_update(None, "cache_size", -2048)?;
+        // What is sorted is small, and a container may have no directory for temporary files.
+        connection.pragma_update(None, "temp_store", "MEMORY")?;
         Ok(connection)
     }
 

@@ -141,11 +141,20 @@ pub(super) fn migrate(connection: &mut Connection, steps: &[&str]) -> Result<(),
         (true, false) => return Err(StoreError::Foreign),
         (true, true) | (false, _) => {}
     }
+    // An index of a large table is sorted, and a container may have no directory for temporary files.
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
     // This pragma takes effect only before the first table is created.
     if tables == 0 {
         connection.pragma_update(None, "application_id", APPLICATION)?;
     }
     let done = if tables == 0 { 0 } else { usize::try_from(found).unwrap_or(0) };
+    if (1..steps.len()).contains(&done) {
+        tracing::info!(
+            from = found,
+            to = known,
+            "upgrading the ledger; with a million endings this takes some seconds"
+        );
+    }
     for (index, step) in steps.iter().enumerate().skip(done) {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         transaction.execute_batch(step)?;

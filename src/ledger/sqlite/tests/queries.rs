@@ -225,6 +225,22 @@ fn questions_use_the_indexes() {
     }
 }
 
+/// A file may have more user agents than fit into memory: those of most endings are still counted.
+#[test]
+fn a_summary_of_many_values_is_bounded() {
+    let bench = Bench::new();
+    let ledger = bench.open();
+    let insert = "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 50000)
+         INSERT INTO attempts SELECT n, n, '2026-01-01T00:00:00', 'no_route', 'peer', 'none', NULL,
+           NULL, NULL, NULL, CASE n % 100 WHEN 0 THEN 'frequent' ELSE printf('%500d', n) END, 0, '{}'
+         FROM n";
+    bench.look().execute_batch(insert).unwrap();
+    let summary = ledger.summary(None, None, Property::UserAgent).unwrap();
+    assert_eq!((summary.total, summary.counts.len()), (50_000, 1000));
+    let most = crate::ledger::Count { value: Some("frequent".to_owned()), count: 500 };
+    assert_eq!(summary.counts[0], most);
+}
+
 /// A million endings take some 1.4 GB of rows, which a count over time must not read.
 #[test]
 fn counts_over_time_are_read_from_an_index_alone() {

@@ -1,5 +1,7 @@
 //! Files of older versions.
 
+use std::sync::atomic::AtomicBool;
+
 use super::super::schema::{STEPS, migrate};
 use super::*;
 
@@ -74,4 +76,34 @@ fn a_step_takes_a_file_to_the_next_version_once() {
     assert_eq!(bench.number(halves), 0, "a step is made whole or not at all");
     let newer = migrate(&mut file, STEPS);
     assert!(matches!(newer, Err(StoreError::Newer { found, known: k }) if found == k + 1));
+}
+
+/// A container may have no directory for temporary files.
+#[test]
+fn a_large_file_is_upgraded_without_temporary_files() {
+    let bench = Bench::new();
+    let mut file = bench.look();
+    migrate(&mut file, &STEPS[..3]).unwrap();
+    file.execute_batch(
+        "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 100000)
+         INSERT INTO endings SELECT n, n, printf('2026-01-01T00:00:%d', n), 'clean', 'none', 'peer',
+           1000, NULL, NULL, NULL, NULL, NULL, '{}', NULL, NULL FROM n",
+    )
+    .unwrap();
+    let temporary = Arc::new(AtomicBool::new(false));
+    let found = Arc::clone(&temporary);
+    let look = move || {
+        // SQLite prefers /var/tmp. The files of other tests are here as well, and those are in /tmp.
+        let files = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+        let mut links = files.filter_map(|file| std::fs::read_link(file.path()).ok());
+        if links.any(|link| link.starts_with("/var/tmp")) {
+            found.store(true, Ordering::Relaxed);
+        }
+        false
+    };
+    // With a small cache, it sorts 1 MiB at a time.
+    file.pragma_update(None, "cache_size", -64).unwrap();
+    file.progress_handler(20_000, Some(look)).unwrap();
+    migrate(&mut file, STEPS).unwrap();
+    assert!(!temporary.load(Ordering::Relaxed));
 }
