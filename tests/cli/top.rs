@@ -28,10 +28,15 @@ struct Terminal {
 impl Terminal {
     fn start(control: &str, arguments: &str) -> Self {
         let shell = format!(
-            "stty cols 100 rows 30; before=$(stty -g); \
+            "before=$(stty -g); \
              sh -c 'echo pid=$$.; exec \"{PROGRAM}\" top --every 200ms {arguments}'; echo code=$?.; \
              test \"$before\" = \"$(stty -g)\" && echo as before"
         );
+        Self::run(control, &shell)
+    }
+
+    fn run(control: &str, shell: &str) -> Self {
+        let shell = format!("stty cols 100 rows 30; {shell}");
         let script = Command::new("script")
             .args(["-qec", &shell, "/dev/null"])
             .env("TERM", "xterm-256color")
@@ -65,10 +70,23 @@ impl Terminal {
     /// Waits until a frame has this word, which may not contain spaces: blank cells are not written.
     async fn await_word(&mut self, word: &str) {
         let awaited = async {
-            // An Escape with something right behind it would be another key.
             while !self.read().await.contains(word) {
                 // A frame as a whole, not only what has changed.
                 self.press(REDRAW).await;
+            }
+        };
+        let found = timeout(SOON, awaited).await;
+        assert!(found.is_ok(), "awaited {word:?} in {:?}", self.seen);
+    }
+
+    /// Presses Escape and waits until the next frame has this word. With a key right behind it, Escape would
+    /// be another key.
+    async fn escape_to(&mut self, word: &str) {
+        let before = self.seen.len();
+        self.press(b"\x1b").await;
+        let awaited = async {
+            while !self.seen[before..].contains(word) {
+                self.read().await;
             }
         };
         let found = timeout(SOON, awaited).await;
@@ -86,10 +104,25 @@ impl Terminal {
         assert!(found.is_ok(), "awaited {part:?} in {:?}", self.seen);
     }
 
+    fn pid(&self) -> &str {
+        self.seen.split("pid=").nth(1).unwrap().split('.').next().unwrap()
+    }
+
     fn signal(&self, name: &str) {
-        let pid = self.seen.split("pid=").nth(1).unwrap().split('.').next().unwrap();
-        let sent = std::process::Command::new("kill").args(["-s", name, pid]).status().unwrap();
+        let kill = ["-s", name, self.pid()];
+        let sent = std::process::Command::new("kill").args(kill).status().unwrap();
         assert!(sent.success());
+    }
+
+    /// Waits until `top` is stopped.
+    async fn await_stop(&mut self) {
+        let status = format!("/proc/{}/status", self.pid());
+        let awaited = async {
+            while !std::fs::read_to_string(&status).unwrap().contains("\nState:\tT") {
+                self.read().await;
+            }
+        };
+        timeout(SOON, awaited).await.expect("awaited that it stops");
     }
 
     /// Asserts that `top` ended with this code and left the terminal as it was.
@@ -122,8 +155,7 @@ async fn keys_show_explain_filter_and_close_in_a_terminal() {
     terminal.press(b"/route=nowhere\r").await;
     terminal.await_word("filter:").await;
     terminal.await_word("match,").await;
-    terminal.press(b"\x1b").await;
-    terminal.await_word(&id).await;
+    terminal.escape_to(&id).await;
     terminal.press(b"e").await;
     terminal.await_word("waiting").await;
     terminal.press(b"e").await;
@@ -158,18 +190,33 @@ async fn the_terminal_is_given_back_whatever_ends_or_stops_it() {
         } else {
             terminal.signal("TSTP");
         }
-        let stopped = async {
+        let left = async {
             while terminal.seen.matches(LEAVE_SCREEN).count() == before {
                 terminal.read().await;
             }
         };
-        timeout(SOON, stopped).await.expect("awaited that it stops");
+        timeout(SOON, left).await.expect("awaited that it leaves the screen");
+        terminal.await_stop().await;
         terminal.signal("CONT");
         terminal.await_word("connections,").await;
     }
     assert_eq!(terminal.seen.matches(ENTER_SCREEN).count(), 3);
     terminal.press(b"\x03").await;
     terminal.ended(0).await;
+}
+
+/// Only the foreground is told of a new size, and that is the shell then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_terminal_resized_meanwhile_is_found_so() {
+    let daemon = Daemon::start(PROGRAM, &[]).await;
+    let shell =
+        format!("set -m; \"{PROGRAM}\" top --every 200ms; stty cols 60 rows 20; fg; echo left");
+    let mut terminal = Terminal::run(&control(&daemon), &shell);
+    terminal.await_word("connections,").await;
+    terminal.press(b"\x1a").await;
+    terminal.await_output("60x20.").await;
+    terminal.press(b"q").await;
+    terminal.await_output("left").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

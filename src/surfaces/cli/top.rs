@@ -13,6 +13,7 @@ mod sheet;
 #[cfg(test)]
 mod tests;
 
+use std::collections::VecDeque;
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,8 +76,11 @@ pub(super) async fn top(top: &Top, console: &mut Console) -> Result<u8, Failure>
     let mut model = Model::new(wanted, Screen::size()?);
     // What is wrong from the start is told as by any other command.
     begin(&daemon, &mut model).await?;
+    // Before the terminal is taken, so that no signal leaves it taken.
+    let signals = Signals::new()?;
     let program = Program {
         daemon,
+        signals,
         screen: Screen::open(console.look)?,
         asking: JoinSet::new(),
         asked: JoinSet::new(),
@@ -116,6 +120,7 @@ async fn once(
 struct Program {
     daemon: Arc<Daemon>,
     model: Model,
+    signals: Signals,
     screen: Screen,
     /// The request for news, of which there is at most one.
     asking: JoinSet<Input>,
@@ -130,7 +135,6 @@ struct Program {
 impl Program {
     async fn run(mut self, every: Duration) -> Result<u8, Failure> {
         let (inputs, mut incoming) = mpsc::channel(PENDING);
-        let mut signals = Signals::new()?;
         screen::read_keys(inputs.clone())?;
         // The first answer is there already.
         let mut ticks = interval_at(Instant::now() + every, every);
@@ -155,18 +159,19 @@ impl Program {
                     self.ask();
                     continue;
                 }
-                received = signals.next() => match received {
-                    Received::Suspend => {
-                        self.screen.suspend()?;
-                        continue;
-                    }
+                received = self.signals.next() => match received {
+                    Received::Suspend => self.suspend()?,
                     Received::End(code) => return Ok(code),
                 },
             };
-            for request in self.model.handle(input) {
+            let mut requests = VecDeque::from(self.model.handle(input));
+            while let Some(request) = requests.pop_front() {
                 match request {
                     Request::Quit => return Ok(DONE),
-                    Request::Suspend => self.screen.suspend()?,
+                    Request::Suspend => {
+                        let resized = self.suspend()?;
+                        requests.extend(self.model.handle(resized));
+                    }
                     Request::Redraw => self.screen.forget()?,
                     Request::Refresh => self.ask(),
                     Request::Show(id) => {
@@ -182,6 +187,14 @@ impl Program {
                 }
             }
         }
+    }
+
+    /// Gives the terminal to the shell; returns its size afterwards, of whose change a stopped process is
+    /// not told.
+    fn suspend(&mut self) -> io::Result<Input> {
+        self.screen.suspend()?;
+        let (columns, lines) = Screen::size()?;
+        Ok(Input::Resized(columns, lines))
     }
 
     /// Asks for news, now or once the answer under way is there.
@@ -205,6 +218,9 @@ impl Program {
     {
         if self.asked.len() < AT_ONCE {
             self.asked.spawn(ask(Arc::clone(&self.daemon)));
+        } else {
+            let why = "the daemon has not answered the last requests yet: try again";
+            self.model.handle(Input::Told(why.to_owned()));
         }
     }
 

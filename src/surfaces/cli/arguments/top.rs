@@ -10,6 +10,9 @@ use crate::surfaces::cli::top::Sort;
 /// The shortest interval: the daemon looks at every connection for each answer.
 const SHORTEST: Duration = Duration::from_millis(200);
 
+/// The longest interval: an instant cannot be any time ahead.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// `lastword top`
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
@@ -27,8 +30,8 @@ pub struct Top {
     /// Ask the daemon this often
     #[arg(long, value_name = "DURATION", value_parser = every, default_value = "2s")]
     pub every: Duration,
-    /// Show only connections with this text, or with route=, state=, direction=, subject=, peer=, path=
-    /// or tag=
+    /// Show only connections with this text, or with route=, state=, direction=, subject=, peer=, path=,
+    /// tag= or upstream=
     #[arg(long, value_name = "TEXT")]
     pub filter: Option<String>,
     /// Sort by this
@@ -45,6 +48,7 @@ pub struct Top {
 fn every(text: &str) -> Result<Duration, String> {
     match duration(text)? {
         every if every < SHORTEST => Err(format!("it is shorter than {SHORTEST:?}")),
+        every if every > LONGEST => Err("it is longer than a day".to_owned()),
         every => Ok(every),
     }
 }

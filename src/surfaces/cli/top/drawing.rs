@@ -20,7 +20,7 @@ const KEYS: [(&str, &str); 14] = [
     ("w", "explain the connection or the ending (why)"),
     ("c", "close the connection with 1000, after a question"),
     ("e", "endings as they come, and back to connections"),
-    ("/", "filter: a text, and route= state= direction= subject= peer= path= tag="),
+    ("/", "filter: a text, and route= state= direction= subject= peer= path= tag= upstream="),
     ("Esc", "remove the filter; leave a text"),
     ("s  S", "sort by the next or the previous field"),
     ("r", "reverse the order"),

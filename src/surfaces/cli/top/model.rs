@@ -180,9 +180,9 @@ impl Model {
         }
         let is_current = Wanted { limit: self.wanted.limit, ..wanted } == self.wanted;
         match page {
-            Ok(page) if is_current => self.list(page),
             // An answer to what was asked before.
-            Ok(_) => {}
+            _ if !is_current => {}
+            Ok(page) => self.list(page),
             Err(why) => {
                 self.connections.clear();
                 self.total = 0;

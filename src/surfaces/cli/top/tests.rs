@@ -188,6 +188,16 @@ fn what_is_wrong_with_the_ledger_or_the_filter_is_told() {
 }
 
 #[test]
+fn a_refusal_of_an_earlier_filter_is_not_told() {
+    let mut model = with_connections(3);
+    let Input::News(mut late) = news(&model.wanted, vec![], Instant::now()) else { unreachable!() };
+    late.wanted.filter = "state=x".to_owned();
+    late.page = Err("state: \"x\" is not one of open, closed".to_owned());
+    model.handle(Input::News(late));
+    assert_eq!((model.connections.len(), model.notice), (3, None));
+}
+
+#[test]
 fn a_terminal_that_is_too_small_says_so_and_quits() {
     for size in [(79, 24), (80, 23), (20, 3), (1, 1), (0, 0)] {
         let mut model = with_connections(3);
