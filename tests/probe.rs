@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use lastword::probe::{self, Options, Report, Target, TargetOptions, Unreachable, Verdict};
 use lastword::settings::Tls;
+use lastword::vocabulary::Secret;
 use lastword::{ListenOptions, Route, Supervisor};
 use support::SOON;
 use support::tls::Shared;
@@ -127,7 +128,9 @@ async fn a_proxy_connects_to_the_server() {
             tokio::spawn(async move {
                 let mut head = [0; 1024];
                 let read = client.read(&mut head).await.unwrap();
-                assert!(head[..read].starts_with(b"CONNECT not.resolved.here:80 HTTP/1.1"));
+                let head = String::from_utf8_lossy(&head[..read]).to_lowercase();
+                assert!(head.starts_with("connect not.resolved.here:80 http/1.1"), "{head}");
+                assert!(head.contains("proxy-authorization: basic dxnlcjpwyxnz"), "{head}");
                 client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
                 let mut server = TcpStream::connect(server).await.unwrap();
                 // It ends as the client or the server does.
@@ -136,7 +139,9 @@ async fn a_proxy_connects_to_the_server() {
         }
     });
     let proxy = Some(format!("http://{proxied}"));
-    let target = TargetOptions { proxy, ..target("ws://not.resolved.here/echo".to_owned()) };
+    let proxy_credentials = Some(Secret::new("user:pass"));
+    let url = "ws://not.resolved.here/echo".to_owned();
+    let target = TargetOptions { proxy, proxy_credentials, ..target(url) };
     let report = run(target, &Options { full: false, ..patient() }).await.unwrap();
     assert_eq!(report.count(Verdict::Fail), 0, "{:?}", report.outcomes);
     assert_eq!(verdict(&report, "close-answer").0, Verdict::Pass);

@@ -14,6 +14,7 @@ use crate::transport::connect::{ConnectFacts, ConnectOptions, connect};
 use crate::transport::proxy::{InvalidProxyUrl, ProxyUrl};
 use crate::transport::socket::Transport;
 use crate::transport::tls::Trust;
+use crate::vocabulary::Secret;
 
 /// The headers that the probe writes itself.
 const OURS: [&str; 7] = [
@@ -37,6 +38,8 @@ pub struct TargetOptions {
     pub ca_file: Option<PathBuf>,
     /// The HTTP proxy to go through.
     pub proxy: Option<String>,
+    /// Its credentials, `user:password`.
+    pub proxy_credentials: Option<Secret>,
     /// More headers of each request.
     pub headers: Vec<(String, String)>,
     /// The subprotocols to offer.
@@ -57,7 +60,7 @@ pub struct Target {
 
 #[derive(Debug)]
 enum Place {
-    Url { url: Box<Url>, trust: Trust, proxy: Option<ProxyUrl> },
+    Url { url: Box<Url>, trust: Trust, proxy: Option<(ProxyUrl, Option<Secret>)> },
     Unix(PathBuf),
 }
 
@@ -105,7 +108,15 @@ impl Target {
     /// # Errors
     /// [`BadTarget`].
     pub fn new(options: TargetOptions) -> Result<Self, BadTarget> {
-        let TargetOptions { url, insecure, ca_file, proxy, headers, subprotocols } = options;
+        let TargetOptions {
+            url,
+            insecure,
+            ca_file,
+            proxy,
+            proxy_credentials,
+            headers,
+            subprotocols,
+        } = options;
         for (name, value) in &headers {
             let known = HeaderName::try_from(name.as_str()).map_err(|_| BadTarget::Header)?;
             HeaderValue::try_from(value.as_str()).map_err(|_| BadTarget::Header)?;
@@ -121,6 +132,7 @@ impl Target {
         }
         let proxy =
             proxy.map(|url| url.parse::<ProxyUrl>()).transpose().map_err(BadTarget::Proxy)?;
+        let proxy = proxy.map(|proxy| (proxy, proxy_credentials));
         let socket = url.strip_prefix("ws+unix:").or_else(|| url.strip_prefix("unix:"));
         if let Some(socket) = socket {
             let (file, path) = socket.split_once(":/").unwrap_or((socket, ""));
@@ -182,7 +194,7 @@ impl Target {
                 let options = ConnectOptions {
                     url,
                     trust,
-                    proxy: proxy.as_ref().map(|proxy| (proxy, None)),
+                    proxy: proxy.as_ref().map(|(proxy, secret)| (proxy, secret.clone())),
                     source: None,
                     connect_timeout: wait,
                     handshake_timeout: wait,

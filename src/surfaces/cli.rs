@@ -20,6 +20,7 @@ mod manual;
 mod message;
 mod moment;
 mod probing;
+mod reading;
 mod reloading;
 mod revoking;
 mod selector;

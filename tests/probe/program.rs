@@ -3,6 +3,7 @@
 use std::process::Output;
 
 use serde_json::Value;
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 use tokio::process::Command;
 
@@ -88,6 +89,33 @@ async fn bad_usage_is_exit_code_2_with_the_remedy() {
 }
 
 #[tokio::test]
+async fn headers_are_read_from_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("headers");
+    let path = file.to_str().unwrap();
+    std::fs::write(&file, "X-Key: secret\n\nCookie: a=b\n").unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("ws://{}/", listener.local_addr().unwrap());
+    let asked = tokio::spawn(async move {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let mut head = vec![0; 1024];
+        let read = socket.read(&mut head).await.unwrap();
+        String::from_utf8(head[..read].to_vec()).unwrap()
+    });
+    let (code, stdout, stderr) = probe(&[&url, "--header-file", path, "--only", "open-101"]).await;
+    assert!(code == 3 && !format!("{stdout}{stderr}").contains("secret"), "{stdout}{stderr}");
+    let head = asked.await.unwrap();
+    assert!(head.contains("X-Key: secret\r\n") && head.contains("Cookie: a=b\r\n"), "{head}");
+
+    std::fs::write(&file, "secret\n").unwrap();
+    let (code, _, stderr) = probe(&[&url, "--header-file", path]).await;
+    assert!(code == 2 && stderr.contains(path) && stderr.contains("'Name: value'"), "{stderr}");
+    assert!(!stderr.contains("secret"), "{stderr}");
+    let (code, _, stderr) = probe(&[&url, "--header-file", "/not/there"]).await;
+    assert!(code != 0 && stderr.contains("/not/there"), "{stderr}");
+}
+
+#[tokio::test]
 async fn a_server_that_is_not_reached_is_exit_code_3() {
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let (code, stdout, stderr) = probe(&[&format!("ws://{closed}/?key=secret")]).await;
@@ -137,7 +165,7 @@ async fn a_unix_socket_is_probed_at_its_path() {
 #[tokio::test]
 async fn listening_tells_each_result_and_ends_with_a_summary() {
     use std::process::Stdio;
-    use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+    use tokio::io::{AsyncBufReadExt, BufReader};
 
     let mut command = Command::new(env!("CARGO_BIN_EXE_lastword"));
     command.args(["probe", "--listen", "127.0.0.1:0"]).kill_on_drop(true);

@@ -479,7 +479,7 @@ fn close_reason(text: &str) -> Result<CloseReason, IllegalClose> {
     CloseReason::new(text)
 }
 
-fn header(text: &str) -> Result<(String, String), String> {
+pub(super) fn header(text: &str) -> Result<(String, String), String> {
     match text.split_once(':') {
         Some((name, value)) if !name.trim().is_empty() => {
             Ok((name.trim().to_owned(), value.trim().to_owned()))

@@ -9,16 +9,18 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::arguments::Probe;
+use super::arguments::{Probe, header};
 use super::console::{Console, Look};
 use super::exit::{DONE, FAILED};
 use super::failure::Failure;
+use super::reading::read_text;
 use super::table::{Column, Content, Listing};
 use crate::contract::{
     ProbeCaseRecord, ProbeMeasureRecord, ProbeRecord, ProbeSummaryRecord, plain_json,
 };
 use crate::explanation::wording::{count, lasting, millis};
 use crate::probe::{self, Options, Outcome, Report, Target, TargetOptions, Verdict};
+use crate::vocabulary::Secret;
 use painting::paint;
 
 /// The exit code of an interrupted command, as in shells.
@@ -33,15 +35,7 @@ pub(super) async fn probe(probe: &Probe, console: &mut Console) -> Result<u8, Fa
         return listening::listen(address, probe, console).await;
     }
     let options = options(probe)?;
-    let target = Target::new(TargetOptions {
-        url: probe.url.clone().unwrap_or_default(),
-        insecure: probe.insecure,
-        ca_file: probe.ca_file.clone(),
-        proxy: probe.proxy.clone(),
-        headers: probe.header.clone(),
-        subprotocols: probe.subprotocol.clone(),
-    })
-    .map_err(|error| Failure::Usage(error.to_string()))?;
+    let target = Target::new(target(probe)?).map_err(|error| Failure::Usage(error.to_string()))?;
     let bar = bar(console);
     let progress = |outcome: &Outcome, total: usize| {
         bar.set_length(total as u64);
@@ -68,6 +62,29 @@ pub(super) async fn probe(probe: &Probe, console: &mut Console) -> Result<u8, Fa
         console.print(&text(&report, console.look))?;
     }
     Ok(if report.count(Verdict::Fail) == 0 { DONE } else { FAILED })
+}
+
+/// Reads what is in files.
+fn target(probe: &Probe) -> Result<TargetOptions, Failure> {
+    let mut headers = probe.header.clone();
+    if let Some(path) = &probe.header_file {
+        let text = read_text(path)?;
+        for line in text.lines().filter(|line| !line.trim().is_empty()) {
+            // Without the line, which may hold a secret.
+            let refuse = |problem| Failure::Usage(format!("{}: {problem}", path.display()));
+            headers.push(header(line).map_err(refuse)?);
+        }
+    }
+    let credentials = probe.proxy_credentials.as_deref().map(read_text).transpose()?;
+    Ok(TargetOptions {
+        url: probe.url.clone().unwrap_or_default(),
+        insecure: probe.insecure,
+        ca_file: probe.ca_file.clone(),
+        proxy: probe.proxy.clone(),
+        proxy_credentials: credentials.map(|text| Secret::new(text.trim())),
+        headers,
+        subprotocols: probe.subprotocol.clone(),
+    })
 }
 
 /// Checks the options that depend on each other.

@@ -1,20 +1,16 @@
 //! The address of the control API, and the token.
 
 use std::fmt;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use http::header::HeaderValue;
 
 use crate::protocol::url::{Scheme, Url, UrlProblem};
-use crate::runtime::read_bounded::{read_at_most, text};
 use crate::surfaces::cli::failure::Failure;
+use crate::surfaces::cli::reading::read_text;
 
 /// The default address of the control API.
 const DEFAULT: &str = "http://127.0.0.1:8081";
-
-/// The maximum size of a token file.
-const LONGEST_TOKEN_FILE: u64 = 1 << 20;
 
 /// The address of the control API.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,11 +106,7 @@ fn parse(given: &str, ca_file: Option<PathBuf>) -> Result<Address, Failure> {
 pub(super) fn token(file: Option<&Path>) -> Result<Option<HeaderValue>, Failure> {
     let token = match file {
         Some(path) => {
-            let wrap = |error| Failure::File { path: path.to_owned(), error };
-            // It may be a pipe: somebody waits in front of this command.
-            let file = File::open(path).map_err(wrap)?;
-            let bytes = read_at_most(file, LONGEST_TOKEN_FILE).map_err(|why| wrap(why.into()))?;
-            let text = text(bytes).map_err(wrap)?;
+            let text = read_text(path)?;
             let token = first_token(&text).map(str::to_owned);
             Some(token.ok_or_else(|| {
                 Failure::Usage(format!("{}: this file contains no token", path.display()))

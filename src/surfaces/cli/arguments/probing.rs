@@ -52,7 +52,8 @@ pub struct Probe {
         long,
         value_name = "ADDRESS",
         conflicts_with_all = [
-            "url", "safe", "full", "only", "idle", "header", "subprotocol", "insecure", "ca_file", "proxy", "junit",
+            "url", "safe", "full", "only", "idle", "header", "header_file", "subprotocol", "insecure", "ca_file",
+            "proxy", "junit",
         ]
     )]
     pub listen: Option<SocketAddr>,
@@ -62,6 +63,10 @@ pub struct Probe {
     /// Send this header with each request, such as 'Authorization: Bearer …'; may be given more than once
     #[arg(long, value_name = "NAME: VALUE", value_parser = header)]
     pub header: Vec<(String, String)>,
+    /// Send the headers in this file as well, each in a line as NAME: VALUE; other users of the machine see
+    /// arguments, but not the file
+    #[arg(long, value_name = "FILE")]
+    pub header_file: Option<PathBuf>,
     /// Offer this subprotocol; may be given more than once
     #[arg(long, value_name = "NAME")]
     pub subprotocol: Vec<String>,
@@ -74,6 +79,9 @@ pub struct Probe {
     /// Connect through this HTTP proxy: http://HOST:PORT
     #[arg(long, value_name = "URL")]
     pub proxy: Option<String>,
+    /// Send the proxy the credentials in this file: user:password
+    #[arg(long, value_name = "FILE", requires = "proxy")]
+    pub proxy_credentials: Option<PathBuf>,
     /// Wait this long for each answer
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "5s")]
     pub timeout: Duration,
