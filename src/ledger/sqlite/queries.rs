@@ -109,13 +109,13 @@ fn conditions(filter: &EndingFilter, table: &str) -> Option<(String, Vec<Value>)
     // The plus keeps SQLite from reading the whole period by that index and sorting it.
     if let Some(since) = since {
         let since = Value::from(text_of(*since));
-        let first = format!("(SELECT min(sequence) FROM {table} WHERE ended_at >= ?)");
-        add(&format!("+ended_at >= ? AND sequence >= {first}"), &[since.clone(), since]);
+        let first = first_since(table, "?");
+        add(&format!("+ended_at >= ? AND sequence >= ({first})"), &[since.clone(), since]);
     }
     if let Some(until) = until {
         let until = Value::from(text_of(*until));
-        let last = format!("(SELECT max(sequence) FROM {table} WHERE ended_at < ?)");
-        add(&format!("+ended_at < ? AND sequence <= {last}"), &[until.clone(), until]);
+        let last = last_until(table, "?");
+        add(&format!("+ended_at < ? AND sequence <= ({last})"), &[until.clone(), until]);
     }
     if let Some(fault) = fault {
         add("fault = ?", &[fault.as_str().to_owned().into()]);
@@ -136,6 +136,19 @@ fn conditions(filter: &EndingFilter, table: &str) -> Option<(String, Vec<Value>)
         add("sequence < ?", &[number(*before).into()]);
     }
     Some((conditions.join(" AND "), values))
+}
+
+/// Returns the query for the lowest sequence number since a time.
+///
+/// Without the plus, SQLite would read the rows themselves from the oldest on, until the first that
+/// matches.
+pub(super) fn first_since(table: &str, time: &str) -> String {
+    format!("SELECT min(+sequence) FROM {table} WHERE ended_at >= {time}")
+}
+
+/// Returns the query for the highest sequence number before a time.
+pub(super) fn last_until(table: &str, time: &str) -> String {
+    format!("SELECT max(+sequence) FROM {table} WHERE ended_at < {time}")
 }
 
 /// Returns the condition for a peer and its values. The index on peers serves each part.
@@ -195,7 +208,8 @@ pub(super) fn summary(
         // See `conditions` for the plus and the bound on the sequence.
         format!(
             "+ended_at >= ?1 AND +ended_at < ?2 \
-             AND sequence >= (SELECT min(sequence) FROM {table} WHERE ended_at >= ?1)"
+             AND sequence >= ({})",
+            first_since(table, "?1")
         )
     };
     let mut queries = vec![

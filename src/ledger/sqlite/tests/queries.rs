@@ -1,5 +1,6 @@
 //! The SQLite archive answers queries like the one in memory.
 
+use super::super::queries::{first_since, last_until};
 use super::*;
 use crate::ledger::InMemory;
 
@@ -216,8 +217,7 @@ fn questions_use_the_indexes() {
         ),
         ("1 AND subject = 'x'", "endings_by_subject"),
         (
-            "+ended_at >= 'x' AND sequence >= (SELECT min(sequence) FROM endings \
-             WHERE ended_at >= 'x')",
+            &format!("+ended_at >= 'x' AND sequence >= ({})", first_since("endings", "'x'")),
             "SEARCH endings USING INTEGER PRIMARY KEY",
         ),
     ] {
@@ -239,6 +239,20 @@ fn a_summary_of_many_values_is_bounded() {
     assert_eq!((summary.total, summary.counts.len()), (50_000, 1000));
     let most = crate::ledger::Count { value: Some("frequent".to_owned()), count: 500 };
     assert_eq!(summary.counts[0], most);
+}
+
+/// The last hour is found without reading the weeks before it.
+#[test]
+fn the_bounds_of_a_period_are_read_from_an_index_alone() {
+    let both = Both::new(mixed());
+    let rows = both.bench.look();
+    for table in ["endings", "attempts"] {
+        for query in [first_since(table, "'x'"), last_until(table, "'x'")] {
+            let mut plan = rows.prepare(&format!("EXPLAIN QUERY PLAN {query}")).unwrap();
+            let plan: String = plan.query_row([], |row| row.get(3)).unwrap();
+            assert!(plan.contains(&format!("COVERING INDEX {table}_over_time")), "{query}: {plan}");
+        }
+    }
 }
 
 /// A million endings take some 1.4 GB of rows, which a count over time must not read.
