@@ -124,7 +124,7 @@ struct Program {
     screen: Screen,
     /// The request for news, of which there is at most one.
     asking: JoinSet<Input>,
-    /// Whether news have to be asked for again, since what is wanted has changed.
+    /// Whether the news has to be asked for again, since what is wanted has changed.
     is_stale: bool,
     /// Requests for what a key asked for.
     asked: JoinSet<Input>,

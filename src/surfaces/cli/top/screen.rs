@@ -119,7 +119,7 @@ pub(super) fn read_keys(inputs: mpsc::Sender<Input>) -> io::Result<()> {
     Ok(())
 }
 
-/// Quits when no keys are read any more, whatever the reason: nobody could press q.
+/// Quits when keys are no longer read, for any reason, since q could not be pressed.
 struct LastKey(mpsc::Sender<Input>);
 
 impl Drop for LastKey {
