@@ -246,10 +246,19 @@ impl Node {
     /// Waits until no connection is open, no attempt that was admitted may yet become one, and no
     /// plain HTTP is under way. Cancel safe.
     pub(crate) async fn none_left(&self) {
+        self.none(|| self.present() == 0 && self.plain.present() == 0).await;
+    }
+
+    /// Waits until no connection is open and no plain HTTP is under way. Cancel safe.
+    pub(crate) async fn none_served(&self) {
+        self.none(|| self.plain.present() == 0).await;
+    }
+
+    async fn none(&self, is_so: impl Fn() -> bool) {
         loop {
             let left = self.left.notified();
             self.publisher.none_open().await;
-            if self.present() == 0 && self.plain.present() == 0 {
+            if is_so() {
                 return;
             }
             left.await;

@@ -13,8 +13,8 @@ use crate::protocol::closing_handshake::{CloseRequest, Input};
 use crate::runtime::now;
 use crate::vocabulary::{Cause, Direction, DrainPhase, Event};
 
-/// How long to wait after the deadline for aborted connections to publish their endings, which
-/// takes milliseconds.
+/// How long to wait after the deadline for aborted connections to publish their endings, and for plain
+/// HTTP that is cut off to get its last answer, which takes milliseconds.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// How often to look for connections that were still opening when the drain began, and to check
@@ -213,7 +213,7 @@ impl Draining<'_> {
             // After the deadline, attempts that have not opened are not waited for.
             return match self.is_over {
                 false => self.node.none_left().await,
-                true => self.node.publisher.none_open().await,
+                true => self.node.none_served().await,
             };
         }
         while !self.job.left(&self.node.registry).is_empty() {

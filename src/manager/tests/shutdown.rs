@@ -1,6 +1,10 @@
 //! Shutdown of the supervisor: every connection gets its ending.
 
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::time::timeout;
 
 use super::bench::{Bench, Peer, eventually, soon};
 use crate::actor::backend::Backend;
@@ -8,6 +12,7 @@ use crate::connection::handle::ConnectionHandle;
 use crate::draining::options::DrainOptions;
 use crate::protocol::closing_handshake::ReplyPolicy;
 use crate::settings::{ConnectionSettings, Replace};
+use crate::transport::http_proxy::ClientSession;
 use crate::vocabulary::{Cause, Kind, OpenFailure, Role};
 
 async fn open(bench: &Bench, count: usize) -> (Vec<ConnectionHandle>, Vec<Peer>) {
@@ -26,7 +31,7 @@ async fn open(bench: &Bench, count: usize) -> (Vec<ConnectionHandle>, Vec<Peer>)
 async fn a_core_that_is_dropped_aborts_its_connections() {
     let bench = Bench::new().await;
     let (handles, mut peers) = open(&bench, 20).await;
-    let ledger = std::sync::Arc::clone(&bench.ledger);
+    let ledger = Arc::clone(&bench.ledger);
     drop(bench);
     for handle in &handles {
         let ending = soon("an ending", handle.ended()).await;
@@ -105,4 +110,17 @@ fn waiting_tasks_get_an_error_when_the_runtime_is_dropped() {
         assert_eq!(handle.ending().unwrap().outcome.kind, Kind::ActorFailed);
     }
     assert!(bench.supervisor.accounting().balances());
+}
+
+#[tokio::test]
+async fn plain_http_that_is_cut_off_has_a_moment_for_its_last_answer() {
+    let bench = Bench::new().await;
+    let session = Arc::new(ClientSession::new(Duration::from_secs(60)));
+    let served = bench.supervisor.inner.node.plain.enter(None, &session).unwrap();
+    let options = DrainOptions { within: Duration::ZERO, ..DrainOptions::default() };
+    let mut shutdown = pin!(bench.supervisor.shutdown(options));
+    let early = timeout(Duration::from_millis(50), shutdown.as_mut()).await;
+    assert!(early.is_err(), "it did not wait: {early:?}");
+    drop(served);
+    soon("the shutdown", shutdown).await;
 }
