@@ -37,6 +37,9 @@ use registry::Registry;
 use revoking::RevocationList;
 use slots::{ConnectionSlot, PendingSocket};
 
+/// How often to check whether plain HTTP is still answered.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
 /// What all connections of a node share.
 pub(crate) struct Node {
     pub(crate) name: Arc<str>,
@@ -246,22 +249,21 @@ impl Node {
     /// Waits until no connection is open, no attempt that was admitted may yet become one, and no
     /// plain HTTP is under way. Cancel safe.
     pub(crate) async fn none_left(&self) {
-        self.none(|| self.present() == 0 && self.plain.present() == 0).await;
-    }
-
-    /// Waits until no connection is open and no plain HTTP is under way. Cancel safe.
-    pub(crate) async fn none_served(&self) {
-        self.none(|| self.plain.present() == 0).await;
-    }
-
-    async fn none(&self, is_so: impl Fn() -> bool) {
         loop {
             let left = self.left.notified();
             self.publisher.none_open().await;
-            if is_so() {
+            if self.present() == 0 && self.plain.present() == 0 {
                 return;
             }
             left.await;
+        }
+    }
+
+    /// Waits until no connection is open and no plain HTTP is answered. Cancel safe.
+    pub(crate) async fn none_served(&self) {
+        self.publisher.none_open().await;
+        while self.plain.any_served() {
+            tokio::time::sleep(LOOK_AGAIN).await;
         }
     }
 

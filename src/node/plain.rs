@@ -146,6 +146,11 @@ impl PlainClients {
         self.here.lock().admission.connections()
     }
 
+    /// Returns whether any is still answered, and not only waited for to take its answer.
+    pub(crate) fn any_served(&self) -> bool {
+        self.here.lock().sessions.iter().flatten().any(|session| session.is_driven())
+    }
+
     /// Lets no further request in, and what is under way finish.
     pub(crate) fn end(&self) {
         self.pass(Phase::Ending, ClientSession::end);

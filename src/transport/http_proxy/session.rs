@@ -25,6 +25,8 @@ pub struct ClientSession {
     idle: Duration,
     /// The last activity, in milliseconds since the beginning.
     last: AtomicU64,
+    /// Whether the connection is still driven: everything it has to say is not written yet.
+    is_driven: AtomicBool,
     /// No request is under way.
     is_idle: AtomicBool,
     /// An answer is under way or awaited.
@@ -57,6 +59,7 @@ impl ClientSession {
             began: Instant::now(),
             idle,
             last: AtomicU64::default(),
+            is_driven: AtomicBool::new(true),
             is_idle: AtomicBool::default(),
             answering: AtomicBool::default(),
             awaited: AtomicBool::default(),
@@ -98,6 +101,12 @@ impl ClientSession {
     /// Marks the session as no longer driven, so that [`Self::end_if_idle`] does not count it.
     pub(super) fn detach(&self) {
         self.is_idle.store(false, Ordering::Relaxed);
+        self.is_driven.store(false, Ordering::Release);
+    }
+
+    /// Returns whether something may still be written.
+    pub fn is_driven(&self) -> bool {
+        self.is_driven.load(Ordering::Acquire)
     }
 
     pub(super) fn register(&self, waker: &Waker) {
