@@ -231,15 +231,23 @@ async fn unread_empty_messages_are_charged_for_what_they_take() {
         peers.push((supervisor.adopt(adopt, Backend::echo()).await.unwrap(), peer));
     }
     for (connection, peer) in &mut peers {
-        // Until nothing is taken any more.
-        let taking = Duration::from_secs(1);
-        let mut at = 0;
-        while tokio::time::timeout(taking, peer.stream().writable()).await.is_ok() {
-            if let Ok(written) = peer.stream().try_write(&frames[at..]) {
-                at = (at + written) % frames.len();
+        let queued = || connection.status().traffic.undelivered_messages;
+        let filled = tokio::time::timeout(Duration::from_secs(60), async {
+            let (mut at, mut before) = (0, 0);
+            // Until nothing is taken any more. A slow machine may need longer than the pause for
+            // what the kernel holds before the first message has to be queued.
+            while queued() <= 100 || queued() > before {
+                before = queued();
+                let pause = Duration::from_millis(300);
+                while tokio::time::timeout(pause, peer.stream().writable()).await.is_ok() {
+                    if let Ok(written) = peer.stream().try_write(&frames[at..]) {
+                        at = (at + written) % frames.len();
+                    }
+                }
             }
-        }
-        let queued = connection.status().traffic.undelivered_messages;
+        });
+        filled.await.expect("the queue fills within a minute");
+        let queued = queued();
         // Each takes at least a slot of 64 bytes.
         assert!(queued > 100 && queued * 64 <= LIMIT + 64, "{queued} messages are queued");
     }
