@@ -95,6 +95,21 @@ export async function actions() {
     clients.forEach((client) => client.socket.terminate());
   });
 
+  await check("application: the question has the number of clients of now", async () => {
+    await visit(page, "applications", "Applications");
+    await page.waitForSelector("td >> text=Drain…");
+    const clients = async () => Number(await page.textContent("tbody td:nth-child(5)"));
+    const before = await clients();
+    const client = await connect("/chat/asked", "asked");
+    await until("one more client", async () => (await clients()) === before + 1);
+    await page.click("td >> text=Drain…");
+    const asked = await dialog(page).textContent();
+    due(`${before + 1} clients`, new RegExp(` and ${before + 1} clients? will be closed`).test(asked), asked);
+    await page.keyboard.press("Escape");
+    await page.waitForSelector("dialog", { state: "detached" });
+    client.socket.terminate();
+  });
+
   await check("application: drain and resume", async () => {
     await visit(page, "applications", "Applications");
     const state = async () => (await api("/v1/backends")).json.backends[0].state;
@@ -122,6 +137,13 @@ export async function actions() {
     const { connection } = await state();
     await press("Rotate feed");
     await until("another connection", async () => ![null, connection].includes((await state()).connection));
+    const present = (await state()).connection.slice(-12);
+    await page.waitForSelector(`td >> text=${present}`);
+    await page.getByRole("button", { name: "Pause feed", exact: true }).click();
+    const asked = await dialog(page).textContent();
+    due("the present connection in the question", asked.includes(present), asked);
+    await page.keyboard.press("Escape");
+    await page.waitForSelector("dialog", { state: "detached" });
     await page.click("#dial");
     await page.fill("dialog input[name=url]", `${given.listener}/echo`);
     await page.check("dialog input[name=keep]");

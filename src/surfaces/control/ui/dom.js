@@ -39,7 +39,8 @@ export function fill(element, ...children) {
 
 /**
  * Brings the children of an element up to date and keeps those that are the same, so that what is
- * selected or has the focus stays so. Only for elements that handle no events.
+ * selected or has the focus stays so. An element that is kept keeps its handlers, too: they must not
+ * hold what changes.
  */
 export function refresh(element, ...children) {
   const wanted = el("div", {}, ...children);
@@ -52,7 +53,7 @@ function bring(element, nodes) {
     if (!shown) {
       element.append(fresh);
     } else if (!shown.isEqualNode(fresh)) {
-      const isLike = shown.nodeName === fresh.nodeName && shown.className === fresh.className;
+      const isLike = shown.cloneNode().isEqualNode(fresh.cloneNode());
       if (isLike && shown.childElementCount > 0 && fresh.childElementCount > 0) bring(shown, [...fresh.childNodes]);
       else shown.replaceWith(fresh);
     }

@@ -1,11 +1,14 @@
 // A table whose rows are kept, so that focus and selection survive a refresh.
 
-import { el, fill, setText } from "./dom.js";
+import { el, refresh, setText } from "./dom.js";
 
 /**
  * A column is `{ title, cell, sort, order, number, rank }`: `cell` makes the content for a row; `sort`
  * the value to sort by; columns of a higher rank give way on narrow screens. Where the server sorts,
  * `order` is its name of the column, and the table is told the present order and how to change it.
+ *
+ * A row keeps one record while it is shown, updated in place, so that a button that is kept acts on
+ * the present values.
  */
 export class Table {
   #columns;
@@ -45,7 +48,8 @@ export class Table {
     for (const row of this.#inOrder()) {
       const key = this.#key(row);
       const known = this.#shown.get(key) ?? this.#row();
-      this.#columns.forEach((column, index) => put(known.cells[index], column.cell(row)));
+      renew(known.record, row);
+      this.#columns.forEach((column, index) => put(known.cells[index], column.cell(known.record)));
       shown.set(key, known);
     }
     for (const [key, { element }] of this.#shown) {
@@ -64,7 +68,7 @@ export class Table {
 
   #row() {
     const cells = this.#columns.map((column) => el("td", { class: classOf(column) }));
-    return { element: el("tr", {}, cells), cells };
+    return { element: el("tr", {}, cells), cells, record: {} };
   }
 
   #head(column, index) {
@@ -114,14 +118,16 @@ function classOf({ number, rank = 0, wide }) {
   return classes.length > 0 ? classes.join(" ") : null;
 }
 
+function renew(record, fresh) {
+  for (const name of Object.keys(record)) {
+    if (!(name in fresh)) delete record[name];
+  }
+  Object.assign(record, fresh);
+}
+
 function put(cell, content) {
   const isMissing = content === null || content === undefined || content === false || content === "";
-  const wanted = el("td", {}, isMissing ? "–" : content);
-  const same =
-    cell.childNodes.length === wanted.childNodes.length &&
-    [...wanted.childNodes].every((node, index) => node.isEqualNode(cell.childNodes[index]));
-  if (same) return;
-  fill(cell, ...wanted.childNodes);
+  refresh(cell, isMissing ? "–" : content);
   // What is cut off on the screen is shown when it is pointed at.
   if (cell.classList.contains("wide")) cell.title = cell.textContent;
 }
@@ -168,7 +174,6 @@ export class Pages {
     const links = [];
     if (cursor) links.push(el("a", { id: "page-first", href: this.#link(null) }, "First page"));
     if (next) links.push(el("a", { id: "page-next", href: this.#link(next), rel: "next" }, "Next page"));
-    if (this.element.children.length === links.length && links.every((link, index) => link.isEqualNode(this.element.children[index]))) return;
-    fill(this.element, links);
+    refresh(this.element, links);
   }
 }
