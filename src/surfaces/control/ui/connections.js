@@ -58,23 +58,17 @@ export function show(context) {
   const shown = el("p", { class: "quiet" });
   // Told once: it changes all the time.
   let isTold = !isSelected;
-  context.every(5000, async () => {
+  const load = async () => {
     const query = new URLSearchParams({ ...context.query, limit: LIMIT });
-    try {
-      const page = await get(`/v1/connections?${query}`, context.signal);
-      table.update(page.connections);
-      pages.update(cursor, page.next);
-      const found = isSelected ? `${count(page.total, "connection")} of ${number(context.status.last.accounting.open)} like this.` : `${count(page.total, "connection")} open.`;
-      setText(shown, found);
-      if (!isTold) say(found);
-      isTold = true;
-      error.hidden = true;
-    } catch (refused) {
-      if (!(refused instanceof Refused)) throw refused;
-      fill(error, refused.message);
-      error.hidden = false;
-    }
-  });
+    const page = await get(`/v1/connections?${query}`, context.signal);
+    table.update(page.connections);
+    pages.update(cursor, page.next);
+    const found = isSelected ? `${count(page.total, "connection")} of ${number(context.status.last.accounting.open)} like this.` : `${count(page.total, "connection")} open.`;
+    setText(shown, found);
+    if (!isTold) say(found);
+    isTold = true;
+  };
+  context.every(5000, load, error);
   return { title: "Connections", content: [find(context, set), form, error, shown, table.element, pages.element] };
 }
 

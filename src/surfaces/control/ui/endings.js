@@ -59,19 +59,13 @@ export function show(context) {
   const error = el("p", { class: "error", role: "alert", hidden: true });
   // A page further on does not change.
   const every = cursor ? 60_000 : 5000;
-  context.every(every, async () => {
+  const load = async () => {
     const query = new URLSearchParams({ ...context.query, limit: LIMIT });
-    try {
-      const page = await get(`/v1/endings?${query}`, context.signal);
-      table.update(page.endings);
-      pages.update(cursor, page.next);
-      error.hidden = true;
-    } catch (refused) {
-      if (!(refused instanceof Refused)) throw refused;
-      fill(error, refused.message);
-      error.hidden = false;
-    }
-  });
+    const page = await get(`/v1/endings?${query}`, context.signal);
+    table.update(page.endings);
+    pages.update(cursor, page.next);
+  };
+  context.every(every, load, error);
   return { title: "Endings", content: [form, error, table.element, pages.element] };
 }
 

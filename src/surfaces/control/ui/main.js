@@ -157,30 +157,39 @@ class Context {
     this.mayDial = status.last.caller.may_dial;
   }
 
-  /** Runs a task now and again, while the view is shown and the daemon answers. */
-  every(millis, task) {
-    this.#first.push(this.#repeat(millis, task));
+  /**
+   * Runs a task now and again, while the view is shown and the daemon answers. `error` is where to
+   * tell why the API refuses it; without one, that is told at the top of the page.
+   */
+  every(millis, task, error) {
+    this.#first.push(this.#repeat(millis, task, error));
   }
 
-  async #repeat(millis, task) {
-    await this.#try(task);
+  async #repeat(millis, task, error) {
+    await this.#try(task, error);
     (async () => {
       while (!this.signal.aborted) {
         await sleep(millis, this.signal);
         await status.restored;
         await shown();
-        if (!this.signal.aborted) await this.#try(task);
+        if (!this.signal.aborted) await this.#try(task, error);
       }
     })();
   }
 
-  async #try(task) {
+  async #try(task, error) {
     try {
       await task();
       clearProblem(this);
-    } catch (error) {
-      if (this.signal.aborted || error instanceof Lost) return;
-      showProblem(error, this);
+      if (error) error.hidden = true;
+    } catch (thrown) {
+      if (this.signal.aborted || thrown instanceof Lost) return;
+      if (error && thrown instanceof Refused) {
+        fill(error, thrown.message);
+        error.hidden = false;
+      } else {
+        showProblem(thrown, this);
+      }
     }
   }
 

@@ -2,7 +2,7 @@
 
 import { get } from "./api.js";
 import { Chart } from "./chart.js";
-import { el, fill, panel, setText } from "./dom.js";
+import { el, panel, setText } from "./dom.js";
 import { DrainPanel } from "./draining.js";
 import { count, lasting, number, rate, share, size } from "./formatting.js";
 
@@ -49,16 +49,9 @@ export function show(context) {
       until: new Date(until).toISOString(),
       slots,
     });
-    try {
-      chart.update(await get(`/v1/endings/summary?${query}`, context.signal), chosen.by, sentence);
-      error.hidden = true;
-    } catch (refused) {
-      if (refused.status === undefined) throw refused;
-      fill(error, refused.message);
-      error.hidden = false;
-    }
+    chart.update(await get(`/v1/endings/summary?${query}`, context.signal), chosen.by, sentence);
   };
-  context.every(Math.min(Math.max(chosen.range[1] / 12, 5000), MINUTE), load);
+  context.every(Math.min(Math.max(chosen.range[1] / 12, 5000), MINUTE), load, error);
 
   return {
     title: "Overview",
