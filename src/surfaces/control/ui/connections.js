@@ -140,13 +140,6 @@ export function showOne(context, id) {
 }
 
 function describe(one) {
-  const { upstream } = one;
-  const answered = upstream && [
-    upstream.url,
-    upstream.addr && `at ${upstream.addr}`,
-    upstream.connect_ms !== null && `connected in ${lasting(upstream.connect_ms)}`,
-    upstream.status !== null && `answered ${upstream.status}`,
-  ];
   const waiting = one.queued_messages > 0 && one.oldest_queued_ms !== null ? `, the oldest for ${lasting(one.oldest_queued_ms)}` : "";
   return pairs([
     ["id", one.id],
@@ -155,7 +148,6 @@ function describe(one) {
     ["expires", one.expires_at && moment(one.expires_at)],
     ["open for", lasting(one.open_ms)],
     ...origin(one),
-    ["upstream", answered?.filter(Boolean).join(", ")],
     ["received", carried(one.messages_in, one.bytes_in)],
     ["sent", carried(one.messages_out, one.bytes_out)],
     ["queued", carried(one.queued_messages, one.queued_bytes) + waiting],

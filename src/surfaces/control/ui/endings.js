@@ -99,7 +99,7 @@ function describe(one) {
 const pretty = (record) => JSON.stringify(record, null, 2).split("\n").map((line) => [line, el("br")]);
 
 function facts(one) {
-  const { retry_after_ms: wait, limit, tcp, upstream } = one;
+  const { retry_after_ms: wait, limit, tcp } = one;
   const has = (value, write) => (value === null || value === undefined ? null : write(value));
   return [
     ["id", one.id],
@@ -121,7 +121,6 @@ function facts(one) {
     ["ended", moment(one.ended_at)],
     ["open for", lasting(one.open_ms)],
     ...origin(one),
-    ["upstream", upstream && [upstream.url, upstream.addr, has(upstream.status, (status) => `answered ${status}`)].filter(Boolean).join(", ")],
     ["other leg of the relay", has(one.relay_peer, connectionLink)],
     ["received", has(one.messages_in, () => carried(one.messages_in, one.bytes_in))],
     ["sent", has(one.messages_out, () => carried(one.messages_out, one.bytes_out))],

@@ -1,6 +1,7 @@
 // What records of connections and of endings have in common.
 
 import { el } from "./dom.js";
+import { lasting } from "./formatting.js";
 
 /** What is known from the opening handshake of a connection. */
 export function origin(one) {
@@ -22,7 +23,20 @@ export function origin(one) {
     ["traceparent", one.traceparent],
     ["subject", one.subject],
     ["tags", tags.join(", ")],
+    ["upstream", one.upstream && answered(one.upstream)],
   ];
+}
+
+/** Describes an application and its answer. Records of older versions lack some of it. */
+function answered({ url, addr, connect_ms: connect, status }) {
+  return [
+    url,
+    addr && `at ${addr}`,
+    connect != null && `connected in ${lasting(connect)}`,
+    status != null && `answered ${status}`,
+  ]
+    .filter(Boolean)
+    .join(", ");
 }
 
 /** Makes what the daemon tells about an ending or a connection, in its own words. */
