@@ -30,11 +30,10 @@ export let lastAnswer = 0;
 /** Returns whether a token is in use. */
 export const hasToken = () => token !== null;
 
-/** Tries a token, and keeps it if the API takes it; returns the status. */
+/** Tries a token, and keeps it if the API takes it. */
 export async function tryToken(candidate) {
-  const status = await ask("GET", "/v1/status", undefined, undefined, candidate);
+  await ask("GET", "/v1/status", undefined, undefined, candidate);
   token = candidate;
-  return status;
 }
 
 /** Gets a record. If a token is needed, waits for one. */
@@ -78,7 +77,6 @@ async function send(method, path, body, signal, secret, timeout) {
   const headers = {};
   if (secret !== null) headers.Authorization = `Bearer ${secret}`;
   if (body !== undefined) headers["Content-Type"] = "application/json";
-  const signals = [signal, timeout].filter(Boolean);
   let response;
   try {
     response = await fetch(path, {
@@ -87,7 +85,7 @@ async function send(method, path, body, signal, secret, timeout) {
       body: body === undefined ? undefined : JSON.stringify(body),
       cache: "no-store",
       redirect: "error",
-      signal: signals.length > 0 ? AbortSignal.any(signals) : undefined,
+      signal: signal ? AbortSignal.any([signal, timeout]) : timeout,
     });
   } catch (error) {
     if (signal?.aborted) throw error;
@@ -118,7 +116,7 @@ const SILENCE = 40_000;
  * Follows events until the signal is aborted: calls `event` with each, and `news` with what happens
  * to the stream. EventSource cannot send a token, so this reads the stream itself.
  */
-export async function follow({ types, lastId, event, news, signal }) {
+export async function follow({ lastId, event, news, signal }) {
   let pause = 1000;
   while (!signal.aborted) {
     const silence = new AbortController();
@@ -129,9 +127,7 @@ export async function follow({ types, lastId, event, news, signal }) {
     };
     try {
       wait();
-      const query = types ? `?types=${types.join(",")}` : "";
-      const path = `/v1/events${query}`;
-      const response = await stream(path, lastId, AbortSignal.any([signal, silence.signal]));
+      const response = await stream("/v1/events", lastId, AbortSignal.any([signal, silence.signal]));
       news("live");
       pause = 1000;
       const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();

@@ -102,7 +102,6 @@ export function showOne(context, id) {
   const gone = el("div", { class: "notice", role: "status", hidden: true });
   let connection = null;
   const toEnding = (ending) => context.go(`/endings/${ending.id}`);
-  const title = () => `Connection ${shortId(id)}`;
   const actions = el("div", { class: "buttons" });
   if (context.operates) {
     fill(
@@ -133,7 +132,7 @@ export function showOne(context, id) {
     return undefined;
   });
   return {
-    title: title(),
+    title: `Connection ${shortId(id)}`,
     back: ["#/connections", "Connections"],
     content: [gone, actions, said, panel("What is known", details)],
   };

@@ -103,10 +103,10 @@ export function signIn({ why, attempt }) {
       event.preventDefault();
       go.disabled = true;
       try {
-        const status = await attempt(token.value.trim());
+        await attempt(token.value.trim());
         dialog.close();
         dialog.remove();
-        resolve(status);
+        resolve();
       } catch (refused) {
         fill(error, refused.status === 401 ? "This token is not valid." : refused.message);
         error.hidden = false;

@@ -76,11 +76,11 @@ export function say(text) {
 }
 
 /** Makes a list of names and values; pairs without a value are left out. */
-export function pairs(list, className = "pairs") {
+export function pairs(list) {
   const shown = list.filter(([, value]) => value !== null && value !== undefined && value !== "");
   return el(
     "dl",
-    { class: className },
+    { class: "pairs" },
     shown.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))),
   );
 }

@@ -48,7 +48,7 @@ export function whole(what, text) {
 }
 
 /** Asks how to drain, and starts it. */
-export function askDrain() {
+function askDrain() {
   return ask({
     title: "Drain connections",
     text: ["Closes the selected connections at a pace. While all are drained, new ones are refused."],

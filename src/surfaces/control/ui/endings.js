@@ -87,7 +87,7 @@ export function showOne(context, id) {
 
 function describe(one) {
   const { explanation: told, ...record } = one;
-    return [
+  return [
     el("p", { class: "quiet" }, kind(one), " · ended ", moment(one.ended_at), ` (${ago(Date.now() - Date.parse(one.ended_at))})`),
     el("div", { class: "panel explanation" }, explanation(told)),
     panel("The record", pairs(facts(one))),

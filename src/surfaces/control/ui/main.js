@@ -96,8 +96,7 @@ let signingIn = null;
 
 hooks.needToken = () => {
   const why = hasToken() ? "The token is no longer valid. Sign in again; the page stays as it is." : null;
-  const attempt = (token) => tryToken(token);
-  signingIn ??= signIn({ why, attempt }).finally(() => (signingIn = null));
+  signingIn ??= signIn({ why, attempt: tryToken }).finally(() => (signingIn = null));
   return signingIn;
 };
 
