@@ -1,13 +1,13 @@
 //! Counts endings over time, in SQL.
 //!
-//! The rows come from an index that has all that is asked for, in the order of time, so that a slot
-//! is found by comparing with where the next one begins.
+//! The rows come in the order of time, so that a slot is found by comparing with where the next one
+//! begins. For `Property::OVER_TIME` they come from an index that has all that is asked for.
 
-use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Rows};
 
 use super::super::timeline::Counting;
 use super::super::{Property, Slots, Timeline};
+use super::queries::columns;
 use super::rows::text_of;
 
 pub(super) fn count(
@@ -15,30 +15,24 @@ pub(super) fn count(
     slots: &Slots,
     by: Property,
 ) -> rusqlite::Result<Timeline> {
-    // The expression for each table; counted attempts do not keep every property.
-    let (ending, attempt, counted) = match by {
-        Property::Fault => ("fault", "fault", "fault"),
-        Property::Cause => ("cause", "cause", "'none'"),
-        // The others have no index: `Property::OVER_TIME`.
-        Property::Kind | Property::Code | Property::Route | Property::UserAgent => {
-            ("kind", "'open_failed'", "'open_failed'")
-        }
-    };
-    let queries = [
+    let (ending, attempt, counted) = columns(by);
+    let mut queries = vec![
         format!(
-            "SELECT ended_at, {ending}, 1 FROM endings \
+            "SELECT ended_at, CAST({ending} AS TEXT), 1 FROM endings \
              WHERE ended_at >= ?1 AND ended_at < ?2 ORDER BY ended_at"
         ),
         format!(
-            "SELECT ended_at, {attempt}, 1 FROM attempts \
+            "SELECT ended_at, CAST({attempt} AS TEXT), 1 FROM attempts \
              WHERE ended_at >= ?1 AND ended_at < ?2 ORDER BY ended_at"
-        ),
-        // A minute is included if it overlaps the period.
-        format!(
-            "SELECT max(minute, ?1), {counted}, count FROM counted_attempts \
-             WHERE minute >= substr(?1, 1, 16) AND minute < ?2 ORDER BY minute"
         ),
     ];
+    if let Some(counted) = counted {
+        // A minute is included if it overlaps the period.
+        queries.push(format!(
+            "SELECT max(minute, ?1), {counted}, count FROM counted_attempts \
+             WHERE minute >= substr(?1, 1, 16) AND minute < ?2 ORDER BY minute"
+        ));
+    }
     let mut counting = Counting::new(slots);
     let beginnings: Vec<String> = slots.beginnings().map(text_of).collect();
     for query in queries {
@@ -57,11 +51,7 @@ fn add(mut rows: Rows<'_>, beginnings: &[String], counting: &mut Counting) -> ru
         while beginnings.get(slot + 1).is_some_and(|next| at >= next.as_str()) {
             slot += 1;
         }
-        let value = match row.get_ref(1)? {
-            ValueRef::Text(_) => row.get_ref(1)?.as_str()?,
-            // Only a damaged file has anything else.
-            _ => "unknown",
-        };
+        let Some(value) = row.get_ref(1)?.as_str_or_null()? else { continue };
         let count = row.get::<_, i64>(2)?.max(0) as u64;
         counting.add(slot, value, count);
     }

@@ -177,12 +177,25 @@ fn of_peer(peer: &str) -> (String, Vec<Value>) {
 
 /// Returns the end of the range of texts that begin like this, which is itself outside of it.
 fn after_prefix(start: &str) -> String {
-    let mut chars: Vec<char> = start.chars().collect();
+    let mut end = start.to_owned();
     // A prefix ends with ':' or '%'.
-    if let Some(last) = chars.last_mut() {
-        *last = char::from_u32(u32::from(*last) + 1).unwrap_or(char::MAX);
+    if let Some(last) = end.pop() {
+        end.push(char::from_u32(u32::from(last) + 1).unwrap_or(char::MAX));
     }
-    chars.into_iter().collect()
+    end
+}
+
+/// Returns the expressions of a property in `endings`, `attempts` and `counted_attempts`; counted
+/// attempts do not keep every property.
+pub(super) const fn columns(by: Property) -> (&'static str, &'static str, Option<&'static str>) {
+    match by {
+        Property::Kind => ("kind", "'open_failed'", Some("'open_failed'")),
+        Property::Fault => ("fault", "fault", Some("fault")),
+        Property::Cause => ("cause", "cause", Some("'none'")),
+        Property::Code => ("close_code", "NULL", Some("NULL")),
+        Property::Route => ("route", "route", Some("NULL")),
+        Property::UserAgent => ("user_agent", "user_agent", None),
+    }
 }
 
 pub(super) fn summary(
@@ -191,15 +204,7 @@ pub(super) fn summary(
     until: Option<SystemTime>,
     by: Property,
 ) -> rusqlite::Result<Summary> {
-    // The expression for each table; counted attempts do not keep every property.
-    let (ending, attempt, counted) = match by {
-        Property::Kind => ("kind", "'open_failed'", Some("'open_failed'")),
-        Property::Fault => ("fault", "fault", Some("fault")),
-        Property::Cause => ("cause", "cause", Some("'none'")),
-        Property::Code => ("close_code", "NULL", Some("NULL")),
-        Property::Route => ("route", "route", Some("NULL")),
-        Property::UserAgent => ("user_agent", "user_agent", None),
-    };
+    let (ending, attempt, counted) = columns(by);
     let is_indexed = Property::OVER_TIME.contains(&by);
     let period = |table: &str| {
         if is_indexed {

@@ -88,11 +88,13 @@ fn both_ledgers_answer_alike() {
         assert_eq!(summary(&*both.sqlite), summary(&both.memory), "{by:?}");
     }
     let slots = Slots::new(past, future, 60).unwrap();
-    for by in Property::OVER_TIME {
+    for by in Property::ALL {
         let over_time = |archive: &dyn Archive| archive.over_time(&slots, by).unwrap();
         let found = over_time(&*both.sqlite);
         assert_eq!(found, over_time(&both.memory), "{by:?}");
-        assert_eq!(found.values.iter().map(|one| one.total).sum::<u64>(), 6, "{by:?}");
+        if Property::OVER_TIME.contains(&by) {
+            assert_eq!(found.values.iter().map(|one| one.total).sum::<u64>(), 6, "{by:?}");
+        }
     }
     for sequence in 0..8 {
         let after = |archive: &dyn Archive| archive.after(sequence, 3).unwrap();
@@ -266,7 +268,7 @@ fn counts_over_time_are_read_from_an_index_alone() {
             let rows = both.bench.look();
             let mut query = rows
                 .prepare(&format!(
-                    "EXPLAIN QUERY PLAN SELECT ended_at, {column} FROM {table} \
+                    "EXPLAIN QUERY PLAN SELECT ended_at, CAST({column} AS TEXT) FROM {table} \
                      WHERE ended_at >= 'x' AND ended_at < 'y' ORDER BY ended_at"
                 ))
                 .unwrap();
