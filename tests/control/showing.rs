@@ -184,6 +184,8 @@ async fn what_is_not_there_is_not_found_and_what_means_nothing_is_named() {
         ("/v1/connections?colour=red", "colour"),
         ("/v1/connections?sort=colour", "sort"),
         ("/v1/connections?sort=", "sort"),
+        ("/v1/connections?sort=-colour", "\"-colour\" is not one of opened_at, last_activity_ms, "),
+        ("/v1/connections?sort=--opened_at", "each may have - in front, for the largest first"),
         ("/v1/connections?search=", "search"),
         ("/v1/connections?sort=bytes_in&cursor=01982b7e-4f6a-7c3d-9e21-5b8f0a6d4c17", "cursor"),
         ("/v1/connections?route=a&route=b", "route"),

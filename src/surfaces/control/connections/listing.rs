@@ -81,13 +81,12 @@ impl Wanted {
         let state = parsing::word("state", state.as_deref(), CloseState::ALL, CloseState::as_str)?;
         let direction =
             parsing::word("direction", direction.as_deref(), Direction::ALL, Direction::as_str)?;
-        let sort = parsing::word("sort", sort.as_deref(), &Sort::ALL, Sort::as_str)?;
-        let sort = sort.unwrap_or(Sort::Oldest);
+        let sort = Sort::read(sort.as_deref())?;
         let after = parsing::cursor(cursor)?;
         if after.is_some() && !sort.has_pages() {
             return Err(Problem::invalid(format!(
                 "cursor: the order by {} changes all the time, so it has no pages: leave it out",
-                sort.as_str()
+                sort.by.as_str()
             )));
         }
         let select = SelectorRecord {
@@ -129,12 +128,10 @@ impl Wanted {
             tokio::task::yield_now().await;
         }
         let order = |a: &(u64, ConnectionHandle), b: &(u64, ConnectionHandle)| {
-            let by_id = match self.sort {
-                Sort::Newest => b.1.id().cmp(&a.1.id()),
-                // Ids begin with their creation time, so this is the order of opening.
-                _ => a.1.id().cmp(&b.1.id()),
-            };
-            a.0.cmp(&b.0).then(by_id)
+            // Ids begin with their creation time, so this is the order of opening.
+            let oldest_first = a.1.id().cmp(&b.1.id());
+            let newest_first = self.sort.is_newest_first();
+            a.0.cmp(&b.0).then(if newest_first { oldest_first.reverse() } else { oldest_first })
         };
         let more = found.len() > self.limit;
         if more {
@@ -148,10 +145,8 @@ impl Wanted {
     }
 
     fn is_after(&self, id: ConnectionId) -> bool {
-        self.after.is_none_or(|after| match self.sort {
-            Sort::Newest => id < after,
-            _ => id > after,
-        })
+        let newest_first = self.sort.is_newest_first();
+        self.after.is_none_or(|after| if newest_first { id < after } else { id > after })
     }
 
     fn includes(&self, connection: &ConnectionHandle) -> bool {
@@ -197,14 +192,14 @@ impl Search {
 
 /// The order of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Sort {
-    Oldest,
-    Newest,
-    By(Figure, Order),
+struct Sort {
+    by: Figure,
+    largest_first: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Figure {
+    OpenedAt,
     LastActivity,
     MessagesIn,
     MessagesOut,
@@ -214,71 +209,76 @@ enum Figure {
     PingRtt,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Order {
-    Smallest,
-    Largest,
-}
-
-impl Sort {
-    const ALL: [Self; 16] = [
-        Self::Oldest,
-        Self::Newest,
-        Self::By(Figure::LastActivity, Order::Smallest),
-        Self::By(Figure::LastActivity, Order::Largest),
-        Self::By(Figure::MessagesIn, Order::Smallest),
-        Self::By(Figure::MessagesIn, Order::Largest),
-        Self::By(Figure::MessagesOut, Order::Smallest),
-        Self::By(Figure::MessagesOut, Order::Largest),
-        Self::By(Figure::BytesIn, Order::Smallest),
-        Self::By(Figure::BytesIn, Order::Largest),
-        Self::By(Figure::BytesOut, Order::Smallest),
-        Self::By(Figure::BytesOut, Order::Largest),
-        Self::By(Figure::QueuedBytes, Order::Smallest),
-        Self::By(Figure::QueuedBytes, Order::Largest),
-        Self::By(Figure::PingRtt, Order::Smallest),
-        Self::By(Figure::PingRtt, Order::Largest),
+impl Figure {
+    const ALL: [Self; 8] = [
+        Self::OpenedAt,
+        Self::LastActivity,
+        Self::MessagesIn,
+        Self::MessagesOut,
+        Self::BytesIn,
+        Self::BytesOut,
+        Self::QueuedBytes,
+        Self::PingRtt,
     ];
 
     const fn as_str(self) -> &'static str {
-        let (smallest, largest) = match self {
-            Self::Oldest | Self::Newest => ("opened_at", "-opened_at"),
-            Self::By(Figure::LastActivity, _) => ("last_activity_ms", "-last_activity_ms"),
-            Self::By(Figure::MessagesIn, _) => ("messages_in", "-messages_in"),
-            Self::By(Figure::MessagesOut, _) => ("messages_out", "-messages_out"),
-            Self::By(Figure::BytesIn, _) => ("bytes_in", "-bytes_in"),
-            Self::By(Figure::BytesOut, _) => ("bytes_out", "-bytes_out"),
-            Self::By(Figure::QueuedBytes, _) => ("queued_bytes", "-queued_bytes"),
-            Self::By(Figure::PingRtt, _) => ("ping_rtt_ms", "-ping_rtt_ms"),
-        };
         match self {
-            Self::Oldest | Self::By(_, Order::Smallest) => smallest,
-            Self::Newest | Self::By(_, Order::Largest) => largest,
+            Self::OpenedAt => "opened_at",
+            Self::LastActivity => "last_activity_ms",
+            Self::MessagesIn => "messages_in",
+            Self::MessagesOut => "messages_out",
+            Self::BytesIn => "bytes_in",
+            Self::BytesOut => "bytes_out",
+            Self::QueuedBytes => "queued_bytes",
+            Self::PingRtt => "ping_rtt_ms",
         }
+    }
+}
+
+impl Sort {
+    fn read(asked: Option<&str>) -> Result<Self, Problem> {
+        let Some(asked) = asked else {
+            return Ok(Self { by: Figure::OpenedAt, largest_first: false });
+        };
+        let (word, largest_first) = match asked.strip_prefix('-') {
+            Some(word) => (word, true),
+            None => (asked, false),
+        };
+        let found = Figure::ALL.into_iter().find(|figure| figure.as_str() == word);
+        found.map(|by| Self { by, largest_first }).ok_or_else(|| {
+            let known = Figure::ALL.map(Figure::as_str).join(", ");
+            Problem::invalid(format!(
+                "sort: {asked:?} is not one of {known}; each may have - in front, for the largest first"
+            ))
+        })
     }
 
     /// Returns whether the place of a connection stays, so that one page can follow another.
     const fn has_pages(self) -> bool {
-        matches!(self, Self::Oldest | Self::Newest)
+        matches!(self.by, Figure::OpenedAt)
+    }
+
+    const fn is_newest_first(self) -> bool {
+        matches!(self, Self { by: Figure::OpenedAt, largest_first: true })
     }
 
     /// Returns the place of a connection: the smallest comes first, and equal ones by their ids.
     fn place(self, connection: &ConnectionHandle) -> u64 {
-        let Self::By(figure, order) = self else { return 0 };
-        let traffic = connection.status().traffic;
-        let value = match figure {
-            Figure::LastActivity => traffic.last_activity.map(|ago| ago.as_millis() as u64),
-            Figure::MessagesIn => Some(traffic.messages_in),
-            Figure::MessagesOut => Some(traffic.messages_out),
-            Figure::BytesIn => Some(traffic.bytes_in),
-            Figure::BytesOut => Some(traffic.bytes_out),
-            Figure::QueuedBytes => Some(traffic.undelivered_bytes),
-            Figure::PingRtt => traffic.ping_rtt.map(|rtt| rtt.as_nanos() as u64),
+        let traffic = || connection.status().traffic;
+        let value = match self.by {
+            Figure::OpenedAt => return 0,
+            Figure::LastActivity => traffic().last_activity.map(|ago| ago.as_millis() as u64),
+            Figure::MessagesIn => Some(traffic().messages_in),
+            Figure::MessagesOut => Some(traffic().messages_out),
+            Figure::BytesIn => Some(traffic().bytes_in),
+            Figure::BytesOut => Some(traffic().bytes_out),
+            Figure::QueuedBytes => Some(traffic().undelivered_bytes),
+            Figure::PingRtt => traffic().ping_rtt.map(|rtt| rtt.as_nanos() as u64),
         };
-        match (value, order) {
-            (None, _) => u64::MAX,
-            (Some(value), Order::Smallest) => value,
-            (Some(value), Order::Largest) => u64::MAX - 1 - value.min(u64::MAX - 1),
+        match value {
+            None => u64::MAX,
+            Some(value) if self.largest_first => u64::MAX - 1 - value.min(u64::MAX - 1),
+            Some(value) => value,
         }
     }
 }
@@ -289,11 +289,15 @@ mod tests {
 
     #[test]
     fn every_order_has_its_word() {
-        let mut words: Vec<&str> = Sort::ALL.iter().map(|sort| sort.as_str()).collect();
-        words.sort_unstable();
-        words.dedup();
-        assert_eq!(words.len(), Sort::ALL.len());
-        assert!(words.iter().all(|word| words.contains(&word.trim_start_matches('-'))));
+        for by in Figure::ALL {
+            let word = by.as_str();
+            assert_eq!(Sort::read(Some(word)).unwrap(), Sort { by, largest_first: false });
+            let reversed = format!("-{word}");
+            assert_eq!(Sort::read(Some(&reversed)).unwrap(), Sort { by, largest_first: true });
+        }
+        for wrong in ["", "-", "colour", "-colour", "--opened_at", "opened_at-"] {
+            assert!(Sort::read(Some(wrong)).is_err(), "{wrong}");
+        }
     }
 
     #[test]
