@@ -8,7 +8,7 @@ use lastword::surfaces::control::{TokenStore, Tokens};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::client::Client;
-use super::stage::House;
+use super::stage::{House, tokens};
 use crate::support::SOON;
 
 #[tokio::test]
@@ -98,13 +98,6 @@ async fn another_site_changes_nothing() {
         house.client.with(header).post("/v1/broadcast", r#"{"text":"x"}"#).await.expect(200);
         peer.expect_text("x").await;
     }
-}
-
-fn tokens(lines: &str) -> TokenStore {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), lines).unwrap();
-    // The file is gone afterwards, and the tokens stay.
-    TokenStore::new(Tokens::read(file.path()).unwrap())
 }
 
 #[tokio::test]

@@ -3,18 +3,14 @@
 use std::time::{Duration, Instant};
 
 use lastword::ledger::InMemory;
-use lastword::surfaces::control::{TokenStore, Tokens};
 use lastword::vocabulary::Role;
 use lastword::{Adopt, Backend};
 use serde_json::json;
 
-use super::stage::{House, settings};
+use super::stage::{House, settings, tokens};
 
 async fn with_tokens(lines: &str) -> House {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), lines).unwrap();
-    let tokens = TokenStore::new(Tokens::read(file.path()).unwrap());
-    House::with(InMemory::default(), |control| control.tokens = tokens).await
+    House::with(InMemory::default(), |control| control.tokens = tokens(lines)).await
 }
 
 #[tokio::test]

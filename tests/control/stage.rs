@@ -7,7 +7,7 @@ use std::time::Duration;
 use lastword::ledger::InMemory;
 use lastword::settings::{ByteSize, ConnectionSettings};
 use lastword::surfaces::control::{
-    self, Control, ControlSettings, LedgerFigures, LiveSettings, Started, TokenStore,
+    self, Control, ControlSettings, LedgerFigures, LiveSettings, Started, TokenStore, Tokens,
 };
 use lastword::surfaces::probes::{Probes, Readiness};
 use lastword::surfaces::reloads::Reloads;
@@ -131,6 +131,14 @@ impl Drop for House {
     fn drop(&mut self) {
         self.serving.abort();
     }
+}
+
+/// Tokens, from the lines of a token file.
+pub fn tokens(lines: &str) -> TokenStore {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), lines).unwrap();
+    // The file is gone afterwards, and the tokens stay.
+    TokenStore::new(Tokens::read(file.path()).unwrap())
 }
 
 pub fn free() -> ListenAddress {
