@@ -51,7 +51,8 @@ pub use requests::{
 };
 pub use revocation::{RevocationChangeRecord, RevocationPage, RevocationRecord, RevocationRequest};
 
-fn millis(duration: Duration) -> u64 {
+/// Returns a duration in whole milliseconds.
+pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 

@@ -10,8 +10,8 @@ use super::console::{Console, Look};
 use super::exit::DONE;
 use super::failure::Failure;
 use super::table::{Column, Content, Entry, Listing};
-use crate::contract::{BackendRecord, BackendsRecord};
-use crate::explanation::wording::{lasting_short, millis, safe};
+use crate::contract::{BackendRecord, BackendsRecord, millis};
+use crate::explanation::wording::{lasting_short, safe};
 
 /// Lists the applications.
 pub(super) async fn list(backends: &Backends, console: &mut Console) -> Result<u8, Failure> {

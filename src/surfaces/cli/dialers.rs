@@ -11,8 +11,8 @@ use super::console::{Console, Look};
 use super::exit::DONE;
 use super::failure::Failure;
 use super::table::{Column, Content, Entry, Listing};
-use crate::contract::{DialerRecord, DialersRecord};
-use crate::explanation::wording::{lasting_short, millis, safe, safe_or, short_id};
+use crate::contract::{DialerRecord, DialersRecord, millis};
+use crate::explanation::wording::{lasting_short, safe, safe_or, short_id};
 use crate::vocabulary::DialerPhase;
 
 /// Lists the dialers.

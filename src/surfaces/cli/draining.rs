@@ -14,8 +14,9 @@ use super::failure::Failure;
 use super::selector::Selected;
 use crate::contract::{
     BackendRecord, BackendsRecord, ConnectionPage, DrainRecord, SelectorRecord, StatusRecord,
+    millis,
 };
-use crate::explanation::wording::{count, lasting, millis, safe};
+use crate::explanation::wording::{count, lasting, safe};
 
 /// The exit code of an interrupted command, as in shells.
 const INTERRUPTED: u8 = 130;

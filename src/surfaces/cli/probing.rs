@@ -16,9 +16,9 @@ use super::failure::Failure;
 use super::reading::read_text;
 use super::table::{Column, Content, Listing};
 use crate::contract::{
-    ProbeCaseRecord, ProbeMeasureRecord, ProbeRecord, ProbeSummaryRecord, plain_json,
+    ProbeCaseRecord, ProbeMeasureRecord, ProbeRecord, ProbeSummaryRecord, millis, plain_json,
 };
-use crate::explanation::wording::{count, lasting, millis};
+use crate::explanation::wording::{count, lasting};
 use crate::probe::{self, Options, Outcome, Report, Target, TargetOptions, Verdict};
 use crate::vocabulary::Secret;
 use painting::paint;

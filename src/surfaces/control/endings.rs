@@ -13,7 +13,7 @@ use super::parsing::{self, Explained, Named, Parameters};
 use super::problem::{Problem, Word};
 use crate::contract::{
     CountRecord, EndingPageRecord, EndingRecord, ExplainedEndingRecord, OverTimeRecord,
-    OverTimeValue, ProblemRecord, SummaryRecord,
+    OverTimeValue, ProblemRecord, SummaryRecord, millis,
 };
 use crate::explanation;
 use crate::ledger::{EndingFilter, Property, Slots};
@@ -182,7 +182,7 @@ async fn over_time(api: &Api, slots: Slots, by: Property) -> Result<Response, Pr
         over_time: Some(OverTimeRecord {
             since: slots.since(),
             until: slots.until(),
-            step_ms: u64::try_from(slots.step().as_millis()).unwrap_or(u64::MAX),
+            step_ms: millis(slots.step()),
             values: values.collect(),
         }),
     };

@@ -12,7 +12,7 @@ use super::reload;
 use super::tokens::Scope;
 use crate::contract::{
     AccountingRecord, CallerRecord, DrainRecord, LedgerRecord, MemoryRecord, MessagesRecord,
-    ProblemRecord, StatusRecord,
+    ProblemRecord, StatusRecord, millis,
 };
 use crate::ledger::Health;
 use crate::manager::{Accounting, NotAccepting};
@@ -47,8 +47,7 @@ pub(super) async fn status(
         version: Ending::VERSION.into(),
         node: supervisor.node().into(),
         started_at: api.control.started.at,
-        uptime_ms: u64::try_from(api.control.started.since.elapsed().as_millis())
-            .unwrap_or(u64::MAX),
+        uptime_ms: millis(api.control.started.since.elapsed()),
         phase: if supervisor.is_draining() { "draining" } else { "running" }.into(),
         accepting: closed.is_none(),
         accepting_why: closed.map(|why| not_accepting(why, drain.as_deref()).into()),
