@@ -15,9 +15,8 @@ use tokio::time::timeout;
 
 use crate::WAIT;
 use crate::support::SOON;
-use crate::support::frame::{CLOSE, Frame, PING, Side};
+use crate::support::frame::{CLOSE, Frame, PING, Side, take_any_frame};
 use crate::support::http;
-use crate::wrong::take;
 
 /// A server of the cases, and its results as they come.
 struct Served {
@@ -135,7 +134,7 @@ async fn play(address: SocketAddr, id: &str, habit: Habit) {
     };
     socket.write_all(&first).await.unwrap();
     loop {
-        while let Some(received) = take(&mut buffer) {
+        while let Some(received) = take_any_frame(&mut buffer) {
             let answer = match (habit, received.opcode) {
                 (Careless, CLOSE) => frame(Frame::new(CLOSE, received.payload)),
                 (OtherCode, CLOSE) => frame(Frame::close(4321, "")),
@@ -197,9 +196,10 @@ async fn lastword_is_a_right_client() {
 #[tokio::test]
 async fn the_page_and_the_report_are_served_with_a_strict_policy() {
     let mut served = Served::start().await;
+    let address = served.address;
     let get = async |request: &str| {
         let request = format!("{request}Host: a\r\nConnection: close\r\n\r\n");
-        http::exchange(served.address, request, SOON).await
+        http::exchange(address, request, SOON).await
     };
     for (path, kind) in
         [("/", "text/html"), ("/page.js", "text/javascript"), ("/page.css", "text/css")]
@@ -224,18 +224,14 @@ async fn the_page_and_the_report_are_served_with_a_strict_policy() {
         assert_eq!(get(request).await.head.status(), status, "{request}");
     }
 
-    tokio::spawn(play(served.address, "close-1000", Careless));
+    tokio::spawn(play(address, "close-1000", Careless));
     assert_eq!(served.next().await.judgement.verdict, Verdict::Pass);
-    let get = async |request: &str| {
-        let request = format!("{request}Host: a\r\nConnection: close\r\n\r\n");
-        http::exchange(served.address, request, SOON).await.body
-    };
-    let text = get("GET /report HTTP/1.1\r\n").await;
+    let text = get("GET /report HTTP/1.1\r\n").await.body;
     assert!(text.starts_with("close-1000: 1 passed, 0 warned"), "{text}");
     for request in
         ["GET /report.json HTTP/1.1\r\n", "GET /report HTTP/1.1\r\nAccept: application/json\r\n"]
     {
-        let report: serde_json::Value = serde_json::from_str(&get(request).await).unwrap();
+        let report: serde_json::Value = serde_json::from_str(&get(request).await.body).unwrap();
         let result = &report["results"][0];
         assert_eq!((&result["id"], &result["verdict"]), (&"close-1000".into(), &"pass".into()));
         assert_eq!(result["number"], 1);

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 use lastword::probe::{Options, Verdict};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
+use crate::support::raw_peer::RawPeer;
+use crate::support::wire::Wire;
 use crate::{WAIT, options, run, target, verdict};
 
 /// Serves each connection with this; returns the URL.
@@ -25,19 +26,8 @@ where
 }
 
 /// Reads a request, and upgrades it.
-async fn upgrade(socket: &mut TcpStream) {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        assert!(socket.read_buf(&mut head).await.unwrap() > 0);
-    }
-    let head = String::from_utf8(head).unwrap();
-    let key = head.lines().find_map(|line| line.strip_prefix("Sec-WebSocket-Key: "));
-    let accept = derive_accept_key(key.unwrap_or_default().as_bytes());
-    let answer = format!(
-        "HTTP/1.1 101 x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Accept: {accept}\r\nServer: \u{202e}bad\r\n\r\n"
-    );
-    socket.write_all(answer.as_bytes()).await.unwrap();
+async fn upgrade(socket: TcpStream) -> Wire {
+    RawPeer::answer(socket, "Server: \u{202e}bad\r\n", &[]).await.into_stream()
 }
 
 async fn unreachable(url: String) -> String {
@@ -92,14 +82,14 @@ async fn what_is_not_reached_is_told_in_one_sentence() {
 #[tokio::test]
 async fn a_server_that_floods_or_drips_costs_bounded_time_and_memory() {
     // Pings without end, from the first moment on.
-    let flood = serve(|mut socket| async move {
-        upgrade(&mut socket).await;
+    let flood = serve(|socket| async move {
+        let mut socket = upgrade(socket).await;
         let pings = [0x89, 0x01, b'x'].repeat(4096);
         while socket.write_all(&pings).await.is_ok() {}
     });
     // One frame that never ends, byte by byte.
-    let drip = serve(|mut socket| async move {
-        upgrade(&mut socket).await;
+    let drip = serve(|socket| async move {
+        let mut socket = upgrade(socket).await;
         let _ = socket.write_all(&[0x82, 0x7f, 0, 0, 0, 0, 0x01, 0, 0, 0]).await;
         while socket.write_all(b"x").await.is_ok() {
             tokio::time::sleep(Duration::from_millis(5)).await;

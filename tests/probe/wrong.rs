@@ -7,7 +7,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use crate::support::frame::{CLOSE, CONTINUATION, Frame, Masking, PING, PONG, Side, TEXT};
+use crate::support::frame::{
+    CLOSE, CONTINUATION, Frame, Masking, PING, PONG, Side, TEXT, take_any_frame,
+};
 use crate::support::tls::Shared;
 use crate::support::wire::Wire;
 
@@ -120,7 +122,7 @@ impl Connection {
             _ => {}
         }
         loop {
-            while let Some(frame) = take(&mut self.buffer) {
+            while let Some(frame) = take_any_frame(&mut self.buffer) {
                 match self.handle(frame).await {
                     Next::Read => {}
                     // Without close_notify.
@@ -275,25 +277,6 @@ enum Next {
     Read,
     Fin,
     Stay,
-}
-
-/// Takes a frame off, legal or not; one that is too long to come is waited for.
-pub(crate) fn take(bytes: &mut Vec<u8>) -> Option<Frame> {
-    let (first, second) = (*bytes.first()?, *bytes.get(1)?);
-    let (len, at) = match second & 0x7f {
-        126 => (u64::from(u16::from_be_bytes(*bytes.get(2..)?.first_chunk()?)), 4),
-        127 => (u64::from_be_bytes(*bytes.get(2..)?.first_chunk()?), 10),
-        short => (u64::from(short), 2),
-    };
-    let (key, at) = match second & 0x80 {
-        0 => ([0; 4], at),
-        _ => (*bytes.get(at..)?.first_chunk()?, at + 4),
-    };
-    let end = at.checked_add(usize::try_from(len).ok()?)?;
-    let payload = bytes.get(at..end)?.iter().zip(key.iter().cycle()).map(|(byte, key)| byte ^ key);
-    let payload: Vec<u8> = payload.collect();
-    bytes.drain(..end);
-    Some(Frame { fin: first & 0x80 != 0, ..Frame::new(first & 0xf, payload) })
 }
 
 /// Serves one client over TLS, without a flaw that matters to a Close.

@@ -180,24 +180,26 @@ impl fmt::Debug for Frame {
 /// # Panics
 /// If the length is not written in the least number of bytes: no peer may do that.
 pub fn take_frame(bytes: &mut Vec<u8>) -> Option<Frame> {
-    let (first, second) = (*bytes.first()?, *bytes.get(1)?);
-    let (length, length_end) = match second & 0x7F {
-        126 => (u64::from(u16::from_be_bytes(*bytes[2..].first_chunk()?)), 4),
-        127 => (u64::from_be_bytes(*bytes[2..].first_chunk()?), 10),
-        short => (u64::from(short), 2),
-    };
+    let (length, length_end) = length(bytes)?;
     let minimal_end = match length {
         0..=125 => 2,
         126..=0xFFFF => 4,
         _ => 10,
     };
     assert_eq!(length_end, minimal_end, "a length of {length} is not written minimally");
+    take_any_frame(bytes)
+}
+
+/// Does the same, however the length is written; a frame that is too long for memory never becomes whole.
+pub fn take_any_frame(bytes: &mut Vec<u8>) -> Option<Frame> {
+    let (length, length_end) = length(bytes)?;
+    let (first, second) = (bytes[0], bytes[1]);
     let (masking, start) = if second & 0x80 == 0 {
         (Masking::Plain, length_end)
     } else {
         (Masking::Key(*bytes[length_end..].first_chunk()?), length_end + 4)
     };
-    let end = start + usize::try_from(length).expect("a length that fits into memory");
+    let end = start.checked_add(usize::try_from(length).ok()?)?;
     let mut payload = bytes.get(start..end)?.to_vec();
     if let Masking::Key(key) = masking {
         payload.iter_mut().zip(key.iter().cycle()).for_each(|(byte, key)| *byte ^= key);
@@ -210,4 +212,13 @@ pub fn take_frame(bytes: &mut Vec<u8>) -> Option<Frame> {
         masking,
         payload,
     })
+}
+
+/// Returns the length of the first frame's payload, and where its length ends.
+fn length(bytes: &[u8]) -> Option<(u64, usize)> {
+    match bytes.get(1)? & 0x7F {
+        126 => Some((u64::from(u16::from_be_bytes(*bytes[2..].first_chunk()?)), 4)),
+        127 => Some((u64::from_be_bytes(*bytes[2..].first_chunk()?), 10)),
+        short => Some((u64::from(short), 2)),
+    }
 }
