@@ -164,6 +164,16 @@ async fn a_safe_run_opens_ten_connections_and_sends_no_message() {
 }
 
 #[tokio::test]
+async fn a_fin_that_is_due_is_no_reason_to_guess() {
+    let right = Right::start().await;
+    for id in ["fin-without-close", "fin-inside-frame"] {
+        let options = Options { only: vec![id.to_owned()], ..patient() };
+        assert_eq!(run(target(right.url()), &options).await.unwrap().guess, None, "{id}");
+    }
+    right.stop().await;
+}
+
+#[tokio::test]
 async fn one_case_takes_the_connection_that_it_needs() {
     let right = Right::start().await;
     let options = Options { only: vec!["frame-rsv2".to_owned()], ..patient() };

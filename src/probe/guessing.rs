@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::case::{Exchange, Needs};
 use super::judging::answer;
-use super::seen::{End, Event, Seen};
+use super::script::Step;
+use super::seen::{End, Seen};
 
 /// Guesses from all exchanges of a run; `None` if nothing points to anything.
 pub(super) fn guess(played: &[(&Exchange, Seen)]) -> Option<String> {
@@ -27,13 +28,14 @@ pub(super) fn guess(played: &[(&Exchange, Seen)]) -> Option<String> {
         guesses.push(format!("\"Via: {via}\" points to a proxy in front"));
     }
     guesses.extend(idle(played));
-    let open: Vec<_> = played
+    let closing: Vec<_> = played
         .iter()
+        .filter(|(exchange, _)| awaits_close(exchange))
         .map(|(_, seen)| seen)
         .filter(|seen| seen.is_open() && !seen.is_early())
         .collect();
-    let ended = |end: &End| open.iter().filter(|seen| is_cut(seen, end)).count();
-    match (ended(&End::Fin), ended(&End::Reset), open.len()) {
+    let ended = |end: &End| closing.iter().filter(|seen| is_cut(seen, end)).count();
+    match (ended(&End::Fin), ended(&End::Reset), closing.len()) {
         (fin, _, all) if fin > 0 && 2 * fin >= all => guesses.push(
             "FIN instead of most Closes points to a server or proxy that leaves the closing handshake out"
                 .to_owned(),
@@ -48,7 +50,7 @@ pub(super) fn guess(played: &[(&Exchange, Seen)]) -> Option<String> {
         ),
         _ => {}
     }
-    let resets = open
+    let resets = closing
         .iter()
         .filter(|seen| answer(seen).is_some() && matches!(seen.end(), Some((_, End::Reset))));
     if resets.count() >= 2 {
@@ -63,12 +65,17 @@ pub(super) fn guess(played: &[(&Exchange, Seen)]) -> Option<String> {
     }
 }
 
+/// Returns whether a Close is due in this exchange. FIN without a Close is rightly answered with FIN, and a
+/// cut in silence is a guess of its own.
+fn awaits_close(exchange: &Exchange) -> bool {
+    exchange.needs != Needs::Idle
+        && exchange.steps.iter().any(|step| matches!(step, Step::AwaitClose))
+}
+
 fn is_cut(seen: &Seen, how: &End) -> bool {
     answer(seen).is_none()
-        && seen.events.iter().any(|(_, event)| *event == Event::Tested)
+        && seen.tested_at().is_some()
         && seen.end().is_some_and(|(_, end)| end == how)
-        // To FIN without a Close, FIN is the right answer.
-        && !seen.events.iter().any(|(_, event)| matches!(event, Event::Reopened(_)))
 }
 
 /// An idle timeout whose length is some product's default.
@@ -96,7 +103,7 @@ fn idle(played: &[(&Exchange, Seen)]) -> Option<String> {
 mod tests {
     use super::*;
     use crate::probe::cases;
-    use crate::probe::seen::{Answer, Opening};
+    use crate::probe::seen::{Answer, Event, Opening};
 
     fn seen(headers: &[(&str, &str)], events: Vec<(Duration, Event)>) -> Seen {
         let headers =
