@@ -9,23 +9,13 @@ use tokio::time::timeout;
 
 use super::seen::{End, Opening};
 use crate::policy::masking::{Masking, record_location, record_text, record_url};
+use crate::protocol::header_names::{is_reserved, is_token};
 use crate::protocol::url::{Scheme, Url, UrlProblem};
 use crate::transport::connect::{ConnectFacts, ConnectOptions, connect};
 use crate::transport::proxy::{InvalidProxyUrl, ProxyUrl};
 use crate::transport::socket::Transport;
 use crate::transport::tls::Trust;
 use crate::vocabulary::Secret;
-
-/// The headers that the probe writes itself.
-const OURS: [&str; 7] = [
-    "connection",
-    "content-length",
-    "sec-websocket-extensions",
-    "sec-websocket-key",
-    "sec-websocket-protocol",
-    "sec-websocket-version",
-    "transfer-encoding",
-];
 
 /// How to reach a server, as a user gives it.
 #[derive(Debug, Clone, Default)]
@@ -120,14 +110,11 @@ impl Target {
         for (name, value) in &headers {
             let known = HeaderName::try_from(name.as_str()).map_err(|_| BadTarget::Header)?;
             HeaderValue::try_from(value.as_str()).map_err(|_| BadTarget::Header)?;
-            if OURS.contains(&known.as_str()) || known == http::header::UPGRADE {
+            if is_reserved(known.as_str()) && known != http::header::HOST {
                 return Err(BadTarget::OurHeader(known.to_string()));
             }
         }
-        if let Some(bad) =
-            subprotocols.iter().find(|name| HeaderName::try_from(name.as_str()).is_err())
-        {
-            // The grammar of a subprotocol is the one of a header's name: a token.
+        if let Some(bad) = subprotocols.iter().find(|name| !is_token(name)) {
             return Err(BadTarget::Subprotocol(record_text(bad)));
         }
         let proxy =
@@ -296,6 +283,7 @@ mod tests {
             Target::new(options).map(|_| ()).map_err(|error| error.to_string())
         };
         assert_eq!(with("Authorization", "Bearer secret"), Ok(()));
+        assert_eq!(with("Host", "b"), Ok(()));
         assert!(with("Sec-WebSocket-Key", "secret").unwrap_err().contains("sec-websocket-key"));
         assert!(!with("X", "secret\r\nY: z").unwrap_err().contains("secret"));
         let subprotocols = vec!["a b".to_owned()];

@@ -80,6 +80,10 @@ async fn bad_usage_is_exit_code_2_with_the_remedy() {
         (vec!["ws://127.0.0.1:1/", "--only", "limit-idle"], "--idle DURATION"),
         (vec!["ws://127.0.0.1:1/", "--safe", "--full"], "cannot be used with"),
         (vec!["ws://127.0.0.1:1/", "--header", "Upgrade: x"], "sets the header upgrade itself"),
+        (
+            vec!["ws://127.0.0.1:1/", "--header", "Sec-WebSocket-Accept: x"],
+            "sets the header sec-websocket-accept itself",
+        ),
         (vec!["unix:relative"], "absolute path"),
     ] {
         let (code, stdout, stderr) = probe(&arguments).await;
