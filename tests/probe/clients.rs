@@ -238,6 +238,25 @@ async fn the_page_and_the_report_are_served_with_a_strict_policy() {
     }
 }
 
+#[tokio::test]
+async fn an_upgrade_that_breaks_the_rfc_is_refused() {
+    let served = Served::start().await;
+    let right = http::upgrade_request("a", "/case/close-1000", "");
+    let key = right.lines().find(|line| line.starts_with("Sec-WebSocket-Key")).unwrap();
+    let twice = format!("{key}\r\n{key}");
+    for (request, status) in [
+        (right.replace(key, "Sec-WebSocket-Key: dG9vIHNob3J0"), 400),
+        (right.replace(key, &twice), 400),
+        (right.replace("HTTP/1.1", "HTTP/1.0"), 400),
+        (right.replace("Version: 13", "Version: 12"), 426),
+    ] {
+        let request = request.replace("Connection: Upgrade", "Connection: Upgrade, close");
+        let answer = http::exchange(served.address, &request, SOON).await;
+        assert_eq!(answer.head.status(), status, "{request}");
+        assert!(answer.head.header("content-security-policy").is_some());
+    }
+}
+
 #[test]
 fn the_guide_lists_the_cases() {
     let page = include_str!("../../src/guide/probe.md");

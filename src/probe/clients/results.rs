@@ -100,7 +100,8 @@ impl Results {
                 ALL.len() - results.len()
             );
             for tested in results {
-                let _ = writeln!(text, "  {}", tested.to_line());
+                let verdict = tested.judgement.verdict.as_str();
+                let _ = writeln!(text, "  {verdict:7}  {}", tested.details());
             }
         }
         if text.is_empty() {
@@ -112,11 +113,11 @@ impl Results {
 
 impl Tested {
     /// Returns the result as JSON has it.
-    pub fn to_record(&self, agent: &str) -> ProbedClientRecord {
+    pub fn to_record(&self) -> ProbedClientRecord {
         let consequence = Some(self.judgement.consequence.clone());
         ProbedClientRecord {
             number: self.number,
-            user_agent: agent.to_owned(),
+            user_agent: self.agent.clone(),
             id: self.id,
             observed: self.observed.clone(),
             verdict: self.judgement.verdict.as_str(),
@@ -124,13 +125,12 @@ impl Tested {
         }
     }
 
-    /// Writes the result in one line.
-    pub fn to_line(&self) -> String {
+    /// Writes what follows the verdict in a line.
+    pub fn details(&self) -> String {
         let Self { id, judgement, observed, .. } = self;
-        let line = format!("{:7}  {id:24}  {observed}", judgement.verdict.as_str());
         match judgement.consequence.is_empty() {
-            true => line,
-            false => format!("{line}: {}", judgement.consequence),
+            true => format!("{id:24}  {observed}"),
+            false => format!("{id:24}  {observed}: {}", judgement.consequence),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{self, HeaderName, HeaderValue};
+use http::header::{self, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -26,7 +26,7 @@ use super::case::{ClientCase, Upgrade};
 use super::cases::ALL;
 use super::results::{Results, Tested, kept};
 use crate::contract::{ClientCaseRecord, ProbedClientsRecord};
-use crate::transport::handshake_key::derive_accept_key;
+use crate::manager;
 use crate::vocabulary::Role;
 
 /// How many connections are served at a time; others wait to be accepted.
@@ -42,6 +42,9 @@ const LONGEST: Duration = Duration::from_secs(90);
 /// ws: as the same origin.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self' ws: wss:; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// The `Sec-WebSocket-Accept` of "another key", which no client sends.
+const ANOTHER_ACCEPT: &str = "Vrguz3TUn9ngPf9JpcYLpRwPtcc=";
 
 /// How the cases are served.
 #[derive(Debug, Clone, Copy)]
@@ -185,9 +188,9 @@ impl Server {
 
     fn report(&self) -> ProbedClientsRecord {
         let results = self.results.lock();
-        let clients = results.iter().flat_map(|(agent, results)| {
-            results.into_iter().map(move |tested| tested.to_record(agent))
-        });
+        let clients = results
+            .iter()
+            .flat_map(|(_, results)| results.into_iter().map(|tested| tested.to_record()));
         ProbedClientsRecord { results: clients.collect() }
     }
 }
@@ -213,46 +216,17 @@ fn case_of(request: &Request<Incoming>) -> Option<&'static ClientCase> {
 
 /// Answers the opening handshake, as right or wrong as the case wants it.
 fn upgrade(case: &ClientCase, request: &Request<Incoming>) -> Response<Full<Bytes>> {
-    let headers = request.headers();
-    let is = |name: HeaderName, word: &str| {
-        let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-        values.flat_map(|value| value.split(',')).any(|it| it.trim().eq_ignore_ascii_case(word))
+    let mut response = match manager::Upgrade::of(request) {
+        Ok(upgrade) => upgrade.response(),
+        Err(refused) => return with_policy(refused.response()),
     };
-    let asks = request.method() == Method::GET
-        && is(header::UPGRADE, "websocket")
-        && is(header::CONNECTION, "upgrade")
-        && is(header::SEC_WEBSOCKET_VERSION, "13");
-    let key = headers.get(header::SEC_WEBSOCKET_KEY).and_then(|key| key.to_str().ok());
-    let (true, Some(key)) = (asks, key) else {
-        let mut refusal =
-            text(StatusCode::UPGRADE_REQUIRED, "open a WebSocket here (version 13)\n".to_owned());
-        let version = HeaderValue::from_static("13");
-        refusal.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, version);
-        return refusal;
+    let (name, value) = match case.upgrade {
+        Upgrade::Right => return response,
+        Upgrade::WrongAccept => (header::SEC_WEBSOCKET_ACCEPT, ANOTHER_ACCEPT),
+        Upgrade::Subprotocol => (header::SEC_WEBSOCKET_PROTOCOL, "lastword-not-offered"),
+        Upgrade::Extension => (header::SEC_WEBSOCKET_EXTENSIONS, "x-lastword-not-offered"),
     };
-    let accept = match case.upgrade {
-        Upgrade::WrongAccept => derive_accept_key("another key"),
-        Upgrade::Right | Upgrade::Subprotocol | Upgrade::Extension => derive_accept_key(key),
-    };
-    let mut response = Response::new(Full::default());
-    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    let answer = response.headers_mut();
-    answer.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-    answer.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-    if let Ok(accept) = HeaderValue::from_str(&accept) {
-        answer.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
-    }
-    match case.upgrade {
-        Upgrade::Right | Upgrade::WrongAccept => {}
-        Upgrade::Subprotocol => {
-            let chosen = HeaderValue::from_static("lastword-not-offered");
-            answer.insert(header::SEC_WEBSOCKET_PROTOCOL, chosen);
-        }
-        Upgrade::Extension => {
-            let chosen = HeaderValue::from_static("x-lastword-not-offered");
-            answer.insert(header::SEC_WEBSOCKET_EXTENSIONS, chosen);
-        }
-    }
+    response.headers_mut().insert(name, HeaderValue::from_static(value));
     response
 }
 
@@ -271,9 +245,14 @@ fn json(json: String) -> Response<Full<Bytes>> {
 fn answer(status: StatusCode, kind: &'static str, body: Bytes) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(body));
     *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    with_policy(response)
+}
+
+/// Adds what every answer says to browsers.
+fn with_policy(mut response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
     let headers = response.headers_mut();
     for (name, value) in [
-        (header::CONTENT_TYPE, kind),
         (header::CONTENT_SECURITY_POLICY, POLICY),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::REFERRER_POLICY, "no-referrer"),

@@ -32,12 +32,11 @@ pub(super) async fn listen(
     let (lines, mut printed) = tokio::sync::mpsc::channel(64);
     let told = move |tested: &Tested| {
         let line = match json {
-            true => tested.to_record(&tested.agent).to_json(),
+            true => tested.to_record().to_json(),
             false => {
                 let verdict = paint(tested.judgement.verdict, look);
-                let rest = tested.to_line().split_off(VERDICT);
                 let agent = &tested.agent[..tested.agent.floor_char_boundary(LONGEST_AGENT)];
-                format!("{verdict}{rest}  [{agent}]")
+                format!("{verdict}  {}  [{agent}]", tested.details())
             }
         };
         // A terminal that is too slow misses a line; the report has all.
@@ -62,5 +61,3 @@ pub(super) async fn listen(
 
 /// How much of a User-Agent stands behind each result, in bytes; the summary has all of it.
 const LONGEST_AGENT: usize = 60;
-/// How wide the word of a verdict is in [`Tested::to_line`].
-const VERDICT: usize = 7;
