@@ -6,7 +6,6 @@
 //!
 //! - [`Target`]: where the server is, and how to reach it.
 //! - [`run`]: plays exchanges and judges them, within bounds of time and memory.
-//! - [`Seen`]: what one exchange brought to light.
 
 mod case;
 mod cases;
@@ -27,5 +26,4 @@ pub use case::{Case, Exchange, Judgement, Needs, Verdict};
 pub use cases::{all, find};
 pub use clients::{CLIENT_CASES, ClientCase, Results, ServeOptions, Tested, serve};
 pub use running::{Options, Outcome, Report, run};
-pub use seen::{CloseSeen, End, Event, Seen};
 pub use target::{BadTarget, Target, TargetOptions, Unreachable};

@@ -16,6 +16,8 @@ mod support;
 mod wrong;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use lastword::probe::{self, Options, Report, Target, TargetOptions, Unreachable, Verdict};
@@ -23,6 +25,8 @@ use lastword::settings::Tls;
 use lastword::vocabulary::Secret;
 use lastword::{ListenOptions, Route, Supervisor};
 use support::SOON;
+use support::frame::{CLOSE, PING};
+use support::raw_peer::RawPeer;
 use support::tls::Shared;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -161,6 +165,50 @@ async fn a_safe_run_opens_ten_connections_and_sends_no_message() {
         assert!(report.outcomes.len() >= 25, "{}", report.outcomes.len());
     }
     right.stop().await;
+}
+
+/// A server that upgrades the first connections, answers Pings and Closes, and ignores messages; returns its
+/// URL, and how many connections it has accepted.
+async fn sink(upgraded: u64) -> (String, Arc<AtomicU64>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("ws://{}/", listener.local_addr().unwrap());
+    let accepted = Arc::<AtomicU64>::default();
+    let counted = Arc::clone(&accepted);
+    tokio::spawn(async move {
+        while let Ok((socket, _)) = listener.accept().await {
+            if counted.fetch_add(1, Ordering::SeqCst) < upgraded {
+                tokio::spawn(async move { take_all(RawPeer::answer(socket, "", &[]).await).await });
+            }
+        }
+    });
+    (url, accepted)
+}
+
+/// Answers Pings and a Close.
+async fn take_all(mut peer: RawPeer) {
+    loop {
+        let frame = peer.read_frame(SOON).await;
+        match frame.opcode {
+            PING => peer.pong(frame.payload).await,
+            CLOSE => return peer.close(1000, "").await,
+            _ => {}
+        }
+    }
+}
+
+#[tokio::test]
+async fn connections_are_counted_as_the_server_accepts_them() {
+    let of_a_sink = (u64::MAX, &["echo-text", "echo-empty"][..]);
+    let of_a_refusal = (1, &["reset-inside-frame"][..]);
+    for (upgraded, only) in [of_a_sink, of_a_refusal] {
+        let (url, accepted) = sink(upgraded).await;
+        let only: Vec<_> = only.iter().map(|id| (*id).to_owned()).collect();
+        // The echo that a sink does not send is awaited once, for all of it.
+        let options = Options { only: only.clone(), wait: 5 * WAIT, ..options() };
+        let report = run(target(url), &options).await.unwrap();
+        assert_eq!(report.connections, accepted.load(Ordering::SeqCst), "{only:?}");
+        assert_eq!(report.count(Verdict::Skipped), only.len() as u64, "{:?}", report.outcomes);
+    }
 }
 
 #[tokio::test]

@@ -140,7 +140,7 @@ impl Case {
     }
 
     /// Judges what was seen in the exchange.
-    pub fn judge(&self, seen: &Seen) -> Judgement {
+    pub(super) fn judge(&self, seen: &Seen) -> Judgement {
         if let Opening::NotConnected(why) = &seen.opening {
             return Judgement::fail(
                 "the server did not accept another connection after an earlier case: check whether it still runs",

@@ -13,8 +13,8 @@ use super::judging::answer;
 use super::opening::ask;
 use super::peer::Peer;
 use super::request::{Key, Request};
-use super::script::{Step, Waits, play};
-use super::seen::{Event, Opening, Seen};
+use super::script::{CLOSES, Waits, play};
+use super::seen::{Answer, Event, Opening, Seen};
 use super::target::{Target, Unreachable};
 use crate::transport::handshake_key::generate_key;
 use crate::vocabulary::Role;
@@ -79,12 +79,6 @@ impl Report {
     }
 }
 
-/// What becomes of an exchange.
-enum Plan {
-    Play,
-    Skip(&'static str),
-}
-
 /// Probes a server. `progress` is told each result as it comes, and how many there will be.
 ///
 /// # Errors
@@ -97,17 +91,23 @@ pub async fn run(
     options: &Options,
     mut progress: impl FnMut(&Outcome, usize),
 ) -> Result<Report, Unreachable> {
-    let (started_at, began) = (SystemTime::now(), Instant::now());
+    let began = Instant::now();
+    let mut report = Report {
+        target: target.shown().to_owned(),
+        started_at: SystemTime::now(),
+        took: Duration::ZERO,
+        full: options.full,
+        connections: 0,
+        outcomes: Vec::new(),
+        guess: None,
+    };
     let idle = options.idle.unwrap_or_default();
     let waits = Waits { answer: options.wait, idle, settle: Duration::ZERO };
     let wanted =
         |case: &Case| options.only.is_empty() || options.only.iter().any(|id| id == case.id);
     let mut exchanges = cases::all().filter(|exchange| options.full || exchange.safe);
-    let mut run = Run { outcomes: Vec::new(), played: Vec::new(), connections: 0 };
-    let Some(first) = exchanges.next() else {
-        return Ok(run.report(target, options, started_at, began));
-    };
-    let rest: Vec<_> = exchanges
+    let Some(first) = exchanges.next() else { return Ok(report) };
+    let mut rest: Vec<_> = exchanges
         .filter(|exchange| exchange.cases.iter().any(wanted))
         .filter(|exchange| {
             exchange.needs != Needs::Idle || options.idle.is_some() || !options.only.is_empty()
@@ -115,100 +115,80 @@ pub async fn run(
         .collect();
     let total = rest.iter().flat_map(|exchange| exchange.cases).chain(first.cases);
     let total = total.filter(|case| wanted(case)).count();
-    let mut report =
-        |run: &mut Run, exchange: &'static Exchange, plan: Result<Seen, &'static str>| {
-            for outcome in outcomes(exchange, &plan).filter(|outcome| wanted(outcome.case)) {
-                progress(&outcome, total);
-                run.outcomes.push(outcome);
-            }
-            if let Ok(seen) = plan {
-                run.connections += 1 + u64::from(exchange.reopens);
-                run.played.push((exchange, seen));
-            }
-        };
+    let mut played = Vec::new();
+    let mut add = |report: &mut Report, exchange: &'static Exchange, result: Result<Seen, &str>| {
+        for outcome in outcomes(exchange, &result).filter(|outcome| wanted(outcome.case)) {
+            progress(&outcome, total);
+            report.outcomes.push(outcome);
+        }
+        if let Ok(seen) = result {
+            played.push((exchange, seen));
+        }
+    };
 
     let seen = connect_and_play(target, first, waits).await;
     if let Some(unreachable) = target.unreachable(&seen.opening, options.wait) {
         return Err(unreachable);
     }
     let waits = Waits { settle: settle(&seen), ..waits };
-    report(&mut run, first, Ok(seen));
-    let mut echoes = None;
+    report.connections += 1;
+    add(&mut report, first, Ok(seen));
+    let mut echoes = true;
     if rest.iter().any(|exchange| exchange.needs == Needs::Echo)
         && let Some(detection) = cases::all().find(|exchange| exchange.needs == Needs::Echo)
     {
         let seen = connect_and_play(target, detection, waits).await;
-        let is_echo = seen.echoed() > 0;
-        echoes = Some(is_echo);
+        report.connections += 1;
+        echoes = seen.echoed() > 0;
         // A sink takes the message; a server that ends the connection over it does not.
-        let is_sink = !is_echo && seen.is_open() && !seen.is_early();
-        match rest.iter().any(|exchange| std::ptr::eq(*exchange, detection)) {
-            true if is_sink => report(&mut run, detection, Err(NO_ECHO)),
-            true => report(&mut run, detection, Ok(seen)),
-            false => run.connections += 1,
+        let is_sink = !echoes && seen.is_open() && !seen.is_early();
+        if let Some(at) = rest.iter().position(|exchange| std::ptr::eq(*exchange, detection)) {
+            rest.remove(at);
+            add(&mut report, detection, if is_sink { Err(NO_ECHO) } else { Ok(seen) });
         }
     }
     let left = SAFE_CONNECTIONS - 1 - usize::from(options.idle.is_some());
-    let mut planned: Vec<(&'static Exchange, Plan)> = Vec::new();
-    for (at, exchange) in rest.into_iter().enumerate() {
-        let is_detection = exchange.needs == Needs::Echo && exchange.cases[0].id == "echo-text";
-        if is_detection {
-            continue;
+    let skipped = |at: usize, exchange: &Exchange| match exchange.needs {
+        Needs::Echo if !echoes => Some(NO_ECHO),
+        Needs::Idle if options.idle.is_none() => Some("give --idle DURATION"),
+        Needs::Nothing if !options.full && at >= left => {
+            Some("a safe run opens 10 connections at most, and --idle takes this one")
         }
-        let plan = match exchange.needs {
-            Needs::Echo if echoes == Some(false) => Plan::Skip(NO_ECHO),
-            Needs::Idle if options.idle.is_none() => Plan::Skip("give --idle DURATION"),
-            Needs::Nothing if !options.full && at >= left => {
-                Plan::Skip("a safe run opens 10 connections at most, and --idle takes this one")
-            }
-            Needs::Nothing | Needs::Echo | Needs::Idle => Plan::Play,
-        };
-        planned.push((exchange, plan));
-    }
-    let at_once = if options.full { AT_ONCE } else { 1 };
-    let plays: Vec<_> = planned
+        Needs::Nothing | Needs::Echo | Needs::Idle => None,
+    };
+    let plays: Vec<_> = rest
         .into_iter()
-        .map(|(exchange, plan)| carry_out(target, exchange, plan, waits))
+        .enumerate()
+        .map(|(at, exchange)| {
+            let skipped = skipped(at, exchange);
+            async move {
+                let result = match skipped {
+                    None => Ok(connect_and_play(target, exchange, waits).await),
+                    Some(why) => Err(why),
+                };
+                (exchange, result)
+            }
+        })
         .collect();
-    let mut played = std::pin::pin!(futures_util::stream::iter(plays).buffered(at_once));
-    while let Some((exchange, seen)) = played.next().await {
-        report(&mut run, exchange, seen);
+    let at_once = if options.full { AT_ONCE } else { 1 };
+    let mut plays = std::pin::pin!(futures_util::stream::iter(plays).buffered(at_once));
+    while let Some((exchange, result)) = plays.next().await {
+        if let Ok(seen) = &result {
+            report.connections += 1 + u64::from(exchange.reopens && seen.is_open());
+        }
+        add(&mut report, exchange, result);
     }
-    Ok(run.report(target, options, started_at, began))
+    report.guess = guess(&played);
+    report.took = began.elapsed();
+    Ok(report)
 }
 
 const NO_ECHO: &str = "the server does not send messages back; it is taken for a sink";
 
-struct Run {
-    outcomes: Vec<Outcome>,
-    played: Vec<(&'static Exchange, Seen)>,
-    connections: u64,
-}
-
-impl Run {
-    fn report(
-        self,
-        target: &Target,
-        options: &Options,
-        started_at: SystemTime,
-        began: Instant,
-    ) -> Report {
-        Report {
-            target: target.shown().to_owned(),
-            started_at,
-            took: began.elapsed(),
-            full: options.full,
-            connections: self.connections,
-            guess: guess(&self.played),
-            outcomes: self.outcomes,
-        }
-    }
-}
-
 /// Judges the cases of an exchange that was played, or was not for this reason.
 fn outcomes<'a>(
     exchange: &'static Exchange,
-    played: &'a Result<Seen, &'static str>,
+    played: &'a Result<Seen, &str>,
 ) -> impl Iterator<Item = Outcome> + 'a {
     exchange.cases.iter().map(move |case| match played {
         Ok(seen) => {
@@ -232,18 +212,6 @@ fn settle(first: &Seen) -> Duration {
     ended.filter(|_| first.is_early()).map_or(Duration::ZERO, |at| 2 * at + SETTLE)
 }
 
-async fn carry_out(
-    target: &Target,
-    exchange: &'static Exchange,
-    plan: Plan,
-    waits: Waits,
-) -> (&'static Exchange, Result<Seen, &'static str>) {
-    match plan {
-        Plan::Play => (exchange, Ok(connect_and_play(target, exchange, waits).await)),
-        Plan::Skip(why) => (exchange, Err(why)),
-    }
-}
-
 /// Opens a connection, plays an exchange over it, and returns what was seen.
 async fn connect_and_play(target: &Target, exchange: &Exchange, waits: Waits) -> Seen {
     let mut peer = open(target, &exchange.request, waits.answer).await;
@@ -260,12 +228,10 @@ async fn connect_and_play(target: &Target, exchange: &Exchange, waits: Waits) ->
     peer.into_seen()
 }
 
-const CLOSES: &[Step] =
-    &[Step::Test(&[super::frame::Frame::close(1000, "")]), Step::AwaitClose, Step::AwaitEnd];
-
 /// Opens a connection with this request.
 async fn open(target: &Target, request: &Request, wait: Duration) -> Peer {
-    let mut seen = Seen { secure: target.is_secure(), ..Seen::default() };
+    let offered = target.subprotocols.clone();
+    let mut seen = Seen { secure: target.is_secure(), offered, ..Seen::default() };
     let mut received = BytesMut::new();
     let mut socket = match target.connect(wait).await {
         Ok(socket) => socket,
@@ -281,14 +247,9 @@ async fn open(target: &Target, request: &Request, wait: Duration) -> Peer {
     let place = (target.host.as_str(), target.path.as_str());
     let head = request.encode(place, &key, &target.subprotocols, &target.headers);
     seen.opening = ask(&mut socket, &head, &key, &mut received, wait).await;
-    let mut rsv = 0;
-    if let Opening::Answered(answer) = &mut seen.opening {
-        if answer.list("sec-websocket-extensions").any(|it| it.starts_with("permessage-deflate")) {
-            rsv = 0b100;
-        }
-        if !target.subprotocols.is_empty() {
-            answer.headers.push((cases::OFFERED.to_owned(), target.subprotocols.join(", ")));
-        }
-    }
+    let deflates = |answer: &Answer| {
+        answer.list("sec-websocket-extensions").any(|it| it.starts_with("permessage-deflate"))
+    };
+    let rsv = if seen.answer().is_some_and(deflates) { 0b100 } else { 0 };
     Peer::new(Role::Client, Some(socket), received, rsv, seen)
 }

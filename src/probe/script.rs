@@ -57,6 +57,9 @@ pub(super) struct Waits {
 /// What this end closes with when the exchange is over early.
 const GOODBYE: &[Frame] = &[Frame::close(1000, "")];
 
+/// The steps of an exchange that only closes.
+pub(super) const CLOSES: &[Step] = &[Step::Test(GOODBYE), Step::AwaitClose, Step::AwaitEnd];
+
 /// The gap between two bytes that are sent singly.
 const GAP: Duration = Duration::from_millis(5);
 

@@ -3,27 +3,27 @@
 
 use std::time::Duration;
 
-/// How many events are kept; a peer that sends more is only counted.
+/// How many events are kept of a peer that sends more.
 const MOST_EVENTS: usize = 2048;
 
 /// What one exchange brought to light.
 #[derive(Debug, Clone, Default)]
-pub struct Seen {
+pub(super) struct Seen {
     /// The answer to the opening handshake.
     pub opening: Opening,
+    /// The subprotocols that this end offered.
+    pub offered: Vec<String>,
     /// Whether TLS was spoken.
     pub secure: bool,
     /// The events, oldest first.
     pub events: Vec<(Duration, Event)>,
-    /// How many events more there were.
-    pub uncounted: usize,
     /// The data messages that this end sent whole.
     pub sent: Vec<Digest>,
 }
 
 /// The answer to an opening handshake.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Opening {
+pub(super) enum Opening {
     /// Nothing was asked yet.
     #[default]
     NotAsked,
@@ -41,7 +41,7 @@ pub enum Opening {
 
 /// The head of an HTTP answer; all texts are safe to print.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
+pub(super) struct Answer {
     /// The status.
     pub status: u16,
     /// Names in lower case, and values.
@@ -54,7 +54,7 @@ pub struct Answer {
 
 /// Something that happened after the opening handshake.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
+pub(super) enum Event {
     /// This end sent what the exchange is about.
     Tested,
     /// The peer's message is whole.
@@ -79,7 +79,7 @@ pub enum Event {
 
 /// A message by its kind, its length and its hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Digest {
+pub(super) struct Digest {
     /// Whether it is text.
     pub text: bool,
     /// Its length in bytes.
@@ -90,7 +90,7 @@ pub struct Digest {
 
 /// A Close frame that was received.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CloseSeen {
+pub(super) struct CloseSeen {
     /// The code; `None` if there was no payload, or only one byte.
     pub code: Option<u16>,
     /// The reason, safe to print.
@@ -101,7 +101,7 @@ pub struct CloseSeen {
 
 /// How the peer's stream ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum End {
+pub(super) enum End {
     /// FIN, behind close_notify where TLS was spoken.
     Fin,
     /// RST.
@@ -114,7 +114,7 @@ pub enum End {
 
 impl End {
     /// Returns its name.
-    pub fn as_str(&self) -> &str {
+    pub(super) fn as_str(&self) -> &str {
         match self {
             Self::Fin => "FIN",
             Self::Reset => "RST",
@@ -126,7 +126,7 @@ impl End {
 
 impl CloseSeen {
     /// Parses the payload of a Close (RFC 6455 section 5.5.1).
-    pub fn parse(payload: &[u8]) -> Self {
+    pub(super) fn parse(payload: &[u8]) -> Self {
         let (code, reason) = match payload {
             [high, low, reason @ ..] => (Some(u16::from_be_bytes([*high, *low])), reason),
             _ => (None, payload),
@@ -141,12 +141,12 @@ impl CloseSeen {
 
 impl Answer {
     /// Returns the values of a header, whose name is in lower case.
-    pub fn header<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+    pub(super) fn header<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.headers.iter().filter(move |(own, _)| own == name).map(|(_, value)| value.as_str())
     }
 
     /// Returns the entries of a header that is a list, trimmed.
-    pub fn list<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+    pub(super) fn list<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.header(name)
             .flat_map(|value| value.split(','))
             .map(str::trim)
@@ -161,13 +161,11 @@ impl Seen {
         let matters = matches!(event, Event::Close(_) | Event::End(_) | Event::Tested);
         if self.events.len() < MOST_EVENTS || (matters && self.events.len() < 2 * MOST_EVENTS) {
             self.events.push((at, event));
-        } else {
-            self.uncounted += 1;
         }
     }
 
     /// Returns the answer to the opening handshake.
-    pub fn answer(&self) -> Option<&Answer> {
+    pub(super) fn answer(&self) -> Option<&Answer> {
         match &self.opening {
             Opening::Answered(answer) => Some(answer),
             Opening::NotAsked
@@ -179,17 +177,17 @@ impl Seen {
     }
 
     /// Returns whether the connection was upgraded.
-    pub fn is_open(&self) -> bool {
+    pub(super) fn is_open(&self) -> bool {
         self.answer().is_some_and(|answer| answer.status == 101)
     }
 
     /// Returns when this end sent what the exchange is about.
-    pub fn tested_at(&self) -> Option<Duration> {
+    pub(super) fn tested_at(&self) -> Option<Duration> {
         self.events.iter().find(|(_, event)| *event == Event::Tested).map(|(at, _)| *at)
     }
 
     /// Returns the peer's Closes.
-    pub fn closes(&self) -> impl Iterator<Item = (Duration, &CloseSeen)> {
+    pub(super) fn closes(&self) -> impl Iterator<Item = (Duration, &CloseSeen)> {
         self.events.iter().filter_map(|(at, event)| match event {
             Event::Close(close) => Some((*at, close)),
             _ => None,
@@ -197,12 +195,12 @@ impl Seen {
     }
 
     /// Returns the peer's first Close.
-    pub fn close(&self) -> Option<(Duration, &CloseSeen)> {
+    pub(super) fn close(&self) -> Option<(Duration, &CloseSeen)> {
         self.closes().next()
     }
 
     /// Returns how the peer's stream ended.
-    pub fn end(&self) -> Option<(Duration, &End)> {
+    pub(super) fn end(&self) -> Option<(Duration, &End)> {
         self.events.iter().find_map(|(at, event)| match event {
             Event::End(end) => Some((*at, end)),
             _ => None,
@@ -210,12 +208,12 @@ impl Seen {
     }
 
     /// Returns whether a Pong with this payload came.
-    pub fn has_pong(&self, payload: &[u8]) -> bool {
+    pub(super) fn has_pong(&self, payload: &[u8]) -> bool {
         self.events.iter().any(|(_, event)| matches!(event, Event::Pong(own) if own == payload))
     }
 
     /// Returns the first violation.
-    pub fn violation(&self) -> Option<&str> {
+    pub(super) fn violation(&self) -> Option<&str> {
         self.events.iter().find_map(|(_, event)| match event {
             Event::Violation(violation) => Some(violation.as_str()),
             _ => None,
@@ -223,7 +221,7 @@ impl Seen {
     }
 
     /// Returns the peer's messages.
-    pub fn messages(&self) -> impl Iterator<Item = &Digest> {
+    pub(super) fn messages(&self) -> impl Iterator<Item = &Digest> {
         self.events.iter().filter_map(|(_, event)| match event {
             Event::Message(digest) => Some(digest),
             _ => None,
@@ -231,7 +229,7 @@ impl Seen {
     }
 
     /// Returns how many of the messages of this end came back, in order; others may stand between.
-    pub fn echoed(&self) -> usize {
+    pub(super) fn echoed(&self) -> usize {
         let mut due = self.sent.iter();
         let mut next = due.next();
         let mut found = 0;
@@ -245,7 +243,7 @@ impl Seen {
     }
 
     /// Returns whether the peer closed, or ended TCP, before this end sent what the exchange is about.
-    pub fn is_early(&self) -> bool {
+    pub(super) fn is_early(&self) -> bool {
         let mut before = self.events.iter().take_while(|(_, event)| *event != Event::Tested);
         before.any(|(_, event)| matches!(event, Event::Close(_) | Event::End(_)))
     }
@@ -265,13 +263,13 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_events_is_counted_and_the_end_is_kept() {
+    fn a_flood_of_events_is_bounded_and_the_end_is_kept() {
         let mut seen = Seen::default();
         for _ in 0..3 * MOST_EVENTS {
             seen.add(Duration::ZERO, Event::Ping(0));
         }
         seen.add(Duration::ZERO, Event::End(End::Fin));
-        assert_eq!((seen.events.len(), seen.uncounted), (MOST_EVENTS + 1, 2 * MOST_EVENTS));
+        assert_eq!(seen.events.len(), MOST_EVENTS + 1);
         assert!(seen.end().is_some());
     }
 

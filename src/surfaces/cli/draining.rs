@@ -9,7 +9,7 @@ use tokio::time::sleep;
 use super::api::{Answer, Daemon, path};
 use super::arguments::{BackendName, Drain};
 use super::console::Console;
-use super::exit::{DONE, FAILED};
+use super::exit::{DONE, FAILED, INTERRUPTED};
 use super::failure::Failure;
 use super::selector::Selected;
 use crate::contract::{
@@ -17,9 +17,6 @@ use crate::contract::{
     millis,
 };
 use crate::explanation::wording::{count, lasting, safe};
-
-/// The exit code of an interrupted command, as in shells.
-const INTERRUPTED: u8 = 130;
 
 /// The first polling interval of a drain; later ones are longer.
 const FIRST_LOOK: Duration = Duration::from_millis(100);

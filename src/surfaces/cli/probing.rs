@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::arguments::{Probe, header};
 use super::console::{Console, Look};
-use super::exit::{DONE, FAILED};
+use super::exit::{DONE, FAILED, INTERRUPTED};
 use super::failure::Failure;
 use super::reading::read_text;
 use super::table::{Column, Content, Listing};
@@ -22,9 +22,6 @@ use crate::explanation::wording::{count, lasting};
 use crate::probe::{self, Options, Outcome, Report, Target, TargetOptions, Verdict};
 use crate::vocabulary::Secret;
 use painting::paint;
-
-/// The exit code of an interrupted command, as in shells.
-const INTERRUPTED: u8 = 130;
 
 /// Probes a server, or lists the cases.
 pub(super) async fn probe(probe: &Probe, console: &mut Console) -> Result<u8, Failure> {
@@ -90,19 +87,17 @@ fn target(probe: &Probe) -> Result<TargetOptions, Failure> {
 /// Checks the options that depend on each other.
 fn options(probe: &Probe) -> Result<Options, Failure> {
     for id in &probe.only {
-        let Some(case) = probe::find(id) else {
+        let Some(exchange) = probe::find(id) else {
             return Err(Failure::Usage(format!(
                 "no case is called {id:?}: `lastword probe --list` lists them"
             )));
         };
-        let of = |exchange: &&probe::Exchange| exchange.cases.iter().any(|own| own.id == case.id);
-        if !probe.full && !probe::all().filter(of).any(|exchange| exchange.safe) {
+        if !probe.full && !exchange.safe {
             return Err(Failure::Usage(format!(
                 "{id} is not for production: add --full if this server may be tested with it"
             )));
         }
-        if probe.idle.is_none() && probe::all().filter(of).any(|it| it.needs == probe::Needs::Idle)
-        {
+        if probe.idle.is_none() && exchange.needs == probe::Needs::Idle {
             return Err(Failure::Usage(format!("{id} needs --idle DURATION, such as --idle 90s")));
         }
     }
