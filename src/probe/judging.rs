@@ -19,7 +19,7 @@ pub(super) fn answer(seen: &Seen) -> Option<(Duration, &CloseSeen)> {
 }
 
 /// Returns whether a code may stand in a Close (RFC 6455 section 7.4).
-fn is_legal(code: u16) -> bool {
+pub(super) fn is_legal(code: u16) -> bool {
     CloseCode::new(code).is_ok()
 }
 

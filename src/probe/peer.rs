@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::hash::{DefaultHasher, Hasher};
 use std::io;
 use std::pin::Pin;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
@@ -106,8 +106,7 @@ impl Peer {
     /// Sends frames in one piece, and reads meanwhile unless the peer is to wait. Notes it if they cannot
     /// be sent.
     pub(super) async fn send(&mut self, frames: &[Frame], deadline: Instant, reads: bool) {
-        let bytes: Vec<u8> = frames.iter().flat_map(|frame| frame.encode(self.role, KEY)).collect();
-        self.count(frames);
+        let bytes = self.encode(frames);
         self.send_bytes(&bytes, deadline, reads).await;
     }
 
@@ -124,16 +123,14 @@ impl Peer {
         gap: Duration,
         deadline: Instant,
     ) {
-        let bytes: Vec<u8> = frames.iter().flat_map(|frame| frame.encode(self.role, KEY)).collect();
-        self.count(frames);
-        for byte in bytes.chunks(1) {
+        for byte in self.encode(frames).chunks(1) {
             self.send_bytes(byte, deadline, true).await;
             self.read_until(Instant::now() + gap, |_| false).await;
         }
     }
 
-    /// Notes the messages that this end has sent whole.
-    fn count(&mut self, frames: &[Frame]) {
+    /// Encodes frames, and notes the messages that are whole with them as sent.
+    fn encode(&mut self, frames: &[Frame]) -> Vec<u8> {
         for frame in frames.iter().filter(|frame| frame.is_whole()) {
             match frame.opcode {
                 TEXT | BINARY => self.outgoing = Some(Message::new(frame.opcode == TEXT)),
@@ -147,6 +144,7 @@ impl Peer {
                 self.outgoing = None;
             }
         }
+        frames.iter().flat_map(|frame| frame.encode(self.role, KEY)).collect()
     }
 
     async fn send_bytes(&mut self, bytes: &[u8], deadline: Instant, reads: bool) {
@@ -179,12 +177,7 @@ impl Peer {
             if !reads {
                 return Poll::Pending;
             }
-            let mut piece = [0; PIECE];
-            let mut buffer = ReadBuf::new(&mut piece);
-            Pin::new(&mut *socket).poll_read(cx, &mut buffer).map(|read| {
-                received.extend_from_slice(buffer.filled());
-                Moved::Read(read.map(|()| buffer.filled().len()))
-            })
+            poll_piece(socket, received, cx).map(Moved::Read)
         })
         .await
     }
@@ -204,14 +197,7 @@ impl Peer {
             }
             let Some(socket) = &mut self.socket else { return false };
             let received = &mut self.received;
-            let read = poll_fn(|cx| {
-                let mut piece = [0; PIECE];
-                let mut buffer = ReadBuf::new(&mut piece);
-                Pin::new(&mut *socket).poll_read(cx, &mut buffer).map(|read| {
-                    received.extend_from_slice(buffer.filled());
-                    read.map(|()| buffer.filled().len())
-                })
-            });
+            let read = poll_fn(|cx| poll_piece(socket, received, cx));
             match timeout_at(deadline, read).await {
                 Ok(read) => self.handle_read(read),
                 Err(_) => return done(&self.seen),
@@ -291,6 +277,20 @@ impl Peer {
     pub(super) fn into_seen(self) -> Seen {
         self.seen
     }
+}
+
+/// Reads once, to the end of what was received; returns how much came.
+fn poll_piece(
+    socket: &mut Box<dyn Transport>,
+    received: &mut BytesMut,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<usize>> {
+    let mut piece = [0; PIECE];
+    let mut buffer = ReadBuf::new(&mut piece);
+    Pin::new(socket).poll_read(cx, &mut buffer).map_ok(|()| {
+        received.extend_from_slice(buffer.filled());
+        buffer.filled().len()
+    })
 }
 
 /// The result of writing or reading once.

@@ -299,8 +299,7 @@ fn ponged(seen: &Seen, payload: &[u8]) -> Judgement {
 
 fn answered_when_empty(seen: &Seen) -> Judgement {
     match answer(seen).and_then(|(_, close)| close.code) {
-        None | Some(1000) => answered(seen),
-        Some(1005) => answered(seen),
+        None | Some(1000 | 1005) => answered(seen),
         Some(code) => Judgement::warn(format!(
             "a client that closes without a code is told {code} instead of 1005"
         )),

@@ -1,10 +1,9 @@
 //! Codes and reasons at their bounds (RFC 6455 sections 5.5.1 and 7.4).
 
-use crate::probe::case::{Case, Exchange, Judgement};
+use crate::probe::case::{Case, Exchange};
 use crate::probe::frame::Frame;
 use crate::probe::judging::{failed_with, not_taken};
 use crate::probe::script::Step;
-use crate::probe::seen::Seen;
 
 /// An exchange with a Close that is illegal, which is due this code.
 macro_rules! illegal {
@@ -27,13 +26,9 @@ macro_rules! undefined {
             &[Case::new($id, $title, "7.4.2")
                 .sends($sent)
                 .due("Close 1002, or another Close with a legal code")
-                .judged(undefined as fn(&Seen) -> Judgement)],
+                .judged(not_taken)],
         )
     };
-}
-
-fn undefined(seen: &Seen) -> Judgement {
-    not_taken(seen)
 }
 
 pub(super) const EXCHANGES: &[Exchange] = &[

@@ -6,15 +6,26 @@ use crate::probe::judging::{answer, failed_with};
 use crate::probe::script::Step;
 use crate::probe::seen::Seen;
 
-/// An exchange with frames that break a rule of framing.
+/// An exchange with frames that break a rule of framing; 1002 is due unless another judge is named.
 macro_rules! violation {
     ($id:literal, $title:literal, $rfc:literal, $sent:literal, $frames:expr) => {
+        violation!($id, $title, $rfc, $sent, $frames, "Close 1002", failed_with::<1002>)
+    };
+    (
+        $id:literal,
+        $title:literal,
+        $rfc:literal,
+        $sent:literal,
+        $frames:expr,
+        $due:literal,
+        $judge:expr
+    ) => {
         Exchange::new(
             &[Step::Test($frames), Step::AwaitClose, Step::AnswerClose, Step::AwaitEnd],
             &[Case::new($id, $title, $rfc)
                 .sends($sent)
-                .due("Close 1002, then the end of TCP")
-                .judged(failed_with::<1002>)],
+                .due(concat!($due, ", then the end of TCP"))
+                .judged($judge)],
         )
     };
 }
@@ -105,37 +116,23 @@ pub(super) const EXCHANGES: &[Exchange] = &[
         "Ping without the FIN bit",
         &[Frame::ping(b"x").unfinished()]
     ),
-    Exchange::new(
-        &[
-            Step::Test(&[Frame::text("x").with_long_length()]),
-            Step::AwaitClose,
-            Step::AnswerClose,
-            Step::AwaitEnd,
-        ],
-        &[Case::new(
-            "frame-length-long",
-            "A length that is not in its shortest form fails the connection",
-            "5.2",
-        )
-        .sends("text of 1 byte with a length of 64 bits")
-        .due("Close 1002, then the end of TCP")
-        .judged(long_length)],
+    violation!(
+        "frame-length-long",
+        "A length that is not in its shortest form fails the connection",
+        "5.2",
+        "text of 1 byte with a length of 64 bits",
+        &[Frame::text("x").with_long_length()],
+        "Close 1002",
+        long_length
     ),
-    Exchange::new(
-        &[
-            Step::Test(&[Frame::binary(0).claiming(1 << 63)]),
-            Step::AwaitClose,
-            Step::AnswerClose,
-            Step::AwaitEnd,
-        ],
-        &[Case::new(
-            "frame-length-top-bit",
-            "A length with its top bit set fails the connection",
-            "5.2",
-        )
-        .sends("a header with the length 2^63")
-        .due("Close 1002 or 1009, then the end of TCP")
-        .judged(top_bit)],
+    violation!(
+        "frame-length-top-bit",
+        "A length with its top bit set fails the connection",
+        "5.2",
+        "a header with the length 2^63",
+        &[Frame::binary(0).claiming(1 << 63)],
+        "Close 1002 or 1009",
+        top_bit
     ),
 ];
 

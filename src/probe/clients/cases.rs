@@ -266,28 +266,34 @@ pub const ALL: &[ClientCase] = &[
     )
     .due("Close 1000", answers::<1000>)
     .clean(1000),
-    ClientCase::new(
+    wrong_opening(
         "open-wrong-accept",
         "answers with the Sec-WebSocket-Accept of another key",
         "4.1",
-        &[Step::Tested, Step::AwaitEnd],
-    )
-    .due("the end of TCP, and no frame", refuses)
-    .answering(Upgrade::WrongAccept),
-    ClientCase::new(
+        Upgrade::WrongAccept,
+    ),
+    wrong_opening(
         "open-subprotocol",
         "chooses a subprotocol that was not offered",
         "4.1",
-        &[Step::Tested, Step::AwaitEnd],
-    )
-    .due("the end of TCP, and no frame", refuses)
-    .answering(Upgrade::Subprotocol),
-    ClientCase::new(
+        Upgrade::Subprotocol,
+    ),
+    wrong_opening(
         "open-extension",
         "chooses an extension that was not offered",
         "4.1, 9.1",
-        &[Step::Tested, Step::AwaitEnd],
-    )
-    .due("the end of TCP, and no frame", refuses)
-    .answering(Upgrade::Extension),
+        Upgrade::Extension,
+    ),
 ];
+
+/// A case whose opening handshake the client has to refuse.
+const fn wrong_opening(
+    id: &'static str,
+    does: &'static str,
+    rfc: &'static str,
+    upgrade: Upgrade,
+) -> ClientCase {
+    ClientCase::new(id, does, rfc, &[Step::Tested, Step::AwaitEnd])
+        .due("the end of TCP, and no frame", refuses)
+        .answering(upgrade)
+}

@@ -1,9 +1,8 @@
 //! Judgements of clients, pure.
 
 use super::super::case::Judgement;
-use super::super::judging::answer;
+use super::super::judging::{answer, is_legal};
 use super::super::seen::{End, Event, Seen};
-use crate::vocabulary::CloseCode;
 
 /// The client answers the server's Close with the same code (RFC 6455 section 5.5.1).
 pub(super) fn answers<const CODE: u16>(seen: &Seen) -> Judgement {
@@ -28,7 +27,7 @@ pub(super) fn answers<const CODE: u16>(seen: &Seen) -> Judgement {
     };
     let got = close.code.map_or("no code".to_owned(), |code| code.to_string());
     match close.code {
-        Some(code) if CloseCode::new(code).is_err() => Judgement::fail(format!(
+        Some(code) if !is_legal(code) => Judgement::fail(format!(
             "the client sends {code}, which must never be sent: servers fail the connection"
         )),
         _ if !is_right => Judgement::warn(format!(
@@ -49,7 +48,7 @@ fn ends(seen: &Seen) -> Judgement {
 pub(super) fn fails_with<const CODE: u16>(seen: &Seen) -> Judgement {
     match (answer(seen).map(|(_, close)| close.code), seen.end()) {
         (Some(Some(code)), _) if code == CODE => ends(seen),
-        (Some(Some(code)), _) if CloseCode::new(code).is_err() => Judgement::fail(format!(
+        (Some(Some(code)), _) if !is_legal(code) => Judgement::fail(format!(
             "the client takes {code} for a code and sends it back, which must never be sent: its page or program is \
              told an undefined code"
         )),
