@@ -22,7 +22,7 @@ use crate::protocol::frame_scanner::{
 use crate::transport::socket::Transport;
 use crate::vocabulary::Role;
 
-/// How much is read in one exchange.
+/// How much is read over one connection.
 const MOST_READ: u64 = 32 * 1024 * 1024;
 /// How much is read at once.
 const PIECE: usize = 16 * 1024;
@@ -36,6 +36,7 @@ pub(super) struct Peer {
     scanner: FrameScanner,
     received: BytesMut,
     read: u64,
+    most_read: u64,
     incoming: Option<Message>,
     mask: Option<[u8; 4]>,
     outgoing: Option<Message>,
@@ -77,12 +78,14 @@ impl Peer {
         seen: Seen,
     ) -> Self {
         let limits = ScanLimits { max_frame_size: MOST_READ, max_message_size: MOST_READ };
+        let read = received.len() as u64;
         let mut peer = Self {
             role,
             socket,
             scanner: FrameScanner::new(role, limits).allow_rsv(rsv),
             received,
-            read: 0,
+            read,
+            most_read: MOST_READ,
             incoming: None,
             mask: None,
             outgoing: None,
@@ -91,6 +94,16 @@ impl Peer {
         };
         peer.scan();
         peer
+    }
+
+    /// Sets how much may be read, if that is less than usual.
+    pub(super) fn reading_at_most(self, bytes: u64) -> Self {
+        Self { most_read: bytes.min(MOST_READ), ..self }
+    }
+
+    /// Returns how much was read.
+    pub(super) fn read(&self) -> u64 {
+        self.read
     }
 
     /// Notes an event.
@@ -211,7 +224,7 @@ impl Peer {
             Ok(len) => {
                 self.read += len as u64;
                 self.scan();
-                if self.read > MOST_READ {
+                if self.read > self.most_read {
                     self.note(Event::Flood);
                     self.socket = None;
                 }

@@ -1,5 +1,6 @@
 //! Plays the exchanges of a run, and judges them.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::BytesMut;
@@ -25,6 +26,8 @@ const AT_ONCE: usize = 6;
 const SETTLE: Duration = Duration::from_millis(50);
 /// How many connections a safe run opens (CONTRACT section 7).
 const SAFE_CONNECTIONS: usize = 10;
+/// How much a safe run reads behind its opening handshakes (CONTRACT section 7).
+const SAFE_READ: u64 = 1024 * 1024;
 
 /// What a run plays.
 #[derive(Debug, Clone)]
@@ -105,6 +108,8 @@ pub async fn run(
     let waits = Waits { answer: options.wait, idle, settle: Duration::ZERO };
     let wanted =
         |case: &Case| options.only.is_empty() || options.only.iter().any(|id| id == case.id);
+    let most_read = if options.full { u64::MAX } else { SAFE_READ };
+    let used = &Used { most_read, read: AtomicU64::new(0), connections: AtomicU64::new(0) };
     let mut exchanges = cases::all().filter(|exchange| options.full || exchange.safe);
     let Some(first) = exchanges.next() else { return Ok(report) };
     let mut rest: Vec<_> = exchanges
@@ -126,19 +131,17 @@ pub async fn run(
         }
     };
 
-    let seen = connect_and_play(target, first, waits).await;
+    let seen = connect_and_play(target, first, waits, used).await;
     if let Some(unreachable) = target.unreachable(&seen.opening, options.wait) {
         return Err(unreachable);
     }
     let waits = Waits { settle: settle(&seen), ..waits };
-    report.connections += 1;
-    add(&mut report, first, Ok(seen));
+    add(&mut report, first, used.unless_exceeded(seen));
     let mut echoes = true;
     if rest.iter().any(|exchange| exchange.needs == Needs::Echo)
         && let Some(detection) = cases::all().find(|exchange| exchange.needs == Needs::Echo)
     {
-        let seen = connect_and_play(target, detection, waits).await;
-        report.connections += 1;
+        let seen = connect_and_play(target, detection, waits, used).await;
         echoes = seen.echoed() > 0;
         // A sink takes the message; a server that ends the connection over it does not.
         let is_sink = !echoes && seen.is_open() && !seen.is_early();
@@ -163,8 +166,12 @@ pub async fn run(
             let skipped = skipped(at, exchange);
             async move {
                 let result = match skipped {
-                    None => Ok(connect_and_play(target, exchange, waits).await),
                     Some(why) => Err(why),
+                    None if used.is_exceeded() => Err(READ_ENOUGH),
+                    None => {
+                        let seen = connect_and_play(target, exchange, waits, used).await;
+                        used.unless_exceeded(seen)
+                    }
                 };
                 (exchange, result)
             }
@@ -173,17 +180,36 @@ pub async fn run(
     let at_once = if options.full { AT_ONCE } else { 1 };
     let mut plays = std::pin::pin!(futures_util::stream::iter(plays).buffered(at_once));
     while let Some((exchange, result)) = plays.next().await {
-        if let Ok(seen) = &result {
-            report.connections += 1 + u64::from(exchange.reopens && seen.is_open());
-        }
         add(&mut report, exchange, result);
     }
+    report.connections = used.connections.load(Ordering::Relaxed);
     report.guess = guess(&played);
     report.took = began.elapsed();
     Ok(report)
 }
 
 const NO_ECHO: &str = "the server does not send messages back; it is taken for a sink";
+const READ_ENOUGH: &str = "a safe run reads 1 MiB at most, and the server has sent more: play this case \
+                           alone with --only";
+
+/// What a run has used, and how much it may read.
+struct Used {
+    most_read: u64,
+    read: AtomicU64,
+    connections: AtomicU64,
+}
+
+impl Used {
+    /// Returns whether more was read than may be.
+    fn is_exceeded(&self) -> bool {
+        self.read.load(Ordering::Relaxed) > self.most_read
+    }
+
+    /// Returns what was seen in an exchange, unless it was cut off.
+    fn unless_exceeded(&self, seen: Seen) -> Result<Seen, &'static str> {
+        if self.is_exceeded() { Err(READ_ENOUGH) } else { Ok(seen) }
+    }
+}
 
 /// Judges the cases of an exchange that was played, or was not for this reason.
 fn outcomes<'a>(
@@ -213,23 +239,24 @@ fn settle(first: &Seen) -> Duration {
 }
 
 /// Opens a connection, plays an exchange over it, and returns what was seen.
-async fn connect_and_play(target: &Target, exchange: &Exchange, waits: Waits) -> Seen {
-    let mut peer = open(target, &exchange.request, waits.answer).await;
+async fn connect_and_play(target: &Target, exchange: &Exchange, waits: Waits, used: &Used) -> Seen {
+    let mut peer = open(target, &exchange.request, waits.answer, used).await;
     if peer.seen.is_open() {
         play(&mut peer, exchange.steps, waits).await;
         if exchange.reopens {
-            let mut again = open(target, &Request::RIGHT, waits.answer).await;
+            let mut again = open(target, &Request::RIGHT, waits.answer, used).await;
             if again.seen.is_open() {
                 play(&mut again, CLOSES, waits).await;
             }
             peer.note(Event::Reopened(answer(&again.into_seen()).is_some()));
         }
     }
+    used.read.fetch_add(peer.read(), Ordering::Relaxed);
     peer.into_seen()
 }
 
 /// Opens a connection with this request.
-async fn open(target: &Target, request: &Request, wait: Duration) -> Peer {
+async fn open(target: &Target, request: &Request, wait: Duration, used: &Used) -> Peer {
     let offered = target.subprotocols.clone();
     let mut seen = Seen { secure: target.is_secure(), offered, ..Seen::default() };
     let mut received = BytesMut::new();
@@ -240,6 +267,7 @@ async fn open(target: &Target, request: &Request, wait: Duration) -> Peer {
             return Peer::new(Role::Client, None, received, 0, seen);
         }
     };
+    used.connections.fetch_add(1, Ordering::Relaxed);
     let key = match request.key {
         Key::Random | Key::Missing => generate_key(),
         Key::Of(key) => key.to_owned(),
@@ -251,5 +279,6 @@ async fn open(target: &Target, request: &Request, wait: Duration) -> Peer {
         answer.list("sec-websocket-extensions").any(|it| it.starts_with("permessage-deflate"))
     };
     let rsv = if seen.answer().is_some_and(deflates) { 0b100 } else { 0 };
-    Peer::new(Role::Client, Some(socket), received, rsv, seen)
+    let left = used.most_read.saturating_sub(used.read.load(Ordering::Relaxed));
+    Peer::new(Role::Client, Some(socket), received, rsv, seen).reading_at_most(left)
 }

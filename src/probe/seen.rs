@@ -158,7 +158,8 @@ impl Seen {
     /// Adds an event.
     pub(super) fn add(&mut self, at: Duration, event: Event) {
         // The last events matter, such as the end.
-        let matters = matches!(event, Event::Close(_) | Event::End(_) | Event::Tested);
+        let matters =
+            matches!(event, Event::Close(_) | Event::End(_) | Event::Flood | Event::Tested);
         if self.events.len() < MOST_EVENTS || (matters && self.events.len() < 2 * MOST_EVENTS) {
             self.events.push((at, event));
         }
@@ -271,6 +272,8 @@ mod tests {
         seen.add(Duration::ZERO, Event::End(End::Fin));
         assert_eq!(seen.events.len(), MOST_EVENTS + 1);
         assert!(seen.end().is_some());
+        seen.add(Duration::ZERO, Event::Flood);
+        assert_eq!(seen.events.last().unwrap().1, Event::Flood);
     }
 
     #[test]

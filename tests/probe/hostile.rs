@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::support::raw_peer::RawPeer;
 use crate::support::wire::Wire;
-use crate::{WAIT, options, run, target, verdict};
+use crate::{WAIT, options, patient, run, take_all, target, verdict};
 
 /// Serves each connection with this; returns the URL.
 async fn serve<F>(serve: impl Fn(TcpStream) -> F + Send + 'static) -> String
@@ -80,13 +80,41 @@ async fn what_is_not_reached_is_told_in_one_sentence() {
 }
 
 #[tokio::test]
-async fn a_server_that_floods_or_drips_costs_bounded_time_and_memory() {
-    // Pings without end, from the first moment on.
-    let flood = serve(|socket| async move {
+async fn a_safe_run_reads_one_mebibyte_in_all() {
+    // A long message to each client; what follows is right.
+    let talkative = serve(|socket| async move {
+        let mut peer = RawPeer::answer(socket, "", &[]).await;
+        peer.binary(vec![0; 400 * 1024]).await;
+        take_all(peer).await;
+    });
+    let only = ["ping-pong", "close-empty", "close-once", "close-1005", "fin-without-close"];
+    let safe = Options { full: false, only: only.map(str::to_owned).to_vec(), ..patient() };
+    let report = run(target(talkative.await), &safe).await.unwrap();
+    let verdicts = only.map(|id| verdict(&report, id));
+    assert!(verdicts[..2].iter().all(|(verdict, _)| *verdict == Verdict::Pass), "{verdicts:?}");
+    for (verdict, said) in &verdicts[2..] {
+        assert_eq!(*verdict, Verdict::Skipped, "{said}");
+        assert!(said.contains("a safe run reads 1 MiB at most"), "{said}");
+    }
+    assert_eq!(report.connections, 3);
+
+    let report = run(target(flood().await), &Options { only: vec![], ..safe }).await.unwrap();
+    assert_eq!(report.count(Verdict::Skipped), report.outcomes.len() as u64);
+    assert_eq!(report.connections, 1);
+}
+
+/// Sends Pings without end, from the first moment on.
+async fn flood() -> String {
+    serve(|socket| async move {
         let mut socket = upgrade(socket).await;
         let pings = [0x89, 0x01, b'x'].repeat(4096);
         while socket.write_all(&pings).await.is_ok() {}
-    });
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_server_that_floods_or_drips_costs_bounded_time_and_memory() {
     // One frame that never ends, byte by byte.
     let drip = serve(|socket| async move {
         let mut socket = upgrade(socket).await;
@@ -95,7 +123,7 @@ async fn a_server_that_floods_or_drips_costs_bounded_time_and_memory() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     });
-    for url in [flood.await, drip.await] {
+    for url in [flood().await, drip.await] {
         let began = Instant::now();
         let only = ["close-answer", "close-empty", "fin-without-close"].map(str::to_owned);
         let options = Options { only: only.to_vec(), wait: WAIT / 3, ..options() };
