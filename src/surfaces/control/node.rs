@@ -5,9 +5,11 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
+use tokio::task::spawn_blocking;
 
 use super::access::Caller;
 use super::api::{Api, json};
+use super::problem::{Problem, Word};
 use super::reload;
 use super::tokens::Scope;
 use crate::contract::{
@@ -26,11 +28,16 @@ use crate::vocabulary::{DrainPhase, DrainProgress, Ending};
 pub(super) async fn status(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
-) -> Response {
+) -> Result<Response, Problem> {
     let supervisor = &api.control.supervisor;
+    // It visits every connection, which takes too long for this thread if there are many.
+    let counting = spawn_blocking({
+        let supervisor = supervisor.clone();
+        move || supervisor.census()
+    });
+    let census = counting.await.map_err(|error| Problem::new(Word::Stopping, error.to_string()))?;
     let accounting = supervisor.accounting();
     let Accounting { opened, open, ended } = accounting;
-    let census = supervisor.census();
     let figures = (api.control.ledger)();
     let problem = match supervisor.ledger_health() {
         Health::Good => None,
@@ -67,7 +74,7 @@ pub(super) async fn status(
         memory: Some(MemoryRecord { used: census.memory_used, limit: census.memory_limit }),
         caller: Some(who(&caller, api.settings().control.allow_dial)),
     };
-    json(StatusCode::OK, &record)
+    Ok(json(StatusCode::OK, &record))
 }
 
 fn who(caller: &Caller, allow_dial: bool) -> CallerRecord<'_> {
