@@ -538,8 +538,7 @@ impl Supervisor {
     pub fn abort_all(&self, by: Option<Requester>) {
         self.inner.node.refuse_new(NotAccepting::Asked);
         for connection in self.inner.node.registry.all() {
-            let input = Input::Abort { cause: Cause::Drain, by: by.clone() };
-            connection.report(input);
+            connection.cut(Input::Abort { cause: Cause::Drain, by: by.clone() });
         }
     }
 

@@ -24,8 +24,9 @@
 //!   that lock to write the Close, so `CloseFlushed` always comes behind `CloseAccepted`.
 //! - The mover reports the peer's Close before it hands it to the application, so the application's
 //!   answer always comes behind `PeerClose`.
-//! - If the decider finds the gate shut when it wants to send a Close, an accepted close is in the
-//!   mailbox already. That frame is the one that goes, and the closing handshake takes it over.
+//! - If the decider finds the gate shut when it wants to send a Close, what shut it is in the mailbox
+//!   already. An accepted close is the frame that goes, and the closing handshake takes it over; after
+//!   a [`Connection::cut`] no Close goes.
 //! - The decider shuts the outbox before it hands `Finish` to the mover, and the mover sends `Released`
 //!   last. So a close that was accepted is in the record, even if it lost the race against the end.
 //!
@@ -56,6 +57,11 @@ impl Connection {
             self.mover.wake();
         }
         accepted
+    }
+
+    /// Reports an abort or the deadline of a drain, and accepts no close after it.
+    pub(crate) fn cut(&self, input: Input) {
+        self.outbox.shut_reporting(|| self.report(input));
     }
 
     /// Makes a Close in our own words, with the id if `close.reason_id` says so.

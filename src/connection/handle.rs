@@ -302,7 +302,7 @@ impl ConnectionHandle {
 
     /// Drops the connection at once, for a reason of the contract.
     pub fn abort_with(&self, cause: Cause, by: Option<Requester>) {
-        self.connection.report(Input::Abort { cause, by });
+        self.connection.cut(Input::Abort { cause, by });
     }
 
     /// Waits for the ending. Returns at once if the connection has ended. Cancel safe.

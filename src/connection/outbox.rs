@@ -192,16 +192,25 @@ impl Outbox {
 
     /// Accepts no more data; our Close may still be appended.
     pub(crate) fn refuse(&self) {
-        self.narrow(Gate::Refusing);
+        self.narrow(Gate::Refusing, || ());
     }
 
     /// Accepts nothing more; what is queued may still leave.
     pub(crate) fn shut(&self) {
-        self.narrow(Gate::Shut);
+        self.shut_reporting(|| ());
     }
 
-    fn narrow(&self, to: Gate) {
-        self.queue.lock().narrow(to);
+    /// Like [`Outbox::shut`]; `report` runs before the lock is released, as in [`Outbox::close`].
+    pub(crate) fn shut_reporting(&self, report: impl FnOnce()) {
+        self.narrow(Gate::Shut, report);
+    }
+
+    fn narrow(&self, to: Gate, report: impl FnOnce()) {
+        {
+            let mut queue = self.queue.lock();
+            queue.narrow(to);
+            report();
+        }
         self.room.notify_waiters();
     }
 

@@ -183,8 +183,7 @@ impl Draining<'_> {
         let left = if self.is_of_all() { registry.all() } else { self.job.left(registry) };
         for connection in left {
             if self.job.cut(connection.id) {
-                let input = Input::DrainDeadline(Some(self.job.requester()));
-                connection.report(input);
+                connection.cut(Input::DrainDeadline(Some(self.job.requester())));
             }
         }
     }

@@ -313,8 +313,7 @@ impl Supervising {
 
     fn abort_all(&self) {
         for child in self.children.values() {
-            let input = Input::Abort { cause: Cause::Embedder, by: None };
-            child.report(input);
+            child.cut(Input::Abort { cause: Cause::Embedder, by: None });
         }
     }
 

@@ -85,6 +85,24 @@ fn a_close_that_is_accepted_while_the_connection_ends_is_reported_before_the_end
 }
 
 #[test]
+fn a_close_behind_an_abort_is_not_accepted_and_one_before_it_stands() {
+    let abort = || Input::Abort { cause: Cause::Drain, by: None };
+    let aborted = connection(ReplyPolicy::AtOnce);
+    aborted.cut(abort());
+    assert!(!aborted.close(request()));
+    assert_eq!(aborted.state(), CloseState::Open);
+    assert_eq!(aborted.mailbox.early(), [abort()]);
+    assert_eq!(write(&aborted), (Vec::new(), false));
+
+    let closed = connection(ReplyPolicy::AtOnce);
+    assert!(closed.close(request()));
+    closed.cut(abort());
+    assert_eq!(closed.state(), CloseState::CloseSent);
+    assert_eq!(closed.mailbox.early(), [Input::CloseAccepted(request()), abort()]);
+    assert!(write(&closed).1);
+}
+
+#[test]
 fn the_state_is_close_sent_as_soon_as_a_close_is_accepted() {
     let connection = connection(ReplyPolicy::AtOnce);
     assert_eq!(connection.state(), CloseState::Open);

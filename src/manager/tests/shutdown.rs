@@ -13,7 +13,7 @@ use crate::draining::options::DrainOptions;
 use crate::protocol::closing_handshake::ReplyPolicy;
 use crate::settings::{ConnectionSettings, Replace};
 use crate::transport::http_proxy::ClientSession;
-use crate::vocabulary::{Cause, Kind, OpenFailure, Role};
+use crate::vocabulary::{Cause, CloseFrame, CloseState, Kind, OpenFailure, Role};
 
 async fn open(bench: &Bench, count: usize) -> (Vec<ConnectionHandle>, Vec<Peer>) {
     let (mut handles, mut peers) = (Vec::new(), Vec::new());
@@ -41,6 +41,24 @@ async fn a_core_that_is_dropped_aborts_its_connections() {
         assert!(peer.read_to_end().await.is_empty());
     }
     assert_eq!(ledger.kept().len(), 20);
+}
+
+#[tokio::test]
+async fn a_shutdown_right_behind_an_abort_of_all_asks_for_no_close() {
+    let bench = Bench::new().await;
+    let (handles, mut peers) = open(&bench, 3).await;
+    bench.supervisor.abort_all(None);
+    assert!(!handles[0].close_with(CloseFrame::Empty, Cause::Api, None));
+    let options = DrainOptions { within: Duration::ZERO, ..DrainOptions::default() };
+    soon("the shutdown", bench.supervisor.shutdown(options)).await;
+    for handle in &handles {
+        let outcome = &handle.ending().unwrap().outcome;
+        assert_eq!((outcome.kind, outcome.cause), (Kind::Aborted, Cause::Drain));
+        assert_eq!((outcome.state, &outcome.close_sent), (Some(CloseState::Open), &None));
+    }
+    for peer in &mut peers {
+        assert!(peer.read_to_end().await.is_empty());
+    }
 }
 
 #[tokio::test]
