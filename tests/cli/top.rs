@@ -168,7 +168,9 @@ async fn keys_show_explain_filter_and_close_in_a_terminal() {
     peer.fin().await;
     terminal.press(b"e").await;
     terminal.await_word("clean").await;
-    terminal.press(b"q").await;
+    terminal.press(b"\r").await;
+    terminal.await_word("Meaning").await;
+    terminal.press(b"qq").await;
     terminal.ended(0).await;
 }
 

@@ -55,6 +55,11 @@ impl Daemon {
         })
     }
 
+    /// Limits how long each answer may take, unless `--timeout` does.
+    pub(super) fn answering_within(self, within: Duration) -> Self {
+        Self { timeout: self.timeout.or(Some(within)), ..self }
+    }
+
     /// Sends a GET request.
     ///
     /// # Errors
@@ -217,7 +222,38 @@ fn encoded(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tokio::net::TcpListener;
+
     use super::*;
+
+    #[tokio::test]
+    async fn every_request_gives_up_in_time_on_a_daemon_that_hangs() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let control = |timeout| Control {
+            control: Some(format!("http://{}", listener.local_addr().unwrap())),
+            token_file: None,
+            ca_file: None,
+            json: false,
+            timeout,
+        };
+        let own = Duration::from_millis(20);
+        for given in [None, Some(Duration::from_millis(10))] {
+            let daemon = Daemon::of(&control(given)).unwrap().answering_within(own);
+            let asked = async {
+                [
+                    daemon.get("/").await.err(),
+                    daemon.find("/").await.err(),
+                    daemon.post("/", &serde_json::Value::Null).await.err(),
+                    daemon.delete("/").await.err(),
+                    daemon.stream("/", None).await.err(),
+                ]
+            };
+            for failure in asked.await {
+                let Some(Failure::Slow { within, .. }) = failure else { panic!("{failure:?}") };
+                assert_eq!(within, given.unwrap_or(own));
+            }
+        }
+    }
 
     #[test]
     fn what_people_type_cannot_leave_its_place_in_the_target() {

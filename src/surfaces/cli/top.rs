@@ -16,7 +16,7 @@ mod tests;
 use std::collections::VecDeque;
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
@@ -34,12 +34,16 @@ use filter::Wanted;
 use input::{Input, Request};
 use model::Model;
 use screen::Screen;
+use sheet::Sheet;
 
 /// Keys and endings that are not handled yet.
 const PENDING: usize = 64;
 
 /// The number of requests under way for what a key asked for.
 const AT_ONCE: usize = 4;
+
+/// How long an answer may take before the header says that none comes.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// The size of a frame where there is no terminal.
 const FRAME: (u16, u16) = (80, 40);
@@ -56,7 +60,7 @@ pub(super) async fn top(top: &Top, console: &mut Console) -> Result<u8, Failure>
                 .to_owned(),
         ));
     }
-    let daemon = Arc::new(Daemon::of(&top.control)?);
+    let daemon = Arc::new(Daemon::of(&top.control)?.answering_within(ANSWER_WITHIN));
     let wanted = Wanted {
         filter: top.filter.as_deref().unwrap_or_default().trim().to_owned(),
         sort: top.sort,
@@ -179,6 +183,10 @@ impl Program {
                     }
                     Request::Why(id) => {
                         self.answer(|daemon| async move { polling::why(&daemon, &id).await })
+                    }
+                    Request::Explain(ending) => {
+                        let sheet = Sheet::of_ending(&ending, SystemTime::now());
+                        self.model.handle(Input::Opened(sheet));
                     }
                     Request::Close(id) => {
                         self.answer(|daemon| async move { polling::close(&daemon, &id).await })

@@ -5,10 +5,10 @@ use ratatui_core::buffer::Buffer;
 use ratatui_core::style::{Color, Modifier, Style};
 
 use super::figures::{Figures, Rates};
-use super::model::{ABOVE, BELOW, Front, Link, Model, SMALLEST, View};
+use super::model::{ABOVE, BELOW, Front, Link, MOST, Model, SMALLEST, View};
 use super::sheet::Sheet;
 use crate::contract::StatusRecord;
-use crate::explanation::wording::{lasting, safe, short_id, size};
+use crate::explanation::wording::{lasting, safe, safe_or, short_id, size};
 use crate::surfaces::cli::console::Look;
 use crate::surfaces::cli::{endings, live, table};
 
@@ -179,7 +179,7 @@ fn ledger(model: &Model) -> (String, bool) {
         text.push_str(&format!(", {} behind", lasting(millis)));
     }
     if ledger.unrecorded > 0 {
-        text.push_str(&format!(", {} endings not stored", grouped(ledger.unrecorded)));
+        text.push_str(&format!(", {} not stored", counted(ledger.unrecorded, "ending")));
     }
     if let Some(problem) = &ledger.problem {
         text.push_str(&format!(": {}", safe(problem)));
@@ -193,24 +193,22 @@ fn about(model: &Model) -> String {
         View::Connections => {
             let filter = &model.wanted.filter;
             let order = model.wanted.sort.words(model.wanted.reverse);
-            let shown = model.connections.len() as u64;
-            let total = grouped(model.total);
-            let all = if model.total == 1 { "1 connection" } else { "connections" };
-            let number = match (filter.is_empty(), model.total) {
-                (_, 1) => all.to_owned(),
-                (true, _) => format!("{total} {all}"),
-                (false, _) => format!("{total} {all} match"),
+            let shown = model.connections.len();
+            let all = counted(model.total, "connection");
+            let matching = if filter.is_empty() || model.total == 1 { "" } else { " match" };
+            let cut = match model.total > shown as u64 && shown >= MOST {
+                true => format!(" (the first {})", grouped(MOST as u64)),
+                false => String::new(),
             };
             let filter = match filter.is_empty() {
                 true => String::new(),
                 false => format!("   filter: {}", safe(filter)),
             };
-            let cut = if model.total > shown && shown >= 1000 { " (the first 1,000)" } else { "" };
-            format!("{number}{cut}, {order}{filter}")
+            format!("{all}{matching}{cut}, {order}{filter}")
         }
         View::Endings => match model.endings.len() {
             0 => "waiting for endings".to_owned(),
-            number => format!("the last {number} endings, newest first"),
+            number => format!("the last {}, newest first", counted(number as u64, "ending")),
         },
     }
 }
@@ -275,8 +273,8 @@ fn footer(model: &Model) -> String {
         Front::Sheet(Sheet::Explanation(_), _) => "Esc back   Up Down scroll".to_owned(),
         Front::Filter(text) => format!("filter: {}_   Enter apply   Esc cancel", safe(text)),
         Front::Question(connection) => {
-            let peer = connection.origin.peer.as_deref().unwrap_or("a peer without an address");
-            format!("close {} ({}) with 1000? y/n", short_id(&connection.id), safe(peer))
+            let peer = safe_or(&connection.origin.peer, "a peer without an address");
+            format!("close {} ({peer}) with 1000? y/n", short_id(&connection.id))
         }
         Front::Table => match (&model.notice, model.view) {
             (Some(notice), _) => safe(notice).into_owned(),
@@ -286,6 +284,12 @@ fn footer(model: &Model) -> String {
             (None, View::Endings) => "Enter why  e connections  ? help  q quit".to_owned(),
         },
     }
+}
+
+/// Writes a number of things, with a comma between thousands.
+fn counted(number: u64, thing: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {thing}{plural}", grouped(number))
 }
 
 /// Writes a number with a comma between thousands.

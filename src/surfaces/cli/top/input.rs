@@ -61,14 +61,16 @@ pub(super) enum Key {
 }
 
 /// What has to be done.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) enum Request {
     /// Ask for the list and the figures now.
     Refresh,
     /// Show all of one connection.
     Show(String),
-    /// Explain a connection or an ending.
+    /// Explain a connection.
     Why(String),
+    /// Explain this ending.
+    Explain(Box<EndingRecord<'static>>),
     /// Close a connection.
     Close(String),
     /// Begin or stop to follow endings.

@@ -19,7 +19,7 @@ pub(super) const ABOVE: u16 = 7;
 pub(super) const BELOW: u16 = 1;
 
 /// The most connections that are asked for; the API allows no more.
-const MOST: usize = 1000;
+pub(super) const MOST: usize = 1000;
 
 /// Connections are asked for in multiples of this many.
 const STEP: usize = 50;
@@ -209,7 +209,7 @@ impl Model {
         let id = self.endings.get(self.selected[1]).map(|ending| ending.id.clone());
         for ending in endings {
             // The first ones are read from the ledger, and may come again as events.
-            if !self.endings.iter().take(2 * STEP).any(|known| known.id == ending.id) {
+            if !self.endings.iter().any(|known| known.id == ending.id) {
                 self.endings.push_front(ending);
             }
         }
@@ -252,10 +252,7 @@ impl Model {
             Key::End | Key::Char('G') => self.select(|_, _| usize::MAX),
             Key::Char('e') => self.switch(),
             Key::Char('w') => self.of_selected(Request::Why),
-            Key::Enter => match self.view {
-                View::Connections => self.of_selected(Request::Show),
-                View::Endings => self.of_selected(Request::Why),
-            },
+            Key::Enter => self.of_selected(Request::Show),
             Key::Char('c') if self.view == View::Connections => {
                 if let Some(connection) = self.selected_connection() {
                     self.front = Front::Question(Box::new(connection.clone()));
@@ -387,12 +384,16 @@ impl Model {
         Vec::new()
     }
 
+    /// Makes a request about the selected connection; all that there is to say of an ending is why.
     fn of_selected(&self, request: impl FnOnce(String) -> Request) -> Vec<Request> {
-        let id = match self.view {
-            View::Connections => self.selected_connection().map(|one| one.id.to_string()),
-            View::Endings => self.endings.get(self.selected()).map(|one| one.id.to_string()),
+        let request = match self.view {
+            View::Connections => self.selected_connection().map(|one| request(one.id.to_string())),
+            View::Endings => {
+                let ending = self.endings.get(self.selected());
+                ending.map(|ending| Request::Explain(Box::new(ending.clone())))
+            }
         };
-        id.map(request).into_iter().collect()
+        request.into_iter().collect()
     }
 
     fn selected_connection(&self) -> Option<&ConnectionRecord<'static>> {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use http::{Method, StatusCode};
+use http::StatusCode;
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::sleep_until;
@@ -14,13 +14,10 @@ use super::sheet::Sheet;
 use crate::contract::{ConnectionRecord, EndingPageRecord, EndingRecord, EventRecord};
 use crate::explanation;
 use crate::explanation::wording::short_id;
-use crate::surfaces::cli::api::{Answer, Daemon, path};
+use crate::surfaces::cli::api::{Daemon, path};
 use crate::surfaces::cli::endings;
 use crate::surfaces::cli::events::{Reader, SILENCE};
 use crate::surfaces::cli::failure::Failure;
-
-/// How long an answer may take before the header says that none comes.
-const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// Endings are shown this often, however many come.
 const GATHER: Duration = Duration::from_millis(250);
@@ -38,9 +35,9 @@ const AGAIN_AFTER: Duration = Duration::from_secs(2);
 pub(super) async fn news(daemon: &Daemon, wanted: Wanted) -> Result<News, Failure> {
     let target = wanted.target();
     let (status, metrics, page) =
-        tokio::try_join!(get(daemon, "/v1/status"), get(daemon, "/metrics"), async {
-            Ok(get(daemon, &target).await)
-        },)?;
+        tokio::try_join!(daemon.get("/v1/status"), daemon.get("/metrics"), async {
+            Ok(daemon.get(&target).await)
+        })?;
     let page = match page {
         Ok(answer) => Ok(answer.read()?),
         // The filter means nothing to the daemon.
@@ -55,41 +52,31 @@ pub(super) async fn news(daemon: &Daemon, wanted: Wanted) -> Result<News, Failur
     Ok(News { status: status.read()?, figures, page, wanted, at: Instant::now() })
 }
 
-async fn get(daemon: &Daemon, target: &str) -> Result<Answer, Failure> {
-    daemon.call(Method::GET, target, None, ANSWER_WITHIN).await
-}
-
 /// Returns all of a connection, or how it ended meanwhile.
 pub(super) async fn show(daemon: &Daemon, id: &str) -> Input {
-    told(async {
-        match daemon.find(&path("/v1/connections", id, "")).await? {
-            Some(answer) => Ok(Input::Opened(Sheet::Details(answer.read()?))),
-            None => explain_ending(daemon, id).await,
-        }
-    })
-    .await
+    look_up(daemon, id, |connection| Sheet::Details(Box::new(connection))).await
 }
 
-/// Returns how a connection ended, or its state while it is open.
+/// Returns the state of a connection, or how it ended meanwhile.
 pub(super) async fn why(daemon: &Daemon, id: &str) -> Input {
-    told(async {
-        match daemon.find(&path("/v1/connections", id, "")).await? {
-            Some(answer) => {
-                let connection: ConnectionRecord<'static> = answer.read()?;
-                let explanation = explanation::of_connection(&connection);
-                Ok(Input::Opened(Sheet::Explanation(explanation)))
-            }
-            None => explain_ending(daemon, id).await,
-        }
-    })
-    .await
+    look_up(daemon, id, |connection| Sheet::Explanation(explanation::of_connection(&connection)))
+        .await
 }
 
-async fn explain_ending(daemon: &Daemon, id: &str) -> Result<Input, Failure> {
-    let answer = get(daemon, &path("/v1/endings", id, "")).await?;
-    let ending: EndingRecord<'static> = answer.read()?;
-    let explanation = explanation::of_ending(&ending, SystemTime::now());
-    Ok(Input::Opened(Sheet::Explanation(explanation)))
+/// Returns a sheet of a connection, or how it ended meanwhile.
+async fn look_up(
+    daemon: &Daemon,
+    id: &str,
+    sheet: fn(ConnectionRecord<'static>) -> Sheet,
+) -> Input {
+    told(async {
+        if let Some(answer) = daemon.find(&path("/v1/connections", id, "")).await? {
+            return Ok(Input::Opened(sheet(answer.read()?)));
+        }
+        let answer = daemon.get(&path("/v1/endings", id, "")).await?;
+        Ok(Input::Opened(Sheet::of_ending(&answer.read()?, SystemTime::now())))
+    })
+    .await
 }
 
 /// Asks for a Close, without waiting for the ending.
@@ -97,7 +84,7 @@ pub(super) async fn close(daemon: &Daemon, id: &str) -> Input {
     told(async {
         let body = json!({"code": 1000, "reason": "", "wait": false});
         let target = path("/v1/connections", id, "/close");
-        let answer = daemon.call(Method::POST, &target, Some(&body), ANSWER_WITHIN).await?;
+        let answer = daemon.post(&target, &body).await?;
         Ok(Input::Told(match answer.status {
             StatusCode::ACCEPTED => format!("{} is closing", short_id(id)),
             _ => endings::line(&answer.read()?, SystemTime::now()),
@@ -110,10 +97,10 @@ async fn told(asked: impl Future<Output = Result<Input, Failure>>) -> Input {
     asked.await.unwrap_or_else(|failure| Input::Told(failure.to_string()))
 }
 
-/// Passes endings on as they come, after those that came before; tries again when the stream breaks.
-/// Ends when the receiver is dropped.
+/// Passes endings on as they come, after those that came before; tries again when the stream breaks,
+/// until it is dropped.
 pub(super) async fn follow(daemon: &Daemon, inputs: mpsc::Sender<Input>) {
-    while !inputs.is_closed() {
+    loop {
         if let Err(failure) = follow_once(daemon, &inputs).await {
             let _ = inputs.send(Input::Told(failure.to_string())).await;
         }
@@ -123,7 +110,7 @@ pub(super) async fn follow(daemon: &Daemon, inputs: mpsc::Sender<Input>) {
 
 async fn follow_once(daemon: &Daemon, inputs: &mpsc::Sender<Input>) -> Result<(), Failure> {
     let mut lines = daemon.stream("/v1/events?types=ended,open_failed", None).await?;
-    let earlier = get(daemon, &format!("/v1/endings?limit={EARLIER}")).await?;
+    let earlier = daemon.get(&format!("/v1/endings?limit={EARLIER}")).await?;
     let earlier: EndingPageRecord<'static> = earlier.read()?;
     let mut gathered: Vec<EndingRecord<'static>> = earlier.endings.into_iter().rev().collect();
     let mut reader = Reader::default();

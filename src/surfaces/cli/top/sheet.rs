@@ -1,6 +1,9 @@
 //! A text that is read in front of the table.
 
-use crate::contract::{ConnectionRecord, ExplanationRecord};
+use std::time::SystemTime;
+
+use crate::contract::{ConnectionRecord, EndingRecord, ExplanationRecord};
+use crate::explanation;
 use crate::surfaces::cli::console::Look;
 use crate::surfaces::cli::{live, table, why};
 
@@ -14,6 +17,11 @@ pub(super) enum Sheet {
 }
 
 impl Sheet {
+    /// Explains an ending.
+    pub(super) fn of_ending(ending: &EndingRecord<'_>, now: SystemTime) -> Self {
+        Self::Explanation(explanation::of_ending(ending, now))
+    }
+
     /// Formats it for this width.
     pub(super) fn text(&self, look: Look) -> String {
         match self {

@@ -185,6 +185,11 @@ fn what_is_wrong_with_the_ledger_or_the_filter_is_told() {
         assert!(shown.contains(part), "{part}\n{shown}");
     }
     assert_eq!(frame(&model, COLOURS)[(0, 4)].fg, Color::Red);
+    for (unrecorded, number) in [(1, "1 ending"), (12_345, "12,345 endings")] {
+        model.status.as_mut().unwrap().ledger.unrecorded = unrecorded;
+        let shown = text(&model);
+        assert!(shown.contains(&format!(", {number} not stored: the disk is full")), "{shown}");
+    }
 }
 
 #[test]
@@ -424,7 +429,9 @@ fn endings_come_to_the_top_and_the_selection_stays() {
     let mut model = with_connections(2);
     assert_eq!(press(&mut model, "e"), [Request::Follow(true)]);
     assert!(text(&model).contains("waiting for endings"), "{}", text(&model));
-    model.handle(Input::Ended((0..3).map(ending).collect()));
+    model.handle(Input::Ended(vec![ending(0)]));
+    assert!(text(&model).contains("the last 1 ending, newest first"), "{}", text(&model));
+    model.handle(Input::Ended((1..3).map(ending).collect()));
     let shown = text(&model);
     assert!(shown.contains("the last 3 endings, newest first"), "{shown}");
     let rows: Vec<&str> = shown.lines().skip(7).take(3).collect();
@@ -437,14 +444,23 @@ fn endings_come_to_the_top_and_the_selection_stays() {
     model.handle(Input::Ended(vec![ending(2), ending(3)]));
     assert_eq!((model.endings.len(), model.selected()), (4, 0));
     model.handle(Input::Key(Key::Down));
-    assert_eq!(model.handle(Input::Key(Key::Enter)), [Request::Why(id(2))]);
+    let explain = || Request::Explain(Box::new(ending(2)));
+    assert_eq!(model.handle(Input::Key(Key::Enter)), [explain()]);
     model.handle(Input::Ended(vec![ending(4), ending(5)]));
-    assert_eq!(press(&mut model, "w"), [Request::Why(id(2))]);
+    assert_eq!(press(&mut model, "w"), [explain()]);
     assert_eq!(press(&mut model, "cs/r"), [], "only connections are closed, sorted and filtered");
     model.handle(Input::Ended((6..1000).map(ending).collect()));
     assert_eq!(model.endings.len(), 500);
     assert_eq!(model.handle(Input::Key(Key::Escape)), [Request::Follow(false)]);
     assert_eq!(model.view, View::Connections);
+}
+
+#[test]
+fn an_ending_that_comes_again_is_listed_once_however_many_came_since() {
+    let mut model = model();
+    model.handle(Input::Ended((0..150).map(ending).collect()));
+    model.handle(Input::Ended((0..151).map(ending).collect()));
+    assert_eq!(model.endings.len(), 151);
 }
 
 #[test]
