@@ -181,18 +181,17 @@ pub(super) fn draw_pairs(pairs: &[(String, String)], look: Look) -> String {
 /// Wraps a text at words.
 pub(super) fn wrap(text: &str, look: Look) -> String {
     let Some(width) = look.width else { return text.to_owned() };
-    let mut table = plain(Look { width: Some(width.min(100)), ..look });
-    table.add_row([text]);
-    if let Some(column) = table.column_mut(0) {
-        column.set_padding((0, 0));
-    }
-    table.trim_fmt()
+    draw_cell(Cell::new(text), Look { width: Some(width.min(100)), ..look })
 }
 
 /// Colours a word, if the terminal shows colours.
 pub(super) fn painted(word: &str, colour: Color, look: Look) -> String {
-    let mut table = plain(Look { width: None, ..look });
-    table.add_row([Cell::new(word).fg(colour)]);
+    draw_cell(Cell::new(word).fg(colour), Look { width: None, ..look })
+}
+
+fn draw_cell(cell: Cell, look: Look) -> String {
+    let mut table = plain(look);
+    table.add_row([cell]);
     if let Some(column) = table.column_mut(0) {
         column.set_padding((0, 0));
     }

@@ -32,46 +32,32 @@ pub enum Sort {
 impl Sort {
     /// Returns the parameter of the API.
     pub(super) const fn parameter(self, reverse: bool) -> &'static str {
-        match (self, reverse) {
-            (Self::Opened, false) => "-opened_at",
-            (Self::Opened, true) => "opened_at",
-            (Self::Active, false) => "last_activity_ms",
-            (Self::Active, true) => "-last_activity_ms",
-            (Self::In, false) => "-messages_in",
-            (Self::In, true) => "messages_in",
-            (Self::Out, false) => "-messages_out",
-            (Self::Out, true) => "messages_out",
-            (Self::BytesIn, false) => "-bytes_in",
-            (Self::BytesIn, true) => "bytes_in",
-            (Self::BytesOut, false) => "-bytes_out",
-            (Self::BytesOut, true) => "bytes_out",
-            (Self::Queued, false) => "-queued_bytes",
-            (Self::Queued, true) => "queued_bytes",
-            (Self::Ping, false) => "-ping_rtt_ms",
-            (Self::Ping, true) => "ping_rtt_ms",
-        }
+        let (usual, reversed) = match self {
+            Self::Opened => ("-opened_at", "opened_at"),
+            Self::Active => ("last_activity_ms", "-last_activity_ms"),
+            Self::In => ("-messages_in", "messages_in"),
+            Self::Out => ("-messages_out", "messages_out"),
+            Self::BytesIn => ("-bytes_in", "bytes_in"),
+            Self::BytesOut => ("-bytes_out", "bytes_out"),
+            Self::Queued => ("-queued_bytes", "queued_bytes"),
+            Self::Ping => ("-ping_rtt_ms", "ping_rtt_ms"),
+        };
+        if reverse { reversed } else { usual }
     }
 
     /// Describes the order in words.
     pub(super) const fn words(self, reverse: bool) -> &'static str {
-        match (self, reverse) {
-            (Self::Opened, false) => "newest first",
-            (Self::Opened, true) => "oldest first",
-            (Self::Active, false) => "latest message first",
-            (Self::Active, true) => "longest without a message first",
-            (Self::In, false) => "most messages in first",
-            (Self::In, true) => "fewest messages in first",
-            (Self::Out, false) => "most messages out first",
-            (Self::Out, true) => "fewest messages out first",
-            (Self::BytesIn, false) => "most bytes in first",
-            (Self::BytesIn, true) => "fewest bytes in first",
-            (Self::BytesOut, false) => "most bytes out first",
-            (Self::BytesOut, true) => "fewest bytes out first",
-            (Self::Queued, false) => "most queued first",
-            (Self::Queued, true) => "least queued first",
-            (Self::Ping, false) => "slowest ping first",
-            (Self::Ping, true) => "fastest ping first",
-        }
+        let (usual, reversed) = match self {
+            Self::Opened => ("newest first", "oldest first"),
+            Self::Active => ("latest message first", "longest without a message first"),
+            Self::In => ("most messages in first", "fewest messages in first"),
+            Self::Out => ("most messages out first", "fewest messages out first"),
+            Self::BytesIn => ("most bytes in first", "fewest bytes in first"),
+            Self::BytesOut => ("most bytes out first", "fewest bytes out first"),
+            Self::Queued => ("most queued first", "least queued first"),
+            Self::Ping => ("slowest ping first", "fastest ping first"),
+        };
+        if reverse { reversed } else { usual }
     }
 
     /// Returns the sort that follows, or the one before.
@@ -122,6 +108,7 @@ impl Wanted {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::surfaces::control;
 
     fn target(filter: &str) -> String {
         let filter = filter.to_owned();
@@ -142,6 +129,23 @@ mod tests {
             ("tag=room:7&limit=9", "tag=room%3A7%26limit%3D9&"),
         ] {
             assert_eq!(target(filter), format!("/v1/connections?{query}{after}"), "{filter}");
+        }
+    }
+
+    #[test]
+    fn the_names_of_a_filter_and_the_sorts_are_those_of_the_api() {
+        let api = serde_json::to_value(control::openapi()).unwrap();
+        let parameters = api["paths"]["/v1/connections"]["get"]["parameters"].as_array().unwrap();
+        let described = |name| {
+            let found = parameters.iter().find(|parameter| parameter["name"] == name);
+            found.unwrap_or_else(|| panic!("no {name}"))["description"].as_str().unwrap()
+        };
+        for name in NAMES {
+            described(name);
+        }
+        for sort in Sort::value_variants() {
+            let field = sort.parameter(false).trim_start_matches('-');
+            assert!(described("sort").contains(&format!("`{field}`")), "{field}");
         }
     }
 
