@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use lastword::{Backend, ConnectionHandle, Handler, HandlerFailure, Message, Route};
 use tracing::Dispatch;
 use tracing::level_filters::LevelFilter;
+use tracing::subscriber::NoSubscriber;
 
 use super::stage::{soon, supervisor};
 
@@ -39,16 +40,14 @@ impl io::Write for Lines {
 /// Returns what is logged at a level while a client sends `hello` and closes, and its address.
 async fn logged(level: LevelFilter) -> (String, String) {
     let lines = Lines::default();
-    let dispatch = || {
-        let writer = lines.clone();
-        let subscriber = tracing_subscriber::fmt().with_max_level(level).with_ansi(false);
-        Dispatch::new(subscriber.with_writer(move || writer.clone()).finish())
-    };
+    let writer = lines.clone();
+    let log = tracing_subscriber::fmt().with_max_level(level).with_ansi(false);
+    let log = log.with_writer(move || writer.clone());
     // While there is only one in the process, what another test's thread is the first to log stays
     // disabled for this one, too.
-    let _second = dispatch();
+    let _second = Dispatch::new(NoSubscriber::new());
     // The runtime of a test is this thread, so every task logs to it.
-    let _guard = tracing::dispatcher::set_default(&dispatch());
+    let _guard = tracing::subscriber::set_default(log.finish());
     let server = supervisor().await;
     let route = Route::serve("/chat", || Backend::handler("logging", Logging)).unwrap();
     let anywhere = "127.0.0.1:0".parse().unwrap();

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::time::timeout;
+use tracing::subscriber::NoSubscriber;
 
 use super::{DialerHandle, DialerOptions};
 use crate::manager::{Route, Supervisor};
@@ -101,16 +102,13 @@ impl io::Write for Phases {
 #[tokio::test]
 async fn the_status_shows_a_change_before_it_is_announced() {
     let phases = Phases::default();
-    let dispatch = || {
-        let writer = phases.clone();
-        let log = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone());
-        tracing::Dispatch::new(log.finish())
-    };
+    let writer = phases.clone();
+    let log = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone());
     // While there is only one in the process, what another test's thread is the first to log stays
     // disabled for this one, too.
-    let _second = dispatch();
+    let _second = tracing::Dispatch::new(NoSubscriber::new());
     // The runtime of a test is this thread, so the keeper logs to it.
-    let _guard = tracing::dispatcher::set_default(&dispatch());
+    let _guard = tracing::subscriber::set_default(log.finish());
     let (_supervisor, dialer) = house("watched").await;
     phases.dialer.set(dialer.clone()).unwrap_or_else(|_| unreachable!("it is set once"));
     dialer.pause(None);
