@@ -11,7 +11,6 @@ use super::daemon::{only_one, told};
 use super::records;
 use crate::support::SOON;
 use crate::support::daemon::Daemon;
-use crate::support::http::exchange;
 use crate::support::raw_peer::RawPeer;
 
 /// Returns endings with every word of the contract, by their ids.
@@ -70,8 +69,7 @@ fn written(explanation: &Value) -> String {
 }
 
 async fn get(daemon: &Daemon, target: &str) -> (u16, Value) {
-    let request = format!("GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-    let answer = exchange(daemon.control(), &request, SOON).await;
+    let answer = daemon.get(target).await;
     (answer.head.status(), serde_json::from_str(&answer.body).unwrap())
 }
 

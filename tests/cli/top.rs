@@ -84,19 +84,18 @@ impl Terminal {
     async fn escape_to(&mut self, word: &str) {
         let before = self.seen.len();
         self.press(b"\x1b").await;
-        let awaited = async {
-            while !self.seen[before..].contains(word) {
-                self.read().await;
-            }
-        };
-        let found = timeout(SOON, awaited).await;
-        assert!(found.is_ok(), "awaited {word:?} in {:?}", self.seen);
+        self.await_after(before, word).await;
     }
 
     /// Waits until this was written, at any time.
     async fn await_output(&mut self, part: &str) {
+        self.await_after(0, part).await;
+    }
+
+    /// Waits until this is in what was written from there on.
+    async fn await_after(&mut self, from: usize, part: &str) {
         let awaited = async {
-            while !self.seen.contains(part) {
+            while !self.seen[from..].contains(part) {
                 self.read().await;
             }
         };
@@ -186,18 +185,13 @@ async fn the_terminal_is_given_back_whatever_ends_or_stops_it() {
     let mut terminal = Terminal::start(&control(&daemon), "");
     terminal.await_word("connections,").await;
     for by_key in [false, true] {
-        let before = terminal.seen.matches(LEAVE_SCREEN).count();
+        let before = terminal.seen.len();
         if by_key {
             terminal.press(b"\x1a").await;
         } else {
             terminal.signal("TSTP");
         }
-        let left = async {
-            while terminal.seen.matches(LEAVE_SCREEN).count() == before {
-                terminal.read().await;
-            }
-        };
-        timeout(SOON, left).await.expect("awaited that it leaves the screen");
+        terminal.await_after(before, LEAVE_SCREEN).await;
         terminal.await_stop().await;
         terminal.signal("CONT");
         terminal.await_word("connections,").await;

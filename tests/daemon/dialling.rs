@@ -5,7 +5,7 @@ use tokio::time::timeout;
 
 use super::PROGRAM;
 use crate::support::SOON;
-use crate::support::daemon::{Daemon, command};
+use crate::support::daemon::{Daemon, arguments, command};
 use crate::support::http::exchange;
 use crate::support::raw_peer::RawPeer;
 
@@ -26,9 +26,7 @@ async fn a_dialer_of_the_configuration_is_kept_until_the_daemon_stops() {
         feed.local_addr().unwrap()
     );
     let dialer = dialer.replace('\n', " ");
-    let arguments = ["serve", "--set", r#"listeners[0].listen="127.0.0.1:0""#, "--set"];
-    let more = [&*dialer, "--set", r#"log.format="json""#];
-    let mut serve = command(PROGRAM, &[&arguments[..], &more[..]].concat());
+    let mut serve = command(PROGRAM, &arguments(&[&dialer]));
     serve.env("FEED_TOKEN", "Bearer hunter2");
     let mut daemon = Daemon::start_command(serve).await;
 

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::PROGRAM;
 use super::process::{echo, echo_over_unix};
-use crate::support::daemon::{Daemon, command};
+use crate::support::daemon::{Daemon, arguments, command};
 use crate::support::raw_peer::{End, RawPeer};
 use crate::support::{SOON, skip};
 
@@ -31,11 +31,7 @@ impl Manager {
     }
 
     fn start(&self, settings: &[&str]) -> tokio::process::Command {
-        let tcp = r#"listeners[0].listen="127.0.0.1:0""#;
-        let settings = [tcp, r#"log.format="json""#].into_iter().chain(settings.iter().copied());
-        let arguments: Vec<&str> =
-            ["serve"].into_iter().chain(settings.flat_map(|setting| ["--set", setting])).collect();
-        let mut command = command(PROGRAM, &arguments);
+        let mut command = command(PROGRAM, &arguments(settings));
         command.env("NOTIFY_SOCKET", self.path("notify"));
         command
     }

@@ -18,11 +18,6 @@ fn is_unsafe(c: char) -> bool {
     c.is_control() && c != '\n' || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-async fn ask(daemon: &Daemon, path: &str) -> String {
-    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-    exchange(daemon.control(), request, SOON).await.body
-}
-
 #[tokio::test]
 async fn what_a_client_sent_in_confidence_is_in_no_record() {
     let daemon = Daemon::start(PROGRAM, &[ROUTES]).await;
@@ -30,7 +25,7 @@ async fn what_a_client_sent_in_confidence_is_in_no_record() {
     let target = "/room;jsessionid=hunter2/x?token=hunter2";
     let mut peer = RawPeer::connect_with(daemon.listener(), target, protocol, b"").await;
     echo(&mut peer, "hello").await;
-    let open = ask(&daemon, "/v1/connections").await;
+    let open = daemon.get("/v1/connections").await.body;
     peer.close(1000, "bye").await;
     peer.expect_close(SOON).await;
     for (host, target) in
@@ -41,7 +36,7 @@ async fn what_a_client_sent_in_confidence_is_in_no_record() {
         assert!(!refused.body.contains(SECRET), "{}", refused.body);
     }
     daemon.await_endings(4, |_| true, SOON).await;
-    let told = [open, ask(&daemon, "/v1/endings").await, daemon.log().join("\n")];
+    let told = [open, daemon.get("/v1/endings").await.body, daemon.log().join("\n")];
     for text in told {
         assert!(text.contains("bearer.***") && text.contains(";jsessionid=***/x"), "{text}");
         assert!(!text.contains(SECRET), "{text}");
@@ -58,7 +53,7 @@ async fn what_a_client_wrote_does_nothing_to_a_terminal() {
         peer.close(1000, reason).await;
         peer.expect_close(SOON).await;
         daemon.await_line(|line| line.contains("gpj.exe"), SOON).await;
-        let endings = ask(&daemon, "/v1/endings").await;
+        let endings = daemon.get("/v1/endings").await.body;
         for text in [&endings, &daemon.log().join("\n")] {
             assert!(text.contains("gpj.exe") && !text.contains(is_unsafe), "{text:?}");
         }

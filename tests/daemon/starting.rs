@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use super::PROGRAM;
 use super::process::{echo, echo_over_unix, until, writable};
 use crate::support::SOON;
-use crate::support::daemon::{Daemon, Refusal, command};
+use crate::support::daemon::{Daemon, Refusal, arguments, command};
 use crate::support::http::exchange;
 use crate::support::raw_peer::RawPeer;
 
@@ -366,7 +366,7 @@ async fn files_give_way_to_the_environment_and_that_to_set() {
     let directory = tempfile::tempdir().unwrap();
     let first = write(&directory, "a.toml", "[node]\nname = 'first-file'\n");
     let second = write(&directory, "b.toml", "[node]\nname = 'second-file'\n");
-    let serve = ["serve", "--set", FREE_PORT, "--set", r#"log.format="json""#, "--config", &first];
+    let serve = [arguments(&[]), vec!["--config", &first]].concat();
     let two_files = [&serve[..], &["--config", &second]].concat();
     let set = [&two_files[..], &["--set", "node.name=set"]].concat();
     for (arguments, environment, expected) in [
@@ -476,7 +476,7 @@ async fn a_socket_that_a_killed_daemon_left_is_no_obstacle() {
 async fn relay_sends_every_other_path_to_the_application() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("ws://{}", listener.local_addr().unwrap());
-    let arguments = ["serve", "--relay", &url, "--set", FREE_PORT, "--set", "log.format=\"json\""];
+    let arguments = [arguments(&[]), vec!["--relay", &url]].concat();
     let daemon = Daemon::start_with(PROGRAM, &arguments).await;
     let mut peer = RawPeer::connect(daemon.listener(), "/echo").await;
     echo(&mut peer, "hello").await;

@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 use super::PROGRAM;
 use crate::support::SOON;
 use crate::support::daemon::{Daemon, arguments};
-use crate::support::http::{exchange, read_request};
+use crate::support::http::read_request;
 use crate::support::raw_peer::RawPeer;
 
 const WITHIN: Duration = Duration::from_secs(2);
@@ -65,8 +65,7 @@ async fn ask(address: SocketAddr, target: &str, first: &str) -> Heard {
 }
 
 async fn drain_seen(daemon: &Daemon) -> Value {
-    let request = "GET /v1/status HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-    let status = exchange(daemon.control(), request, SOON).await.body;
+    let status = daemon.get("/v1/status").await.body;
     serde_json::from_str::<Value>(&status).unwrap()["drain"].take()
 }
 

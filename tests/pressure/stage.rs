@@ -9,7 +9,7 @@ use super::bystander::{Bystander, Phase, p99};
 use super::cgroup::Cgroup;
 use super::{MIB, PROGRAM, is_long, size};
 use crate::support::SOON;
-use crate::support::daemon::{Daemon, command};
+use crate::support::daemon::{Daemon, arguments, command};
 
 /// What the daemon takes beside `limits.memory`: its code, threads and read buffers, records on
 /// their way to ledger and log, and what its heap cannot give back amid an attack.
@@ -81,12 +81,9 @@ impl Stage {
         let procs = cgroup.as_ref().map(Cgroup::procs).unwrap_or_default();
         let script = r#"[ -z "$1" ] || echo $$ >"$1"; p=$2; shift 2"#;
         let script = format!("{script}\n{}\nexec \"$p\" \"$@\"", setup.prelude);
-        let mut arguments = vec!["-c", &script, "sh", &procs, PROGRAM, "serve"];
         let memory = format!("limits.memory={}", setup.memory);
         let mut settings = vec![
-            r#"listeners[0].listen="127.0.0.1:0""#,
             "limits.handshakes_per_second=0",
-            r#"log.format="json""#,
             // The bystander expects nothing but echoes.
             r#"keepalive.ping_interval="0s""#,
             // Not every client here answers a Close.
@@ -96,7 +93,8 @@ impl Stage {
             settings.push(&memory);
         }
         settings.extend(setup.settings.iter().map(String::as_str));
-        arguments.extend(settings.into_iter().flat_map(|setting| ["--set", setting]));
+        let shell = vec!["-c", &script, "sh", &procs, PROGRAM];
+        let arguments = [shell, arguments(&settings)].concat();
         let daemon = Daemon::start_command(command("sh", &arguments)).await;
         let memory = if setup.memory > 0 { setup.memory } else { CGROUP / 100 * 60 };
         Self { daemon, setup, memory, cgroup }

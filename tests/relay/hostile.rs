@@ -10,11 +10,9 @@ use std::future::Future;
 use serde_json::Value;
 
 use super::front::Front;
-use crate::support::SOON;
 use crate::support::frame::{
     BINARY, CLOSE, CONTINUATION, Frame, LengthForm, Masking, PING, Side, TEXT,
 };
-use crate::support::http::exchange;
 use crate::support::raw_peer::RawPeer;
 
 /// Waits are short, and messages are small.
@@ -52,8 +50,7 @@ where
         played.push(Played { what, client, application });
     }
     // Two endings for each and no more, and the daemon goes on.
-    let request = "GET /v1/status HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-    let status = exchange(front.daemon.control(), request, SOON).await.body;
+    let status = front.daemon.get("/v1/status").await.body;
     let status: Value = serde_json::from_str(&status).unwrap();
     let ended = 2 * played.len();
     assert_eq!(status["accounting"]["open"], 0, "{status}");

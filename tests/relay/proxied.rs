@@ -75,12 +75,7 @@ async fn a_trusted_proxy_names_the_client_of_a_request() {
     ] {
         assert_eq!(asked.header(name), Some(value), "{name}");
     }
-    let shown = exchange(
-        front.daemon.control(),
-        "GET /v1/connections?direction=inbound HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
-        SOON,
-    )
-    .await;
+    let shown = front.daemon.get("/v1/connections?direction=inbound").await;
     assert!(shown.body.contains(r#""peer":"203.0.113.9","via":"127.0.0.1:"#), "{}", shown.body);
     let ending = ending(&front, peers, "203.0.113.9").await;
     assert!(ending["via"].as_str().unwrap().starts_with("127.0.0.1:"));

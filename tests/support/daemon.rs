@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::SOON;
-use super::http::exchange;
+use super::http::{Answer, exchange};
 
 /// How long the daemon may take to be ready.
 const READY_WITHIN: Duration = Duration::from_secs(20);
@@ -140,10 +140,16 @@ impl Daemon {
         self.log.lines.lock().unwrap().iter().filter_map(|line| ending(line)).collect()
     }
 
+    /// Asks the control API, if that is one of TCP.
+    pub async fn get(&self, target: &str) -> Answer {
+        let request =
+            format!("GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        exchange(self.control(), request, SOON).await
+    }
+
     /// The text of all metrics.
     pub async fn metrics(&self) -> String {
-        let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-        exchange(self.control(), request, SOON).await.body
+        self.get("/metrics").await.body
     }
 
     /// How many attempts of any route were refused with this failure, as the metrics have it.
