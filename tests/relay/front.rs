@@ -105,6 +105,6 @@ impl Bystander {
         let (count, median) = (round_trips.len(), round_trips[round_trips.len() / 2]);
         let slowest = round_trips[count - 1];
         assert!(count > 20 && median < A_WHILE / 3, "{count} round trips, {median:?} the median");
-        assert!(slowest < Duration::from_secs(1), "{slowest:?} for one of {count}");
+        assert!(slowest < Duration::from_secs(3), "{slowest:?} for one of {count}");
     }
 }

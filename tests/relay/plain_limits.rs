@@ -151,7 +151,8 @@ async fn an_idle_client_and_a_stream_of_events_hold_no_stop() {
     application.write(events).await;
     follower.until("data: 1\n\n").await;
     let took = shut_down(&house, Duration::from_secs(60)).await;
-    assert!(took < Duration::from_secs(2), "{took:?}");
+    // Shorter than the 5 s that other requests have to go on.
+    assert!(took < Duration::from_millis(4500), "{took:?}");
     idle.end().await;
     follower.until("\r\n").await;
     follower.end().await;
@@ -169,7 +170,7 @@ async fn what_is_under_way_ends_with_the_drain_and_not_after_it() {
     let (mut poll, _application) = under_way(&house, &listener).await;
     let within = Duration::from_millis(700);
     let took = shut_down(&house, within).await;
-    assert!(took >= within && took < within + Duration::from_millis(700), "{took:?}");
+    assert!(took >= within && took < within + Duration::from_secs(4), "{took:?}");
     let head = poll.head().await;
     assert!(head.starts_with("HTTP/1.1 503 ") && head.contains("Retry-After"), "{head}");
     poll.until("\n").await;
@@ -188,7 +189,7 @@ async fn an_answer_that_goes_on_is_finished_and_says_that_it_is_the_last() {
         client.end().await;
     };
     let (took, ()) = tokio::join!(shut_down(&house, Duration::from_secs(60)), answered);
-    assert!(took < Duration::from_secs(3), "{took:?}");
+    assert!(took < SOON, "{took:?}");
 }
 
 #[tokio::test]
@@ -196,11 +197,11 @@ async fn an_unanswered_poll_is_told_to_come_back() {
     let (house, listener) = house(AdmissionLimits::default()).await;
     let (mut poll, _application) = under_way(&house, &listener).await;
     let told = async {
-        let head = poll.until_within("\r\n\r\n", Duration::from_secs(8)).await;
+        let head = poll.until_within("\r\n\r\n", 2 * SOON).await;
         assert!(head.starts_with("HTTP/1.1 503 ") && head.contains("Retry-After"), "{head}");
     };
     let (took, ()) = tokio::join!(shut_down(&house, Duration::from_secs(60)), told);
-    assert!(took < Duration::from_secs(8), "{took:?}");
+    assert!(took < 2 * SOON, "{took:?}");
 }
 
 #[tokio::test]

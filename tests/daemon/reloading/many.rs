@@ -94,5 +94,6 @@ async fn reloads_disturb_no_connection() {
     // Freed configurations leave holes in the heap; 80 that were kept would be more than 100 MiB.
     let most = if long { 16 * 1024 } else { 8 * 1024 };
     assert!(grown < most, "the memory grew by {grown} KiB");
-    assert!(slowest < Duration::from_secs(1), "{slowest:?}");
+    // Each echo came soon, or its client would have failed. The long form has the machine to itself.
+    assert!(!long || slowest < Duration::from_secs(1), "{slowest:?}");
 }
