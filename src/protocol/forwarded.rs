@@ -65,14 +65,14 @@ pub fn read(
     };
     // The first entry is by the proxy next to the client. A client that lies here deceives itself.
     let first = hops.as_ref().and_then(|hops| hops.first());
-    let proto = first_entry(headers, X_FORWARDED_PROTO).or_else(|| first?.proto.clone());
-    let host = first_entry(headers, X_FORWARDED_HOST).or_else(|| first?.host.clone());
+    let proto = first_entry(headers, &X_FORWARDED_PROTO).or_else(|| first?.proto.clone());
+    let host = first_entry(headers, &X_FORWARDED_HOST).or_else(|| first?.host.clone());
     Ok(Seen { client, proto: proto.map(|proto| proto.to_ascii_lowercase()), host })
 }
 
 /// Returns the first entry of a list, which the proxy next to the client wrote; `None` if it is not
 /// ASCII.
-pub fn first_entry(headers: &HeaderMap, name: HeaderName) -> Option<String> {
+pub fn first_entry(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
     let first = headers.get(name)?.to_str().ok()?.split(',').next()?.trim();
     (!first.is_empty()).then(|| first.to_owned())
 }

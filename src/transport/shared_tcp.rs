@@ -1,6 +1,6 @@
 //! A TCP socket that its owner reads and writes, and that other tasks may write to without waiting.
 
-use std::io::{self, Read};
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -106,23 +106,21 @@ impl SharedTcp {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let socket = &self.0.socket;
         loop {
-            ready!(self.0.socket.poll_read_ready(cx))?;
+            ready!(socket.poll_read_ready(cx))?;
             let mut read = None;
-            let unfilled = buf.initialize_unfilled();
-            let asked = unfilled.len();
-            let tried = self.0.socket.try_io(Interest::READABLE, || {
-                let len = (&*SockRef::from(&self.0.socket)).read(unfilled)?;
+            let asked = buf.remaining();
+            let tried = socket.try_io(Interest::READABLE, || {
+                // Unlike `read`, this does not need the buffer zeroed before.
+                let len = socket.try_read_buf(buf)?;
                 read = Some(len);
                 // `WouldBlock` makes `try_io` clear the readiness, but not one that was set meanwhile.
                 if len > 0 && len < asked { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
             });
             match (read, tried) {
                 (Some(0), _) => return Poll::Ready(self.0.end()),
-                (Some(len), _) => {
-                    buf.advance(len);
-                    return Poll::Ready(Ok(()));
-                }
+                (Some(_), _) => return Poll::Ready(Ok(())),
                 (None, Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
                 (None, Err(error)) => return Poll::Ready(Err(self.0.failed_with(error))),
                 // Unreachable: without an error something was read. Trying again is harmless.
@@ -130,6 +128,7 @@ impl SharedTcp {
             }
         }
     }
+
     /// Writes what the kernel takes.
     pub(super) fn poll_send(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         loop {

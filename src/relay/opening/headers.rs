@@ -1,8 +1,8 @@
 //! The header fields that a relay passes on, and those that it adds. Pure.
 
-use std::collections::HashSet;
 use std::net::IpAddr;
 
+use bytes::Bytes;
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue};
 
@@ -53,13 +53,49 @@ pub(super) fn of_request(
     hop: Hop<'_>,
     id: Option<ConnectionId>,
 ) -> HeaderMap {
-    let mut headers = without_our_names(end_to_end(request), hop.told.is_some());
-    complete_lists(&mut headers);
-    // The entries of proxies in front stay before ours.
-    let (of, plain) = match hop.peer.ip() {
-        Some(IpAddr::V4(ip)) => (ip.to_string(), ip.to_string()),
-        Some(IpAddr::V6(ip)) => (format!("\"[{ip}]\""), ip.to_string()),
-        None => ("unknown".to_owned(), "unknown".to_owned()),
+    let mut headers = end_to_end(request);
+    let ours = names(&headers, |name| is_ours(name, hop.told.is_some()));
+    remove(&mut headers, ours);
+    add_forwarded(&mut headers, host, hop);
+    if let Some(id) = id {
+        insert(&mut headers, CONNECTION_ID, id.to_string());
+    }
+    headers
+}
+
+/// Changes the fields of a plain request for `host` to those to pass on, and adds the `Forwarded`
+/// fields. Those that frame its body pass, because hyper frames it in the same way.
+pub(super) fn change_plain_request(headers: &mut HeaderMap, host: &str, hop: Hop<'_>) {
+    const PASS: [HeaderName; 4] =
+        [header::HOST, header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::TRAILER];
+    // RFC 9110 section 10.1.4: `TE` is hop-by-hop, and this hop does forward trailers.
+    let takes_trailers = headers.get_all(header::TE).into_iter().any(|line| {
+        line.to_str()
+            .is_ok_and(|te| te.split(',').any(|it| it.trim().eq_ignore_ascii_case("trailers")))
+    });
+    let due = {
+        let is_of_hop = hop_by_hop(headers);
+        names(headers, |name| {
+            let is_due = is_of_hop(name) || is_reserved(name.as_str());
+            is_due && !PASS.contains(name) || is_ours(name, hop.told.is_some())
+        })
+    };
+    remove(headers, due);
+    add_forwarded(headers, host, hop);
+    if takes_trailers {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        headers.insert(header::CONNECTION, HeaderValue::from_static("TE"));
+    }
+}
+
+/// Adds what this end sees of the client to the `Forwarded` fields of a trusted proxy. There are none
+/// of these if nothing is told.
+fn add_forwarded(headers: &mut HeaderMap, host: &str, hop: Hop<'_>) {
+    let ip = hop.peer.ip();
+    let plain = ip.map_or_else(|| "unknown".to_owned(), |ip| ip.to_string());
+    let of = match ip {
+        Some(IpAddr::V6(_)) => &format!("\"[{plain}]\""),
+        _ => &plain,
     };
     // A proxy in front knows what the client asked for: this end sees only the proxy's request.
     let told_host = hop.told.and_then(|told| told.host.as_deref());
@@ -67,21 +103,20 @@ pub(super) fn of_request(
     let seen_host = told_host.unwrap_or(host);
     let seen_proto = told_proto.filter(|proto| is_scheme(proto)).unwrap_or(hop.scheme);
     let forwarded = format!("for={of};host={};proto={seen_proto}", quoted(seen_host));
-    append(&mut headers, header::FORWARDED, &forwarded);
-    append(&mut headers, FORWARDED_FOR, &plain);
-    let id = id.map(|id| id.to_string());
-    let is_missing = |name| forwarded::first_entry(&headers, name).is_none();
-    for (name, value) in [
-        (FORWARDED_HOST, is_missing(FORWARDED_HOST).then_some(seen_host)),
-        (FORWARDED_PROTO, is_missing(FORWARDED_PROTO).then_some(seen_proto)),
-        (CONNECTION_ID, id.as_deref()),
-    ] {
-        let value = value.filter(|value| !value.is_empty());
-        if let Some(value) = value.and_then(|value| HeaderValue::from_str(value).ok()) {
-            headers.insert(name, value);
+    let is_continued = hop.told.is_some();
+    if is_continued {
+        complete_lists(headers);
+    }
+    for (name, entry) in [(header::FORWARDED, forwarded), (FORWARDED_FOR, plain)] {
+        // The entries of proxies in front stay before ours.
+        if is_continued { append(headers, name, &entry) } else { insert(headers, name, entry) }
+    }
+    for (name, value) in [(FORWARDED_HOST, seen_host), (FORWARDED_PROTO, seen_proto)] {
+        let is_there = is_continued && forwarded::first_entry(headers, &name).is_some();
+        if !is_there && !value.is_empty() {
+            insert(headers, name, value.to_owned());
         }
     }
-    headers
 }
 
 /// Writes the one of the two lists that the proxies in front did not, so that both name one client.
@@ -93,10 +128,8 @@ fn complete_lists(headers: &mut HeaderMap) {
         (Some(forwarded), None) => (FORWARDED_FOR, forwarded::as_x_for(&forwarded)),
         (None, None) | (Some(_), Some(_)) => return,
     };
-    if let Ok(missing) = HeaderValue::from_str(&missing)
-        && !missing.is_empty()
-    {
-        headers.insert(name, missing);
+    if !missing.is_empty() {
+        insert(headers, name, missing);
     }
 }
 
@@ -105,29 +138,22 @@ fn is_scheme(text: &str) -> bool {
     text.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'+' | b'-' | b'.'))
 }
 
-/// Removes fields that an application could mistake for ours. CGI, WSGI and the like turn every
+/// Returns whether an application could mistake a field for ours. CGI, WSGI and the like turn every
 /// character that is neither letter nor digit into `_`, so to them `Lastword_Connection_Id` is
 /// `Lastword-Connection-Id`.
-fn without_our_names(mut headers: HeaderMap, keeps_forwarded: bool) -> HeaderMap {
-    let is_ours = |name: &str| {
-        // Most names are told apart by their first letter.
-        if !name.starts_with(['f', 'l', 'x']) {
-            return false;
-        }
-        let read_as = name.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
-        let is_forwarded =
-            read_as == "forwarded" || read_as == "x-real-ip" || read_as.starts_with("x-forwarded-");
-        read_as.starts_with("lastword-")
-            // Those of a trusted proxy are continued, but only under their exact names.
-            || is_forwarded && !(keeps_forwarded && read_as == name)
-            || read_as != name && read_as.starts_with("x-original-")
-    };
-    let ours: Vec<HeaderName> =
-        headers.keys().filter(|name| is_ours(name.as_str())).cloned().collect();
-    for name in ours {
-        headers.remove(name);
+fn is_ours(name: &HeaderName, keeps_forwarded: bool) -> bool {
+    let name = name.as_str();
+    // Most names are told apart by their first letter.
+    if !name.starts_with(['f', 'l', 'x']) {
+        return false;
     }
-    headers
+    let read_as = name.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+    let is_forwarded =
+        read_as == "forwarded" || read_as == "x-real-ip" || read_as.starts_with("x-forwarded-");
+    read_as.starts_with("lastword-")
+        // Those of a trusted proxy are continued, but only under their exact names.
+        || is_forwarded && !(keeps_forwarded && read_as == name)
+        || read_as != name && read_as.starts_with("x-original-")
 }
 
 /// Returns the fields of an application's 101 to pass on, including the agreed extensions.
@@ -175,59 +201,25 @@ pub(super) fn of_answer(answer: &HeaderMap) -> HeaderMap {
     headers
 }
 
-/// Returns the fields of a plain request for `host` to pass on, including those that frame its
-/// body: hyper frames it in the same way.
-pub(super) fn of_plain_request(request: &HeaderMap, host: &str, hop: Hop<'_>) -> HeaderMap {
-    let mut headers = of_request(request, host, hop, None);
-    for name in [header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::TRAILER] {
-        for line in request.get_all(&name) {
-            headers.append(&name, line.clone());
-        }
-    }
-    // RFC 9110 section 10.1.4: `TE` is hop-by-hop, and this hop does forward trailers.
-    let takes_trailers = request.get_all(header::TE).into_iter().any(|line| {
-        line.to_str()
-            .is_ok_and(|te| te.split(',').any(|it| it.trim().eq_ignore_ascii_case("trailers")))
-    });
-    if takes_trailers {
-        headers.insert(header::TE, HeaderValue::from_static("trailers"));
-        headers.insert(header::CONNECTION, HeaderValue::from_static("TE"));
-    }
-    headers
-}
-
 /// Removes the hop-by-hop fields of an answer to a plain request. `Content-Length` passes, also in
 /// an answer to HEAD, unless the answer is chunked.
 pub(super) fn change_plain_answer(answer: &mut HeaderMap) {
-    let named: Vec<HeaderName> = answer
-        .get_all(header::CONNECTION)
-        .into_iter()
-        .filter_map(|line| line.to_str().ok())
-        .flat_map(|line| line.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        .collect();
-    if answer.contains_key(header::TRANSFER_ENCODING) {
-        answer.remove(header::CONTENT_LENGTH);
-    }
-    named.iter().for_each(|name| drop(answer.remove(name)));
-    for name in HOP_BY_HOP.iter().filter(|name| **name != "trailer") {
-        answer.remove(*name);
-    }
+    let is_chunked = answer.contains_key(header::TRANSFER_ENCODING);
+    let due = {
+        let is_of_hop = hop_by_hop(answer);
+        names(answer, |name| match *name {
+            header::CONTENT_LENGTH if is_chunked => true,
+            header::TRAILER => false,
+            _ => is_of_hop(name),
+        })
+    };
+    remove(answer, due);
 }
 
 /// Returns the fields that are neither hop-by-hop nor reserved for the opening handshake.
 fn end_to_end(from: &HeaderMap) -> HeaderMap {
-    let named: HashSet<String> = from
-        .get_all(header::CONNECTION)
-        .into_iter()
-        .filter_map(|line| line.to_str().ok())
-        .flat_map(|line| line.split(','))
-        .map(|name| name.trim().to_ascii_lowercase())
-        .collect();
-    let passes = |name: &HeaderName| {
-        let name = name.as_str();
-        !HOP_BY_HOP.contains(&name) && !named.contains(name) && !is_reserved(name)
-    };
+    let is_of_hop = hop_by_hop(from);
+    let passes = |name: &HeaderName| !is_of_hop(name) && !is_reserved(name.as_str());
     // As a rule nearly all pass, and those of this hop are added.
     let mut headers = HeaderMap::with_capacity(from.len() + 5);
     headers.extend(
@@ -238,22 +230,56 @@ fn end_to_end(from: &HeaderMap) -> HeaderMap {
     headers
 }
 
+/// Returns what tells whether a field is hop-by-hop, also because `Connection` names it.
+fn hop_by_hop(headers: &HeaderMap) -> impl Fn(&HeaderName) -> bool {
+    let named: Vec<&str> = headers
+        .get_all(header::CONNECTION)
+        .into_iter()
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(','))
+        .map(str::trim)
+        .collect();
+    move |name| {
+        let name = name.as_str();
+        HOP_BY_HOP.contains(&name) || named.iter().any(|named| named.eq_ignore_ascii_case(name))
+    }
+}
+
+fn names(headers: &HeaderMap, is_due: impl Fn(&HeaderName) -> bool) -> Vec<HeaderName> {
+    headers.keys().filter(|name| is_due(name)).cloned().collect()
+}
+
+fn remove(headers: &mut HeaderMap, names: Vec<HeaderName>) {
+    for name in names {
+        headers.remove(name);
+    }
+}
+
 /// Appends an entry to a list field, which may not exist yet.
 fn append(headers: &mut HeaderMap, name: HeaderName, entry: &str) {
-    let before: Vec<&[u8]> = headers.get_all(&name).iter().map(HeaderValue::as_bytes).collect();
-    let mut list = before.join(&b", "[..]);
-    if !list.is_empty() {
+    let mut list = Vec::new();
+    for line in headers.get_all(&name).iter().filter(|line| !line.is_empty()) {
+        list.extend_from_slice(line.as_bytes());
         list.extend_from_slice(b", ");
     }
     list.extend_from_slice(entry.as_bytes());
-    if let Ok(list) = HeaderValue::from_bytes(&list) {
-        headers.insert(name, list);
+    insert(headers, name, list);
+}
+
+/// Inserts a field, unless its value cannot be sent.
+fn insert(headers: &mut HeaderMap, name: HeaderName, value: impl Into<Bytes>) {
+    if let Ok(value) = HeaderValue::from_maybe_shared(value.into()) {
+        headers.insert(name, value);
     }
 }
 
 /// Quotes a value of `Forwarded`, in which a colon needs quotes (RFC 7239 section 4).
 fn quoted(text: &str) -> String {
-    format!("\"{}\"", text.replace(['"', '\\'], ""))
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    quoted.extend(text.split(['"', '\\']));
+    quoted.push('"');
+    quoted
 }
 
 #[cfg(test)]

@@ -208,12 +208,11 @@ impl Forwarding for Proxying<'_> {
         // In origin form (RFC 9112 section 3.2.1), as the application is not a proxy.
         let target = request.uri.path_and_query().cloned();
         let target = target.unwrap_or_else(|| PathAndQuery::from_static("/"));
-        request.headers = headers::of_plain_request(&request.headers, &host, route.hop(self.hop));
-        if let Ok(host) = HeaderValue::from_str(&host)
-            && !host.is_empty()
-        {
-            request.headers.insert(header::HOST, host);
-        }
+        headers::change_plain_request(&mut request.headers, &host, route.hop(self.hop));
+        match HeaderValue::try_from(host) {
+            Ok(host) if !host.is_empty() => request.headers.insert(header::HOST, host),
+            _ => request.headers.remove(header::HOST),
+        };
         request.uri = Uri::from(target);
         request.version = http::Version::HTTP_11;
         Ok(())
