@@ -21,7 +21,7 @@
 //! | `Dispose` | | dropping a handle does nothing: the supervisor owns the connection |
 //! | `State` | [`ConnectionHandle::state`] | tells the truth also when nobody receives; `closed` at every end |
 //! | `CloseStatus`, `CloseStatusDescription` | [`vocabulary::Outcome`] | both Closes, their order, and 1005 for an empty one, where .NET says 1000 |
-//! | `WebSocketException(InvalidState)` | [`SendError::InvalidState`], [`SendError::Ended`] | closing twice is no error |
+//! | `WebSocketException(InvalidState)` | [`SendError::InvalidState`], [`SendError::Ending`], [`SendError::Ended`] | closing twice is no error |
 //! | `WebSocketException(ConnectionClosedPrematurely)` | [`ReceiveError::Ended`] | carries the ending: FIN, RST, a lost path and our own abort are told apart, with the place in the stream |
 //! | `KeepAliveInterval`, `KeepAliveTimeout` | [`settings::Keepalive`] | Pings are on by default and need no pending receive |
 //! | cancelling a pending receive or close | dropping the future | the connection goes on |

@@ -37,6 +37,9 @@ pub enum SendError {
         /// Where the closing handshake stands.
         state: CloseState,
     },
+    /// The connection was aborted, or is about to be closed.
+    #[error("invalid state: the connection is about to end")]
+    Ending,
     /// The connection has ended; [`ConnectionHandle::ended`] has all of its ending.
     #[error("invalid state: the connection has ended ({kind})")]
     Ended {
@@ -119,8 +122,8 @@ impl ConnectionHandle {
     /// queued when the connection ended is counted in its ending.
     ///
     /// # Errors
-    /// [`SendError::InvalidState`] once a close was accepted, [`SendError::Ended`] once the connection
-    /// has ended.
+    /// [`SendError::InvalidState`] once a close was accepted, [`SendError::Ending`] once the connection
+    /// was aborted, [`SendError::Ended`] once it has ended.
     ///
     /// # Cancel safety
     /// Cancel safe: a message whose future was dropped before it was ready was not sent.
@@ -159,7 +162,8 @@ impl ConnectionHandle {
     /// undelivered.
     ///
     /// # Errors
-    /// The message, with [`SendError::InvalidState`], [`SendError::Ended`] or [`SendError::Full`].
+    /// The message, with [`SendError::InvalidState`], [`SendError::Ending`], [`SendError::Ended`] or
+    /// [`SendError::Full`].
     pub fn try_send(&self, message: impl Into<Message>) -> Result<(), TrySendError> {
         let message = message.into();
         let pushed = self.connection.outbox.try_push(&message, now());
@@ -337,9 +341,13 @@ impl ConnectionHandle {
     }
 
     fn invalid_state(&self) -> SendError {
-        match self.connection.ended_as() {
-            Some(kind) => SendError::Ended { kind },
-            None => SendError::InvalidState { state: self.state() },
+        if let Some(kind) = self.connection.ended_as() {
+            return SendError::Ended { kind };
+        }
+        match self.state() {
+            // What ends it is still in the mailbox.
+            CloseState::Open => SendError::Ending,
+            state => SendError::InvalidState { state },
         }
     }
 }

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use super::bench::{Bench, Peer, eventually, soon};
 use crate::actor::backend::Backend;
-use crate::connection::handle::ConnectionHandle;
+use crate::connection::handle::{ConnectionHandle, SendError};
 use crate::draining::options::DrainOptions;
 use crate::protocol::closing_handshake::ReplyPolicy;
 use crate::settings::{ConnectionSettings, Replace};
@@ -49,6 +49,7 @@ async fn a_shutdown_right_behind_an_abort_of_all_asks_for_no_close() {
     let (handles, mut peers) = open(&bench, 3).await;
     bench.supervisor.abort_all(None);
     assert!(!handles[0].close_with(CloseFrame::Empty, Cause::Api, None));
+    assert_eq!(handles[0].try_send("late").unwrap_err().error, SendError::Ending);
     let options = DrainOptions { within: Duration::ZERO, ..DrainOptions::default() };
     soon("the shutdown", bench.supervisor.shutdown(options)).await;
     for handle in &handles {

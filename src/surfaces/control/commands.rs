@@ -99,6 +99,9 @@ pub(super) async fn send(
         Err(error @ SendError::InvalidState { state }) => {
             Err(Problem::invalid_state(state, error.to_string()))
         }
+        Err(error @ SendError::Ending) => {
+            Err(Problem::invalid_state(CloseState::Open, error.to_string()))
+        }
         Err(error @ SendError::Ended { .. }) => {
             Err(Problem::invalid_state(CloseState::Closed, error.to_string()))
         }
