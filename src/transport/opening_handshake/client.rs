@@ -30,7 +30,7 @@ use crate::vocabulary::{OpenFailure, TransportEnd};
 const MAX_ANSWER: usize = 16 * 1024;
 
 /// The most header lines of an answer; applications may set many cookies.
-pub(in crate::transport) const MAX_LINES: usize = 256;
+pub(in crate::transport) const MAX_LINES: usize = 512;
 
 /// The request of an opening handshake.
 #[derive(Debug, Clone)]
