@@ -74,6 +74,7 @@ use crate::listening::listener::{Listener, Listeners};
 use crate::node::Node;
 use crate::node::adoption::{Adoption, SupervisorMessage};
 use crate::node::broadcast::send_to_all;
+use crate::node::subjects::Replacing;
 use crate::policy::trimming::Sample;
 use crate::protocol::closing_handshake::{Input, ReplyPolicy};
 use crate::runtime::tasks::Owned;
@@ -246,7 +247,7 @@ impl Supervisor {
             settings: Arc::new(settings.bounded()),
             backend,
             grant: None,
-            replace,
+            replacing: Replacing { rule: replace, turn: self.inner.node.registry.next_turn() },
             slot: None,
         };
         self.inner.node.adopt(adoption).await

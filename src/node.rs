@@ -13,7 +13,7 @@ pub(crate) mod registry;
 pub(crate) mod relief;
 pub(crate) mod revoking;
 pub(crate) mod slots;
-mod subjects;
+pub(crate) mod subjects;
 pub(crate) mod supervisor;
 
 use std::net::IpAddr;

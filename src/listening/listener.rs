@@ -29,6 +29,7 @@ use crate::node::NO_LEDGER;
 use crate::node::adoption::Adoption;
 use crate::node::attempt::Attempt;
 use crate::node::slots::PendingSocket;
+use crate::node::subjects::Replacing;
 use crate::policy::admission::NotAdmitted;
 use crate::policy::masking;
 use crate::transport::any_socket::AnySocket;
@@ -283,6 +284,7 @@ impl Listener {
         agreement: Agreement,
         mut under_way: UnderWay<'_>,
     ) {
+        let turn = self.node.registry.next_turn();
         let accepted = match received.agree(agreement).await {
             Ok(accepted) => accepted,
             Err(failed) => return under_way.failed(failed),
@@ -303,7 +305,7 @@ impl Listener {
             settings: Arc::clone(&route.settings),
             backend,
             grant,
-            replace: route.replace,
+            replacing: Replacing { rule: route.replace, turn },
             slot: Some(slot),
         };
         // An error means that the supervisor was shut down: the connection goes with it.

@@ -8,10 +8,11 @@ use tokio::sync::oneshot;
 use super::attempt::Unclaimed;
 use super::lease::Lease;
 use super::slots::ConnectionSlot;
+use super::subjects::Replacing;
 use crate::actor::backend::Backend;
 use crate::actor::link::Losses;
 use crate::connection::handle::ConnectionHandle;
-use crate::settings::{ConnectionSettings, Replace};
+use crate::settings::ConnectionSettings;
 use crate::transport::socket::Transport;
 use crate::vocabulary::{CloseFrame, ConnectionId, Grant, Message, Origin, Role};
 
@@ -40,8 +41,8 @@ pub(crate) struct Adoption {
     pub(crate) backend: Backend,
     /// What it was admitted with.
     pub(crate) grant: Option<Grant>,
-    /// What becomes of another connection of its subject.
-    pub(crate) replace: Replace,
+    /// What becomes of it and another connection of its subject.
+    pub(crate) replacing: Replacing,
     /// Its slot, which is freed once its ending is recorded.
     pub(crate) slot: Option<ConnectionSlot>,
 }

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use super::counts::{CensusUnderWay, ConnectionCounts, Departed, LineNumber};
 use super::lease::Lease;
 use super::slots::ConnectionSlot;
-use super::subjects::StayingConnections;
+use super::subjects::{Replacing, Staying, StayingConnections};
 use crate::connection::Connection;
 use crate::connection::counters::Carried;
 use crate::connection::held::Held;
@@ -25,6 +25,8 @@ pub(crate) struct Registry {
     connections: DashMap<ConnectionId, Entry, BuildIdHasher>,
     counts: Mutex<ConnectionCounts>,
     staying: StayingConnections,
+    /// How many turns were given.
+    turns: AtomicU64,
     /// The last census; locked while the next one is taken.
     last_census: Mutex<LastCensus>,
 }
@@ -81,6 +83,7 @@ impl Default for Registry {
             connections: DashMap::with_hasher_and_shard_amount(BuildIdHasher::default(), PARTS),
             counts: Mutex::default(),
             staying: StayingConnections::default(),
+            turns: AtomicU64::default(),
             last_census: Mutex::default(),
         }
     }
@@ -119,6 +122,11 @@ impl Registry {
         Some(Removed { connection, slot, lease })
     }
 
+    /// Returns the turn of a connection whose 101 is about to be sent.
+    pub(crate) fn next_turn(&self) -> u64 {
+        self.turns.fetch_add(1, Ordering::Relaxed)
+    }
+
     /// Enters a connection as the one of its subject on its route; returns the one that goes.
     ///
     /// The connection is in the registry, and its actor has not started: it cannot end meanwhile.
@@ -126,21 +134,27 @@ impl Registry {
     pub(crate) fn replace(
         &self,
         connection: &Arc<Connection>,
-        replace: Replace,
+        replacing: Replacing,
     ) -> Option<Arc<Connection>> {
         let Connection { origin, id, .. } = &**connection;
-        match replace {
-            Replace::None => None,
-            Replace::Oldest => self.staying.replace(origin, *id).and_then(|id| self.get(id)),
-            Replace::Newest => {
-                let staying = self.staying.get(origin).and_then(|id| self.get(id));
-                if staying.is_some_and(|staying| staying.state() == CloseState::Open) {
+        let Replacing { rule, turn } = replacing;
+        if rule == Replace::None {
+            return None;
+        }
+        let staying = self.staying.get(origin).and_then(|it| Some((self.get(it.id)?, it.turn)));
+        let goes = match staying {
+            // One that is closing keeps no other out.
+            Some((other, its_turn)) if other.state() == CloseState::Open => {
+                let is_newcomer = turn > its_turn;
+                if is_newcomer == (rule == Replace::Newest) {
                     return Some(Arc::clone(connection));
                 }
-                self.staying.replace(origin, *id);
-                None
+                Some(other)
             }
-        }
+            Some(_) | None => None,
+        };
+        self.staying.set(origin, Staying { id: *id, turn });
+        goes
     }
 
     #[cfg(test)]

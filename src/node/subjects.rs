@@ -4,25 +4,42 @@ use std::collections::HashMap;
 
 use parking_lot::Mutex;
 
+use crate::settings::Replace;
 use crate::vocabulary::{ConnectionId, Origin};
+
+/// What becomes of two connections of one subject.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Replacing {
+    pub(crate) rule: Replace,
+    /// Its turn to be opened. Of two connections the one with the later turn is the newcomer, whichever
+    /// the supervisor takes over first.
+    pub(crate) turn: u64,
+}
+
+/// A connection that stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Staying {
+    pub(super) id: ConnectionId,
+    pub(super) turn: u64,
+}
 
 /// The connection that stays, by route and subject. Only connections that are in the registry are
 /// in here, so it is no larger.
 #[derive(Debug, Default)]
 pub(super) struct StayingConnections {
-    by_route: Mutex<HashMap<String, HashMap<String, ConnectionId>>>,
+    by_route: Mutex<HashMap<String, HashMap<String, Staying>>>,
 }
 
 impl StayingConnections {
-    /// Lets a connection stay; returns the one that stayed before.
-    pub(super) fn replace(&self, origin: &Origin, id: ConnectionId) -> Option<ConnectionId> {
-        let (route, subject) = key(origin)?;
+    /// Lets a connection stay, in place of the one that stayed before.
+    pub(super) fn set(&self, origin: &Origin, staying: Staying) {
+        let Some((route, subject)) = key(origin) else { return };
         let mut by_route = self.by_route.lock();
-        by_route.entry(route.to_owned()).or_default().insert(subject.to_owned(), id)
+        by_route.entry(route.to_owned()).or_default().insert(subject.to_owned(), staying);
     }
 
     /// Returns the connection that stays.
-    pub(super) fn get(&self, origin: &Origin) -> Option<ConnectionId> {
+    pub(super) fn get(&self, origin: &Origin) -> Option<Staying> {
         let (route, subject) = key(origin)?;
         self.by_route.lock().get(route)?.get(subject).copied()
     }
@@ -32,7 +49,7 @@ impl StayingConnections {
         let Some((route, subject)) = key(origin) else { return };
         let mut by_route = self.by_route.lock();
         let Some(of_route) = by_route.get_mut(route) else { return };
-        if of_route.get(subject) == Some(&id) {
+        if of_route.get(subject).is_some_and(|staying| staying.id == id) {
             of_route.remove(subject);
         }
         if of_route.is_empty() {
@@ -66,28 +83,32 @@ mod tests {
     #[test]
     fn one_stays_for_each_route_and_subject() {
         let staying = StayingConnections::default();
-        let ids: Vec<ConnectionId> = (0..4).map(|_| ConnectionId::new()).collect();
+        let of_turn = |turn| Staying { id: ConnectionId::new(), turn };
+        let [first, second, third, fourth] = [0, 1, 2, 3].map(of_turn);
         let (ann, bob, feed) =
             (of("chat", Some("ann")), of("chat", Some("bob")), of("feed", Some("ann")));
-        assert_eq!(staying.replace(&ann, ids[0]), None);
-        assert_eq!(staying.replace(&bob, ids[1]), None);
-        assert_eq!(staying.replace(&feed, ids[2]), None);
-        assert_eq!(staying.replace(&ann, ids[3]), Some(ids[0]));
-        assert_eq!(staying.get(&ann), Some(ids[3]));
+        staying.set(&ann, first);
+        staying.set(&bob, second);
+        staying.set(&feed, third);
+        assert_eq!(staying.get(&ann), Some(first));
+        staying.set(&ann, fourth);
+        assert_eq!(staying.get(&ann), Some(fourth));
         // The one that was replaced ends later.
-        staying.remove(&ann, ids[0]);
-        assert_eq!(staying.get(&ann), Some(ids[3]));
-        staying.remove(&ann, ids[3]);
-        assert_eq!((staying.get(&ann), staying.get(&feed)), (None, Some(ids[2])));
-        staying.remove(&bob, ids[1]);
-        staying.remove(&feed, ids[2]);
+        staying.remove(&ann, first.id);
+        assert_eq!(staying.get(&ann), Some(fourth));
+        staying.remove(&ann, fourth.id);
+        assert_eq!((staying.get(&ann), staying.get(&feed)), (None, Some(third)));
+        staying.remove(&bob, second.id);
+        staying.remove(&feed, third.id);
         assert!(staying.is_empty());
     }
 
     #[test]
     fn a_connection_without_a_subject_replaces_none() {
         let staying = StayingConnections::default();
-        assert_eq!(staying.replace(&of("chat", None), ConnectionId::new()), None);
+        let nobody = of("chat", None);
+        staying.set(&nobody, Staying { id: ConnectionId::new(), turn: 0 });
+        assert_eq!(staying.get(&nobody), None);
         assert!(staying.is_empty());
     }
 }

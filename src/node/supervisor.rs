@@ -13,6 +13,7 @@ use super::commits::Publisher;
 use super::lease::Lease;
 use super::registry::Registry;
 use super::revoking::RevocationList;
+use super::subjects::Replacing;
 use crate::actor::decider::{Decider, Start};
 use crate::actor::failure::ConnectionFailure;
 use crate::actor::link::{Link, Side};
@@ -21,7 +22,6 @@ use crate::connection::handle::ConnectionHandle;
 use crate::connection::{Connection, ConnectionParts};
 use crate::protocol::closing_handshake::{CloseRequest, Input};
 use crate::runtime::now;
-use crate::settings::Replace;
 use crate::vocabulary::{Cause, CloseCode, CloseFrame};
 
 /// A handler that has not returned when its connection ends has at least this long, also where
@@ -173,9 +173,9 @@ impl Supervising {
         adoption: Adoption,
         myself: ActorRef<SupervisorMessage>,
     ) -> ConnectionHandle {
-        let replace = adoption.replace;
+        let replacing = adoption.replacing;
         let (connection, start) = self.prepare(adoption, None, |_| ());
-        self.start(connection, start, replace, myself).await
+        self.start(connection, start, replacing, myself).await
     }
 
     /// Takes over both legs of a relay. The end of one is reported to the other.
@@ -186,7 +186,7 @@ impl Supervising {
             let _ = leg.relay_peer.set(other);
         };
         let (client_id, application_id) = (client.id, application.id);
-        let replace = client.replace;
+        let replacing = client.replacing;
         let (client, mut client_start) = self.prepare(client, None, |client| {
             make_leg(client, application_id);
             client.outbox.push_first(&first, now());
@@ -201,8 +201,8 @@ impl Supervising {
         ] {
             start.backend.join(Link::new(side, Arc::clone(other), losses));
         }
-        self.start(application, application_start, Replace::None, myself.clone()).await;
-        let handle = self.start(client, client_start, replace, myself).await;
+        self.start(application, application_start, Replacing::default(), myself.clone()).await;
+        let handle = self.start(client, client_start, replacing, myself).await;
         if drains {
             // One that began while the application answered may have looked for it before.
             let close = CloseFrame::coded(CloseCode::SERVICE_RESTART, "service restart");
@@ -231,7 +231,7 @@ impl Supervising {
             settings,
             mut backend,
             grant,
-            replace: _,
+            replacing: _,
             slot,
         } = adoption;
         let connection = Arc::new(Connection::new(ConnectionParts {
@@ -264,13 +264,13 @@ impl Supervising {
         &mut self,
         connection: Arc<Connection>,
         start: Start,
-        replace: Replace,
+        replacing: Replacing,
         myself: ActorRef<SupervisorMessage>,
     ) -> ConnectionHandle {
         let handle = ConnectionHandle::new(Arc::clone(&connection));
         // Again, as it was admitted some time ago: from here on it is found in the registry.
         let revoked = self.revocations.close_if_revoked(&connection);
-        if !revoked && let Some(goes) = self.registry.replace(&connection, replace) {
+        if !revoked && let Some(goes) = self.registry.replace(&connection, replacing) {
             let frame = goes.own_frame(CloseCode::REPLACED, "replaced");
             goes.close(CloseRequest::new(frame, Cause::Replaced));
         }

@@ -10,9 +10,10 @@ use super::applications::{ApplicationConnection, ApplicationLease};
 use crate::actor::backend::Backend;
 use crate::node::adoption::Adoption;
 use crate::node::slots::ConnectionSlot;
+use crate::node::subjects::Replacing;
 use crate::policy::balance::Observation;
 use crate::protocol::classification::LossKind;
-use crate::settings::{ConnectionSettings, Records, Replace};
+use crate::settings::{ConnectionSettings, Records};
 use crate::transport::opening_handshake::{
     ClientRequest, FailedOpening, Subprotocol, Waiting, joined, open_or_answer,
 };
@@ -114,7 +115,7 @@ impl Answered {
             settings: Arc::new(settings),
             backend,
             grant: None,
-            replace: Replace::None,
+            replacing: Replacing::default(),
             slot,
         };
         (adoption, lease)

@@ -3,13 +3,17 @@
 use std::time::Duration;
 
 use lastword::settings::Replace;
-use lastword::vocabulary::{Advice, Cause, CloseState, Fault, Kind, Role};
+use lastword::vocabulary::{Advice, Cause, CloseState, Fault, Kind, ListenAddress, Role};
 use lastword::{
     Accept, Adopt, Backend, ConnectionHandle, Incoming, ListenerHandle, OpeningRequest, Receiver,
     Route, Supervisor,
 };
 
+use tokio::task::JoinSet;
+
 use super::stage::{ended, sent_code, soon, supervisor};
+use crate::support::SOON;
+use crate::support::raw_peer::RawPeer;
 
 /// Listens with two routes, which take the subject from the path.
 async fn listen(supervisor: &Supervisor, replace: Replace) -> ListenerHandle {
@@ -100,6 +104,28 @@ async fn the_oldest_goes_on_its_route_and_of_its_subject_only() {
     third = dial(&supervisor, &listener, "/chat/ann").await;
     assert_stays(&mut third).await;
     replaced(&supervisor, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 6)]
+async fn of_two_that_open_one_after_the_other_it_is_the_first_that_is_replaced() {
+    let supervisor = supervisor().await;
+    let listener = listen(&supervisor, Replace::Oldest).await;
+    let ListenAddress::Tcp(address) = *listener.address() else { panic!("no port") };
+    let mut clients = JoinSet::new();
+    // Many at once, because the task that answered the first may have to wait before it hands it over.
+    for client in 0..8 {
+        clients.spawn(async move {
+            for turn in 0..50 {
+                let target = format!("/chat/{client}-{turn}");
+                let mut first = RawPeer::connect(address, &target).await;
+                let _second = RawPeer::connect(address, &target).await;
+                assert_eq!(first.expect_close(SOON).await.0, Some(4409));
+            }
+        });
+    }
+    while let Some(client) = clients.join_next().await {
+        client.unwrap();
+    }
 }
 
 #[tokio::test]

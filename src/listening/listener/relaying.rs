@@ -10,6 +10,7 @@ use super::under_way::{Stage, UnderWay};
 use crate::actor::backend::Backend;
 use crate::node::adoption::{Adoption, Pair};
 use crate::node::revoking::ACCESS_REVOKED;
+use crate::node::subjects::Replacing;
 use crate::relay::{Identity, Offer, OpenedRelay, Relay, Unopened};
 use crate::transport::any_socket::AnySocket;
 use crate::transport::opening_handshake::{
@@ -68,6 +69,7 @@ impl Listener {
         }
         // The time that the application took is not charged to the client.
         received.extend_deadline(self.timeout());
+        let turn = self.node.registry.next_turn();
         let agreed = received.agree(agreement).await;
         let accepted = match agreed {
             Ok(accepted) => accepted,
@@ -85,7 +87,7 @@ impl Listener {
         origin.subject.clone_from(&decision.subject);
         origin.tags.clone_from(&decision.tags);
         origin.tags.extend(identity.tags);
-        self.adopt_pair(accepted, origin, decision, opened);
+        self.adopt_pair(accepted, origin, decision, opened, turn);
     }
 
     /// Opens the connection to the application; the outcome is recorded in `under_way`.
@@ -147,6 +149,7 @@ impl Listener {
         mut origin: Origin,
         decision: Decision,
         opened: OpenedRelay,
+        turn: u64,
     ) {
         let Decision { slot, upstream_slot, route, id, grant, .. } = decision;
         let Some(relay) = route.application() else { return };
@@ -166,7 +169,7 @@ impl Listener {
             settings: Arc::clone(&route.settings),
             backend: leg(),
             grant,
-            replace: route.replace,
+            replacing: Replacing { rule: route.replace, turn },
             slot: Some(slot),
         };
         let (losses, lease, injects) = (relay.losses(), Box::new(lease), route.inject);

@@ -13,9 +13,10 @@ use super::under_way::UnderWay;
 use crate::actor::backend::Backend;
 use crate::connection::handle::ConnectionHandle;
 use crate::node::adoption::Adoption;
+use crate::node::subjects::Replacing;
 use crate::node::{Node, ShutDown};
 use crate::relay::{NotWaiting, Relay, Waiting};
-use crate::settings::{ConnectionSettings, Dialer, Replace, SecretSource};
+use crate::settings::{ConnectionSettings, Dialer, SecretSource};
 use crate::transport::connect::{self, ConnectFacts, ConnectOptions};
 use crate::transport::dial::{InvalidUrl, WsUrl};
 use crate::transport::opening_handshake::{self, ClientRequest, Subprotocol};
@@ -307,7 +308,7 @@ impl Connected {
             settings,
             backend,
             grant: None,
-            replace: Replace::None,
+            replacing: Replacing::default(),
             slot: Some(node.slot_for_dialled()),
         };
         if let Some(application) = opened.application {

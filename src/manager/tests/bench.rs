@@ -17,8 +17,9 @@ use crate::ledger::InMemory;
 use crate::manager::Supervisor;
 use crate::node::adoption::Adoption;
 use crate::node::observing::Observer;
+use crate::node::subjects::Replacing;
 use crate::protocol::frame_encoder::{EncodedHeader, Opcode, apply_mask};
-use crate::settings::{ConnectionSettings, Replace};
+use crate::settings::ConnectionSettings;
 use crate::transport::socket::Transport;
 use crate::vocabulary::{CloseState, Direction, Ending, Origin, Role};
 
@@ -71,7 +72,7 @@ impl Bench {
             settings: Arc::new(settings),
             backend,
             grant: None,
-            replace: Replace::None,
+            replacing: Replacing::default(),
             slot: None,
         };
         let handle = self.supervisor.inner.node.adopt(adoption).await.unwrap();

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::connection::budget::MemoryBudget;
 use crate::connection::{Connection, ConnectionParts};
 use crate::node::registry::Registry;
+use crate::node::subjects::Replacing;
 use crate::protocol::closing_handshake::{CloseRequest, ReplyPolicy};
 use crate::settings::{ConnectionSettings, Replace};
 use crate::vocabulary::{
@@ -161,14 +162,46 @@ fn routes_without_number_share_a_line_and_the_books_stay_small() {
 }
 
 #[test]
+fn the_newcomer_is_the_one_whose_turn_is_later_whichever_comes_first() {
+    let registry = Registry::default();
+    let enter = |subject: &str, rule, turn| {
+        let mut origin = Origin::new(Direction::Inbound);
+        origin.subject = Some(subject.to_owned());
+        let connection = connection_of(origin);
+        registry.insert(Arc::clone(&connection), None, None);
+        let goes = registry.replace(&connection, Replacing { rule, turn }).map(|goes| goes.id);
+        (connection, goes)
+    };
+    for (subject, rule) in [("ann", Replace::Oldest), ("bob", Replace::Newest)] {
+        let (turn, late) = (registry.next_turn(), registry.next_turn());
+        let (newcomer, goes) = enter(subject, rule, late);
+        assert_eq!(goes, None);
+        let (other, goes) = enter(subject, rule, turn);
+        let due = if rule == Replace::Oldest { &other } else { &newcomer };
+        assert_eq!(goes, Some(due.id), "{rule:?}");
+        // The one that goes is not the one that stays.
+        let (third, goes) = enter(subject, rule, registry.next_turn());
+        let due = if rule == Replace::Oldest { &newcomer } else { &third };
+        assert_eq!(goes, Some(due.id), "{rule:?}");
+    }
+    // One that is closing is no reason for an older one to go.
+    let (turn, late) = (registry.next_turn(), registry.next_turn());
+    let (closing, _) = enter("eve", Replace::Oldest, late);
+    let frame = closing.own_frame(CloseCode::NORMAL, "bye");
+    closing.close(CloseRequest::new(frame, Cause::Embedder));
+    assert_eq!(enter("eve", Replace::Oldest, turn).1, None);
+}
+
+#[test]
 fn a_subject_keeps_one_connection_and_no_trace_of_those_that_ended() {
     let registry = Registry::default();
-    let open = |replace| {
+    let open = |rule| {
         let mut origin = Origin::new(Direction::Inbound);
         origin.subject = Some("ann".to_owned());
         let connection = connection_of(origin);
         registry.insert(Arc::clone(&connection), None, None);
-        let goes = registry.replace(&connection, replace).map(|goes| goes.id);
+        let replacing = Replacing { rule, turn: registry.next_turn() };
+        let goes = registry.replace(&connection, replacing).map(|goes| goes.id);
         (connection, goes)
     };
     let (first, goes) = open(Replace::Oldest);

@@ -11,7 +11,7 @@ use crate::actor::backend::Backend;
 use crate::connection::handle::{ConnectionHandle, SendError};
 use crate::draining::options::DrainOptions;
 use crate::protocol::closing_handshake::ReplyPolicy;
-use crate::settings::{ConnectionSettings, Replace};
+use crate::settings::ConnectionSettings;
 use crate::transport::http_proxy::ClientSession;
 use crate::vocabulary::{Cause, CloseFrame, CloseState, Kind, OpenFailure, Role};
 
@@ -106,7 +106,7 @@ async fn stopping_ends_what_a_drain_has_left_and_records_what_comes_too_late() {
         settings: Default::default(),
         backend: Backend::echo(),
         grant: None,
-        replace: Replace::None,
+        replacing: crate::node::subjects::Replacing::default(),
         slot: None,
     };
     assert!(bench.supervisor.inner.node.adopt(adoption).await.is_err());
