@@ -74,9 +74,9 @@ pub(super) fn change_plain_request(headers: &mut HeaderMap, host: &str, hop: Hop
             .is_ok_and(|te| te.split(',').any(|it| it.trim().eq_ignore_ascii_case("trailers")))
     });
     let due = {
-        let is_of_hop = hop_by_hop(headers);
+        let is_named = named_by_connection(headers);
         names(headers, |name| {
-            let is_due = is_of_hop(name) || is_reserved(name.as_str());
+            let is_due = is_named(name) || is_hop_by_hop(name) || is_reserved(name.as_str());
             is_due && !PASS.contains(name) || is_ours(name, hop.told.is_some())
         })
     };
@@ -206,11 +206,12 @@ pub(super) fn of_answer(answer: &HeaderMap) -> HeaderMap {
 pub(super) fn change_plain_answer(answer: &mut HeaderMap) {
     let is_chunked = answer.contains_key(header::TRANSFER_ENCODING);
     let due = {
-        let is_of_hop = hop_by_hop(answer);
+        let is_named = named_by_connection(answer);
         names(answer, |name| match *name {
             header::CONTENT_LENGTH if is_chunked => true,
-            header::TRAILER => false,
-            _ => is_of_hop(name),
+            // Trailers are forwarded.
+            header::TRAILER => is_named(name),
+            _ => is_named(name) || is_hop_by_hop(name),
         })
     };
     remove(answer, due);
@@ -218,8 +219,9 @@ pub(super) fn change_plain_answer(answer: &mut HeaderMap) {
 
 /// Returns the fields that are neither hop-by-hop nor reserved for the opening handshake.
 fn end_to_end(from: &HeaderMap) -> HeaderMap {
-    let is_of_hop = hop_by_hop(from);
-    let passes = |name: &HeaderName| !is_of_hop(name) && !is_reserved(name.as_str());
+    let is_named = named_by_connection(from);
+    let passes =
+        |name: &HeaderName| !is_named(name) && !is_hop_by_hop(name) && !is_reserved(name.as_str());
     // As a rule nearly all pass, and those of this hop are added.
     let mut headers = HeaderMap::with_capacity(from.len() + 5);
     headers.extend(
@@ -230,8 +232,12 @@ fn end_to_end(from: &HeaderMap) -> HeaderMap {
     headers
 }
 
-/// Returns what tells whether a field is hop-by-hop, also because `Connection` names it.
-fn hop_by_hop(headers: &HeaderMap) -> impl Fn(&HeaderName) -> bool {
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    HOP_BY_HOP.contains(&name.as_str())
+}
+
+/// Returns what tells whether `Connection` names a field, which makes it hop-by-hop, too.
+fn named_by_connection(headers: &HeaderMap) -> impl Fn(&HeaderName) -> bool {
     let named: Vec<&str> = headers
         .get_all(header::CONNECTION)
         .into_iter()
@@ -239,10 +245,7 @@ fn hop_by_hop(headers: &HeaderMap) -> impl Fn(&HeaderName) -> bool {
         .flat_map(|line| line.split(','))
         .map(str::trim)
         .collect();
-    move |name| {
-        let name = name.as_str();
-        HOP_BY_HOP.contains(&name) || named.iter().any(|named| named.eq_ignore_ascii_case(name))
-    }
+    move |name| named.iter().any(|named| named.eq_ignore_ascii_case(name.as_str()))
 }
 
 fn names(headers: &HeaderMap, is_due: impl Fn(&HeaderName) -> bool) -> Vec<HeaderName> {
@@ -309,6 +312,22 @@ mod tests {
         ]);
         let passed = end_to_end(&from);
         assert_eq!(passed, map(&[("cookie", "a=b"), ("authorization", "Bearer t")]));
+    }
+
+    #[test]
+    fn trailers_are_announced_unless_connection_names_the_field() {
+        for (connection, passes) in [("close", true), ("close, Trailer", false)] {
+            let mut answer = map(&[
+                ("connection", connection),
+                ("trailer", "x-sum"),
+                ("transfer-encoding", "chunked"),
+                ("content-length", "7"),
+                ("x-kept", "1"),
+            ]);
+            change_plain_answer(&mut answer);
+            assert_eq!(answer.remove("trailer").is_some(), passes, "{connection}");
+            assert_eq!(answer, map(&[("x-kept", "1")]));
+        }
     }
 
     /// What an application gets of these lines when `10.0.0.1` sends them.
