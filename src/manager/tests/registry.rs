@@ -10,8 +10,8 @@ use crate::node::subjects::Replacing;
 use crate::protocol::closing_handshake::{CloseRequest, ReplyPolicy};
 use crate::settings::{ConnectionSettings, Replace};
 use crate::vocabulary::{
-    Cause, Census, CensusLine, CloseCode, CloseState, Direction, Ending, Fault, Kind, Origin, Role,
-    Verdict,
+    Cause, Census, CensusLine, CloseCode, CloseState, ConnectionId, Direction, Ending, Fault, Kind,
+    Origin, Role, Verdict,
 };
 
 fn connection(direction: Direction, route: Option<&str>) -> Arc<Connection> {
@@ -161,17 +161,24 @@ fn routes_without_number_share_a_line_and_the_books_stay_small() {
     assert_eq!(line(&census, Direction::Inbound, "other").opened, 5000 - 4096);
 }
 
+/// Opens a connection of a subject; returns it, and which one goes.
+fn enter(
+    registry: &Registry,
+    subject: &str,
+    replacing: Replacing,
+) -> (Arc<Connection>, Option<ConnectionId>) {
+    let mut origin = Origin::new(Direction::Inbound);
+    origin.subject = Some(subject.to_owned());
+    let connection = connection_of(origin);
+    registry.insert(Arc::clone(&connection), None, None);
+    let goes = registry.replace(&connection, replacing).map(|goes| goes.id);
+    (connection, goes)
+}
+
 #[test]
 fn the_newcomer_is_the_one_whose_turn_is_later_whichever_comes_first() {
     let registry = Registry::default();
-    let enter = |subject: &str, rule, turn| {
-        let mut origin = Origin::new(Direction::Inbound);
-        origin.subject = Some(subject.to_owned());
-        let connection = connection_of(origin);
-        registry.insert(Arc::clone(&connection), None, None);
-        let goes = registry.replace(&connection, Replacing { rule, turn }).map(|goes| goes.id);
-        (connection, goes)
-    };
+    let enter = |subject, rule, turn| enter(&registry, subject, Replacing { rule, turn });
     for (subject, rule) in [("ann", Replace::Oldest), ("bob", Replace::Newest)] {
         let (turn, late) = (registry.next_turn(), registry.next_turn());
         let (newcomer, goes) = enter(subject, rule, late);
@@ -195,15 +202,7 @@ fn the_newcomer_is_the_one_whose_turn_is_later_whichever_comes_first() {
 #[test]
 fn a_subject_keeps_one_connection_and_no_trace_of_those_that_ended() {
     let registry = Registry::default();
-    let open = |rule| {
-        let mut origin = Origin::new(Direction::Inbound);
-        origin.subject = Some("ann".to_owned());
-        let connection = connection_of(origin);
-        registry.insert(Arc::clone(&connection), None, None);
-        let replacing = Replacing { rule, turn: registry.next_turn() };
-        let goes = registry.replace(&connection, replacing).map(|goes| goes.id);
-        (connection, goes)
-    };
+    let open = |rule| enter(&registry, "ann", Replacing { rule, turn: registry.next_turn() });
     let (first, goes) = open(Replace::Oldest);
     assert_eq!(goes, None);
     let (second, goes) = open(Replace::Oldest);
