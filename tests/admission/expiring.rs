@@ -25,7 +25,7 @@ async fn renew(daemon: &Daemon, id: &str, token: &str) -> (u16, Value) {
 }
 
 #[tokio::test]
-async fn a_connection_ends_soon_after_its_token_and_never_before() {
+async fn a_connection_ends_within_a_second_of_its_token_and_never_before() {
     let keys = KeyFolder::new();
     let daemon = Daemon::start(PROGRAM, &[&keys.route(", leeway = '1s'")]).await;
     let exp = in_seconds(2);
@@ -33,7 +33,7 @@ async fn a_connection_ends_soon_after_its_token_and_never_before() {
     let (code, reason) = peer.expect_close(SOON).await;
     let due = SystemTime::UNIX_EPOCH + Duration::from_secs(exp + 1);
     let late = SystemTime::now().duration_since(due).expect("it closed early");
-    assert!(late < Duration::from_secs(3), "{late:?}");
+    assert!(late < Duration::from_secs(1), "{late:?}");
     assert_eq!((code, reason.as_str()), (Some(3000), "token expired"));
     peer.close(3000, "").await;
     drop(peer);
